@@ -1,0 +1,105 @@
+"""What was said: media, messages and conversations, as frozen values that pickle and travel as JSON.
+
+Knows nothing of models, pages or pixels: a `Media` is a path and a name, never a decoded picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+Role = Literal["system", "user", "assistant"]
+MediaKind = Literal["image", "video"]
+
+# Why an answer ended: the model's end of turn, the token limit, the user's Stop, or an error.
+Finish = Literal["end", "length", "stopped", "error"]
+
+
+@dataclass(frozen=True)
+class Media:
+    """One attached file. `name` is what the user called it; `path` is where the checked copy lies."""
+
+    kind: MediaKind
+    path: Path
+    name: str = ""
+
+    @property
+    def label(self) -> str:
+        """The name to show to people: never a server path."""
+        return self.name or self.path.name
+
+
+@dataclass(frozen=True)
+class Stats:
+    """The figures of one answer. Seconds are wall-clock; `None` means not measured."""
+
+    prompt_tokens: int = 0  # text and visual tokens together
+    visual_tokens: int = 0
+    answer_tokens: int = 0  # thinking included
+    thinking_tokens: int = 0
+    first_token_seconds: float | None = None
+    thinking_seconds: float | None = None
+    tokens_per_second: float | None = None
+    frame_times: tuple[float, ...] = ()  # seconds into the clip of the frames that the model saw
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn of one side. An assistant's `error` is a sentence for people, in place of or after the text."""
+
+    role: Role
+    text: str = ""
+    media: tuple[Media, ...] = ()
+    thinking: str = ""
+    status: str = ""  # what is happening while nothing is said yet ("Loading the model"); empty once text flows
+    error: str = ""
+    finish: Finish | None = None
+    stats: Stats | None = None
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """One path of turns from the first message to the last. Every change returns a new conversation."""
+
+    messages: tuple[Message, ...] = field(default=())
+
+    def add(self, message: Message) -> Conversation:
+        return Conversation((*self.messages, message))
+
+    def replace_last(self, **changes: Any) -> Conversation:
+        """The same conversation with fields of its last message changed. Raises IndexError when empty."""
+        return Conversation((*self.messages[:-1], replace(self.messages[-1], **changes)))
+
+    def until(self, index: int) -> Conversation:
+        """The first `index` messages."""
+        return Conversation(self.messages[:index])
+
+    def last_user(self) -> int | None:
+        """Index of the last user message, or None."""
+        return next((i for i in reversed(range(len(self.messages))) if self.messages[i].role == "user"), None)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-ready dict; paths become strings."""
+        plain = asdict(self)
+        for message in plain["messages"]:
+            for media in message["media"]:
+                media["path"] = str(media["path"])
+        return plain
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Conversation:
+        """The inverse of `to_json`. Raises KeyError, TypeError or ValueError when `data` is not one."""
+        return Conversation(tuple(_message(m) for m in data["messages"]))
+
+
+def _message(data: Mapping[str, Any]) -> Message:
+    stats = data.get("stats")
+    fields = dict(data)
+    fields["media"] = tuple(Media(m["kind"], Path(m["path"]), m.get("name", "")) for m in data.get("media", ()))
+    if stats is not None:
+        fields["stats"] = Stats(**{**stats, "frame_times": tuple(stats.get("frame_times", ()))})
+    if fields["role"] not in ("system", "user", "assistant"):
+        raise ValueError(f"unknown role {fields['role']!r}")
+    return Message(**fields)

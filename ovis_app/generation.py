@@ -1,0 +1,146 @@
+"""The contract between whoever asks and whoever answers: requests go in, events come out.
+
+`Backend.stream` is the seam of the whole app. Closing its iterator is Stop. Knows no torch, no Gradio, no files.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Protocol
+
+from ovis_app.conversation import Conversation, Finish, Stats
+
+if TYPE_CHECKING:
+    from ovis_app.zoo import ModelSpec
+
+
+class BackendError(Exception):
+    """An answer that can't be given. Its text is one sentence for people: what is wrong and what to do."""
+
+
+@dataclass(frozen=True)
+class GenerationSettings:
+    """How to answer. `None` means the model's recommended value. `check` refuses what is out of range."""
+
+    max_new_tokens: int = 1024  # thinking included
+    temperature: float = 0.0  # 0 is greedy
+    top_p: float = 0.95
+    top_k: int = 20
+    repetition_penalty: float = 1.0
+    seed: int | None = None
+    cot: bool = False
+    thinking: bool = False
+    thinking_budget: int | None = None  # tokens; None is no budget
+    system: str = ""
+    min_pixels: int | None = None  # per image, as the model sees it
+    max_pixels: int | None = None
+    frames: int | None = None  # per clip
+
+    def check(self) -> GenerationSettings:
+        """Itself when every value is sane. Raises BackendError naming the first that isn't."""
+        for spec in _RANGES:
+            spec.check(getattr(self, spec.name))
+        for name in ("cot", "thinking"):
+            if not isinstance(getattr(self, name), bool):
+                raise BackendError(f"{name} must be true or false.")
+        if not isinstance(self.system, str) or len(self.system) > MAX_TEXT:
+            raise BackendError(f"The system prompt must be text of at most {MAX_TEXT:,} characters.")
+        if self.min_pixels is not None and self.max_pixels is not None and self.min_pixels > self.max_pixels:
+            raise BackendError("Min pixels is larger than max pixels: lower the one or raise the other.")
+        return self
+
+
+MAX_TEXT = 200_000  # characters of one message; the context limit of most models lies below
+
+
+@dataclass(frozen=True)
+class _Range:
+    name: str
+    low: float
+    high: float
+    whole: bool = True
+    optional: bool = False
+
+    def check(self, value: object) -> None:
+        if value is None and self.optional:
+            return
+        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if not number or (self.whole and value != int(value)) or not self.low <= value <= self.high:  # type: ignore[operator, arg-type, call-overload]
+            kind = "a whole number" if self.whole else "a number"
+            raise BackendError(f"{self.name} must be {kind} from {self.low:g} to {self.high:g}.")
+
+
+_RANGES = (
+    _Range("max_new_tokens", 1, 65536),
+    _Range("temperature", 0, 5, whole=False),
+    _Range("top_p", 0.01, 1, whole=False),
+    _Range("top_k", 0, 100_000),
+    _Range("repetition_penalty", 0.5, 2, whole=False),
+    _Range("seed", 0, 2**32 - 1, optional=True),
+    _Range("thinking_budget", 1, 65536, optional=True),
+    _Range("min_pixels", 1, 2**26, optional=True),
+    _Range("max_pixels", 1024, 2**26, optional=True),
+    _Range("frames", 1, 256, optional=True),
+)
+RANGES = {spec.name: (spec.low, spec.high) for spec in _RANGES}
+SETTING_NAMES = tuple(f.name for f in fields(GenerationSettings))
+
+
+@dataclass(frozen=True)
+class Request:
+    """One question: the conversation up to and with the user's last message, and how to answer it."""
+
+    conversation: Conversation
+    settings: GenerationSettings = field(default_factory=GenerationSettings)
+    model: str = ""  # id, short name or folder; empty is the backend's own
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Nothing to read yet. `note` says what is going on ("Loading the model"), in a few words."""
+
+    note: str
+
+
+@dataclass(frozen=True)
+class Thinking:
+    """More of the thought."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """More of the answer."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Done:
+    """The last event of every answer that wasn't closed and didn't raise."""
+
+    finish: Finish
+    stats: Stats
+
+
+Event = Waiting | Thinking | Answer | Done
+
+
+class Backend(Protocol):
+    """Who answers. One backend serves many requests at once, from any thread."""
+
+    def models(self) -> list[ModelSpec]:
+        """The models that this backend can answer with, its default first."""
+        ...
+
+    def status(self) -> str:
+        """A few words on what the backend is doing as a whole: "ready", "loading Ovis2.5-2B", "idle"."""
+        ...
+
+    def stream(self, request: Request) -> Iterator[Event]:
+        """Events until `Done`. Wakes at least every 0.1 s with an event, so that closing it always lands; closing it
+        stops the work within one token. Raises BackendError."""
+        ...

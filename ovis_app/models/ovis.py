@@ -1,0 +1,121 @@
+"""What an Ovis is: a visual tokenizer, a table of visual embeddings that it indexes, and a causal language model.
+
+Knows modules and weights; refuses to know prompts, pictures as files, and how tokens are generated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from ovis_app.generation import BackendError
+from ovis_app.models.config import OvisConfig
+from ovis_app.models.siglip2_navit import Grid, NaViT, NaViTConfig
+
+# Placeholder ids of the original: negative, because some language models have no spare vocabulary rows.
+IMAGE, VIDEO, VISUAL_ATOM, FIRST_INDICATOR = -200, -201, -300, -301
+INDICATORS = 4  # image start, image end, video start, video end: the last rows of the visual embedding table
+SOFTMAX_ROWS = 512  # rows of the visual softmax at a time: at 65,532 columns more would be the memory peak
+
+
+class VisualTokenizer(nn.Module):
+    """pixel_values [patches, values] and grids -> features of the tower, then a probability over visual words each."""
+
+    def __init__(self, config: OvisConfig) -> None:
+        super().__init__()
+        self.vit = NaViT(NaViTConfig.read(config.vision_config))
+        words = config.visual_vocab_size - INDICATORS
+        self.head = nn.Sequential(nn.Linear(self.vit.feature_size, words, bias=False), nn.LayerNorm(words))
+
+    def forward(self, pixel_values: Tensor, grids: Sequence[Grid]) -> Tensor:
+        """Probabilities [visual tokens, visual words], float32."""
+        return self.probabilities(self.vit(pixel_values, grids))
+
+    def probabilities(self, features: Tensor) -> Tensor:
+        return torch.softmax(self.head(features), dim=-1, dtype=torch.float32)
+
+
+class Ovis(PreTrainedModel):
+    """An Ovis of any generation. Attribute names are the released weights' names."""
+
+    config_class = OvisConfig
+    base_model_prefix = ""
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _no_split_modules = ["Layer"]
+
+    def __init__(self, config: OvisConfig) -> None:
+        super().__init__(config)
+        self.llm = AutoModelForCausalLM.from_config(config.llm_config)
+        self.visual_tokenizer = VisualTokenizer(config)
+        self.vte = nn.Embedding(config.visual_vocab_size, config.llm_config.hidden_size)
+        self.post_init()
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Random weights for a model that is trained from nothing; loaded weights are left alone."""
+        if isinstance(module, nn.Linear | nn.Conv2d) and not _loaded(module.weight):
+            nn.init.normal_(module.weight, std=0.02)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Embedding) and not _loaded(module.weight):
+            nn.init.normal_(module.weight, std=0.02)
+        elif isinstance(module, nn.LayerNorm) and not _loaded(module.weight):
+            nn.init.ones_(module.weight)
+            nn.init.zeros_(module.bias)
+
+    def encode(self, pixel_values: Tensor, grids: Sequence[Grid]) -> Tensor:
+        """Visual embeddings [visual tokens, hidden] of all images and frames, in order."""
+        features = self.visual_tokenizer.vit(pixel_values, [tuple(map(int, grid)) for grid in grids])
+        words = self.vte.weight[: self.config.visual_vocab_size - INDICATORS]
+        parts = [
+            self.visual_tokenizer.probabilities(rows).to(words.dtype) @ words for rows in features.split(SOFTMAX_ROWS)
+        ]
+        return torch.cat(parts)
+
+    @property
+    def indicators(self) -> Tensor:
+        """Embeddings of the ids -301, -302, ... [indicators, hidden]."""
+        return self.vte.weight[-INDICATORS:]
+
+    def embed(self, ids: Tensor, visual: Tensor | None) -> Tensor:
+        """Embeddings [1, tokens, hidden] of prompt ids [tokens] whose negative ids are visual: -300 takes the next row
+        of `visual` [visual tokens, hidden], -301 - i is indicator i. Raises ValueError when rows and places differ."""
+        embeddings = self.llm.get_input_embeddings()(ids.clamp(min=0))  # Gemma 2 scales its text rows in here
+        scale = getattr(self.llm.get_input_embeddings(), "embed_scale", None)
+        atoms, marks = ids == VISUAL_ATOM, ids <= FIRST_INDICATOR
+        rows = 0 if visual is None else len(visual)
+        if int(atoms.sum()) != rows:
+            raise ValueError(f"{int(atoms.sum())} places for {rows} visual tokens")
+        for places, values in ((atoms, visual), (marks, self.indicators[FIRST_INDICATOR - ids[marks]])):
+            if values is not None and len(values):
+                scaled = values if scale is None else values * scale.to(values.dtype)
+                embeddings = embeddings.masked_scatter(places[:, None], scaled.to(embeddings.dtype))
+        return embeddings[None]
+
+
+def _loaded(parameter: Tensor) -> bool:
+    return bool(getattr(parameter, "_is_hf_initialized", False))
+
+
+def load(folder: Path | str, *, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Ovis:
+    """The model of a checkpoint folder, ready to answer. Raises BackendError with a sentence for people."""
+    folder = Path(folder)
+    config = OvisConfig.read(folder)
+    if not list(folder.glob("*.safetensors")):
+        raise BackendError(f"{folder.name} has no .safetensors weights; other formats are not loaded, for safety.")
+    try:
+        model, report = Ovis.from_pretrained(
+            folder, config=config, dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True
+        )
+    except Exception as error:  # the loader's own errors are many and name paths; the cause goes to the log
+        raise BackendError(
+            f"The weights in {folder.name} can't be read: a file is missing or damaged; download it again."
+        ) from error
+    wrong = [*report["missing_keys"], *(str(key) for key in report["mismatched_keys"])]
+    if wrong:
+        raise BackendError(f"The weights in {folder.name} don't fit its config.json ({len(wrong)} tensors differ).")
+    return model.eval().to(torch.device(device))
