@@ -1,0 +1,60 @@
+"""One answer: a request's events become a growing conversation, and every failure becomes a sentence in it.
+
+The same road for the page, the command line and programs. Knows no Gradio and no torch.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+
+from ovis_app.conversation import Conversation, Message
+from ovis_app.generation import Answer, Backend, BackendError, Done, Request, Thinking, Waiting
+
+log = logging.getLogger(__name__)
+
+UNEXPECTED = "Something went wrong while answering. Please try again; the cause is in the server's log."
+
+
+def reply(backend: Backend, request: Request) -> Iterator[Conversation]:
+    """The conversation with the assistant's message growing at its end. Never raises for a failed answer: the last
+    value then carries `error`. The first value comes before any work, so that closing always stops it."""
+    conversation = request.conversation.add(Message("assistant", status="Starting"))
+    yield conversation
+    try:
+        with closing(backend.stream(request)) as events:  # type: ignore[type-var]
+            for event in events:
+                conversation = grown(conversation, event)
+                yield conversation
+    except BackendError as error:
+        log.info("answer refused: %s", error, exc_info=error.__cause__)
+        yield conversation.replace_last(status="", error=str(error), finish="error")
+    except Exception:  # the edge of a turn: whatever happened, the person hears of it and the conversation survives
+        log.exception("answer failed")
+        yield conversation.replace_last(status="", error=UNEXPECTED, finish="error")
+
+
+def grown(conversation: Conversation, event: Waiting | Thinking | Answer | Done) -> Conversation:
+    """The conversation after one more event."""
+    last = conversation.messages[-1]
+    match event:
+        case Waiting(note):
+            return conversation.replace_last(status=note)
+        case Thinking(text):
+            return conversation.replace_last(status="", thinking=last.thinking + text)
+        case Answer(text):
+            return conversation.replace_last(status="", text=last.text + text)
+        case Done(finish, stats):
+            return conversation.replace_last(status="", finish=finish, stats=stats)
+
+
+def stopped(conversation: Conversation) -> Conversation:
+    """The conversation as it stands after Stop: what was said stays."""
+    if not conversation.messages or conversation.messages[-1].role != "assistant":
+        return conversation
+    last = conversation.messages[-1]
+    if last.finish is not None:
+        return conversation
+    return Conversation((*conversation.messages[:-1], replace(last, status="", finish="stopped")))

@@ -1,0 +1,111 @@
+"""How this process was asked to run: flags first, then OVIS_* variables, then defaults.
+
+The only reader of os.environ. Imports nothing of the app and nothing heavy, so that --help answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+
+BACKENDS = ("local", "fake")
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that is decided at the start. `None` leaves a choice to whoever it concerns."""
+
+    model: str = "ovis-mini"
+    backend: str = "local"
+    device: str = "auto"
+    dtype: str = "auto"
+    server_name: str = "127.0.0.1"
+    port: int = 7860
+    share: bool = False
+    queue_size: int = 32  # questions waiting at most; more are refused with a sentence
+    deadline: float = 600.0  # seconds that one answer may take
+    image_pixels: int = 100_000_000  # limits on what people upload
+    image_bytes: int = 50_000_000
+    video_bytes: int = 500_000_000
+    video_seconds: float = 1800.0
+    files_per_turn: int = 16
+
+
+_HELP = {
+    "model": "a known name (ovis-mini, Ovis2.5-2B, Ovis2.5-9B), a hub repository or a folder",
+    "backend": "who answers: the model in this process, or a scripted stand-in for trying the page",
+    "device": "auto, cpu, cuda, cuda:1, mps",
+    "dtype": "precision of the weights; auto is bfloat16 where the device computes it fast, else float32",
+    "server_name": "address to listen on; 0.0.0.0 lets other machines in",
+    "port": "port to listen on",
+    "share": "open a public link through Gradio's relay",
+    "queue_size": "questions that may wait at once",
+    "deadline": "seconds that one answer may take",
+    "image_pixels": "largest picture, in pixels",
+    "image_bytes": "largest picture file, in bytes",
+    "video_bytes": "largest clip file, in bytes",
+    "video_seconds": "longest clip, in seconds",
+    "files_per_turn": "attachments of one question",
+}
+_CHOICES: dict[str, tuple[str, ...]] = {"backend": BACKENDS, "dtype": DTYPES}
+
+
+def add_arguments(parser: argparse.ArgumentParser, names: Sequence[str] = tuple(_HELP)) -> None:
+    """Adds a flag for each of `names`. Flags that aren't given stay out of the namespace."""
+    for field in fields(Settings):
+        if field.name not in names:
+            continue
+        flag = "--" + field.name.replace("_", "-")
+        variable = f"OVIS_{field.name.upper()}"
+        text = f"{_HELP[field.name]} (default: {field.default}; variable {variable})".replace("%", "%%")
+        if isinstance(field.default, bool):
+            parser.add_argument(flag, action="store_true", default=argparse.SUPPRESS, help=text)
+        else:
+            parser.add_argument(
+                flag,
+                type=type(field.default),
+                choices=_CHOICES.get(field.name),
+                default=argparse.SUPPRESS,
+                help=text,
+                metavar=None if field.name in _CHOICES else field.name.upper(),
+            )
+
+
+def from_environment(environment: Mapping[str, str] = os.environ) -> dict[str, object]:
+    """The OVIS_* variables that are set, converted. Raises ValueError with a sentence for one that isn't valid."""
+    values: dict[str, object] = {}
+    for field in fields(Settings):
+        raw = environment.get(f"OVIS_{field.name.upper()}")
+        if raw is None or raw == "":
+            continue
+        values[field.name] = _converted(field.name, raw, field.default)
+    return values
+
+
+def _converted(name: str, raw: str, default: object) -> object:
+    variable = f"OVIS_{name.upper()}"
+    if isinstance(default, bool):
+        if raw.lower() in ("1", "true", "yes", "on"):
+            return True
+        if raw.lower() in ("0", "false", "no", "off"):
+            return False
+        raise ValueError(f"{variable} must be 1 or 0, not {raw!r}.")
+    if name in _CHOICES and raw not in _CHOICES[name]:
+        raise ValueError(f"{variable} must be one of {', '.join(_CHOICES[name])}, not {raw!r}.")
+    try:
+        return type(default)(raw)  # type: ignore[call-arg]
+    except ValueError as error:
+        raise ValueError(f"{variable} must be a number, not {raw!r}.") from error
+
+
+def read(arguments: argparse.Namespace, environment: Mapping[str, str] = os.environ) -> Settings:
+    """Settings from parsed flags over variables over defaults. Raises ValueError with a sentence."""
+    known = {field.name for field in fields(Settings)}
+    given = {name: value for name, value in vars(arguments).items() if name in known}
+    settings = Settings(**{**from_environment(environment), **given})  # type: ignore[arg-type]
+    if not 0 <= settings.port <= 65535:
+        raise ValueError(f"The port must lie between 0 and 65535, not {settings.port}.")
+    return settings
