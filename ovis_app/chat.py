@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import replace
 
 from ovis_app.conversation import Conversation, Message
-from ovis_app.generation import Answer, Backend, BackendError, Done, Request, Thinking, Waiting
+from ovis_app.generation import Answer, Backend, BackendError, Done, Event, Recast, Request, Thinking, Waiting
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ def reply(backend: Backend, request: Request) -> Iterator[Conversation]:
         yield conversation.replace_last(status="", error=UNEXPECTED, finish="error")
 
 
-def grown(conversation: Conversation, event: Waiting | Thinking | Answer | Done) -> Conversation:
+def grown(conversation: Conversation, event: Event) -> Conversation:
     """The conversation after one more event."""
     last = conversation.messages[-1]
     match event:
@@ -46,6 +46,8 @@ def grown(conversation: Conversation, event: Waiting | Thinking | Answer | Done)
             return conversation.replace_last(status="", thinking=last.thinking + text)
         case Answer(text):
             return conversation.replace_last(status="", text=last.text + text)
+        case Recast():
+            return conversation.replace_last(status="", thinking=last.thinking + last.text, text="")
         case Done(finish, stats):
             return conversation.replace_last(status="", finish=finish, stats=stats)
 

@@ -119,6 +119,11 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class Recast:
+    """What was said so far turns out to have been the thought: it ended without having been opened."""
+
+
+@dataclass(frozen=True)
 class Done:
     """The last event of every answer that wasn't closed and didn't raise."""
 
@@ -126,7 +131,7 @@ class Done:
     stats: Stats
 
 
-Event = Waiting | Thinking | Answer | Done
+Event = Waiting | Thinking | Answer | Recast | Done
 
 
 class Backend(Protocol):

@@ -33,6 +33,11 @@ class Settings:
     video_seconds: float = 1800.0
     files_per_turn: int = 16
 
+    def limits(self) -> dict[str, int | float]:
+        """What `media.Limits` takes of these settings."""
+        names = ("image_pixels", "image_bytes", "video_bytes", "video_seconds", "files_per_turn")
+        return {name: getattr(self, name) for name in names}
+
 
 _HELP = {
     "model": "a known name (ovis-mini, Ovis2.5-2B, Ovis2.5-9B), a hub repository or a folder",

@@ -50,7 +50,8 @@ class FakeBackend:
         if "crash" in words:
             raise RuntimeError("scripted crash")
         pause = 0.05 if "slow" in words else self.delay
-        thought = "I look at the picture. I see it.".split(" ") if request.settings.thinking or "think" in words else []
+        thinks = request.settings.thinking or "think" in words
+        thought = "I look at the picture. I see it.".split() if thinks else []
         names = ", ".join(media.label for media in question.media)
         told = f"You said: {question.text}" + (f" (with {names})" if names else "")
         pieces = [f"word{i}" for i in range(self.tokens)] if "long" in words or "slow" in words else told.split(" ")

@@ -37,7 +37,9 @@ class OvisConfig(PreTrainedConfig):
         try:
             raw = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
-            raise BackendError(f"There is no config.json in {Path(folder).name}: is this an Ovis checkpoint?") from error
+            raise BackendError(
+                f"There is no config.json in {Path(folder).name}: is this an Ovis checkpoint?"
+            ) from error
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise BackendError(f"config.json in {Path(folder).name} is damaged: download it again.") from error
         return cls.from_released(raw)

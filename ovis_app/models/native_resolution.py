@@ -45,7 +45,7 @@ def patches(
 ) -> tuple[Tensor, Grid]:
     """Patch rows of one image (one frame) or one clip (all frames take the first one's size).
 
-    Returns float32 rows [t*h*w, 3 * patch * patch] in -1..1, ordered in stride x stride blocks, and their grid (t, h, w).
+    Returns float32 rows [t*h*w, 3 * patch * patch] in -1..1, in stride x stride blocks, and their grid (t, h, w).
     """
     first = frames[0]
     height, width = smart_resize(

@@ -14,10 +14,9 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from ovis_app.generation import BackendError
 from ovis_app.models.config import OvisConfig
+from ovis_app.models.prompt import FIRST_INDICATOR, VISUAL_ATOM
 from ovis_app.models.siglip2_navit import Grid, NaViT, NaViTConfig
 
-# Placeholder ids of the original: negative, because some language models have no spare vocabulary rows.
-IMAGE, VIDEO, VISUAL_ATOM, FIRST_INDICATOR = -200, -201, -300, -301
 INDICATORS = 4  # image start, image end, video start, video end: the last rows of the visual embedding table
 SOFTMAX_ROWS = 512  # rows of the visual softmax at a time: at 65,532 columns more would be the memory peak
 
@@ -46,7 +45,7 @@ class Ovis(PreTrainedModel):
     base_model_prefix = ""
     _supports_sdpa = True
     _supports_flash_attn = True
-    _no_split_modules = ["Layer"]
+    _no_split_modules = ["Layer"]  # noqa: RUF012
 
     def __init__(self, config: OvisConfig) -> None:
         super().__init__(config)

@@ -1,7 +1,7 @@
 """The native-resolution SigLIP 2 tower of Ovis2.5: patch rows of any number of images to features.
 
 Knows shapes and attention; refuses to know pixels, prompts or language models. Attribute names are the released
-checkpoint's names. Patch rows come in stride x stride blocks (see native_resolution.py), which is also how features leave.
+checkpoint's names. Patch rows come in stride x stride blocks (see native_resolution.py), and features leave so too.
 Source: the model code released with AIDC-AI/Ovis2.5 and the SigLIP 2 paper (arXiv 2502.14786).
 """
 
@@ -103,7 +103,7 @@ def in_blocks(plane: Tensor, stride: int) -> Tensor:
 
 
 def rotary(grids: Sequence[Grid], head_dim: int, stride: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """cos and sin of the 2D rotary positions, [patches, head_dim] each, float32: the row's angles, then the column's."""
+    """cos and sin of the 2D rotary positions, [patches, head_dim] each, float32: row angles, then column angles."""
     half = head_dim // 2
     inv_freq = 1.0 / 10000 ** (torch.arange(0, half, 2, dtype=torch.float32, device=device) / half)
     angles = []
@@ -225,7 +225,7 @@ class VisionModel(nn.Module):
 
 
 class NaViT(nn.Module):
-    """pixel_values [patches, channels * patch * patch] and grids -> features [patches / stride^2, stride^2 * hidden]."""
+    """pixel_values [patches, channels * patch^2] and grids -> features [patches / stride^2, stride^2 * hidden]."""
 
     def __init__(self, config: NaViTConfig) -> None:
         super().__init__()

@@ -1,0 +1,92 @@
+"""The model singleton: one copy of each model in the process, loaded by whoever asks first.
+
+Knows folders, devices and precisions; refuses to know requests and conversations.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+from transformers import AutoTokenizer, GenerationConfig
+
+from ovis_app.engine.solo import Ending
+from ovis_app.generation import BackendError
+from ovis_app.models.hub import folder_of
+from ovis_app.models.ovis import Ovis, load
+from ovis_app.models.prompt import PromptTokenizer
+from ovis_app.zoo import ModelSpec
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model with everything that reads and writes its tokens."""
+
+    model: Ovis
+    prompts: PromptTokenizer
+    decoder: Tokenizer
+    ending: Ending
+
+
+_models: dict[tuple[str, str, str], Loaded] = {}
+_loading = threading.Lock()
+
+
+def loaded_model(spec: ModelSpec, *, device: str, dtype: str) -> Loaded:
+    """The process's one copy of a model, loaded by whoever comes first. Raises BackendError."""
+    key = (spec.id, device, dtype)
+    with _loading:
+        if key not in _models:
+            started = time.monotonic()
+            _models[key] = _load(spec, device=device, dtype=dtype)
+            log.info("loaded %s in %.1f s", spec.name, time.monotonic() - started)
+        return _models[key]
+
+
+def _load(spec: ModelSpec, *, device: str, dtype: str) -> Loaded:
+    folder = folder_of(spec)
+    place = choose_device(device)
+    model = load(folder, dtype=choose_dtype(dtype, place), device=place)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        raise BackendError(f"{spec.name} has no readable tokenizer: download it again.") from error
+    return Loaded(model, PromptTokenizer(tokenizer), tokenizer.backend_tokenizer, _ending(folder, model, tokenizer))
+
+
+def _ending(folder: Path, model: Ovis, tokenizer: Any) -> Ending:
+    """Every id that any of the checkpoint's files calls an end, and the end of a turn."""
+    named: list[int | Sequence[int] | None] = [tokenizer.eos_token_id, model.config.llm_config.eos_token_id]
+    if (folder / "generation_config.json").is_file():
+        named.append(GenerationConfig.from_pretrained(folder, local_files_only=True).eos_token_id)
+    ids = {i for entry in named if entry is not None for i in ([entry] if isinstance(entry, int) else entry)}
+    pad = tokenizer.pad_token_id
+    return Ending(tuple(sorted(ids)), pad if pad is not None else min(ids))
+
+
+def choose_device(wanted: str) -> str:
+    """A torch device for "auto" or a name. Raises BackendError when this machine doesn't have it."""
+    have = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if wanted == "auto":
+        return next(name for name in ("cuda", "mps", "cpu") if have[name])
+    kind = wanted.partition(":")[0]
+    if not have.get(kind, False):
+        raise BackendError(f"This machine has no device {wanted}: use --device auto.")
+    return wanted
+
+
+def choose_dtype(wanted: str, device: str) -> torch.dtype:
+    """ "auto" is bfloat16 where the device computes it fast, else float32."""
+    if wanted != "auto":
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[wanted]
+    fast = device.startswith("cuda") and torch.cuda.is_bf16_supported()
+    return torch.bfloat16 if fast else torch.float32

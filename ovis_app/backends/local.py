@@ -1,0 +1,264 @@
+"""The model in this process: loaded once, shared by every tab, answering one question after another.
+
+Knows how a request becomes a prompt and how long things took; the model itself is in models/, generation in engine/.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+
+import torch
+
+from ovis_app import zoo
+from ovis_app.backends.loading import Loaded, loaded_model
+from ovis_app.conversation import Conversation, Media, Stats
+from ovis_app.engine import solo
+from ovis_app.engine.budget import ThinkingBudget
+from ovis_app.engine.streamer import TokenStreamer
+from ovis_app.engine.worker import Worker
+from ovis_app.generation import MAX_TEXT, BackendError, Done, Event, GenerationSettings, Request
+from ovis_app.media import Limits, MediaError, open_image, sample_frames
+from ovis_app.models import ovis2_5
+from ovis_app.models.ovis2_5 import CHAT, Prompt, Visual
+from ovis_app.models.prompt import Turn
+from ovis_app.settings import Settings
+from ovis_app.zoo import ModelSpec
+
+log = logging.getLogger(__name__)
+
+ANSWER_ROOM = 16  # tokens kept for the answer after a thought whose budget was spent
+OUT_OF_MEMORY = "The model ran out of memory: lower max pixels or frames, or start a new chat, and try again."
+
+
+class LocalBackend:
+    """Answers with one model. `stream` may be called from any thread; a single worker does the work in turn."""
+
+    def __init__(self, settings: Settings, limits: Limits) -> None:
+        self.settings, self.limits = settings, limits
+        self.spec = zoo.resolve(settings.model)
+        self._worker = Worker("ovis-worker")
+        self._state = "asleep"
+
+    def models(self) -> list[ModelSpec]:
+        return [self.spec]
+
+    def status(self) -> str:
+        return "answering" if self._state == "ready" and self._worker.busy else self._state
+
+    def warm(self) -> None:
+        """Starts loading the model, and returns at once. A failure shows in `status` and in the first answer."""
+        self._worker.submit(self._warm)
+
+    def _warm(self) -> None:
+        try:
+            self._model()
+        except BackendError as error:
+            log.warning("the model can't be loaded: %s", error, exc_info=error.__cause__)
+
+    def _model(self) -> Loaded:
+        if self._state != "ready":
+            self._state = f"loading {self.spec.name}"
+        try:
+            model = loaded_model(self.spec, device=self.settings.device, dtype=self.settings.dtype)
+        except BaseException:
+            self._state = "the model can't be loaded"
+            raise
+        self._state = "ready"
+        return model
+
+    def stream(self, request: Request) -> Iterator[Event]:
+        """Events of one answer; see `Backend`. Raises BackendError for bad settings before anything is queued."""
+        self._check(request)
+        started = time.monotonic()
+        stop = threading.Event()
+        streamer = TokenStreamer(deadline=started + self.settings.deadline + 1.0)
+        ticket = self._worker.submit(partial(self._work, request, streamer, stop, started))
+        try:
+            for event in streamer:
+                ahead = self._worker.ahead(ticket)
+                if ahead and streamer.count == 0:
+                    streamer.note = f"Waiting for {ahead} other question{'s' if ahead > 1 else ''}"
+                yield event
+        finally:
+            stop.set()
+
+    def _check(self, request: Request) -> None:
+        request.settings.check()
+        if request.model and zoo.resolve(request.model).id != self.spec.id:
+            raise BackendError(f"This server answers with {self.spec.name} only.")
+        question = request.conversation.messages[-1] if request.conversation.messages else None
+        if question is None or question.role != "user":
+            raise BackendError("There is no question to answer: type one.")
+        for message in request.conversation.messages:
+            if len(message.text) > MAX_TEXT:
+                raise BackendError(f"A message is longer than {MAX_TEXT:,} characters: shorten it.")
+            if len(message.media) > self.limits.files_per_turn:
+                raise BackendError(f"One question takes at most {self.limits.files_per_turn} files: remove some.")
+
+    # --- in the worker -----------------------------------------------------------------------------------------------
+
+    def _work(self, request: Request, streamer: TokenStreamer, stop: threading.Event, started: float) -> None:
+        """The edge of the thread: whatever happens, the reader hears an end."""
+        try:
+            if not stop.is_set():
+                self._answer(request, streamer, stop, started)
+        except (BackendError, MediaError) as error:
+            log.info("refused: %s", error, exc_info=error.__cause__)
+            streamer.fail(str(error))
+        except torch.OutOfMemoryError:
+            log.exception("out of memory")
+            streamer.fail(OUT_OF_MEMORY)
+            free_memory()
+        except BaseException:
+            log.exception("generation failed")
+            streamer.fail("The model failed while answering: try again, or start a new chat.")
+            free_memory()
+
+    def _answer(self, request: Request, streamer: TokenStreamer, stop: threading.Event, started: float) -> None:
+        over = started + self.settings.deadline
+        halted = lambda: stop.is_set() or time.monotonic() > over  # noqa: E731
+        streamer.note = f"Loading {self.spec.name}"
+        loaded = self._model()
+        settings = recommended(request.settings, self.spec)
+        prompt, frame_times = self._prompt(loaded, request.conversation, settings, streamer, halted)
+        if halted():
+            return
+        settings = self._fitted(settings, len(prompt.ids), loaded.model.config.max_context)
+        thinking = settings.thinking
+        if prompt.visual_tokens:
+            streamer.note = f"Looking ({prompt.visual_tokens:,} visual tokens)"
+        inputs = solo.embeddings(loaded.model, prompt)
+        if halted():
+            return
+        streamer.note = "Reading the conversation"
+        controls = loaded.prompts.controls
+        streamer.begin(
+            loaded.decoder,
+            thinking=thinking,
+            think_start=controls.get("<think>"),
+            think_end=controls.get(CHAT.think_end),
+        )
+        ids = solo.generate(
+            loaded.model,
+            inputs,
+            settings,
+            ending=loaded.ending,
+            budget=_budget(loaded, settings) if thinking else None,
+            streamer=streamer,
+            stop=halted,
+        )
+        if time.monotonic() > over:
+            raise BackendError("The answer took too long and was stopped: ask for less, or raise the deadline.")
+        ended = len(ids) > 0 and int(ids[-1]) in loaded.ending.eos
+        stats = replace(measured(streamer, started), frame_times=frame_times)
+        stats = replace(stats, prompt_tokens=len(prompt.ids), visual_tokens=prompt.visual_tokens)
+        streamer.done(Done("end" if ended else "stopped" if stop.is_set() else "length", stats))
+
+    def _prompt(
+        self,
+        loaded: Loaded,
+        conversation: Conversation,
+        settings: GenerationSettings,
+        streamer: TokenStreamer,
+        halted: Callable[[], bool],
+    ) -> tuple[Prompt, tuple[float, ...]]:
+        """The prompt, and when in the last clip its frames were taken."""
+        visuals: list[Visual] = []
+        times: tuple[float, ...] = ()
+        many = sum(len(message.media) for message in conversation.messages) > 1
+        for message in conversation.messages:
+            for media in message.media:
+                streamer.note = f"Opening {media.label}"
+                visual, times = self._visual(media, settings, many, halted)
+                visuals.append(visual)
+                if halted():
+                    break
+        turns = turns_of(conversation, settings, self.spec)
+        prompt = ovis2_5.prepare(loaded.model.config, loaded.prompts, turns, visuals, thinking=settings.thinking)
+        return prompt, times
+
+    def _visual(
+        self, media: Media, settings: GenerationSettings, many: bool, halted: Callable[[], bool]
+    ) -> tuple[Visual, tuple[float, ...]]:
+        single, several = self.spec.defaults.max_pixels, self.spec.video_max_pixels
+        most = settings.max_pixels or (several if many or media.kind == "video" else single) or several
+        least = min(settings.min_pixels or self.spec.defaults.min_pixels or 1, most)
+        if media.kind == "image":
+            return Visual("image", (open_image(media, self.limits),), least, most), ()
+        clip = sample_frames(media, settings.frames or self.spec.defaults.frames or 8, self.limits, stop=halted)
+        return Visual("video", clip.frames, least, most), clip.times
+
+    def _fitted(self, settings: GenerationSettings, prompt_tokens: int, context: int) -> GenerationSettings:
+        """The settings with as many new tokens as the context has room for. Raises BackendError when it has none."""
+        context = min(context, self.spec.context)
+        room = context - prompt_tokens
+        if room < 1:
+            raise BackendError(
+                f"This conversation is {prompt_tokens:,} tokens long and the model reads at most {context:,}: "
+                "lower max pixels, attach less, or start a new chat."
+            )
+        return replace(settings, max_new_tokens=min(settings.max_new_tokens, room))
+
+
+def turns_of(conversation: Conversation, settings: GenerationSettings, spec: ModelSpec) -> list[Turn]:
+    """Messages as turns of the prompt: answers plain, the step-by-step line on the last question."""
+    turns = [Turn("system", (settings.system,))] if settings.system.strip() else []
+    last = len(conversation.messages) - 1
+    for number, message in enumerate(conversation.messages):
+        if message.role == "user":
+            text = message.text
+            if number == last and settings.cot and spec.cot_suffix:
+                text = f"{text}\n{spec.cot_suffix}"
+            turns.append(Turn("user", ovis2_5.user_content(text, [media.kind for media in message.media])))
+        elif message.role == "assistant":
+            turns.append(Turn("assistant", (message.text,)))
+    return turns
+
+
+def recommended(settings: GenerationSettings, spec: ModelSpec) -> GenerationSettings:
+    """The settings without what this model can't do, with a thought that leaves room for an answer."""
+    thinking = settings.thinking and spec.thinking
+    return replace(settings, thinking=thinking, thinking_budget=settings.thinking_budget if thinking else None)
+
+
+def _budget(loaded: Loaded, settings: GenerationSettings) -> ThinkingBudget | None:
+    """The budget's rule, lowered where the early-stop text and an answer would not fit behind it."""
+    if settings.thinking_budget is None:
+        return None
+    early_stop = loaded.prompts.trusted(CHAT.early_stop)
+    most = settings.max_new_tokens - len(early_stop) - ANSWER_ROOM
+    if most < 1:
+        raise BackendError(f"Thinking needs more room: raise max new tokens to {len(early_stop) + ANSWER_ROOM + 64}.")
+    return ThinkingBudget(
+        budget=min(settings.thinking_budget, most),
+        early_stop=early_stop,
+        think_end=loaded.prompts.control(CHAT.think_end),
+    )
+
+
+def measured(streamer: TokenStreamer, started: float) -> Stats:
+    """The figures that the streamer's clock gives."""
+    first, last = streamer.first_time, streamer.last_time
+    if first is None or last is None:
+        return Stats()
+    thought = streamer.thought_count
+    return Stats(
+        answer_tokens=streamer.count,
+        thinking_tokens=thought,
+        first_token_seconds=first - started,
+        thinking_seconds=(streamer.answer_time or last) - first if thought else None,
+        tokens_per_second=(streamer.count - 1) / (last - first) if last > first else None,
+    )
+
+
+def free_memory() -> None:
+    """Gives back what a failed answer held."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,0 +1,97 @@
+"""One request at a time: `generate` with embeddings in, tokens into a streamer, and a flag that stops it.
+
+Knows the model and the sampling rules; refuses to know conversations, files and threads: it runs in the caller's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
+from transformers.generation.streamers import BaseStreamer
+
+from ovis_app.engine.budget import ThinkingBudget
+from ovis_app.generation import GenerationSettings
+from ovis_app.models.ovis import Ovis
+from ovis_app.models.ovis2_5 import Prompt
+
+
+@dataclass(frozen=True)
+class Ending:
+    """The ids that end an answer, and the id that fills a batch."""
+
+    eos: tuple[int, ...]
+    pad: int
+
+
+class Stop(StoppingCriteria):
+    """Ends generate before the next token once `stop()` says so or the limit is reached. A budget's forced text is
+    always finished, as in the original, even where it goes past the limit."""
+
+    def __init__(self, stop: Callable[[], bool], limit: int, budget: ThinkingBudget | None) -> None:
+        self.stop, self.limit, self.budget = stop, limit, budget
+
+    def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: object) -> Tensor:
+        over = self.stop() or len(input_ids[0]) >= self.limit
+        if over and self.budget is not None and self.budget.forces(input_ids[0]):
+            over = self.stop()
+        return torch.full((len(input_ids),), over, dtype=torch.bool, device=input_ids.device)
+
+
+def generation_config(settings: GenerationSettings, ending: Ending, max_new_tokens: int) -> GenerationConfig:
+    """Only what `settings` ask for: a checkpoint's own sampling defaults stay out."""
+    sampling = (
+        {"do_sample": True, "temperature": settings.temperature, "top_p": settings.top_p, "top_k": settings.top_k}
+        if settings.temperature > 0
+        else {"do_sample": False}
+    )
+    return GenerationConfig(
+        max_new_tokens=max_new_tokens,
+        repetition_penalty=settings.repetition_penalty,
+        eos_token_id=list(ending.eos),
+        pad_token_id=ending.pad,
+        **sampling,
+    )
+
+
+@torch.inference_mode()
+def embeddings(model: Ovis, prompt: Prompt) -> Tensor:
+    """The prompt as the language model takes it, [1, tokens, hidden]; pictures are encoded here."""
+    device = model.device
+    visual = None
+    if prompt.pixel_values is not None:
+        visual = model.encode(prompt.pixel_values.to(device=device, dtype=model.dtype), prompt.grids)
+    return model.embed(prompt.ids.to(device), visual)
+
+
+@torch.inference_mode()
+def generate(
+    model: Ovis,
+    inputs_embeds: Tensor,
+    settings: GenerationSettings,
+    *,
+    ending: Ending,
+    budget: ThinkingBudget | None = None,
+    streamer: BaseStreamer | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    processors: tuple[LogitsProcessor, ...] = (),
+) -> Tensor:
+    """New token ids [tokens]. `stop` is asked before every token; `processors` see generated ids only."""
+    limit = settings.max_new_tokens
+    room = limit if budget is None else max(limit, budget.forced_until)
+    if settings.seed is not None:
+        torch.manual_seed(settings.seed)  # global, which is sound because one request runs at a time
+    rules: list[LogitsProcessor] = [*processors, *([budget] if budget is not None else [])]
+    length = inputs_embeds.shape[1]
+    ids = model.llm.generate(
+        inputs_embeds=inputs_embeds,
+        attention_mask=torch.ones((1, length), dtype=torch.long, device=inputs_embeds.device),
+        generation_config=generation_config(settings, ending, room),
+        logits_processor=LogitsProcessorList(rules),
+        stopping_criteria=StoppingCriteriaList([Stop(stop, limit, budget)]),
+        streamer=streamer,
+    )
+    return ids[0]

@@ -1,0 +1,142 @@
+"""One request's tokens as events, while `generate` runs in another thread.
+
+A TextIteratorStreamer whose iteration never blocks for ever: it wakes with `Waiting`, ends with the worker whatever
+happened there, and passes each character on as soon as it is whole. One per request, never shared.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from queue import Empty
+
+from tokenizers import Tokenizer
+from tokenizers.decoders import DecodeStream
+from torch import Tensor
+from transformers import TextIteratorStreamer
+
+from ovis_app.generation import Answer, BackendError, Done, Event, Recast, Thinking, Waiting
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What went wrong in the worker, as a sentence."""
+
+    sentence: str
+
+
+HEARTBEAT = 0.1  # seconds: a generator can only be closed where it yields
+BROKEN = "\ufffd"
+
+
+class TokenStreamer(TextIteratorStreamer):
+    """`generate(streamer=...)` puts ids in; iterating gives events until Done, or raises BackendError.
+
+    The worker calls `begin` once it has a tokenizer, then generate, then `done` or `fail`. With thinking on, the first
+    token decides: a thought that it opens streams as Thinking until it ends.
+    """
+
+    def __init__(self, *, deadline: float = float("inf")) -> None:
+        """`deadline` is the time.monotonic() at which waiting is given up."""
+        super().__init__(None, timeout=HEARTBEAT)
+        self.deadline = deadline
+        self.note = "Waiting for the model"  # what the worker is doing; it may write this at any time
+        self.count = self.thought_count = 0
+        self.first_time: float | None = (
+            None  # time.monotonic() of the first and the last token, and of the thought's end
+        )
+        self.last_time: float | None = None
+        self.answer_time: float | None = None
+        self._over = False
+        self._can_think = self._in_thought = False
+
+    # --- the worker's side -------------------------------------------------------------------------------------------
+
+    def begin(
+        self,
+        tokenizer: Tokenizer,
+        *,
+        thinking: bool = False,
+        think_start: int | None = None,
+        think_end: int | None = None,
+    ) -> None:
+        """Says how to read the ids. `think_start` and `think_end` are ids: text that merely spells them does not open
+        or close a thought."""
+        self._backend = tokenizer
+        self._decode = DecodeStream(skip_special_tokens=True)
+        self._pending: list[int] = []  # ids whose characters are not whole yet
+        self._can_think, self._think_start, self._think_end = thinking, think_start, think_end
+        self._in_thought, self._at_start = False, True
+
+    def put(self, value: Tensor) -> None:
+        """Ids of the next tokens, [1] or [tokens]. The prompt never comes here: it goes in as embeddings."""
+        for token in value.flatten().tolist():
+            self._token(token)
+
+    def _token(self, token: int) -> None:
+        self.last_time = time.monotonic()
+        self.first_time = self.first_time or self.last_time
+        self.count += 1
+        self.thought_count += self._in_thought
+        if self._can_think and token == self._think_start and self.count == 1:
+            self._in_thought, self._at_start = True, True
+            self.thought_count = 1
+        elif self._can_think and token == self._think_end:
+            self._flush()
+            if not self._in_thought:
+                self.text_queue.put(Recast())
+                self.thought_count = self.count
+            self._can_think, self._in_thought, self._at_start = False, False, True
+            self.answer_time = self.last_time
+        else:
+            self._pending.append(token)
+            text = self._decode.step(self._backend, token)
+            if text:
+                self._pending.clear()
+                self._say(text)
+
+    def _say(self, text: str) -> None:
+        if self._at_start:  # the line breaks around a thought are punctuation, not text
+            text = text.lstrip("\n")
+            self._at_start = not text
+        if text:
+            self.text_queue.put(Thinking(text) if self._in_thought else Answer(text))
+
+    def _flush(self) -> None:
+        """Says what the last ids still hold, but for the beginning of a character that never came."""
+        left = self._backend.decode(self._pending, skip_special_tokens=True).rstrip(BROKEN)
+        self._pending.clear()
+        self._decode = DecodeStream(skip_special_tokens=True)
+        self._say(left)
+
+    def end(self) -> None:
+        """generate's own end: the last characters."""
+        self._flush()
+
+    def done(self, event: Done) -> None:
+        self.text_queue.put(event)
+
+    def fail(self, sentence: str) -> None:
+        """Ends the iteration with a BackendError. Takes text, not the exception: its traceback would keep tensors."""
+        self.text_queue.put(Failure(sentence))
+
+    # --- the reader's side -------------------------------------------------------------------------------------------
+
+    def __iter__(self) -> TokenStreamer:
+        return self
+
+    def __next__(self) -> Event:
+        """The next event, or `Waiting` after 0.1 s without one. Raises BackendError: failed, or past the deadline."""
+        if self._over:
+            raise StopIteration
+        try:
+            event = self.text_queue.get(timeout=HEARTBEAT)
+        except Empty:
+            if time.monotonic() > self.deadline:
+                raise BackendError("The answer took too long and was stopped: ask for less, or try again.") from None
+            return Waiting(self.note)
+        if isinstance(event, Failure):
+            raise BackendError(event.sentence)
+        if isinstance(event, Done):
+            self._over = True
+        return event

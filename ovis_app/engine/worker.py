@@ -1,0 +1,45 @@
+"""One thread that does one piece of work after another, in the order it came. Knows nothing of models."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+
+log = logging.getLogger(__name__)
+
+
+class Worker:
+    """A daemon thread with a queue. Whoever submits work gets its place in the queue from the ticket."""
+
+    def __init__(self, name: str) -> None:
+        self._queue: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._submitted = self._finished = 0
+        threading.Thread(target=self._run, name=name, daemon=True).start()
+
+    def submit(self, work: Callable[[], None]) -> int:
+        """Queues `work`, which must see to its own errors. Returns its ticket."""
+        with self._lock:
+            self._submitted += 1
+            self._queue.put(work)
+            return self._submitted
+
+    def ahead(self, ticket: int) -> int:
+        """How many pieces of work come before the ticket's; 0 when it is being done or is done."""
+        return max(ticket - self._finished - 1, 0)
+
+    @property
+    def busy(self) -> bool:
+        return self._finished < self._submitted
+
+    def _run(self) -> None:
+        while True:
+            work = self._queue.get()
+            try:
+                work()
+            except Exception:  # the edge of the thread: the next piece of work must still be done
+                log.exception("work failed")
+            del work
+            self._finished += 1

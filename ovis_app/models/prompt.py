@@ -1,0 +1,168 @@
+"""Messages to token ids with negative placeholders where pictures go; one row per chat format.
+
+Typed text is text: control strings in what a user wrote are encoded as the characters they are. Knows tokenizers,
+refuses to know pixels and weights.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tokenizers import Tokenizer
+
+# Placeholder ids of the original: negative, because some language models have no spare vocabulary rows.
+IMAGE, VIDEO, VISUAL_ATOM, FIRST_INDICATOR = -200, -201, -300, -301
+PLACEHOLDERS = {"<image>": IMAGE, "<video>": VIDEO}
+
+Part = str | int  # plain text, or an id: a control token's or a placeholder
+
+
+@dataclass(frozen=True)
+class ChatFormat:
+    """How a family writes its turns. `{}` is where a turn's content goes; control tokens are written as themselves."""
+
+    system: str
+    user: str
+    assistant: str
+    opening: str  # what the model continues
+    no_thinking: str = ""  # follows `opening` when thinking is off
+    default_system: str = ""
+    think_end: str = ""
+    early_stop: str = ""  # ends a thought whose budget is spent
+
+
+QWEN3 = ChatFormat(
+    system="<|im_start|>system\n{}<|im_end|>\n",
+    user="<|im_start|>user\n{}<|im_end|>\n",
+    assistant="<|im_start|>assistant\n{}<|im_end|>\n",
+    opening="<|im_start|>assistant\n",
+    no_thinking="<think>\n\n</think>\n\n",
+    think_end="</think>",
+    early_stop="\n\nConsidering the limited time by the user, I have to give the solution based on the thinking"
+    " directly now.\n</think>\n\n",
+)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One message as the prompt sees it: placeholders for its media, then its text."""
+
+    role: str  # system, user or assistant
+    content: tuple[Part, ...]
+
+
+class PromptTokenizer:
+    """Encodes templates with their control tokens and everything else as plain text. Safe to share between threads:
+    both tokenizers are used with one fixed set of options."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        """`tokenizer` is a transformers fast tokenizer."""
+        self._with_controls: Tokenizer = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+        self._plain = _without_controls(self._with_controls)
+        self.controls: dict[str, int] = dict(tokenizer.get_added_vocab())
+        longest_first = sorted(self.controls, key=len, reverse=True)
+        self._control = re.compile("(" + "|".join(map(re.escape, longest_first)) + ")")
+
+    def control(self, token: str) -> int:
+        """The id of a control token. Raises KeyError when the checkpoint has none of that name."""
+        return self.controls[token]
+
+    def trusted(self, text: str) -> list[int]:
+        """Ids of our own text, in which control strings are control tokens."""
+        return list(self._with_controls.encode(text, add_special_tokens=False).ids)
+
+    def encode(self, parts: Iterable[Part]) -> list[int]:
+        """Ids of parts; neighbouring text is encoded in one piece, as the original does."""
+        ids: list[int] = []
+        text = ""
+        for part in (*parts, None):
+            if isinstance(part, str):
+                text += part
+                continue
+            if text:
+                ids += self._plain.encode(text, add_special_tokens=False).ids
+                text = ""
+            if part is not None:
+                ids.append(part)
+        return ids
+
+    def fill(self, template: str, content: Sequence[Part]) -> list[Part]:
+        """The template's parts with `content` in its place; only the template's own control strings become ids."""
+        before, _, after = template.partition("{}")
+        return [*self._split(before), *content, *self._split(after)]
+
+    def _split(self, template: str) -> list[Part]:
+        return [self.controls.get(piece, piece) for piece in self._control.split(template) if piece]
+
+
+def _without_controls(tokenizer: Tokenizer) -> Tokenizer:
+    """The same tokenizer with nothing but plain text in its eyes."""
+    state = json.loads(tokenizer.to_str())
+    state["added_tokens"], state["post_processor"] = [], None
+    return Tokenizer.from_str(json.dumps(state))
+
+
+def encode_turns(tokenizer: PromptTokenizer, chat: ChatFormat, turns: Sequence[Turn], *, thinking: bool) -> list[int]:
+    """The prompt of a conversation that ends with a user's turn. Earlier answers go back without their thoughts."""
+    parts: list[Part] = []
+    if chat.default_system and not any(turn.role == "system" for turn in turns):
+        turns = [Turn("system", (chat.default_system,)), *turns]
+    templates = {"system": chat.system, "user": chat.user, "assistant": chat.assistant}
+    for turn in turns:
+        parts += tokenizer.fill(templates[turn.role], turn.content)
+    parts += tokenizer.fill(chat.opening + ("" if thinking else chat.no_thinking), ())
+    return tokenizer.encode(parts)
+
+
+def encode_original(tokenizer: PromptTokenizer, prompt: str) -> list[int]:
+    """A prompt string with the original's habit: `<image>` and `<video>` are placeholders and control strings are
+    control tokens wherever they stand. For comparisons; never for what a user typed."""
+    pieces = re.split("(<image>|<video>)", prompt)
+    return [
+        token
+        for piece in pieces
+        for token in ([PLACEHOLDERS[piece]] if piece in PLACEHOLDERS else tokenizer.trusted(piece))
+    ]
+
+
+def encode_training(tokenizer: PromptTokenizer, chat: ChatFormat, turns: Sequence[Turn]) -> tuple[list[int], list[int]]:
+    """Ids and labels of a whole conversation; labels are -100 but for what the assistant says and its turn's end.
+    An answer without a thought of its own is preceded by the empty one, unlearnt, as in the original."""
+    ids: list[int] = []
+    labels: list[int] = []
+    templates = {"system": chat.system, "user": chat.user}
+    for turn in turns:
+        if turn.role != "assistant":
+            new = tokenizer.encode(tokenizer.fill(templates[turn.role], turn.content))
+            ids, labels = ids + new, labels + [-100] * len(new)
+            continue
+        said = "".join(str(part) for part in turn.content)
+        thought = bool(chat.no_thinking) and said.startswith("<think>")
+        opening = tokenizer.trusted(chat.opening + ("" if thought else chat.no_thinking))
+        end = chat.assistant.partition("{}")[2].rstrip("\n")
+        answer = tokenizer.trusted(said) + tokenizer.trusted(end)
+        newline = tokenizer.trusted("\n")
+        ids += opening + answer + newline
+        labels += [-100] * len(opening) + answer + [-100] * len(newline)
+    return (ids[:-1], labels[:-1]) if turns and turns[-1].role == "assistant" else (ids, labels)
+
+
+def expand(ids: Sequence[int], spans: Sequence[tuple[int, int]]) -> list[int]:
+    """Placeholders replaced by their spans. `spans` gives (first indicator, visual tokens) of each image or clip, in
+    order: `indicator, -300 * tokens, indicator - 1`. Raises ValueError when places and spans differ in number."""
+    places = sum(token in (IMAGE, VIDEO) for token in ids)
+    if places != len(spans):
+        raise ValueError(f"the prompt has {places} places for {len(spans)} pictures or clips")
+    remaining = iter(spans)
+    out: list[int] = []
+    for token in ids:
+        if token in (IMAGE, VIDEO):
+            first, count = next(remaining)
+            out += [first, *[VISUAL_ATOM] * count, first - 1]
+        else:
+            out.append(token)
+    return out
