@@ -92,6 +92,11 @@ class Scene:
     shapes: tuple[Shape, ...] = ()
     word: Word | None = None
     smooth: int = 2
+    more_words: tuple[Word, ...] = ()  # only on the pages that practise reading: the domain has one word a picture
+
+    @property
+    def words(self) -> tuple[Word, ...]:
+        return (*((self.word,) if self.word else ()), *self.more_words)
 
     def at(self, cell: int) -> Shape | None:
         return next((s for s in self.shapes if s.cell == cell), None)
@@ -144,8 +149,7 @@ def draw(scene: Scene) -> Image.Image:
             pen.polygon([(x * k, y * k) for x, y in shape.outline()], fill=ink)
     if k > 1:
         image = image.reduce(k)
-    if scene.word is not None:
-        word = scene.word
+    for word in scene.words:
         ImageDraw.Draw(image).text((word.x, word.y), word.text, fill=word.ink, font=font(word.size))
     return image
 
@@ -168,7 +172,7 @@ def random_word(rng: random.Random) -> Scene:
     while True:
         width, height = random_size(rng)
         text = "".join(rng.choice(LETTERS) for _ in range(rng.randint(1, 6)))
-        size = rng.randint(20, 44)
+        size = rng.randint(20, 50)
         left, top, right, bottom = font(size).getbbox(text)
         room = (width - 8 - (right - left), height - 8 - (bottom - top))
         if min(room) < 0:
@@ -176,6 +180,23 @@ def random_word(rng: random.Random) -> Scene:
         place = (rng.random(), rng.random()) if rng.random() < 0.6 else (0.5, 0.5)
         word = Word(text, 4 + place[0] * room[0] - left, 4 + place[1] * room[1] - top, size, random_dark(rng))
         return Scene(width, height, random_background(rng), word=word, smooth=1)
+
+
+def random_page(rng: random.Random) -> Scene:
+    """A practice page: a word on each of its lines."""
+    width, height = random_size(rng)
+    words: list[Word] = []
+    y, ink = rng.uniform(2, 12), random_dark(rng)
+    while True:
+        text = "".join(rng.choice(LETTERS) for _ in range(rng.randint(2, 6)))
+        size = rng.choice((rng.randint(20, 28), rng.randint(20, 44)))
+        left, top, right, bottom = font(size).getbbox(text)
+        if words and y + bottom - top > height - 3:
+            break
+        if right - left < width - 6 and y + bottom - top <= height - 3:
+            words.append(Word(text, 3 + rng.random() * (width - 6 - right + left) - left, y - top, size, ink))
+            y += bottom - top + rng.uniform(6, 14)
+    return Scene(width, height, random_background(rng), word=words[0], smooth=1, more_words=tuple(words[1:]))
 
 
 def random_clip(rng: random.Random) -> Clip:
