@@ -1,0 +1,1 @@
+"""The page. Gradio lives here; torch, transformers and the backends don't."""

@@ -1,0 +1,114 @@
+"""The knobs that people can turn, a row each, and their values as GenerationSettings.
+
+Knows what a knob is called, how far it goes and what it does in one line. Knows no component.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ovis_app.generation import GenerationSettings
+from ovis_app.zoo import ModelSpec
+
+Value = Any  # whatever a client sends; GenerationSettings.check refuses what isn't sane
+SIDE_STEP = 16
+
+
+@dataclass(frozen=True)
+class Knob:
+    """A slider: `name` is the field of GenerationSettings that it sets. Without `offered` every model has it."""
+
+    name: str
+    section: str
+    label: str
+    about: str
+    low: float
+    high: float
+    step: float
+    side: bool = False  # shown as the side of a square, set as its area
+    offered: Callable[[ModelSpec], bool] = lambda spec: True
+
+
+def knobs(spec: ModelSpec) -> tuple[Knob, ...]:
+    """The knobs that this model can use."""
+    tokens = float(min(spec.context, 16384))
+    side = "Pictures are scaled to at {} this many pixels, given as the side of a square. {}"
+    rows = (
+        Knob("max_new_tokens", "Answer", "Longest answer", "Tokens, thought included.", 16, tokens, 16),
+        Knob("temperature", "Answer", "Temperature", "0 always takes the likeliest word; higher is freer.", 0, 2, 0.05),
+        Knob("top_p", "Answer", "Top-p", "Draws from the likeliest words that make up this share.", 0.05, 1, 0.05),
+        Knob(
+            "thinking_budget",
+            "Thinking",
+            "Budget",
+            "Tokens after which the thought is cut short and the answer begins.",
+            16,
+            tokens,
+            16,
+            offered=lambda s: s.thinking,
+        ),
+        Knob(
+            "min_pixels",
+            "Pictures",
+            "Smallest side",
+            side.format("least", "Raise it for tiny print."),
+            64,
+            2048,
+            SIDE_STEP,
+            side=True,
+        ),
+        Knob(
+            "max_pixels",
+            "Pictures",
+            "Largest side",
+            side.format("most", "Lower it to save time and memory."),
+            64,
+            4096,
+            SIDE_STEP,
+            side=True,
+        ),
+        Knob(
+            "frames",
+            "Pictures",
+            "Frames of a clip",
+            "How many moments of a clip the model sees, evenly spread.",
+            1,
+            64,
+            1,
+            offered=lambda s: s.video,
+        ),
+    )
+    return tuple(row for row in rows if row.offered(spec))
+
+
+def recommended(spec: ModelSpec, knob: Knob) -> float:
+    """Where this knob stands when nobody has touched it."""
+    value = getattr(spec.defaults, knob.name)
+    if value is None:
+        return knob.low
+    return round(math.sqrt(value) / SIDE_STEP) * SIDE_STEP if knob.side else value
+
+
+def settings_from(spec: ModelSpec, values: Mapping[str, Value]) -> GenerationSettings:
+    """What the knobs and toggles ask for. A knob left at its recommended place leaves the model's own value."""
+    wanted = {
+        knob.name: _value(knob, values[knob.name])
+        for knob in knobs(spec)
+        if knob.name in values and values[knob.name] != recommended(spec, knob)
+    }
+    toggles = {
+        "thinking": values.get("thinking", False) if spec.thinking else False,
+        "cot": values.get("cot", False) if spec.cot_suffix else False,
+    }
+    return replace(spec.defaults, system=values.get("system") or "", **toggles, **wanted)
+
+
+def _value(knob: Knob, value: Value) -> Value:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if knob.side and isinstance(value, int | float) and not isinstance(value, bool):
+        return value * value
+    return value

@@ -1,0 +1,202 @@
+"""What the buttons do: a tab's state goes in, its next state comes out.
+
+Knows the conversation, the backend's contract and the limits on uploads. Knows no Gradio component.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TypeVar
+
+from ovis_app import chat
+from ovis_app.conversation import Conversation, Media, Message, Stats
+from ovis_app.generation import MAX_TEXT, Backend, GenerationSettings, Request
+from ovis_app.media import Limits, attach_all
+from ovis_app.zoo import Example
+
+T = TypeVar("T")
+
+UPDATE_SECONDS = 0.06  # at most about 16 updates of the page a second
+NO_TURN = "This question didn't get its turn: it was stopped in the queue, or too many others were waiting."
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What stands in the composer: text and the files next to it, as (path, name)."""
+
+    text: str = ""
+    files: tuple[tuple[Path, str], ...] = ()
+
+    @property
+    def empty(self) -> bool:
+        return not self.text.strip() and not self.files
+
+
+@dataclass(frozen=True)
+class Tab:
+    """All that one browser tab has: its conversation, and what it is in the middle of."""
+
+    conversation: Conversation = field(default_factory=Conversation)
+    editing: int | None = None  # index of the question that the composer will replace
+    kept: Draft = field(default_factory=Draft)  # what was being typed before an edit began
+    notice: str = ""  # one sentence above the composer
+
+
+def awaiting(conversation: Conversation) -> bool:
+    """Whether a question stands without a finished answer."""
+    last = conversation.messages[-1] if conversation.messages else None
+    return last is not None and (last.role == "user" or (last.role == "assistant" and last.finish is None))
+
+
+def send(tab: Tab, draft: Draft, *, limits: Limits) -> tuple[Tab, Draft]:
+    """The question joins the conversation and the composer empties; or, when something can't be sent, the composer
+    keeps the text and the good files, and the notice says what was refused."""
+    if awaiting(tab.conversation) or draft.empty:
+        return tab, draft
+    if len(draft.text) > MAX_TEXT:
+        return replace(tab, notice=f"That is more text than fits: at most {MAX_TEXT:,} characters, please."), draft
+    media, refused = attach_all(draft.files, limits)
+    if refused:
+        good = tuple((item.path, item.label) for item in media)
+        return replace(tab, notice=" ".join(refused)), Draft(draft.text, good)
+    return _asked(tab, Message("user", draft.text, media)), tab.kept
+
+
+def _asked(tab: Tab, question: Message) -> Tab:
+    before = tab.conversation if tab.editing is None else tab.conversation.until(tab.editing)
+    return Tab(before.add(question))
+
+
+def answer(
+    tab: Tab, *, backend: Backend, settings: GenerationSettings, clock: Callable[[], float] = time.monotonic
+) -> Iterator[Tab]:
+    """The tab while its last question is answered, at most about 16 times a second. Closing this stops the answer."""
+    if not tab.conversation.messages or tab.conversation.messages[-1].role != "user":
+        return
+    with closing(chat.reply(backend, Request(tab.conversation, settings))) as states:  # type: ignore[type-var]
+        for conversation in paced(timed(states, clock=clock), clock=clock):
+            yield replace(tab, conversation=conversation)
+
+
+def timed(states: Iterator[Conversation], *, clock: Callable[[], float]) -> Iterator[Conversation]:
+    """The same conversations, with the seconds that the last message has been thinking until its figures arrive."""
+    began: float | None = None
+    ended: float | None = None
+    for conversation in states:
+        last = conversation.messages[-1]
+        if last.thinking and began is None:
+            began = clock()
+        if last.text and began is not None and ended is None:
+            ended = clock()
+        if began is not None and (last.stats is None or last.stats.thinking_seconds is None):
+            seconds = (ended or clock()) - began
+            stats = replace(last.stats or Stats(), thinking_seconds=seconds)
+            conversation = conversation.replace_last(stats=stats)
+        yield conversation
+
+
+def paced(
+    states: Iterator[Conversation], *, clock: Callable[[], float], seconds: float = UPDATE_SECONDS
+) -> Iterator[Conversation]:
+    """The first and the last of `states`, every change of phase, and what `seconds` between updates leave room for."""
+    shown, phase, pending = float("-inf"), None, None
+    for state in states:
+        now, current = clock(), _phase(state.messages[-1])
+        if current == phase and now - shown < seconds:
+            pending = state
+            continue
+        yield state
+        shown, phase, pending = clock(), current, None
+    if pending is not None:
+        yield pending
+
+
+def _phase(message: Message) -> tuple[bool, ...]:
+    return bool(message.thinking), bool(message.text), bool(message.error), message.finish is not None
+
+
+def settle(tab: Tab) -> Tab:
+    """The tab after its answer ended, however it ended: finished, stopped, or never begun."""
+    conversation = tab.conversation
+    if conversation.messages and conversation.messages[-1].role == "user":
+        return replace(tab, conversation=conversation.add(Message("assistant", error=NO_TURN, finish="error")))
+    return replace(tab, conversation=chat.stopped(conversation))
+
+
+def stop(tab: Tab) -> Tab:
+    """The tab after Stop: what was said stays, and a question that was still waiting stays with an empty answer."""
+    conversation = tab.conversation
+    if conversation.messages and conversation.messages[-1].role == "user":
+        conversation = conversation.add(Message("assistant"))
+    return replace(tab, conversation=chat.stopped(conversation))
+
+
+def regenerate(tab: Tab) -> Tab:
+    """The last question again, without its answer."""
+    last = tab.conversation.last_user()
+    if last is None or awaiting(tab.conversation):
+        return tab
+    return Tab(tab.conversation.until(last + 1))
+
+
+def undo(tab: Tab, draft: Draft) -> tuple[Tab, Draft]:
+    """Without the last question and its answer; the question returns to the composer if that is empty."""
+    last = tab.conversation.last_user()
+    if last is None or awaiting(tab.conversation):
+        return tab, draft
+    question = tab.conversation.messages[last]
+    return Tab(tab.conversation.until(last)), draft_of(question) if draft.empty else draft
+
+
+def edit(tab: Tab, draft: Draft) -> tuple[Tab, Draft]:
+    """The last question with its attachments in the composer; sending it replaces it and its answer."""
+    last = tab.conversation.last_user()
+    if last is None or awaiting(tab.conversation):
+        return tab, draft
+    kept = tab.kept if tab.editing is not None else draft
+    return Tab(tab.conversation, editing=last, kept=kept), draft_of(tab.conversation.messages[last])
+
+
+def leave_edit(tab: Tab) -> tuple[Tab, Draft]:
+    """As before the edit, with what was being typed then."""
+    return Tab(tab.conversation), tab.kept
+
+
+def clear() -> Tab:
+    """A new chat."""
+    return Tab()
+
+
+def ask_example(tab: Tab, example: Example, *, folder: Path, limits: Limits) -> Tab:
+    """The example's question, sent. The composer isn't touched."""
+    if awaiting(tab.conversation):
+        return tab
+    files = [(folder / name, name) for name in example.media]
+    media, refused = attach_all(files, limits)
+    if refused:
+        return replace(tab, notice=" ".join(refused))
+    return Tab(tab.conversation.add(Message("user", example.text, media)))
+
+
+def draft_of(question: Message) -> Draft:
+    """A question as it stood in the composer."""
+    return Draft(question.text, tuple((item.path, item.label) for item in question.media))
+
+
+def ask_once(
+    question: str, files: Sequence[Path], *, backend: Backend, settings: GenerationSettings, limits: Limits
+) -> Iterator[Message]:
+    """One question of a program: its answer as it grows."""
+    media: tuple[Media, ...] = ()
+    media, refused = attach_all([(path, path.name) for path in files], limits)
+    if refused:
+        yield Message("assistant", error=" ".join(refused), finish="error")
+        return
+    tab = Tab(Conversation((Message("user", question, media),)))
+    with closing(answer(tab, backend=backend, settings=settings)) as tabs:  # type: ignore[type-var]
+        for state in tabs:
+            yield state.conversation.messages[-1]

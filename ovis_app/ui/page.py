@@ -1,0 +1,219 @@
+"""The page: panels, then wiring. Holds no logic; what a button does is in handlers, how it looks in panels and static."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from gradio.events import Dependency
+from starlette.middleware import Middleware
+
+from ovis_app.generation import Backend
+from ovis_app.media import Limits
+from ovis_app.settings import Settings
+from ovis_app.ui import guard, handlers, render
+from ovis_app.ui.choices import knobs, recommended, settings_from
+from ovis_app.ui.handlers import Draft, Tab
+from ovis_app.ui.panels import composer, conversation, drawer, header
+from ovis_app.ui.theme import theme
+from ovis_app.zoo import ModelSpec
+
+STATIC = Path(__file__).parent / "static"
+EXAMPLES = Path(__file__).resolve().parents[2] / "assets" / "examples"
+ANSWERS_AT_ONCE = 4
+PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+AT_ONCE: dict[str, Any] = PRIVATE | {"queue": False}  # events that only touch the page
+
+
+@dataclass(frozen=True)
+class _Parts:
+    header: header.Header
+    chatbot: gr.Chatbot
+    composer: composer.Composer
+    drawer: drawer.Drawer
+    tab: gr.State
+
+    @property
+    def shown(self) -> list[Any]:
+        """What every change of the conversation may change, in the order of `_show`."""
+        c = self.composer
+        return [self.tab, self.chatbot, c.box, c.notice, c.leave_edit, c.regenerate, c.edit, c.undo]
+
+    def knob_inputs(self) -> dict[str, Any]:
+        rest = {"system": self.drawer.system, "thinking": self.composer.thinking, "cot": self.composer.cot}
+        return {**self.drawer.sliders, **rest}
+
+
+def build(backend: Backend, settings: Settings, limits: Limits) -> gr.Blocks:
+    """The page over this backend."""
+    guard.install()
+    spec = backend.models()[0]
+    examples = conversation.offered(spec, EXAMPLES)
+    with gr.Blocks(title="Ovis", fill_height=True, fill_width=True, analytics_enabled=False, delete_cache=(3600, 86400)) as page:  # fmt: skip
+        parts = _Parts(
+            header=header.build(spec, status=backend.status()),
+            chatbot=conversation.build(spec, examples, folder=EXAMPLES),
+            composer=composer.build(spec),
+            drawer=drawer.build(spec),
+            tab=gr.State(Tab()),
+        )
+        _wire_answers(parts, backend, spec, limits, examples)
+        _wire_page(parts, backend, spec)
+        _wire_program(backend, spec, limits)
+    page.queue(max_size=settings.queue_size, api_open=False)
+    return page
+
+
+def launch_options(settings: Settings, limits: Limits) -> dict[str, Any]:
+    """What belongs to `launch()`: looks, limits, and what stays switched off."""
+    script = (STATIC / "page.js").read_text("utf-8")
+    return {
+        "server_name": settings.server_name,
+        "server_port": settings.port,
+        "share": settings.share,
+        "theme": theme(),
+        "css_paths": STATIC / "page.css",
+        "head": f'<meta name="viewport" content="width=device-width, initial-scale=1"><script>{script}</script>',
+        "max_file_size": max(limits.image_bytes, limits.video_bytes),
+        "allowed_paths": [str(EXAMPLES)],
+        "footer_links": [],
+        "run_history": False,
+        "enable_monitoring": False,
+        "show_error": False,
+        "ssr_mode": False,
+        "state_session_capacity": 200,
+        "app_kwargs": {"middleware": [Middleware(guard.Guard)]},
+    }
+
+
+def _wire_answers(parts: _Parts, backend: Backend, spec: ModelSpec, limits: Limits, examples: tuple[Any, ...]) -> None:
+    tab, box = parts.tab, parts.composer.box
+
+    def send(state: Tab, value: dict[str, Any] | None) -> list[Any]:
+        draft = _draft(value)
+        after, left = handlers.send(state, draft, limits=limits)
+        return _show(after, None if left == draft else left)
+
+    def regenerate(state: Tab) -> list[Any]:
+        return _show(handlers.regenerate(state))
+
+    def example(state: Tab, event: gr.SelectData) -> list[Any]:
+        chosen = examples[event.index]
+        after = handlers.ask_example(state, chosen, folder=EXAMPLES, limits=limits)
+        return [*_show(after), True if chosen.thinking else gr.skip()]
+
+    starts = [
+        box.submit(send, [tab, box], parts.shown, **AT_ONCE),
+        parts.composer.regenerate.click(regenerate, [tab], parts.shown, **AT_ONCE),
+        parts.chatbot.option_select(regenerate, [tab], parts.shown, **AT_ONCE),
+        parts.chatbot.example_select(example, [tab], [*parts.shown, parts.composer.thinking], **AT_ONCE),
+    ]
+    answers = [_answered(start, parts, backend, spec) for start in starts]
+    box.stop(lambda state: _show(handlers.stop(state)), [tab], parts.shown, cancels=answers, **AT_ONCE)
+    clear = parts.header.new_chat.click(lambda: _show(handlers.clear(), Draft()), None, parts.shown, cancels=answers, **AT_ONCE)  # fmt: skip
+    clear.then(None, js="() => window.ovis.focus()")
+
+
+def _answered(start: Dependency, parts: _Parts, backend: Backend, spec: ModelSpec) -> Dependency:
+    inputs = parts.knob_inputs()
+
+    def answer(state: Tab, *values: Any) -> Iterator[list[Any]]:
+        wanted = settings_from(spec, dict(zip(inputs, values, strict=True)))
+        for after in handlers.answer(state, backend=backend, settings=wanted):
+            yield [after, render.messages(after.conversation)]
+
+    answered = start.then(
+        answer,
+        [parts.tab, *inputs.values()],
+        [parts.tab, parts.chatbot],
+        concurrency_id="answers",
+        concurrency_limit=ANSWERS_AT_ONCE,
+        **PRIVATE,
+    )
+    answered.then(lambda state: _show(handlers.settle(state)), [parts.tab], parts.shown, **AT_ONCE)
+    return answered
+
+
+def _wire_page(parts: _Parts, backend: Backend, spec: ModelSpec) -> None:
+    tab, c = parts.tab, parts.composer
+
+    def edit(state: Tab, value: dict[str, Any] | None) -> list[Any]:
+        return _show(*handlers.edit(state, _draft(value)))
+
+    def undo(state: Tab, value: dict[str, Any] | None) -> list[Any]:
+        return _show(*handlers.undo(state, _draft(value)))
+
+    def status() -> tuple[str, gr.Timer]:
+        now = backend.status()
+        return header.status_pill(now), gr.Timer(15.0 if now == "ready" else 2.0)
+
+    c.edit.click(edit, [tab, c.box], parts.shown, **AT_ONCE).then(None, js="() => window.ovis.focus()")
+    c.undo.click(undo, [tab, c.box], parts.shown, **AT_ONCE)
+    c.leave_edit.click(lambda state: _show(*handlers.leave_edit(state)), [tab], parts.shown, **AT_ONCE)
+    gr.on(
+        [parts.header.timer.tick], status, None, [parts.header.status, parts.header.timer], **AT_ONCE
+    )
+    rest = [recommended(spec, knob) for knob in knobs(spec)]
+    outputs = [*parts.drawer.sliders.values(), parts.drawer.system]
+    parts.drawer.reset.click(lambda: [*rest, ""], None, outputs, **AT_ONCE)
+    for button in (parts.header.settings, parts.drawer.close):
+        button.click(None, js="() => window.ovis.toggleSettings()")
+    parts.header.theme.click(None, js="() => window.ovis.toggleTheme()")
+
+
+def _wire_program(backend: Backend, spec: ModelSpec, limits: Limits) -> None:
+    question = gr.Textbox(visible=False, label="question")
+    files = gr.File(visible=False, label="files", file_count="multiple")
+    text = gr.Textbox(visible=False, label="answer")
+    trigger = gr.Button(visible=False)
+
+    def chat(question: str, files: list[str] | None) -> Iterator[str]:
+        """Asks one question about pictures or a clip; the answer grows."""
+        paths = [Path(path) for path in files or ()]
+        for message in handlers.ask_once(question, paths, backend=backend, settings=spec.defaults, limits=limits):
+            if message.error:
+                raise gr.Error(message.error, print_exception=False)
+            yield message.text
+
+    trigger.click(
+        chat,
+        [question, files],
+        text,
+        api_name="chat",
+        show_progress="hidden",
+        concurrency_id="answers",
+        concurrency_limit=ANSWERS_AT_ONCE,
+    )
+
+
+def _show(tab: Tab, draft: Draft | None = None) -> list[Any]:
+    """Every output that follows from a tab. `draft` is what the composer should hold; None leaves it alone."""
+    busy = handlers.awaiting(tab.conversation)
+    can = gr.update(interactive=tab.conversation.last_user() is not None and not busy)
+    box: dict[str, Any] = {"submit_btn": not busy, "stop_btn": busy}
+    if draft is not None:
+        box["value"] = {"text": draft.text, "files": [_uploaded(path, name) for path, name in draft.files]}
+    notice = "Editing your question. Sending it replaces the answer." if tab.editing is not None else tab.notice
+    return [
+        tab,
+        render.messages(tab.conversation),
+        gr.update(**box),
+        f'<p role="status">{render.escaped(notice)}</p>' if notice else "",
+        gr.update(visible=tab.editing is not None),
+        can,
+        can,
+        can,
+    ]
+
+
+def _draft(value: dict[str, Any] | None) -> Draft:
+    value = value or {}
+    files = tuple((Path(path), Path(path).name) for path in value.get("files") or ())
+    return Draft(value.get("text") or "", files)
+
+
+def _uploaded(path: Path, name: str) -> gr.FileData:
+    return gr.FileData(path=str(path), orig_name=name)

@@ -1,0 +1,62 @@
+"""The conversation, and what stands in its place while it is empty. Output only: no event reads it."""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import Path
+
+import gradio as gr
+
+from ovis_app.zoo import Example, ModelSpec
+
+LATEX: list[dict[str, str | bool]] = [
+    {"left": "$$", "right": "$$", "display": True},
+    {"left": "\\[", "right": "\\]", "display": True},
+    {"left": "\\(", "right": "\\)", "display": False},
+]
+
+
+def build(spec: ModelSpec, examples: tuple[Example, ...], *, folder: Path) -> gr.Chatbot:
+    """The chatbot with the empty page inside it."""
+    return gr.Chatbot(
+        elem_id="conversation",
+        show_label=False,
+        container=False,
+        height="100%",
+        scale=1,
+        layout="bubble",
+        group_consecutive_messages=False,
+        latex_delimiters=LATEX,
+        buttons=["copy"],
+        feedback_options=None,
+        allow_file_downloads=False,
+        placeholder=_welcome(spec),
+        examples=[_card(example, folder) for example in examples] or None,
+    )
+
+
+def offered(spec: ModelSpec, folder: Path) -> tuple[Example, ...]:
+    """The model's examples whose files are there and that it can answer."""
+    return tuple(
+        example
+        for example in spec.examples
+        if all((folder / name).is_file() for name in example.media) and (spec.thinking or not example.thinking)
+    )
+
+
+def _welcome(spec: ModelSpec) -> str:
+    hint = (
+        "<p>The same page drives the full-size models: <code>python app.py --model AIDC-AI/Ovis2.5-2B</code></p>"
+        if spec.bundled
+        else ""
+    )
+    can = "pictures or a clip" if spec.video else "pictures"
+    return f"<h2>Ask about {can}</h2>\n<p>{escape(spec.about)}</p>\n{hint}"
+
+
+def _card(example: Example, folder: Path) -> gr.chatbot.ExampleMessage:  # type: ignore[name-defined]
+    return {
+        "text": example.text,
+        "display_text": f"{example.label}\n{example.text}" if example.label else example.text,
+        "files": [str(folder / name) for name in example.media],
+    }

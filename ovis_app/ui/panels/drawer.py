@@ -1,0 +1,56 @@
+"""The settings: closed at first, with the model's recommended values and a line on what each does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import groupby
+
+import gradio as gr
+
+from ovis_app.ui.choices import knobs, recommended
+from ovis_app.zoo import ModelSpec
+
+
+@dataclass(frozen=True)
+class Drawer:
+    close: gr.Button
+    sliders: dict[str, gr.Slider]  # by the name of the setting
+    system: gr.Textbox
+    reset: gr.Button
+
+
+def build(spec: ModelSpec) -> Drawer:
+    """The drawer's components."""
+    sliders: dict[str, gr.Slider] = {}
+    with gr.Column(elem_id="drawer"):
+        with gr.Row(elem_id="drawer-head"):
+            gr.HTML("<h2>Settings</h2>")
+            close = gr.Button("Close settings", elem_id="close-settings", elem_classes="quiet icon", size="sm")
+        for section, rows in groupby(knobs(spec), key=lambda knob: knob.section):
+            gr.HTML(f"<h3>{section}</h3>")
+            for knob in rows:
+                sliders[knob.name] = gr.Slider(
+                    knob.low,
+                    knob.high,
+                    value=recommended(spec, knob),
+                    step=knob.step,
+                    label=knob.label,
+                    info=knob.about,
+                    elem_id=f"knob-{knob.name}",
+                    elem_classes="knob",
+                    container=False,
+                    buttons=[],
+                )
+        gr.HTML("<h3>System prompt</h3>")
+        system = gr.Textbox(
+            show_label=False,
+            label="System prompt",
+            info="Told to the model before the conversation begins.",
+            placeholder="You are a careful assistant…",
+            lines=3,
+            max_lines=10,
+            container=False,
+            elem_id="system",
+        )
+        reset = gr.Button("Reset to recommended", elem_id="reset", size="sm")
+    return Drawer(close, sliders, system, reset)

@@ -1,0 +1,76 @@
+// What only the browser can do: the settings drawer, light and dark, keys, and pictures shown large.
+// Sends nothing anywhere and knows nothing of conversations.
+window.ovis = (() => {
+  const find = (selector) => document.querySelector(selector);
+  const remembered = () => {
+    try { return localStorage.getItem("ovis-theme"); } catch { return null; }
+  };
+
+  function applyTheme() {
+    const choice = remembered();
+    if (choice && document.body) document.body.classList.toggle("dark", choice === "dark");
+  }
+
+  function toggleTheme() {
+    const dark = !document.body.classList.contains("dark");
+    try { localStorage.setItem("ovis-theme", dark ? "dark" : "light"); } catch { /* private windows forget */ }
+    document.body.classList.toggle("dark", dark);
+  }
+
+  function toggleSettings(open = !document.body.classList.contains("settings-open")) {
+    document.body.classList.toggle("settings-open", open);
+    (open ? find("#close-settings") : find("#settings"))?.focus();
+  }
+
+  function focus() {
+    find("#box textarea")?.focus();
+  }
+
+  function enlarge(image) {
+    const dialog = document.createElement("dialog");
+    dialog.className = "ovis-large";
+    const large = document.createElement("img");
+    large.src = image.src;
+    large.alt = image.alt;
+    dialog.append(large);
+    dialog.addEventListener("click", () => dialog.close());
+    dialog.addEventListener("close", () => dialog.remove());
+    document.body.append(dialog);
+    dialog.showModal();
+  }
+
+  document.addEventListener("click", (event) => {
+    const image = event.target.closest?.("#conversation .message-row img");
+    if (image && !event.target.closest("button.icon-button")) enlarge(image);
+  });
+
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || event.isComposing || event.keyCode === 229) return;
+    if (document.querySelector("dialog[open]")) return;
+    if (document.body.classList.contains("settings-open")) toggleSettings(false);
+    else find("#box .stop-button")?.click();
+  });
+
+  // Gradio sets the scheme of the system once it has mounted; a choice made here outlives that.
+  document.addEventListener("DOMContentLoaded", () => {
+    applyTheme();
+    const mounted = new MutationObserver(() => {
+      if (!find("#box textarea")) return;
+      mounted.disconnect();
+      applyTheme();
+      label();
+    });
+    mounted.observe(document.body, { childList: true, subtree: true });
+  });
+
+  // Buttons that show an icon only get their words as a name and a tooltip.
+  function label() {
+    for (const button of document.querySelectorAll("button.icon")) {
+      button.title = button.textContent.trim();
+      button.setAttribute("aria-label", button.title);
+    }
+    find("#box textarea")?.setAttribute("aria-label", "Your question");
+  }
+
+  return { toggleTheme, toggleSettings, focus };
+})();
