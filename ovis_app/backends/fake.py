@@ -51,7 +51,7 @@ class FakeBackend:
             raise RuntimeError("scripted crash")
         pause = 0.05 if "slow" in words else self.delay
         thinks = request.settings.thinking or "think" in words
-        thought = "I look at the picture. I see it.".split() if thinks else []
+        thought = ["I", "look", "at", "the", "picture.", "I", "see", "it."] if thinks else []
         names = ", ".join(media.label for media in question.media)
         told = f"You said: {question.text}" + (f" (with {names})" if names else "")
         pieces = [f"word{i}" for i in range(self.tokens)] if "long" in words or "slow" in words else told.split(" ")

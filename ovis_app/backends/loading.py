@@ -57,7 +57,9 @@ def _load(spec: ModelSpec, *, device: str, dtype: str) -> Loaded:
     place = choose_device(device)
     model = load(folder, dtype=choose_dtype(dtype, place), device=place)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(
+            folder, config=model.config.llm_config, trust_remote_code=False, local_files_only=True
+        )
     except (OSError, ValueError, KeyError) as error:
         raise BackendError(f"{spec.name} has no readable tokenizer: download it again.") from error
     return Loaded(model, PromptTokenizer(tokenizer), tokenizer.backend_tokenizer, _ending(folder, model, tokenizer))

@@ -27,7 +27,7 @@ def folder_of(spec: ModelSpec) -> Path:
     if spec.folder is not None:
         return spec.folder
     if spec.bundled or Path(spec.id).is_dir() or spec.id.count("/") != 1:
-        raise BackendError(f"There is no model at {spec.id}: name a folder with a config.json, or a hub repository.")
+        raise BackendError(f"There is no model called {spec.name}: name a folder with a config.json, or a repository.")
     try:
         return Path(snapshot_download(spec.id, allow_patterns=list(FILES)))
     except GatedRepoError as error:

@@ -1,0 +1,66 @@
+"""Flags over variables over defaults; a wrong value is one clear sentence."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ovis_app import settings
+from ovis_app.media import Limits
+
+ROOT = Path(__file__).parent.parent
+
+
+def read(flags: list[str], environment: dict[str, str]) -> settings.Settings:
+    parser = argparse.ArgumentParser()
+    settings.add_arguments(parser)
+    return settings.read(parser.parse_args(flags), environment)
+
+
+def test_a_flag_beats_a_variable_beats_a_default() -> None:
+    assert read([], {}).port == 7860
+    assert read([], {"OVIS_PORT": "9000"}).port == 9000
+    assert read(["--port", "9001"], {"OVIS_PORT": "9000"}).port == 9001
+    assert read([], {"OVIS_SHARE": "1"}).share is True
+    assert read(["--share"], {"OVIS_SHARE": "0"}).share is True
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("OVIS_PORT", "abc"), ("OVIS_BACKEND", "magic"), ("OVIS_SHARE", "maybe"), ("OVIS_PORT", "-1")],
+)
+def test_a_wrong_variable_is_named(variable: str, value: str) -> None:
+    with pytest.raises(ValueError, match="PORT|port|BACKEND|SHARE"):
+        read([], {variable: value})
+
+
+def test_upload_limits_have_the_same_defaults_everywhere() -> None:
+    assert Limits(**settings.Settings().limits()) == Limits()  # type: ignore[arg-type]
+
+
+PROBE = """
+import runpy, sys
+sys.argv = ["x", "--help"]
+try:
+    {run}
+except SystemExit as end:
+    assert not end.code, end.code
+print("HEAVY", [m for m in ("torch", "transformers", "gradio", "numpy") if m in sys.modules])
+"""
+
+
+@pytest.mark.parametrize(
+    "run",
+    ["runpy.run_path('app.py', run_name='__main__')", "runpy.run_module('ovis_app', run_name='__main__')"],
+    ids=["app.py", "ovis_app"],
+)
+def test_help_imports_nothing_heavy(run: str) -> None:
+    out = subprocess.run(
+        [sys.executable, "-c", PROBE.format(run=run)], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert "HEAVY []" in out.stdout
+    assert "--model" in out.stdout
