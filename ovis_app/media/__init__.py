@@ -1,0 +1,22 @@
+"""Pictures and clips that people attach: checked, upright, limited, sampled. Knows files and pixels; refuses to know
+models, pages and requests."""
+
+from ovis_app.media.attach import attach, attach_all
+from ovis_app.media.images import open_image
+from ovis_app.media.limits import Limits, MediaCancelled, MediaError, shown_name
+from ovis_app.media.video import Clip, VideoInfo, probe, sample_frames, thumbnail
+
+__all__ = [
+    "Clip",
+    "Limits",
+    "MediaCancelled",
+    "MediaError",
+    "VideoInfo",
+    "attach",
+    "attach_all",
+    "open_image",
+    "probe",
+    "sample_frames",
+    "shown_name",
+    "thumbnail",
+]

@@ -1,0 +1,80 @@
+"""The gate for files that people attach: decides by content what they are, and keeps a turn's rules.
+
+Knows sizes and rules; the pixels are checked by `images` and `video`.
+"""
+
+from __future__ import annotations
+
+import logging
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+
+from ovis_app.conversation import Media, MediaKind
+from ovis_app.media.images import check_image
+from ovis_app.media.kinds import HEAD, Kind, kind_of
+from ovis_app.media.limits import MEGABYTE, Limits, MediaError, refusal, shown_name
+from ovis_app.media.video import check_video
+
+log = logging.getLogger(__name__)
+
+
+def attach(path: Path, name: str, limits: Limits) -> Media:
+    """The file at `path`, which the user calls `name`, as a checked picture or clip. Its content decides which, and
+    every byte of a picture is looked at, so that damage shows here and not in the answer. Raises MediaError."""
+    kind = _kind(path, name, limits)
+    if kind.media == "image":
+        check_image(path, name, limits)
+    elif kind.media == "video":
+        check_video(path, name, limits)
+    else:
+        raise refusal(name, kind.advice)
+    return Media(kind.media, path, shown_name(name))
+
+
+def attach_all(files: Sequence[tuple[Path, str]], limits: Limits) -> tuple[tuple[Media, ...], tuple[str, ...]]:
+    """The files that can go into one turn, and a sentence for each that can't: several pictures or one clip, never
+    both (the first good file decides), and at most `limits.files_per_turn`; one sentence stands for all beyond."""
+    good: list[Media] = []
+    refused: list[str] = []
+    for path, name in files[: limits.files_per_turn]:
+        try:
+            media = attach(path, name, limits)
+            _fits(media.kind, name, good)
+        except MediaError as error:
+            refused.append(str(error))
+        else:
+            good.append(media)
+    rest = files[limits.files_per_turn :]
+    if rest:
+        others = f" and {len(rest) - 1} more" if len(rest) > 1 else ""
+        most = limits.files_per_turn
+        refused.append(f"“{shown_name(rest[0][1])}”{others} did not fit: attach at most {most} files to a message.")
+    return tuple(good), tuple(refused)
+
+
+def _fits(kind: MediaKind, name: str, good: Sequence[Media]) -> None:
+    if kind == "video" and good:
+        held = "another clip" if good[0].kind == "video" else "pictures"
+        raise refusal(name, f"can't go with {held} in one message: send it in a message of its own.")
+    if kind == "image" and good and good[0].kind == "video":
+        raise refusal(name, "can't go with a clip in one message: send it in the next message.")
+
+
+def _kind(path: Path, name: str, limits: Limits) -> Kind:
+    try:
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode):
+            raise refusal(name, "is not a file: attach a picture or a clip.")
+        with path.open("rb") as file:
+            kind = kind_of(file.read(HEAD))
+    except OSError as error:
+        log.info("file refused: %s", type(error).__name__)
+        raise refusal(name, "could not be opened: attach it again.") from error
+    if not about.st_size:
+        raise refusal(name, "is empty: save or download it again and attach that.")
+    most = limits.video_bytes if kind.media == "video" else limits.image_bytes
+    if kind.media and about.st_size > most:
+        what, remedy = ("clips", "trim it") if kind.media == "video" else ("pictures", "scale it down")
+        raise refusal(name, f"is larger than the {most / MEGABYTE:g} MB allowed for {what}: {remedy} and try again.")
+    return kind

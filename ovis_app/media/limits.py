@@ -1,0 +1,55 @@
+"""How large an attached file may be, and how a refusal is worded. Knows no file formats and opens nothing."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+
+NAME_LENGTH = 80  # characters of a file name that a sentence shows
+MEGABYTE = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one attached file may cost. The defaults keep a picture or a clip under 500 MB of memory and 10 s."""
+
+    image_bytes: int = 50 * MEGABYTE  # size of an image file
+    image_pixels: int = 64_000_000  # width x height of a picture
+    video_bytes: int = 500 * MEGABYTE  # size of a video file
+    video_seconds: float = 1800.0  # length of a clip
+    video_pixels: int = 16_000_000  # width x height of a clip's frame as stored; 5.3K passes, 8K does not
+    files_per_turn: int = 16  # files in one message
+    frame_side: int = 2048  # pixels; longer sides of sampled frames are scaled down to it
+    clip_pixels: int = 64_000_000  # width x height x count of all the frames sampled from one clip
+    decode_seconds: float = 20.0  # wall-clock time for one reading of a clip
+    decode_memory: int = 1536 * MEGABYTE  # bytes of address space of the decoding process (about 350 MB when idle)
+
+
+class MediaError(Exception):
+    """A file was refused. Its text is one sentence for people: it names the file and says what to do."""
+
+
+class MediaCancelled(MediaError):
+    """Reading ended because the caller's `stop` said so: nobody needs to be told."""
+
+
+def shown_name(name: str) -> str:
+    """The last part of a user's file name, safe to print: no folders, no control or direction marks, not too long."""
+    last = name.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
+    plain = "".join(" " if unicodedata.category(c).startswith(("C", "Zl", "Zp")) else c for c in last)
+    plain = " ".join(plain.split()).strip(". ") and " ".join(plain.split())
+    if len(plain) > NAME_LENGTH:
+        keep = NAME_LENGTH // 2
+        plain = f"{plain[: keep - 1]}…{plain[-keep:]}"
+    return plain or "file"
+
+
+def refusal(name: str, rest: str, kind: type[MediaError] = MediaError) -> MediaError:
+    """The error whose sentence is the quoted file name followed by `rest`."""
+    return kind(f"“{shown_name(name)}” {rest}")
+
+
+def count_of(number: float, unit: str) -> str:
+    """`30 minutes`, `1 minute`, `2.5 minutes`."""
+    text = f"{number:.1f}".rstrip("0").rstrip(".")
+    return f"{text} {unit}" if text == "1" else f"{text} {unit}s"

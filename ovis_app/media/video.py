@@ -1,0 +1,168 @@
+"""Clips to frames with their times. Knows what a clip is and what to tell people; the decoding happens in `decoder`,
+in a process that can be killed.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Generator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from ovis_app.conversation import Media
+from ovis_app.media import process
+from ovis_app.media.kinds import HEAD, Kind, kind_of
+from ovis_app.media.limits import Limits, MediaCancelled, MediaError, count_of, refusal
+
+log = logging.getLogger(__name__)
+
+THUMBNAIL_SIDE = 320  # pixels
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """A clip as it is shown: `duration` in seconds, `width` and `height` in square pixels after turning it upright,
+    `fps` in frames per second (0 when the file doesn't say)."""
+
+    duration: float
+    width: int
+    height: int
+    fps: float
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Frames in order, and when each of them begins, in seconds into the clip that lasts `duration` seconds."""
+
+    frames: tuple[Image.Image, ...]
+    times: tuple[float, ...]
+    duration: float
+
+
+def _never() -> bool:
+    return False
+
+
+def sample_frames(media: Media, count: int, limits: Limits, *, stop: Callable[[], bool] = _never) -> Clip:
+    """At most `count` frames, evenly spread: the clip is cut into `count` equal parts and the frame on screen in the
+    middle of each is taken, or a keyframe less than a tenth of a part away from it. A clip of fewer frames gives each
+    of them once. Frames are upright RGB with square pixels, scaled down to `limits.frame_side` and `.clip_pixels`.
+
+    `stop` is asked at least every 0.1 s. Raises MediaCancelled when it says so, MediaError when the clip can't be read,
+    ValueError when `count` is less than one.
+    """
+    if count < 1:
+        raise ValueError(f"count must be at least 1, not {count}")
+    duration, frames, times = 0.0, [], []
+    with closing(_read(media.path, media.label, limits, stop, count=count, side=limits.frame_side)) as read:
+        for record, picture in read:
+            if picture is None:
+                duration = float(record["duration"])
+            else:
+                frames.append(picture)
+                times.append(float(record["time"]))
+    if not frames:
+        raise refusal(media.label, _SENTENCES["no-frames"])
+    return Clip(tuple(frames), tuple(times), duration)
+
+
+def probe(media: Media, limits: Limits) -> VideoInfo:
+    """Length, size and frame rate of a clip. Its first frame is decoded, so a clip that passes can be shown.
+    Raises MediaError."""
+    return _first(media.path, media.label, limits)[0]
+
+
+def thumbnail(media: Media, limits: Limits, side: int = THUMBNAIL_SIDE) -> Image.Image:
+    """The first frame, its longer side at most `side` pixels. Raises MediaError."""
+    return _first(media.path, media.label, limits, side)[1]
+
+
+def check_video(path: Path, name: str, limits: Limits) -> None:
+    """Raises MediaError when the clip can't be read or is larger than the limits."""
+    _first(path, name, limits)
+
+
+def _first(path: Path, name: str, limits: Limits, side: int = THUMBNAIL_SIDE) -> tuple[VideoInfo, Image.Image]:
+    facts: dict[str, Any] = {}
+    with closing(_read(path, name, limits, _never, count=0, side=side)) as read:
+        for record, picture in read:
+            facts.update(record)
+            if picture is not None:
+                width, height = facts["full"] if _keeps_sides(record["turn"]) else reversed(facts["full"])
+                return VideoInfo(facts["duration"], width, height, facts["fps"]), picture
+    raise refusal(name, _SENTENCES["no-frames"])
+
+
+def _picture(record: dict[str, Any], raw: bytes) -> Image.Image | None:
+    if not raw:
+        return None
+    picture = Image.frombytes("RGB", (record["width"], record["height"]), raw)
+    return picture.transpose(Image.Transpose[record["turn"]]) if record["turn"] else picture
+
+
+def _keeps_sides(turn: str) -> bool:
+    return turn in ("", "ROTATE_180", "FLIP_LEFT_RIGHT", "FLIP_TOP_BOTTOM")
+
+
+def _read(
+    path: Path, name: str, limits: Limits, stop: Callable[[], bool], *, count: int, side: int
+) -> Generator[tuple[dict[str, Any], Image.Image | None], None, None]:
+    """What the decoder tells: first about the clip, then frame by frame. Raises MediaError whatever goes wrong."""
+    try:
+        with path.open("rb") as file:
+            kind = kind_of(file.read(HEAD))
+            job = _job(kind, name, limits, count, side)
+            file.seek(0)
+            with closing(process.records(file, job, seconds=limits.decode_seconds, stop=stop)) as records:
+                for record, raw in records:
+                    if "refused" in record:
+                        raise _refused(name, limits, str(record["refused"]), str(record.get("cause", "")))
+                    yield record, _picture(record, raw)
+    except process.Stopped:
+        raise refusal(name, "was not read to its end: send it again.", MediaCancelled) from None
+    except process.OutOfTime as error:
+        raise _refused(name, limits, "slow", "OutOfTime") from error
+    except (process.Broken, KeyError, ValueError, TypeError) as error:
+        raise _refused(name, limits, "unreadable", type(error).__name__) from error
+    except OSError as error:
+        log.info("clip refused: %s", type(error).__name__)
+        raise refusal(name, "is no longer here: attach it again.") from error
+
+
+def _job(kind: Kind, name: str, limits: Limits, count: int, side: int) -> dict[str, Any]:
+    if kind.media != "video":
+        raise refusal(name, kind.advice or "is a picture, not a clip: attach it as a picture.")
+    return {
+        "format": kind.formats[0],
+        "count": count,
+        "seconds": limits.video_seconds,
+        "pixels": limits.video_pixels,
+        "side": side,
+        "area": limits.clip_pixels,
+        "memory": limits.decode_memory,
+        "cpu_seconds": int(limits.decode_seconds * 4) + 1,
+    }
+
+
+_SENTENCES = {
+    "no-video": "has sound but no pictures: attach a clip with a video track.",
+    "no-frames": "holds no frame that can be read: save or download it again and attach that.",
+    "unreadable": "is damaged or incomplete: save or download it again as MP4 and attach that.",
+    "slow": "takes too long to read: trim it or save it at a lower resolution.",
+    "memory": "needs too much memory to read: save it at a lower resolution and attach that.",
+}
+
+
+def _refused(name: str, limits: Limits, code: str, cause: str) -> MediaError:
+    log.info("clip refused: %s %s", code, cause)
+    if code == "long":
+        length = count_of(limits.video_seconds / 60, "minute")
+        return refusal(name, f"is longer than {length}: trim it and attach it again.")
+    if code == "pixels":
+        most = limits.video_pixels / 1e6
+        return refusal(name, f"has frames of more than {most:g} million pixels: save it at a lower resolution.")
+    return refusal(name, _SENTENCES.get(code, _SENTENCES["unreadable"]))
