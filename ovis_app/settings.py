@@ -27,9 +27,9 @@ class Settings:
     share: bool = False
     queue_size: int = 32  # questions waiting at most; more are refused with a sentence
     deadline: float = 600.0  # seconds that one answer may take
-    image_pixels: int = 100_000_000  # limits on what people upload
-    image_bytes: int = 50_000_000
-    video_bytes: int = 500_000_000
+    image_pixels: int = 64_000_000  # limits on what people upload; the same as media.Limits
+    image_bytes: int = 50 * 1024 * 1024
+    video_bytes: int = 500 * 1024 * 1024
     video_seconds: float = 1800.0
     files_per_turn: int = 16
 
