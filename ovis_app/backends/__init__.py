@@ -12,7 +12,7 @@ def open_backend(settings: Settings, limits: Limits) -> Backend:
     if settings.backend == "fake":
         from ovis_app.backends.fake import FakeBackend
 
-        return FakeBackend()
+        return FakeBackend(delay=1 / settings.fake_rate if settings.fake_rate > 0 else 0.0)
     from ovis_app.backends.local import LocalBackend
 
     return LocalBackend(settings, limits)
