@@ -15,15 +15,18 @@ from gradio import processing_utils
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Headers = tuple[tuple[bytes, bytes], ...]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 NO_ADDRESSES = "Files must be uploaded; addresses are not fetched."
-_HEADERS = (
+_HEADERS: Headers = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     # Pictures in a model's words may not call other hosts.
     (b"content-security-policy", b"img-src 'self' data: blob:; media-src 'self' data: blob:; object-src 'none'"),
 )
+# What people upload is shown, never run: a page or a drawing among it gets no script and no origin.
+_FILE_HEADERS: Headers = (*_HEADERS[:2], (b"content-security-policy", b"sandbox; default-src 'none'"))
 
 
 async def refuse_download(url: str, cache_dir: str) -> str:
@@ -51,9 +54,11 @@ class Guard:
             await send({"type": "http.response.body", "body": b"Not found"})
             return
 
+        headers = _FILE_HEADERS if "/file=" in scope["path"] else _HEADERS
+
         async def headed(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), *_HEADERS]
+                message["headers"] = [*message.get("headers", ()), *headers]
             await send(message)
 
         await self.app(scope, receive, headed)

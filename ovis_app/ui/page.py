@@ -9,6 +9,7 @@ from typing import Any
 
 import gradio as gr
 from gradio.events import Dependency
+from gradio.utils import get_upload_folder
 from starlette.middleware import Middleware
 
 from ovis_app.generation import Backend
@@ -26,6 +27,7 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "assets" / "examples"
 ANSWERS_AT_ONCE = 4
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 AT_ONCE: dict[str, Any] = PRIVATE | {"queue": False}  # events that only touch the page
+_VIEWPORT = '<meta name="viewport" content="width=device-width, initial-scale=1, interactive-widget=resizes-content">'
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ class _Parts:
 def build(backend: Backend, settings: Settings, limits: Limits) -> gr.Blocks:
     """The page over this backend."""
     guard.install()
+    # Served where they lie: otherwise Gradio would hash every picture of the conversation at every update.
+    gr.set_static_paths([get_upload_folder(), EXAMPLES])
     spec = backend.models()[0]
     examples = conversation.offered(spec, EXAMPLES)
     with gr.Blocks(title="Ovis", fill_height=True, fill_width=True, analytics_enabled=False, delete_cache=(3600, 86400)) as page:  # fmt: skip
@@ -69,16 +73,15 @@ def build(backend: Backend, settings: Settings, limits: Limits) -> gr.Blocks:
 
 def launch_options(settings: Settings, limits: Limits) -> dict[str, Any]:
     """What belongs to `launch()`: looks, limits, and what stays switched off."""
-    script = (STATIC / "page.js").read_text("utf-8")
+    # In the head, since Gradio rewrites the selectors of `css`, and these are about the frame of the page too.
+    script, style = ((STATIC / name).read_text("utf-8") for name in ("page.js", "page.css"))
     return {
         "server_name": settings.server_name,
         "server_port": settings.port,
         "share": settings.share,
         "theme": theme(),
-        "css_paths": STATIC / "page.css",
-        "head": f'<meta name="viewport" content="width=device-width, initial-scale=1"><script>{script}</script>',
+        "head": f"{_VIEWPORT}<style>{style}</style><script>{script}</script>",
         "max_file_size": max(limits.image_bytes, limits.video_bytes),
-        "allowed_paths": [str(EXAMPLES)],
         "footer_links": [],
         "run_history": False,
         "enable_monitoring": False,
@@ -113,7 +116,7 @@ def _wire_answers(parts: _Parts, backend: Backend, spec: ModelSpec, limits: Limi
     ]
     answers = [_answered(start, parts, backend, spec) for start in starts]
     box.stop(lambda state: _show(handlers.stop(state)), [tab], parts.shown, cancels=answers, **AT_ONCE)
-    clear = parts.header.new_chat.click(lambda: _show(handlers.clear(), Draft()), None, parts.shown, cancels=answers, **AT_ONCE)  # fmt: skip
+    clear = parts.header.new_chat.click(lambda: _show(handlers.clear()), None, parts.shown, cancels=answers, **AT_ONCE)  # fmt: skip
     clear.then(None, js="() => window.ovis.focus()")
 
 

@@ -38,18 +38,15 @@ def build(spec: ModelSpec) -> Drawer:
                     info=knob.about,
                     elem_id=f"knob-{knob.name}",
                     elem_classes="knob",
-                    container=False,
                     buttons=[],
                 )
-        gr.HTML("<h3>System prompt</h3>")
+        gr.HTML("<h3>Instructions</h3>")
         system = gr.Textbox(
-            show_label=False,
             label="System prompt",
             info="Told to the model before the conversation begins.",
             placeholder="You are a careful assistant…",
             lines=3,
             max_lines=10,
-            container=False,
             elem_id="system",
         )
         reset = gr.Button("Reset to recommended", elem_id="reset", size="sm")
