@@ -59,6 +59,7 @@ window.ovis = (() => {
       mounted.disconnect();
       applyTheme();
       label();
+      if (matchMedia("(pointer: fine)").matches) focus(); // on a phone it would raise the keyboard
     });
     mounted.observe(document.body, { childList: true, subtree: true });
   });
