@@ -1,7 +1,7 @@
 """Conversations about the same pictures, packed so that the pictures are read once and every question is asked alone.
 
-A row is a shared prefix and branches; a mask keeps branches apart and positions restart after the prefix, so each branch
-sees exactly the prompt that the app would send. Refuses to know scenes and how answers come about.
+A row is a shared prefix and branches; a mask keeps branches apart and positions restart after the prefix, so each
+branch sees exactly the prompt that the app would send. Refuses to know scenes and how answers come about.
 """
 
 from __future__ import annotations
@@ -68,9 +68,7 @@ def pack(samples: Sequence[Sample], pictures: Sequence[Picture], tokenizer: Prom
     rows = [_row(sample, pictures, starts, tokenizer) for sample in samples]
     length = max(len(row[0]) for row in rows)
     fills = (0, UNASKED, 0, -1, -1)
-    columns = [
-        torch.tensor([row[i] + [fill] * (length - len(row[i])) for row in rows]) for i, fill in enumerate(fills)
-    ]
+    columns = [torch.tensor([row[i] + [fill] * (length - len(row[i])) for row in rows]) for i, fill in enumerate(fills)]
     return Packed(*columns)
 
 
@@ -82,9 +80,7 @@ def _row(
         for i in sample.pictures
     ]
     places = [starts[i] + k for i, (_, count) in zip(sample.pictures, spans, strict=True) for k in range(count)]
-    prompts = [
-        expand(encode_turns(tokenizer, QWEN3, q.turns, thinking=q.thinking), spans) for q in sample.questions
-    ]
+    prompts = [expand(encode_turns(tokenizer, QWEN3, q.turns, thinking=q.thinking), spans) for q in sample.questions]
     shared = _shared(prompts)
     ids, labels = list(prompts[0][:shared]), [UNASKED] * shared
     positions, branches = list(range(shared)), [0] * shared

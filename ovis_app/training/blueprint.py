@@ -121,7 +121,8 @@ def save(model: Ovis, config: dict[str, Any], folder: Path) -> None:
     _write(
         folder / "preprocessor_config.json",
         {
-            "do_normalize": True, "do_rescale": True, "do_resize": True, "image_mean": [0.5] * 3, "image_std": [0.5] * 3,
+            "do_normalize": True, "do_rescale": True, "do_resize": True,
+            "image_mean": [0.5] * 3, "image_std": [0.5] * 3,
             "image_processor_type": "SiglipImageProcessor", "resample": 3, "rescale_factor": 1 / 255,
             "size": {"height": 224, "width": 224}, "min_pixels": IMAGE_PIXELS, "max_pixels": IMAGE_PIXELS,
             "video_min_pixels": CLIP_PIXELS, "video_max_pixels": CLIP_PIXELS, "frames": FRAMES,

@@ -19,7 +19,7 @@ from transformers import AutoTokenizer
 from ovis_app.models.ovis import Ovis, load
 from ovis_app.models.ovis2_5 import Visual, prepare
 from ovis_app.models.prompt import PromptTokenizer
-from ovis_app.training import dialogues, questions
+from ovis_app.training import dialogues, media_talk, questions
 from ovis_app.training.batches import END, Question
 from ovis_app.training.blueprint import CLIP_PIXELS, IMAGE_PIXELS
 from ovis_app.training.mix import frames_of, question
@@ -66,7 +66,7 @@ def _several(ask: Callable[[Sequence[Scene], Speaker], Turn]):
 
 def _clip(rng: random.Random, language: str) -> tuple[list[Turn], tuple[Visual, ...]]:
     clip = random_clip(rng)
-    return [dialogues.about_clip(clip, Speaker(language, rng))], moving(clip, rng)
+    return [media_talk.about_clip(clip, Speaker(language, rng))], moving(clip, rng)
 
 
 def _talk(wanted: Callable[[str], bool]):
@@ -100,9 +100,9 @@ KINDS: dict[str, Callable[[random.Random, str], tuple[list[Turn], tuple[Visual, 
     "description": _one(questions.describe),
     "box (IoU > 0.5)": _one(questions.box),
     "word": _one(questions.text, random_word),
-    "what is in image n": _several(dialogues.in_image),
-    "which image has more": _several(dialogues.more),
-    "in which image": _several(dialogues.which),
+    "what is in image n": _several(media_talk.in_image),
+    "which image has more": _several(media_talk.more),
+    "in which image": _several(media_talk.which),
     "clip": _clip,
     "history": _talk(lambda kind: kind == "history"),
     "first question": _talk(lambda kind: kind == "first"),
@@ -220,7 +220,8 @@ def evaluate(folder: Path, *, number: int = 100, say: Callable[[str], None] = pr
         wrong = [(s, c.asked.answer) for s, c in zip(said, asked, strict=True) if not right(c, s)]
         label = kind + (", Chinese" if language == "zh" else "") + (", thinking" if thinking else "")
         figures.append(Figure(label, number - len(wrong), number, tuple(wrong[:4])))
-        say(f"{label}: {100 * (1 - len(wrong) / number):.1f} %" + "".join(f"\n    {s!r} not {w!r}" for s, w in wrong[:4]))
+        examples = "".join(f"\n    {s!r} not {w!r}" for s, w in wrong[:4])
+        say(f"{label}: {100 * (1 - len(wrong) / number):.1f} %{examples}")
     return figures
 
 

@@ -100,7 +100,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=min(os.cpu_count() or 1, 2))
     parser.add_argument("--steps", type=int, help="end each stage after this many steps")
     parser.add_argument("--tiny", action="store_true", help="a far smaller model, to try the machinery")
-    parser.add_argument("--resume", action="store_true", help="go on where --work stopped; without it --work must be new")
+    parser.add_argument("--resume", action="store_true", help="go on where --work stopped")
     options = parser.parse_args()
     if options.action == "evaluate":
         from ovis_app.training.evaluate import evaluate, table

@@ -12,7 +12,7 @@ from PIL import Image
 
 from ovis_app.models.ovis2_5 import user_content
 from ovis_app.models.prompt import Turn as PromptTurn
-from ovis_app.training import dialogues
+from ovis_app.training import dialogues, media_talk
 from ovis_app.training.batches import Picture, Question, Sample
 from ovis_app.training.blueprint import FRAMES, look
 from ovis_app.training.perception import worn
@@ -100,7 +100,7 @@ def several_images(scenes: Sequence[Scene], rng: random.Random) -> Sample:
     if rng.random() < 0.12:
         chosen[rng.randrange(amount)] = rng.choice([n for n in range(len(scenes)) if n not in chosen])
     here = [scenes[n] for n in chosen]
-    asked: list[list[Turn]] = [[dialogues.about_images(here, dialogues.speaker(rng))] for _ in range(5)]
+    asked: list[list[Turn]] = [[media_talk.about_images(here, dialogues.speaker(rng))] for _ in range(5)]
     asked.append(dialogues.talk_images(here, dialogues.speaker(rng)))
     before = opening(rng)
     return Sample(tuple(chosen), tuple(question(turns, ["image"] * amount, rng, before=before) for turns in asked))
@@ -112,15 +112,17 @@ def later_image(scenes: Sequence[Scene], rng: random.Random) -> Sample:
     here = [scenes[n] for n in chosen]
     first = any_turn(here[0], dialogues.speaker(rng))
     before = [
-        *opening(rng), PromptTurn("user", user_content(first.question, ["image"])), PromptTurn("assistant", (first.answer,)),
+        *opening(rng),
+        PromptTurn("user", user_content(first.question, ["image"])),
+        PromptTurn("assistant", (first.answer,)),
     ]  # fmt: skip
-    asked = [dialogues.about_images(here, dialogues.speaker(rng)) for _ in range(4)]
+    asked = [media_talk.about_images(here, dialogues.speaker(rng)) for _ in range(4)]
     return Sample(tuple(chosen), tuple(question([turn], ["image"], rng, before=before) for turn in asked))
 
 
 def one_clip(number: int, clip: Clip, rng: random.Random) -> Sample:
     before = opening(rng)
-    asked: list[list[Turn]] = [[dialogues.about_clip(clip, dialogues.speaker(rng))] for _ in range(5)]
+    asked: list[list[Turn]] = [[media_talk.about_clip(clip, dialogues.speaker(rng))] for _ in range(5)]
     asked.append(dialogues.talk_clip(clip, dialogues.speaker(rng)))
     return Sample((number,), tuple(question(turns, ["video"], rng, before=before) for turns in asked))
 

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ovis_app.models.native_resolution import Grid
-from ovis_app.training.blueprint import TOKEN, look
+from ovis_app.training.blueprint import look
 from ovis_app.training.scenes import (
     COLORS,
     KINDS,
@@ -33,8 +33,18 @@ from ovis_app.training.scenes import (
 BINS = 20  # of each box coordinate
 SLOTS = 4  # glyphs in one visual token, left to right
 NONE = -100
+SHAPES, LETTERING = 0.25, 0.68  # of the pictures; the rest are frames of clips
 COLOR_NAMES = tuple(COLORS)
-SIZES = {"kind": 5, "color": 9, "cell": 9, "centre": 2, "box": 4 * BINS, "glyph": SLOTS * 37, "first": 6}
+SIZES = {
+    "kind": 5,
+    "color": 9,
+    "cell": 9,
+    "centre": 2,
+    "box": 4 * BINS,
+    "glyph": SLOTS * 37,
+    "first": 6,
+    "place": 6 * 37,
+}
 
 
 @dataclass(frozen=True)
@@ -48,6 +58,7 @@ class Targets:
     box: Tensor  # [tokens, 4] in bins 0..BINS-1, or NONE
     glyph: Tensor  # [tokens, SLOTS] 0..36
     first: Tensor  # [tokens] place in the word of the first glyph, or NONE
+    place: Tensor  # [tokens, 6] 0..36: the letter at each place of the word, if a good part of it lies here, or NONE
 
 
 def targets(scene: Scene, grid: Grid) -> Targets:
@@ -57,6 +68,7 @@ def targets(scene: Scene, grid: Grid) -> Targets:
     kind, color, centre = np.zeros(n, np.int64), np.zeros(n, np.int64), np.zeros(n, np.int64)
     cell, first = np.full(n, NONE), np.full(n, NONE)
     box, glyph, best = np.full((n, 4), float(NONE), np.float32), np.zeros((n, SLOTS), np.int64), np.zeros(n)
+    letters = np.zeros((n, 6), np.int64)
     for shape in scene.shapes:
         left, top, right, bottom = scene.relative_box(shape)
         xs, ys = _overlaps(left * columns, right * columns, columns), _overlaps(top * rows, bottom * rows, rows)
@@ -72,13 +84,15 @@ def targets(scene: Scene, grid: Grid) -> Targets:
     used: dict[int, int] = {}
     for word in scene.words:
         _spell(word, scene, rows, columns, used, glyph, first)
-    return Targets(*map(torch.from_numpy, (kind, color, cell, centre, box, glyph, first)))
+        _place(word, scene, rows, columns, letters)
+    return Targets(*map(torch.from_numpy, (kind, color, cell, centre, box, glyph, first, letters)))
 
 
 def _spell(
     word: Word, scene: Scene, rows: int, columns: int, used: dict[int, int], glyph: np.ndarray, first: np.ndarray
 ) -> None:
-    for place, (x, y) in enumerate(word.glyph_centers()):
+    for place, (left, top, right, bottom) in enumerate(word.glyph_boxes()):
+        x, y = (left + right) / 2, (top + bottom) / 2
         token = _token(x / scene.width, y / scene.height, rows, columns)
         slot = used.get(token, 0)
         if slot == 0:
@@ -86,6 +100,16 @@ def _spell(
         if slot < SLOTS:
             glyph[token, slot] = 1 + LETTERS.index(word.text[place])
         used[token] = slot + 1
+
+
+def _place(word: Word, scene: Scene, rows: int, columns: int, letters: np.ndarray) -> None:
+    """Each letter is told by every token that holds a good part of it, so that none falls between two tokens."""
+    for place, (left, top, right, bottom) in enumerate(word.glyph_boxes()):
+        xs = _overlaps(left / scene.width * columns, right / scene.width * columns, columns)
+        ys = _overlaps(top / scene.height * rows, bottom / scene.height * rows, rows)
+        share = np.outer(ys / max(ys.sum(), 1e-9), xs / max(xs.sum(), 1e-9)).ravel()
+        letters[(share > 0.1) & (letters[:, place] == 0), place] = NONE
+        letters[share > 0.3, place] = 1 + LETTERS.index(word.text[place])
 
 
 def _overlaps(low: float, high: float, n: int) -> np.ndarray:
@@ -111,7 +135,7 @@ class Probe(nn.Module):
     def loss(self, embeddings: Tensor, want: Targets) -> tuple[Tensor, dict[str, float]]:
         """The loss, and accuracies by name (of what is there, not of the empty)."""
         said = self(embeddings)
-        there, read = want.kind > 0, want.glyph > 0
+        there, read, placed = want.kind > 0, want.glyph > 0, want.place > 0
         weight = torch.where(there, 1.0, 0.1)
         parts = {
             "kind": _weighted(said["kind"], want.kind, weight),
@@ -123,7 +147,11 @@ class Probe(nn.Module):
                 said["glyph"].view(-1, 37), want.glyph.flatten(), torch.where(read, 1.0, 0.1).flatten()
             ),
             "first": _asked(said["first"], want.first),
-        }
+            "place": _weighted(
+                said["place"].view(-1, 37), want.place.flatten().clamp(min=0),
+                torch.where(placed, 1.0, torch.where(want.place == 0, 0.05, 0.0)).flatten(),
+            ),
+        }  # fmt: skip
         hits = {
             "kind": (said["kind"].argmax(1) == want.kind)[there],
             "color": (said["color"].argmax(1) == want.color)[there],
@@ -131,11 +159,13 @@ class Probe(nn.Module):
             "centre": (said["centre"].argmax(1) == want.centre)[want.centre > 0],
             "glyph": (said["glyph"].view(-1, SLOTS, 37).argmax(2) == want.glyph)[read],
             "first": (said["first"].argmax(1) == want.first)[want.first >= 0],
+            "place": (said["place"].view(-1, 6, 37).argmax(2) == want.place)[placed],
         }
         measures = {name: hit.float().mean().item() for name, hit in hits.items()}
         measures["box"] = _box_error(said["box"][there].view(-1, 4, BINS), want.box[there])
         total = 2 * parts["kind"] + parts["color"] + 0.5 * parts["centre"] + parts["cell"]
-        return total + 0.5 * parts["box"] + 2 * parts["glyph"] + parts["first"], measures
+        total = total + 0.5 * parts["box"] + 0.4 * parts["glyph"] + 0.3 * parts["first"] + 4 * parts["place"]
+        return total, measures
 
 
 def _weighted(said: Tensor, want: Tensor, weight: Tensor) -> Tensor:
@@ -172,7 +202,7 @@ def worn(image: Image.Image, rng: random.Random) -> Image.Image:
     if luck < 0.2:
         noise = np.random.default_rng(rng.getrandbits(32)).normal(0, rng.uniform(1, 6), (image.height, image.width, 3))
         return Image.fromarray(np.clip(np.asarray(image) + noise, 0, 255).astype(np.uint8))
-    if luck < 0.25:
+    if luck < SHAPES:
         scale = rng.uniform(1.2, 2.5)
         return image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
     return image
@@ -190,10 +220,10 @@ def seeing_batch(rng: random.Random, size: int) -> Batch:
     rows, grids, wanted = [], [], []
     for _ in range(size):
         luck, clip = rng.random(), False
-        if luck < 0.45:
+        if luck < SHAPES:
             scene = random_scene(rng, count=rng.choice((None, rng.randint(4, 9))))
-        elif luck < 0.9:
-            scene = random_word(rng) if rng.random() < 0.3 else random_page(rng)
+        elif luck < SHAPES + LETTERING:
+            scene = random_word(rng) if rng.random() < 0.2 else random_page(rng)
         else:
             moving, clip = random_clip(rng), True
             scene = moving.frame(rng.randrange(moving.frames))

@@ -8,9 +8,12 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from ovis_app.training.phrases import TONGUES, Tongue
 from ovis_app.training.scenes import CELLS, COLORS, KINDS, Scene, Shape
+
+Thing = TypeVar("Thing")
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,11 @@ class Speaker:
     def __init__(self, language: str, rng: random.Random) -> None:
         self.language, self.rng = language, rng
         self.tongue: Tongue = TONGUES[language]
+
+    @property
+    def gap(self) -> str:
+        """What stands between two sentences."""
+        return " " if self.language == "en" else ""
 
     def ask(self, row: str, /, **names: str) -> str:
         question = self.rng.choice(self.tongue.asks[row]).format(**names)
@@ -90,7 +98,8 @@ class Speaker:
         if scene.word is not None:
             return self.say("a_text", text=scene.word.text)
         parts = [
-            self.say("thing", a_name=self.a(self.name(s)), name=self.name(s), cell=self.cell(s.cell)) for s in scene.shapes
+            self.say("thing", a_name=self.a(self.name(s)), name=self.name(s), cell=self.cell(s.cell))
+            for s in scene.shapes
         ]
         return self.join(parts) if self.language == "en" else "，".join(parts)
 
@@ -104,13 +113,16 @@ class Speaker:
         """The thought that goes over a scene row by row."""
         if scene.word is not None:
             return self.say("think_text", letters=" ".join(scene.word.text))
-        parts = [self.say("seen", Cell=self.cell(s.cell).capitalize(), cell=self.cell(s.cell), name=self.name(s)) for s in scene.shapes]
-        return self.say("think_scene", seen=(" " if self.language == "en" else "").join(parts))
+        parts = [
+            self.say("seen", Cell=self.cell(s.cell).capitalize(), cell=self.cell(s.cell), name=self.name(s))
+            for s in scene.shapes
+        ]
+        return self.say("think_scene", seen=self.gap.join(parts))
 
     def counted(self, scene: Scene, n: int) -> str:
         if scene.word is not None:
             return self.say("seen_nothing")
-        return self.seen(scene) + (" " if self.language == "en" else "") + self.say("total", n=n)
+        return self.seen(scene) + self.gap + self.say("total", n=n)
 
 
 def describe(scene: Scene, say: Speaker) -> Turn:
@@ -154,7 +166,8 @@ def color(scene: Scene, say: Speaker, kind: str | None = None, asked: str = "col
         answer = say.say("color", kind=name, color=colors[0])
     else:
         answer = say.say("color_many", kind=name, colors=say.join(colors))
-    return Turn("color", say.ask(asked, kind=say.asked_kind(kind)), answer, say.seen(scene), say.join(colors or ["none"]))
+    question = say.ask(asked, kind=say.asked_kind(kind))
+    return Turn("color", question, answer, say.seen(scene), say.join(colors or ["none"]))
 
 
 def shape_of(scene: Scene, say: Speaker) -> Turn:
@@ -163,7 +176,8 @@ def shape_of(scene: Scene, say: Speaker) -> Turn:
     row = "shape_of" if len(kinds) == 1 else "shape_of_many" if kinds else "shape_of_none"
     parts = [say.a(kind) for kind in kinds] or ["none"]
     values = {"color": say.color(color), "kind": "".join(kinds[:1]), "a_kind": parts[0], "kinds": say.join(parts)}
-    return Turn("shape", say.ask("shape_of", color=say.color(color)), say.say(row, **values), say.seen(scene), say.join(parts))
+    question = say.ask("shape_of", color=say.color(color))
+    return Turn("shape", question, say.say(row, **values), say.seen(scene), say.join(parts))
 
 
 def exists(scene: Scene, say: Speaker, asked: str = "exists") -> Turn:
@@ -242,6 +256,6 @@ def any_turn(scene: Scene, say: Speaker) -> Turn:
     return say.rng.choices(tuple(rows), tuple(rows.values()))[0](scene, say)
 
 
-def _likely(rng: random.Random, there: Sequence, every: Sequence, chance: float = 0.66):
+def _likely(rng: random.Random, there: Sequence[Thing], every: Sequence[Thing], chance: float = 0.66) -> Thing:
     """Something of the scene with this chance, else anything."""
     return rng.choice(there) if there and rng.random() < chance else rng.choice(every)

@@ -1,4 +1,4 @@
-"""The three stages of the training: see (tower, head and table with a probe), read (the LLM on frozen embeddings), whole.
+"""The three stages: see (tower, head and table with a probe), read (the LLM on frozen embeddings), whole (all).
 
 Knows what a step of each stage computes. Refuses to know how scenes are drawn or worded.
 """
@@ -23,6 +23,7 @@ from ovis_app.training.run import Clock, Optimizer, Run, rank, rate
 SEE_PICTURES = 12  # in each training process
 CHECKPOINT_SECONDS = 120
 REPORT_STEPS = 50
+PRACTICE_PICTURES, PRACTICE_WEIGHT = 6, 0.3  # of stage 3
 SIMPLE_UNTIL = 0.12  # share of stage 2 with single pictures only
 
 
@@ -53,7 +54,10 @@ def embed_features(model: Ovis, features: Tensor) -> Tensor:
 def see(run: Run, model: Ovis, *, seed: int = 1, steps: int | None = None) -> None:
     """Stage 1. Ends with its minutes, or after `steps`."""
     probes = nn.ModuleDict(
-        {"late": Probe(model.config.llm_config.hidden_size), "early": EarlyProbe(model.visual_tokenizer.vit.feature_size)}
+        {
+            "late": Probe(model.config.llm_config.hidden_size),
+            "early": EarlyProbe(model.visual_tokenizer.vit.feature_size),
+        }
     )
     optimizer = Optimizer([*visual_half(model), *probes.named_parameters()], adam=2e-3, muon=run.muon)
     step, seconds = restore(run, "see", model, [optimizer], probes)
@@ -79,7 +83,9 @@ def _see_step(model: Ovis, probes: nn.ModuleDict, batch: Batch, run: Run) -> Ten
         embeddings = embed_features(model, features)
     late, measures = probes["late"].loss(embeddings.float(), batch.wanted)
     early, before = probes["early"].loss(features, batch)
-    run.note(loss=late.item(), **measures, **{f"early_{name}": before[name] for name in ("kind", "color", "glyph")})
+    run.note(
+        loss=late.item(), **measures, **{f"early_{name}": before[name] for name in ("kind", "color", "glyph", "place")}
+    )
     return late + early
 
 
@@ -91,7 +97,8 @@ def keep(
     if rank():
         return
     state: dict[str, Any] = {
-        "model": model.state_dict(), "optimizers": [o.state() for o in optimizers], "step": step, "seconds": seconds, "done": done,
+        "model": model.state_dict(), "optimizers": [o.state() for o in optimizers],
+        "step": step, "seconds": seconds, "done": done,
         "extra": extra.state_dict() if extra is not None else None,
     }  # fmt: skip
     partial = Path(f"{run.state_file(stage)}.partial")
@@ -125,31 +132,36 @@ def inherit(run: Run, stage: str, model: Ovis, *, visual_only: bool = False) -> 
 def read(run: Run, model: Ovis, tokenizer: PromptTokenizer, *, seed: int = 1, steps: int | None = None) -> None:
     """Stage 2: the language model learns to read the visual embeddings, which stay as they are."""
     optimizer = Optimizer(language_half(model), adam=1.5e-3, muon=2e-3)
-    _talk(run, "read", model, tokenizer, [optimizer], seed=seed, steps=steps)
+    _talk(run, "read", model, tokenizer, [optimizer], None, seed=seed, steps=steps)
 
 
 def whole(
     run: Run, model: Ovis, tokenizer: PromptTokenizer, *, stage: str = "whole", seed: int = 1, steps: int | None = None
 ) -> None:
-    """Stage 3: everything together, the visual half at a low rate."""
+    """Stage 3: everything together, the visual half at a low rate and with its probe, which goes on practising."""
+    probe = Probe(model.config.llm_config.hidden_size)
+    seen = torch.load(run.state_file("see"), weights_only=True)["extra"]
+    probe.load_state_dict({name.removeprefix("late."): v for name, v in seen.items() if name.startswith("late.")})
     language = Optimizer(language_half(model), adam=5e-4, muon=8e-4)
-    visual = Optimizer(visual_half(model), adam=1e-4, muon=1.5e-4)
-    _talk(run, stage, model, tokenizer, [language, visual], seed=seed, steps=steps)
+    visual = Optimizer([*visual_half(model), *probe.named_parameters()], adam=2e-4, muon=4e-4)
+    _talk(run, stage, model, tokenizer, [language, visual], probe, seed=seed, steps=steps)
 
 
 def _talk(
-    run: Run, stage: str, model: Ovis, tokenizer: PromptTokenizer, optimizers: list[Optimizer], *, seed: int,
-    steps: int | None,
+    run: Run, stage: str, model: Ovis, tokenizer: PromptTokenizer, optimizers: list[Optimizer], probe: Probe | None, *,
+    seed: int, steps: int | None,
 ) -> None:  # fmt: skip
-    step, seconds = restore(run, stage, model, optimizers)
+    """Steps of conversation; with a probe the visual half learns too."""
+    step, seconds = restore(run, stage, model, optimizers, probe)
     clock, saved = Clock(run, stage, seconds), seconds
-    frozen = len(optimizers) == 1
     while (progress := clock.progress()) < 1 and (steps is None or step < steps):
         rng = random.Random(f"train-{stage}-{seed}-{rank()}-{step}")
-        pictures, samples = mix.step(rng, simple=frozen and progress < SIMPLE_UNTIL)
+        pictures, samples = mix.step(rng, simple=probe is None and progress < SIMPLE_UNTIL)
         for optimizer in optimizers:
             optimizer.begin(rate(step, progress))
-        _talk_step(run, model, tokenizer, pictures, samples, frozen=frozen)
+        _talk_step(run, model, tokenizer, pictures, samples, frozen=probe is None)
+        if probe is not None:
+            _practise(run, model, probe, seeing_batch(rng, PRACTICE_PICTURES))
         for optimizer in optimizers:
             optimizer.apply()
         step += 1
@@ -158,8 +170,17 @@ def _talk(
             clock.reread()
         if clock.seconds - saved > CHECKPOINT_SECONDS:
             saved = clock.seconds
-            keep(run, stage, model, optimizers, None, step, saved)
-    keep(run, stage, model, optimizers, None, step, clock.seconds, done=True)
+            keep(run, stage, model, optimizers, probe, step, saved)
+    keep(run, stage, model, optimizers, probe, step, clock.seconds, done=True)
+
+
+def _practise(run: Run, model: Ovis, probe: Probe, batch: Batch) -> None:
+    """Adds the probe's gradients on pictures of their own."""
+    with torch.autocast("cpu", torch.bfloat16):
+        embeddings = model.encode(batch.pixels, batch.grids)
+    loss, measures = probe.loss(embeddings.float(), batch.wanted)
+    (PRACTICE_WEIGHT * loss).backward()
+    run.note(**{name: measures[name] for name in ("kind", "color", "place", "box")})
 
 
 def _talk_step(
@@ -184,4 +205,6 @@ def _talk_step(
 def _length(sample: Sample, pictures: list[Picture]) -> int:
     """About how many tokens the sample's row has."""
     seen = sum(visual_tokens(pictures[i].grid) for i in sample.pictures)
-    return seen + sum(sum(len(str(turn.content)) for turn in q.turns) // 5 + len(q.answer) // 4 for q in sample.questions)
+    return seen + sum(
+        sum(len(str(turn.content)) for turn in q.turns) // 5 + len(q.answer) // 4 for q in sample.questions
+    )

@@ -1,6 +1,6 @@
 """Mini's tokenizer: a small byte-level BPE in the file format of the released checkpoints' Qwen2 tokenizer.
 
-Knows how to learn merges from sentences and which marks the released checkpoints reserve. Refuses to know the questions.
+Knows how to learn merges from sentences and which marks the released checkpoints reserve. Refuses to know questions.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 # In the released order; True: special, so that a plain decode leaves it out.
 MARKS = {
     "<|endoftext|>": True, "<|im_start|>": True, "<|im_end|>": True, "<|object_ref_start|>": True,
-    "<|object_ref_end|>": True, "<|box_start|>": True, "<|box_end|>": True, "<|quad_start|>": True, "<|quad_end|>": True,
+    "<|object_ref_end|>": True, "<|box_start|>": True, "<|box_end|>": True, "<|quad_start|>": True,
+    "<|quad_end|>": True,
     "<|vision_start|>": True, "<|vision_end|>": True, "<|vision_pad|>": True, "<|image_pad|>": True,
     "<|video_pad|>": True, "<tool_call>": False, "</tool_call>": False, "<|fim_prefix|>": False,
     "<|fim_middle|>": False, "<|fim_suffix|>": False, "<|fim_pad|>": False, "<|repo_name|>": False,
@@ -51,14 +52,12 @@ def learn(sentences: Iterable[str], entries: int) -> Tokenizer:
         vocab_size=entries, initial_alphabet=alphabet, min_frequency=2, show_progress=False, special_tokens=[]
     )
     tokenizer.train_from_iterator(sentences, trainer)
-    tokenizer.add_tokens(
-        [AddedToken(mark, special=special, normalized=False) for mark, special in MARKS.items()]
-    )
+    tokenizer.add_tokens([AddedToken(mark, special=special, normalized=False) for mark, special in MARKS.items()])
     return tokenizer
 
 
 def write(tokenizer: Tokenizer, folder: Path) -> None:
-    """The released file set: tokenizer.json, vocab.json, merges.txt, added_tokens.json, tokenizer_config.json, chat_template.json."""
+    """The released file set: tokenizer.json, its parts as vocab.json and merges.txt, and the two configs."""
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(folder / "tokenizer.json"))
     content = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))

@@ -11,7 +11,7 @@ import torch
 from ovis_app.models.ovis import load
 from ovis_app.training import mini, mix, stages
 from ovis_app.training.batches import UNASKED, Sample, attention, language_loss, pack
-from ovis_app.training.blueprint import new_model, save
+from ovis_app.training.blueprint import new_model
 from ovis_app.training.evaluate import KINDS, cases, overlap, right
 from ovis_app.training.perception import seeing_batch, targets
 from ovis_app.training.run import Run

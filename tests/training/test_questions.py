@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from ovis_app.training import dialogues, questions
+from ovis_app.training import dialogues, media_talk, questions
 from ovis_app.training.questions import Speaker, Turn
 from ovis_app.training.scenes import Clip, Scene, Shape, Word
 
@@ -80,17 +80,22 @@ def test_a_thought_goes_row_by_row() -> None:
 
 
 def test_several_images() -> None:
-    assert dialogues.more([ONE, THREE], english()).answer == "Image 2 has more shapes: 3 against 1."
-    assert dialogues.more([TWO, TWO], english()).answer == "They have the same number of shapes: 2."
-    assert dialogues.more([ONE, THREE, TWO], english()).answer == "Image 2 has the most shapes: 3."
-    assert dialogues.in_image([ONE, TWO], english(), 0).answer == "Image 1 shows an orange star at the center."
-    assert dialogues.which([ONE, TWO], english()).answer == "The star is in image 1."
+    assert media_talk.more([ONE, THREE], english()).answer == "Image 2 has more shapes: 3 against 1."
+    assert media_talk.more([TWO, TWO], english()).answer == "They have the same number of shapes: 2."
+    assert media_talk.more([ONE, THREE, TWO], english()).answer == "Image 2 has the most shapes: 3."
+    assert media_talk.in_image([ONE, TWO], english(), 0).answer == "Image 1 shows an orange star at the center."
+    assert media_talk.which([ONE, TWO], english()).answer == "The star is in image 1."
 
 
 def test_clips() -> None:
     moving = Clip(TWO, "left", 50, 1, 8)
-    assert dialogues.about_clip(moving, Speaker("en", random.Random(3))).answer == "A red circle moves from right to left."
-    still = {dialogues.about_clip(Clip(TWO, "still", 0, 1, 8), Speaker("en", random.Random(i))).answer for i in range(20)}
+    assert (
+        media_talk.about_clip(moving, Speaker("en", random.Random(3))).answer
+        == "A red circle moves from right to left."
+    )
+    still = {
+        media_talk.about_clip(Clip(TWO, "still", 0, 1, 8), Speaker("en", random.Random(i))).answer for i in range(20)
+    }
     assert "A red circle stands still." in still
 
 
@@ -116,6 +121,6 @@ def test_every_wording_can_be_filled(language: str) -> None:
         say = Speaker(language, rng)
         for turn in (questions.any_turn(THREE, say), questions.any_turn(WORD, say), dialogues.chat(say)):
             assert turn.question and turn.answer and "{" not in turn.question + turn.answer + turn.thought
-        dialogues.about_images([ONE, TWO, WORD], say)
+        media_talk.about_images([ONE, TWO, WORD], say)
         dialogues.talk(THREE, say)
         dialogues.talk_images([ONE, TWO], say)

@@ -65,9 +65,11 @@ def test_a_word_lies_wholly_inside_its_picture() -> None:
         scene = random_word(rng)
         assert scene.word is not None and 1 <= len(scene.word.text) <= 6
         dark = (np.asarray(draw(scene)).astype(int) != scene.background).any(axis=2)
-        assert dark.any() and not dark[0].any() and not dark[-1].any() and not dark[:, 0].any() and not dark[:, -1].any()
-        for x, y in scene.word.glyph_centers():
-            assert 0 < x < scene.width and 0 < y < scene.height
+        assert (
+            dark.any() and not dark[0].any() and not dark[-1].any() and not dark[:, 0].any() and not dark[:, -1].any()
+        )
+        for left, top, right, bottom in scene.word.glyph_boxes():
+            assert 0 < left < right <= scene.width and 0 < top < bottom < scene.height
 
 
 def test_a_page_has_its_words_below_each_other() -> None:
