@@ -64,7 +64,8 @@ class Timeline:
             return self.stamps
         part = (self.end - self.start) / count
         middles = [self.start + (i + 0.5) * part for i in range(count)]
-        exact = sorted({self._near(middle, part * SNAP) for middle in middles})
+        slack = part * SNAP if len(self.stamps) * SNAP >= count else 0  # a frame or more, or two parts could meet
+        exact = sorted({self._near(middle, slack) for middle in middles})
         if not self.keys or self._cost(exact) <= budget:
             return exact
         rough = sorted({self._near(middle, math.inf) for middle in middles})
@@ -103,13 +104,19 @@ class Clip:
     def rewind(self) -> None:
         """Open the file anew: works where seeking does not."""
         self.file.seek(0)
-        options = {"protocol_whitelist": "none", "max_pixels": str(self.job["pixels"])}
         self.container: InputContainer = av.open(
-            self.file, "r", format=self.job["format"], container_options=options, buffer_size=1 << 18
+            self.file,
+            "r",
+            format=self.job["format"],
+            options={"max_pixels": str(self.job["pixels"])},  # opening decodes frames to learn their format
+            container_options={"protocol_whitelist": "none"},
+            buffer_size=1 << 18,
         )
         self.stream = self._pick_stream()
         context = self.stream.codec_context
         self._check_size(context)
+        if not context.width:  # so FFmpeg says that the size is unknown, or more than the limit
+            raise Refused("size")
         context.options = {"max_pixels": str(self.job["pixels"])}
         context.thread_type = "AUTO"
         context.thread_count = min(THREADS, os.cpu_count() or 1)
@@ -121,7 +128,7 @@ class Clip:
     def _pick_stream(self) -> VideoStream:
         moving = [s for s in self.container.streams.video if not s.disposition & Disposition.attached_pic]
         if not moving:
-            raise Refused("no-video")
+            raise Refused("no-video" if self.container.streams else "unreadable")
         for other in self.container.streams:
             if other is not moving[0]:
                 other.discard = Discard.all
@@ -152,14 +159,14 @@ class Clip:
         return Timeline(stamps, keys, last or (round(1 / (rate * base)) if rate else 0), base)
 
     def _packets(self) -> Iterator[Any]:
-        """The stream's packets up to the end or to the first damage that hides the rest."""
+        """The stream's whole packets up to the end or to the first damage that hides the rest."""
         packets = self.container.demux(self.stream)
         while True:
             try:
                 packet = next(packets)
             except (StopIteration, av.FFmpegError):
                 return
-            if packet.size:
+            if packet.size and not packet.is_corrupt:
                 yield packet
 
     def frames(self, wanted: Collection[int]) -> Iterator[tuple[int, VideoFrame]]:

@@ -57,28 +57,30 @@ _UPRIGHT = {
 def open_image(media: Media, limits: Limits) -> Image.Image:
     """The picture as RGB, upright as its EXIF data says; transparent parts become white, of an animation the first
     frame is taken, and 16-bit values are scaled to 8. Raises MediaError."""
-    with _decoded(media.path, media.label, limits) as picture:
+    with _opened(media.path, media.label, limits) as picture:
+        picture.load()
         return _upright(_rgb(picture), _orientation(picture))
 
 
 def check_image(path: Path, name: str, limits: Limits) -> None:
-    """Raises MediaError when `open_image` would. JPEGs are decoded at an eighth of their size, which reads every byte
-    at a fraction of the cost."""
-    with _decoded(path, name, limits, draft=True):
-        pass
+    """Raises MediaError when `open_image` would, or when a PNG's checksums are wrong. JPEGs are decoded at an eighth of
+    their size, which reads every byte at a fraction of the cost."""
+    with _opened(path, name, limits) as picture:
+        picture.verify()
+    with _opened(path, name, limits) as picture:
+        picture.draft(None, (picture.width // 8 + 1, picture.height // 8 + 1))
+        picture.load()
 
 
 @contextmanager
-def _decoded(path: Path, name: str, limits: Limits, *, draft: bool = False) -> Iterator[Image.Image]:
+def _opened(path: Path, name: str, limits: Limits) -> Iterator[Image.Image]:
+    """The picture, its size checked, its pixels not yet decoded; what goes wrong inside is a MediaError too."""
     try:
         with path.open("rb") as file:
             formats = _formats(kind_of(file.read(HEAD)), name)
             file.seek(0)
             with Image.open(file, formats=formats) as picture:
                 _check_size(picture, name, limits)
-                if draft:
-                    picture.draft(None, (picture.width // 8 + 1, picture.height // 8 + 1))
-                picture.load()
                 yield picture
     except MediaError:
         raise

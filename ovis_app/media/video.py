@@ -164,6 +164,7 @@ def _job(kind: Kind, name: str, limits: Limits, count: int, side: int) -> dict[s
 
 
 _SENTENCES = {
+    "size": "has frames that are too large or damaged: save it again as MP4 at a lower resolution.",
     "no-video": "has sound but no pictures: attach a clip with a video track.",
     "no-frames": "holds no frame that can be read: save or download it again and attach that.",
     "unreadable": "is damaged or incomplete: save or download it again as MP4 and attach that.",
@@ -175,7 +176,8 @@ _SENTENCES = {
 def _refused(name: str, limits: Limits, code: str, cause: str) -> MediaError:
     log.info("clip refused: %s %s", code, cause)
     if code == "long":
-        length = count_of(limits.video_seconds / 60, "minute")
+        in_minutes = limits.video_seconds >= 60
+        length = count_of(limits.video_seconds / (60 if in_minutes else 1), "minute" if in_minutes else "second")
         return refusal(name, f"is longer than {length}: trim it and attach it again.")
     if code == "pixels":
         most = limits.video_pixels / 1e6

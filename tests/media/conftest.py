@@ -1,0 +1,55 @@
+"""What the media tests share: a way to write a file and one to attach it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from ovis_app.conversation import Media
+from ovis_app.media import Limits, MediaError, attach
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[str, bytes], Path]:
+    def written(name: str, data: bytes) -> Path:
+        path = tmp_path / "hidden-folder" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(data)
+        return path
+
+    return written
+
+
+@pytest.fixture
+def refused(tmp_path: Path) -> Callable[..., str]:
+    """The sentence with which a file is refused; checks what every such sentence must keep to."""
+
+    def sentence(path: Path, name: str = "", limits: Limits | None = None) -> str:
+        with pytest.raises(MediaError) as caught:
+            attach(path, name or path.name, limits or Limits())
+        text = str(caught.value)
+        assert text.startswith(f"“{name or path.name}” ") and text.endswith(".") and text.count("\n") == 0
+        assert str(tmp_path) not in text and "hidden-folder" not in text and "/" not in text
+        return text
+
+    return sentence
+
+
+@pytest.fixture
+def attached() -> Callable[..., Media]:
+    return lambda path, limits=None: attach(path, path.name, limits or Limits())
+
+
+@pytest.fixture
+def no_leaks() -> Iterator[None]:
+    """Fails when a test leaves open descriptors behind."""
+    folder = Path("/proc/self/fd")
+    before = len(os.listdir(folder)) if folder.exists() else 0  # noqa: PTH208
+    yield
+    after = len(os.listdir(folder)) if folder.exists() else 0  # noqa: PTH208
+    assert after <= before

@@ -1,0 +1,81 @@
+"""The gate: names made safe to show, a turn's rules, and one sentence for what is left out."""
+
+from __future__ import annotations
+
+import pytest
+
+from ovis_app.media import Limits, MediaError, attach, attach_all, shown_name
+from tests.media.made import clip, corners, encoded, numbered
+
+PNG = encoded(corners(), "PNG")
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("../../etc/cron.d/x.png", "x.png"),
+        ("C:\\Users\\me\\x.png", "x.png"),
+        ("/etc/passwd", "passwd"),
+        ("x.png\0.html", "x.png .html"),
+        ("new\nline.png", "new line.png"),
+        ("rtl\u202egnp.exe", "rtl gnp.exe"),
+        ("sep\u2028arated.png", "sep arated.png"),
+        ("", "file"),
+        ("..", "file"),
+        (".", "file"),
+        ("名前 \U0001f600.png", "名前 \U0001f600.png"),
+        (".hidden.png", ".hidden.png"),
+    ],
+)
+def test_names_are_made_safe_to_show(given, shown):
+    assert shown_name(given) == shown
+
+
+def test_long_names_are_cut_in_the_middle():
+    shown = shown_name("n" * 5000 + ".png")
+    assert len(shown) <= 80 and shown.endswith("nnn.png") and "…" in shown
+
+
+def test_the_media_carries_the_shown_name(write):
+    assert attach(write("a.png", PNG), "../holiday\n.png", Limits()).name == "holiday .png"
+
+
+def test_a_missing_file_and_a_folder(tmp_path, refused):
+    assert "again" in refused(tmp_path / "gone.png", "gone.png")
+    assert "not a file" in refused(tmp_path, "folder.png")
+
+
+def test_pictures_go_together_and_bad_ones_are_named(write):
+    files = [(write(f"{i}.png", PNG), f"{i}.png") for i in range(3)] + [(write("bad.png", b"text"), "bad.png")]
+    good, sentences = attach_all(files, Limits())
+    assert [media.name for media in good] == ["0.png", "1.png", "2.png"]
+    assert len(sentences) == 1 and sentences[0].startswith("“bad.png” ")
+
+
+def test_one_clip_or_pictures_never_both(write, tmp_path):
+    movie = (clip(tmp_path / "m.mp4", map(numbered, range(3))), "m.mp4")
+    photo = (write("p.png", PNG), "p.png")
+    for files, kept, left in (
+        ([movie, photo], "m.mp4", "“p.png” can't go with a clip"),
+        ([photo, movie], "p.png", "“m.mp4” can't go with pictures"),
+        ([movie, (movie[0], "second.mp4")], "m.mp4", "“second.mp4” can't go with another clip"),
+    ):
+        good, sentences = attach_all(files, Limits())
+        assert [media.name for media in good] == [kept]
+        assert len(sentences) == 1 and sentences[0].startswith(left)
+
+
+def test_too_many_files_are_one_sentence_and_stay_unopened(write):
+    files = [(write("a.png", PNG), f"{i}.png") for i in range(200)]
+    good, sentences = attach_all(files, Limits(files_per_turn=4))
+    assert len(good) == 4
+    assert sentences == ("“4.png” and 195 more did not fit: attach at most 4 files to a message.",)
+
+
+def test_no_files_are_fine():
+    assert attach_all([], Limits()) == ((), ())
+
+
+def test_refusals_are_one_family(write):
+    with pytest.raises(MediaError):
+        attach(write("a", b"\1\2\3\4"), "a", Limits())
