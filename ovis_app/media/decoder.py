@@ -15,7 +15,8 @@ import os
 import struct
 import sys
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from contextlib import suppress
 from fractions import Fraction
 from itertools import chain
 from typing import Any, BinaryIO
@@ -24,6 +25,7 @@ import av
 from av.container import InputContainer
 from av.sidedata.sidedata import Type as SideDataType
 from av.stream import Discard, Disposition
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import Colorspace, Interpolation
 from av.video.stream import VideoStream
@@ -32,17 +34,7 @@ SNAP = 0.1  # a keyframe this near to a wanted time, as a share of the distance 
 THREADS = 4
 UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED
 MOST_PACKETS = 2_000_000
-
-# Rows of a display matrix, rounded, and the PIL turn that does the same (y points down).
-TURNS = {
-    (0, 1, -1, 0): "ROTATE_270",
-    (-1, 0, 0, -1): "ROTATE_180",
-    (0, -1, 1, 0): "ROTATE_90",
-    (-1, 0, 0, 1): "FLIP_LEFT_RIGHT",
-    (1, 0, 0, -1): "FLIP_TOP_BOTTOM",
-    (0, 1, 1, 0): "TRANSPOSE",
-    (0, -1, -1, 0): "TRANSVERSE",
-}
+FEWEST = 0.25  # share of the frames asked for that keyframes alone must give to be taken
 
 
 class Refused(Exception):
@@ -59,22 +51,33 @@ class Timeline:
         self.start = self.stamps[0]
         self.end = self.stamps[-1] + last
 
-    @property
-    def duration(self) -> float:
-        return float((self.end - self.start) * self.base)
-
     def seconds(self, stamp: int) -> float:
         return float((stamp - self.start) * self.base)
 
-    def wanted(self, count: int) -> list[int]:
+    def wanted(self, count: int, budget: float) -> list[int]:
         """The frames on screen in the middle of `count` equal parts; all of them where there are no more than that.
 
         A keyframe within `SNAP` of a part takes the middle's place: it costs one decoded frame in place of hundreds.
+        Where more than `budget` frames would have to be decoded, the nearest keyframes are taken, if there are enough.
         """
         if len(self.stamps) <= count:
             return self.stamps
         part = (self.end - self.start) / count
-        return sorted({self._near(self.start + (i + 0.5) * part, part * SNAP) for i in range(count)})
+        middles = [self.start + (i + 0.5) * part for i in range(count)]
+        exact = sorted({self._near(middle, part * SNAP) for middle in middles})
+        if not self.keys or self._cost(exact) <= budget:
+            return exact
+        rough = sorted({self._near(middle, math.inf) for middle in middles})
+        return rough if len(rough) >= count * FEWEST else exact
+
+    def _cost(self, wanted: list[int]) -> int:
+        """Frames to decode for `wanted`, each from its keyframe or from the one before it, whichever is nearer."""
+        here, cost = -1, 0
+        for stamp in wanted:
+            at, key = bisect_right(self.stamps, stamp), bisect_right(self.stamps, self.key_before(stamp)) - 1
+            cost += at - max(key, here)
+            here = at
+        return cost
 
     def key_before(self, stamp: int) -> int:
         """The last keyframe up to `stamp`, or the start."""
@@ -106,11 +109,14 @@ class Clip:
         )
         self.stream = self._pick_stream()
         context = self.stream.codec_context
-        if context.width * context.height > self.job["pixels"]:
-            raise Refused("pixels")
+        self._check_size(context)
         context.options = {"max_pixels": str(self.job["pixels"])}
         context.thread_type = "AUTO"
         context.thread_count = min(THREADS, os.cpu_count() or 1)
+
+    def _check_size(self, pictured: VideoFrame | VideoCodecContext) -> None:
+        if pictured.width * pictured.height > self.job["pixels"]:
+            raise Refused("pixels")
 
     def _pick_stream(self) -> VideoStream:
         moving = [s for s in self.container.streams.video if not s.disposition & Disposition.attached_pic]
@@ -142,11 +148,8 @@ class Clip:
                 raise Refused("long")
         if not stamps:
             raise Refused("no-frames")
-        return Timeline(stamps, keys, last or self._frame_ticks(base), base)
-
-    def _frame_ticks(self, base: Fraction) -> int:
         rate = self.stream.average_rate
-        return round(1 / (rate * base)) if rate else 0
+        return Timeline(stamps, keys, last or (round(1 / (rate * base)) if rate else 0), base)
 
     def _packets(self) -> Iterator[Any]:
         """The stream's packets up to the end or to the first damage that hides the rest."""
@@ -159,9 +162,12 @@ class Clip:
             if packet.size:
                 yield packet
 
-    def frames(self) -> Iterator[tuple[int, VideoFrame]]:
-        """Frames with their timestamps from here on; what can't be decoded is passed over."""
+    def frames(self, wanted: Collection[int]) -> Iterator[tuple[int, VideoFrame]]:
+        """Frames with their timestamps from here on; what can't be decoded is passed over, and so are frames that are
+        neither `wanted` nor needed for others."""
         for packet in self._packets():
+            spare = packet.pts is not None and packet.pts not in wanted
+            self.stream.codec_context.skip_frame = "NONREF" if spare else "DEFAULT"
             yield from self._decode(packet)
         yield from self._decode(None)  # what the decoder still holds
 
@@ -173,18 +179,16 @@ class Clip:
                 raise Refused("memory") from error
             return
         for frame in decoded:
-            if frame.width * frame.height > self.job["pixels"]:
-                raise Refused("pixels")
+            self._check_size(frame)
             stamp = frame.dts if frame.pts is None else frame.pts
             if stamp is not None:
                 yield stamp, frame
 
-    def seek(self, stamp: int) -> bool:
-        try:
+    def _seek(self, stamp: int) -> bool:
+        with suppress(av.FFmpegError):
             self.container.seek(stamp, stream=self.stream)
-        except av.FFmpegError:
-            return False
-        return True
+            return True
+        return False
 
     def at(self, wanted: list[int], times: Timeline) -> Iterator[tuple[int, VideoFrame]]:
         """The frames at the `wanted` times (ascending), or the next that can be decoded, each once.
@@ -192,20 +196,19 @@ class Clip:
         Jumps to a keyframe where that saves decoding; once a jump has missed, reads straight through instead.
         """
         self.rewind()
-        frames, here, jumping = self.frames(), times.start - 1, True
+        chosen = frozenset(wanted)
+        frames, here, jumping = self.frames(chosen), times.start - 1, True
         for stamp in (stamp for stamp in wanted if stamp > here):
             key = times.key_before(stamp)
             if jumping and key > max(here, times.start):
-                jumping = self.seek(key)
-                frames = self.frames()
-                ahead = next(frames, None)
-                if ahead is None or ahead[0] > stamp:
-                    jumping = False
-                if jumping and ahead is not None:
-                    frames = chain([ahead], frames)
+                landed = self.frames(chosen)
+                first = next(landed, None) if self._seek(key) else None
+                jumping = first is not None and first[0] <= stamp
+                if first is not None and jumping:
+                    frames = chain([first], landed)
                 else:
                     self.rewind()
-                    frames = self.frames()
+                    frames = self.frames(chosen)
             found = next((pair for pair in frames if pair[0] >= stamp), None)
             if found is None:
                 return
@@ -222,33 +225,25 @@ def square_size(frame: VideoFrame, aspect: Fraction | None) -> tuple[int, int]:
     return frame.width, round(frame.height / aspect)
 
 
-def turn_of(frame: VideoFrame) -> str:
-    """The PIL turn that sets the frame upright, or nothing; odd angles are left as they are."""
+def matrix_of(frame: VideoFrame) -> list[int]:
+    """The upper left of the display matrix by rows, rounded to -1, 0 or 1: how a phone was held."""
     side_data: Any = frame.side_data
     try:
         matrix = struct.unpack("=9i", bytes(side_data[SideDataType.DISPLAYMATRIX]))
     except (KeyError, struct.error):
-        return ""
-    a, b, c, d = (round(matrix[i] / 65536) for i in (0, 1, 3, 4))
-    return TURNS.get((a, b, c, d), "")
+        return [1, 0, 0, 1]
+    return [round(matrix[i] / 65536) for i in (0, 1, 3, 4)]
 
 
 def pixels_of(frame: VideoFrame, width: int, height: int) -> bytes:
     """The frame as packed RGB rows of the given size."""
     smaller = width < frame.width or height < frame.height
-    guess = Colorspace.ITU709 if frame.colorspace == UNSPECIFIED and frame.height >= 720 else None
-    shown = frame.reformat(
-        width,
-        height,
-        "rgb24",
-        src_colorspace=guess,
-        interpolation=Interpolation.AREA if smaller else Interpolation.BICUBIC,
-    )
-    plane = shown.planes[0]
-    rows, row = memoryview(plane), width * 3
-    if plane.line_size == row:
-        return bytes(rows)
-    return b"".join(rows[y * plane.line_size : y * plane.line_size + row] for y in range(height))
+    way = Interpolation.AREA if smaller else Interpolation.BICUBIC
+    silent_hd = frame.colorspace == UNSPECIFIED and frame.height >= 720  # HD that names no colours means BT.709
+    colours = Colorspace.ITU709 if silent_hd else None
+    shown = frame.reformat(width, height, "rgb24", src_colorspace=colours, interpolation=way)
+    rows, step = memoryview(shown.planes[0]), shown.planes[0].line_size  # a row is padded to `step` bytes
+    return b"".join(rows[y * step : y * step + width * 3] for y in range(height))
 
 
 def read(job: dict[str, Any], file: BinaryIO) -> Iterator[tuple[dict[str, Any], bytes]]:
@@ -256,16 +251,17 @@ def read(job: dict[str, Any], file: BinaryIO) -> Iterator[tuple[dict[str, Any], 
     clip = Clip(file, job)
     times = clip.timeline()
     rate = clip.stream.average_rate
-    yield {"duration": times.duration, "fps": float(rate) if rate else 0.0}, b""
-    wanted = times.wanted(job["count"]) if job["count"] else times.stamps[:1]
+    yield {"duration": times.seconds(times.end), "fps": float(rate) if rate else 0.0}, b""
+    budget = job["budget"] / max(clip.stream.codec_context.width * clip.stream.codec_context.height, 1)
+    wanted = times.wanted(job["count"], budget) if job["count"] else times.stamps[:1]
     aspect = clip.stream.sample_aspect_ratio
     for stamp, frame in clip.at(wanted, times):
         full = square_size(frame, aspect)
         shrink = min(1.0, job["side"] / max(full), math.sqrt(job["area"] / len(wanted) / (full[0] * full[1])))
         width, height = (max(1, int(side * shrink)) for side in full)
         raw = pixels_of(frame, width, height)
-        record = {"time": times.seconds(stamp), "width": width, "height": height, "full": full, "turn": turn_of(frame)}
-        yield {**record, "bytes": len(raw)}, raw
+        record = {"time": times.seconds(stamp), "width": width, "height": height, "full": full}
+        yield {**record, "matrix": matrix_of(frame), "transfer": frame.color_trc, "bytes": len(raw)}, raw
 
 
 def limit_resources(job: dict[str, Any]) -> None:
@@ -276,10 +272,8 @@ def limit_resources(job: dict[str, Any]) -> None:
         return
     wishes = {"RLIMIT_AS": job["memory"], "RLIMIT_CPU": job["cpu_seconds"], "RLIMIT_CORE": 0, "RLIMIT_FSIZE": 0}
     for name, value in wishes.items():
-        try:
+        with suppress(ValueError, OSError, AttributeError):
             resource.setrlimit(getattr(resource, name), (value, value))
-        except (ValueError, OSError, AttributeError):
-            continue
 
 
 def send(out: BinaryIO, record: dict[str, Any], raw: bytes = b"") -> None:

@@ -94,7 +94,7 @@ HEIC: Literal["HEIF"] = "HEIF"  # the plugin's name once the optional pillow-hei
 # The first row that matches decides, so the still-picture brands stand before the video containers.
 _KINDS: tuple[tuple[Callable[[bytes], bool], Kind], ...] = (
     (_starts(b"\x89PNG\r\n\x1a\n"), _image("PNG")),
-    (_starts(b"\xff\xd8\xff"), _image("JPEG", "MPO")),
+    (_starts(b"\xff\xd8\xff"), _image("JPEG")),
     (_starts(b"GIF87a", b"GIF89a"), _image("GIF")),
     (_riff(b"WEBP"), _image("WEBP")),
     (_starts(b"BM"), _image("BMP")),
@@ -113,6 +113,7 @@ _KINDS: tuple[tuple[Callable[[bytes], bool], Kind], ...] = (
     (_starts(b"ID3", b"fLaC", b"\xff\xfb", b"\xff\xf3", b"\xff\xf1"), _AUDIO),
     (_riff(b"WAVE"), _AUDIO),
     (_starts(b"%PDF-"), _other("is a PDF document: save the pages you need as pictures and attach those.")),
+    (_starts(b"%!PS"), _other("is a PostScript drawing, which can't be read here: save it as PNG and attach that.")),
     (_starts(b"PK\x03\x04"), _other("is an archive or an office document: attach the pictures or clips inside it.")),
     (_markup(b"<svg"), _other("is an SVG drawing, which can't be read here: save it as PNG and attach that.")),
     (_markup(b"<mpd"), _PLAYLIST),

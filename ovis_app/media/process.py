@@ -16,10 +16,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from ovis_app.media.limits import Limits
+
 DECODER = Path(__file__).with_name("decoder.py")
 POLL = 0.05  # seconds between two looks at `stop` and the clock
 MOST_HEADER = 65_536  # bytes; a decoder that sends more has been taken over by its file
-MOST_RAW = 1 << 28
 
 Record = tuple[dict[str, Any], bytes]
 
@@ -39,23 +40,23 @@ class Broken(Exception):
 
 
 def records(
-    file: BinaryIO, job: Mapping[str, Any], *, seconds: float, stop: Callable[[], bool]
+    file: BinaryIO, job: Mapping[str, Any], limits: Limits, stop: Callable[[], bool]
 ) -> Generator[Record, None, None]:
     """The records for `file`, as they come. Raises OutOfTime, Stopped or Broken; closing kills the decoder."""
     with _place(stop):
-        safe = ["-P"] if sys.version_info >= (3, 11) else []  # keeps this folder's modules off the child's path
         process = subprocess.Popen(
-            [sys.executable, *safe, str(DECODER), json.dumps(dict(job))],
+            [sys.executable, "-P", str(DECODER), json.dumps(dict(job))],  # -P: this folder stays off the child's path
             stdin=file,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         )
         assert process.stdout is not None
         arrived: queue.SimpleQueue[Record | None] = queue.SimpleQueue()
-        pump = threading.Thread(target=_pump, args=(process.stdout, arrived), name="clip-pipe", daemon=True)
+        most = 3 * limits.clip_pixels  # bytes of RGB
+        pump = threading.Thread(target=_pump, args=(process.stdout, arrived, most), name="clip-pipe", daemon=True)
         try:
             pump.start()
-            yield from _arrivals(arrived, time.monotonic() + seconds, stop)
+            yield from _arrivals(arrived, time.monotonic() + limits.decode_seconds, stop)
         finally:
             process.kill()
             process.wait()
@@ -93,13 +94,14 @@ def _arrivals(arrived: queue.SimpleQueue[Record | None], deadline: float, stop: 
         yield record
 
 
-def _pump(pipe: BinaryIO, arrived: queue.SimpleQueue[Record | None]) -> None:
-    """Reads records until the pipe ends or breaks; then says None."""
+def _pump(pipe: BinaryIO, arrived: queue.SimpleQueue[Record | None], most: int) -> None:
+    """Reads records until the pipe ends, breaks or brings more than `most` bytes of pixels; then says None."""
     try:
         while (length := int.from_bytes(_exactly(pipe, 4), "big")) <= MOST_HEADER:
             record = json.loads(_exactly(pipe, length))
             size = record.get("bytes", 0)
-            if not 0 <= size <= MOST_RAW:
+            most -= max(size, 0)
+            if size < 0 or most < 0:
                 break
             arrived.put((record, _exactly(pipe, size)))
     except (OSError, ValueError, EOFError, AttributeError, TypeError):

@@ -17,10 +17,22 @@ from ovis_app.conversation import Media
 from ovis_app.media import process
 from ovis_app.media.kinds import HEAD, Kind, kind_of
 from ovis_app.media.limits import Limits, MediaCancelled, MediaError, count_of, refusal
+from ovis_app.media.tone import toned
 
 log = logging.getLogger(__name__)
 
 THUMBNAIL_SIDE = 320  # pixels
+
+# What sets a frame upright, by the rows of its display matrix (y points down); odd angles are left as they are.
+_TURNS = {
+    (0, 1, -1, 0): Image.Transpose.ROTATE_270,
+    (-1, 0, 0, -1): Image.Transpose.ROTATE_180,
+    (0, -1, 1, 0): Image.Transpose.ROTATE_90,
+    (-1, 0, 0, 1): Image.Transpose.FLIP_LEFT_RIGHT,
+    (1, 0, 0, -1): Image.Transpose.FLIP_TOP_BOTTOM,
+    (0, 1, 1, 0): Image.Transpose.TRANSPOSE,
+    (0, -1, -1, 0): Image.Transpose.TRANSVERSE,
+}
 
 
 @dataclass(frozen=True)
@@ -50,7 +62,9 @@ def _never() -> bool:
 def sample_frames(media: Media, count: int, limits: Limits, *, stop: Callable[[], bool] = _never) -> Clip:
     """At most `count` frames, evenly spread: the clip is cut into `count` equal parts and the frame on screen in the
     middle of each is taken, or a keyframe less than a tenth of a part away from it. A clip of fewer frames gives each
-    of them once. Frames are upright RGB with square pixels, scaled down to `limits.frame_side` and `.clip_pixels`.
+    of them once. Where that would take decoding more than `limits.decode_pixels`, the keyframes nearest to the middles
+    are taken, however near, and there may be fewer. Frames are upright RGB with square pixels, scaled down to
+    `limits.frame_side` and `limits.clip_pixels`.
 
     `stop` is asked at least every 0.1 s. Raises MediaCancelled when it says so, MediaError when the clip can't be read,
     ValueError when `count` is less than one.
@@ -92,7 +106,8 @@ def _first(path: Path, name: str, limits: Limits, side: int = THUMBNAIL_SIDE) ->
         for record, picture in read:
             facts.update(record)
             if picture is not None:
-                width, height = facts["full"] if _keeps_sides(record["turn"]) else reversed(facts["full"])
+                lying = record["matrix"][0] == 0  # the upright frame's width is the stored one's height
+                width, height = reversed(record["full"]) if lying else record["full"]
                 return VideoInfo(facts["duration"], width, height, facts["fps"]), picture
     raise refusal(name, _SENTENCES["no-frames"])
 
@@ -100,12 +115,9 @@ def _first(path: Path, name: str, limits: Limits, side: int = THUMBNAIL_SIDE) ->
 def _picture(record: dict[str, Any], raw: bytes) -> Image.Image | None:
     if not raw:
         return None
-    picture = Image.frombytes("RGB", (record["width"], record["height"]), raw)
-    return picture.transpose(Image.Transpose[record["turn"]]) if record["turn"] else picture
-
-
-def _keeps_sides(turn: str) -> bool:
-    return turn in ("", "ROTATE_180", "FLIP_LEFT_RIGHT", "FLIP_TOP_BOTTOM")
+    picture = toned(Image.frombytes("RGB", (record["width"], record["height"]), raw), record["transfer"])
+    turn = _TURNS.get(tuple(record["matrix"]))
+    return picture if turn is None else picture.transpose(turn)
 
 
 def _read(
@@ -117,7 +129,7 @@ def _read(
             kind = kind_of(file.read(HEAD))
             job = _job(kind, name, limits, count, side)
             file.seek(0)
-            with closing(process.records(file, job, seconds=limits.decode_seconds, stop=stop)) as records:
+            with closing(process.records(file, job, limits, stop)) as records:
                 for record, raw in records:
                     if "refused" in record:
                         raise _refused(name, limits, str(record["refused"]), str(record.get("cause", "")))
@@ -128,9 +140,11 @@ def _read(
         raise _refused(name, limits, "slow", "OutOfTime") from error
     except (process.Broken, KeyError, ValueError, TypeError) as error:
         raise _refused(name, limits, "unreadable", type(error).__name__) from error
-    except OSError as error:
-        log.info("clip refused: %s", type(error).__name__)
+    except FileNotFoundError as error:
         raise refusal(name, "is no longer here: attach it again.") from error
+    except OSError as error:
+        log.warning("clip not read: %s", type(error).__name__)
+        raise refusal(name, "could not be read just now: try again in a moment.") from error
 
 
 def _job(kind: Kind, name: str, limits: Limits, count: int, side: int) -> dict[str, Any]:
@@ -143,6 +157,7 @@ def _job(kind: Kind, name: str, limits: Limits, count: int, side: int) -> dict[s
         "pixels": limits.video_pixels,
         "side": side,
         "area": limits.clip_pixels,
+        "budget": limits.decode_pixels,
         "memory": limits.decode_memory,
         "cpu_seconds": int(limits.decode_seconds * 4) + 1,
     }

@@ -59,7 +59,8 @@ def write_clip(moving: Clip, path: Path) -> None:
 
     frames = [np.asarray(draw(moving.frame(i))) for i in range(moving.frames)]
     film = ImageSequenceClip(frames, fps=moving.fps)
-    film.write_videofile(str(path), codec="libx264", audio=False, logger=None, ffmpeg_params=["-pix_fmt", "yuv420p", "-crf", "18"])
+    exact = ["-pix_fmt", "yuv420p", "-crf", "18"]
+    film.write_videofile(str(path), codec="libx264", audio=False, logger=None, ffmpeg_params=exact)
     film.close()
 
 

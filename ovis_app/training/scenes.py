@@ -1,6 +1,6 @@
-"""The drawn world that the embedded model knows: shapes in a 3 x 3 grid, one-word pictures, and clips of one moving shape.
+"""The drawn world that the embedded model knows: shapes in a 3 x 3 grid, one-word pictures, clips of one moving shape.
 
-Knows how a scene is made up and drawn. Refuses to know questions, tokens or torch: tests and example scripts use it alone.
+Knows how a scene is made up and drawn. Refuses to know questions, tokens or torch: tests and examples use it alone.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import math
 import random
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -75,11 +76,12 @@ class Word:
     size: int
     ink: Ink = (20, 20, 20)
 
-    def glyph_centers(self) -> list[Point]:
+    def glyph_boxes(self) -> list[Box]:
+        """Where each letter stands, from its own left edge to the next one's, as high as the word."""
         face = font(self.size)
-        edges = [face.getlength(self.text[:i]) for i in range(len(self.text) + 1)]
+        edges = [self.x + face.getlength(self.text[:i]) for i in range(len(self.text) + 1)]
         _, top, _, bottom = face.getbbox(self.text)
-        return [(self.x + (a + b) / 2, self.y + (top + bottom) / 2) for a, b in zip(edges, edges[1:], strict=False)]
+        return [(a, self.y + top, b, self.y + bottom) for a, b in pairwise(edges)]
 
 
 @dataclass(frozen=True)
@@ -172,7 +174,7 @@ def random_word(rng: random.Random) -> Scene:
     while True:
         width, height = random_size(rng)
         text = "".join(rng.choice(LETTERS) for _ in range(rng.randint(1, 6)))
-        size = rng.randint(20, 50)
+        size = rng.randint(20, 46)
         left, top, right, bottom = font(size).getbbox(text)
         room = (width - 8 - (right - left), height - 8 - (bottom - top))
         if min(room) < 0:
@@ -189,7 +191,7 @@ def random_page(rng: random.Random) -> Scene:
     y, ink = rng.uniform(2, 12), random_dark(rng)
     while True:
         text = "".join(rng.choice(LETTERS) for _ in range(rng.randint(2, 6)))
-        size = rng.choice((rng.randint(20, 28), rng.randint(20, 44)))
+        size = rng.choice((rng.randint(20, 30), rng.randint(20, 50)))
         left, top, right, bottom = font(size).getbbox(text)
         if words and y + bottom - top > height - 3:
             break

@@ -35,7 +35,7 @@ class Knob:
 def knobs(spec: ModelSpec) -> tuple[Knob, ...]:
     """The knobs that this model can use."""
     tokens = float(min(spec.context, 16384))
-    side = "Pictures are scaled to at {} this many pixels, given as the side of a square. {}"
+    area = " Given as the side of a square of as many pixels."
     rows = (
         Knob("max_new_tokens", "Answer", "Longest answer", "Tokens, thought included.", 16, tokens, 16),
         Knob("temperature", "Answer", "Temperature", "0 always takes the likeliest word; higher is freer.", 0, 2, 0.05),
@@ -53,8 +53,8 @@ def knobs(spec: ModelSpec) -> tuple[Knob, ...]:
         Knob(
             "min_pixels",
             "Pictures",
-            "Smallest side",
-            side.format("least", "Raise it for tiny print."),
+            "Smallest picture",
+            "Smaller pictures are enlarged to this; raise it for tiny print." + area,
             64,
             2048,
             SIDE_STEP,
@@ -63,8 +63,8 @@ def knobs(spec: ModelSpec) -> tuple[Knob, ...]:
         Knob(
             "max_pixels",
             "Pictures",
-            "Largest side",
-            side.format("most", "Lower it to save time and memory."),
+            "Largest picture",
+            "Larger pictures are reduced to this; lower it to save time and memory." + area,
             64,
             4096,
             SIDE_STEP,

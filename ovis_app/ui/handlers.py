@@ -6,19 +6,16 @@ Knows the conversation, the backend's contract and the limits on uploads. Knows 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
 
 from ovis_app import chat
-from ovis_app.conversation import Conversation, Media, Message, Stats
+from ovis_app.conversation import Conversation, Message, Stats
 from ovis_app.generation import MAX_TEXT, Backend, GenerationSettings, Request
 from ovis_app.media import Limits, attach_all
 from ovis_app.zoo import Example
-
-T = TypeVar("T")
 
 UPDATE_SECONDS = 0.06  # at most about 16 updates of the page a second
 NO_TURN = "This question didn't get its turn: it was stopped in the queue, or too many others were waiting."
@@ -73,7 +70,7 @@ def _asked(tab: Tab, question: Message) -> Tab:
 
 def answer(
     tab: Tab, *, backend: Backend, settings: GenerationSettings, clock: Callable[[], float] = time.monotonic
-) -> Iterator[Tab]:
+) -> Generator[Tab, None, None]:
     """The tab while its last question is answered, at most about 16 times a second. Closing this stops the answer."""
     if not tab.conversation.messages or tab.conversation.messages[-1].role != "user":
         return
@@ -191,12 +188,11 @@ def ask_once(
     question: str, files: Sequence[Path], *, backend: Backend, settings: GenerationSettings, limits: Limits
 ) -> Iterator[Message]:
     """One question of a program: its answer as it grows."""
-    media: tuple[Media, ...] = ()
     media, refused = attach_all([(path, path.name) for path in files], limits)
     if refused:
         yield Message("assistant", error=" ".join(refused), finish="error")
         return
     tab = Tab(Conversation((Message("user", question, media),)))
-    with closing(answer(tab, backend=backend, settings=settings)) as tabs:  # type: ignore[type-var]
+    with closing(answer(tab, backend=backend, settings=settings)) as tabs:
         for state in tabs:
             yield state.conversation.messages[-1]

@@ -1,14 +1,17 @@
-"""The page: panels, then wiring. Holds no logic; what a button does is in handlers, how it looks in panels and static."""
+"""The page: panels, then wiring.
+
+Holds no logic: what a button does is in handlers, how it looks in panels and static.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio.events import Dependency
 from gradio.utils import get_upload_folder
 from starlette.middleware import Middleware
 
@@ -56,7 +59,10 @@ def build(backend: Backend, settings: Settings, limits: Limits) -> gr.Blocks:
     gr.set_static_paths([get_upload_folder(), EXAMPLES])
     spec = backend.models()[0]
     examples = conversation.offered(spec, EXAMPLES)
-    with gr.Blocks(title="Ovis", fill_height=True, fill_width=True, analytics_enabled=False, delete_cache=(3600, 86400)) as page:  # fmt: skip
+    page: gr.Blocks = gr.Blocks(
+        title="Ovis", fill_height=True, fill_width=True, analytics_enabled=False, delete_cache=(3600, 86400)
+    )
+    with page:
         parts = _Parts(
             header=header.build(spec, status=backend.status()),
             chatbot=conversation.build(spec, examples, folder=EXAMPLES),
@@ -104,29 +110,39 @@ def _wire_answers(parts: _Parts, backend: Backend, spec: ModelSpec, limits: Limi
         return _show(handlers.regenerate(state))
 
     def example(state: Tab, event: gr.SelectData) -> list[Any]:
-        chosen = examples[event.index]
+        chosen = next((one for index, one in enumerate(examples) if index == event.index), None)
+        if chosen is None:
+            return [gr.skip()] * (len(parts.shown) + 1)
         after = handlers.ask_example(state, chosen, folder=EXAMPLES, limits=limits)
         return [*_show(after), True if chosen.thinking else gr.skip()]
 
+    box.submit(None, js="() => window.ovis.checking(true)")
     starts = [
         box.submit(send, [tab, box], parts.shown, **AT_ONCE),
         parts.composer.regenerate.click(regenerate, [tab], parts.shown, **AT_ONCE),
         parts.chatbot.option_select(regenerate, [tab], parts.shown, **AT_ONCE),
         parts.chatbot.example_select(example, [tab], [*parts.shown, parts.composer.thinking], **AT_ONCE),
     ]
-    answers = [_answered(start, parts, backend, spec) for start in starts]
+    starts[0].then(None, js="() => window.ovis.checking(false)")
+    answers: list[Any] = [_answered(start, parts, backend, spec) for start in starts]
     box.stop(lambda state: _show(handlers.stop(state)), [tab], parts.shown, cancels=answers, **AT_ONCE)
-    clear = parts.header.new_chat.click(lambda: _show(handlers.clear()), None, parts.shown, cancels=answers, **AT_ONCE)  # fmt: skip
-    clear.then(None, js="() => window.ovis.focus()")
+    cancelled = parts.header.new_chat.click(None, cancels=answers)
+    cleared = cancelled.then(lambda: _show(handlers.clear()), None, parts.shown, **AT_ONCE)
+    cleared.then(None, js="() => window.ovis.focus()")
 
 
-def _answered(start: Dependency, parts: _Parts, backend: Backend, spec: ModelSpec) -> Dependency:
+def _answered(start: Any, parts: _Parts, backend: Backend, spec: ModelSpec) -> Any:
     inputs = parts.knob_inputs()
 
-    def answer(state: Tab, *values: Any) -> Iterator[list[Any]]:
+    def answer(state: Tab, *values: Any) -> Generator[list[Any], None, None]:
         wanted = settings_from(spec, dict(zip(inputs, values, strict=True)))
-        for after in handlers.answer(state, backend=backend, settings=wanted):
-            yield [after, render.messages(after.conversation)]
+        with closing(handlers.answer(state, backend=backend, settings=wanted)) as states:
+            for after in states:
+                yield [after, render.messages(after.conversation)]
+
+    def settle(state: Tab) -> list[Any]:
+        # A tab that was cleared meanwhile has nothing to settle, and mustn't be shown again as it was before.
+        return _show(handlers.settle(state)) if state.conversation.messages else [gr.skip()] * len(parts.shown)
 
     answered = start.then(
         answer,
@@ -136,7 +152,7 @@ def _answered(start: Dependency, parts: _Parts, backend: Backend, spec: ModelSpe
         concurrency_limit=ANSWERS_AT_ONCE,
         **PRIVATE,
     )
-    answered.then(lambda state: _show(handlers.settle(state)), [parts.tab], parts.shown, **AT_ONCE)
+    answered.then(settle, [parts.tab], parts.shown, **AT_ONCE)
     return answered
 
 
@@ -151,14 +167,12 @@ def _wire_page(parts: _Parts, backend: Backend, spec: ModelSpec) -> None:
 
     def status() -> tuple[str, gr.Timer]:
         now = backend.status()
-        return header.status_pill(now), gr.Timer(15.0 if now == "ready" else 2.0)
+        return header.status_pill(now), gr.Timer(header.next_look(now))
 
     c.edit.click(edit, [tab, c.box], parts.shown, **AT_ONCE).then(None, js="() => window.ovis.focus()")
     c.undo.click(undo, [tab, c.box], parts.shown, **AT_ONCE)
     c.leave_edit.click(lambda state: _show(*handlers.leave_edit(state)), [tab], parts.shown, **AT_ONCE)
-    gr.on(
-        [parts.header.timer.tick], status, None, [parts.header.status, parts.header.timer], **AT_ONCE
-    )
+    parts.header.timer.tick(status, None, [parts.header.status, parts.header.timer], **AT_ONCE)
     rest = [recommended(spec, knob) for knob in knobs(spec)]
     outputs = [*parts.drawer.sliders.values(), parts.drawer.system]
     parts.drawer.reset.click(lambda: [*rest, ""], None, outputs, **AT_ONCE)
@@ -173,7 +187,7 @@ def _wire_program(backend: Backend, spec: ModelSpec, limits: Limits) -> None:
     text = gr.Textbox(visible=False, label="answer")
     trigger = gr.Button(visible=False)
 
-    def chat(question: str, files: list[str] | None) -> Iterator[str]:
+    def chat(question: str, files: list[str] | None) -> Generator[str, None, None]:
         """Asks one question about pictures or a clip; the answer grows."""
         paths = [Path(path) for path in files or ()]
         for message in handlers.ask_once(question, paths, backend=backend, settings=spec.defaults, limits=limits):

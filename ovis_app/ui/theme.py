@@ -23,7 +23,7 @@ def theme() -> gr.themes.Base:
         body_text_color_subdued="*neutral_500",  # 4.8:1 on white
         body_text_color_subdued_dark="*neutral_400",
         color_accent="*primary_700",
-        color_accent_soft="*primary_50",
+        color_accent_soft="#e4f5f2",
         color_accent_soft_dark="#12312f",
         body_background_fill_dark="#0d1420",
         background_fill_primary_dark="#0d1420",

@@ -42,7 +42,6 @@ def build(spec: ModelSpec) -> Composer:
             max_plain_text_length=MAX_TEXT,
             submit_btn=True,
             stop_btn=False,
-            autofocus=True,
         )
         with gr.Row(elem_id="actions"):
             thinking = gr.Checkbox(

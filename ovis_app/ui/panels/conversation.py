@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html import escape
 from pathlib import Path
 
@@ -14,6 +15,8 @@ LATEX: list[dict[str, str | bool]] = [
     {"left": "\\[", "right": "\\]", "display": True},
     {"left": "\\(", "right": "\\)", "display": False},
 ]
+
+_TAG = re.compile(r"</?\w+>")  # <ref>…</ref> is for the model; the card is for people
 
 
 def build(spec: ModelSpec, examples: tuple[Example, ...], *, folder: Path) -> gr.Chatbot:
@@ -55,8 +58,9 @@ def _welcome(spec: ModelSpec) -> str:
 
 
 def _card(example: Example, folder: Path) -> gr.chatbot.ExampleMessage:  # type: ignore[name-defined]
+    shown = _TAG.sub("", example.text)
     return {
         "text": example.text,
-        "display_text": f"{example.label}\n{example.text}" if example.label else example.text,
+        "display_text": f"{example.label}\n{shown}" if example.label else shown,
         "files": [str(folder / name) for name in example.media],
     }

@@ -27,7 +27,7 @@ def build(spec: ModelSpec, *, status: str) -> Header:
         new_chat = gr.Button("New chat", elem_id="new-chat", elem_classes="quiet", size="sm")
         theme = gr.Button("Light or dark", elem_id="theme", elem_classes="quiet icon", size="sm")
         settings = gr.Button("Settings", elem_id="settings", elem_classes="quiet icon", size="sm")
-    return Header(pill, gr.Timer(2.0), new_chat, theme, settings)
+    return Header(pill, gr.Timer(1.5), new_chat, theme, settings)
 
 
 def _title(spec: ModelSpec) -> str:
@@ -38,6 +38,13 @@ def _title(spec: ModelSpec) -> str:
 
 
 def status_pill(status: str) -> str:
-    """The backend's state in words and a dot; the words carry the meaning, the dot only underlines it."""
-    state = "ready" if status in ("ready", "idle") else "failed" if "fail" in status.lower() else "busy"
-    return f'<span class="pill {state}" role="status" title="{escape(status)}"><i></i>{escape(status)}</span>'
+    """The backend's state in words and a dot; the words carry the meaning, the dot only underlines it. Whether it is
+    answering shows in the conversation, so here that counts as ready."""
+    words = "ready" if status == "answering" else status
+    state = "busy" if words.startswith("loading") else "failed" if "can't" in words or "fail" in words else "calm"
+    return f'<span class="pill {state}" role="status" title="{escape(words)}"><i></i>{escape(words)}</span>'
+
+
+def next_look(status: str) -> float:
+    """Seconds until the state is worth asking for again."""
+    return 15.0 if status in ("ready", "answering") else 1.5

@@ -26,6 +26,29 @@ window.ovis = (() => {
     find("#box textarea")?.focus();
   }
 
+  // While the server looks at the files of a question.
+  function checking(on) {
+    document.body.classList.toggle("checking", on);
+  }
+
+  // What was being typed outlives a reload of this tab.
+  function restoreDraft() {
+    const box = find("#box textarea");
+    let draft = null;
+    try {
+      draft = sessionStorage.getItem("ovis-draft");
+      sessionStorage.removeItem("ovis-draft");
+    } catch { /* private windows forget */ }
+    if (!draft || box.value) return;
+    box.value = draft;
+    box.dispatchEvent(new Event("input", { bubbles: true }));
+  }
+
+  window.addEventListener("pagehide", () => {
+    const text = find("#box textarea")?.value;
+    try { if (text) sessionStorage.setItem("ovis-draft", text); } catch { /* nothing to be done */ }
+  });
+
   function enlarge(image) {
     const dialog = document.createElement("dialog");
     dialog.className = "ovis-large";
@@ -59,6 +82,8 @@ window.ovis = (() => {
       mounted.disconnect();
       applyTheme();
       label();
+      restoreDraft();
+      if (matchMedia("(pointer: fine)").matches) focus(); // on a phone it would raise the keyboard
     });
     mounted.observe(document.body, { childList: true, subtree: true });
   });
@@ -72,5 +97,5 @@ window.ovis = (() => {
     find("#box textarea")?.setAttribute("aria-label", "Your question");
   }
 
-  return { toggleTheme, toggleSettings, focus };
+  return { toggleTheme, toggleSettings, focus, checking };
 })();

@@ -1,0 +1,141 @@
+"""Conversations about the same pictures, packed so that the pictures are read once and every question is asked alone.
+
+A row is a shared prefix and branches; a mask keeps branches apart and positions restart after the prefix, so each
+branch sees exactly the prompt that the app would send. Refuses to know scenes and how answers come about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ovis_app.models.native_resolution import Grid
+from ovis_app.models.ovis import FIRST_INDICATOR, VISUAL_ATOM, Ovis
+from ovis_app.models.ovis2_5 import IMAGE_INDICATOR, VIDEO_INDICATOR
+from ovis_app.models.prompt import QWEN3, PromptTokenizer, Turn, encode_turns, expand
+from ovis_app.training.blueprint import visual_tokens
+
+UNASKED = -100
+END = "<|im_end|>"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Patch rows of one image or clip."""
+
+    kind: str  # image or video
+    rows: Tensor
+    grid: Grid
+
+
+@dataclass(frozen=True)
+class Question:
+    """A conversation that ends with the user, and what the assistant should say."""
+
+    turns: tuple[Turn, ...]
+    answer: str
+    thinking: bool = False
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Questions about the same pictures, which are numbered within the batch, in the order of their placeholders."""
+
+    pictures: tuple[int, ...]
+    questions: tuple[Question, ...]
+
+
+@dataclass(frozen=True)
+class Packed:
+    """[rows, length] each. `visual` is a row of the batch's visual embeddings or -1; `labels` are the next tokens."""
+
+    ids: Tensor
+    labels: Tensor
+    positions: Tensor
+    branches: Tensor  # 0: the prefix, -1: padding
+    visual: Tensor
+
+
+def pack(samples: Sequence[Sample], pictures: Sequence[Picture], tokenizer: PromptTokenizer) -> Packed:
+    starts, total = [], 0
+    for picture in pictures:
+        starts.append(total)
+        total += visual_tokens(picture.grid)
+    rows = [_row(sample, pictures, starts, tokenizer) for sample in samples]
+    length = max(len(row[0]) for row in rows)
+    fills = (0, UNASKED, 0, -1, -1)
+    columns = [torch.tensor([row[i] + [fill] * (length - len(row[i])) for row in rows]) for i, fill in enumerate(fills)]
+    return Packed(*columns)
+
+
+def _row(
+    sample: Sample, pictures: Sequence[Picture], starts: Sequence[int], tokenizer: PromptTokenizer
+) -> tuple[list[int], list[int], list[int], list[int], list[int]]:
+    spans = [
+        (IMAGE_INDICATOR if pictures[i].kind == "image" else VIDEO_INDICATOR, visual_tokens(pictures[i].grid))
+        for i in sample.pictures
+    ]
+    places = [starts[i] + k for i, (_, count) in zip(sample.pictures, spans, strict=True) for k in range(count)]
+    prompts = [expand(encode_turns(tokenizer, QWEN3, q.turns, thinking=q.thinking), spans) for q in sample.questions]
+    shared = _shared(prompts)
+    ids, labels = list(prompts[0][:shared]), [UNASKED] * shared
+    positions, branches = list(range(shared)), [0] * shared
+    visual = _visual(ids, places)
+    for number, (prompt, question) in enumerate(zip(prompts, sample.questions, strict=True), 1):
+        rest, answer = prompt[shared:], tokenizer.trusted(question.answer + END)
+        branch = rest + answer[:-1]
+        ids += branch
+        labels += [UNASKED] * (len(rest) - 1) + answer
+        positions += range(shared, shared + len(branch))
+        branches += [number] * len(branch)
+        visual += _visual(prompt, places)[shared:] + [-1] * (len(answer) - 1)
+    return ids, labels, positions, branches, visual
+
+
+def _shared(prompts: Sequence[Sequence[int]]) -> int:
+    """How many first tokens all prompts have in common; each keeps at least one of its own."""
+    most = min(map(len, prompts)) - 1
+    return next((i for i in range(most) if len({prompt[i] for prompt in prompts}) > 1), most)
+
+
+def _visual(ids: Sequence[int], places: Sequence[int]) -> list[int]:
+    remaining = iter(places)
+    return [next(remaining) if token == VISUAL_ATOM else -1 for token in ids]
+
+
+def attention(branches: Tensor) -> Tensor:
+    """[rows, 1, length, length], True where a token may look: back into the prefix and its own branch."""
+    length = branches.shape[1]
+    same = branches[:, :, None] == branches[:, None, :]
+    allowed = (same | (branches[:, None, :] == 0)) & torch.ones(length, length, dtype=torch.bool).tril()
+    return (allowed | torch.eye(length, dtype=torch.bool))[:, None]
+
+
+def embed(model: Ovis, packed: Packed, visual: Tensor | None) -> Tensor:
+    """[rows, length, hidden] from text, indicators and the batch's visual embeddings [visual tokens, hidden]."""
+    hidden = model.llm.get_input_embeddings()(packed.ids.clamp(min=0))
+    marks = packed.ids <= FIRST_INDICATOR
+    hidden = hidden.masked_scatter(marks[..., None], model.indicators[FIRST_INDICATOR - packed.ids[marks]])
+    seen = packed.visual >= 0
+    if visual is not None and seen.any():
+        hidden = hidden.masked_scatter(seen[..., None], visual[packed.visual[seen]].to(hidden.dtype))
+    return hidden
+
+
+def language_loss(model: Ovis, packed: Packed, visual: Tensor | None) -> tuple[Tensor, float]:
+    """Mean loss over the asked tokens, and the share of answers that are right in every token."""
+    mask = {"full_attention": attention(packed.branches)}
+    states = model.llm.model(
+        inputs_embeds=embed(model, packed, visual), attention_mask=mask, position_ids=packed.positions, use_cache=False
+    ).last_hidden_state
+    asked = packed.labels != UNASKED
+    logits = model.llm.lm_head(states[asked]).float()
+    want = packed.labels[asked]
+    loss = F.cross_entropy(logits, want)
+    answers = (torch.arange(len(packed.ids))[:, None] * 1000 + packed.branches)[asked]
+    wrong = answers[logits.argmax(1) != want]
+    return loss, 1 - len(wrong.unique()) / len(answers.unique())

@@ -1,0 +1,210 @@
+"""The three stages: see (tower, head and table with a probe), read (the LLM on frozen embeddings), whole (all).
+
+Knows what a step of each stage computes. Refuses to know how scenes are drawn or worded.
+"""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ovis_app.models.ovis import INDICATORS, Ovis
+from ovis_app.models.prompt import PromptTokenizer
+from ovis_app.training import mix
+from ovis_app.training.batches import UNASKED, Picture, Sample, language_loss, pack
+from ovis_app.training.blueprint import visual_tokens
+from ovis_app.training.perception import Batch, Probe, seeing_batch
+from ovis_app.training.run import Clock, Optimizer, Run, rank, rate
+
+SEE_PICTURES = 12  # in each training process
+CHECKPOINT_SECONDS = 120
+REPORT_STEPS = 50
+PRACTICE_PICTURES, PRACTICE_WEIGHT = 6, 0.3  # of stage 3
+SIMPLE_UNTIL = 0.12  # share of stage 2 with single pictures only
+
+
+def visual_half(model: Ovis) -> list[tuple[str, Tensor]]:
+    return [(name, p) for name, p in model.named_parameters() if not name.startswith("llm.")]
+
+
+def language_half(model: Ovis) -> list[tuple[str, Tensor]]:
+    return [(name, p) for name, p in model.named_parameters() if name.startswith("llm.")]
+
+
+class EarlyProbe(nn.Module):
+    """A second probe on the tower's features, before the softmax: it hurries the tower along."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.norm, self.probe = nn.LayerNorm(size), Probe(size)
+
+    def loss(self, features: Tensor, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        return self.probe.loss(self.norm(features.float()), batch.wanted)
+
+
+def embed_features(model: Ovis, features: Tensor) -> Tensor:
+    """The model's own way from tower features to visual embeddings."""
+    return model.visual_tokenizer.probabilities(features) @ model.vte.weight[:-INDICATORS]
+
+
+def see(run: Run, model: Ovis, *, seed: int = 1, steps: int | None = None) -> None:
+    """Stage 1. Ends with its minutes, or after `steps`."""
+    probes = nn.ModuleDict(
+        {
+            "late": Probe(model.config.llm_config.hidden_size),
+            "early": EarlyProbe(model.visual_tokenizer.vit.feature_size),
+        }
+    )
+    optimizer = Optimizer([*visual_half(model), *probes.named_parameters()], adam=2e-3, muon=run.muon)
+    step, seconds = restore(run, "see", model, [optimizer], probes)
+    clock, saved = Clock(run, "see", seconds), seconds
+    while (progress := clock.progress()) < 1 and (steps is None or step < steps):
+        batch = seeing_batch(random.Random(f"train-see-{seed}-{rank()}-{step}"), SEE_PICTURES)
+        optimizer.begin(rate(step, progress))
+        _see_step(model, probes, batch, run).backward()
+        optimizer.apply()
+        step += 1
+        if step % REPORT_STEPS == 0:
+            run.report(f"see {step} {clock.seconds:.0f}s")
+            clock.reread()
+        if clock.seconds - saved > CHECKPOINT_SECONDS:
+            saved = clock.seconds
+            keep(run, "see", model, [optimizer], probes, step, saved)
+    keep(run, "see", model, [optimizer], probes, step, clock.seconds, done=True)
+
+
+def _see_step(model: Ovis, probes: nn.ModuleDict, batch: Batch, run: Run) -> Tensor:
+    with torch.autocast("cpu", torch.bfloat16):
+        features = model.visual_tokenizer.vit(batch.pixels, batch.grids)
+        embeddings = embed_features(model, features)
+    late, measures = probes["late"].loss(embeddings.float(), batch.wanted)
+    early, before = probes["early"].loss(features, batch)
+    run.note(
+        loss=late.item(), **measures, **{f"early_{name}": before[name] for name in ("kind", "color", "glyph", "place")}
+    )
+    return late + early
+
+
+def keep(
+    run: Run, stage: str, model: Ovis, optimizers: list[Optimizer], extra: nn.Module | None, step: int, seconds: float,
+    done: bool = False,
+) -> None:  # fmt: skip
+    """Writes the stage's resumable checkpoint, whole or not at all."""
+    if rank():
+        return
+    state: dict[str, Any] = {
+        "model": model.state_dict(), "optimizers": [o.state() for o in optimizers],
+        "step": step, "seconds": seconds, "done": done,
+        "extra": extra.state_dict() if extra is not None else None,
+    }  # fmt: skip
+    partial = Path(f"{run.state_file(stage)}.partial")
+    torch.save(state, partial)
+    partial.replace(run.state_file(stage))
+
+
+def restore(
+    run: Run, stage: str, model: Ovis, optimizers: list[Optimizer], extra: nn.Module | None = None
+) -> tuple[int, float]:
+    """Steps and seconds already done in this stage; 0, 0 when it starts."""
+    if not run.state_file(stage).exists():
+        return 0, 0.0
+    state = torch.load(run.state_file(stage), weights_only=True)
+    model.load_state_dict(state["model"])
+    for optimizer, saved in zip(optimizers, state.get("optimizers", [state.get("optimizer")]), strict=True):
+        optimizer.load(saved)
+    if extra is not None and state["extra"] is not None:
+        extra.load_state_dict(state["extra"])
+    return state["step"], state["seconds"]
+
+
+def inherit(run: Run, stage: str, model: Ovis, *, visual_only: bool = False) -> None:
+    """Takes over what an earlier stage learnt."""
+    weights = torch.load(run.state_file(stage), weights_only=True)["model"]
+    if visual_only:
+        weights = {name: value for name, value in weights.items() if not name.startswith("llm.")}
+    model.load_state_dict(weights, strict=not visual_only)
+
+
+def read(run: Run, model: Ovis, tokenizer: PromptTokenizer, *, seed: int = 1, steps: int | None = None) -> None:
+    """Stage 2: the language model learns to read the visual embeddings, which stay as they are."""
+    optimizer = Optimizer(language_half(model), adam=1.5e-3, muon=2e-3)
+    _talk(run, "read", model, tokenizer, [optimizer], None, seed=seed, steps=steps)
+
+
+def whole(
+    run: Run, model: Ovis, tokenizer: PromptTokenizer, *, stage: str = "whole", seed: int = 1, steps: int | None = None
+) -> None:
+    """Stage 3: everything together, the visual half at a low rate and with its probe, which goes on practising."""
+    probe = Probe(model.config.llm_config.hidden_size)
+    seen = torch.load(run.state_file("see"), weights_only=True)["extra"]
+    probe.load_state_dict({name.removeprefix("late."): v for name, v in seen.items() if name.startswith("late.")})
+    language = Optimizer(language_half(model), adam=5e-4, muon=8e-4)
+    visual = Optimizer([*visual_half(model), *probe.named_parameters()], adam=2e-4, muon=4e-4)
+    _talk(run, stage, model, tokenizer, [language, visual], probe, seed=seed, steps=steps)
+
+
+def _talk(
+    run: Run, stage: str, model: Ovis, tokenizer: PromptTokenizer, optimizers: list[Optimizer], probe: Probe | None, *,
+    seed: int, steps: int | None,
+) -> None:  # fmt: skip
+    """Steps of conversation; with a probe the visual half learns too."""
+    step, seconds = restore(run, stage, model, optimizers, probe)
+    clock, saved = Clock(run, stage, seconds), seconds
+    while (progress := clock.progress()) < 1 and (steps is None or step < steps):
+        rng = random.Random(f"train-{stage}-{seed}-{rank()}-{step}")
+        pictures, samples = mix.step(rng, simple=probe is None and progress < SIMPLE_UNTIL)
+        for optimizer in optimizers:
+            optimizer.begin(rate(step, progress))
+        _talk_step(run, model, tokenizer, pictures, samples, frozen=probe is None)
+        if probe is not None:
+            _practise(run, model, probe, seeing_batch(rng, PRACTICE_PICTURES))
+        for optimizer in optimizers:
+            optimizer.apply()
+        step += 1
+        if step % REPORT_STEPS == 0:
+            run.report(f"{stage} {step} {clock.seconds:.0f}s")
+            clock.reread()
+        if clock.seconds - saved > CHECKPOINT_SECONDS:
+            saved = clock.seconds
+            keep(run, stage, model, optimizers, probe, step, saved)
+    keep(run, stage, model, optimizers, probe, step, clock.seconds, done=True)
+
+
+def _practise(run: Run, model: Ovis, probe: Probe, batch: Batch) -> None:
+    """Adds the probe's gradients on pictures of their own."""
+    with torch.autocast("cpu", torch.bfloat16):
+        embeddings = model.encode(batch.pixels, batch.grids)
+    loss, measures = probe.loss(embeddings.float(), batch.wanted)
+    (PRACTICE_WEIGHT * loss).backward()
+    run.note(**{name: measures[name] for name in ("kind", "color", "place", "box")})
+
+
+def _talk_step(
+    run: Run, model: Ovis, tokenizer: PromptTokenizer, pictures: list[Picture], samples: list[Sample], *, frozen: bool
+) -> None:
+    """Adds this step's gradients. Short and long rows go separately, to save padding."""
+    with torch.autocast("cpu", torch.bfloat16):
+        with torch.set_grad_enabled(not frozen):
+            visual = model.encode(torch.cat([p.rows for p in pictures]), [p.grid for p in pictures]).float()
+        rows = sorted(samples, key=lambda sample: _length(sample, pictures))
+        parts = [pack(part, pictures, tokenizer) for part in (rows[: len(rows) // 2], rows[len(rows) // 2 :])]
+        asked = sum(int((part.labels != UNASKED).sum()) for part in parts)
+        leaf = visual.detach().requires_grad_(not frozen)
+        for part in parts:
+            loss, right = language_loss(model, part, leaf)
+            (loss * (int((part.labels != UNASKED).sum()) / asked)).backward()
+            run.note(loss=loss.item(), right=right)
+    if not frozen:
+        visual.backward(leaf.grad)
+
+
+def _length(sample: Sample, pictures: list[Picture]) -> int:
+    """About how many tokens the sample's row has."""
+    seen = sum(visual_tokens(pictures[i].grid) for i in sample.pictures)
+    return seen + sum(
+        sum(len(str(turn.content)) for turn in q.turns) // 5 + len(q.answer) // 4 for q in sample.questions
+    )

@@ -1,0 +1,104 @@
+"""A training run of a few steps at a tiny size: it ends, resumes, and what it writes answers as it did."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+import torch
+
+from ovis_app.models.ovis import load
+from ovis_app.training import mini, mix, stages
+from ovis_app.training.batches import UNASKED, Sample, attention, language_loss, pack
+from ovis_app.training.blueprint import new_model
+from ovis_app.training.evaluate import KINDS, cases, overlap, right
+from ovis_app.training.perception import seeing_batch, targets
+from ovis_app.training.run import Run
+from ovis_app.training.scenes import Scene, Shape
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    mini.prepare(Run(folder, mini.MINUTES), tiny=True)
+    return folder
+
+
+def test_three_steps_of_each_stage_write_a_checkpoint_that_loads(
+    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stages, "SEE_PICTURES", 3)
+    mini.train(0, 1, work, tmp_path, tiny=True, steps=3)
+    model = load(tmp_path)
+    trained = torch.load(work / "whole.pt", weights_only=True)
+    assert trained["step"] == 3 and trained["done"]
+    assert torch.allclose(model.vte.weight, trained["model"]["vte.weight"], atol=2e-3)
+    assert {"config.json", "tokenizer.json", "vocab.json", "merges.txt"} <= {path.name for path in tmp_path.iterdir()}
+
+
+def test_a_saved_model_answers_as_it_did(work: Path, tmp_path: Path) -> None:
+    config, tokenizer = mini.prepare(Run(work, mini.MINUTES), tiny=True)
+    model = new_model(config).half().float().eval()
+    mini.export(model, config, Run(work, mini.MINUTES), tmp_path)
+    pictures, samples = mix.step(random.Random("a"), simple=True)
+    rows, grids = torch.cat([p.rows for p in pictures]), [p.grid for p in pictures]
+    losses = []
+    for each in (model, load(tmp_path)):
+        losses.append(language_loss(each, pack(samples[:2], pictures, tokenizer), each.encode(rows, grids))[0].item())
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+
+
+def test_questions_packed_together_are_asked_as_if_alone(work: Path) -> None:
+    config, tokenizer = mini.prepare(Run(work, mini.MINUTES), tiny=True)
+    model = new_model(config).eval()
+    pictures, samples = mix.step(random.Random("b"))
+    visual = model.encode(torch.cat([p.rows for p in pictures]), [p.grid for p in pictures])
+    for sample in (samples[0], samples[-3], samples[-2], samples[-1]):
+        together = language_loss(model, pack([sample], pictures, tokenizer), visual)[0].item()
+        total, number = 0.0, 0
+        for question in sample.questions:
+            alone = pack([Sample(sample.pictures, (question,))], pictures, tokenizer)
+            asked = int((alone.labels != UNASKED).sum())
+            total += language_loss(model, alone, visual)[0].item() * asked
+            number += asked
+        assert together == pytest.approx(total / number, abs=1e-4)
+
+
+def test_a_branch_sees_the_prefix_and_itself() -> None:
+    allowed = attention(torch.tensor([[0, 0, 1, 1, 2, -1]]))[0, 0]
+    assert allowed.int().tolist() == [
+        [1, 0, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0, 0],
+        [1, 1, 1, 0, 0, 0],
+        [1, 1, 1, 1, 0, 0],
+        [1, 1, 0, 0, 1, 0],
+        [1, 1, 0, 0, 0, 1],
+    ]
+
+
+def test_targets_lie_where_the_shape_is() -> None:
+    scene = Scene(224, 224, (240, 240, 240), (Shape("star", "green", 8, 187, 187, 26),))
+    told = targets(scene, (1, 14, 14))
+    middle = 5 * 7 + 5  # the token of pixel 187, 187
+    assert told.kind[middle] == 4 and told.color[middle] == 2 and told.cell[middle] == 8
+    assert told.centre.nonzero().flatten().tolist() == [middle]
+    assert told.kind[0] == 0
+
+
+def test_a_seeing_batch_has_a_target_row_for_each_visual_token() -> None:
+    batch = seeing_batch(random.Random("c"), 4)
+    tokens = sum(grid[0] * grid[1] * grid[2] // 4 for grid in batch.grids)
+    assert len(batch.wanted.kind) == tokens == len(batch.pixels) // 4
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_fresh_cases_are_the_same_every_time_and_judged(kind: str) -> None:
+    first, again = cases(kind, 3), cases(kind, 3)
+    assert [case.asked for case in first] == [case.asked for case in again]
+    assert all(right(case, case.asked.answer) and not right(case, "No.") for case in first)
+
+
+def test_boxes_are_judged_by_overlap() -> None:
+    assert overlap((0, 0, 1, 1), (0, 0, 1, 1)) == pytest.approx(1)
+    assert overlap((0, 0, 0.5, 1), (0.5, 0, 1, 1)) == 0

@@ -1,0 +1,129 @@
+"""A page on a free port for tests, and a client that speaks Gradio's wire protocol as any stranger could."""
+
+from __future__ import annotations
+
+import json
+import socket
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from ovis_app.backends.fake import FakeBackend
+from ovis_app.media import Limits
+from ovis_app.settings import Settings
+from ovis_app.ui import page
+
+EXAMPLES = page.EXAMPLES
+
+
+@dataclass(frozen=True)
+class Served:
+    url: str
+    backend: FakeBackend
+    blocks: Any
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def served(backend: FakeBackend, **changes: Any) -> Iterator[Served]:
+    """The page over this backend while the block runs."""
+    settings = Settings(backend="fake", port=free_port(), **changes)
+    limits = Limits()
+    blocks = page.build(backend, settings, limits)
+    _, url, _ = blocks.launch(**page.launch_options(settings, limits), prevent_thread_lock=True, quiet=True)
+    try:
+        yield Served(url, backend, blocks)
+    finally:
+        blocks.close(verbose=False)
+
+
+@dataclass
+class Wire:
+    """One browser tab without a browser."""
+
+    served: Served
+    session: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    def __post_init__(self) -> None:
+        self.http = httpx.Client(base_url=self.served.url + "gradio_api", timeout=30)
+        self.config = httpx.get(self.served.url + "config").json()
+
+    def close(self) -> None:
+        self.http.close()
+
+    def id_of(self, elem_id: str) -> int:
+        return next(c["id"] for c in self.config["components"] if c["props"].get("elem_id") == elem_id)
+
+    def event(self, elem_id: str, name: str) -> dict[str, Any]:
+        """The event of a component that runs Python."""
+        wanted = [self.id_of(elem_id), name]
+        return next(d for d in self.config["dependencies"] if wanted in d["targets"] and d["backend_fn"])
+
+    def after(self, event: dict[str, Any]) -> dict[str, Any]:
+        """What runs in Python after an event."""
+        return next(d for d in self.config["dependencies"] if d["trigger_after"] == event["id"] and d["backend_fn"])
+
+    def defaults(self, event: dict[str, Any]) -> list[Any]:
+        """The inputs as they stand when nobody has touched the page."""
+        props = {c["id"]: c["props"] for c in self.config["components"]}
+        return [props[i].get("value") for i in event["inputs"]]
+
+    def run(self, event: dict[str, Any], data: list[Any], event_data: Any = None) -> list[Any]:
+        """An event outside the queue: its outputs."""
+        body = {"fn_index": event["id"], "data": data, "session_hash": self.session, "event_data": event_data}
+        answer = self.http.post("/run/predict", json=body)
+        answer.raise_for_status()
+        return list(answer.json()["data"])
+
+    def join(self, event: dict[str, Any], data: list[Any]) -> httpx.Response:
+        body = {"fn_index": event["id"], "data": data, "session_hash": self.session}
+        return self.http.post("/queue/join", json=body)
+
+    def messages(self) -> Iterator[dict[str, Any]]:
+        """What the server says about this tab's events."""
+        with self.http.stream("GET", "/queue/data", params={"session_hash": self.session}) as stream:
+            for line in stream.iter_lines():
+                if line.startswith("data:"):
+                    yield json.loads(line[5:])
+
+    def upload(self, path: Path) -> dict[str, Any]:
+        with path.open("rb") as file:
+            stored = self.http.post("/upload", files={"files": (path.name, file)}).json()[0]
+        return {"path": stored, "orig_name": path.name, "meta": {"_type": "gradio.FileData"}}
+
+    def send(self, text: str, files: list[dict[str, Any]] | None = None) -> list[Any]:
+        """Puts a question into the conversation, as Enter does."""
+        return self.run(self.event("box", "submit"), [None, {"text": text, "files": files or []}])
+
+    def start_answer(self) -> str:
+        event = self.after(self.event("box", "submit"))
+        return str(self.join(event, self.defaults(event)).json()["event_id"])
+
+    def settle(self) -> list[Any]:
+        """What the page asks for once an answer has ended."""
+        return self.run(self.after(self.after(self.event("box", "submit"))), [None])
+
+    def ask(self, text: str, files: list[dict[str, Any]] | None = None) -> list[Any]:
+        """A question and its whole answer: the outputs after it."""
+        self.send(text, files)
+        self.start_answer()
+        for message in self.messages():
+            if message["msg"] == "process_completed":
+                break
+        return self.settle()
+
+
+def texts(messages: list[dict[str, Any]]) -> list[str]:
+    """What each row of the conversation says, as text or HTML."""
+    parts = [part for message in messages for part in message["content"]]
+    return [part.get("text") or part.get("value") or part["file"]["orig_name"] for part in parts]

@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ovis_app.backends.fake import FakeBackend
+from ovis_app.conversation import Conversation, Media, Message, Stats
+from ovis_app.generation import GenerationSettings
+from ovis_app.media import Limits
+from ovis_app.ui import handlers
+from ovis_app.ui.handlers import Draft, Tab
+from ovis_app.ui.page import EXAMPLES
+from ovis_app.zoo import MINI, Example
+
+LIMITS = Limits()
+PICTURE = (EXAMPLES / "shapes.png", "shapes.png")
+CLIP = (EXAMPLES / "clip.mp4", "clip.mp4")
+SETTINGS = GenerationSettings()
+ANSWERED = Conversation((Message("user", "one"), Message("assistant", "two", finish="end")))
+
+
+def send(tab: Tab, draft: Draft) -> tuple[Tab, Draft]:
+    return handlers.send(tab, draft, limits=LIMITS)
+
+
+def answered(tab: Tab, backend: FakeBackend | None = None) -> Tab:
+    *_, last = handlers.answer(tab, backend=backend or FakeBackend(), settings=SETTINGS)
+    return last
+
+
+def test_a_question_joins_and_the_composer_empties() -> None:
+    tab, left = send(Tab(), Draft("hello", (PICTURE,)))
+    [question] = tab.conversation.messages
+    assert question.text == "hello" and question.media[0].label == "shapes.png"
+    assert left.empty and handlers.awaiting(tab.conversation)
+
+
+def test_a_refused_file_leaves_text_and_good_files_and_names_it(tmp_path: Path) -> None:
+    bad = tmp_path / "notes.txt"
+    bad.write_text("no picture")
+    tab, left = send(Tab(ANSWERED), Draft("what is this?", (PICTURE, (bad, "notes.txt"))))
+    assert left == Draft("what is this?", (PICTURE,))
+    assert "notes.txt" in tab.notice and str(tmp_path) not in tab.notice
+    assert tab.conversation == ANSWERED
+
+
+def test_pictures_and_a_clip_together_are_refused_kindly() -> None:
+    tab, left = send(Tab(), Draft("both", (PICTURE, CLIP)))
+    assert not tab.conversation.messages and "clip.mp4" in tab.notice and left.files == (PICTURE,)
+
+
+def test_nothing_is_sent_while_an_answer_is_coming_or_when_there_is_nothing() -> None:
+    busy = Tab(Conversation((Message("user", "one"),)))
+    assert send(busy, Draft("two")) == (busy, Draft("two"))
+    assert send(Tab(), Draft("  ")) == (Tab(), Draft("  "))
+
+
+def test_too_much_text_is_refused_and_kept() -> None:
+    tab, left = send(Tab(), Draft("x" * 300_000))
+    assert "200,000" in tab.notice and len(left.text) == 300_000
+
+
+def test_a_good_question_clears_an_old_notice() -> None:
+    tab, _ = send(Tab(notice="old"), Draft("hello"))
+    assert tab.notice == ""
+
+
+def test_the_users_turn_comes_before_any_work_and_the_last_state_is_complete() -> None:
+    tab, _ = send(Tab(), Draft("hello"))
+    backend = FakeBackend()
+    states = handlers.answer(tab, backend=backend, settings=SETTINGS)
+    assert next(states).conversation.messages[-1].status and not backend.requests
+    *_, last = states
+    assert last.conversation.messages[-1].finish == "end"
+    assert last.conversation.messages[-1].text.startswith("You said: hello")
+
+
+def test_closing_stops_the_backend_and_keeps_what_was_said() -> None:
+    backend = FakeBackend()
+    states = handlers.answer(Tab(Conversation((Message("user", "long"),))), backend=backend, settings=SETTINGS)
+    shown = next(state for state in states if state.conversation.messages[-1].text)
+    states.close()
+    assert backend.live == 0
+    stopped = handlers.settle(shown).conversation.messages[-1]
+    assert stopped.finish == "stopped" and stopped.text
+
+
+def test_an_answer_needs_a_question() -> None:
+    assert list(handlers.answer(Tab(ANSWERED), backend=FakeBackend(), settings=SETTINGS)) == []
+
+
+@pytest.mark.parametrize("words", ["fail", "crash"])
+def test_a_failure_is_a_message_where_the_answer_would_be(words: str) -> None:
+    last = answered(send(Tab(), Draft(words))[0]).conversation.messages[-1]
+    assert last.error and last.finish == "error" and "scripted" not in last.error
+
+
+def test_updates_are_paced_but_first_last_and_changes_of_phase_always_come() -> None:
+    now = [0.0]
+
+    def clock() -> float:
+        return now[0]
+
+    def states():
+        conversation = Conversation((Message("assistant", status="s"),))
+        yield conversation
+        for i in range(100):
+            now[0] += 0.01
+            conversation = conversation.replace_last(text=conversation.messages[-1].text + f"{i} ", status="")
+            yield conversation
+
+    shown = list(handlers.paced(states(), clock=clock))
+    assert shown[0].messages[-1].status == "s" and shown[1].messages[-1].text == "0 "
+    assert shown[-1].messages[-1].text.endswith("99 ")
+    assert 14 <= len(shown) <= 20
+
+
+def test_a_thought_is_timed_while_it_lasts_and_the_backends_figure_wins() -> None:
+    now = [0.0]
+
+    def states():
+        conversation = Conversation((Message("assistant"),))
+        yield conversation
+        yield conversation.replace_last(thinking="a")
+        now[0] = 2.0
+        yield conversation.replace_last(thinking="ab")
+        now[0] = 3.0
+        yield conversation.replace_last(thinking="ab", text="c")
+        now[0] = 9.0
+        yield conversation.replace_last(thinking="ab", text="cd")
+        yield conversation.replace_last(thinking="ab", text="cd", stats=Stats(thinking_seconds=2.9))
+
+    seconds = [
+        s.messages[-1].stats and s.messages[-1].stats.thinking_seconds
+        for s in handlers.timed(states(), clock=lambda: now[0])
+    ]
+    assert seconds == [None, 0.0, 2.0, 3.0, 3.0, 2.9]
+
+
+def test_a_question_that_never_got_its_turn_says_so() -> None:
+    last = handlers.settle(Tab(Conversation((Message("user", "one"),)))).conversation.messages[-1]
+    assert last.error == handlers.NO_TURN
+
+
+def test_stop_in_the_queue_leaves_an_empty_stopped_answer() -> None:
+    last = handlers.stop(Tab(Conversation((Message("user", "one"),)))).conversation.messages[-1]
+    assert last.finish == "stopped" and not last.error
+    assert handlers.settle(Tab(ANSWERED)).conversation == ANSWERED
+
+
+def test_regenerate_drops_the_answer_and_asks_again() -> None:
+    tab = handlers.regenerate(Tab(ANSWERED))
+    assert tab.conversation == ANSWERED.until(1)
+    assert answered(tab).conversation.messages[-1].text.startswith("You said: one")
+    assert handlers.regenerate(Tab()) == Tab()
+
+
+def test_undo_returns_the_question_to_an_empty_composer_only() -> None:
+    tab, left = handlers.undo(Tab(ANSWERED), Draft())
+    assert not tab.conversation.messages and left.text == "one"
+    assert handlers.undo(Tab(ANSWERED), Draft("typed"))[1] == Draft("typed")
+    assert handlers.undo(Tab(), Draft("typed")) == (Tab(), Draft("typed"))
+
+
+def test_edit_keeps_the_attachments_and_the_draft() -> None:
+    media = (Media("image", *PICTURE),)
+    asked = Conversation((Message("user", "one", media), Message("assistant", "two", finish="end")))
+    tab, draft = handlers.edit(Tab(asked), Draft("half a thought"))
+    assert draft == Draft("one", (PICTURE,)) and tab.editing == 0 and tab.conversation == asked
+    after, left = send(tab, Draft("changed", draft.files))
+    assert after.conversation == Conversation((Message("user", "changed", media),))
+    assert left == Draft("half a thought") and after.editing is None
+
+
+def test_leaving_an_edit_changes_nothing() -> None:
+    tab, _ = handlers.edit(Tab(ANSWERED), Draft("draft"))
+    twice, _ = handlers.edit(tab, Draft("one, edited"))
+    assert handlers.leave_edit(twice) == (Tab(ANSWERED), Draft("draft"))
+
+
+def test_the_examples_of_the_embedded_model_can_all_be_asked() -> None:
+    for example in MINI.examples:
+        tab = handlers.ask_example(Tab(), example, folder=EXAMPLES, limits=LIMITS)
+        assert not tab.notice and len(tab.conversation.messages[0].media) == len(example.media)
+
+
+def test_an_example_without_its_file_says_so() -> None:
+    tab = handlers.ask_example(Tab(), Example("x", ("gone.png",)), folder=EXAMPLES, limits=LIMITS)
+    assert "gone.png" in tab.notice and not tab.conversation.messages
+
+
+def test_a_program_gets_a_growing_answer_or_a_sentence(tmp_path: Path) -> None:
+    ask = {"backend": FakeBackend(), "settings": SETTINGS, "limits": LIMITS}
+    *_, last = handlers.ask_once("hi", [PICTURE[0]], **ask)
+    assert last.text.startswith("You said: hi") and "shapes.png" in last.text
+    [refused] = handlers.ask_once("hi", [tmp_path / "gone.png"], **ask)
+    assert "gone.png" in refused.error

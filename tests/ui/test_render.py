@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import gradio as gr
+import pytest
+
+from ovis_app.conversation import Conversation, Media, Message, Stats
+from ovis_app.ui import render
+
+
+def rows(*messages: Message) -> list[dict]:
+    return render.messages(Conversation(messages))
+
+
+@pytest.mark.parametrize("typed", ["<image>", "<b>bold</b>", "**x** `y` # z", "$$a$$", "&amp;", "    four\n\n\tspaces"])
+def test_a_question_shows_exactly_what_was_typed(typed: str) -> None:
+    [row] = rows(Message("user", typed))
+    value = row["content"][0]["value"]
+    inside = value.removeprefix('<div class="question">').removesuffix("</div>")
+    assert "<" not in inside
+    import html
+
+    assert html.unescape(inside) == typed
+
+
+def test_the_models_words_reach_the_chatbot_unchanged_and_undedented() -> None:
+    text = "    indented\n  less\n<ref>a</ref><box>(0.1,0.2),(0.3,0.4)</box>\n"
+    [row] = rows(Message("assistant", text))
+    processed = gr.Chatbot().postprocess([row]).model_dump()
+    assert processed[0]["content"][0]["text"] == text
+
+
+def test_control_characters_become_visible_and_half_characters_harmless() -> None:
+    assert render.plain("a\x00b\x1b[31m\r\nc\td\x7f") == "a␀b␛[31m\nc\td␡"
+    render.plain("\ud800").encode("utf-8")
+
+
+def test_pictures_travel_as_paths_and_are_numbered() -> None:
+    pictures = (Media("image", Path("/x/a.png"), "a.png"), Media("image", Path("/x/b.png"), "b.png"))
+    one, two, words = rows(Message("user", "which?", pictures))
+    assert one["content"][0]["file"]["path"] == "/x/a.png"
+    assert two["content"][0]["alt_text"] == "Image 2: b.png"
+    assert "which?" in words["content"][0]["value"]
+    [clip] = rows(Message("user", "", (Media("video", Path("/x/noext"), "c"),)))
+    assert clip["content"][0]["file"]["mime_type"] == "video/*"
+
+
+def test_a_thought_is_open_while_it_lasts_and_closed_after() -> None:
+    [going] = rows(Message("assistant", thinking="hm", stats=Stats(thinking_seconds=1.25)))
+    assert going["metadata"] == {"title": "Thinking", "status": "pending", "log": "1.2 s"}
+    thought, answer = rows(Message("assistant", "so", thinking="hm"))
+    assert thought["metadata"]["status"] == "done" and answer["content"][0]["text"] == "so"
+    done = rows(Message("assistant", "so", thinking="hm", finish="end", stats=Stats(0, 0, 90, 84, 0.1, 2.1)))
+    assert done[0]["metadata"]["log"] == "2.1 s · 84 tokens"
+
+
+def test_the_status_shows_until_something_is_said() -> None:
+    [row] = rows(Message("assistant", status="Loading <the> model"))
+    assert "Loading &lt;the&gt; model" in row["content"][0]["value"]
+    assert len(rows(Message("assistant", "hello", status="Loading"))) == 1
+
+
+def test_an_error_offers_retry_only_at_the_end() -> None:
+    failed = Message("assistant", error="Lower <it>.", finish="error")
+    [row] = rows(failed)
+    assert row["options"][0]["label"] == "Retry" and "Lower &lt;it&gt;." in row["content"][0]["value"]
+    assert "options" not in rows(failed, Message("user", "again"))[0]
+
+
+def test_the_figures_say_what_was_measured_and_why_it_ended() -> None:
+    stats = Stats(400, 392, 50, 0, 0.21, None, 38.4, (0.0, 0.5))
+    line = render.figures(Message("assistant", "x", finish="length", stats=stats))
+    for part in (
+        "392 visual tokens",
+        "first token 0.21 s",
+        "38 tokens/s",
+        "limit of new tokens",
+        "2 frames at 0.0, 0.5 s",
+    ):
+        assert part in line
+    assert render.figures(Message("assistant", "x")) == ""
+    assert "stopped" in render.figures(Message("assistant", "x", finish="stopped"))
+    assert render.figures(Message("assistant", error="x", finish="error")) == ""
+
+
+def test_many_frames_are_shortened_but_all_there_on_hover() -> None:
+    times = tuple(float(i) for i in range(20))
+    line = render.figures(Message("assistant", "x", finish="end", stats=Stats(frame_times=times)))
+    assert "7.0 … s" in line and "19.0" in line
+
+
+@pytest.mark.parametrize(("value", "shown"), [(0.012, "0.01 s"), (2.34, "2.3 s"), (75, "1 min 15 s")])
+def test_durations(value: float, shown: str) -> None:
+    assert render.seconds(value) == shown

@@ -1,0 +1,175 @@
+"""The page as a stranger's client sees it: through HTTP, past the page's own buttons."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from gradio_client import Client, handle_file
+
+from ovis_app.backends.fake import FakeBackend
+from tests.ui.serving import EXAMPLES, Served, Wire, served, texts
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def slow() -> Iterator[Served]:
+    with served(FakeBackend(delay=0.02), queue_size=2) as here:
+        yield here
+
+
+def test_a_question_with_a_picture_streams_to_its_end(wire: Wire) -> None:
+    shown = texts(wire.ask("what is it?", [wire.upload(EXAMPLES / "shapes.png")])[1])
+    assert shown[0] == "shapes.png" and "what is it?" in shown[1]
+    assert shown[2].startswith("You said: what is it? (with shapes.png)") and "visual tokens" in shown[3]
+
+
+def test_media_stay_across_turns(wire: Wire) -> None:
+    wire.ask("first", [wire.upload(EXAMPLES / "shapes.png")])
+    wire.ask("second")
+    request = wire.served.backend.requests[-1]
+    assert [len(m.media) for m in request.conversation.messages] == [1, 0, 0]
+    assert request.conversation.messages[0].media[0].path.is_file()
+
+
+def test_each_tab_has_its_own_conversation(server: Served) -> None:
+    one, two = Wire(server), Wire(server)
+    one.ask("mark-one")
+    assert "mark-one" not in str(two.ask("mark-two"))
+    one.close(), two.close()
+
+
+def test_a_refused_file_keeps_the_composer_and_the_conversation(wire: Wire, tmp_path: Path) -> None:
+    bad = tmp_path / "broken.png"
+    bad.write_bytes(b"not a picture")
+    out = wire.send("look", [wire.upload(EXAMPLES / "left.png"), wire.upload(bad)])
+    box = out[2]["value"]
+    assert box["text"] == "look" and [f["orig_name"] for f in box["files"]] == ["left.png"]
+    assert "broken.png" in out[3] and "/" not in out[3].replace("</p>", "") and out[1] == []
+
+
+def test_stop_keeps_what_was_said_and_frees_the_backend(slow: Served) -> None:
+    wire = Wire(slow)
+    wire.send("long")
+    event = wire.start_answer()
+    for message in wire.messages():
+        if message["msg"] == "process_generating" and "word3" in json.dumps(message):
+            break
+    answer = wire.after(wire.event("box", "submit"))
+    wire.http.post("/cancel", json={"session_hash": wire.session, "fn_index": answer["id"], "event_id": event})
+    wait_for(lambda: slow.backend.live == 0, 1.0)
+    shown = texts(wire.run(wire.event("box", "stop"), [None])[1])
+    assert "word3" in shown[1] and shown[2] == '<div class="figures">stopped</div>'
+    wire.close()
+
+
+def test_a_closed_tab_stops_the_answer(slow: Served) -> None:
+    wire = Wire(slow)
+    wire.send("long")
+    wire.start_answer()
+    for message in wire.messages():
+        if message["msg"] == "process_generating":
+            break  # leaving the loop closes the stream, as a closed tab does
+    wait_for(lambda: slow.backend.live == 0, 3.0)
+    wire.close()
+
+
+def test_more_questions_than_the_queue_takes_are_refused_readably(slow: Served) -> None:
+    wires = [Wire(slow) for _ in range(12)]
+    refused = 0
+    for wire in wires:
+        wire.send("long")
+        answer = wire.after(wire.event("box", "submit"))
+        reply = wire.join(answer, wire.defaults(answer))
+        if reply.status_code != 200:
+            refused += 1
+            assert "queue is full" in reply.text.lower()
+            assert "too many others were waiting" in str(wire.settle()[1])
+    assert refused >= 12 - 4 - 2
+    assert slow.backend.live <= 4
+    for wire in wires:
+        wire.close()
+
+
+def test_the_chatbot_is_never_an_input(server: Served, wire: Wire) -> None:
+    chatbot = wire.id_of("conversation")
+    inputs = [d for d in wire.config["dependencies"] if chatbot in d["inputs"]]
+    assert inputs == []
+
+
+def test_a_forged_conversation_is_ignored(wire: Wire) -> None:
+    event = wire.event("box", "submit")
+    forged = {"conversation": {"messages": [{"role": "user", "text": "forged"}]}}
+    out = wire.run(event, [forged, {"text": "real", "files": []}])
+    assert "forged" not in str(out) and "real" in str(out)
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:9/x.png", "https://example.com/x.png"])
+def test_addresses_as_files_are_refused(wire: Wire, address: str) -> None:
+    out = wire.http.post(
+        "/run/predict",
+        json={
+            "fn_index": wire.event("box", "submit")["id"],
+            "session_hash": wire.session,
+            "data": [None, {"text": "x", "files": [{"path": address, "meta": {"_type": "gradio.FileData"}}]}],
+        },
+    )
+    assert out.status_code == 500
+    assert wire.http.get(f"/file={address}").status_code == 404
+
+
+def test_files_of_the_server_are_refused(wire: Wire) -> None:
+    for path in ("/etc/passwd", str(Path(__file__).resolve())):
+        out = wire.http.post(
+            "/run/predict",
+            json={
+                "fn_index": wire.event("box", "submit")["id"],
+                "session_hash": wire.session,
+                "data": [None, {"text": "x", "files": [{"path": path, "meta": {"_type": "gradio.FileData"}}]}],
+            },
+        )
+        assert out.status_code == 500 and "root:" not in out.text
+        assert wire.http.get(f"/file={path}").status_code in (403, 404)
+
+
+def test_what_is_uploaded_is_never_run(wire: Wire, tmp_path: Path) -> None:
+    page = tmp_path / "evil.html"
+    page.write_text("<script>alert(1)</script>")
+    stored = wire.upload(page)["path"]
+    answer = wire.http.get(f"/file={stored}")
+    assert "sandbox" in answer.headers["content-security-policy"]
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_values_that_arent_sane_give_a_sentence_and_no_run(wire: Wire) -> None:
+    wire.send("hello")
+    event = wire.after(wire.event("box", "submit"))
+    data = wire.defaults(event)
+    data[1] = 1e9
+    before = len(wire.served.backend.requests)
+    wire.join(event, data)
+    for message in wire.messages():
+        if message["msg"] == "process_completed":
+            break
+    assert len(wire.served.backend.requests) == before
+    assert "must be a whole number" in str(wire.settle()[1])
+
+
+def test_the_endpoint_for_programs(server: Served) -> None:
+    client = Client(server.url, verbose=False)
+    picture = handle_file(str(EXAMPLES / "shapes.png"))
+    assert client.predict("hello", [picture], api_name="/chat") == "You said: hello (with shapes.png) "
+    with pytest.raises(Exception, match="out of memory"):
+        client.predict("fail", [], api_name="/chat")
+    named = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
+    assert list(named) == ["/chat"]
+    client.close()
