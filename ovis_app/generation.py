@@ -68,7 +68,7 @@ class _Range:
         if value is None and self.optional:
             return
         number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        if not number or (self.whole and value != int(value)) or not self.low <= value <= self.high:  # type: ignore[operator, arg-type, call-overload]
+        if not number or (self.whole and value != int(value)) or not self.low <= value <= self.high:  # type: ignore[operator, call-overload]
             kind = "a whole number" if self.whole else "a number"
             raise BackendError(f"{self.name} must be {kind} from {self.low:g} to {self.high:g}.")
 

@@ -5,7 +5,7 @@ Refuses to know how a model is built or loaded. Ask `spec.thinking`, never a nam
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from ovis_app.generation import GenerationSettings
@@ -60,6 +60,11 @@ class ModelSpec:
         """Where the checkpoint lies when it is on this disk by its id."""
         path = MINI_FOLDER if self.bundled else Path(self.id)
         return path if (path / "config.json").is_file() else None
+
+    @property
+    def recommended(self) -> GenerationSettings:
+        """What the knobs show before anyone touches them: the defaults at the resolution of a single picture."""
+        return replace(self.defaults, **asdict(self.single))
 
     @property
     def link(self) -> str:

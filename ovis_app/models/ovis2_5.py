@@ -24,11 +24,21 @@ def tower(config: OvisConfig) -> nn.Module:
 
 
 def user_content(text: str, visuals: Sequence[Visual]) -> tuple[Part, ...]:
+    return content(text, [visual.kind for visual in visuals])
+
+
+def content(text: str, kinds: Sequence[str]) -> tuple[Part, ...]:
     """A line for each picture or clip, then the text."""
-    content: list[Part] = []
-    for visual in visuals:
-        content += [IMAGE if visual.kind == "image" else VIDEO, "\n"]
-    return (*content, text)
+    lines: list[Part] = []
+    for kind in kinds:
+        lines += [IMAGE if kind == "image" else VIDEO, "\n"]
+    return (*lines, text)
+
+
+def span(kind: str, tokens: int) -> tuple[int, ...]:
+    """The ids of a picture's or a whole clip's visual tokens, between their indicators."""
+    first = INDICATOR[kind]
+    return (first, *(VISUAL_ATOM,) * tokens, first - 1)
 
 
 def pixels(config: OvisConfig, visual: Visual) -> Pixels:
@@ -42,8 +52,7 @@ def pixels(config: OvisConfig, visual: Visual) -> Pixels:
         max_pixels=visual.max_pixels,
     )
     tokens = len(rows) // facts.hidden_stride**2
-    first = INDICATOR[visual.kind]
-    return Pixels(rows, (grid,), (first, *(VISUAL_ATOM,) * tokens, first - 1), tokens)
+    return Pixels(rows, (grid,), span(visual.kind, tokens), tokens)
 
 
 FAMILY = Family(

@@ -129,11 +129,9 @@ def test_an_exception_in_the_thread_is_a_sentence_and_the_next_question_works(
 
     with monkeypatch.context() as patch:
         patch.setattr(solo, where, broken)
-        start = time.monotonic()
         message = answer(backend, ask("What?", picture))
     assert message.finish == "error" and "failed while answering" in message.error
     assert "secret" not in message.error
-    assert time.monotonic() - start < 1.0
     assert answer(backend, ask("What?", picture)).error == ""
 
 
