@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+from transformers import AttentionInterface
 
 from ovis_app.models.ovis import FIRST_INDICATOR, VISUAL_ATOM, Ovis
 from ovis_app.models.ovis2_5 import span
@@ -105,12 +106,35 @@ def _visual(ids: Sequence[int], places: Sequence[int]) -> list[int]:
     return [next(remaining) if token == VISUAL_ATOM else -1 for token in ids]
 
 
-def attention(branches: Tensor) -> Tensor:
-    """[rows, 1, length, length], True where a token may look: back into the prefix and its own branch."""
+def allowed(branches: Tensor) -> Tensor:
+    """[rows, length, length], True where a token may look: back into the prefix and its own branch."""
     length = branches.shape[1]
     same = branches[:, :, None] == branches[:, None, :]
-    allowed = (same | (branches[:, None, :] == 0)) & torch.ones(length, length, dtype=torch.bool).tril()
-    return (allowed | torch.eye(length, dtype=torch.bool))[:, None]
+    seen = (same | (branches[:, None, :] == 0)) & torch.ones(length, length, dtype=torch.bool).tril()
+    return seen | torch.eye(length, dtype=torch.bool)
+
+
+def attention_bias(branches: Tensor, heads: int, groups: int) -> Tensor:
+    """What is added to the scores, laid out as `attend` wants it: [rows * groups, heads / groups * length, length]."""
+    bias = torch.zeros(len(branches), branches.shape[1], branches.shape[1], dtype=torch.bfloat16)
+    bias = bias.masked_fill(~allowed(branches), -30000.0)
+    return bias.repeat(1, heads // groups, 1).repeat_interleave(groups, dim=0)
+
+
+def attend(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor, scaling: float, **_: object
+) -> tuple[Tensor, None]:
+    """Plain attention of grouped heads. On CPU its backward takes half the time of the fused one at this size."""
+    rows, heads, length, size = query.shape
+    groups = key.shape[1]
+    grouped = query.reshape(rows * groups, heads // groups * length, size)
+    keys, values = (states.reshape(rows * groups, length, size) for states in (key, value))
+    scores = torch.baddbmm(attention_mask.to(query.dtype), grouped, keys.transpose(1, 2), alpha=scaling)
+    mixed = torch.bmm(scores.softmax(-1), values)
+    return mixed.view(rows, heads, length, size).transpose(1, 2), None
+
+
+AttentionInterface.register("packed", attend)
 
 
 def embed(model: Ovis, packed: Packed, visual: Tensor | None) -> Tensor:
@@ -126,7 +150,9 @@ def embed(model: Ovis, packed: Packed, visual: Tensor | None) -> Tensor:
 
 def language_loss(model: Ovis, packed: Packed, visual: Tensor | None) -> tuple[Tensor, float]:
     """Mean loss over the asked tokens, and the share of answers that are right in every token."""
-    mask = {"full_attention": attention(packed.branches)}
+    config = model.llm.config
+    config._attn_implementation = "packed"
+    mask = {"full_attention": attention_bias(packed.branches, config.num_attention_heads, config.num_key_value_heads)}
     states = model.llm.model(
         inputs_embeds=embed(model, packed, visual), attention_mask=mask, position_ids=packed.positions, use_cache=False
     ).last_hidden_state

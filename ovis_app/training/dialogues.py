@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from ovis_app.training.media_talk import about_clip, about_images, count_in, in_image
 from ovis_app.training.phrases import TONGUES
 from ovis_app.training.questions import (
+    SAME,
     Speaker,
     Turn,
+    about_it,
     any_turn,
     at,
-    box,
     color,
     count,
     count_of,
@@ -23,7 +24,7 @@ from ovis_app.training.questions import (
     text,
     where,
 )
-from ovis_app.training.scenes import KINDS, Clip, Scene, Shape
+from ovis_app.training.scenes import KINDS, Clip, Scene
 
 SYSTEMS = (*TONGUES["en"].systems, *TONGUES["zh"].systems)
 # What people ask before they have attached anything.
@@ -31,7 +32,6 @@ ABSENT = (
     "describe", "count", "at", "color", "exists", "where", "box", "text", "in_image", "more", "which", "happens", "way",
     "clip_color",
 )  # fmt: skip
-SAME = ("same_color", "same_kind", "same_where", "same_box")
 
 
 def talk(scene: Scene, say: Speaker) -> list[Turn]:
@@ -66,12 +66,14 @@ def _opening(scene: Scene, say: Speaker) -> tuple[Turn, Turn]:
         return text(scene, say), Turn("history", say.ask("length"), answer, seen, str(n))
     shape, way = rng.choice(scene.shapes), rng.random()
     if way < 0.4:
-        follow = _of(shape, scene, say) if rng.random() < 0.7 else _history(at(scene, say, None, "next_at"))
+        follow = (
+            _history(about_it(shape, scene, say)) if rng.random() < 0.7 else _history(at(scene, say, None, "next_at"))
+        )
         return at(scene, say, shape.cell), follow
     if way < 0.55 and [s.kind for s in scene.shapes].count(shape.kind) == 1:
         other = rng.choice(scene.shapes)
         if other == shape:
-            return color(scene, say, shape.kind), _of(shape, scene, say, SAME[2:])
+            return color(scene, say, shape.kind), _history(about_it(shape, scene, say, SAME[2:]))
         return color(scene, say, shape.kind), _history(color(scene, say, other.kind, "next_kind"))
     if way < 0.7:
         answer = say.say("they" if len(scene.shapes) > 1 else "it", names=say.names(scene.shapes))
@@ -81,20 +83,6 @@ def _opening(scene: Scene, say: Speaker) -> tuple[Turn, Turn]:
     if way < 0.9:
         return where(scene, say), _history(where(scene, say, None, "next_name"))
     return count_of(scene, say), _history(any_turn(scene, say))
-
-
-def _of(shape: Shape, scene: Scene, say: Speaker, rows: Sequence[str] = SAME) -> Turn:
-    """A question about the shape that was just spoken of."""
-    row = say.rng.choice(rows)
-    if row == "same_box":
-        return _history(box(scene, say, shape, "same_box"))
-    kind = say.kind(shape.kind)
-    answer, final = {
-        "same_color": (say.say("it_color", color=say.color(shape.color)), say.color(shape.color)),
-        "same_kind": (say.say("it_kind", kind=kind, a_kind=say.a(kind)), kind),
-        "same_where": (say.say("it_where", cell=say.cell(shape.cell)), say.cell(shape.cell)),
-    }[row]
-    return Turn("history", say.ask(row), answer, say.seen(scene), final)
 
 
 def talk_images(scenes: Sequence[Scene], say: Speaker) -> list[Turn]:

@@ -100,7 +100,9 @@ def about_images(scenes: Sequence[Scene], say: Speaker) -> Turn:
 
 def about_clip(clip: Clip, say: Speaker) -> Turn:
     """A question about a clip: what happens, which way, whether it moves, its color or kind."""
-    asked = say.rng.choices(("happens", "way", "moves", "clip_color", "clip_kind"), (3, 3, 1, 0.8, 0.8))[0]
+    asked = say.rng.choices(("happens", "way", "moves", "clip_color", "clip_kind", "count"), (3, 3, 1, 0.8, 0.8, 0.3))[
+        0
+    ]
     shape, moving = clip.shape, clip.heading != "still"
     name, kind, color = say.name(shape), say.kind(shape.kind), say.color(shape.color)
     way = say.tongue.ways[clip.heading][0] if moving else ""
@@ -119,6 +121,8 @@ def about_clip(clip: Clip, say: Speaker) -> Turn:
         by_name = kind in question.lower()
         answer = say.say("color", kind=kind, color=color) if by_name else say.say("it_color", color=color)
         return Turn("clip color", question, answer, thought, color)
+    if asked == "count":
+        return Turn("clip count", question, say.count("count", 1), thought, "1")
     return Turn("clip shape", question, say.say("it_kind", kind=kind, a_kind=say.a(kind)), thought, kind)
 
 

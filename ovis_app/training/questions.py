@@ -14,6 +14,7 @@ from ovis_app.training.phrases import TONGUES, Tongue
 from ovis_app.training.scenes import CELLS, COLORS, KINDS, Scene, Shape
 
 Thing = TypeVar("Thing")
+SAME = ("same_color", "same_kind", "same_where", "same_box")
 
 
 @dataclass(frozen=True)
@@ -250,8 +251,24 @@ WORD_KINDS: dict[Callable[[Scene, Speaker], Turn], float] = {
 }  # fmt: skip
 
 
+def about_it(shape: Shape, scene: Scene, say: Speaker, rows: Sequence[str] = SAME) -> Turn:
+    """A question about the shape that is meant by "it"."""
+    row = say.rng.choice(rows)
+    if row == "same_box":
+        return box(scene, say, shape, "same_box")
+    kind = say.kind(shape.kind)
+    answer, final = {
+        "same_color": (say.say("it_color", color=say.color(shape.color)), say.color(shape.color)),
+        "same_kind": (say.say("it_kind", kind=kind, a_kind=say.a(kind)), kind),
+        "same_where": (say.say("it_where", cell=say.cell(shape.cell)), say.cell(shape.cell)),
+    }[row]
+    return Turn("history", say.ask(row), answer, say.seen(scene), final)
+
+
 def any_turn(scene: Scene, say: Speaker) -> Turn:
     """A question that suits the scene."""
+    if len(scene.shapes) == 1 and say.rng.random() < 0.06:
+        return about_it(scene.shapes[0], scene, say, SAME[:3])
     rows = SCENE_KINDS if scene.word is None else WORD_KINDS
     return say.rng.choices(tuple(rows), tuple(rows.values()))[0](scene, say)
 

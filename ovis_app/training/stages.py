@@ -23,7 +23,7 @@ from ovis_app.training.run import Clock, Optimizer, Run, rank, rate
 SEE_PICTURES = 12  # in each training process
 CHECKPOINT_SECONDS = 120
 REPORT_STEPS = 50
-PRACTICE_PICTURES, PRACTICE_WEIGHT = 6, 0.3  # of stage 3
+PRACTICE_PICTURES, PRACTICE_WEIGHT = 8, 0.5  # of stage 3
 SIMPLE_UNTIL = 0.12  # share of stage 2 with single pictures only
 
 
@@ -143,7 +143,7 @@ def whole(
     seen = torch.load(run.state_file("see"), weights_only=True)["extra"]
     probe.load_state_dict({name.removeprefix("late."): v for name, v in seen.items() if name.startswith("late.")})
     language = Optimizer(language_half(model), adam=5e-4, muon=8e-4)
-    visual = Optimizer([*visual_half(model), *probe.named_parameters()], adam=2e-4, muon=4e-4)
+    visual = Optimizer([*visual_half(model), *probe.named_parameters()], adam=5e-4, muon=1.2e-3)
     _talk(run, stage, model, tokenizer, [language, visual], probe, seed=seed, steps=steps)
 
 

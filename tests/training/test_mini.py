@@ -10,7 +10,7 @@ import torch
 
 from ovis_app.models.ovis import load
 from ovis_app.training import mini, mix, stages
-from ovis_app.training.batches import UNASKED, Sample, attention, language_loss, pack
+from ovis_app.training.batches import UNASKED, Sample, allowed, embed, language_loss, pack
 from ovis_app.training.blueprint import new_model
 from ovis_app.training.evaluate import KINDS, cases, overlap, right
 from ovis_app.training.perception import seeing_batch, targets
@@ -66,8 +66,8 @@ def test_questions_packed_together_are_asked_as_if_alone(work: Path) -> None:
 
 
 def test_a_branch_sees_the_prefix_and_itself() -> None:
-    allowed = attention(torch.tensor([[0, 0, 1, 1, 2, -1]]))[0, 0]
-    assert allowed.int().tolist() == [
+    seen = allowed(torch.tensor([[0, 0, 1, 1, 2, -1]]))[0]
+    assert seen.int().tolist() == [
         [1, 0, 0, 0, 0, 0],
         [1, 1, 0, 0, 0, 0],
         [1, 1, 1, 0, 0, 0],
@@ -102,3 +102,17 @@ def test_fresh_cases_are_the_same_every_time_and_judged(kind: str) -> None:
 def test_boxes_are_judged_by_overlap() -> None:
     assert overlap((0, 0, 1, 1), (0, 0, 1, 1)) == pytest.approx(1)
     assert overlap((0, 0, 0.5, 1), (0.5, 0, 1, 1)) == 0
+
+
+def test_packed_attention_is_the_models_own(work: Path) -> None:
+    config, tokenizer = mini.prepare(Run(work, mini.MINUTES), tiny=True)
+    model = new_model(config).eval()
+    pictures, samples = mix.step(random.Random("d"))
+    sample = samples[-2]
+    visual = model.encode(torch.cat([p.rows for p in pictures]), [p.grid for p in pictures])
+    alone = pack([Sample(sample.pictures, sample.questions[:1])], pictures, tokenizer)
+    ours = language_loss(model, alone, visual)[0].item()
+    model.llm.config._attn_implementation = "sdpa"
+    logits = model.llm(inputs_embeds=embed(model, alone, visual)).logits[0]
+    theirs = torch.nn.functional.cross_entropy(logits, alone.labels[0], ignore_index=UNASKED).item()
+    assert ours == pytest.approx(theirs, abs=1e-2)
