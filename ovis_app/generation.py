@@ -36,6 +36,7 @@ class GenerationSettings:
     system: str = ""
     min_pixels: int | None = None  # per image, as the model sees it
     max_pixels: int | None = None
+    max_partition: int | None = None  # tiles of one picture at most, where the model cuts tiles
     frames: int | None = None  # per clip
 
     def check(self) -> GenerationSettings:
@@ -67,7 +68,7 @@ class _Range:
         if value is None and self.optional:
             return
         number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        if not number or (self.whole and value != int(value)) or not self.low <= value <= self.high:  # type: ignore[operator, arg-type, call-overload]
+        if not number or (self.whole and value != int(value)) or not self.low <= value <= self.high:  # type: ignore[operator, call-overload]
             kind = "a whole number" if self.whole else "a number"
             raise BackendError(f"{self.name} must be {kind} from {self.low:g} to {self.high:g}.")
 
@@ -82,6 +83,7 @@ _RANGES = (
     _Range("thinking_budget", 1, 65536, optional=True),
     _Range("min_pixels", 1, 2**26, optional=True),
     _Range("max_pixels", 1024, 2**26, optional=True),
+    _Range("max_partition", 1, 64, optional=True),
     _Range("frames", 1, 256, optional=True),
 )
 RANGES = {spec.name: (spec.low, spec.high) for spec in _RANGES}

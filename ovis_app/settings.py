@@ -112,7 +112,7 @@ def read(arguments: argparse.Namespace, environment: Mapping[str, str] = os.envi
     """Settings from parsed flags over variables over defaults. Raises ValueError with a sentence."""
     known = {field.name for field in fields(Settings)}
     given = {name: value for name, value in vars(arguments).items() if name in known}
-    settings = Settings(**{**from_environment(environment), **given})  # type: ignore[arg-type]
+    settings = Settings(**{**from_environment(environment), **given})
     if not 0 <= settings.port <= 65535:
         raise ValueError(f"The port must lie between 0 and 65535, not {settings.port}.")
     return settings

@@ -5,7 +5,7 @@ Refuses to know how a model is built or loaded. Ask `spec.thinking`, never a nam
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from ovis_app.generation import GenerationSettings
@@ -21,6 +21,15 @@ class Example:
     media: tuple[str, ...] = ()
     thinking: bool = False
     label: str = ""
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """How large the model sees one picture or frame: its area in pixels, or its tiles where the model cuts tiles."""
+
+    min_pixels: int = 448 * 448
+    max_pixels: int = 1344 * 1792
+    max_partition: int = 9
 
 
 @dataclass(frozen=True)
@@ -41,7 +50,9 @@ class ModelSpec:
     bundled: bool = False
     licence: str = "Apache-2.0"
     defaults: GenerationSettings = field(default_factory=GenerationSettings)
-    video_max_pixels: int = 896 * 896  # per frame, and per picture where there are several
+    single: Resolution = field(default_factory=Resolution)  # recommended for the one picture of a conversation
+    several: Resolution = Resolution(max_pixels=896 * 896, max_partition=4)  # for each of several
+    clip: Resolution = Resolution(max_pixels=896 * 896, max_partition=1)  # for each frame of a clip
     examples: tuple[Example, ...] = ()
 
     @property
@@ -49,6 +60,11 @@ class ModelSpec:
         """Where the checkpoint lies when it is on this disk by its id."""
         path = MINI_FOLDER if self.bundled else Path(self.id)
         return path if (path / "config.json").is_file() else None
+
+    @property
+    def recommended(self) -> GenerationSettings:
+        """What the knobs show before anyone touches them: the defaults at the resolution of a single picture."""
+        return replace(self.defaults, **asdict(self.single))
 
     @property
     def link(self) -> str:
@@ -83,10 +99,10 @@ MINI = ModelSpec(
     grounding=True,
     cot_suffix=_QWEN3_COT,
     bundled=True,
-    defaults=GenerationSettings(
-        max_new_tokens=512, thinking_budget=256, min_pixels=256 * 256, max_pixels=256 * 256, frames=8
-    ),
-    video_max_pixels=256 * 256,
+    defaults=GenerationSettings(max_new_tokens=512, thinking_budget=256, frames=8),
+    single=Resolution(224 * 224, 224 * 224),
+    several=Resolution(224 * 224, 224 * 224),
+    clip=Resolution(128 * 128, 128 * 128),
     examples=_MINI_EXAMPLES,
 )
 
@@ -102,9 +118,8 @@ def _ovis2_5(size: str, parameters: float, max_pixels: int) -> ModelSpec:
         thinking=True,
         grounding=True,
         cot_suffix=_QWEN3_COT,
-        defaults=GenerationSettings(
-            max_new_tokens=3072, thinking_budget=2048, min_pixels=448 * 448, max_pixels=max_pixels, frames=8
-        ),
+        defaults=GenerationSettings(max_new_tokens=3072, thinking_budget=2048, frames=8),
+        single=Resolution(max_pixels=max_pixels),
     )
 
 

@@ -62,9 +62,6 @@ def folders() -> list[Path]:
     return list(found)
 
 
-def cases(generation: str, *kinds: str) -> Iterator[Case]:
-    for folder in folders():
-        content = read_cases(folder)
-        if content["generation"] != generation:
-            continue
-        yield from (Case(folder, case["name"]) for case in content["cases"] if case["kind"] in kinds)
+def cases(*kinds: str, folder: Path | None = None) -> Iterator[Case]:
+    for place in [folder] if folder else folders():
+        yield from (Case(place, case["name"]) for case in read_cases(place)["cases"] if case["kind"] in kinds)

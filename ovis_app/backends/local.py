@@ -9,7 +9,7 @@ import gc
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -24,9 +24,10 @@ from ovis_app.engine.streamer import TokenStreamer
 from ovis_app.engine.worker import Worker
 from ovis_app.generation import MAX_TEXT, BackendError, Done, Event, GenerationSettings, Request
 from ovis_app.media import Limits, MediaError, open_image, sample_frames
-from ovis_app.models import ovis2_5
-from ovis_app.models.ovis2_5 import CHAT, Prompt, Visual
+from ovis_app.models.families import FAMILIES
 from ovis_app.models.prompt import Turn
+from ovis_app.models.question import Prompt, chat_format, prepare
+from ovis_app.models.visual import Visual
 from ovis_app.settings import Settings
 from ovis_app.zoo import ModelSpec
 
@@ -142,13 +143,14 @@ class LocalBackend:
             loaded.decoder,
             thinking=thinking,
             think_start=controls.get("<think>"),
-            think_end=controls.get(CHAT.think_end),
+            think_end=controls.get("</think>"),
         )
         ids = solo.generate(
             loaded.model,
             inputs,
             settings,
             ending=loaded.ending,
+            mask=prompt.mask,
             budget=_budget(loaded, settings) if thinking else None,
             streamer=streamer,
             stop=halted,
@@ -169,30 +171,27 @@ class LocalBackend:
         halted: Callable[[], bool],
     ) -> tuple[Prompt, tuple[float, ...]]:
         """The prompt, and when in the last clip its frames were taken."""
-        visuals: list[Visual] = []
+        visuals: list[list[Visual]] = []
         times: tuple[float, ...] = ()
         many = sum(len(message.media) for message in conversation.messages) > 1
         for message in conversation.messages:
+            visuals.append([])
             for media in message.media:
                 streamer.note = f"Opening {media.label}"
                 visual, times = self._visual(media, settings, many, halted)
-                visuals.append(visual)
-                if halted():
-                    break
-        turns = turns_of(conversation, settings, self.spec)
-        prompt = ovis2_5.prepare(loaded.model.config, loaded.prompts, turns, visuals, thinking=settings.thinking)
-        return prompt, times
+                visuals[-1].append(visual)
+        turns = turns_of(loaded, conversation, visuals, settings, self.spec)
+        flat = [visual for group in visuals for visual in group]
+        return prepare(loaded.model.config, loaded.prompts, turns, flat, thinking=settings.thinking), times
 
     def _visual(
         self, media: Media, settings: GenerationSettings, many: bool, halted: Callable[[], bool]
     ) -> tuple[Visual, tuple[float, ...]]:
-        single, several = self.spec.defaults.max_pixels, self.spec.video_max_pixels
-        most = settings.max_pixels or (several if many or media.kind == "video" else single) or several
-        least = min(settings.min_pixels or self.spec.defaults.min_pixels or 1, most)
+        limits = resolution(settings, self.spec, media.kind, several=many)
         if media.kind == "image":
-            return Visual("image", (open_image(media, self.limits),), least, most), ()
+            return Visual("image", (open_image(media, self.limits),), **limits), ()
         clip = sample_frames(media, settings.frames or self.spec.defaults.frames or 8, self.limits, stop=halted)
-        return Visual("video", clip.frames, least, most), clip.times
+        return Visual("video", clip.frames, **limits), clip.times
 
     def _fitted(self, settings: GenerationSettings, prompt_tokens: int, context: int) -> GenerationSettings:
         """The settings with as many new tokens as the context has room for. Raises BackendError when it has none."""
@@ -206,8 +205,26 @@ class LocalBackend:
         return replace(settings, max_new_tokens=min(settings.max_new_tokens, room))
 
 
-def turns_of(conversation: Conversation, settings: GenerationSettings, spec: ModelSpec) -> list[Turn]:
-    """Messages as turns of the prompt: answers plain, the step-by-step line on the last question."""
+def resolution(settings: GenerationSettings, spec: ModelSpec, kind: str, *, several: bool) -> dict[str, int]:
+    """The limits of a picture or a frame: what the user chose, else what the model's row recommends."""
+    advised = spec.clip if kind == "video" else spec.several if several else spec.single
+    most = settings.max_pixels or advised.max_pixels
+    return {
+        "min_pixels": min(settings.min_pixels or advised.min_pixels, most),
+        "max_pixels": most,
+        "max_partition": settings.max_partition or advised.max_partition,
+    }
+
+
+def turns_of(
+    loaded: Loaded,
+    conversation: Conversation,
+    visuals: Sequence[Sequence[Visual]],
+    settings: GenerationSettings,
+    spec: ModelSpec,
+) -> list[Turn]:
+    """Messages and their media as turns: answers plain, the step-by-step line on the last question."""
+    family = FAMILIES[loaded.model.config.family]
     turns = [Turn("system", (settings.system,))] if settings.system.strip() else []
     last = len(conversation.messages) - 1
     for number, message in enumerate(conversation.messages):
@@ -215,7 +232,7 @@ def turns_of(conversation: Conversation, settings: GenerationSettings, spec: Mod
             text = message.text
             if number == last and settings.cot and spec.cot_suffix:
                 text = f"{text}\n{spec.cot_suffix}"
-            turns.append(Turn("user", ovis2_5.user_content(text, [media.kind for media in message.media])))
+            turns.append(Turn("user", family.user_content(text, visuals[number])))
         elif message.role == "assistant":
             turns.append(Turn("assistant", (message.text,)))
     return turns
@@ -231,14 +248,15 @@ def _budget(loaded: Loaded, settings: GenerationSettings) -> ThinkingBudget | No
     """The budget's rule, lowered where the early-stop text and an answer would not fit behind it."""
     if settings.thinking_budget is None:
         return None
-    early_stop = loaded.prompts.trusted(CHAT.early_stop)
+    chat = chat_format(loaded.model.config)
+    early_stop = loaded.prompts.trusted(chat.early_stop)
     most = settings.max_new_tokens - len(early_stop) - ANSWER_ROOM
     if most < 1:
         raise BackendError(f"Thinking needs more room: raise max new tokens to {len(early_stop) + ANSWER_ROOM + 64}.")
     return ThinkingBudget(
         budget=min(settings.thinking_budget, most),
         early_stop=early_stop,
-        think_end=loaded.prompts.control(CHAT.think_end),
+        think_end=loaded.prompts.control(chat.think_end),
     )
 
 

@@ -16,7 +16,7 @@ from transformers.generation.streamers import BaseStreamer
 from ovis_app.engine.budget import ThinkingBudget
 from ovis_app.generation import GenerationSettings
 from ovis_app.models.ovis import Ovis
-from ovis_app.models.ovis2_5 import Prompt
+from ovis_app.models.question import Prompt
 
 
 @dataclass(frozen=True)
@@ -73,22 +73,24 @@ def generate(
     inputs_embeds: Tensor,
     settings: GenerationSettings,
     *,
+    mask: Tensor | None = None,
     ending: Ending,
     budget: ThinkingBudget | None = None,
     streamer: BaseStreamer | None = None,
     stop: Callable[[], bool] = lambda: False,
     processors: tuple[LogitsProcessor, ...] = (),
 ) -> Tensor:
-    """New token ids [tokens]. `stop` is asked before every token; `processors` see generated ids only."""
+    """New token ids [tokens] after a prompt [1, tokens, hidden] with its `mask` [tokens]. `stop` is asked before every
+    token; `processors` see generated ids only."""
     limit = settings.max_new_tokens
     room = limit if budget is None else max(limit, budget.forced_until)
     if settings.seed is not None:
         torch.manual_seed(settings.seed)  # global, which is sound because one request runs at a time
     rules: list[LogitsProcessor] = [*processors, *([budget] if budget is not None else [])]
-    length = inputs_embeds.shape[1]
+    mask = torch.ones(inputs_embeds.shape[1], dtype=torch.long) if mask is None else mask
     ids = model.llm.generate(
         inputs_embeds=inputs_embeds,
-        attention_mask=torch.ones((1, length), dtype=torch.long, device=inputs_embeds.device),
+        attention_mask=mask[None].to(inputs_embeds.device),
         generation_config=generation_config(settings, ending, room),
         logits_processor=LogitsProcessorList(rules),
         stopping_criteria=StoppingCriteriaList([Stop(stop, limit, budget)]),

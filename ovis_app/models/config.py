@@ -1,4 +1,4 @@
-"""A checkpoint's config.json as one `OvisConfig`, whatever generation it declares.
+"""A checkpoint's config.json as one `OvisConfig`, whatever generation and layout it declares.
 
 Reads json only: no AutoConfig on the whole file, because released files carry an `auto_map` that would ask to run code.
 """
@@ -14,6 +14,9 @@ from transformers import AutoConfig, PreTrainedConfig
 
 from ovis_app.generation import BackendError
 
+UNKNOWN = "This config.json is of no Ovis that this app knows (1.6, 2 or 2.5)."
+BACKBONES = {"aimv2": "ovis2", "siglip_vision_model": "ovis1_6"}
+
 
 class OvisConfig(PreTrainedConfig):
     """What `Ovis` is built from: the language model's config, the tower's raw facts and the visual vocabulary."""
@@ -21,10 +24,13 @@ class OvisConfig(PreTrainedConfig):
     model_type = "ovis_app"
 
     family: str = "ovis2_5"
+    layout: str = "released"  # or "hf": the -hf conversion of Ovis2, with its own weight names
     llm_config: Any = None  # PreTrainedConfig of the language model
     vision_config: Any = None  # the tower's dict, as the checkpoint states it
+    preprocessor: Any = None  # preprocessor_config.json's dict
+    hidden_stride: int = 2
     visual_vocab_size: int = 65536  # indicator rows included
-    tokenize_function: str = "softmax"
+    tokenize_function: str = "softmax"  # or st_argmax: one-hot visual tokens
     max_context: int = 32768  # tokens, prompt and answer together
 
     def get_text_config(self, *args: Any, **kwargs: Any) -> PreTrainedConfig:
@@ -33,31 +39,76 @@ class OvisConfig(PreTrainedConfig):
     @classmethod
     def read(cls, folder: Path | str) -> OvisConfig:
         """The config of the checkpoint in `folder`. Raises BackendError when there is none or it is no known Ovis."""
-        path = Path(folder) / "config.json"
-        try:
-            raw = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise BackendError(
-                f"There is no config.json in {Path(folder).name}: is this an Ovis checkpoint?"
-            ) from error
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise BackendError(f"config.json in {Path(folder).name} is damaged: download it again.") from error
-        return cls.from_released(raw)
+        folder = Path(folder)
+        processor = folder / "preprocessor_config.json"
+        return cls.from_released(_read(folder / "config.json"), _read(processor) if processor.is_file() else None)
 
     @classmethod
-    def from_released(cls, raw: Mapping[str, Any]) -> OvisConfig:
+    def from_released(cls, raw: Mapping[str, Any], preprocessor: Mapping[str, Any] | None = None) -> OvisConfig:
         """The config from a released config.json's content. Raises BackendError for an unknown generation."""
-        if "vit_config" not in raw:
-            raise BackendError("This config.json is not of an Ovis generation that this app knows (2.5).")
-        llm = language_model_config(raw["llm_config"])
+        try:
+            facts = _facts(raw)
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise BackendError(UNKNOWN) from error
+        if facts["tokenize_function"] not in ("softmax", "st_argmax"):
+            raise BackendError(
+                f"The visual tokens of this checkpoint are drawn by {facts['tokenize_function']}: not known here."
+            )
         return cls(
-            family="ovis2_5",
-            llm_config=llm,
-            vision_config=dict(raw["vit_config"]),
-            visual_vocab_size=raw["visual_vocab_size"],
-            max_context=llm.max_position_embeddings,
-            tie_word_embeddings=llm.tie_word_embeddings,
+            preprocessor=dict(preprocessor or {}), tie_word_embeddings=facts["llm_config"].tie_word_embeddings, **facts
         )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BackendError(f"There is no {path.name} in {path.parent.name}: is this an Ovis checkpoint?") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise BackendError(f"{path.name} in {path.parent.name} is damaged: download it again.") from error
+    if not isinstance(content, dict):
+        raise BackendError(f"{path.name} in {path.parent.name} is damaged: download it again.")
+    return content
+
+
+def _facts(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """The generation shows in the structure, not in model_type, which two generations share."""
+    if "vit_config" in raw:
+        llm = language_model_config(raw["llm_config"])
+        tower = dict(raw["vit_config"])
+        return {
+            "family": "ovis2_5",
+            "llm_config": llm,
+            "vision_config": tower,
+            "hidden_stride": tower.get("hidden_stride", 2),
+            "visual_vocab_size": raw["visual_vocab_size"],
+            "tokenize_function": "softmax",
+            "max_context": llm.max_position_embeddings,
+        }
+    if "visual_tokenizer_config" in raw:
+        visual = raw["visual_tokenizer_config"]
+        llm = language_model_config(raw["llm_config"])
+        return {
+            "family": BACKBONES[visual["backbone_config"]["model_type"]],
+            "llm_config": llm,
+            "vision_config": dict(visual["backbone_config"]),
+            "hidden_stride": visual.get("hidden_stride", 1),
+            "visual_vocab_size": visual["vocab_size"],
+            "tokenize_function": visual.get("tokenize_function", "softmax"),
+            "max_context": raw.get("multimodal_max_length") or llm.max_position_embeddings,
+        }
+    llm = language_model_config(raw["text_config"])
+    tower = dict(raw["vision_config"])
+    return {
+        "family": "ovis2",
+        "layout": "hf",
+        "llm_config": llm,
+        "vision_config": tower,
+        "hidden_stride": tower.get("hidden_stride", 2),
+        "visual_vocab_size": tower["vocab_size"],
+        "tokenize_function": tower.get("tokenize_function", "softmax"),
+        "max_context": llm.max_position_embeddings,
+    }
 
 
 def language_model_config(raw: Mapping[str, Any]) -> PreTrainedConfig:

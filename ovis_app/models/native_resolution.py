@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-Grid = tuple[int, int, int]
+from ovis_app.models.visual import Grid
+
 MAX_ASPECT = 200
 
 

@@ -14,28 +14,38 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from ovis_app.generation import BackendError
 from ovis_app.models.config import OvisConfig
+from ovis_app.models.families import FAMILIES
 from ovis_app.models.prompt import FIRST_INDICATOR, VISUAL_ATOM
-from ovis_app.models.siglip2_navit import Grid, NaViT, NaViTConfig
+from ovis_app.models.visual import Grid
 
-INDICATORS = 4  # image start, image end, video start, video end: the last rows of the visual embedding table
 SOFTMAX_ROWS = 512  # rows of the visual softmax at a time: at 65,532 columns more would be the memory peak
 
 
 class VisualTokenizer(nn.Module):
-    """pixel_values [patches, values] and grids -> features of the tower, then a probability over visual words each."""
+    """Pixels -> features of the tower, then a probability over visual words for each visual token."""
 
     def __init__(self, config: OvisConfig) -> None:
         super().__init__()
-        self.vit = NaViT(NaViTConfig.read(config.vision_config))
-        words = config.visual_vocab_size - INDICATORS
-        self.head = nn.Sequential(nn.Linear(self.vit.feature_size, words, bias=False), nn.LayerNorm(words))
+        self.family = FAMILIES[config.family]
+        self.one_hot = config.tokenize_function == "st_argmax"
+        tower = self.family.tower(config)
+        words = config.visual_vocab_size - self.family.indicators
+        self.add_module(self.family.tower_name, tower)
+        self.head = nn.Sequential(nn.Linear(tower.feature_size, words, bias=False), nn.LayerNorm(words))
 
-    def forward(self, pixel_values: Tensor, grids: Sequence[Grid]) -> Tensor:
-        """Probabilities [visual tokens, visual words], float32."""
-        return self.probabilities(self.vit(pixel_values, grids))
+    def features(self, pixel_values: Tensor, grids: Sequence[Grid]) -> Tensor:
+        """Merged patches of the tower, [visual tokens, features]."""
+        return self.get_submodule(self.family.tower_name)(pixel_values, [tuple(map(int, grid)) for grid in grids])
 
     def probabilities(self, features: Tensor) -> Tensor:
-        return torch.softmax(self.head(features), dim=-1, dtype=torch.float32)
+        """[visual tokens, visual words]; rows sum to 1."""
+        logits = self.head(features)
+        if self.one_hot:
+            return torch.zeros_like(logits).scatter_(-1, logits.argmax(-1, keepdim=True), 1.0)
+        return torch.softmax(logits, dim=-1, dtype=torch.float32 if self.family.softmax_in_float32 else None)
+
+    def forward(self, pixel_values: Tensor, grids: Sequence[Grid]) -> Tensor:
+        return self.probabilities(self.features(pixel_values, grids))
 
 
 class Ovis(PreTrainedModel):
@@ -45,7 +55,8 @@ class Ovis(PreTrainedModel):
     base_model_prefix = ""
     _supports_sdpa = True
     _supports_flash_attn = True
-    _no_split_modules = ["Layer"]  # noqa: RUF012
+    _no_split_modules = ["Layer", "AIMv2Block"]  # noqa: RUF012
+    _keys_to_ignore_on_load_unexpected = [r"visual_tokenizer\.backbone\.vision_model\.head\."]  # noqa: RUF012
 
     def __init__(self, config: OvisConfig) -> None:
         super().__init__(config)
@@ -66,19 +77,24 @@ class Ovis(PreTrainedModel):
             nn.init.ones_(module.weight)
             nn.init.zeros_(module.bias)
 
-    def encode(self, pixel_values: Tensor, grids: Sequence[Grid]) -> Tensor:
-        """Visual embeddings [visual tokens, hidden] of all images and frames, in order."""
-        features = self.visual_tokenizer.vit(pixel_values, [tuple(map(int, grid)) for grid in grids])
-        words = self.vte.weight[: self.config.visual_vocab_size - INDICATORS]
-        parts = [
-            self.visual_tokenizer.probabilities(rows).to(words.dtype) @ words for rows in features.split(SOFTMAX_ROWS)
-        ]
-        return torch.cat(parts)
+    @property
+    def words(self) -> Tensor:
+        """Embeddings of the visual words, [visual words, hidden]: the table without its indicator rows."""
+        return self.vte.weight[: -self.visual_tokenizer.family.indicators]
 
     @property
     def indicators(self) -> Tensor:
         """Embeddings of the ids -301, -302, ... [indicators, hidden]."""
-        return self.vte.weight[-INDICATORS:]
+        return self.vte.weight[-self.visual_tokenizer.family.indicators :]
+
+    def encode(self, pixel_values: Tensor, grids: Sequence[Grid] = ()) -> Tensor:
+        """Visual embeddings [visual tokens, hidden] of all pictures and frames, in order."""
+        features = self.visual_tokenizer.features(pixel_values, grids)
+        words = self.words
+        parts = [
+            self.visual_tokenizer.probabilities(rows).to(words.dtype) @ words for rows in features.split(SOFTMAX_ROWS)
+        ]
+        return torch.cat(parts)
 
     def embed(self, ids: Tensor, visual: Tensor | None) -> Tensor:
         """Embeddings [1, tokens, hidden] of prompt ids [tokens] whose negative ids are visual: -300 takes the next row
@@ -100,6 +116,15 @@ def _loaded(parameter: Tensor) -> bool:
     return bool(getattr(parameter, "_is_hf_initialized", False))
 
 
+def module_of(config: OvisConfig) -> type[Ovis]:
+    """The class whose weight names are the checkpoint's."""
+    if config.layout == "released":
+        return Ovis
+    from ovis_app.models.ovis2_hf import OvisFromHF
+
+    return OvisFromHF
+
+
 def load(folder: Path | str, *, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Ovis:
     """The model of a checkpoint folder, ready to answer. Raises BackendError with a sentence for people."""
     folder = Path(folder)
@@ -107,7 +132,7 @@ def load(folder: Path | str, *, dtype: torch.dtype = torch.float32, device: str 
     if not list(folder.glob("*.safetensors")):
         raise BackendError(f"{folder.name} has no .safetensors weights; other formats are not loaded, for safety.")
     try:
-        model, report = Ovis.from_pretrained(
+        model, report = module_of(config).from_pretrained(
             folder, config=config, dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True
         )
     except Exception as error:  # the loader's own errors are many and name paths; the cause goes to the log

@@ -1,4 +1,4 @@
-"""The Ovis2.5 family: how its conversations become one prompt with pixels. Its tower is siglip2_navit.py.
+"""The Ovis2.5 family: native resolution, SigLIP 2 and Qwen3. Its tower is siglip2_navit.py.
 
 Knows prompt rows, resolutions and decoded pictures; refuses to know files, threads and generation.
 """
@@ -6,84 +6,63 @@ Knows prompt rows, resolutions and decoded pictures; refuses to know files, thre
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-import torch
-from PIL import Image
-from torch import Tensor
+from torch import nn
 
 from ovis_app.models.config import OvisConfig
-from ovis_app.models.native_resolution import Grid, patches
-from ovis_app.models.prompt import FIRST_INDICATOR, IMAGE, QWEN3, VIDEO, PromptTokenizer, Turn, encode_turns, expand
-from ovis_app.models.siglip2_navit import NaViTConfig
+from ovis_app.models.family import Family
+from ovis_app.models.native_resolution import patches
+from ovis_app.models.prompt import FIRST_INDICATOR, IMAGE, VIDEO, VISUAL_ATOM, Part
+from ovis_app.models.siglip2_navit import NaViT, NaViTConfig
+from ovis_app.models.visual import Pixels, Visual
 
-CHAT = QWEN3
-IMAGE_INDICATOR, VIDEO_INDICATOR = FIRST_INDICATOR, FIRST_INDICATOR - 2
-
-
-@dataclass(frozen=True)
-class Visual:
-    """One decoded picture (a single frame) or clip, with the resolution that it was sent with."""
-
-    kind: str  # image or video
-    frames: tuple[Image.Image, ...]
-    min_pixels: int
-    max_pixels: int
+INDICATOR = {"image": FIRST_INDICATOR, "video": FIRST_INDICATOR - 2}  # the start; the end is one below
 
 
-@dataclass(frozen=True)
-class Prompt:
-    """Everything that the model needs of a question. `ids` hold negative placeholders for visual tokens."""
-
-    ids: Tensor  # [tokens], long
-    pixel_values: Tensor | None  # [patches, values], float32
-    grids: tuple[Grid, ...]
-    visual_tokens: int
+def tower(config: OvisConfig) -> nn.Module:
+    return NaViT(NaViTConfig.read(config.vision_config))
 
 
-def user_content(text: str, kinds: Sequence[str]) -> tuple[str | int, ...]:
-    """A user's turn: a line for each picture or clip, then the text."""
-    content: list[str | int] = []
+def user_content(text: str, visuals: Sequence[Visual]) -> tuple[Part, ...]:
+    return content(text, [visual.kind for visual in visuals])
+
+
+def content(text: str, kinds: Sequence[str]) -> tuple[Part, ...]:
+    """A line for each picture or clip, then the text."""
+    lines: list[Part] = []
     for kind in kinds:
-        content += [IMAGE if kind == "image" else VIDEO, "\n"]
-    return (*content, text)
+        lines += [IMAGE if kind == "image" else VIDEO, "\n"]
+    return (*lines, text)
 
 
-def prepare(
-    config: OvisConfig,
-    tokenizer: PromptTokenizer,
-    turns: Sequence[Turn],
-    visuals: Sequence[Visual],
-    *,
-    thinking: bool,
-) -> Prompt:
-    """The prompt of a conversation whose placeholders stand for `visuals` in order. Raises ValueError when they differ
-    in number."""
-    return assemble(config, encode_turns(tokenizer, CHAT, turns, thinking=thinking), visuals)
+def span(kind: str, tokens: int) -> tuple[int, ...]:
+    """The ids of a picture's or a whole clip's visual tokens, between their indicators."""
+    first = INDICATOR[kind]
+    return (first, *(VISUAL_ATOM,) * tokens, first - 1)
 
 
-def assemble(config: OvisConfig, ids: Sequence[int], visuals: Sequence[Visual]) -> Prompt:
-    """Pixels for `visuals`, and `ids` with each placeholder expanded to its visual tokens."""
-    tower = NaViTConfig.read(config.vision_config)
-    rows: list[Tensor] = []
-    grids: list[Grid] = []
-    spans: list[tuple[int, int]] = []
-    for visual in visuals:
-        pixel_rows, grid = patches(
-            visual.frames,
-            patch_size=tower.patch_size,
-            stride=tower.hidden_stride,
-            min_pixels=visual.min_pixels,
-            max_pixels=visual.max_pixels,
-        )
-        rows.append(pixel_rows)
-        grids.append(grid)
-        spans.append(
-            (IMAGE_INDICATOR if visual.kind == "image" else VIDEO_INDICATOR, len(pixel_rows) // tower.hidden_stride**2)
-        )
-    return Prompt(
-        ids=torch.tensor(expand(ids, spans), dtype=torch.long),
-        pixel_values=torch.cat(rows) if rows else None,
-        grids=tuple(grids),
-        visual_tokens=sum(count for _, count in spans),
+def pixels(config: OvisConfig, visual: Visual) -> Pixels:
+    """One pair of indicators around all the visual tokens of a picture or of all of a clip's frames."""
+    facts = NaViTConfig.read(config.vision_config)
+    rows, grid = patches(
+        visual.frames,
+        patch_size=facts.patch_size,
+        stride=facts.hidden_stride,
+        min_pixels=visual.min_pixels,
+        max_pixels=visual.max_pixels,
     )
+    tokens = len(rows) // facts.hidden_stride**2
+    return Pixels(rows, (grid,), span(visual.kind, tokens), tokens)
+
+
+FAMILY = Family(
+    name="ovis2_5",
+    indicators=4,
+    tower_name="vit",
+    tower=tower,
+    pixels=pixels,
+    user_content=user_content,
+    spread=lambda visual: (visual,),
+    softmax_in_float32=True,
+    masks_padding=False,
+)

@@ -29,8 +29,11 @@ class ChatFormat:
     user: str
     assistant: str
     opening: str  # what the model continues
+    start: str = ""  # what every conversation begins with
     no_thinking: str = ""  # follows `opening` when thinking is off
     default_system: str = ""
+    takes_system: bool = True  # Gemma has no system turn: its text goes before the first question
+    strips: bool = False  # white space around a message is dropped
     think_end: str = ""
     early_stop: str = ""  # ends a thought whose budget is spent
 
@@ -45,6 +48,34 @@ QWEN3 = ChatFormat(
     early_stop="\n\nConsidering the limited time by the user, I have to give the solution based on the thinking"
     " directly now.\n</think>\n\n",
 )
+
+
+QWEN2 = ChatFormat(
+    system=QWEN3.system,
+    user=QWEN3.user,
+    assistant=QWEN3.assistant,
+    opening=QWEN3.opening,
+    default_system="You are a helpful assistant.",
+)
+GEMMA2 = ChatFormat(
+    start="<bos>",
+    system="{}\n\n",
+    user="<start_of_turn>user\n{}<end_of_turn>\n",
+    assistant="<start_of_turn>model\n{}<end_of_turn>\n",
+    opening="<start_of_turn>model\n",
+    takes_system=False,
+    strips=True,
+)
+LLAMA3 = ChatFormat(
+    start="<|begin_of_text|>",
+    system="<|start_header_id|>system<|end_header_id|>\n\n{}<|eot_id|>",
+    user="<|start_header_id|>user<|end_header_id|>\n\n{}<|eot_id|>",
+    assistant="<|start_header_id|>assistant<|end_header_id|>\n\n{}<|eot_id|>",
+    opening="<|start_header_id|>assistant<|end_header_id|>\n\n",
+    default_system="You are a helpful and honest multimodal assistant.",
+    strips=True,
+)
+FORMATS = {"qwen3": QWEN3, "qwen2": QWEN2, "gemma2": GEMMA2, "llama": LLAMA3}  # by the language model's model_type
 
 
 @dataclass(frozen=True)
@@ -63,6 +94,7 @@ class PromptTokenizer:
         """`tokenizer` is a transformers fast tokenizer."""
         self._with_controls: Tokenizer = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
         self._plain = _without_controls(self._with_controls)
+        self.pad: int | None = tokenizer.pad_token_id
         self.controls: dict[str, int] = dict(tokenizer.get_added_vocab())
         longest_first = sorted(self.controls, key=len, reverse=True)
         self._control = re.compile("(" + "|".join(map(re.escape, longest_first)) + ")")
@@ -108,14 +140,36 @@ def _without_controls(tokenizer: Tokenizer) -> Tokenizer:
 
 def encode_turns(tokenizer: PromptTokenizer, chat: ChatFormat, turns: Sequence[Turn], *, thinking: bool) -> list[int]:
     """The prompt of a conversation that ends with a user's turn. Earlier answers go back without their thoughts."""
-    parts: list[Part] = []
-    if chat.default_system and not any(turn.role == "system" for turn in turns):
-        turns = [Turn("system", (chat.default_system,)), *turns]
+    parts = tokenizer.fill(chat.start, ())
     templates = {"system": chat.system, "user": chat.user, "assistant": chat.assistant}
-    for turn in turns:
-        parts += tokenizer.fill(templates[turn.role], turn.content)
+    for turn in with_system(chat, turns):
+        parts += tokenizer.fill(templates[turn.role], stripped(turn.content) if chat.strips else turn.content)
     parts += tokenizer.fill(chat.opening + ("" if thinking else chat.no_thinking), ())
     return tokenizer.encode(parts)
+
+
+def with_system(chat: ChatFormat, turns: Sequence[Turn]) -> list[Turn]:
+    """The turns with the format's own system text where none is given, or with a given one folded into the first
+    question where the format has no system turn."""
+    given = [turn for turn in turns if turn.role == "system"]
+    rest = [turn for turn in turns if turn.role != "system"]
+    if not given and chat.default_system:
+        given = [Turn("system", (chat.default_system,))]
+    if chat.takes_system or not given:
+        return [*given, *rest]
+    asked = next((number for number, turn in enumerate(rest) if turn.role == "user"), 0)
+    rest[asked] = Turn("user", (*given[0].content, "\n\n", *rest[asked].content))
+    return rest
+
+
+def stripped(content: Sequence[Part]) -> tuple[Part, ...]:
+    """The content without white space at its two ends."""
+    parts = list(content)
+    if parts and isinstance(parts[0], str):
+        parts[0] = parts[0].lstrip()
+    if parts and isinstance(parts[-1], str):
+        parts[-1] = parts[-1].rstrip()
+    return tuple(parts)
 
 
 def encode_original(tokenizer: PromptTokenizer, prompt: str) -> list[int]:
@@ -151,18 +205,11 @@ def encode_training(tokenizer: PromptTokenizer, chat: ChatFormat, turns: Sequenc
     return (ids[:-1], labels[:-1]) if turns and turns[-1].role == "assistant" else (ids, labels)
 
 
-def expand(ids: Sequence[int], spans: Sequence[tuple[int, int]]) -> list[int]:
-    """Placeholders replaced by their spans. `spans` gives (first indicator, visual tokens) of each image or clip, in
-    order: `indicator, -300 * tokens, indicator - 1`. Raises ValueError when places and spans differ in number."""
+def expand(ids: Sequence[int], spans: Sequence[Sequence[int]]) -> list[int]:
+    """Placeholders replaced by their spans of indicators and visual tokens, in order. Raises ValueError when places and
+    spans differ in number."""
     places = sum(token in (IMAGE, VIDEO) for token in ids)
     if places != len(spans):
         raise ValueError(f"the prompt has {places} places for {len(spans)} pictures or clips")
     remaining = iter(spans)
-    out: list[int] = []
-    for token in ids:
-        if token in (IMAGE, VIDEO):
-            first, count = next(remaining)
-            out += [first, *[VISUAL_ATOM] * count, first - 1]
-        else:
-            out.append(token)
-    return out
+    return [part for token in ids for part in (next(remaining) if token in (IMAGE, VIDEO) else (token,))]

@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.activations import ACT2FN
 
-Grid = tuple[int, int, int]  # frames, patch rows, patch columns of one image or clip
+from ovis_app.models.visual import Grid
+
 Segments = dict[int, Tensor]  # segment length -> patch indices [segments, length]; together they cover every patch once
 
 

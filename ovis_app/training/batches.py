@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AttentionInterface
 
-from ovis_app.models.native_resolution import Grid
 from ovis_app.models.ovis import FIRST_INDICATOR, VISUAL_ATOM, Ovis
-from ovis_app.models.ovis2_5 import IMAGE_INDICATOR, VIDEO_INDICATOR
+from ovis_app.models.ovis2_5 import span
 from ovis_app.models.prompt import QWEN3, PromptTokenizer, Turn, encode_turns, expand
+from ovis_app.models.visual import Grid
 from ovis_app.training.blueprint import visual_tokens
 
 UNASKED = -100
@@ -76,11 +76,9 @@ def pack(samples: Sequence[Sample], pictures: Sequence[Picture], tokenizer: Prom
 def _row(
     sample: Sample, pictures: Sequence[Picture], starts: Sequence[int], tokenizer: PromptTokenizer
 ) -> tuple[list[int], list[int], list[int], list[int], list[int]]:
-    spans = [
-        (IMAGE_INDICATOR if pictures[i].kind == "image" else VIDEO_INDICATOR, visual_tokens(pictures[i].grid))
-        for i in sample.pictures
-    ]
-    places = [starts[i] + k for i, (_, count) in zip(sample.pictures, spans, strict=True) for k in range(count)]
+    counts = [visual_tokens(pictures[i].grid) for i in sample.pictures]
+    spans = [span(pictures[i].kind, count) for i, count in zip(sample.pictures, counts, strict=True)]
+    places = [starts[i] + k for i, count in zip(sample.pictures, counts, strict=True) for k in range(count)]
     prompts = [expand(encode_turns(tokenizer, QWEN3, q.turns, thinking=q.thinking), spans) for q in sample.questions]
     shared = _shared(prompts)
     ids, labels = list(prompts[0][:shared]), [UNASKED] * shared

@@ -15,8 +15,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ovis_app.models.config import OvisConfig
-from ovis_app.models.native_resolution import Grid, patches
-from ovis_app.models.ovis import INDICATORS, Ovis
+from ovis_app.models.native_resolution import patches
+from ovis_app.models.ovis import Ovis
+from ovis_app.models.visual import Grid
 
 PATCH, STRIDE = 16, 2
 TOKEN = PATCH * STRIDE  # pixels a side of one visual token
@@ -136,7 +137,7 @@ def save(model: Ovis, config: dict[str, Any], folder: Path) -> None:
 
 def indicator_rows(model: Ovis) -> Tensor:
     """Embeddings of image start and end, video start and end."""
-    return model.vte.weight[-INDICATORS:]
+    return model.indicators
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

@@ -17,8 +17,9 @@ from torch import Tensor
 from transformers import AutoTokenizer
 
 from ovis_app.models.ovis import Ovis, load
-from ovis_app.models.ovis2_5 import Visual, prepare
 from ovis_app.models.prompt import PromptTokenizer
+from ovis_app.models.question import prepare
+from ovis_app.models.visual import Visual
 from ovis_app.training import dialogues, media_talk, questions
 from ovis_app.training.batches import END, Question
 from ovis_app.training.blueprint import CLIP_PIXELS, IMAGE_PIXELS

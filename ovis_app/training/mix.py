@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from ovis_app.models.ovis2_5 import user_content
+from ovis_app.models.ovis2_5 import content
 from ovis_app.models.prompt import Turn as PromptTurn
 from ovis_app.training import dialogues, media_talk
 from ovis_app.training.batches import Picture, Question, Sample
@@ -70,7 +70,7 @@ def question(
         thinking, answer = True, f"<think>\n{last.thought}\n</think>\n\n{answer}"
     prompt = list(before)
     for number, turn in enumerate([*turns[:-1], last]):
-        prompt.append(PromptTurn("user", user_content(turn.question, media if number == 0 else ())))
+        prompt.append(PromptTurn("user", content(turn.question, media if number == 0 else ())))
         prompt.append(PromptTurn("assistant", (turn.answer,)))
     return Question(tuple(prompt[:-1]), answer, thinking)
 
@@ -113,7 +113,7 @@ def later_image(scenes: Sequence[Scene], rng: random.Random) -> Sample:
     first = any_turn(here[0], dialogues.speaker(rng))
     before = [
         *opening(rng),
-        PromptTurn("user", user_content(first.question, ["image"])),
+        PromptTurn("user", content(first.question, ["image"])),
         PromptTurn("assistant", (first.answer,)),
     ]  # fmt: skip
     asked = [media_talk.about_images(here, dialogues.speaker(rng)) for _ in range(4)]

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
-from ovis_app.models.native_resolution import Grid
+from ovis_app.models.visual import Grid
 from ovis_app.training.blueprint import look
 from ovis_app.training.scenes import (
     COLORS,

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ovis_app.models.ovis import INDICATORS, Ovis
+from ovis_app.models.ovis import Ovis
 from ovis_app.models.prompt import PromptTokenizer
 from ovis_app.training import mix
 from ovis_app.training.batches import UNASKED, Picture, Sample, language_loss, pack
@@ -48,7 +48,7 @@ class EarlyProbe(nn.Module):
 
 def embed_features(model: Ovis, features: Tensor) -> Tensor:
     """The model's own way from tower features to visual embeddings."""
-    return model.visual_tokenizer.probabilities(features) @ model.vte.weight[:-INDICATORS]
+    return model.visual_tokenizer.probabilities(features) @ model.words
 
 
 def see(run: Run, model: Ovis, *, seed: int = 1, steps: int | None = None) -> None:

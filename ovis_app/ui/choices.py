@@ -86,7 +86,7 @@ def knobs(spec: ModelSpec) -> tuple[Knob, ...]:
 
 def recommended(spec: ModelSpec, knob: Knob) -> float:
     """Where this knob stands when nobody has touched it."""
-    value = getattr(spec.defaults, knob.name)
+    value = getattr(spec.recommended, knob.name)
     if value is None:
         return knob.low
     return round(math.sqrt(value) / SIDE_STEP) * SIDE_STEP if knob.side else value

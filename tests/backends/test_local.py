@@ -129,11 +129,9 @@ def test_an_exception_in_the_thread_is_a_sentence_and_the_next_question_works(
 
     with monkeypatch.context() as patch:
         patch.setattr(solo, where, broken)
-        start = time.monotonic()
         message = answer(backend, ask("What?", picture))
     assert message.finish == "error" and "failed while answering" in message.error
     assert "secret" not in message.error
-    assert time.monotonic() - start < 1.0
     assert answer(backend, ask("What?", picture)).error == ""
 
 
@@ -247,7 +245,7 @@ def test_damaged_checkpoints_are_one_sentence(broken_folder: Path) -> None:
     assert "safetensors" in error()
     weights.write_bytes(whole)
     (broken_folder / "config.json").write_text('{"model_type": "llama"}')
-    assert "generation" in error()
+    assert "no Ovis" in error()
     (broken_folder / "config.json").unlink()
     assert "no model at" in error() or "config.json" in error()
 

@@ -1,0 +1,295 @@
+"""Every Ovis computes what its original computes: each recorded golden case is a test of its own.
+
+The bundled cases are of three generations; OVIS_GOLDEN names folders with more.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoTokenizer, LogitsProcessor
+
+from ovis_app.engine import solo
+from ovis_app.engine.budget import ThinkingBudget
+from ovis_app.generation import GenerationSettings
+from ovis_app.models.families import FAMILIES
+from ovis_app.models.ovis import Ovis, load
+from ovis_app.models.prompt import (
+    IMAGE,
+    PLACEHOLDERS,
+    VIDEO,
+    PromptTokenizer,
+    Turn,
+    encode_original,
+    encode_training,
+    encode_turns,
+    expand,
+)
+from ovis_app.models.question import Prompt, assemble, chat_format
+from ovis_app.models.tiling import best_grid, tile_ids
+from ovis_app.models.visual import Visual
+from tests.golden_cases import Case, cases, folders, read_cases
+
+ROLES = {"system": "system", "human": "user", "gpt": "assistant"}
+
+
+@cache
+def checkpoint(folder: Path, dtype: torch.dtype = torch.float32) -> tuple[Ovis, PromptTokenizer, Any]:
+    model = load(folder / "checkpoint", dtype=dtype)
+    tokenizer = AutoTokenizer.from_pretrained(
+        folder / "checkpoint", config=model.config.llm_config, trust_remote_code=False
+    )
+    return model, PromptTokenizer(tokenizer), tokenizer
+
+
+def each(*kinds: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("case", list(cases(*kinds)), ids=str)
+
+
+def visuals(case: Case) -> list[Visual]:
+    """The case's media, with the limits that it was recorded with."""
+    data = case.data
+    limits = {name: data[name] for name in ("min_pixels", "max_pixels", "max_partition") if data.get(name) is not None}
+    images = [Visual("image", (case.image(name),), **limits) for name in data["images"]]
+    clips = [Visual("video", tuple(case.image(n) for n in names), **limits) for names in data.get("videos", ())]
+    return images + clips
+
+
+def close(actual: np.ndarray, expected: np.ndarray, tolerance: float) -> None:
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=tolerance)
+
+
+def places(ids: list[int]) -> int:
+    return sum(token in (IMAGE, VIDEO) for token in ids)
+
+
+def prompt_of(case: Case) -> Prompt:
+    """The recorded prompt string with the original's habits; pictures beyond its places are left out, as there."""
+    model, tokenizer, _ = checkpoint(case.folder)
+    ids = encode_original(tokenizer, case.data["prompt"])
+    return assemble(model.config, tokenizer, ids, visuals(case)[: places(ids)])
+
+
+def as_recorded(prompt: Prompt, tokens_per_tile: int | None) -> list[int]:
+    """The prompt's ids as the recordings write them: tiles as one visual atom each."""
+    ids = prompt.ids.tolist()
+    if tokens_per_tile is None:
+        return ids
+    out: list[int] = []
+    run = 0
+    for token in ids:
+        run = run + 1 if token == -300 else 0
+        if run == 0 or run % tokens_per_tile == 1 or tokens_per_tile == 1:
+            out.append(token)
+    return out
+
+
+@each("generate")
+def test_golden_generate(case: Case) -> None:
+    model, _, _ = checkpoint(case.folder)
+    data, arrays = case.data, case.arrays
+    prompt = prompt_of(case)
+    per_tile = int(arrays["n_tokens_per_crop"]) if "n_tokens_per_crop" in arrays else None
+    assert as_recorded(prompt, per_tile) == arrays["input_ids"][0].tolist()
+    if prompt.pixel_values is not None:
+        if "grid_thws" in arrays:
+            assert [list(grid) for grid in prompt.grids] == arrays["grid_thws"].tolist()
+        compare_visuals(model, prompt, arrays)
+    embeddings = solo.embeddings(model, prompt)
+    mask = prompt.mask
+    longest = read_config(case.folder).get("multimodal_max_length")
+    if longest and embeddings.shape[1] > longest:  # the original cuts; the app refuses such a prompt instead
+        kept = slice(None, longest) if model.config.family == "ovis1_6" else slice(-longest, None)
+        embeddings, mask = embeddings[:, kept], mask[kept]
+    if "attention_mask" in arrays:
+        assert mask.tolist() == arrays["attention_mask"][0].tolist()
+    close(last_logits(model, embeddings, mask).numpy(), arrays["last_logits"], 1e-4)
+    settings = GenerationSettings(max_new_tokens=data["max_new_tokens"])
+    ending = solo.Ending(tuple(data["eos_token_id"]), data["eos_token_id"][0])
+    ids = solo.generate(model, embeddings, settings, ending=ending, mask=mask).tolist()
+    assert ids[: data["n_safe"]] == arrays["generated_ids"].tolist()[: data["n_safe"]]
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    return dict(json.loads((folder / "checkpoint" / "config.json").read_text(encoding="utf-8")))
+
+
+@torch.inference_mode()
+def compare_visuals(model: Ovis, prompt: Prompt, arrays: dict[str, np.ndarray]) -> None:
+    assert prompt.pixel_values is not None
+    rows = prompt.pixel_values.flatten(1).numpy()
+    recorded = arrays["pixel_values_rows"]
+    rows = rows.reshape(-1, recorded.shape[1])
+    assert np.array_equal(rows[arrays["pixel_values_rows_idx"]], recorded), "pixels differ"
+    visual = model.encode(prompt.pixel_values, prompt.grids).numpy()
+    close(visual[arrays["visual_embeds_rows_idx"]], arrays["visual_embeds_rows"], 1e-5)
+
+
+@torch.inference_mode()
+def last_logits(model: Ovis, embeddings: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    positions = (mask.cumsum(0) - 1).clamp(min=0)
+    output = model.llm(inputs_embeds=embeddings, attention_mask=mask[None], position_ids=positions[None])
+    return output.logits[0, -1].float()
+
+
+def turns_of(conversations: list[dict[str, str]]) -> list[Turn]:
+    """Recorded messages as turns; the recordings write placeholders into the text."""
+    return [Turn(ROLES[message["from"]], parts(message["value"])) for message in conversations]
+
+
+def parts(text: str) -> tuple[str | int, ...]:
+    for tag, placeholder in PLACEHOLDERS.items():
+        if tag in text:
+            before, _, after = text.partition(tag)
+            return (*parts(before), placeholder, *parts(after)) if before else (placeholder, *parts(after))
+    return (text,) if text else ()
+
+
+@each("generate")
+def test_golden_prompt_from_turns(case: Case) -> None:
+    """The app's own road from messages to ids gives the recorded prompt, wherever no control string was typed."""
+    model, tokenizer, _ = checkpoint(case.folder)
+    conversations = case.data["conversations"]
+    if any(token in message["value"] for message in conversations for token in tokenizer.controls):
+        pytest.skip("a typed control string is text in the app")
+    thinking = bool(case.data.get("enable_thinking", False))
+    ids = encode_turns(tokenizer, chat_format(model.config), turns_of(conversations), thinking=thinking)
+    assert ids == encode_original(tokenizer, case.data["prompt"])
+
+
+@each("generate")
+def test_golden_bfloat16(case: Case) -> None:
+    """In bfloat16 the last logits stay near float32's."""
+    model, _, _ = checkpoint(case.folder, torch.bfloat16)
+    prompt = prompt_of(case)
+    longest = read_config(case.folder).get("multimodal_max_length")
+    if longest and len(prompt.ids) > longest:
+        pytest.skip("the original cut this prompt")
+    logits = last_logits(model, solo.embeddings(model, prompt), prompt.mask).numpy()
+    close(logits, case.arrays["last_logits"], 0.5)
+
+
+@each("labels")
+def test_golden_labels(case: Case) -> None:
+    model, tokenizer, _ = checkpoint(case.folder)
+    turns = turns_of(case.data["conversations"])
+    ids, labels = encode_training(tokenizer, chat_format(model.config), turns)
+    prompt = assemble(model.config, tokenizer, ids, visuals(case))
+    assert prompt.ids.tolist() == case.arrays["input_ids"][0].tolist()
+    learnt = [label for label in case.arrays["labels"][0].tolist() if label != -100]
+    assert [label for label in labels if label != -100] == learnt
+
+
+class Forced(LogitsProcessor):
+    """Forces the recorded token at the recorded step."""
+
+    def __init__(self, tokens: dict[int, int]) -> None:
+        self.tokens = tokens
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        token = self.tokens.get(input_ids.shape[1])
+        if token is not None:
+            scores[:] = torch.finfo(scores.dtype).min
+            scores[:, token] = 0
+        return scores
+
+
+def earlier_visuals(case: Case) -> list[Visual]:
+    """Pictures of the turns before: recorded with the chat case that asked them."""
+    history = case.data["history_conversations"][:-2]
+    found: list[Visual] = []
+    for end in range(2, len(history) + 1, 2):
+        for other in cases("chat", folder=case.folder):
+            if other.data["history_conversations"] == history[:end]:
+                found += visuals(other)
+                break
+    return found
+
+
+@each("chat")
+def test_golden_chat(case: Case) -> None:
+    model, tokenizer, hub_tokenizer = checkpoint(case.folder)
+    data, options = case.data, case.data["chat_kwargs"]
+    token_ids, chat = read_cases(case.folder)["token_ids"], chat_format(model.config)
+    turns = turns_of([*data["history_conversations"][:-2], {"from": "human", "value": data["prompt_user"]}])
+    ids = encode_turns(tokenizer, chat, turns, thinking=options.get("enable_thinking", False))
+    prompt = assemble(model.config, tokenizer, ids, [*earlier_visuals(case), *visuals(case)])
+    assert len(prompt.ids) == data["n_input"]
+    early = tokenizer.trusted(chat.early_stop)
+    assert early == read_cases(case.folder)["early_stop_ids"]
+    budget = None
+    if options.get("enable_thinking") and options.get("thinking_budget"):
+        end = tokenizer.control(chat.think_end)
+        budget = ThinkingBudget(budget=options["thinking_budget"], early_stop=early, think_end=end)
+    answer = solo.generate(
+        model,
+        solo.embeddings(model, prompt),
+        GenerationSettings(max_new_tokens=options["max_new_tokens"]),
+        ending=solo.Ending((token_ids["<|im_end|>"],), token_ids["<|endoftext|>"]),
+        budget=budget,
+        processors=(Forced({int(step): token for step, token in data["force"].items()}),),
+    ).tolist()
+    assert answer == case.arrays["answer_ids"].tolist()
+    assert recorded_text(hub_tokenizer, answer, token_ids, options) == (data["thinking"], data["response"])
+
+
+def recorded_text(tokenizer: Any, ids: list[int], tokens: dict[str, int], options: dict[str, Any]) -> tuple[str, str]:
+    """(thinking, answer) as the recordings write them: the thought keeps its closing tag."""
+    end = tokens["</think>"]
+    cut = ids.index(end) + 1 if options.get("enable_thinking") and end in ids else 0
+
+    def decode(part: list[int]) -> str:
+        return str(tokenizer.decode(part, skip_special_tokens=True)).strip()
+
+    return decode(ids[:cut]), decode(ids[cut:])
+
+
+@each("error")
+def test_golden_error(case: Case) -> None:
+    """Where the original fails on a picture or a system text we answer; where the prompt itself is wrong we say so."""
+    model, tokenizer, _ = checkpoint(case.folder)
+    turns = turns_of(case.data["conversations"])
+    ids = encode_turns(tokenizer, chat_format(model.config), turns, thinking=False)
+    media = visuals(case)
+    if places(ids) != len(media):
+        with pytest.raises(ValueError, match="places for"):
+            assemble(model.config, tokenizer, ids, media)
+        return
+    prompt = assemble(model.config, tokenizer, ids, media)
+    embeddings = solo.embeddings(model, prompt)
+    assert torch.isfinite(embeddings).all()
+    assert embeddings.shape[1] == len(prompt.ids)
+
+
+GRIDS = [file for folder in folders() for file in [folder / "partition_grids.json"] if file.is_file()]
+
+
+@pytest.mark.parametrize("file", GRIDS, ids=lambda file: f"{file.parent.parent.name}-{file.parent.name}")
+def test_golden_tile_grids(file: Path) -> None:
+    """The tile grid of every recorded picture size."""
+    recorded = json.loads(file.read_text(encoding="utf-8"))
+    compared = 0
+    for row in recorded["grids"]:
+        if "error" in row:
+            continue
+        grid = best_grid(row["w"], row["h"], side=recorded["side"], max_partition=row["max_partition"])
+        assert list(tile_ids(grid, 1)) == row["placeholders"], row
+        compared += 1
+    assert compared > 100
+
+
+def test_expand_refuses_too_few_places() -> None:
+    with pytest.raises(ValueError, match="1 places for 2"):
+        expand([IMAGE], [(-301, -300, -302), (-301, -300, -302)])
+
+
+def test_golden_directories_are_found() -> None:
+    generations = {read_cases(folder)["generation"] for folder in folders()}
+    assert generations >= {"ovis1.6", "ovis2", "ovis2.5"}
+    assert set(FAMILIES) == {"ovis1_6", "ovis2", "ovis2_5"}
