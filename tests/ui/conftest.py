@@ -4,13 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from ovis_app.backends.fake import FakeBackend
-from tests.ui.serving import Served, Wire, served
+from tests.ui.serving import HeldBackend, Served, Wire, served
 
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[Served]:
-    with served(FakeBackend()) as here:
+    with served(HeldBackend()) as here:
         yield here
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from typing import Any
 import httpx
 
 from ovis_app.backends.fake import FakeBackend
+from ovis_app.conversation import Stats
+from ovis_app.generation import Answer, Done, Event, Request, Thinking
 from ovis_app.media import Limits
 from ovis_app.settings import Settings
 from ovis_app.ui import page
@@ -21,10 +24,35 @@ from ovis_app.ui import page
 EXAMPLES = page.EXAMPLES
 
 
+@dataclass
+class HeldBackend(FakeBackend):
+    """Thinks and answers word by word as a test lets it: a question with "held" thinks until `answer` is set, and
+    answers until `finish` is."""
+
+    answer: threading.Event = field(default_factory=threading.Event)
+    finish: threading.Event = field(default_factory=threading.Event)
+
+    def stream(self, request: Request) -> Iterator[Event]:
+        if "held" not in request.conversation.messages[-1].text:
+            yield from super().stream(request)
+            return
+        self.live += 1
+        try:
+            yield Thinking("I look at the picture. ")
+            while not self.answer.wait(0.05):
+                yield Thinking("")
+            yield Answer("It is a circle. ")
+            while not self.finish.wait(0.05):
+                yield Answer("")
+            yield Done("end", Stats(thinking_tokens=5, thinking_seconds=1.5))
+        finally:
+            self.live -= 1
+
+
 @dataclass(frozen=True)
 class Served:
     url: str
-    backend: FakeBackend
+    backend: HeldBackend
     blocks: Any
 
 
@@ -35,7 +63,7 @@ def free_port() -> int:
 
 
 @contextmanager
-def served(backend: FakeBackend, **changes: Any) -> Iterator[Served]:
+def served(backend: HeldBackend, **changes: Any) -> Iterator[Served]:
     """The page over this backend while the block runs."""
     settings = Settings(backend="fake", port=free_port(), **changes)
     limits = Limits()

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 from gradio_client import Client, handle_file
 
-from ovis_app.backends.fake import FakeBackend
-from tests.ui.serving import EXAMPLES, Served, Wire, served, texts
+from tests.ui.serving import EXAMPLES, HeldBackend, Served, Wire, served, texts
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 10.0) -> None:
@@ -23,7 +22,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 10.0) -> None:
 
 @pytest.fixture
 def slow() -> Iterator[Served]:
-    with served(FakeBackend(delay=0.02), queue_size=2) as here:
+    with served(HeldBackend(delay=0.02), queue_size=2) as here:
         yield here
 
 

@@ -39,9 +39,15 @@ window.ovis = (() => {
       draft = sessionStorage.getItem("ovis-draft");
       sessionStorage.removeItem("ovis-draft");
     } catch { /* private windows forget */ }
-    if (!draft || box.value) return;
-    box.value = draft;
-    box.dispatchEvent(new Event("input", { bubbles: true }));
+    // Gradio writes its own empty value a little after the box appears, so look again for a while.
+    for (let wait = 0; draft && wait <= 1200; wait += 200) {
+      setTimeout(() => {
+        if (box.value || !draft) return;
+        box.value = draft;
+        box.dispatchEvent(new Event("input", { bubbles: true }));
+      }, wait);
+    }
+    box?.addEventListener("keydown", () => { draft = null; }, { once: true });
   }
 
   window.addEventListener("pagehide", () => {
@@ -74,8 +80,8 @@ window.ovis = (() => {
     else find("#box .stop-button")?.click();
   });
 
-  // Gradio sets the scheme of the system once it has mounted; a choice made here outlives that.
-  document.addEventListener("DOMContentLoaded", () => {
+  // Gradio adds this script while it mounts, and sets the scheme of the system then; a choice made here outlives that.
+  function start() {
     applyTheme();
     const mounted = new MutationObserver(() => {
       if (!find("#box textarea")) return;
@@ -86,7 +92,7 @@ window.ovis = (() => {
       if (matchMedia("(pointer: fine)").matches) focus(); // on a phone it would raise the keyboard
     });
     mounted.observe(document.body, { childList: true, subtree: true });
-  });
+  }
 
   // Buttons that show an icon only get their words as a name and a tooltip.
   function label() {
@@ -96,6 +102,9 @@ window.ovis = (() => {
     }
     find("#box textarea")?.setAttribute("aria-label", "Your question");
   }
+
+  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
+  else start();
 
   return { toggleTheme, toggleSettings, focus, checking };
 })();

@@ -1,0 +1,79 @@
+"""A real browser on the page. Without one these tests are skipped, but not where CI=true."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.ui.serving import HeldBackend, Served, served
+
+CHROMIUM = Path(os.environ.get("OVIS_CHROMIUM", "/usr/bin/chromium"))
+ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
+             "--disable-sync", "--no-first-run")  # fmt: skip
+
+
+def _missing(why: str) -> None:
+    if os.environ.get("CI") == "true":
+        pytest.fail(why)
+    pytest.skip(why)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        _missing("playwright is not installed")
+    if not CHROMIUM.exists():
+        _missing(f"no browser at {CHROMIUM}; name one with OVIS_CHROMIUM")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=list(ARGUMENTS))
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Served]:
+    with served(HeldBackend()) as here:
+        yield here
+
+
+@pytest.fixture(scope="session")
+def usual(browser: Any) -> Iterator[Any]:
+    """One context for the tabs that need nothing special: they share the browser's cache, and nothing else."""
+    context = browser.new_context(viewport={"width": 1280, "height": 800}, reduced_motion="reduce")
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def open_tab(browser: Any, usual: Any, server: Served) -> Iterator[Callable[..., Any]]:
+    """Opens the page; with `options`, in a context of its own. Fails the test when the page threw an error."""
+    tabs, contexts, errors = [], [], []
+
+    def open_one(**options: Any) -> Any:
+        context = usual
+        if options:
+            context = browser.new_context(reduced_motion="reduce", **options)
+            contexts.append(context)
+        tab = context.new_page()
+        tabs.append(tab)
+        tab.set_default_timeout(15_000)
+        tab.on("pageerror", lambda error: errors.append(str(error)))
+        tab.goto(server.url)
+        tab.wait_for_selector("#box textarea")
+        return tab
+
+    yield open_one
+    for one in (*tabs, *contexts):
+        one.close()
+    assert errors == []
+
+
+@pytest.fixture
+def tab(open_tab: Callable[..., Any]) -> Any:
+    return open_tab()

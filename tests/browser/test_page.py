@@ -1,0 +1,281 @@
+"""The page as people use it: every promise of the page, clicked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.ui.serving import EXAMPLES, Served
+
+SHAPES, LEFT, RIGHT = (EXAMPLES / name for name in ("shapes.png", "left.png", "right.png"))
+Open = Callable[..., Any]
+
+
+def attach(tab: Any, files: Sequence[Path]) -> None:
+    tab.set_input_files("#box input[type=file]", [str(path) for path in files])
+    tab.wait_for_function("n => document.querySelectorAll('#box .thumbnail-item').length === n", arg=len(files))
+
+
+def ask(tab: Any, text: str, files: Sequence[Path] = ()) -> None:
+    """Sends a question and waits for the line of figures under its answer."""
+    before = tab.locator(".figures").count()
+    if files:
+        attach(tab, files)
+    tab.fill("#box textarea", text)
+    tab.press("#box textarea", "Enter")
+    figures(tab, before + 1)
+
+
+def figures(tab: Any, count: int) -> None:
+    tab.wait_for_function("n => document.querySelectorAll('.figures').length === n", arg=count)
+    tab.wait_for_selector("#box .submit-button")
+
+
+def says(tab: Any, words: str) -> None:
+    tab.wait_for_function("w => document.querySelector('#conversation').innerText.includes(w)", arg=words)
+
+
+def conversation(tab: Any) -> str:
+    return str(tab.inner_text("#conversation"))
+
+
+def test_a_picture_and_a_question_get_an_answer(tab: Any) -> None:
+    ask(tab, "What is on the picture?", [SHAPES])
+    assert "You said: What is on the picture? (with shapes.png)" in conversation(tab)
+    assert "64 visual tokens" in tab.inner_text(".figures")
+    assert tab.evaluate("document.querySelector('#conversation img').naturalWidth") > 0
+    assert tab.input_value("#box textarea") == "" and tab.locator("#box .thumbnail-item").count() == 0
+
+
+def test_the_answer_streams_and_stop_keeps_what_was_said(tab: Any, server: Served) -> None:
+    tab.fill("#box textarea", "slow")
+    tab.press("#box textarea", "Enter")
+    says(tab, "word3")
+    assert tab.locator("#regenerate").is_disabled()
+    tab.click("#box .stop-button")
+    figures(tab, 1)
+    assert tab.inner_text(".figures") == "stopped" and "word3" in conversation(tab)
+    assert server.backend.live == 0
+    ask_again = conversation(tab)
+    tab.fill("#box textarea", "next")
+    assert conversation(tab) == ask_again  # nothing more arrives
+
+
+def test_escape_stops_and_what_is_typed_meanwhile_stays(tab: Any) -> None:
+    tab.fill("#box textarea", "slow")
+    tab.press("#box textarea", "Enter")
+    says(tab, "word1")
+    tab.fill("#box textarea", "my next question")
+    tab.press("#box textarea", "Enter")  # not yet: an answer is coming
+    tab.press("#box textarea", "Escape")
+    figures(tab, 1)
+    assert tab.input_value("#box textarea") == "my next question"
+    assert conversation(tab).count("my next question") == 0
+
+
+def test_the_thought_opens_shows_its_duration_and_closes(tab: Any, server: Served) -> None:
+    server.backend.answer.clear(), server.backend.finish.clear()
+    tab.fill("#box textarea", "held")
+    tab.press("#box textarea", "Enter")
+    tab.wait_for_selector(".thought-group .content")
+    tab.wait_for_selector(".thought-group .duration")
+    assert "Thinking" in tab.inner_text(".thought-group") and "I look at the picture." in conversation(tab)
+    server.backend.answer.set()
+    says(tab, "It is a circle.")
+    tab.wait_for_selector(".thought-group .content", state="detached")
+    server.backend.finish.set()
+    tab.wait_for_selector("#box .submit-button")
+    assert re.search(r"Thought\s+1\.5 s · 5 tokens", tab.inner_text(".thought-group"))
+    tab.click(".thought-group .title")
+    says(tab, "I look at the picture.")
+
+
+def test_edit_keeps_the_attachments(tab: Any, server: Served) -> None:
+    ask(tab, "Which has more?", [LEFT, RIGHT])
+    tab.fill("#box textarea", "half a thought")
+    tab.click("#edit")
+    tab.wait_for_selector("#leave-edit")
+    assert tab.input_value("#box textarea") == "Which has more?"
+    assert tab.locator("#box .thumbnail-item").count() == 2
+    tab.fill("#box textarea", "Which has fewer?")
+    tab.press("#box textarea", "Enter")
+    says(tab, "You said: Which has fewer? (with left.png, right.png)")
+    figures(tab, 1)
+    assert "Which has more?" not in conversation(tab)
+    assert tab.locator("#conversation img").count() == 2
+    assert tab.input_value("#box textarea") == "half a thought"
+    assert len(server.backend.requests[-1].conversation.messages) == 1
+
+
+def test_leaving_an_edit_brings_the_draft_back(tab: Any) -> None:
+    ask(tab, "one")
+    tab.fill("#box textarea", "draft")
+    tab.click("#edit")
+    tab.click("#leave-edit")
+    tab.wait_for_selector("#leave-edit", state="hidden")
+    assert tab.input_value("#box textarea") == "draft" and "You said: one" in conversation(tab)
+
+
+def test_regenerate_and_undo(tab: Any, server: Served) -> None:
+    ask(tab, "first")
+    ask(tab, "second")
+    asked = len(server.backend.requests)
+    tab.click("#regenerate")
+    tab.wait_for_function("() => document.querySelector('#regenerate').disabled === false")
+    figures(tab, 2)
+    assert len(server.backend.requests) == asked + 1
+    tab.click("#undo")
+    figures(tab, 1)
+    assert "second" not in conversation(tab) and tab.input_value("#box textarea") == "second"
+
+
+def test_an_error_stands_where_the_answer_would_be_and_can_be_retried(tab: Any, server: Served) -> None:
+    tab.fill("#box textarea", "please fail")
+    tab.press("#box textarea", "Enter")
+    tab.wait_for_selector(".problem")
+    assert "out of memory" in tab.inner_text(".problem")
+    asked = len(server.backend.requests)
+    tab.click("#conversation .option:has-text('Retry')")
+    tab.wait_for_function("() => !document.querySelector('#regenerate').disabled")
+    tab.wait_for_selector(".problem")
+    assert len(server.backend.requests) == asked + 1
+
+
+def test_a_refused_file_is_named_and_nothing_is_lost(tab: Any, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"this is no picture")
+    attach(tab, [LEFT, broken])
+    tab.fill("#box textarea", "Look at these")
+    tab.press("#box textarea", "Enter")
+    tab.wait_for_selector("#notice p")
+    assert "broken.png" in tab.inner_text("#notice")
+    assert tab.input_value("#box textarea") == "Look at these"
+    tab.wait_for_function("() => document.querySelectorAll('#box .thumbnail-item').length === 1")
+    tab.press("#box textarea", "Enter")
+    figures(tab, 1)
+    assert "(with left.png)" in conversation(tab) and tab.locator("#notice p").count() == 0
+
+
+@pytest.mark.parametrize("typed", ["<image>", "<b>bold</b> & **stars**", "  two\n    four  spaces"])
+def test_what_is_typed_is_shown_verbatim(tab: Any, typed: str) -> None:
+    ask(tab, typed)
+    assert tab.evaluate("document.querySelector('.question').textContent") == typed
+    shown = tab.inner_text(".question")
+    assert shown.replace("\u00a0", " ") == typed
+
+
+def test_markup_in_an_answer_is_text_boxes_are_visible_and_scripts_never_run(tab: Any) -> None:
+    ask(tab, "<ref>cup</ref><box>(0.1,0.2),(0.3,0.4)</box><img src=x onerror='window.hacked=1'><script>1</script>")
+    answer = tab.inner_text(".bot-row .message-content")
+    assert "<ref>cup</ref><box>(0.1,0.2),(0.3,0.4)</box>" in answer
+    assert tab.evaluate("window.hacked") is None
+
+
+def test_new_chat_while_an_answer_comes_leaves_an_empty_page(tab: Any, server: Served) -> None:
+    tab.fill("#box textarea", "slow")
+    tab.press("#box textarea", "Enter")
+    says(tab, "word1")
+    tab.fill("#box textarea", "kept")
+    tab.click("#new-chat")
+    tab.wait_for_selector("#conversation .example")
+    tab.wait_for_selector("#box .submit-button")
+    assert server.backend.live == 0
+    ask(tab, "fresh")
+    assert "slow" not in conversation(tab)
+
+
+def test_an_example_is_asked_with_one_click_and_turns_thinking_on(tab: Any, server: Served) -> None:
+    tab.click("#conversation .example:has-text('count')")
+    figures(tab, 1)
+    assert tab.locator("#conversation img").count() == 1 and tab.is_checked("#think input")
+    assert server.backend.requests[-1].settings.thinking
+
+
+def test_a_second_tab_has_its_own_conversation(open_tab: Open) -> None:
+    one, two = open_tab(), open_tab()
+    ask(one, "only in the first")
+    assert "only in the first" not in conversation(two)
+    ask(two, "only in the second")
+    assert "only in the second" not in conversation(one)
+
+
+def test_settings_are_closed_open_reach_the_model_and_reset(tab: Any, server: Served) -> None:
+    assert not tab.is_visible("#knob-temperature")
+    tab.click("#settings")
+    tab.wait_for_selector("#knob-temperature", state="visible")
+    tab.fill("#knob-temperature input[type=number]", "0.7")
+    tab.press("#knob-temperature input[type=number]", "Tab")
+    tab.fill("#system textarea", "Be brief.")
+    tab.keyboard.press("Escape")
+    tab.wait_for_selector("#knob-temperature", state="hidden")
+    ask(tab, "hello")
+    wanted = server.backend.requests[-1].settings
+    assert wanted.temperature == 0.7 and wanted.system == "Be brief."
+    tab.click("#settings")
+    tab.click("#reset")
+    tab.wait_for_function("() => document.querySelector('#knob-temperature input[type=number]').value === '0'")
+    assert tab.input_value("#system textarea") == ""
+
+
+def test_a_picture_opens_large_and_closes(tab: Any) -> None:
+    ask(tab, "look", [SHAPES])
+    tab.click("#conversation .message-row img")
+    tab.wait_for_selector("dialog.ovis-large img")
+    tab.keyboard.press("Escape")
+    tab.wait_for_selector("dialog.ovis-large", state="detached")
+
+
+def test_what_is_typed_outlives_a_reload(tab: Any) -> None:
+    tab.fill("#box textarea", "not yet sent")
+    tab.reload()
+    tab.wait_for_function("() => document.querySelector('#box textarea')?.value === 'not yet sent'")
+    tab.press("#box textarea", "Enter")
+    says(tab, "You said: not yet sent")
+
+
+def test_keys_are_ignored_while_an_input_method_composes(tab: Any) -> None:
+    tab.fill("#box textarea", "slow")
+    tab.press("#box textarea", "Enter")
+    says(tab, "word1")
+    tab.evaluate(
+        "document.dispatchEvent(new KeyboardEvent('keydown', {key: 'Escape', isComposing: true, bubbles: true}))"
+    )
+    says(tab, "word6")
+    tab.keyboard.press("Escape")
+    figures(tab, 1)
+
+
+@pytest.mark.parametrize("width", [360, 430])
+def test_on_a_phone_nothing_overflows_and_targets_are_large(open_tab: Open, width: int) -> None:
+    phone = open_tab(viewport={"width": width, "height": 780}, has_touch=True)
+    ask(phone, "A long word: " + "x" * 200, [LEFT, RIGHT])
+    assert phone.evaluate("document.documentElement.scrollWidth") <= width
+    assert phone.evaluate("document.querySelector('#conversation .bubble-wrap').scrollWidth") <= width
+    box = phone.locator("#box").bounding_box()
+    assert box["y"] + box["height"] <= 780 and box["x"] >= 0 and box["x"] + box["width"] <= width
+    small = phone.evaluate(
+        """() => [...document.querySelectorAll('#header button, #composer button, #actions label')]
+             .filter((e) => e.offsetParent && (e.offsetHeight < 44 || e.offsetWidth < 44))
+             .map((e) => `${e.id || e.className} ${e.offsetWidth}x${e.offsetHeight}`)"""
+    )
+    assert small == []
+
+
+def test_dark_follows_the_system_and_can_be_chosen(open_tab: Open) -> None:
+    dark = open_tab(color_scheme="dark")
+
+    def background() -> str:
+        return str(dark.evaluate("getComputedStyle(document.querySelector('gradio-app')).backgroundColor"))
+
+    dark.wait_for_function("() => document.body.classList.contains('dark')")
+    night = background()
+    dark.click("#theme")
+    dark.wait_for_function("() => !document.body.classList.contains('dark')")
+    assert background() != night
+    dark.reload()
+    dark.wait_for_selector("#box textarea")
+    dark.wait_for_function("() => !document.body.classList.contains('dark')")
