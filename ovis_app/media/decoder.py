@@ -110,6 +110,7 @@ class Clip:
             format=self.job["format"],
             options={"max_pixels": str(self.job["pixels"])},  # opening decodes frames to learn their format
             container_options={"protocol_whitelist": "none"},
+            metadata_errors="replace",  # titles in an old encoding are no reason to refuse a clip
             buffer_size=1 << 18,
         )
         self.stream = self._pick_stream()
@@ -129,6 +130,8 @@ class Clip:
         moving = [s for s in self.container.streams.video if not s.disposition & Disposition.attached_pic]
         if not moving:
             raise Refused("no-video" if self.container.streams else "unreadable")
+        if moving[0].codec_context is None:
+            raise Refused("codec")
         for other in self.container.streams:
             if other is not moving[0]:
                 other.discard = Discard.all

@@ -14,7 +14,7 @@ class Limits:
     """What one attached file may cost. The defaults keep a picture or a clip under 500 MB of memory and 10 s."""
 
     image_bytes: int = 50 * MEGABYTE  # size of an image file
-    image_pixels: int = 64_000_000  # width x height of a picture
+    image_pixels: int = 60_000_000  # width x height of a picture
     video_bytes: int = 500 * MEGABYTE  # size of a video file
     video_seconds: float = 1800.0  # length of a clip
     video_pixels: int = 16_000_000  # width x height of a clip's frame as stored; 5.3K passes, 8K does not

@@ -165,6 +165,7 @@ def _job(kind: Kind, name: str, limits: Limits, count: int, side: int) -> dict[s
 
 _SENTENCES = {
     "size": "has frames that are too large or damaged: save it again as MP4 at a lower resolution.",
+    "codec": "is packed in a way that can't be read here: save it again as MP4 (H.264) and attach that.",
     "no-video": "has sound but no pictures: attach a clip with a video track.",
     "no-frames": "holds no frame that can be read: save or download it again and attach that.",
     "unreadable": "is damaged or incomplete: save or download it again as MP4 and attach that.",

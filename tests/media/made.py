@@ -102,11 +102,13 @@ def clip(
     aspect: Fraction | None = None,
     gop: int = 12,
     form: str | None = None,
+    title: str = "",
 ) -> Path:
     """Writes a clip. `times` are milliseconds per frame in place of an even `rate`; `rotation` is in degrees
     counter-clockwise; `aspect` is that of a pixel."""
     with av.open(str(path), "w", format=form) as out:
         frames = list(frames)
+        out.metadata["title"] = title
         stream = out.add_stream(codec, rate=rate)
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = {"mjpeg": "yuvj420p", "ffv1": "yuv444p"}.get(codec, "yuv420p")

@@ -199,6 +199,20 @@ def test_text_named_like_a_clip(write, refused):
     assert "empty" in refused(write("zero.mp4", b""))
 
 
+def test_titles_in_an_old_encoding_are_no_reason_to_refuse(tmp_path):
+    path = clip(tmp_path / "old.mkv", map(numbered, range(3)), title="Cafe!")
+    path.write_bytes(path.read_bytes().replace(b"Cafe!", b"Caf\xe9!"))
+    assert attach(path, "old.mkv", Limits()).kind == "video"
+
+
+def test_an_unknown_codec_names_the_way_out(tmp_path, refused):
+    path = clip(tmp_path / "odd.mp4", map(numbered, range(3)))
+    data = path.read_bytes()
+    assert b"avc1" in data
+    path.write_bytes(data[:40] + data[40:].replace(b"avc1", b"zzz9"))
+    assert "H.264" in refused(path)
+
+
 def test_a_picture_is_no_clip(write):
     path = write("a.png", encoded(corners(), "PNG"))
     with pytest.raises(MediaError, match="picture"):
