@@ -5,8 +5,11 @@ Refuses to know how a model is built or loaded. Ask `spec.thinking`, never a nam
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from ovis_app.generation import GenerationSettings
 
@@ -56,6 +59,11 @@ class ModelSpec:
     examples: tuple[Example, ...] = ()
 
     @property
+    def bytes(self) -> int:
+        """Size of the weights in bfloat16."""
+        return round(self.parameters * 2e9)
+
+    @property
     def folder(self) -> Path | None:
         """Where the checkpoint lies when it is on this disk by its id."""
         path = MINI_FOLDER if self.bundled else Path(self.id)
@@ -86,6 +94,9 @@ _MINI_EXAMPLES = (
 )
 
 _QWEN3_COT = "End your response with 'Final answer: '."
+_OVIS2_COT = (
+    "Provide a step-by-step solution to the problem, and conclude with 'the answer is' followed by the final solution."
+)
 
 MINI = ModelSpec(
     id="ovis-mini",
@@ -107,35 +118,109 @@ MINI = ModelSpec(
 )
 
 
-def _ovis2_5(size: str, parameters: float, max_pixels: int) -> ModelSpec:
-    return ModelSpec(
-        id=f"AIDC-AI/Ovis2.5-{size}",
-        name=f"Ovis2.5-{size}",
-        family="ovis2_5",
-        parameters=parameters,
-        context=40960,
-        about="Reads pictures at their own resolution, charts, documents and clips, and can think before it answers.",
-        thinking=True,
-        grounding=True,
-        cot_suffix=_QWEN3_COT,
-        defaults=GenerationSettings(max_new_tokens=3072, thinking_budget=2048, frames=8),
-        single=Resolution(max_pixels=max_pixels),
-    )
+OVIS2_5 = ModelSpec(
+    id="",
+    name="",
+    family="ovis2_5",
+    parameters=0.0,
+    context=40960,
+    about="Reads pictures at their own resolution, charts, documents and clips, and can think before it answers.",
+    thinking=True,
+    grounding=True,
+    cot_suffix=_QWEN3_COT,
+    defaults=GenerationSettings(max_new_tokens=3072, thinking_budget=2048, frames=8),
+    single=Resolution(max_pixels=1344 * 1792),
+)
+OVIS2 = ModelSpec(
+    id="",
+    name="",
+    family="ovis2",
+    parameters=0.0,
+    context=32768,
+    about="Reads pictures in up to nine tiles, several pictures and clips, charts and documents.",
+    cot_suffix=_OVIS2_COT,
+    defaults=GenerationSettings(max_new_tokens=1024, frames=12),
+)
+OVIS1_6 = ModelSpec(
+    id="",
+    name="",
+    family="ovis1_6",
+    parameters=0.0,
+    context=8192,
+    about="Reads one picture in up to nine tiles, charts and documents.",
+    several_images=False,
+    video=False,
+    defaults=GenerationSettings(max_new_tokens=1024),
+)
+FAMILY_ROWS = {row.family: row for row in (OVIS2_5, OVIS2, OVIS1_6)}
 
 
-MODELS = (MINI, _ovis2_5("2B", 2.57, 1344 * 1792), _ovis2_5("9B", 9.17, 1792 * 1792))
+def _row(family: ModelSpec, name: str, parameters: float, **changes: Any) -> ModelSpec:
+    return replace(family, id=f"AIDC-AI/{name}", name=name, parameters=parameters, **changes)
+
+
+MODELS = (
+    MINI,
+    _row(OVIS2_5, "Ovis2.5-2B", 2.57),
+    _row(OVIS2_5, "Ovis2.5-9B", 9.17, single=Resolution(max_pixels=1792 * 1792)),
+    _row(OVIS2, "Ovis2-1B", 1.27),
+    _row(OVIS2, "Ovis2-2B", 2.46),
+    _row(OVIS2, "Ovis2-4B", 4.62),
+    _row(OVIS2, "Ovis2-8B", 8.94),
+    _row(OVIS2, "Ovis2-16B", 16.2),
+    _row(OVIS2, "Ovis2-34B", 34.9),
+    _row(OVIS1_6, "Ovis1.6-Llama3.2-3B", 4.14, licence="Apache-2.0, and Meta's Llama 3.2 terms"),
+    _row(OVIS1_6, "Ovis1.6-Gemma2-9B", 10.2, licence="Apache-2.0, and Google's Gemma terms"),
+    _row(OVIS1_6, "Ovis1.6-Gemma2-27B", 28.9, licence="Apache-2.0, and Google's Gemma terms"),
+)
+ORGANISATIONS = ("aidc-ai/", "ath-maas/")  # the newer address of the same files
 
 
 def find(name: str) -> ModelSpec | None:
     """The row of an id, a short name or a name under the organisation's newer address; case doesn't matter."""
-    wanted = name.strip().rstrip("/").lower().replace("ath-maas/", "aidc-ai/")
+    wanted = name.strip().rstrip("/").lower()
+    for organisation in ORGANISATIONS:
+        wanted = wanted.removeprefix(organisation)
     return next((spec for spec in MODELS if wanted in (spec.id.lower(), spec.name.lower())), None)
 
 
+def generation(config: Mapping[str, Any]) -> str | None:
+    """The family that a config.json is of, by its structure (two generations share a model_type), or None."""
+    if "vit_config" in config:
+        return "ovis2_5"
+    tower = config.get("visual_tokenizer_config")
+    if isinstance(tower, Mapping) and isinstance(tower.get("backbone_config"), Mapping):
+        return {"aimv2": "ovis2", "siglip_vision_model": "ovis1_6"}.get(tower["backbone_config"].get("model_type"))
+    return "ovis2" if "text_config" in config and config.get("model_type") == "ovis2" else None
+
+
 def resolve(name: str) -> ModelSpec:
-    """The row of a known name, or a row made up for a folder or an unknown repository in the fashion of Ovis2.5."""
+    """The row of a known name, or one made up for a folder or an unknown repository: its family's where its config.json
+    lies here, else Ovis2.5's."""
     known = find(name or MINI.id)
     if known is not None:
         return known
-    last = Path(name).name
-    return replace(MODELS[1], id=name, name=last, about="A checkpoint of your own.", parameters=0.0)
+    family: str | None = None
+    try:
+        family = generation(json.loads((Path(name) / "config.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, AttributeError):
+        pass  # loading says what is wrong with it
+    about = "A checkpoint of your own."
+    return replace(FAMILY_ROWS[family or "ovis2_5"], id=name, name=Path(name).name, about=about)
+
+
+def table() -> str:
+    """The models as a Markdown table, for the README."""
+    lines = [
+        "| model | parameters | bfloat16 | context | pictures | clips | thinks | boxes | licence |",
+        "|---" * 9 + "|",
+    ]
+    yes = {True: "yes", False: "no"}
+    for spec in MODELS:
+        name = f"[{spec.name}]({spec.link})" if spec.link else f"{spec.name} (bundled)"
+        size = f"{spec.bytes / 1e9:.1f} GB" if spec.bytes > 1e8 else f"{spec.bytes / 1e6:.0f} MB"
+        pictures = "several" if spec.several_images else "one"
+        can = [pictures, yes[spec.video], yes[spec.thinking], yes[spec.grounding]]
+        cells = [name, f"{spec.parameters:g} B", size, f"{spec.context:,}", *can, spec.licence]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"

@@ -13,9 +13,9 @@ from typing import Any
 from transformers import AutoConfig, PreTrainedConfig
 
 from ovis_app.generation import BackendError
+from ovis_app.zoo import generation
 
 UNKNOWN = "This config.json is of no Ovis that this app knows (1.6, 2 or 2.5)."
-BACKBONES = {"aimv2": "ovis2", "siglip_vision_model": "ovis1_6"}
 
 
 class OvisConfig(PreTrainedConfig):
@@ -46,8 +46,11 @@ class OvisConfig(PreTrainedConfig):
     @classmethod
     def from_released(cls, raw: Mapping[str, Any], preprocessor: Mapping[str, Any] | None = None) -> OvisConfig:
         """The config from a released config.json's content. Raises BackendError for an unknown generation."""
+        family = generation(raw)
+        if family is None:
+            raise BackendError(UNKNOWN)
         try:
-            facts = _facts(raw)
+            facts = {"family": family, **_facts(raw)}
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise BackendError(UNKNOWN) from error
         if facts["tokenize_function"] not in ("softmax", "st_argmax"):
@@ -72,12 +75,11 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _facts(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """The generation shows in the structure, not in model_type, which two generations share."""
+    """What the three layouts say, each in its own place."""
     if "vit_config" in raw:
         llm = language_model_config(raw["llm_config"])
         tower = dict(raw["vit_config"])
         return {
-            "family": "ovis2_5",
             "llm_config": llm,
             "vision_config": tower,
             "hidden_stride": tower.get("hidden_stride", 2),
@@ -89,7 +91,6 @@ def _facts(raw: Mapping[str, Any]) -> dict[str, Any]:
         visual = raw["visual_tokenizer_config"]
         llm = language_model_config(raw["llm_config"])
         return {
-            "family": BACKBONES[visual["backbone_config"]["model_type"]],
             "llm_config": llm,
             "vision_config": dict(visual["backbone_config"]),
             "hidden_stride": visual.get("hidden_stride", 1),
@@ -100,7 +101,6 @@ def _facts(raw: Mapping[str, Any]) -> dict[str, Any]:
     llm = language_model_config(raw["text_config"])
     tower = dict(raw["vision_config"])
     return {
-        "family": "ovis2",
         "layout": "hf",
         "llm_config": llm,
         "vision_config": tower,

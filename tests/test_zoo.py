@@ -1,0 +1,45 @@
+"""Names find their rows, folders find their family, and the README's table is the zoo's."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ovis_app import zoo
+
+ROOT = Path(__file__).parent.parent
+GOLDEN = ROOT / "tests" / "fixtures" / "golden"
+
+
+@pytest.mark.parametrize("name", ["Ovis2.5-9B", "ovis2.5-9b", "AIDC-AI/Ovis2.5-9B", "ATH-MaaS/Ovis2.5-9B"])
+def test_every_spelling_finds_the_row(name: str) -> None:
+    spec = zoo.find(name)
+    assert spec is not None and spec.id == "AIDC-AI/Ovis2.5-9B"
+
+
+def test_names_are_unique() -> None:
+    assert len({spec.name.lower() for spec in zoo.MODELS}) == len(zoo.MODELS)
+
+
+@pytest.mark.parametrize(("folder", "family"), [("ovis1.6", "ovis1_6"), ("ovis2", "ovis2"), ("ovis2.5", "ovis2_5")])
+def test_a_folder_finds_its_family(folder: str, family: str) -> None:
+    spec = zoo.resolve(str(GOLDEN / folder / "public-a" / "checkpoint"))
+    assert spec.family == family
+    assert spec.thinking == (family == "ovis2_5")
+
+
+def test_a_strange_config_is_no_ovis() -> None:
+    for config in ({}, {"model_type": "llama"}, {"visual_tokenizer_config": 3}, {"model_type": "ovis"}):
+        assert zoo.generation(config) is None
+
+
+def test_the_readme_shows_the_zoo() -> None:
+    assert zoo.table() in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_bundled_model_is_there() -> None:
+    folder = zoo.MINI.folder
+    assert folder is not None
+    assert zoo.generation(json.loads((folder / "config.json").read_text())) == "ovis2_5"
