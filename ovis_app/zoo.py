@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -201,10 +202,8 @@ def resolve(name: str) -> ModelSpec:
     if known is not None:
         return known
     family: str | None = None
-    try:
+    with suppress(OSError, ValueError, TypeError, AttributeError):  # loading says what is wrong with it
         family = generation(json.loads((Path(name) / "config.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, AttributeError):
-        pass  # loading says what is wrong with it
     about = "A checkpoint of your own."
     return replace(FAMILY_ROWS[family or "ovis2_5"], id=name, name=Path(name).name, about=about)
 

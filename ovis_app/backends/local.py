@@ -96,6 +96,8 @@ class LocalBackend:
         question = request.conversation.messages[-1] if request.conversation.messages else None
         if question is None or question.role != "user":
             raise BackendError("There is no question to answer: type one.")
+        if not self.spec.video and any(m.kind == "video" for said in request.conversation.messages for m in said.media):
+            raise BackendError(f"{self.spec.name} doesn't watch clips: attach a picture of the moment you mean.")
         for message in request.conversation.messages:
             if len(message.text) > MAX_TEXT:
                 raise BackendError(f"A message is longer than {MAX_TEXT:,} characters: shorten it.")

@@ -5,7 +5,7 @@ Knows modules and weights; refuses to know prompts, pictures as files, and how t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -18,7 +18,10 @@ from ovis_app.models.families import FAMILIES
 from ovis_app.models.prompt import FIRST_INDICATOR, VISUAL_ATOM
 from ovis_app.models.visual import Grid
 
-SOFTMAX_ROWS = 512  # rows of the visual softmax at a time: at 65,532 columns more would be the memory peak
+# What is encoded at a time, which bounds memory and changes no result: frames and tiles never see each other.
+SOFTMAX_ROWS = 256  # rows of the visual softmax; at 65,532 columns they would be the memory peak
+TILES = 8
+PATCHES = 16384
 
 
 class VisualTokenizer(nn.Module):
@@ -89,10 +92,11 @@ class Ovis(PreTrainedModel):
 
     def encode(self, pixel_values: Tensor, grids: Sequence[Grid] = ()) -> Tensor:
         """Visual embeddings [visual tokens, hidden] of all pictures and frames, in order."""
-        features = self.visual_tokenizer.features(pixel_values, grids)
         words = self.words
         parts = [
-            self.visual_tokenizer.probabilities(rows).to(words.dtype) @ words for rows in features.split(SOFTMAX_ROWS)
+            self.visual_tokenizer.probabilities(rows).to(words.dtype) @ words
+            for pixels, frames in micro_batches(pixel_values, grids)
+            for rows in self.visual_tokenizer.features(pixels, frames).split(SOFTMAX_ROWS)
         ]
         return torch.cat(parts)
 
@@ -110,6 +114,24 @@ class Ovis(PreTrainedModel):
                 scaled = values if scale is None else values * scale.to(values.dtype)
                 embeddings = embeddings.masked_scatter(places[:, None], scaled.to(embeddings.dtype))
         return embeddings[None]
+
+
+def micro_batches(pixel_values: Tensor, grids: Sequence[Grid]) -> Iterator[tuple[Tensor, tuple[Grid, ...]]]:
+    """Tiles a few at a time, or whole frames up to a number of patches at a time."""
+    if not len(grids):
+        yield from ((tiles, ()) for tiles in pixel_values.split(TILES))
+        return
+    start = end = 0
+    batch: list[Grid] = []
+    for frames, rows, columns in grids:
+        for _ in range(int(frames)):
+            patches = int(rows) * int(columns)
+            if batch and end - start + patches > PATCHES:
+                yield pixel_values[start:end], tuple(batch)
+                start, batch = end, []
+            batch.append((1, int(rows), int(columns)))
+            end += patches
+    yield pixel_values[start:end], tuple(batch)
 
 
 def _loaded(parameter: Tensor) -> bool:
