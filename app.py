@@ -14,12 +14,19 @@ import tempfile
 import threading
 from collections.abc import Sequence
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ovis_app.settings import Settings, add_arguments, read
 
 if TYPE_CHECKING:
     import gradio as gr
+
+
+class Flags(argparse.ArgumentParser):
+    """A parser that says in one line what is wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (--help lists the flags)\n")
 
 
 def open_page(settings: Settings) -> tuple[gr.Blocks, dict[str, Any], Any]:
@@ -37,7 +44,7 @@ def open_page(settings: Settings) -> tuple[gr.Blocks, dict[str, Any], Any]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serves the page until it is told to stop. Returns the exit code."""
-    parser = argparse.ArgumentParser(description="Chat with an Ovis vision language model.")
+    parser = Flags(description="Chat with an Ovis vision language model.")
     add_arguments(parser)
     try:
         settings = read(parser.parse_args(arguments))

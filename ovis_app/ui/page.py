@@ -5,6 +5,7 @@ Holds no logic: what a button does is in handlers, how it looks in panels and st
 
 from __future__ import annotations
 
+import mimetypes
 from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass
@@ -233,4 +234,4 @@ def _draft(value: dict[str, Any] | None) -> Draft:
 
 
 def _uploaded(path: Path, name: str) -> gr.FileData:
-    return gr.FileData(path=str(path), orig_name=name)
+    return gr.FileData(path=str(path), orig_name=name, mime_type=mimetypes.guess_type(name)[0])

@@ -84,6 +84,20 @@ def test_the_figures_say_what_was_measured_and_why_it_ended() -> None:
     assert render.figures(Message("assistant", error="x", finish="error")) == ""
 
 
+def test_boxes_are_drawn_over_the_picture_once_the_answer_is_there() -> None:
+    picture = Media("image", Path("/x/a b.png"), "a.png")
+    asked = Message("user", "where?", (picture,))
+    named = "<ref>red circle</ref><box>(0.1,0.2),(0.3,0.45)</box>"
+    *_, marked = rows(asked, Message("assistant", named, finish="end"))
+    html = marked["content"][0]["value"]
+    assert "left:10.00%;top:20.00%;width:20.00%;height:25.00%" in html and "a%20b.png" in html and "red circle" in html
+    assert 'class="box' not in str(rows(asked, Message("assistant", named)))
+    assert 'class="box' not in str(rows(asked, Message("assistant", named.replace("0.3", "7"), finish="end")))
+    assert 'class="box' not in str(rows(Message("user", "where?"), Message("assistant", named, finish="end")))
+    two = Message("user", "where?", (picture, picture))
+    assert 'class="box' not in str(rows(two, Message("assistant", named, finish="end")))
+
+
 def test_many_frames_are_shortened_but_all_there_on_hover() -> None:
     times = tuple(float(i) for i in range(20))
     line = render.figures(Message("assistant", "x", finish="end", stats=Stats(frame_times=times)))
