@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, GenerationConfig
+from transformers.utils import logging as transformers_logging
 
 from ovis_app.engine.solo import Ending
 from ovis_app.generation import BackendError
@@ -53,6 +54,7 @@ def loaded_model(spec: ModelSpec, *, device: str, dtype: str) -> Loaded:
 
 
 def _load(spec: ModelSpec, *, device: str, dtype: str) -> Loaded:
+    transformers_logging.disable_progress_bar()  # the page and the command line have their own
     folder = folder_of(spec)
     place = choose_device(device)
     model = load(folder, dtype=choose_dtype(dtype, place), device=place)

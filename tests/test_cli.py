@@ -1,0 +1,86 @@
+"""The command line: answers to stdout, thoughts to stderr, one clear line and exit code 2 for what can't be used."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from ovis_app.__main__ import main
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = ROOT / "assets" / "examples"
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    try:
+        code = main(["--backend", "fake", *arguments])
+    except SystemExit as end:
+        code = int(end.code or 0)
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_an_answer_goes_to_stdout(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, "Hello there")
+    assert code == 0 and "You said: Hello there" in out and err == ""
+
+
+def test_a_thought_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, "Hello", "--thinking")
+    assert code == 0 and "I look at the picture" in err and "I look" not in out
+
+
+def test_json_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "Hello", "--json", "--thinking-budget", "64")
+    answer = json.loads(out)
+    assert code == 0 and set(answer) == {"text", "thinking", "finish", "stats", "model"}
+    assert answer["finish"] == "end" and answer["thinking"] and answer["stats"]["answer_tokens"] > 0
+
+
+def test_a_model_that_fails_is_exit_code_1(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, "please fail")
+    assert code == 1 and out == "" and "out of memory" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["Hi", "--image", "nowhere.png"], "nowhere.png"),
+        (["Hi", "--max-new-tokens", "0"], "max_new_tokens"),
+        (["Hi", "--max-new-tokens", "many"], "--max-new-tokens"),
+        (["Hi", "--temperature", "nan"], "temperature"),
+        (["Hi", "--frobnicate"], "--frobnicate"),
+        ([], "question"),
+    ],
+)
+def test_a_bad_flag_or_file_is_one_line_and_exit_code_2(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], named: str
+) -> None:
+    code, out, err = run(capsys, *arguments)
+    assert code == 2 and out == "" and named in err and len(err.strip().splitlines()) == 1
+
+
+def test_a_text_file_called_png_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "notes.png").write_text("hello")
+    code, _, err = run(capsys, "Hi", "--image", str(tmp_path / "notes.png"))
+    assert code == 2 and "notes.png" in err and "Traceback" not in err
+
+
+def test_pictures_and_a_clip_together_are_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
+    code, _, err = run(capsys, "Hi", "--image", str(tmp_path / "a.png"), "--video", str(EXAMPLES / "clip.mp4"))
+    assert code == 2 and "clip" in err
+
+
+def test_the_real_model_answers_from_a_shell() -> None:
+    command = [sys.executable, "-m", "ovis_app", "How many shapes are there?", "--image", str(EXAMPLES / "left.png")]
+    done = subprocess.run([*command, "--json"], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["model"] == "Ovis-mini" and "shape" in answer["text"]
+    assert "Loading weights" not in done.stderr
