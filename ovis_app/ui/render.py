@@ -28,6 +28,8 @@ def messages(conversation: Conversation) -> list[dict[str, Any]]:
         elif message.role == "assistant":
             rows += _answer(message, last=index == last)
             rows += _marked(conversation, index)
+    if conversation.messages and conversation.messages[last].role == "user":
+        rows.append(_status("Waiting for a turn"))
     return rows
 
 
@@ -56,7 +58,7 @@ def _answer(message: Message, *, last: bool) -> list[dict[str, Any]]:
     if message.text:
         rows.append({"role": "assistant", "content": [{"type": "text", "text": plain(message.text)}]})
     if message.status and not message.text and not message.thinking:
-        rows.append(_html("assistant", f'<div class="status" role="status">{escaped(message.status)}</div>'))
+        rows.append(_status(message.status))
     if message.error:
         row = _html("assistant", f'<div class="problem" role="alert">{escaped(message.error)}</div>')
         rows.append(row | {"options": [{"value": "retry", "label": "Retry"}]} if last else row)
@@ -123,6 +125,10 @@ def seconds(value: float) -> str:
     if value < 60:
         return f"{value:.1f} s"
     return f"{int(value) // 60} min {int(value) % 60} s"
+
+
+def _status(words: str) -> dict[str, Any]:
+    return _html("assistant", f'<div class="status" role="status">{escaped(words)}</div>')
 
 
 def _file(item: Media, index: int, count: int) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import html
 from pathlib import Path
 
 import gradio as gr
@@ -15,12 +16,11 @@ def rows(*messages: Message) -> list[dict]:
 
 @pytest.mark.parametrize("typed", ["<image>", "<b>bold</b>", "**x** `y` # z", "$$a$$", "&amp;", "    four\n\n\tspaces"])
 def test_a_question_shows_exactly_what_was_typed(typed: str) -> None:
-    [row] = rows(Message("user", typed))
+    row, waiting = rows(Message("user", typed))
+    assert "Waiting for a turn" in waiting["content"][0]["value"]
     value = row["content"][0]["value"]
     inside = value.removeprefix('<div class="question">').removesuffix("</div>")
     assert "<" not in inside
-    import html
-
     assert html.unescape(inside) == typed
 
 
@@ -38,11 +38,11 @@ def test_control_characters_become_visible_and_half_characters_harmless() -> Non
 
 def test_pictures_travel_as_paths_and_are_numbered() -> None:
     pictures = (Media("image", Path("/x/a.png"), "a.png"), Media("image", Path("/x/b.png"), "b.png"))
-    one, two, words = rows(Message("user", "which?", pictures))
+    one, two, words, _ = rows(Message("user", "which?", pictures))
     assert one["content"][0]["file"]["path"] == "/x/a.png"
     assert two["content"][0]["alt_text"] == "Image 2: b.png"
     assert "which?" in words["content"][0]["value"]
-    [clip] = rows(Message("user", "", (Media("video", Path("/x/noext"), "c"),)))
+    clip, _ = rows(Message("user", "", (Media("video", Path("/x/noext"), "c"),)))
     assert clip["content"][0]["file"]["mime_type"] == "video/*"
 
 
@@ -89,8 +89,10 @@ def test_boxes_are_drawn_over_the_picture_once_the_answer_is_there() -> None:
     asked = Message("user", "where?", (picture,))
     named = "<ref>red circle</ref><box>(0.1,0.2),(0.3,0.45)</box>"
     *_, marked = rows(asked, Message("assistant", named, finish="end"))
-    html = marked["content"][0]["value"]
-    assert "left:10.00%;top:20.00%;width:20.00%;height:25.00%" in html and "a%20b.png" in html and "red circle" in html
+    drawn = marked["content"][0]["value"]
+    assert (
+        "left:10.00%;top:20.00%;width:20.00%;height:25.00%" in drawn and "a%20b.png" in drawn and "red circle" in drawn
+    )
     assert 'class="box' not in str(rows(asked, Message("assistant", named)))
     assert 'class="box' not in str(rows(asked, Message("assistant", named.replace("0.3", "7"), finish="end")))
     assert 'class="box' not in str(rows(Message("user", "where?"), Message("assistant", named, finish="end")))

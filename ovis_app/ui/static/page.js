@@ -69,8 +69,9 @@ window.ovis = (() => {
   }
 
   document.addEventListener("click", (event) => {
-    const image = event.target.closest?.("#conversation .message-row img");
-    if (image && !event.target.closest("button.icon-button")) enlarge(image);
+    const shown = event.target.closest?.("#conversation .message-row :is(img, button:has(img))");
+    const image = shown?.matches("img") ? shown : shown?.querySelector("img");
+    if (image) enlarge(image);
   });
 
   document.addEventListener("keydown", (event) => {
@@ -94,14 +95,19 @@ window.ovis = (() => {
     mounted.observe(document.body, { childList: true, subtree: true });
   }
 
-  // Buttons that show an icon only get their words as a name and a tooltip.
+  // Names for what shows no words.
   function label() {
-    for (const button of document.querySelectorAll("button.icon")) {
-      button.title = button.textContent.trim();
-      button.setAttribute("aria-label", button.title);
-    }
     find("#box textarea")?.setAttribute("aria-label", "Your question");
+    for (const image of document.querySelectorAll("#conversation .message-row button:has(img)")) {
+      image.setAttribute("aria-label", `Enlarge ${image.querySelector("img").alt}`);
+    }
   }
+
+  document.addEventListener("pointerover", (event) => {
+    const button = event.target.closest?.("button.icon, #actions button, #new-chat");
+    if (button && !button.title) button.title = button.textContent.trim();
+  });
+  document.addEventListener("focusin", label);
 
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
   else start();
