@@ -21,6 +21,7 @@ UNEXPECTED = "Something went wrong while answering. Please try again; the cause 
 def reply(backend: Backend, request: Request) -> Iterator[Conversation]:
     """The conversation with the assistant's message growing at its end. Never raises for a failed answer: the last
     value then carries `error`. The first value comes before any work, so that closing always stops it."""
+    request = stamped(request)
     conversation = request.conversation.add(Message("assistant", status="Starting"))
     yield conversation
     try:
@@ -34,6 +35,15 @@ def reply(backend: Backend, request: Request) -> Iterator[Conversation]:
     except Exception:  # the edge of a turn: whatever happened, the person hears of it and the conversation survives
         log.exception("answer failed")
         yield conversation.replace_last(status="", error=UNEXPECTED, finish="error")
+
+
+def stamped(request: Request) -> Request:
+    """The request whose question's media carry the settings that they are sent with; earlier media keep theirs."""
+    messages = request.conversation.messages
+    if not messages or messages[-1].role != "user" or not messages[-1].media:
+        return request
+    media = tuple(replace(item, detail=request.settings.detail) for item in messages[-1].media)
+    return replace(request, conversation=request.conversation.replace_last(media=media))
 
 
 def grown(conversation: Conversation, event: Event) -> Conversation:

@@ -18,12 +18,24 @@ Finish = Literal["end", "length", "stopped", "error"]
 
 
 @dataclass(frozen=True)
+class Detail:
+    """How closely the model looks at one attached file. `None` is what its model recommends."""
+
+    min_pixels: int | None = None  # per picture or frame, as the model sees it
+    max_pixels: int | None = None
+    max_partition: int | None = None  # tiles
+    frames: int | None = None  # of a clip
+
+
+@dataclass(frozen=True)
 class Media:
-    """One attached file. `name` is what the user called it; `path` is where the checked copy lies."""
+    """One attached file. `name` is what the user called it, `path` is where the checked copy lies, `detail` is how it was
+    sent, and stays when settings change later."""
 
     kind: MediaKind
     path: Path
     name: str = ""
+    detail: Detail = Detail()
 
     @property
     def label(self) -> str:
@@ -94,10 +106,14 @@ class Conversation:
         return Conversation(tuple(_message(m) for m in data["messages"]))
 
 
+def _media(data: Mapping[str, Any]) -> Media:
+    return Media(data["kind"], Path(data["path"]), data.get("name", ""), Detail(**data.get("detail", {})))
+
+
 def _message(data: Mapping[str, Any]) -> Message:
     stats = data.get("stats")
     fields = dict(data)
-    fields["media"] = tuple(Media(m["kind"], Path(m["path"]), m.get("name", "")) for m in data.get("media", ()))
+    fields["media"] = tuple(_media(item) for item in data.get("media", ()))
     if stats is not None:
         fields["stats"] = Stats(**{**stats, "frame_times": tuple(stats.get("frame_times", ()))})
     if fields["role"] not in ("system", "user", "assistant"):

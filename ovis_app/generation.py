@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Protocol
 
-from ovis_app.conversation import Conversation, Finish, Stats
+from ovis_app.conversation import Conversation, Detail, Finish, Stats
 
 if TYPE_CHECKING:
     from ovis_app.zoo import ModelSpec
@@ -38,6 +38,11 @@ class GenerationSettings:
     max_pixels: int | None = None
     max_partition: int | None = None  # tiles of one picture at most, where the model cuts tiles
     frames: int | None = None  # per clip
+
+    @property
+    def detail(self) -> Detail:
+        """How closely to look at what is attached to the question."""
+        return Detail(self.min_pixels, self.max_pixels, self.max_partition, self.frames)
 
     def check(self) -> GenerationSettings:
         """Itself when every value is sane. Raises BackendError naming the first that isn't."""

@@ -49,6 +49,7 @@ class ModelSpec:
     thinking: bool = False
     several_images: bool = True
     video: bool = True
+    tiles: bool = False  # cuts pictures into tiles (max_partition), where others scale them (min and max pixels)
     grounding: bool = False
     cot_suffix: str = ""  # appended to the question when "step by step" is on; empty: not trained for it
     bundled: bool = False
@@ -139,6 +140,7 @@ OVIS2 = ModelSpec(
     parameters=0.0,
     context=32768,
     about="Reads pictures in up to nine tiles, several pictures and clips, charts and documents.",
+    tiles=True,
     cot_suffix=_OVIS2_COT,
     defaults=GenerationSettings(max_new_tokens=1024, frames=12),
 )
@@ -149,6 +151,7 @@ OVIS1_6 = ModelSpec(
     parameters=0.0,
     context=8192,
     about="Reads one picture in up to nine tiles, charts and documents.",
+    tiles=True,
     several_images=False,
     video=False,
     defaults=GenerationSettings(max_new_tokens=1024),

@@ -9,31 +9,32 @@ import gc
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 
 import torch
+from torch import Tensor
 
 from ovis_app import zoo
 from ovis_app.backends.loading import Loaded, loaded_model
-from ovis_app.conversation import Conversation, Media, Stats
+from ovis_app.backends.reading import Halted, Read, Reader, able
+from ovis_app.conversation import Stats
 from ovis_app.engine import solo
 from ovis_app.engine.budget import ThinkingBudget
+from ovis_app.engine.prefix import PrefixStore
 from ovis_app.engine.streamer import TokenStreamer
 from ovis_app.engine.worker import Worker
 from ovis_app.generation import MAX_TEXT, BackendError, Done, Event, GenerationSettings, Request
-from ovis_app.media import Limits, MediaError, open_image, sample_frames
-from ovis_app.models.families import FAMILIES
-from ovis_app.models.prompt import Turn
-from ovis_app.models.question import Prompt, chat_format, prepare
-from ovis_app.models.visual import Visual
+from ovis_app.media import Limits, MediaError
+from ovis_app.models.question import chat_format
 from ovis_app.settings import Settings
 from ovis_app.zoo import ModelSpec
 
 log = logging.getLogger(__name__)
 
 ANSWER_ROOM = 16  # tokens kept for the answer after a thought whose budget was spent
+TOO_LONG = "The answer took too long and was stopped: ask for less, or raise the deadline."
 OUT_OF_MEMORY = "The model ran out of memory: lower max pixels or frames, or start a new chat, and try again."
 
 
@@ -44,6 +45,8 @@ class LocalBackend:
         self.settings, self.limits = settings, limits
         self.spec = zoo.resolve(settings.model)
         self._worker = Worker("ovis-worker")
+        self._reader = Reader(self.spec, limits, settings.visual_cache)
+        self._prefixes = PrefixStore(tokens=settings.prefix_tokens)
         self._state = "asleep"
 
     def models(self) -> list[ModelSpec]:
@@ -111,6 +114,8 @@ class LocalBackend:
         try:
             if not stop.is_set():
                 self._answer(request, streamer, stop, started)
+        except Halted:
+            streamer.fail(TOO_LONG)  # read only if it was the deadline, not a reader who left
         except (BackendError, MediaError) as error:
             log.info("refused: %s", error, exc_info=error.__cause__)
             streamer.fail(str(error))
@@ -125,75 +130,58 @@ class LocalBackend:
 
     def _answer(self, request: Request, streamer: TokenStreamer, stop: threading.Event, started: float) -> None:
         over = started + self.settings.deadline
-        halted = lambda: stop.is_set() or time.monotonic() > over  # noqa: E731
+
+        def halted() -> bool:
+            return stop.is_set() or time.monotonic() > over
+
         streamer.note = f"Loading {self.spec.name}"
         loaded = self._model()
-        settings = recommended(request.settings, self.spec)
-        prompt, frame_times = self._prompt(loaded, request.conversation, settings, streamer, halted)
-        if halted():
-            return
-        settings = self._fitted(settings, len(prompt.ids), loaded.model.config.max_context)
-        thinking = settings.thinking
-        if prompt.visual_tokens:
-            streamer.note = f"Looking ({prompt.visual_tokens:,} visual tokens)"
-        inputs = solo.embeddings(loaded.model, prompt)
-        if halted():
-            return
+        settings = able(request.settings, self.spec)
+        read = self._reader.read(loaded, request.conversation, settings, note=streamer.say, stop=halted)
+        settings = self._fitted(settings, len(read.ids), loaded.model.config.max_context)
         streamer.note = "Reading the conversation"
-        controls = loaded.prompts.controls
-        streamer.begin(
-            loaded.decoder,
-            thinking=thinking,
-            think_start=controls.get("<think>"),
-            think_end=controls.get("</think>"),
-        )
-        ids = solo.generate(
-            loaded.model,
-            inputs,
-            settings,
-            ending=loaded.ending,
-            mask=prompt.mask,
-            budget=_budget(loaded, settings) if thinking else None,
-            streamer=streamer,
-            stop=halted,
-        )
+        ids = self._generate(loaded, read, settings, streamer, halted)
         if time.monotonic() > over:
-            raise BackendError("The answer took too long and was stopped: ask for less, or raise the deadline.")
+            raise BackendError(TOO_LONG)
         ended = len(ids) > 0 and int(ids[-1]) in loaded.ending.eos
-        stats = replace(measured(streamer, started), frame_times=frame_times)
-        stats = replace(stats, prompt_tokens=len(prompt.ids), visual_tokens=prompt.visual_tokens)
+        stats = replace(
+            measured(streamer, started),
+            prompt_tokens=len(read.ids),
+            visual_tokens=read.visual_tokens,
+            frame_times=read.frame_times,
+        )
         streamer.done(Done("end" if ended else "stopped" if stop.is_set() else "length", stats))
 
-    def _prompt(
+    def _generate(
         self,
         loaded: Loaded,
-        conversation: Conversation,
+        read: Read,
         settings: GenerationSettings,
         streamer: TokenStreamer,
         halted: Callable[[], bool],
-    ) -> tuple[Prompt, tuple[float, ...]]:
-        """The prompt, and when in the last clip its frames were taken."""
-        visuals: list[list[Visual]] = []
-        times: tuple[float, ...] = ()
-        many = sum(len(message.media) for message in conversation.messages) > 1
-        for message in conversation.messages:
-            visuals.append([])
-            for media in message.media:
-                streamer.note = f"Opening {media.label}"
-                visual, times = self._visual(media, settings, many, halted)
-                visuals[-1].append(visual)
-        turns = turns_of(loaded, conversation, visuals, settings, self.spec)
-        flat = [visual for group in visuals for visual in group]
-        return prepare(loaded.model.config, loaded.prompts, turns, flat, thinking=settings.thinking), times
-
-    def _visual(
-        self, media: Media, settings: GenerationSettings, many: bool, halted: Callable[[], bool]
-    ) -> tuple[Visual, tuple[float, ...]]:
-        limits = resolution(settings, self.spec, media.kind, several=many)
-        if media.kind == "image":
-            return Visual("image", (open_image(media, self.limits),), **limits), ()
-        clip = sample_frames(media, settings.frames or self.spec.defaults.frames or 8, self.limits, stop=halted)
-        return Visual("video", clip.frames, **limits), clip.times
+    ) -> Tensor:
+        """New ids, with what recent conversations share of the prompt taken from memory."""
+        controls = loaded.prompts.controls
+        streamer.begin(
+            loaded.decoder,
+            thinking=settings.thinking,
+            think_start=controls.get("<think>"),
+            think_end=controls.get("</think>"),
+        )
+        cache, _ = self._prefixes.take(read.keys, loaded.model.config.llm_config)
+        ids = solo.generate(
+            loaded.model,
+            solo.embeddings(loaded.model, read.ids, read.visual),
+            settings,
+            ending=loaded.ending,
+            mask=read.mask,
+            cache=cache,
+            budget=_budget(loaded, settings) if settings.thinking else None,
+            streamer=streamer,
+            stop=halted,
+        )
+        self._prefixes.keep((*read.keys, *ids.tolist()), cache)
+        return ids
 
     def _fitted(self, settings: GenerationSettings, prompt_tokens: int, context: int) -> GenerationSettings:
         """The settings with as many new tokens as the context has room for. Raises BackendError when it has none."""
@@ -205,45 +193,6 @@ class LocalBackend:
                 "lower max pixels, attach less, or start a new chat."
             )
         return replace(settings, max_new_tokens=min(settings.max_new_tokens, room))
-
-
-def resolution(settings: GenerationSettings, spec: ModelSpec, kind: str, *, several: bool) -> dict[str, int]:
-    """The limits of a picture or a frame: what the user chose, else what the model's row recommends."""
-    advised = spec.clip if kind == "video" else spec.several if several else spec.single
-    most = settings.max_pixels or advised.max_pixels
-    return {
-        "min_pixels": min(settings.min_pixels or advised.min_pixels, most),
-        "max_pixels": most,
-        "max_partition": settings.max_partition or advised.max_partition,
-    }
-
-
-def turns_of(
-    loaded: Loaded,
-    conversation: Conversation,
-    visuals: Sequence[Sequence[Visual]],
-    settings: GenerationSettings,
-    spec: ModelSpec,
-) -> list[Turn]:
-    """Messages and their media as turns: answers plain, the step-by-step line on the last question."""
-    family = FAMILIES[loaded.model.config.family]
-    turns = [Turn("system", (settings.system,))] if settings.system.strip() else []
-    last = len(conversation.messages) - 1
-    for number, message in enumerate(conversation.messages):
-        if message.role == "user":
-            text = message.text
-            if number == last and settings.cot and spec.cot_suffix:
-                text = f"{text}\n{spec.cot_suffix}"
-            turns.append(Turn("user", family.user_content(text, visuals[number])))
-        elif message.role == "assistant":
-            turns.append(Turn("assistant", (message.text,)))
-    return turns
-
-
-def recommended(settings: GenerationSettings, spec: ModelSpec) -> GenerationSettings:
-    """The settings without what this model can't do, with a thought that leaves room for an answer."""
-    thinking = settings.thinking and spec.thinking
-    return replace(settings, thinking=thinking, thinking_budget=settings.thinking_budget if thinking else None)
 
 
 def _budget(loaded: Loaded, settings: GenerationSettings) -> ThinkingBudget | None:

@@ -10,13 +10,19 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
+from transformers import (
+    DynamicCache,
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
 from transformers.generation.streamers import BaseStreamer
 
 from ovis_app.engine.budget import ThinkingBudget
 from ovis_app.generation import GenerationSettings
 from ovis_app.models.ovis import Ovis
-from ovis_app.models.question import Prompt
 
 
 @dataclass(frozen=True)
@@ -58,13 +64,9 @@ def generation_config(settings: GenerationSettings, ending: Ending, max_new_toke
 
 
 @torch.inference_mode()
-def embeddings(model: Ovis, prompt: Prompt) -> Tensor:
-    """The prompt as the language model takes it, [1, tokens, hidden]; pictures are encoded here."""
-    device = model.device
-    visual = None
-    if prompt.pixel_values is not None:
-        visual = model.encode(prompt.pixel_values.to(device=device, dtype=model.dtype), prompt.grids)
-    return model.embed(prompt.ids.to(device), visual)
+def embeddings(model: Ovis, ids: Tensor, visual: Tensor | None) -> Tensor:
+    """The prompt as the language model takes it, [1, tokens, hidden], from ids [tokens] and encoded pictures."""
+    return model.embed(ids.to(model.device), visual)
 
 
 @torch.inference_mode()
@@ -74,6 +76,7 @@ def generate(
     settings: GenerationSettings,
     *,
     mask: Tensor | None = None,
+    cache: DynamicCache | None = None,
     ending: Ending,
     budget: ThinkingBudget | None = None,
     streamer: BaseStreamer | None = None,
@@ -81,7 +84,7 @@ def generate(
     processors: tuple[LogitsProcessor, ...] = (),
 ) -> Tensor:
     """New token ids [tokens] after a prompt [1, tokens, hidden] with its `mask` [tokens]. `stop` is asked before every
-    token; `processors` see generated ids only."""
+    token; `processors` see generated ids only. What `cache` holds of the prompt's beginning isn't computed again."""
     limit = settings.max_new_tokens
     room = limit if budget is None else max(limit, budget.forced_until)
     if settings.seed is not None:
@@ -95,5 +98,6 @@ def generate(
         logits_processor=LogitsProcessorList(rules),
         stopping_criteria=StoppingCriteriaList([Stop(stop, limit, budget)]),
         streamer=streamer,
+        past_key_values=cache,
     )
     return ids[0]

@@ -50,6 +50,10 @@ class TokenStreamer(TextIteratorStreamer):
         self._over = False
         self._can_think = self._in_thought = False
 
+    def say(self, note: str) -> None:
+        """What the worker does now, in a few words."""
+        self.note = note
+
     # --- the worker's side -------------------------------------------------------------------------------------------
 
     def begin(

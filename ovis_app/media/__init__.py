@@ -2,6 +2,7 @@
 models, pages and requests."""
 
 from ovis_app.media.attach import attach, attach_all
+from ovis_app.media.digest import digest
 from ovis_app.media.images import open_image
 from ovis_app.media.limits import Limits, MediaCancelled, MediaError, shown_name
 from ovis_app.media.video import Clip, VideoInfo, probe, sample_frames, thumbnail
@@ -14,6 +15,7 @@ __all__ = [
     "VideoInfo",
     "attach",
     "attach_all",
+    "digest",
     "open_image",
     "probe",
     "sample_frames",

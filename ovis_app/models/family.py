@@ -21,7 +21,7 @@ class Family:
     tower_name: str  # under `visual_tokenizer` in the weights
     tower: Callable[[OvisConfig], nn.Module]
     pixels: Callable[[OvisConfig, Visual], Pixels]
-    user_content: Callable[[str, Sequence[Visual]], tuple[Part, ...]]
+    user_content: Callable[[str, Sequence[tuple[str, int]]], tuple[Part, ...]]  # text, and (kind, placeholders) each
     spread: Callable[[Visual], tuple[Visual, ...]]  # a visual as one value per placeholder
     softmax_in_float32: bool  # otherwise in the dtype of the weights
     masks_padding: bool  # pad ids inside a prompt are hidden from attention, as in the original

@@ -24,12 +24,12 @@ def tower(config: OvisConfig) -> nn.Module:
     return AIMv2(AIMv2Config.read(config.vision_config), config.hidden_stride)
 
 
-def user_content(text: str, visuals: Sequence[Visual]) -> tuple[Part, ...]:
+def user_content(text: str, media: Sequence[tuple[str, int]]) -> tuple[Part, ...]:
     """One picture stands on a line of its own, several are numbered, a clip's frames are lines without numbers."""
     content: list[Part] = []
-    for number, visual in enumerate(visuals, start=1):
-        label = f"Image {number}: " if len(visuals) > 1 and visual.kind == "image" else ""
-        for _ in visual.frames:
+    for number, (kind, places) in enumerate(media, start=1):
+        label = f"Image {number}: " if len(media) > 1 and kind == "image" else ""
+        for _ in range(places):
             content += [label, IMAGE, "\n"] if label else [IMAGE, "\n"]
     return (*content, text)
 

@@ -23,14 +23,10 @@ def tower(config: OvisConfig) -> nn.Module:
     return NaViT(NaViTConfig.read(config.vision_config))
 
 
-def user_content(text: str, visuals: Sequence[Visual]) -> tuple[Part, ...]:
-    return content(text, [visual.kind for visual in visuals])
-
-
-def content(text: str, kinds: Sequence[str]) -> tuple[Part, ...]:
+def user_content(text: str, media: Sequence[tuple[str, int]]) -> tuple[Part, ...]:
     """A line for each picture or clip, then the text."""
     lines: list[Part] = []
-    for kind in kinds:
+    for kind, _ in media:
         lines += [IMAGE if kind == "image" else VIDEO, "\n"]
     return (*lines, text)
 

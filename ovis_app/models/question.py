@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ovis_app.models.config import OvisConfig
 from ovis_app.models.families import FAMILIES
-from ovis_app.models.prompt import FORMATS, ChatFormat, PromptTokenizer, Turn, encode_turns, expand
+from ovis_app.models.prompt import FORMATS, ChatFormat, PromptTokenizer, expand
 from ovis_app.models.visual import Grid, Visual
 
 
@@ -30,25 +30,22 @@ def chat_format(config: OvisConfig) -> ChatFormat:
     return FORMATS[config.llm_config.model_type]
 
 
-def prepare(
-    config: OvisConfig, tokenizer: PromptTokenizer, turns: Sequence[Turn], visuals: Sequence[Visual], *, thinking: bool
-) -> Prompt:
-    """The prompt of a conversation whose placeholders stand for `visuals` in order. Raises ValueError when they differ
-    in number."""
-    ids = encode_turns(tokenizer, chat_format(config), turns, thinking=thinking)
-    return assemble(config, tokenizer, ids, visuals)
-
-
 def assemble(config: OvisConfig, tokenizer: PromptTokenizer, ids: Sequence[int], visuals: Sequence[Visual]) -> Prompt:
     """Pixels for `visuals`, and `ids` with each placeholder expanded to its visual tokens."""
     family = FAMILIES[config.family]
     pixels = [family.pixels(config, part) for visual in visuals for part in family.spread(visual)]
     whole = torch.tensor(expand(ids, [part.ids for part in pixels]), dtype=torch.long)
-    hidden = whole == tokenizer.pad if family.masks_padding and tokenizer.pad is not None else whole != whole
     return Prompt(
         ids=whole,
-        mask=(~hidden).long(),
+        mask=attention_mask(config, tokenizer, whole),
         pixel_values=torch.cat([part.values for part in pixels]) if pixels else None,
         grids=tuple(grid for part in pixels for grid in part.grids),
         visual_tokens=sum(part.tokens for part in pixels),
     )
+
+
+def attention_mask(config: OvisConfig, tokenizer: PromptTokenizer, ids: Tensor) -> Tensor:
+    """[tokens], long: 0 where the original hides a padding id inside a prompt from attention."""
+    if not FAMILIES[config.family].masks_padding or tokenizer.pad is None:
+        return torch.ones_like(ids)
+    return (ids != tokenizer.pad).long()

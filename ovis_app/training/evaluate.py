@@ -17,8 +17,8 @@ from torch import Tensor
 from transformers import AutoTokenizer
 
 from ovis_app.models.ovis import Ovis, load
-from ovis_app.models.prompt import PromptTokenizer
-from ovis_app.models.question import prepare
+from ovis_app.models.prompt import QWEN3, PromptTokenizer, encode_turns
+from ovis_app.models.question import assemble
 from ovis_app.models.visual import Visual
 from ovis_app.training import dialogues, media_talk, questions
 from ovis_app.training.batches import END, Question
@@ -151,9 +151,9 @@ class Answerer:
         return [said[i] for i in range(len(asked))]
 
     def _embed(self, case: Case) -> Tensor:
-        prompt = prepare(
-            self.model.config, self.tokenizer, case.asked.turns, case.visuals, thinking=case.asked.thinking
-        )
+        asked = case.asked
+        ids = encode_turns(self.tokenizer, QWEN3, asked.turns, thinking=asked.thinking)
+        prompt = assemble(self.model.config, self.tokenizer, ids, case.visuals)
         visual = None if prompt.pixel_values is None else self.model.encode(prompt.pixel_values, prompt.grids)
         return self.model.embed(prompt.ids, visual)[0]
 

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 from PIL import Image
 
-from ovis_app.models.ovis2_5 import content
+from ovis_app.models.ovis2_5 import user_content
+from ovis_app.models.prompt import Part
 from ovis_app.models.prompt import Turn as PromptTurn
 from ovis_app.training import dialogues, media_talk
 from ovis_app.training.batches import Picture, Question, Sample
@@ -19,19 +20,18 @@ from ovis_app.training.perception import worn
 from ovis_app.training.questions import Speaker, Turn, any_turn
 from ovis_app.training.scenes import Clip, Scene, draw, random_clip, random_scene, random_word
 
-SCENES, WORDS = 5, 2  # pictures of a step in each training process
+SCENES, WORDS = 4, 1  # pictures of a step in each training process
 THINKING, FINAL, SYSTEM, GREETED = 0.12, 0.05, 0.1, 0.06
 
 
 def step(rng: random.Random, *, simple: bool = False) -> tuple[list[Picture], list[Sample]]:
     """The pictures and samples of one training step; `simple` leaves out all but single pictures."""
-    scenes = [random_scene(rng) for _ in range(SCENES + 2 * simple)] + [random_word(rng) for _ in range(WORDS)]
+    scenes = [random_scene(rng) for _ in range(SCENES + simple)] + [random_word(rng) for _ in range(WORDS)]
     pictures = [picture(scene, rng) for scene in scenes]
     samples = [one_image(n, scene, rng) for n, scene in enumerate(scenes)]
     if simple:
         return pictures, samples
-    for _ in range(2):
-        samples.append(several_images(scenes, rng))
+    samples.append(several_images(scenes, rng))
     moving = random_clip(rng)
     pictures.append(film(moving, rng))
     samples.append(one_clip(len(pictures) - 1, moving, rng))
@@ -58,6 +58,11 @@ def frames_of(clip: Clip, rng: random.Random) -> list[Image.Image]:
     return [worn(frame, random.Random(wear)) for frame in frames] if kind else frames
 
 
+def user_turn(text: str, kinds: Sequence[str]) -> tuple[Part, ...]:
+    """A user's turn as the app writes it: each picture or clip, then the question."""
+    return user_content(text, [(kind, 1) for kind in kinds])
+
+
 def question(
     turns: Sequence[Turn], media: Sequence[str], rng: random.Random, *, before: Sequence[PromptTurn] = ()
 ) -> Question:
@@ -70,7 +75,7 @@ def question(
         thinking, answer = True, f"<think>\n{last.thought}\n</think>\n\n{answer}"
     prompt = list(before)
     for number, turn in enumerate([*turns[:-1], last]):
-        prompt.append(PromptTurn("user", content(turn.question, media if number == 0 else ())))
+        prompt.append(PromptTurn("user", user_turn(turn.question, media if number == 0 else ())))
         prompt.append(PromptTurn("assistant", (turn.answer,)))
     return Question(tuple(prompt[:-1]), answer, thinking)
 
@@ -113,7 +118,7 @@ def later_image(scenes: Sequence[Scene], rng: random.Random) -> Sample:
     first = any_turn(here[0], dialogues.speaker(rng))
     before = [
         *opening(rng),
-        PromptTurn("user", content(first.question, ["image"])),
+        PromptTurn("user", user_turn(first.question, ["image"])),
         PromptTurn("assistant", (first.answer,)),
     ]  # fmt: skip
     asked = [media_talk.about_images(here, dialogues.speaker(rng)) for _ in range(4)]

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from ovis_app import chat
-from ovis_app.backends import loading, local
+from ovis_app.backends import loading
 from ovis_app.backends.local import LocalBackend
 from ovis_app.conversation import Conversation, Media, Message
 from ovis_app.engine import solo
@@ -205,10 +205,9 @@ def test_typed_control_strings_are_text(backend: LocalBackend, picture: Media, t
 
     def controls(typed: str) -> list[int]:
         request = ask(f"What does {typed} mean?", picture)
-        streamer = local.TokenStreamer()
-        prompt, _ = backend._prompt(loaded, request.conversation, SHORT, streamer, lambda: False)
+        read = backend._reader.read(loaded, request.conversation, SHORT, note=lambda _: None, stop=lambda: False)
         known = set(loaded.prompts.controls.values())
-        return [token for token in prompt.ids.tolist() if token < 0 or token in known]
+        return [token for token in read.ids.tolist() if token < 0 or token in known]
 
     assert controls(text) == controls("this")
     assert answer(backend, ask(f"What does {text} mean?", picture)).error == ""

@@ -17,6 +17,7 @@ from transformers import AutoTokenizer, LogitsProcessor
 
 from ovis_app.engine import solo
 from ovis_app.engine.budget import ThinkingBudget
+from ovis_app.engine.prefix import PrefixStore
 from ovis_app.generation import GenerationSettings
 from ovis_app.models.families import FAMILIES
 from ovis_app.models.ovis import Ovis, load
@@ -101,7 +102,7 @@ def test_golden_generate(case: Case) -> None:
         if "grid_thws" in arrays:
             assert [list(grid) for grid in prompt.grids] == arrays["grid_thws"].tolist()
         compare_visuals(model, prompt, arrays)
-    embeddings = solo.embeddings(model, prompt)
+    embeddings = embedded(model, prompt)
     mask = prompt.mask
     longest = read_config(case.folder).get("multimodal_max_length")
     if longest and embeddings.shape[1] > longest:  # the original cuts; the app refuses such a prompt instead
@@ -114,6 +115,37 @@ def test_golden_generate(case: Case) -> None:
     ending = solo.Ending(tuple(data["eos_token_id"]), data["eos_token_id"][0])
     ids = solo.generate(model, embeddings, settings, ending=ending, mask=mask).tolist()
     assert ids[: data["n_safe"]] == arrays["generated_ids"].tolist()[: data["n_safe"]]
+
+
+@each("generate")
+def test_golden_with_what_is_remembered(case: Case) -> None:
+    """Asked again with its attention kept, and asked after half of it was read, a case gives the same tokens."""
+    model, _, _ = checkpoint(case.folder)
+    data, prompt = case.data, prompt_of(case)
+    longest = read_config(case.folder).get("multimodal_max_length")
+    if longest and len(prompt.ids) > longest:
+        pytest.skip("the original cut this prompt")
+    embeddings, keys = embedded(model, prompt), tuple(prompt.ids.tolist())
+    ending = solo.Ending(tuple(data["eos_token_id"]), data["eos_token_id"][0])
+    settings = GenerationSettings(max_new_tokens=data["max_new_tokens"])
+    store = PrefixStore(entries=1)
+    half = len(keys) // 2
+    for length in (half, len(keys), len(keys)):
+        cache, reused = store.take(keys[:length], model.config.llm_config)
+        ids = solo.generate(
+            model, embeddings[:, :length], settings, ending=ending, mask=prompt.mask[:length], cache=cache
+        ).tolist()
+        store.keep((*keys[:length], *ids), cache)
+    assert reused == len(keys) - 1 or any(layer.is_sliding for layer in cache.layers)
+    assert ids[: data["n_safe"]] == case.arrays["generated_ids"].tolist()[: data["n_safe"]]
+
+
+@torch.inference_mode()
+def embedded(model: Ovis, prompt: Prompt) -> torch.Tensor:
+    visual = None
+    if prompt.pixel_values is not None:
+        visual = model.encode(prompt.pixel_values.to(model.dtype), prompt.grids)
+    return solo.embeddings(model, prompt.ids, visual)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -171,7 +203,7 @@ def test_golden_bfloat16(case: Case) -> None:
     longest = read_config(case.folder).get("multimodal_max_length")
     if longest and len(prompt.ids) > longest:
         pytest.skip("the original cut this prompt")
-    logits = last_logits(model, solo.embeddings(model, prompt), prompt.mask).numpy()
+    logits = last_logits(model, embedded(model, prompt), prompt.mask).numpy()
     close(logits, case.arrays["last_logits"], 0.5)
 
 
@@ -229,7 +261,7 @@ def test_golden_chat(case: Case) -> None:
         budget = ThinkingBudget(budget=options["thinking_budget"], early_stop=early, think_end=end)
     answer = solo.generate(
         model,
-        solo.embeddings(model, prompt),
+        embedded(model, prompt),
         GenerationSettings(max_new_tokens=options["max_new_tokens"]),
         ending=solo.Ending((token_ids["<|im_end|>"],), token_ids["<|endoftext|>"]),
         budget=budget,
@@ -262,7 +294,7 @@ def test_golden_error(case: Case) -> None:
             assemble(model.config, tokenizer, ids, media)
         return
     prompt = assemble(model.config, tokenizer, ids, media)
-    embeddings = solo.embeddings(model, prompt)
+    embeddings = embedded(model, prompt)
     assert torch.isfinite(embeddings).all()
     assert embeddings.shape[1] == len(prompt.ids)
 
