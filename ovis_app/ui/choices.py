@@ -59,6 +59,7 @@ def knobs(spec: ModelSpec) -> tuple[Knob, ...]:
             2048,
             SIDE_STEP,
             side=True,
+            offered=lambda s: not s.tiles,
         ),
         Knob(
             "max_pixels",
@@ -69,6 +70,17 @@ def knobs(spec: ModelSpec) -> tuple[Knob, ...]:
             4096,
             SIDE_STEP,
             side=True,
+            offered=lambda s: not s.tiles,
+        ),
+        Knob(
+            "max_partition",
+            "Pictures",
+            "Tiles of a picture",
+            "Into how many tiles a picture is cut at most; more show finer detail and take longer.",
+            1,
+            16,
+            1,
+            offered=lambda s: s.tiles,
         ),
         Knob(
             "frames",

@@ -49,7 +49,7 @@ def awaiting(conversation: Conversation) -> bool:
     return last is not None and (last.role == "user" or (last.role == "assistant" and last.finish is None))
 
 
-def send(tab: Tab, draft: Draft, *, limits: Limits) -> tuple[Tab, Draft]:
+def send(tab: Tab, draft: Draft, *, limits: Limits, video: bool = True) -> tuple[Tab, Draft]:
     """The question joins the conversation and the composer empties; or, when something can't be sent, the composer
     keeps the text and the good files, and the notice says what was refused."""
     if awaiting(tab.conversation) or draft.empty:
@@ -57,6 +57,9 @@ def send(tab: Tab, draft: Draft, *, limits: Limits) -> tuple[Tab, Draft]:
     if len(draft.text) > MAX_TEXT:
         return replace(tab, notice=f"That is more text than fits: at most {MAX_TEXT:,} characters, please."), draft
     media, refused = attach_all(draft.files, limits)
+    if not video and any(item.kind == "video" for item in media):
+        refused = (*refused, *(f"“{item.label}” is a clip, and this model looks at pictures only." for item in media))
+        media = ()
     if refused:
         good = tuple((item.path, item.label) for item in media)
         return replace(tab, notice=" ".join(refused)), Draft(draft.text, good)

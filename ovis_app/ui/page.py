@@ -8,7 +8,7 @@ from __future__ import annotations
 import mimetypes
 from collections.abc import Generator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,7 @@ def build(backend: Backend, settings: Settings, limits: Limits) -> gr.Blocks:
     gr.set_static_paths([get_upload_folder(), EXAMPLES])
     spec = backend.models()[0]
     examples = conversation.offered(spec, EXAMPLES)
+    limits = limits if spec.several_images else replace(limits, files_per_turn=1)
     page: gr.Blocks = gr.Blocks(
         title="Ovis", fill_height=True, fill_width=True, analytics_enabled=False, delete_cache=(3600, 86400)
     )
@@ -104,7 +105,7 @@ def _wire_answers(parts: _Parts, backend: Backend, spec: ModelSpec, limits: Limi
 
     def send(state: Tab, value: dict[str, Any] | None) -> list[Any]:
         draft = _draft(value)
-        after, left = handlers.send(state, draft, limits=limits)
+        after, left = handlers.send(state, draft, limits=limits, video=spec.video)
         return _show(after, None if left == draft else left)
 
     def regenerate(state: Tab) -> list[Any]:

@@ -54,3 +54,9 @@ def test_controls_follow_the_model() -> None:
     assert "thinking_budget" not in names and "frames" not in names
     wanted = settings_from(PLAIN, untouched(PLAIN) | {"thinking": True, "cot": True})
     assert not wanted.thinking and not wanted.cot
+
+
+def test_models_that_cut_tiles_have_tiles_and_no_pixels() -> None:
+    for spec in MODELS:
+        names = {knob.name for knob in knobs(spec)}
+        assert ("max_partition" in names) == spec.tiles == ("max_pixels" not in names)

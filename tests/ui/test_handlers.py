@@ -50,6 +50,11 @@ def test_pictures_and_a_clip_together_are_refused_kindly() -> None:
     assert not tab.conversation.messages and "clip.mp4" in tab.notice and left.files == (PICTURE,)
 
 
+def test_a_clip_is_refused_where_the_model_sees_pictures_only() -> None:
+    tab, left = handlers.send(Tab(), Draft("watch", (CLIP,)), limits=LIMITS, video=False)
+    assert "clip.mp4" in tab.notice and "pictures only" in tab.notice and left == Draft("watch")
+
+
 def test_nothing_is_sent_while_an_answer_is_coming_or_when_there_is_nothing() -> None:
     busy = Tab(Conversation((Message("user", "one"),)))
     assert send(busy, Draft("two")) == (busy, Draft("two"))

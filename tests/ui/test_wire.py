@@ -10,6 +10,10 @@ from pathlib import Path
 import pytest
 from gradio_client import Client, handle_file
 
+from ovis_app.media import Limits
+from ovis_app.settings import Settings
+from ovis_app.ui import page
+from ovis_app.zoo import ModelSpec, find
 from tests.ui.serving import EXAMPLES, HeldBackend, Served, Wire, served, texts
 
 
@@ -141,9 +145,9 @@ def test_files_of_the_server_are_refused(wire: Wire) -> None:
 
 
 def test_what_is_uploaded_is_never_run(wire: Wire, tmp_path: Path) -> None:
-    page = tmp_path / "evil.html"
-    page.write_text("<script>alert(1)</script>")
-    stored = wire.upload(page)["path"]
+    evil = tmp_path / "evil.html"
+    evil.write_text("<script>alert(1)</script>")
+    stored = wire.upload(evil)["path"]
     answer = wire.http.get(f"/file={stored}")
     assert "sandbox" in answer.headers["content-security-policy"]
     assert answer.headers["x-content-type-options"] == "nosniff"
@@ -172,3 +176,18 @@ def test_the_endpoint_for_programs(server: Served) -> None:
     named = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
     assert list(named) == ["/chat"]
     client.close()
+
+
+@pytest.mark.parametrize(
+    "spec", [find("Ovis1.6-Gemma2-9B"), find("Ovis2-8B"), find("Ovis2.5-9B")], ids=lambda s: s.name
+)
+def test_controls_are_there_only_where_the_model_can_use_them(spec: ModelSpec) -> None:
+    class Other(HeldBackend):
+        def models(self) -> list[ModelSpec]:
+            return [spec]
+
+    blocks = page.build(Other(), Settings(), Limits())
+    props = {c["props"].get("elem_id"): c["props"] for c in blocks.get_config_file()["components"]}
+    assert props["think"]["visible"] == spec.thinking and props["cot"]["visible"] == bool(spec.cot_suffix)
+    assert ("knob-frames" in props) == spec.video and ("knob-thinking_budget" in props) == spec.thinking
+    assert ("video" in props["box"]["file_types"]) == spec.video

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import gradio as gr
 
 from ovis_app.generation import MAX_TEXT
+from ovis_app.ui.panels.conversation import subject
 from ovis_app.zoo import ModelSpec
 
 
@@ -34,7 +35,7 @@ def build(spec: ModelSpec) -> Composer:
             elem_id="box",
             show_label=False,
             container=False,
-            placeholder="Ask about pictures or a clip…" if spec.video else "Ask about pictures…",
+            placeholder=f"Ask about {subject(spec)}…",
             file_count="multiple",
             file_types=kinds,
             lines=1,

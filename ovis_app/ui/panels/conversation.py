@@ -47,14 +47,19 @@ def offered(spec: ModelSpec, folder: Path) -> tuple[Example, ...]:
     )
 
 
+def subject(spec: ModelSpec) -> str:
+    """What questions to this model may be about."""
+    pictures = "pictures" if spec.several_images else "a picture"
+    return f"{pictures} or a clip" if spec.video else pictures
+
+
 def _welcome(spec: ModelSpec) -> str:
     hint = (
         "<p>The same page drives the full-size models: <code>python app.py --model AIDC-AI/Ovis2.5-2B</code></p>"
         if spec.bundled
         else ""
     )
-    can = "pictures or a clip" if spec.video else "pictures"
-    return f"<h2>Ask about {can}</h2>\n<p>{escape(spec.about)}</p>\n{hint}"
+    return f"<h2>Ask about {subject(spec)}</h2>\n<p>{escape(spec.about)}</p>\n{hint}"
 
 
 def _card(example: Example, folder: Path) -> gr.chatbot.ExampleMessage:  # type: ignore[name-defined]
