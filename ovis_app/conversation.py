@@ -29,8 +29,8 @@ class Detail:
 
 @dataclass(frozen=True)
 class Media:
-    """One attached file. `name` is what the user called it, `path` is where the checked copy lies, `detail` is how it was
-    sent, and stays when settings change later."""
+    """One attached file. `name` is what the user called it, `path` is where the checked copy lies, `detail` is how
+    it was sent, and stays when settings change later."""
 
     kind: MediaKind
     path: Path

@@ -18,9 +18,11 @@ from tokenizers import Tokenizer
 from transformers import AutoTokenizer, GenerationConfig
 from transformers.utils import logging as transformers_logging
 
+from ovis_app import zoo
 from ovis_app.engine.solo import Ending
 from ovis_app.generation import BackendError
 from ovis_app.models.hub import folder_of
+from ovis_app.models.memory import fit
 from ovis_app.models.ovis import Ovis, load
 from ovis_app.models.prompt import PromptTokenizer
 from ovis_app.zoo import ModelSpec
@@ -55,9 +57,11 @@ def loaded_model(spec: ModelSpec, *, device: str, dtype: str) -> Loaded:
 
 def _load(spec: ModelSpec, *, device: str, dtype: str) -> Loaded:
     transformers_logging.disable_progress_bar()  # the page and the command line have their own
-    folder = folder_of(spec)
     place = choose_device(device)
-    model = load(folder, dtype=choose_dtype(dtype, place), device=place)
+    precision = choose_dtype(dtype, place)
+    refuse_what_cannot_fit(spec, place, precision)
+    folder = folder_of(spec)
+    model = load(folder, dtype=precision, device=place)
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             folder, config=model.config.llm_config, trust_remote_code=False, local_files_only=True
@@ -75,6 +79,22 @@ def _ending(folder: Path, model: Ovis, tokenizer: Any) -> Ending:
     ids = {i for entry in named if entry is not None for i in ([entry] if isinstance(entry, int) else entry)}
     pad = tokenizer.pad_token_id
     return Ending(tuple(sorted(ids)), pad if pad is not None else min(ids))
+
+
+def refuse_what_cannot_fit(spec: ModelSpec, device: str, dtype: torch.dtype) -> None:
+    """Raises BackendError, before any download, when the weights can't fit the memory that is free."""
+    found = fit(spec, device=device, dtype=dtype)
+    if found.fits:
+        return
+    half = fit(spec, device=device, dtype=torch.bfloat16)
+    smaller = [row for row in zoo.MODELS if fit(row, device=device, dtype=dtype).fits and not row.bundled]
+    advice = [f"try {max(smaller, key=lambda row: row.parameters).name}"] if smaller else []
+    if half.fits:
+        advice.insert(0, "add --dtype bfloat16")
+    raise BackendError(
+        f"{spec.name} needs about {found.needed / 1e9:.0f} GB in {str(dtype).removeprefix('torch.')} and "
+        f"{found.available / 1e9:.0f} GB are free: {', or '.join(advice) or 'use a larger machine'}."
+    )
 
 
 def choose_device(wanted: str) -> str:

@@ -20,6 +20,7 @@ from ovis_app.conversation import Conversation, Media, Message
 from ovis_app.engine import solo
 from ovis_app.generation import Answer, BackendError, Done, GenerationSettings, Request
 from ovis_app.media import Limits
+from ovis_app.models import memory
 from ovis_app.settings import Settings
 
 CHECKPOINT = Path(__file__).parent.parent / "fixtures" / "golden" / "ovis2.5" / "public-a" / "checkpoint"
@@ -247,6 +248,17 @@ def test_damaged_checkpoints_are_one_sentence(broken_folder: Path) -> None:
     assert "no Ovis" in error()
     (broken_folder / "config.json").unlink()
     assert "no model at" in error() or "config.json" in error()
+
+
+def test_a_model_that_cannot_fit_is_refused_before_any_download(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "bytes_available", lambda device: int(8e9))
+    monkeypatch.setattr(loading, "folder_of", lambda spec: pytest.fail("it was fetched"))
+    backend = LocalBackend(Settings(model="Ovis2.5-9B", device="cpu"), Limits())
+    message = answer(backend, ask("Hi"))
+    assert "Ovis2.5-9B needs about 40 GB" in message.error and "8 GB are free" in message.error
+    assert "try Ovis2-1B" in message.error
+    backend = LocalBackend(Settings(model="Ovis2.5-2B", device="cpu"), Limits())
+    assert "--dtype bfloat16" in answer(backend, ask("Hi")).error
 
 
 def test_done_is_the_last_event(backend: LocalBackend) -> None:
