@@ -1,6 +1,7 @@
-"""The command line: one question, its pictures, and the answer on stdout; the thought goes to stderr.
+"""The command line: `ask` one question (also without the word), `batch` many, list the `models`, or `serve` the page.
 
-Takes the page's road, chat.reply. Parses flags before it imports anything heavy. Exit code 2 is a bad file or flag.
+The answer goes to stdout and the thought to stderr. Takes the page's road, chat.reply. Parses flags before it imports
+anything heavy. Exit code 2 is a bad file or flag.
 """
 
 from __future__ import annotations
@@ -12,10 +13,26 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from ovis_app import settings as settings_module
 from ovis_app.conversation import Conversation, Message
+from ovis_app.settings import Settings
+
+if TYPE_CHECKING:
+    from ovis_app.generation import GenerationSettings
+    from ovis_app.media import Limits
+
+COMMANDS = """commands:
+  ask QUESTION      answer one question (the word may be left out)
+  batch INPUT       answer a folder, CSV or JSON-lines file of questions
+  models            list the models that are known by name
+  serve             open the page, as `python app.py` does
+"""
+
+
+class BadInput(Exception):
+    """A flag or file that can't be used; its text is a sentence."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -25,15 +42,34 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}\n")
 
 
-def parser() -> argparse.ArgumentParser:
-    flags = _Parser(prog="ovis_app", description="Ask an Ovis model about pictures, a clip or nothing but text.")
+def ask_parser() -> argparse.ArgumentParser:
+    flags = _Parser(
+        prog="ovis_app",
+        description="Ask an Ovis model about pictures, a clip or nothing but text.",
+        epilog=COMMANDS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     flags.add_argument("question", help="what to ask")
     flags.add_argument("--image", action="append", default=[], metavar="FILE", help="a picture; repeat for several")
     flags.add_argument("--video", action="append", default=[], metavar="FILE", help="a clip (one, without pictures)")
+    flags.add_argument("--json", action="store_true", help="print one JSON object at the end instead of streaming")
+    _add_generation(flags)
+    return flags
+
+
+def batch_parser() -> argparse.ArgumentParser:
+    flags = _Parser(prog="ovis_app batch", description="Answer many questions; what is answered already is kept.")
+    flags.add_argument("input", type=Path, help="a folder of files, a CSV or .jsonl (id, prompt, image, images, video)")
+    flags.add_argument("--prompt", default="", help="what to ask where a row has no prompt of its own")
+    flags.add_argument("--out", type=Path, required=True, help="where answers go: .jsonl or .csv; appended to")
+    flags.add_argument("--batch-size", type=int, default=4, metavar="N", help="questions answered at once (default: 4)")
+    _add_generation(flags)
+    return flags
+
+
+def _add_generation(flags: argparse.ArgumentParser) -> None:
     flags.add_argument("--thinking", action="store_true", help="let the model think first (shown on stderr)")
-    flags.add_argument(
-        "--thinking-budget", type=int, metavar="N", help="tokens the thought may take; implies --thinking"
-    )
+    flags.add_argument("--thinking-budget", type=int, metavar="N", help="tokens a thought may take; implies --thinking")
     flags.add_argument("--cot", action="store_true", help="ask for a step-by-step answer")
     flags.add_argument("--system", default="", metavar="S", help="system prompt")
     flags.add_argument("--max-new-tokens", type=int, metavar="N", help="longest answer, thought included")
@@ -42,66 +78,70 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument("--seed", type=int, metavar="N", help="makes sampling repeatable")
     flags.add_argument("--min-pixels", type=int, metavar="N", help="smallest size at which the model sees a picture")
     flags.add_argument("--max-pixels", type=int, metavar="N", help="largest size at which the model sees a picture")
+    flags.add_argument("--max-partition", type=int, metavar="N", help="most tiles of a picture (Ovis2 and 1.6)")
     flags.add_argument("--frames", type=int, metavar="N", help="frames taken from a clip")
-    flags.add_argument("--json", action="store_true", help="print one JSON object at the end instead of streaming")
     settings_module.add_arguments(flags, ("model", "backend", "device", "dtype"))
-    return flags
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Asks one question. Returns the exit code: 0 answered, 1 failed, 2 bad input, 130 interrupted."""
-    given = parser().parse_args(arguments)
+    """Runs one command. Returns the exit code: 0 answered, 1 failed, 2 bad input, 130 interrupted."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    command, rest = (words[0], words[1:]) if words and words[0] in _COMMANDS else ("ask", words)
     try:
-        return _ask(given)
-    except _BadInput as error:
+        return _COMMANDS[command](rest)
+    except BadInput as error:
         print(f"ovis_app: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
 
 
-class _BadInput(Exception):
-    """A flag or file that can't be used; its text is a sentence."""
+def _started(given: argparse.Namespace) -> tuple[Settings, Limits, GenerationSettings]:
+    """What the flags ask for, checked. Raises BadInput."""
+    from ovis_app import zoo
+    from ovis_app.generation import BackendError, GenerationSettings
+    from ovis_app.media import Limits
 
-
-def _ask(given: argparse.Namespace) -> int:
     try:
         settings = settings_module.read(given)
     except ValueError as error:
-        raise _BadInput(error) from error
-    from ovis_app.generation import BackendError, GenerationSettings, Request
-    from ovis_app.media import Limits, attach_all
-
-    limits = Limits(**settings.limits())
-    files = [(Path(name), name) for name in (*given.image, *given.video)]
-    media, refused = attach_all(files, limits)
-    if refused:
-        raise _BadInput(" ".join(refused))
-
-    from ovis_app import chat, zoo
-    from ovis_app.backends import open_backend
-
+        raise BadInput(error) from error
     defaults = zoo.resolve(settings.model).defaults
     budget = given.thinking_budget
-    thinking = given.thinking or budget is not None
     generation = GenerationSettings(
         max_new_tokens=defaults.max_new_tokens if given.max_new_tokens is None else given.max_new_tokens,
         temperature=given.temperature,
         top_p=given.top_p,
         seed=given.seed,
         cot=given.cot,
-        thinking=thinking,
+        thinking=given.thinking or budget is not None,
         thinking_budget=defaults.thinking_budget if budget is None else budget,
         system=given.system,
         min_pixels=given.min_pixels,
         max_pixels=given.max_pixels,
+        max_partition=given.max_partition,
         frames=given.frames,
     )
     try:
-        generation.check()
-        backend = open_backend(settings, limits)
+        return settings, Limits(**settings.limits()), generation.check()
     except BackendError as error:
-        raise _BadInput(error) from error
+        raise BadInput(error) from error
+
+
+def _ask(words: Sequence[str]) -> int:
+    given = ask_parser().parse_args(words)
+    settings, limits, generation = _started(given)
+    from ovis_app.media import attach_all
+
+    media, refused = attach_all([(Path(name), name) for name in (*given.image, *given.video)], limits)
+    if refused:
+        raise BadInput(" ".join(refused))
+
+    from ovis_app import chat
+    from ovis_app.backends import open_backend
+    from ovis_app.generation import Request
+
+    backend = open_backend(settings, limits)
     conversation = Conversation((Message("user", given.question, media),))
     last = Message("assistant")
     with closing(chat.reply(backend, Request(conversation, generation))) as grown:
@@ -126,18 +166,8 @@ def _print_new(before: Message, after: Message) -> None:
 def _finish(message: Message, model: str, *, as_json: bool) -> int:
     if as_json and not message.error:
         stats = asdict(message.stats) if message.stats else None
-        print(
-            json.dumps(
-                {
-                    "text": message.text,
-                    "thinking": message.thinking,
-                    "finish": message.finish,
-                    "stats": stats,
-                    "model": model,
-                },
-                ensure_ascii=False,
-            )
-        )
+        answer = {"text": message.text, "thinking": message.thinking, "finish": message.finish}
+        print(json.dumps({**answer, "stats": stats, "model": model}, ensure_ascii=False))
     elif message.text:
         print()
     if message.error:
@@ -145,6 +175,57 @@ def _finish(message: Message, model: str, *, as_json: bool) -> int:
         return 1
     return 0
 
+
+def _batch(words: Sequence[str]) -> int:
+    given = batch_parser().parse_args(words)
+    settings, limits, generation = _started(given)
+    from tqdm import tqdm
+
+    from ovis_app import batch
+    from ovis_app.generation import BackendError
+
+    if not 1 <= given.batch_size <= 256:
+        raise BadInput("--batch-size must be a whole number from 1 to 256.")
+    try:
+        asked = batch.rows(given.input, given.prompt)
+        from ovis_app.backends.many import ManyAnswers
+
+        many = ManyAnswers(settings, limits)
+        with tqdm(total=len(asked), initial=len(batch.done(given.out)), unit="row") as bar:
+            answered, failed = batch.run(
+                asked,
+                given.out,
+                lambda conversations: many.answer(conversations, generation),
+                limits=limits,
+                size=given.batch_size,
+                progress=bar.update,
+            )
+    except (batch.BatchError, OSError, UnicodeDecodeError) as error:
+        raise BadInput(error) from error
+    except BackendError as error:
+        print(f"ovis_app: {error}", file=sys.stderr)
+        return 1
+    print(f"{answered} answered, {failed} failed, in {given.out}", file=sys.stderr)
+    return 0
+
+
+def _models(words: Sequence[str]) -> int:
+    _Parser(prog="ovis_app models", description="List the models that are known by name.").parse_args(words)
+    from ovis_app import zoo
+
+    print(zoo.table(), end="")
+    return 0
+
+
+def _serve(words: Sequence[str]) -> int:
+    import runpy
+
+    sys.argv = ["app.py", *words]
+    runpy.run_path(str(Path(__file__).resolve().parent.parent / "app.py"), run_name="__main__")
+    return 0
+
+
+_COMMANDS = {"ask": _ask, "batch": _batch, "models": _models, "serve": _serve}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -20,11 +20,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "media": {"conversation"},
     "models": {"conversation", "generation", "zoo", "media"},
     "engine": {"conversation", "generation", "zoo", "models"},
-    "backends": {"conversation", "generation", "zoo", "media", "models", "engine", "settings"},
+    "backends": {"conversation", "generation", "zoo", "chat", "media", "models", "engine", "settings"},
     "chat": {"conversation", "generation"},
     "ui": {"conversation", "generation", "zoo", "chat", "media", "settings"},
     "training": {"conversation", "generation", "zoo", "media", "models", "engine", "backends", "chat", "settings"},
-    "__main__": {"conversation", "generation", "zoo", "chat", "media", "settings", "backends"},
+    "batch": {"conversation", "media"},
+    "__main__": {"batch", "conversation", "generation", "zoo", "chat", "media", "settings", "backends"},
 }
 ONLY_IN = {
     "gradio": {"ui", "api"},

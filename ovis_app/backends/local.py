@@ -138,7 +138,7 @@ class LocalBackend:
         loaded = self._model()
         settings = able(request.settings, self.spec)
         read = self._reader.read(loaded, request.conversation, settings, note=streamer.say, stop=halted)
-        settings = self._fitted(settings, len(read.ids), loaded.model.config.max_context)
+        settings = fitted(settings, self.spec, len(read.ids), loaded.model.config.max_context)
         streamer.note = "Reading the conversation"
         ids = self._generate(loaded, read, settings, streamer, halted)
         if time.monotonic() > over:
@@ -176,26 +176,27 @@ class LocalBackend:
             ending=loaded.ending,
             mask=read.mask,
             cache=cache,
-            budget=_budget(loaded, settings) if settings.thinking else None,
+            budget=budget_of(loaded, settings) if settings.thinking else None,
             streamer=streamer,
             stop=halted,
         )
         self._prefixes.keep((*read.keys, *ids.tolist()), cache)
         return ids
 
-    def _fitted(self, settings: GenerationSettings, prompt_tokens: int, context: int) -> GenerationSettings:
-        """The settings with as many new tokens as the context has room for. Raises BackendError when it has none."""
-        context = min(context, self.spec.context)
-        room = context - prompt_tokens
-        if room < 1:
-            raise BackendError(
-                f"This conversation is {prompt_tokens:,} tokens long and the model reads at most {context:,}: "
-                "lower max pixels, attach less, or start a new chat."
-            )
-        return replace(settings, max_new_tokens=min(settings.max_new_tokens, room))
+
+def fitted(settings: GenerationSettings, spec: ModelSpec, prompt_tokens: int, context: int) -> GenerationSettings:
+    """The settings with as many new tokens as the context has room for. Raises BackendError when it has none."""
+    context = min(context, spec.context)
+    room = context - prompt_tokens
+    if room < 1:
+        raise BackendError(
+            f"This conversation is {prompt_tokens:,} tokens long, {1 - room:,} more than {spec.name} can read with an "
+            "answer: lower max pixels, attach less, or start a new chat."
+        )
+    return replace(settings, max_new_tokens=min(settings.max_new_tokens, room))
 
 
-def _budget(loaded: Loaded, settings: GenerationSettings) -> ThinkingBudget | None:
+def budget_of(loaded: Loaded, settings: GenerationSettings) -> ThinkingBudget | None:
     """The budget's rule, lowered where the early-stop text and an answer would not fit behind it."""
     if settings.thinking_budget is None:
         return None

@@ -42,9 +42,8 @@ class TokenStreamer(TextIteratorStreamer):
         self.deadline = deadline
         self.note = "Waiting for the model"  # what the worker is doing; it may write this at any time
         self.count = self.thought_count = 0
-        self.first_time: float | None = (
-            None  # time.monotonic() of the first and the last token, and of the thought's end
-        )
+        # time.monotonic() of the first and the last token, and of the thought's end
+        self.first_time: float | None = None
         self.last_time: float | None = None
         self.answer_time: float | None = None
         self._over = False
@@ -82,9 +81,8 @@ class TokenStreamer(TextIteratorStreamer):
         self.first_time = self.first_time or self.last_time
         self.count += 1
         self.thought_count += self._in_thought
-        if self._can_think and token == self._think_start and self.count == 1:
-            self._in_thought, self._at_start = True, True
-            self.thought_count = 1
+        if self._can_think and token == self._think_start and self._at_start and not self._in_thought:
+            self._in_thought, self.thought_count = True, self.count
         elif self._can_think and token == self._think_end:
             self._flush()
             if not self._in_thought:
