@@ -6,7 +6,7 @@ The same road for the page, the command line and programs. Knows no Gradio and n
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 UNEXPECTED = "Something went wrong while answering. Please try again; the cause is in the server's log."
 
 
-def reply(backend: Backend, request: Request) -> Iterator[Conversation]:
+def reply(backend: Backend, request: Request) -> Generator[Conversation, None, None]:
     """The conversation with the assistant's message growing at its end. Never raises for a failed answer: the last
     value then carries `error`. The first value comes before any work, so that closing always stops it."""
     request = stamped(request)

@@ -9,6 +9,7 @@ import argparse
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 BACKENDS = ("local", "fake")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -36,7 +37,7 @@ class Settings:
     video_seconds: float = 1800.0
     files_per_turn: int = 16
 
-    def limits(self) -> dict[str, int | float]:
+    def limits(self) -> dict[str, Any]:
         """What `media.Limits` takes of these settings."""
         names = ("image_pixels", "image_bytes", "video_bytes", "video_seconds", "files_per_turn")
         return {name: getattr(self, name) for name in names}

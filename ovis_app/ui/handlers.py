@@ -77,7 +77,7 @@ def answer(
     """The tab while its last question is answered, at most about 16 times a second. Closing this stops the answer."""
     if not tab.conversation.messages or tab.conversation.messages[-1].role != "user":
         return
-    with closing(chat.reply(backend, Request(tab.conversation, settings))) as states:  # type: ignore[type-var]
+    with closing(chat.reply(backend, Request(tab.conversation, settings))) as states:
         for conversation in paced(timed(states, clock=clock), clock=clock):
             yield replace(tab, conversation=conversation)
 
