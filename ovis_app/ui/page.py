@@ -127,7 +127,9 @@ def _wire_answers(parts: _Parts, backend: Backend, spec: ModelSpec, limits: Limi
     ]
     starts[0].then(None, js="() => window.ovis.checking(false)")
     answers: list[Any] = [_answered(start, parts, backend, spec) for start in starts]
-    box.stop(lambda state: _show(handlers.stop(state)), [tab], parts.shown, cancels=answers, **AT_ONCE)
+    # First the answer is cancelled, then the tab changes: nothing that was still under way may come after.
+    halted = box.stop(None, cancels=answers)
+    halted.then(lambda state: _show(handlers.stop(state)), [tab], parts.shown, **AT_ONCE)
     cancelled = parts.header.new_chat.click(None, cancels=answers)
     cleared = cancelled.then(lambda: _show(handlers.clear()), None, parts.shown, **AT_ONCE)
     cleared.then(None, js="() => window.ovis.focus()")

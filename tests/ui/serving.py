@@ -92,10 +92,10 @@ class Wire:
     def id_of(self, elem_id: str) -> int:
         return next(c["id"] for c in self.config["components"] if c["props"].get("elem_id") == elem_id)
 
-    def event(self, elem_id: str, name: str) -> dict[str, Any]:
-        """The event of a component that runs Python."""
+    def event(self, elem_id: str, name: str, *, python: bool = True) -> dict[str, Any]:
+        """The event of a component that runs Python, or the one that doesn't."""
         wanted = [self.id_of(elem_id), name]
-        return next(d for d in self.config["dependencies"] if wanted in d["targets"] and d["backend_fn"])
+        return next(d for d in self.config["dependencies"] if wanted in d["targets"] and d["backend_fn"] == python)
 
     def after(self, event: dict[str, Any]) -> dict[str, Any]:
         """What runs in Python after an event."""

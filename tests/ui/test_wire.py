@@ -51,13 +51,14 @@ def test_each_tab_has_its_own_conversation(server: Served) -> None:
     one.close(), two.close()
 
 
-def test_a_refused_file_keeps_the_composer_and_the_conversation(wire: Wire, tmp_path: Path) -> None:
-    bad = tmp_path / "broken.png"
+@pytest.mark.parametrize("name", ["broken.png", "notes.txt", "odd.xyz"])
+def test_a_refused_file_keeps_the_composer_and_the_conversation(wire: Wire, tmp_path: Path, name: str) -> None:
+    bad = tmp_path / name
     bad.write_bytes(b"not a picture")
     out = wire.send("look", [wire.upload(EXAMPLES / "left.png"), wire.upload(bad)])
     box = out[2]["value"]
     assert box["text"] == "look" and [f["orig_name"] for f in box["files"]] == ["left.png"]
-    assert "broken.png" in out[3] and "/" not in out[3].replace("</p>", "") and out[1] == []
+    assert name in out[3] and "/" not in out[3].replace("</p>", "") and out[1] == []
 
 
 def test_stop_keeps_what_was_said_and_frees_the_backend(slow: Served) -> None:
@@ -70,7 +71,7 @@ def test_stop_keeps_what_was_said_and_frees_the_backend(slow: Served) -> None:
     answer = wire.after(wire.event("box", "submit"))
     wire.http.post("/cancel", json={"session_hash": wire.session, "fn_index": answer["id"], "event_id": event})
     wait_for(lambda: slow.backend.live == 0, 1.0)
-    shown = texts(wire.run(wire.event("box", "stop"), [None])[1])
+    shown = texts(wire.run(wire.after(wire.event("box", "stop", python=False)), [None])[1])
     assert "word3" in shown[1] and shown[2] == '<div class="figures">stopped</div>'
     wire.close()
 
@@ -190,4 +191,4 @@ def test_controls_are_there_only_where_the_model_can_use_them(spec: ModelSpec) -
     props = {c["props"].get("elem_id"): c["props"] for c in blocks.get_config_file()["components"]}
     assert props["think"]["visible"] == spec.thinking and props["cot"]["visible"] == bool(spec.cot_suffix)
     assert ("knob-frames" in props) == spec.video and ("knob-thinking_budget" in props) == spec.thinking
-    assert ("video" in props["box"]["file_types"]) == spec.video
+    assert ("clip" in props["box"]["placeholder"]) == spec.video

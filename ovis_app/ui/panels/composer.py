@@ -26,7 +26,6 @@ class Composer:
 
 def build(spec: ModelSpec) -> Composer:
     """The composer's components."""
-    kinds = ["image", "video"] if spec.video else ["image"]
     with gr.Column(elem_id="composer"):
         with gr.Row(elem_id="notice-row"):
             notice = gr.HTML("", elem_id="notice")
@@ -36,8 +35,7 @@ def build(spec: ModelSpec) -> Composer:
             show_label=False,
             container=False,
             placeholder=f"Ask about {subject(spec)}…",
-            file_count="multiple",
-            file_types=kinds,
+            file_count="multiple",  # of any type: what isn't a picture or a clip is refused by name, in a sentence
             lines=1,
             max_lines=8,
             max_plain_text_length=MAX_TEXT,

@@ -74,6 +74,13 @@ window.ovis = (() => {
     if (image) enlarge(image);
   });
 
+  // The picker of files shows pictures and clips first; anything may still be dropped, and is looked at then.
+  document.addEventListener("click", (event) => {
+    if (!event.target.closest?.("#box .upload-button")) return;
+    const picker = find("#box input[type=file]");
+    if (picker) picker.accept = "image/*,video/*";
+  }, { capture: true });
+
   document.addEventListener("keydown", (event) => {
     if (event.key !== "Escape" || event.isComposing || event.keyCode === 229) return;
     if (document.querySelector("dialog[open]")) return;
