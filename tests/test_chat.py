@@ -1,0 +1,95 @@
+"""One road for every answer: what grows, what an error looks like, what Stop keeps, what a sent picture remembers."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ovis_app import chat
+from ovis_app.backends.fake import FakeBackend
+from ovis_app.conversation import Conversation, Detail, Media, Message, Stats
+from ovis_app.generation import Answer, Done, Event, GenerationSettings, Recast, Request, Thinking
+
+
+def question(text: str, *media: Media) -> Conversation:
+    return Conversation((Message("user", text, media),))
+
+
+class Scripted(FakeBackend):
+    def __init__(self, *events: Event) -> None:
+        super().__init__()
+        self.events = events
+
+    def stream(self, request: Request) -> Iterator[Event]:
+        yield from self.events
+
+
+def states(backend: FakeBackend, request: Request) -> list[Message]:
+    return [conversation.messages[-1] for conversation in chat.reply(backend, request)]
+
+
+def test_the_first_value_comes_before_any_work() -> None:
+    backend = FakeBackend()
+    conversations = chat.reply(backend, Request(question("Hi")))
+    assert next(conversations).messages[-1].role == "assistant"
+    assert backend.requests == []
+    conversations.close()
+
+
+def test_thought_and_answer_grow_apart_and_the_thought_has_a_duration_at_once() -> None:
+    backend = Scripted(
+        Thinking("hm "), Thinking("two"), Answer("Two"), Answer("."), Done("end", Stats(answer_tokens=4))
+    )
+    seen = states(backend, Request(question("How many?")))
+    assert seen[-1].thinking == "hm two" and seen[-1].text == "Two." and seen[-1].finish == "end"
+    first_word = next(message for message in seen if message.text == "Two")
+    assert first_word.stats is not None and first_word.stats.thinking_seconds is not None
+
+
+def test_a_recast_thought_leaves_the_answer() -> None:
+    last = states(Scripted(Answer("hm"), Recast(), Answer("Two."), Done("end", Stats())), Request(question("?")))[-1]
+    assert (last.thinking, last.text) == ("hm", "Two.")
+
+
+@pytest.mark.parametrize(("text", "said"), [("fail", "lower max pixels"), ("crash", "server's log")])
+def test_a_failure_is_a_sentence_in_the_conversation(text: str, said: str) -> None:
+    last = states(FakeBackend(), Request(question(text)))[-1]
+    assert said in last.error and last.finish == "error" and "scripted" not in last.error
+
+
+def test_stop_keeps_what_was_said() -> None:
+    backend = FakeBackend()
+    conversations = chat.reply(backend, Request(question("long")))
+    state = next(state for state in conversations if len(state.messages[-1].text) > 20)
+    conversations.close()
+    stopped = chat.stopped(state).messages[-1]
+    assert backend.live == 0
+    assert stopped.finish == "stopped" and stopped.text == state.messages[-1].text
+
+
+def test_pictures_remember_how_they_were_sent() -> None:
+    settings = GenerationSettings(max_pixels=4096)
+    talk = question("What?", Media("image", Path("a.png")))
+    *_, after = chat.reply(FakeBackend(), Request(talk, settings))
+    assert after.messages[0].media[0].detail == Detail(max_pixels=4096)
+    *_, later = chat.reply(
+        FakeBackend(), Request(after.add(Message("user", "And?")), GenerationSettings(max_pixels=9216))
+    )
+    assert later.messages[0].media[0].detail == Detail(max_pixels=4096)
+
+
+def test_conversations_travel_as_json_and_pickles() -> None:
+    media = Media("video", Path("/x/clip.mp4"), "clip.mp4", Detail(frames=4))
+    stats = Stats(answer_tokens=3, frame_times=(0.5, 1.5))
+    talk = question("What?", media).add(Message("assistant", "It moves.", thinking="hm", finish="end", stats=stats))
+    assert Conversation.from_json(talk.to_json()) == talk
+    assert pickle.loads(pickle.dumps(talk)) == talk
+
+
+@pytest.mark.parametrize("data", [{}, {"messages": [{"role": "robot"}]}, {"messages": [{"text": "x"}]}])
+def test_what_is_no_conversation_is_refused(data: dict) -> None:
+    with pytest.raises((KeyError, TypeError, ValueError)):
+        Conversation.from_json(data)
