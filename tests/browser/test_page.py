@@ -267,7 +267,8 @@ def test_on_a_phone_nothing_overflows_and_targets_are_large(open_tab: Open, widt
     assert box["y"] + box["height"] <= 780 and box["x"] >= 0 and box["x"] + box["width"] <= width
     small = phone.evaluate(
         """() => [...document.querySelectorAll('#header button, #composer button, #actions label')]
-             .filter((e) => e.offsetParent && (e.offsetHeight < 44 || e.offsetWidth < 44))
+             .filter((e) => e.offsetParent && (e.offsetHeight < 44 || e.offsetWidth < 44
+                                               || e.getBoundingClientRect().right > innerWidth))
              .map((e) => `${e.id || e.className} ${e.offsetWidth}x${e.offsetHeight}`)"""
     )
     assert small == []
