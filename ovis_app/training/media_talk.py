@@ -90,7 +90,7 @@ def images(scenes: Sequence[Scene], say: Speaker) -> Turn:
 
 
 IMAGES_KINDS: dict[Callable[[Sequence[Scene], Speaker], Turn], float] = {
-    in_image: 2.0, in_all: 0.5, count_in: 1.0, at_in: 0.8, color_in: 0.6, more: 1.8, which: 1.8, images: 0.2,
+    in_image: 1.5, in_all: 0.4, count_in: 0.8, at_in: 0.8, color_in: 0.8, more: 1.8, which: 2.4, images: 0.1,
 }  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from ovis_app.training.perception import worn
 from ovis_app.training.questions import Speaker, Turn, any_turn
 from ovis_app.training.scenes import Clip, Scene, draw, random_clip, random_scene, random_word
 
-SCENES, WORDS = 4, 1  # pictures of a step in each training process
+SCENES, WORDS = 4, 2  # pictures of a step in each training process
 THINKING, FINAL, SYSTEM, GREETED = 0.12, 0.05, 0.1, 0.06
 
 
@@ -32,9 +32,10 @@ def step(rng: random.Random, *, simple: bool = False) -> tuple[list[Picture], li
     if simple:
         return pictures, samples
     samples.append(several_images(scenes, rng))
-    moving = random_clip(rng)
-    pictures.append(film(moving, rng))
-    samples.append(one_clip(len(pictures) - 1, moving, rng))
+    for _ in range(rng.choice((1, 2))):
+        moving = random_clip(rng)
+        pictures.append(film(moving, rng))
+        samples.append(one_clip(len(pictures) - 1, moving, rng))
     samples.append(no_image(rng) if rng.random() < 0.5 else later_image(scenes, rng))
     return pictures, samples
 

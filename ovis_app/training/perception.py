@@ -33,7 +33,7 @@ from ovis_app.training.scenes import (
 BINS = 20  # of each box coordinate
 SLOTS = 4  # glyphs in one visual token, left to right
 NONE = -100
-SHAPES, LETTERING = 0.25, 0.68  # of the pictures; the rest are frames of clips
+SHAPES, LETTERING = 0.25, 0.6  # of the pictures; the rest are frames of clips
 COLOR_NAMES = tuple(COLORS)
 SIZES = {
     "kind": 5,

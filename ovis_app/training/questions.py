@@ -243,8 +243,8 @@ def text(scene: Scene, say: Speaker) -> Turn:
 
 
 SCENE_KINDS: dict[Callable[[Scene, Speaker], Turn], float] = {
-    describe: 2.0, count: 1.2, count_of: 0.7, at: 2.2, color: 1.2, shape_of: 0.6, exists: 1.3, where: 1.2, box: 1.0,
-    text: 0.15,
+    describe: 1.0, count: 0.7, count_of: 1.6, at: 1.2, color: 2.2, shape_of: 1.0, exists: 2.0, where: 1.8, box: 1.6,
+    text: 0.1,
 }  # fmt: skip
 WORD_KINDS: dict[Callable[[Scene, Speaker], Turn], float] = {
     text: 4.0, describe: 1.0, count: 0.15, at: 0.1, color: 0.1, exists: 0.15, where: 0.1,

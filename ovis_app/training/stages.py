@@ -142,8 +142,8 @@ def whole(
     probe = Probe(model.config.llm_config.hidden_size)
     seen = torch.load(run.state_file("see"), weights_only=True)["extra"]
     probe.load_state_dict({name.removeprefix("late."): v for name, v in seen.items() if name.startswith("late.")})
-    language = Optimizer(language_half(model), adam=5e-4, muon=8e-4)
-    visual = Optimizer([*visual_half(model), *probe.named_parameters()], adam=5e-4, muon=1.2e-3)
+    language = Optimizer(language_half(model), adam=8e-4, muon=1.2e-3)
+    visual = Optimizer([*visual_half(model), *probe.named_parameters()], adam=8e-4, muon=1.5e-3)
     _talk(run, stage, model, tokenizer, [language, visual], probe, seed=seed, steps=steps)
 
 
