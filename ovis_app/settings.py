@@ -116,8 +116,9 @@ def _converted(name: str, raw: str, default: object) -> object:
 def read(arguments: argparse.Namespace, environment: Mapping[str, str] = os.environ) -> Settings:
     """Settings from parsed flags over variables over defaults. Raises ValueError with a sentence."""
     known = {field.name for field in fields(Settings)}
+    place = {"server_name": "0.0.0.0"} if "SPACE_ID" in environment else {}  # a Space is reached from outside
     given = {name: value for name, value in vars(arguments).items() if name in known}
-    settings = Settings(**{**from_environment(environment), **given})
+    settings = Settings(**{**place, **from_environment(environment), **given})
     if not 0 <= settings.port <= 65535:
         raise ValueError(f"The port must lie between 0 and 65535, not {settings.port}.")
     return settings

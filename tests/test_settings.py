@@ -53,6 +53,11 @@ print("HEAVY", [m for m in ("torch", "transformers", "gradio", "numpy") if m in 
 """
 
 
+def test_a_space_listens_to_the_outside() -> None:
+    assert read([], {"SPACE_ID": "someone/ovis"}).server_name == "0.0.0.0"
+    assert read([], {}).server_name == "127.0.0.1"
+
+
 @pytest.mark.parametrize(
     "run",
     ["runpy.run_path('app.py', run_name='__main__')", "runpy.run_module('ovis_app', run_name='__main__')"],

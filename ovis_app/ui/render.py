@@ -14,7 +14,12 @@ from ovis_app.conversation import Conversation, Finish, Media, Message, Stats
 from ovis_app.ui import boxes
 
 _PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"} | {127: 0x2421}
-_ENDS: dict[Finish, str] = {"end": "", "length": "reached the limit of new tokens", "stopped": "stopped", "error": ""}
+_ENDS: dict[Finish, str] = {
+    "end": "done",
+    "length": "reached the limit of new tokens",
+    "stopped": "stopped",
+    "error": "",
+}
 _SHOWN_TIMES = 8
 
 
