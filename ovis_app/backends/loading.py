@@ -21,7 +21,7 @@ from transformers.utils import logging as transformers_logging
 from ovis_app import zoo
 from ovis_app.engine.solo import Ending
 from ovis_app.generation import BackendError
-from ovis_app.models.hub import folder_of
+from ovis_app.models.hub import Progress, folder_of
 from ovis_app.models.memory import fit
 from ovis_app.models.ovis import Ovis, load
 from ovis_app.models.prompt import PromptTokenizer
@@ -44,23 +44,24 @@ _models: dict[tuple[str, str, str], Loaded] = {}
 _loading = threading.Lock()
 
 
-def loaded_model(spec: ModelSpec, *, device: str, dtype: str) -> Loaded:
+def loaded_model(spec: ModelSpec, *, device: str, dtype: str, progress: Progress = lambda note: None) -> Loaded:
     """The process's one copy of a model, loaded by whoever comes first. Raises BackendError."""
     key = (spec.id, device, dtype)
     with _loading:
         if key not in _models:
             started = time.monotonic()
-            _models[key] = _load(spec, device=device, dtype=dtype)
+            _models[key] = _load(spec, device=device, dtype=dtype, progress=progress)
             log.info("loaded %s in %.1f s", spec.name, time.monotonic() - started)
         return _models[key]
 
 
-def _load(spec: ModelSpec, *, device: str, dtype: str) -> Loaded:
+def _load(spec: ModelSpec, *, device: str, dtype: str, progress: Progress = lambda note: None) -> Loaded:
     transformers_logging.disable_progress_bar()  # the page and the command line have their own
     place = choose_device(device)
     precision = choose_dtype(dtype, place)
     refuse_what_cannot_fit(spec, place, precision)
-    folder = folder_of(spec)
+    folder = folder_of(spec, progress)
+    progress(f"Loading {spec.name}")
     model = load(folder, dtype=precision, device=place)
     try:
         tokenizer = AutoTokenizer.from_pretrained(

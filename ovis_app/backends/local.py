@@ -67,14 +67,20 @@ class LocalBackend:
 
     def _model(self) -> Loaded:
         if self._state != "ready":
-            self._state = f"loading {self.spec.name}"
+            self._state = f"Loading {self.spec.name}"
         try:
-            model = loaded_model(self.spec, device=self.settings.device, dtype=self.settings.dtype)
+            model = loaded_model(
+                self.spec, device=self.settings.device, dtype=self.settings.dtype, progress=self._loading
+            )
         except BaseException:
             self._state = "the model can't be loaded"
             raise
         self._state = "ready"
         return model
+
+    def _loading(self, note: str) -> None:
+        """Shows how far loading is, on the page's pill and to whoever waits for an answer."""
+        self._state = note
 
     def stream(self, request: Request) -> Iterator[Event]:
         """Events of one answer; see `Backend`. Raises BackendError for bad settings before anything is queued."""
@@ -86,7 +92,11 @@ class LocalBackend:
         try:
             for event in streamer:
                 ahead = self._worker.ahead(ticket)
-                if ahead and streamer.count == 0:
+                if ahead or self._state != "ready":  # the clock runs once the work begins
+                    streamer.deadline = time.monotonic() + self.settings.deadline + 1.0
+                if self._state != "ready":
+                    streamer.note = self._state
+                elif ahead:
                     streamer.note = f"Waiting for {ahead} other question{'s' if ahead > 1 else ''}"
                 yield event
         finally:
@@ -129,13 +139,12 @@ class LocalBackend:
             free_memory()
 
     def _answer(self, request: Request, streamer: TokenStreamer, stop: threading.Event, started: float) -> None:
-        over = started + self.settings.deadline
+        loaded = self._model()
+        over = time.monotonic() + self.settings.deadline
 
         def halted() -> bool:
             return stop.is_set() or time.monotonic() > over
 
-        streamer.note = f"Loading {self.spec.name}"
-        loaded = self._model()
         settings = able(request.settings, self.spec)
         read = self._reader.read(loaded, request.conversation, settings, note=streamer.say, stop=halted)
         settings = fitted(settings, self.spec, len(read.ids), loaded.model.config.max_context)

@@ -44,7 +44,7 @@ class Read:
     keys: tuple[int, ...]
     visual: Tensor | None  # [visual tokens, hidden]
     visual_tokens: int
-    frame_times: tuple[float, ...]  # of the last clip, in seconds
+    frame_times: tuple[float, ...]  # of the clip attached to the question, in seconds
 
 
 class Reader:
@@ -67,7 +67,7 @@ class Reader:
         chat = chat_format(loaded.model.config)
         written = encode_turns(loaded.prompts, chat, turns, thinking=settings.thinking)
         ids = torch.tensor(expand(written, [span.ids for span in spans]), dtype=torch.long)
-        clips = [item.times for group in seen for item in group if item.times]
+        clips = [item.times for item in seen[-1] if item.times]
         return Read(
             ids=ids,
             mask=attention_mask(loaded.model.config, loaded.prompts, ids),

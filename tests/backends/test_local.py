@@ -252,7 +252,7 @@ def test_damaged_checkpoints_are_one_sentence(broken_folder: Path) -> None:
 
 def test_a_model_that_cannot_fit_is_refused_before_any_download(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "bytes_available", lambda device: int(8e9))
-    monkeypatch.setattr(loading, "folder_of", lambda spec: pytest.fail("it was fetched"))
+    monkeypatch.setattr(loading, "folder_of", lambda *_: pytest.fail("it was fetched"))
     backend = LocalBackend(Settings(model="Ovis2.5-9B", device="cpu"), Limits())
     message = answer(backend, ask("Hi"))
     assert "Ovis2.5-9B needs about 40 GB" in message.error and "8 GB are free" in message.error
