@@ -41,7 +41,13 @@ def status_pill(status: str) -> str:
     """The backend's state in words and a dot; the words carry the meaning, the dot only underlines it. Whether it is
     answering shows in the conversation, so here that counts as ready."""
     words = "ready" if status == "answering" else status
-    state = "busy" if words.startswith(("Loading", "Downloading")) else "failed" if "can't" in words or "fail" in words else "calm"
+    state = (
+        "busy"
+        if words.startswith(("Loading", "Downloading"))
+        else "failed"
+        if "can't" in words or "fail" in words
+        else "calm"
+    )
     return f'<span class="pill {state}" role="status" title="{escape(words)}"><i></i>{escape(words)}</span>'
 
 
