@@ -6,12 +6,11 @@ The same road for the page, the command line and programs. Knows no Gradio and n
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Generator
 from contextlib import closing
 from dataclasses import replace
 
-from ovis_app.conversation import Conversation, Message, Stats
+from ovis_app.conversation import Conversation, Message
 from ovis_app.generation import Answer, Backend, BackendError, Done, Event, Recast, Request, Thinking, Waiting
 
 log = logging.getLogger(__name__)
@@ -27,12 +26,7 @@ def reply(backend: Backend, request: Request) -> Generator[Conversation, None, N
     yield conversation
     try:
         with closing(backend.stream(request)) as events:  # type: ignore[type-var]
-            thought_since: float | None = None
             for event in events:
-                if isinstance(event, Thinking) and thought_since is None:
-                    thought_since = time.monotonic()
-                elif isinstance(event, Answer) and thought_since is not None:
-                    conversation = thought_for(conversation, time.monotonic() - thought_since)
                 conversation = grown(conversation, event)
                 yield conversation
     except BackendError as error:
@@ -50,13 +44,6 @@ def stamped(request: Request) -> Request:
         return request
     media = tuple(replace(item, detail=request.settings.detail) for item in messages[-1].media)
     return replace(request, conversation=request.conversation.replace_last(media=media))
-
-
-def thought_for(conversation: Conversation, seconds: float) -> Conversation:
-    """The conversation whose thought has just ended, with its duration; the backend's own figure comes with Done."""
-    if conversation.messages[-1].stats is not None:
-        return conversation
-    return conversation.replace_last(stats=Stats(thinking_seconds=seconds))
 
 
 def grown(conversation: Conversation, event: Event) -> Conversation:
