@@ -90,7 +90,7 @@ def images(scenes: Sequence[Scene], say: Speaker) -> Turn:
 
 
 IMAGES_KINDS: dict[Callable[[Sequence[Scene], Speaker], Turn], float] = {
-    in_image: 1.5, in_all: 0.4, count_in: 0.8, at_in: 0.8, color_in: 0.8, more: 1.8, which: 2.4, images: 0.1,
+    in_image: 0.8, in_all: 0.3, count_in: 0.7, at_in: 0.6, color_in: 0.8, more: 2.2, which: 3.0, images: 0.1,
 }  # fmt: skip
 
 

@@ -31,12 +31,14 @@ def step(rng: random.Random, *, simple: bool = False) -> tuple[list[Picture], li
     samples = [one_image(n, scene, rng) for n, scene in enumerate(scenes)]
     if simple:
         return pictures, samples
-    samples.append(several_images(scenes, rng))
+    for _ in range(rng.choice((1, 2))):
+        samples.append(several_images(scenes, rng))
     for _ in range(rng.choice((1, 2))):
         moving = random_clip(rng)
         pictures.append(film(moving, rng))
         samples.append(one_clip(len(pictures) - 1, moving, rng))
-    samples.append(no_image(rng) if rng.random() < 0.5 else later_image(scenes, rng))
+    if rng.random() < 0.6:
+        samples.append(no_image(rng) if rng.random() < 0.35 else later_image(scenes, rng))
     return pictures, samples
 
 

@@ -49,7 +49,7 @@ class Run:
         self.sums: dict[str, list[float]] = defaultdict(list)
 
     def minutes(self, stage: str) -> float:
-        return float(json.loads(self.plan_file.read_text())[stage])
+        return float(json.loads(self.plan_file.read_text()).get(stage, 0))
 
     def state_file(self, stage: str) -> Path:
         return self.folder / f"{stage}.pt"

@@ -24,6 +24,7 @@ SEE_PICTURES = 12  # in each training process
 CHECKPOINT_SECONDS = 120
 REPORT_STEPS = 50
 PRACTICE_PICTURES, PRACTICE_WEIGHT = 8, 0.5  # of stage 3
+SIGHT_UNTIL = 0.5  # share of stage 3 in which the visual half learns; then it is frozen again
 SIMPLE_UNTIL = 0.12  # share of stage 2 with single pictures only
 
 
@@ -138,10 +139,12 @@ def read(run: Run, model: Ovis, tokenizer: PromptTokenizer, *, seed: int = 1, st
 def whole(
     run: Run, model: Ovis, tokenizer: PromptTokenizer, *, stage: str = "whole", seed: int = 1, steps: int | None = None
 ) -> None:
-    """Stage 3: everything together, the visual half at a low rate and with its probe, which goes on practising."""
+    """Stage 3: everything together, the visual half with its probe, which goes on practising; at last the language
+    model alone again."""
     probe = Probe(model.config.llm_config.hidden_size)
-    seen = torch.load(run.state_file("see"), weights_only=True)["extra"]
-    probe.load_state_dict({name.removeprefix("late."): v for name, v in seen.items() if name.startswith("late.")})
+    earlier = torch.load(run.state_file("see" if stage == "whole" else "whole"), weights_only=True)["extra"]
+    late = {name.removeprefix("late."): weight for name, weight in earlier.items() if not name.startswith("early.")}
+    probe.load_state_dict(late)
     language = Optimizer(language_half(model), adam=8e-4, muon=1.2e-3)
     visual = Optimizer([*visual_half(model), *probe.named_parameters()], adam=8e-4, muon=1.5e-3)
     _talk(run, stage, model, tokenizer, [language, visual], probe, seed=seed, steps=steps)
@@ -157,12 +160,14 @@ def _talk(
     while (progress := clock.progress()) < 1 and (steps is None or step < steps):
         rng = random.Random(f"train-{stage}-{seed}-{rank()}-{step}")
         pictures, samples = mix.step(rng, simple=probe is None and progress < SIMPLE_UNTIL)
-        for optimizer in optimizers:
-            optimizer.begin(rate(step, progress))
-        _talk_step(run, model, tokenizer, pictures, samples, frozen=probe is None)
-        if probe is not None:
+        frozen = probe is None or progress >= SIGHT_UNTIL
+        learning = optimizers[:1] if frozen else optimizers
+        for optimizer, share in zip(learning, (progress, progress / SIGHT_UNTIL), strict=False):
+            optimizer.begin(rate(step, share))
+        _talk_step(run, model, tokenizer, pictures, samples, frozen=frozen)
+        if probe is not None and not frozen:
             _practise(run, model, probe, seeing_batch(rng, PRACTICE_PICTURES))
-        for optimizer in optimizers:
+        for optimizer in learning:
             optimizer.apply()
         step += 1
         if step % REPORT_STEPS == 0:
