@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ovis_app.training.questions import Speaker, Turn, color
-from ovis_app.training.scenes import KINDS, Clip, Scene, Shape
+from ovis_app.training.scenes import KINDS, Clip, Scene
 
 ORDINALS = ("first", "second", "third", "fourth")
 
@@ -68,20 +68,25 @@ def more(scenes: Sequence[Scene], say: Speaker) -> Turn:
 
 
 def which(scenes: Sequence[Scene], say: Speaker) -> Turn:
-    """In which image is the star, or the red star."""
-    shapes = [s for scene in scenes for s in scene.shapes]
-    if say.rng.random() < 0.6:
-        kind = say.rng.choice(shapes).kind if say.rng.random() < 0.9 else say.rng.choice(KINDS)
-        name, wording = say.kind(kind), say.asked_kind(kind)
-        homes = _homes(scenes, lambda s: s.kind == kind)
-    else:
-        wish = say.rng.choice(shapes)
-        name, wording = say.name(wish), say.asked_name(wish)
-        homes = _homes(scenes, lambda s: s.name == wish.name)
-    names = say.join(homes) if homes else "none"
+    """In which image is the star, or the red star: mostly one that only one image has."""
+    kind_only = say.rng.random() < 0.6
+    names: dict[str, list[str]] = {}  # what can be asked for, and the numbers of the images that have it
+    for n, scene in enumerate(scenes, 1):
+        for asked in dict.fromkeys(s.kind if kind_only else s.name for s in scene.shapes):
+            names.setdefault(asked, []).append(str(n))
+    alone = [asked for asked, homes in names.items() if len(homes) == 1]
+    wish = say.rng.choice(alone if alone and say.rng.random() < 0.7 else list(names))
+    if kind_only and say.rng.random() < 0.06:
+        wish = say.rng.choice(KINDS)
+    homes = names.get(wish, [])
+    shape = next((s for scene in scenes for s in scene.shapes if wish in (s.kind, s.name)), None)
+    name = say.name(shape) if shape and not kind_only else say.kind(wish)
+    wording = say.asked_name(shape) if shape and not kind_only else say.asked_kind(wish)
+    numbers = say.join(homes) if homes else "none"
     row = "which_none" if not homes else "which" if len(homes) == 1 else "which_many"
     question = say.ask("which", name=wording, a_name=say.a(wording))
-    return Turn("which image", question, say.say(row, name=name, n=names, names=names), _thoughts(scenes, say), names)
+    answer = say.say(row, name=name, n=numbers, names=numbers)
+    return Turn("which image", question, answer, _thoughts(scenes, say), numbers)
 
 
 def images(scenes: Sequence[Scene], say: Speaker) -> Turn:
@@ -90,7 +95,7 @@ def images(scenes: Sequence[Scene], say: Speaker) -> Turn:
 
 
 IMAGES_KINDS: dict[Callable[[Sequence[Scene], Speaker], Turn], float] = {
-    in_image: 0.8, in_all: 0.3, count_in: 0.7, at_in: 0.6, color_in: 0.8, more: 2.2, which: 3.0, images: 0.1,
+    in_image: 0.8, in_all: 0.3, count_in: 0.7, at_in: 0.6, color_in: 0.8, more: 3.0, which: 4.0, images: 0.1,
 }  # fmt: skip
 
 
@@ -124,10 +129,6 @@ def about_clip(clip: Clip, say: Speaker) -> Turn:
     if asked == "count":
         return Turn("clip count", question, say.count("count", 1), thought, "1")
     return Turn("clip shape", question, say.say("it_kind", kind=kind, a_kind=say.a(kind)), thought, kind)
-
-
-def _homes(scenes: Sequence[Scene], wanted: Callable[[Shape], bool]) -> list[str]:
-    return [str(n + 1) for n, scene in enumerate(scenes) if any(map(wanted, scene.shapes))]
 
 
 def _pick(scenes: Sequence[Scene], say: Speaker, shapes: bool = False) -> int:

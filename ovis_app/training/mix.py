@@ -31,7 +31,7 @@ def step(rng: random.Random, *, simple: bool = False) -> tuple[list[Picture], li
     samples = [one_image(n, scene, rng) for n, scene in enumerate(scenes)]
     if simple:
         return pictures, samples
-    for _ in range(rng.choice((1, 2))):
+    for _ in range(2):
         samples.append(several_images(scenes, rng))
     for _ in range(rng.choice((1, 2))):
         moving = random_clip(rng)

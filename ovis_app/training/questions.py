@@ -243,7 +243,7 @@ def text(scene: Scene, say: Speaker) -> Turn:
 
 
 SCENE_KINDS: dict[Callable[[Scene, Speaker], Turn], float] = {
-    describe: 0.6, count: 0.7, count_of: 2.2, at: 0.7, color: 2.0, shape_of: 1.0, exists: 2.6, where: 1.8, box: 2.4,
+    describe: 0.6, count: 0.6, count_of: 1.2, at: 0.8, color: 1.8, shape_of: 1.6, exists: 1.8, where: 1.8, box: 2.8,
     text: 0.1,
 }  # fmt: skip
 WORD_KINDS: dict[Callable[[Scene, Speaker], Turn], float] = {
