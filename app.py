@@ -78,9 +78,7 @@ def serve(settings: Settings, ending: threading.Event) -> int:
         warm()
     ending.wait()
     page.close(verbose=False)
-    close = getattr(backend, "close", None)
-    if close is not None:
-        close()
+    backend.close()
     return 0
 
 

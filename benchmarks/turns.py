@@ -27,7 +27,7 @@ WHOLE = GenerationSettings(max_new_tokens=ANSWER)
 
 def course(model: Ovis, pixels: torch.Tensor, grid: tuple[int, int, int], turns: int, *, remember: bool) -> list[float]:
     """Seconds to the first token of each turn."""
-    store = PrefixStore(tokens=1 << 20)
+    store = PrefixStore(limit=1 << 32)
     generator = torch.Generator().manual_seed(1)
     ids = [-301, *[VISUAL_ATOM] * (len(pixels) // 4), -302]
     seconds: list[float] = []

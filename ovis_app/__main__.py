@@ -7,6 +7,7 @@ anything heavy. Exit code 2 is a bad file or flag.
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import sys
 from collections.abc import Sequence
@@ -106,7 +107,10 @@ def _started(given: argparse.Namespace) -> tuple[Settings, Limits, GenerationSet
         settings = settings_module.read(given)
     except ValueError as error:
         raise BadInput(error) from error
-    defaults = zoo.resolve(settings.model).defaults
+    spec = zoo.resolve(settings.model)
+    if spec.folder is None and (spec.bundled or spec.id.count("/") != 1):
+        raise BadInput(f"there is no model called {settings.model}: name a known one, a folder or a repository.")
+    defaults = spec.defaults
     budget = given.thinking_budget
     generation = GenerationSettings(
         max_new_tokens=defaults.max_new_tokens if given.max_new_tokens is None else given.max_new_tokens,
@@ -144,12 +148,15 @@ def _ask(words: Sequence[str]) -> int:
     backend = open_backend(settings, limits)
     conversation = Conversation((Message("user", given.question, media),))
     last = Message("assistant")
-    with closing(chat.reply(backend, Request(conversation, generation))) as grown:
-        for conversation in grown:
-            message = conversation.messages[-1]
-            if not given.json:
-                _print_new(last, message)
-            last = message
+    try:
+        with closing(chat.reply(backend, Request(conversation, generation))) as grown:
+            for conversation in grown:
+                message = conversation.messages[-1]
+                if not given.json:
+                    _print_new(last, message)
+                last = message
+    finally:
+        backend.close()
     return _finish(last, backend.models()[0].name, as_json=given.json)
 
 
@@ -186,6 +193,8 @@ def _batch(words: Sequence[str]) -> int:
 
     if not 1 <= given.batch_size <= 256:
         raise BadInput("--batch-size must be a whole number from 1 to 256.")
+    if given.out.resolve() == given.input.resolve():
+        raise BadInput("--out is the input itself: name another file.")
     try:
         asked = batch.rows(given.input, given.prompt)
         from ovis_app.backends.many import ManyAnswers
@@ -200,13 +209,13 @@ def _batch(words: Sequence[str]) -> int:
                 size=given.batch_size,
                 progress=bar.update,
             )
-    except (batch.BatchError, OSError, UnicodeDecodeError) as error:
+    except (batch.BatchError, OSError, UnicodeDecodeError, csv.Error) as error:
         raise BadInput(error) from error
     except BackendError as error:
         print(f"ovis_app: {error}", file=sys.stderr)
         return 1
     print(f"{answered} answered, {failed} failed, in {given.out}", file=sys.stderr)
-    return 0
+    return 1 if failed and not answered else 0
 
 
 def _models(words: Sequence[str]) -> int:

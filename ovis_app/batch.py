@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,9 @@ CLIPS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
 FIELDS = ("id", "prompt", "media", "text", "thinking", "finish", "error", "stats")
 
 Answerer = Callable[[Sequence[Conversation]], list[Message]]
+
+
+csv.field_size_limit(1 << 30)  # thoughts are long
 
 
 class BatchError(Exception):
@@ -45,12 +50,15 @@ def rows(source: Path, prompt: str) -> list[Row]:
         with source.open(newline="", encoding="utf-8-sig") as file:
             found = [_row(data, n, source.parent, prompt) for n, data in enumerate(csv.DictReader(file), 1)]
     elif source.suffix.lower() in (".jsonl", ".ndjson"):
-        lines = source.read_text(encoding="utf-8").splitlines()
+        lines = source.read_text(encoding="utf-8").split("\n")
         found = [_row(_json(line, n), n, source.parent, prompt) for n, line in enumerate(lines, 1) if line.strip()]
     else:
         raise BatchError(f"{source.name} is no folder, CSV or JSON-lines (.jsonl) file.")
     if not found:
         raise BatchError(f"There is nothing to ask about in {source.name}.")
+    repeated = [name for name, times in Counter(row.id for row in found).items() if times > 1]
+    if repeated:
+        raise BatchError(f"Row id {repeated[0]} stands there twice: ids name the answers.")
     missing = next((row.id for row in found if not row.prompt.strip()), None)
     if missing is not None:
         raise BatchError(f"Row {missing} has no prompt: give one with --prompt.")
@@ -70,28 +78,29 @@ def _json(line: str, number: int) -> dict[str, Any]:
 def _row(data: dict[str, Any], number: int, folder: Path, prompt: str) -> Row:
     """One record; paths are taken from the input's folder."""
     listed = data.get("images") or []
-    several = listed.split(";") if isinstance(listed, str) else list(listed)
+    if not isinstance(listed, str | list):
+        raise BatchError(f"images of row {number} must be a list of files.")
+    several = listed.split(";") if isinstance(listed, str) else listed
     names = [*several, *(data.get(column) for column in ("image", "video"))]
     media = tuple(str(folder / str(name).strip()) for name in names if name)
-    return Row(str(data.get("id") or number), str(data.get("prompt") or prompt), media)
+    given = data.get("id")
+    return Row(str(number if given in (None, "") else given), str(data.get("prompt") or prompt), media)
 
 
 def done(out: Path) -> set[str]:
-    """Ids that the output holds already, failed ones left out: those are tried again."""
+    """Ids that the output holds already, failed and half-written ones left out: those are tried again."""
     if not out.is_file():
         return set()
+    found: list[Any] = []
     if out.suffix.lower() == ".csv":
         with out.open(newline="", encoding="utf-8") as file:
-            return {row["id"] for row in csv.DictReader(file) if not row.get("error")}
-    found = set()
-    for line in out.read_text(encoding="utf-8").splitlines():
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError:  # the line that an interrupted run was writing
-            continue
-        if not row.get("error"):
-            found.add(str(row["id"]))
-    return found
+            found += csv.DictReader(file)
+    else:
+        for line in out.read_text(encoding="utf-8").split("\n"):
+            with suppress(json.JSONDecodeError):  # the line that an interrupted run was writing
+                found.append(json.loads(line))
+    whole = [row for row in found if isinstance(row, dict) and row.get("finish") and not row.get("error")]
+    return {str(row["id"]) for row in whole if "id" in row}
 
 
 def run(

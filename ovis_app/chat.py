@@ -21,10 +21,11 @@ UNEXPECTED = "Something went wrong while answering. Please try again; the cause 
 def reply(backend: Backend, request: Request) -> Generator[Conversation, None, None]:
     """The conversation with the assistant's message growing at its end. Never raises for a failed answer: the last
     value then carries `error`. The first value comes before any work, so that closing always stops it."""
-    request = stamped(request)
     conversation = request.conversation.add(Message("assistant", status="Starting"))
     yield conversation
     try:
+        request = stamped(replace(request, settings=request.settings.check()))
+        conversation = request.conversation.add(conversation.messages[-1])
         with closing(backend.stream(request)) as events:  # type: ignore[type-var]
             for event in events:
                 conversation = grown(conversation, event)

@@ -5,10 +5,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ovis_app.conversation import Conversation, Detail, Finish, Stats
 
@@ -45,17 +44,16 @@ class GenerationSettings:
         return Detail(self.min_pixels, self.max_pixels, self.max_partition, self.frames)
 
     def check(self) -> GenerationSettings:
-        """Itself when every value is sane. Raises BackendError naming the first that isn't."""
-        for spec in _RANGES:
-            spec.check(getattr(self, spec.name))
+        """The same with every number of its right type. Raises BackendError naming the first value that isn't sane."""
         for name in ("cot", "thinking"):
             if not isinstance(getattr(self, name), bool):
                 raise BackendError(f"{name} must be true or false.")
         if not isinstance(self.system, str) or len(self.system) > MAX_TEXT:
             raise BackendError(f"The system prompt must be text of at most {MAX_TEXT:,} characters.")
-        if self.min_pixels is not None and self.max_pixels is not None and self.min_pixels > self.max_pixels:
+        settings = replace(self, **{spec.name: spec.checked(getattr(self, spec.name)) for spec in _RANGES})
+        if settings.min_pixels and settings.max_pixels and settings.min_pixels > settings.max_pixels:
             raise BackendError("Min pixels is larger than max pixels: lower the one or raise the other.")
-        return self
+        return settings
 
 
 MAX_TEXT = 200_000  # characters of one message; the context limit of most models lies below
@@ -69,13 +67,15 @@ class _Range:
     whole: bool = True
     optional: bool = False
 
-    def check(self, value: object) -> None:
+    def checked(self, value: object) -> Any:
+        """The value as an int or a float. Raises BackendError when it is no number in the range."""
         if value is None and self.optional:
-            return
-        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        if not number or (self.whole and value != int(value)) or not self.low <= value <= self.high:  # type: ignore[operator, call-overload]
+            return None
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not self.low <= value <= self.high or (self.whole and value != int(value)):  # type: ignore[operator, call-overload]
             kind = "a whole number" if self.whole else "a number"
             raise BackendError(f"{self.name} must be {kind} from {self.low:g} to {self.high:g}.")
+        return int(value) if self.whole else float(value)  # type: ignore[call-overload, arg-type]
 
 
 _RANGES = (
@@ -150,6 +150,10 @@ class Backend(Protocol):
 
     def status(self) -> str:
         """A few words on what the backend is doing as a whole: "ready", "loading Ovis2.5-2B", "idle"."""
+        ...
+
+    def close(self) -> None:
+        """Ends what is running, before the process does."""
         ...
 
     def stream(self, request: Request) -> Iterator[Event]:

@@ -29,7 +29,7 @@ class Settings:
     queue_size: int = 32  # questions waiting at most; more are refused with a sentence
     deadline: float = 600.0  # seconds that one answer may take
     visual_cache: int = 512 * 1024 * 1024  # bytes of encoded pictures that are remembered
-    prefix_tokens: int = 65536  # tokens of recent conversations whose attention is remembered; 0 remembers none
+    prefix_cache: int = 1024 * 1024 * 1024  # bytes of recent conversations' attention that are remembered
     fake_rate: float = 0.0  # tokens per second of the scripted backend; 0 is as fast as it can
     image_pixels: int = 60_000_000  # limits on what people upload; the same as media.Limits
     image_bytes: int = 50 * 1024 * 1024
@@ -54,7 +54,7 @@ _HELP = {
     "queue_size": "questions that may wait at once",
     "deadline": "seconds that one answer may take",
     "visual_cache": "bytes of encoded pictures that are remembered between questions",
-    "prefix_tokens": "tokens of recent conversations that needn't be read again; 0 reads everything every time",
+    "prefix_cache": "bytes of recent conversations' attention that are remembered; 0 reads everything every time",
     "fake_rate": "pace of the scripted stand-in, in tokens per second; 0 is as fast as it can",
     "image_pixels": "largest picture, in pixels",
     "image_bytes": "largest picture file, in bytes",

@@ -110,3 +110,27 @@ def test_answered_together_is_answered_alone(family: str, folder: Path) -> None:
 def test_models_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models"]) == 0
     assert "Ovis2.5-9B" in capsys.readouterr().out
+
+
+def test_rows_keep_their_resolution_and_their_errors(folder: Path) -> None:
+    many = ManyAnswers(Settings(model=str(GOLDEN / "ovis2.5" / "public-a" / "checkpoint"), device="cpu"), Limits())
+    media, _ = batch.attach_all([(folder / "blue.png", "blue.png")], Limits())
+    talk = Conversation((Message("user", "What?", media),))
+    small, large = (
+        many.answer([talk], GenerationSettings(max_new_tokens=2, min_pixels=side**2, max_pixels=side**2))[0]
+        for side in (64, 256)
+    )
+    assert small.stats is not None and large.stats is not None
+    assert small.stats.visual_tokens < large.stats.visual_tokens
+    talk_too_long = Conversation((Message("user", "word " * 39_500),))
+    failed, fine = many.answer([talk_too_long, talk], GenerationSettings(max_new_tokens=2))
+    assert "tokens long" in failed.error and fine.error == ""
+
+
+@pytest.mark.parametrize("content", ['{"id": 0, "prompt": "a"}\n{"prompt": "b"}\n{"id": 2, "prompt": "c\\u2028d"}'])
+def test_ids_are_kept_apart_and_odd_line_ends_are_text(folder: Path, content: str) -> None:
+    (folder / "in.jsonl").write_text(content.replace("\\u2028", "\u2028"), encoding="utf-8")
+    with pytest.raises(batch.BatchError, match="twice"):
+        batch.rows(folder / "in.jsonl", "")
+    (folder / "in.jsonl").write_text(content.replace('"id": 2', '"id": 3').replace("\\u2028", "\u2028"), "utf-8")
+    assert [row.id for row in batch.rows(folder / "in.jsonl", "")] == ["0", "2", "3"]

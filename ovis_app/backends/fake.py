@@ -31,6 +31,9 @@ class FakeBackend:
     def status(self) -> str:
         return "ready"
 
+    def close(self) -> None:
+        """Nothing to end."""
+
     def stream(self, request: Request) -> Iterator[Event]:
         request.settings.check()
         self.requests.append(request)

@@ -25,7 +25,10 @@ from ovis_app.models.hub import Progress, folder_of
 from ovis_app.models.memory import fit
 from ovis_app.models.ovis import Ovis, load
 from ovis_app.models.prompt import PromptTokenizer
+from ovis_app.models.question import chat_format
 from ovis_app.zoo import ModelSpec
+
+TOKENIZERS = ("tokenizer.json", "vocab.json", "tokenizer.model")
 
 log = logging.getLogger(__name__)
 
@@ -46,38 +49,44 @@ _loading = threading.Lock()
 
 def loaded_model(spec: ModelSpec, *, device: str, dtype: str, progress: Progress = lambda note: None) -> Loaded:
     """The process's one copy of a model, loaded by whoever comes first. Raises BackendError."""
-    key = (spec.id, device, dtype)
+    place = choose_device(device)
+    precision = choose_dtype(dtype, place)
+    key = (spec.id, place, str(precision))
     with _loading:
         if key not in _models:
             started = time.monotonic()
-            _models[key] = _load(spec, device=device, dtype=dtype, progress=progress)
+            _models[key] = _load(spec, place=place, precision=precision, progress=progress)
             log.info("loaded %s in %.1f s", spec.name, time.monotonic() - started)
         return _models[key]
 
 
-def _load(spec: ModelSpec, *, device: str, dtype: str, progress: Progress = lambda note: None) -> Loaded:
+def _load(spec: ModelSpec, *, place: str, precision: torch.dtype, progress: Progress = lambda note: None) -> Loaded:
     transformers_logging.disable_progress_bar()  # the page and the command line have their own
-    place = choose_device(device)
-    precision = choose_dtype(dtype, place)
     refuse_what_cannot_fit(spec, place, precision)
     folder = folder_of(spec, progress)
     progress(f"Loading {spec.name}")
     model = load(folder, dtype=precision, device=place)
     try:
+        if not any((folder / name).is_file() for name in TOKENIZERS):
+            raise FileNotFoundError("no tokenizer file")
         tokenizer = AutoTokenizer.from_pretrained(
             folder, config=model.config.llm_config, trust_remote_code=False, local_files_only=True
         )
-    except (OSError, ValueError, KeyError) as error:
-        raise BackendError(f"{spec.name} has no readable tokenizer: download it again.") from error
-    return Loaded(model, PromptTokenizer(tokenizer), tokenizer.backend_tokenizer, _ending(folder, model, tokenizer))
+        prompts = PromptTokenizer(tokenizer)
+        ending = _ending(folder, model, tokenizer, prompts)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BackendError(f"The tokenizer of {spec.name} is missing or damaged: download it again.") from error
+    return Loaded(model, prompts, tokenizer.backend_tokenizer, ending)
 
 
-def _ending(folder: Path, model: Ovis, tokenizer: Any) -> Ending:
+def _ending(folder: Path, model: Ovis, tokenizer: Any, prompts: PromptTokenizer) -> Ending:
     """Every id that any of the checkpoint's files calls an end, and the end of a turn."""
     named: list[int | Sequence[int] | None] = [tokenizer.eos_token_id, model.config.llm_config.eos_token_id]
     if (folder / "generation_config.json").is_file():
         named.append(GenerationConfig.from_pretrained(folder, local_files_only=True).eos_token_id)
     ids = {i for entry in named if entry is not None for i in ([entry] if isinstance(entry, int) else entry)}
+    turn_end = chat_format(model.config).assistant.partition("{}")[2].strip()
+    ids |= {prompts.controls[turn_end]} if turn_end in prompts.controls else set()
     pad = tokenizer.pad_token_id
     return Ending(tuple(sorted(ids)), pad if pad is not None else min(ids))
 

@@ -5,6 +5,7 @@ Knows how a request becomes a prompt and how long things took; the model itself 
 
 from __future__ import annotations
 
+import atexit
 import gc
 import logging
 import threading
@@ -17,16 +18,17 @@ import torch
 from torch import Tensor
 
 from ovis_app import zoo
+from ovis_app.backends.checking import checked
 from ovis_app.backends.loading import Loaded, loaded_model
-from ovis_app.backends.reading import Halted, Read, Reader, able
+from ovis_app.backends.reading import Halted, Read, Reader
 from ovis_app.conversation import Stats
 from ovis_app.engine import solo
 from ovis_app.engine.budget import ThinkingBudget
 from ovis_app.engine.prefix import PrefixStore
 from ovis_app.engine.streamer import TokenStreamer
 from ovis_app.engine.worker import Worker
-from ovis_app.generation import MAX_TEXT, BackendError, Done, Event, GenerationSettings, Request
-from ovis_app.media import Limits, MediaError
+from ovis_app.generation import BackendError, Done, Event, GenerationSettings, Request
+from ovis_app.media import Limits, MediaCancelled, MediaError
 from ovis_app.models.question import chat_format
 from ovis_app.settings import Settings
 from ovis_app.zoo import ModelSpec
@@ -46,8 +48,10 @@ class LocalBackend:
         self.spec = zoo.resolve(settings.model)
         self._worker = Worker("ovis-worker")
         self._reader = Reader(self.spec, limits, settings.visual_cache)
-        self._prefixes = PrefixStore(tokens=settings.prefix_tokens)
-        self._state = "asleep"
+        self._prefixes = PrefixStore(limit=settings.prefix_cache)
+        self._state = "starting"
+        self._closing = threading.Event()
+        atexit.register(self.close)
 
     def models(self) -> list[ModelSpec]:
         return [self.spec]
@@ -75,6 +79,10 @@ class LocalBackend:
         except BaseException:
             self._state = "the model can't be loaded"
             raise
+        if model.model.config.family != self.spec.family:  # known only now: the name told nothing
+            row = zoo.FAMILY_ROWS[model.model.config.family]
+            self.spec = replace(row, id=self.spec.id, name=self.spec.name, about=self.spec.about)
+            self._reader.spec = self.spec
         self._state = "ready"
         return model
 
@@ -84,7 +92,9 @@ class LocalBackend:
 
     def stream(self, request: Request) -> Iterator[Event]:
         """Events of one answer; see `Backend`. Raises BackendError for bad settings before anything is queued."""
-        self._check(request)
+        if request.model and zoo.resolve(request.model).id != self.spec.id:
+            raise BackendError(f"This server answers with {self.spec.name} only.")
+        request = checked(request, self.spec, self.limits)
         started = time.monotonic()
         stop = threading.Event()
         streamer = TokenStreamer(deadline=started + self.settings.deadline + 1.0)
@@ -102,57 +112,57 @@ class LocalBackend:
         finally:
             stop.set()
 
-    def _check(self, request: Request) -> None:
-        request.settings.check()
-        if request.model and zoo.resolve(request.model).id != self.spec.id:
-            raise BackendError(f"This server answers with {self.spec.name} only.")
-        question = request.conversation.messages[-1] if request.conversation.messages else None
-        if question is None or question.role != "user":
-            raise BackendError("There is no question to answer: type one.")
-        if not self.spec.video and any(m.kind == "video" for said in request.conversation.messages for m in said.media):
-            raise BackendError(f"{self.spec.name} doesn't watch clips: attach a picture of the moment you mean.")
-        for message in request.conversation.messages:
-            if len(message.text) > MAX_TEXT:
-                raise BackendError(f"A message is longer than {MAX_TEXT:,} characters: shorten it.")
-            if len(message.media) > self.limits.files_per_turn:
-                raise BackendError(f"One question takes at most {self.limits.files_per_turn} files: remove some.")
+    def close(self) -> None:
+        """Ends what is running and what waits. Called at the end of the process at the latest."""
+        self._closing.set()
+        self._worker.close()
 
     # --- in the worker -----------------------------------------------------------------------------------------------
 
     def _work(self, request: Request, streamer: TokenStreamer, stop: threading.Event, started: float) -> None:
         """The edge of the thread: whatever happens, the reader hears an end."""
+        failed = ""
         try:
-            if not stop.is_set():
+            if not stop.is_set() and not self._closing.is_set():
                 self._answer(request, streamer, stop, started)
-        except Halted:
+        except (Halted, MediaCancelled):
             streamer.fail(TOO_LONG)  # read only if it was the deadline, not a reader who left
         except (BackendError, MediaError) as error:
             log.info("refused: %s", error, exc_info=error.__cause__)
             streamer.fail(str(error))
         except torch.OutOfMemoryError:
             log.exception("out of memory")
-            streamer.fail(OUT_OF_MEMORY)
-            free_memory()
+            failed = OUT_OF_MEMORY
         except BaseException:
             log.exception("generation failed")
-            streamer.fail("The model failed while answering: try again, or start a new chat.")
-            free_memory()
+            failed = "The model failed while answering: try again, or start a new chat."
+        if failed:  # here the exception is gone, and with it what its traceback held
+            self._forget()
+            streamer.fail(failed)
+
+    def _forget(self) -> None:
+        """Gives back all memory that isn't the model's own."""
+        self._prefixes.clear()
+        self._reader.cache.clear()
+        free_memory()
 
     def _answer(self, request: Request, streamer: TokenStreamer, stop: threading.Event, started: float) -> None:
         loaded = self._model()
         over = time.monotonic() + self.settings.deadline
 
         def halted() -> bool:
-            return stop.is_set() or time.monotonic() > over
+            return stop.is_set() or self._closing.is_set() or time.monotonic() > over
 
-        settings = able(request.settings, self.spec)
+        settings = request.settings
         read = self._reader.read(loaded, request.conversation, settings, note=streamer.say, stop=halted)
+        if halted():
+            raise Halted
         settings = fitted(settings, self.spec, len(read.ids), loaded.model.config.max_context)
         streamer.note = "Reading the conversation"
         ids = self._generate(loaded, read, settings, streamer, halted)
-        if time.monotonic() > over:
-            raise BackendError(TOO_LONG)
         ended = len(ids) > 0 and int(ids[-1]) in loaded.ending.eos
+        if time.monotonic() > over and not ended:
+            raise BackendError(TOO_LONG)
         stats = replace(
             measured(streamer, started),
             prompt_tokens=len(read.ids),
@@ -213,7 +223,10 @@ def budget_of(loaded: Loaded, settings: GenerationSettings) -> ThinkingBudget | 
     early_stop = loaded.prompts.trusted(chat.early_stop)
     most = settings.max_new_tokens - len(early_stop) - ANSWER_ROOM
     if most < 1:
-        raise BackendError(f"Thinking needs more room: raise max new tokens to {len(early_stop) + ANSWER_ROOM + 64}.")
+        raise BackendError(
+            f"Thinking needs room for {len(early_stop) + ANSWER_ROOM + 64} new tokens and there is room for "
+            f"{settings.max_new_tokens}: raise max new tokens, turn thinking off, or start a new chat."
+        )
     return ThinkingBudget(
         budget=min(settings.thinking_budget, most),
         early_stop=early_stop,

@@ -12,15 +12,16 @@ from dataclasses import replace
 import torch
 
 from ovis_app import zoo
+from ovis_app.backends.checking import checked
 from ovis_app.backends.loading import Loaded, loaded_model
 from ovis_app.backends.local import OUT_OF_MEMORY, budget_of, fitted, free_memory
-from ovis_app.backends.reading import Read, Reader, able
-from ovis_app.chat import grown
+from ovis_app.backends.reading import Read, Reader
+from ovis_app.chat import grown, stamped
 from ovis_app.conversation import Conversation, Message, Stats
 from ovis_app.engine import solo
 from ovis_app.engine.batch import generate_many
 from ovis_app.engine.streamer import TokenStreamer
-from ovis_app.generation import BackendError, Done, GenerationSettings
+from ovis_app.generation import BackendError, Done, GenerationSettings, Request
 from ovis_app.media import Limits, MediaError
 from ovis_app.settings import Settings
 
@@ -32,6 +33,7 @@ class ManyAnswers:
 
     def __init__(self, settings: Settings, limits: Limits) -> None:
         self.settings, self.spec = settings, zoo.resolve(settings.model)
+        self._limits = limits
         self._reader = Reader(self.spec, limits, settings.visual_cache)
 
     def load(self) -> Loaded:
@@ -41,40 +43,52 @@ class ManyAnswers:
     def answer(self, asked: Sequence[Conversation], settings: GenerationSettings) -> list[Message]:
         """An assistant's message for each; one that couldn't be given has `error`. Raises BackendError for bad settings
         or a model that can't be loaded."""
-        settings = able(settings.check(), self.spec)
+        settings = settings.check()
         loaded = self.load()
-        answers: list[Message | None] = [None] * len(asked)
-        readable: list[tuple[int, Read]] = []
+        answers: dict[int, Message] = {}
+        readable: list[tuple[int, Read, GenerationSettings]] = []
         for number, conversation in enumerate(asked):
             try:
-                read = self._reader.read(loaded, conversation, settings, note=lambda _: None, stop=lambda: False)
-                fitted(settings, self.spec, len(read.ids), loaded.model.config.max_context)
-                readable.append((number, read))
+                readable.append((number, *self._read(loaded, stamped(Request(conversation, settings)))))
             except (BackendError, MediaError) as error:
                 log.info("refused: %s", error, exc_info=error.__cause__)
-                answers[number] = Message("assistant", error=str(error), finish="error")
-        if readable:
-            said = self._generate(loaded, [read for _, read in readable], settings)
-            for (number, _), message in zip(readable, said, strict=True):
-                answers[number] = message
-        return [answer for answer in answers if answer is not None]
+                answers[number] = failure(str(error))
+            except torch.OutOfMemoryError:
+                log.exception("out of memory")
+                answers[number] = failure(OUT_OF_MEMORY)
+        # Rows are answered together where they may say equally much; the context cuts some shorter.
+        for room in {settings.max_new_tokens for _, _, settings in readable}:
+            group = [(number, read, own) for number, read, own in readable if own.max_new_tokens == room]
+            said = self._generate(loaded, [read for _, read, _ in group], group[0][2])
+            answers.update((number, message) for (number, _, _), message in zip(group, said, strict=True))
+        return [answers[number] for number in range(len(asked))]
+
+    def _read(self, loaded: Loaded, request: Request) -> tuple[Read, GenerationSettings]:
+        """The prompt, and settings that fit behind it."""
+        request = checked(request, self.spec, self._limits)
+        settings = request.settings
+        read = self._reader.read(loaded, request.conversation, settings, note=lambda _: None, stop=lambda: False)
+        settings = fitted(settings, self.spec, len(read.ids), loaded.model.config.max_context)
+        if settings.thinking:
+            budget_of(loaded, settings)  # raises where a thought and its answer have no room
+        return read, settings
 
     def _generate(self, loaded: Loaded, reads: Sequence[Read], settings: GenerationSettings) -> list[Message]:
         try:
-            return _answered(loaded, reads, settings, self.spec)
+            return _answered(loaded, reads, settings)
         except torch.OutOfMemoryError:
             log.exception("out of memory with %d questions at once", len(reads))
         free_memory()
         if len(reads) == 1:
-            return [Message("assistant", error=OUT_OF_MEMORY, finish="error")]
+            return [failure(OUT_OF_MEMORY)]
         return [message for read in reads for message in self._generate(loaded, [read], settings)]
 
 
-def _answered(
-    loaded: Loaded, reads: Sequence[Read], settings: GenerationSettings, spec: zoo.ModelSpec
-) -> list[Message]:
-    longest = max(len(read.ids) for read in reads)
-    settings = fitted(settings, spec, longest, loaded.model.config.max_context)
+def failure(sentence: str) -> Message:
+    return Message("assistant", error=sentence, finish="error")
+
+
+def _answered(loaded: Loaded, reads: Sequence[Read], settings: GenerationSettings) -> list[Message]:
     budget = budget_of(loaded, settings) if settings.thinking else None
     prompts = [(solo.embeddings(loaded.model, read.ids, read.visual), read.mask) for read in reads]
     rows = generate_many(

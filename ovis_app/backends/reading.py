@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor
@@ -25,6 +25,7 @@ from ovis_app.models.visual import Visual
 from ovis_app.zoo import ModelSpec
 
 FRAMES = 8  # of a clip where nobody recommends a number
+PIXELS_A_TOKEN = 32 * 32  # of Ovis2.5: patch 16, stride 2
 CONTENT = -(1 << 20)  # content names lie below this, placeholders above
 
 Note = Callable[[str], None]
@@ -91,7 +92,7 @@ class Reader:
         if stop():
             raise Halted
         note(f"Looking at {media.label}")
-        seen = Seen(media.kind, encode(loaded, visual, key), times)
+        seen = Seen(media.kind, encode(loaded, visual, key, stop), times)
         self.cache.put(key, seen)
         return seen
 
@@ -99,12 +100,15 @@ class Reader:
         """What was asked for, completed by what the model's row recommends."""
         spec, asked = self.spec, media.detail
         advised = spec.clip if media.kind == "video" else spec.several if several else spec.single
-        most = asked.max_pixels or advised.max_pixels
+        frames = (asked.frames or spec.defaults.frames or FRAMES) if media.kind == "video" else None
+        # No more than the context could hold: past that the prompt is refused, and the work would be for nothing.
+        held = max(spec.context * PIXELS_A_TOKEN // (frames or 1), PIXELS_A_TOKEN)
+        most = min(asked.max_pixels or advised.max_pixels, held)
         return Detail(
             min_pixels=min(asked.min_pixels or advised.min_pixels, most),
             max_pixels=most,
             max_partition=asked.max_partition or advised.max_partition,
-            frames=(asked.frames or spec.defaults.frames or FRAMES) if media.kind == "video" else None,
+            frames=frames,
         )
 
     def _open(self, media: Media, detail: Detail, stop: Stop) -> tuple[Visual, tuple[float, ...]]:
@@ -116,14 +120,20 @@ class Reader:
 
 
 @torch.inference_mode()
-def encode(loaded: Loaded, visual: Visual, key: str) -> tuple[Span, ...]:
-    """A span for each placeholder that the family gives the picture or clip."""
+def encode(loaded: Loaded, visual: Visual, key: str, stop: Stop) -> tuple[Span, ...]:
+    """A span for each placeholder that the family gives the picture or clip. Raises Halted once `stop()` says so."""
+
+    def between() -> None:
+        if stop():
+            raise Halted
+
     model = loaded.model
     family = FAMILIES[model.config.family]
     spans = []
     for number, part in enumerate(family.spread(visual)):
         pixels = family.pixels(model.config, part)
-        embeddings = model.encode(pixels.values.to(device=model.device, dtype=model.dtype), pixels.grids)
+        values = pixels.values.to(device=model.device, dtype=model.dtype)
+        embeddings = model.encode(values, pixels.grids, between=between)
         name = hashlib.sha256(f"{key} {number}".encode()).digest()[:7]
         spans.append(Span(pixels.ids, embeddings, CONTENT - int.from_bytes(name)))
     return tuple(spans)
@@ -147,12 +157,6 @@ def turns_of(
                 text = f"{text}\n{spec.cot_suffix}"
             media = [(item.kind, len(item.spans)) for item in seen[number]]
             turns.append(Turn("user", family.user_content(text, media)))
-        elif message.role == "assistant":
+        elif message.role == "assistant" and message.text:  # an answer that never came teaches silence
             turns.append(Turn("assistant", (message.text,)))
     return turns
-
-
-def able(settings: GenerationSettings, spec: ModelSpec) -> GenerationSettings:
-    """The settings without what this model can't do."""
-    thinking = settings.thinking and spec.thinking
-    return replace(settings, thinking=thinking, thinking_budget=settings.thinking_budget if thinking else None)

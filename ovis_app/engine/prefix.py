@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from transformers import DynamicCache, PreTrainedConfig
 
 Keys = tuple[int, ...]
+WORTH = 64  # tokens in common that make it worth cutting a longer conversation's cache down to them
 
 
 @dataclass
@@ -20,6 +21,10 @@ class Kept:
 
     keys: Keys
     cache: DynamicCache
+
+    @property
+    def bytes(self) -> int:
+        return sum(layer.keys.nbytes + layer.values.nbytes for layer in self.cache.layers if layer.is_initialized)
 
 
 def common(one: Sequence[int], other: Sequence[int]) -> int:
@@ -31,29 +36,34 @@ def common(one: Sequence[int], other: Sequence[int]) -> int:
 
 
 class PrefixStore:
-    """The caches of the last few conversations, at most `tokens` tokens in all. One thread at a time."""
+    """The caches of the last few conversations, at most `limit` bytes in all. One thread at a time."""
 
-    def __init__(self, *, entries: int = 4, tokens: int = 65536) -> None:
-        self.entries, self.tokens = entries, tokens
+    def __init__(self, *, limit: int, entries: int = 8) -> None:
+        self.entries, self.limit = entries, limit
         self._kept: list[Kept] = []  # the most recently used last
 
     def take(self, keys: Keys, config: PreTrainedConfig) -> tuple[DynamicCache, int]:
         """A cache to continue `keys` with, and how many of their tokens it holds already (at least one is left to
-        compute). The cache leaves the store: `keep` puts it back once it has grown."""
-        best = max(self._kept, key=lambda kept: common(kept.keys, keys), default=None)
-        reused = min(common(best.keys, keys), len(keys) - 1) if best is not None else 0
-        if best is None or reused == 0 or not _cut(best.cache, len(best.keys) - reused):
-            return DynamicCache(config=config), 0
-        self._kept.remove(best)
-        return best.cache, reused
+        compute). A cache that was kept leaves the store: `keep` puts it back once it has grown."""
+        for kept in sorted(self._kept, key=lambda kept: common(kept.keys, keys), reverse=True):
+            reused = min(common(kept.keys, keys), len(keys) - 1)
+            same = reused * 2 >= len(kept.keys) or (reused >= WORTH and reused * 2 >= len(keys))
+            if same and reused and _cut(kept.cache, len(kept.keys) - reused):
+                self._kept.remove(kept)
+                return kept.cache, reused
+        return DynamicCache(config=config), 0
 
     def keep(self, keys: Keys, cache: DynamicCache) -> None:
         """Remembers a cache under the keys of the tokens that it holds, and forgets the oldest beyond the limits."""
         held = cache.get_seq_length()
         if 0 < held <= len(keys):
             self._kept.append(Kept(keys[:held], cache))
-        while len(self._kept) > self.entries or sum(len(kept.keys) for kept in self._kept) > self.tokens:
+        while len(self._kept) > self.entries or self.bytes > self.limit:
             self._kept.pop(0)
+
+    @property
+    def bytes(self) -> int:
+        return sum(kept.bytes for kept in self._kept)
 
     def clear(self) -> None:
         self._kept.clear()
@@ -64,9 +74,9 @@ class PrefixStore:
 
 def _cut(cache: DynamicCache, tokens: int) -> bool:
     """Drops the last `tokens` tokens; False where a sliding window has already forgotten what came before them."""
-    for layer in cache.layers:
-        if layer.is_sliding and layer.get_seq_length() >= layer.sliding_window:
-            return False
-    if tokens:
-        cache.crop(-tokens)
+    if tokens == 0:
+        return True
+    if any(layer.is_sliding and layer.get_seq_length() >= layer.sliding_window for layer in cache.layers):
+        return False
+    cache.crop(-tokens)
     return True

@@ -24,6 +24,8 @@ from ovis_app.engine.budget import ThinkingBudget
 from ovis_app.generation import GenerationSettings
 from ovis_app.models.ovis import Ovis
 
+COLD = 0.01  # temperatures below this are greedy: logits over them would overflow
+
 
 @dataclass(frozen=True)
 class Ending:
@@ -51,7 +53,7 @@ def generation_config(settings: GenerationSettings, ending: Ending, max_new_toke
     """Only what `settings` ask for: a checkpoint's own sampling defaults stay out."""
     sampling = (
         {"do_sample": True, "temperature": settings.temperature, "top_p": settings.top_p, "top_k": settings.top_k}
-        if settings.temperature > 0
+        if settings.temperature >= COLD
         else {"do_sample": False}
     )
     return GenerationConfig(
@@ -89,6 +91,8 @@ def generate(
     room = limit if budget is None else max(limit, budget.forced_until)
     if settings.seed is not None:
         torch.manual_seed(settings.seed)  # global, which is sound because one request runs at a time
+    else:
+        torch.seed()
     rules: list[LogitsProcessor] = [*processors, *([budget] if budget is not None else [])]
     mask = torch.ones(inputs_embeds.shape[1], dtype=torch.long) if mask is None else mask
     ids = model.llm.generate(

@@ -92,10 +92,18 @@ class TokenStreamer(TextIteratorStreamer):
             self.answer_time = self.last_time
         else:
             self._pending.append(token)
-            text = self._decode.step(self._backend, token)
+            text = self._stepped(token)
             if text:
                 self._pending.clear()
                 self._say(text)
+
+    def _stepped(self, token: int) -> str | None:
+        """The text that the token completes, if any."""
+        try:
+            return self._decode.step(self._backend, token)
+        except Exception:  # tokenizers names it no further: byte tokens that make no character after all
+            self._decode = DecodeStream(skip_special_tokens=True)
+            return self._backend.decode(self._pending, skip_special_tokens=True)
 
     def _say(self, text: str) -> None:
         if self._at_start:  # the line breaks around a thought are punctuation, not text

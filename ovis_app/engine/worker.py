@@ -11,13 +11,15 @@ log = logging.getLogger(__name__)
 
 
 class Worker:
-    """A daemon thread with a queue. Whoever submits work gets its place in the queue from the ticket."""
+    """A thread with a queue. Whoever submits work gets its place in the queue from the ticket. `close` it before the
+    process ends: an interpreter that goes down under a thread inside torch aborts."""
 
     def __init__(self, name: str) -> None:
-        self._queue: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._queue: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._lock = threading.Lock()
         self._submitted = self._finished = 0
-        threading.Thread(target=self._run, name=name, daemon=True).start()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
 
     def submit(self, work: Callable[[], None]) -> int:
         """Queues `work`, which must see to its own errors. Returns its ticket."""
@@ -34,9 +36,13 @@ class Worker:
     def busy(self) -> bool:
         return self._finished < self._submitted
 
+    def close(self, seconds: float = 10.0) -> None:
+        """Waits until what was submitted is done, at most `seconds`, and ends the thread."""
+        self._queue.put(None)
+        self._thread.join(seconds)
+
     def _run(self) -> None:
-        while True:
-            work = self._queue.get()
+        while (work := self._queue.get()) is not None:
             try:
                 work()
             except Exception:  # the edge of the thread: the next piece of work must still be done

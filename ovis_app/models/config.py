@@ -13,6 +13,7 @@ from typing import Any
 from transformers import AutoConfig, PreTrainedConfig
 
 from ovis_app.generation import BackendError
+from ovis_app.models.prompt import FORMATS
 from ovis_app.zoo import generation
 
 UNKNOWN = "This config.json is of no Ovis that this app knows (1.6, 2 or 2.5)."
@@ -113,6 +114,9 @@ def _facts(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 def language_model_config(raw: Mapping[str, Any]) -> PreTrainedConfig:
     """The language model's own config class, without the legacy defaults that released files dump beside it."""
-    dropped = {"model_type", "torch_dtype", "transformers_version", "architectures", "_attn_implementation_autoset"}
+    dropped = {"model_type", "torch_dtype", "transformers_version", "architectures", "auto_map"}
+    dropped |= {"attn_implementation", "_attn_implementation", "_attn_implementation_autoset"}
+    if raw["model_type"] not in FORMATS:
+        raise ValueError(f"no chat format for {raw['model_type']}")
     kept = {key: value for key, value in raw.items() if value is not None and key not in dropped}
     return AutoConfig.for_model(raw["model_type"], **kept)

@@ -5,12 +5,12 @@ Knows modules and weights; refuses to know prompts, pictures as files, and how t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 
 from ovis_app.generation import BackendError
 from ovis_app.models.config import OvisConfig
@@ -63,7 +63,7 @@ class Ovis(PreTrainedModel):
 
     def __init__(self, config: OvisConfig) -> None:
         super().__init__(config)
-        self.llm = AutoModelForCausalLM.from_config(config.llm_config)
+        self.llm = AutoModelForCausalLM.from_config(config.llm_config, trust_remote_code=False)
         self.visual_tokenizer = VisualTokenizer(config)
         self.vte = nn.Embedding(config.visual_vocab_size, config.llm_config.hidden_size)
         self.post_init()
@@ -90,14 +90,17 @@ class Ovis(PreTrainedModel):
         """Embeddings of the ids -301, -302, ... [indicators, hidden]."""
         return self.vte.weight[-self.visual_tokenizer.family.indicators :]
 
-    def encode(self, pixel_values: Tensor, grids: Sequence[Grid] = ()) -> Tensor:
-        """Visual embeddings [visual tokens, hidden] of all pictures and frames, in order."""
+    def encode(
+        self, pixel_values: Tensor, grids: Sequence[Grid] = (), *, between: Callable[[], None] = lambda: None
+    ) -> Tensor:
+        """Visual embeddings [visual tokens, hidden] of all pictures and frames, in order. `between` is called before
+        each step, and may raise to end the work."""
         words = self.words
-        parts = [
-            self.visual_tokenizer.probabilities(rows).to(words.dtype) @ words
-            for pixels, frames in micro_batches(pixel_values, grids)
-            for rows in self.visual_tokenizer.features(pixels, frames).split(SOFTMAX_ROWS)
-        ]
+        parts: list[Tensor] = []
+        for pixels, frames in micro_batches(pixel_values, grids):
+            between()
+            for rows in self.visual_tokenizer.features(pixels, frames).split(SOFTMAX_ROWS):
+                parts.append(self.visual_tokenizer.probabilities(rows).to(words.dtype) @ words)
         return torch.cat(parts)
 
     def embed(self, ids: Tensor, visual: Tensor | None) -> Tensor:
@@ -164,4 +167,5 @@ def load(folder: Path | str, *, dtype: torch.dtype = torch.float32, device: str 
     wrong = [*report["missing_keys"], *(str(key) for key in report["mismatched_keys"])]
     if wrong:
         raise BackendError(f"The weights in {folder.name} don't fit its config.json ({len(wrong)} tensors differ).")
+    model.llm.generation_config = GenerationConfig()  # sampling is the request's affair, not the checkpoint's
     return model.eval().to(torch.device(device))

@@ -132,9 +132,10 @@ class PromptTokenizer:
 
 
 def _without_controls(tokenizer: Tokenizer) -> Tokenizer:
-    """The same tokenizer with nothing but plain text in its eyes."""
+    """The same tokenizer with nothing but plain text in its eyes; runs of white space stay the tokens that they are."""
     state = json.loads(tokenizer.to_str())
-    state["added_tokens"], state["post_processor"] = [], None
+    state["added_tokens"] = [token for token in state["added_tokens"] if not token["content"].strip(" \n\t\u2581")]
+    state["post_processor"] = None
     return Tokenizer.from_str(json.dumps(state))
 
 

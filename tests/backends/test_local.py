@@ -3,10 +3,13 @@ question is answered."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +19,7 @@ from PIL import Image
 from ovis_app import chat
 from ovis_app.backends import loading
 from ovis_app.backends.local import LocalBackend
-from ovis_app.conversation import Conversation, Media, Message
+from ovis_app.conversation import Conversation, Detail, Media, Message
 from ovis_app.engine import solo
 from ovis_app.generation import Answer, BackendError, Done, GenerationSettings, Request
 from ovis_app.media import Limits
@@ -167,6 +170,7 @@ def test_a_missing_picture_is_named(backend: LocalBackend, tmp_path: Path) -> No
     ("changes", "named"),
     [
         ({"max_new_tokens": float("nan")}, "max_new_tokens"),
+        ({"max_new_tokens": 10**400}, "max_new_tokens"),
         ({"max_new_tokens": True}, "max_new_tokens"),
         ({"max_new_tokens": 10**9}, "max_new_tokens"),
         ({"temperature": float("inf")}, "temperature"),
@@ -185,7 +189,7 @@ def test_settings_out_of_range_are_refused_by_name(backend: LocalBackend, change
 
 def test_too_small_a_limit_for_thinking_is_said(backend: LocalBackend) -> None:
     settings = GenerationSettings(max_new_tokens=20, thinking=True, thinking_budget=10)
-    assert "raise max new tokens" in answer(backend, ask("Hello", settings=settings)).error
+    assert "Thinking needs room" in answer(backend, ask("Hello", settings=settings)).error
 
 
 HOSTILE = [
@@ -233,7 +237,7 @@ def test_damaged_checkpoints_are_one_sentence(broken_folder: Path) -> None:
     def error() -> str:
         with pytest.raises(BackendError) as caught:
             spec = LocalBackend(Settings(model=str(broken_folder)), Limits()).spec
-            loading._load(spec, device="cpu", dtype="auto")
+            loading._load(spec, place="cpu", precision=torch.float32)
         assert str(broken_folder.parent) not in str(caught.value)
         return str(caught.value)
 
@@ -264,3 +268,74 @@ def test_a_model_that_cannot_fit_is_refused_before_any_download(monkeypatch: pyt
 def test_done_is_the_last_event(backend: LocalBackend) -> None:
     events = list(backend.stream(ask("Hi")))
     assert isinstance(events[-1], Done) and not any(isinstance(event, Done) for event in events[:-1])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"temperature": 2, "top_p": 1},
+        {"temperature": 1e-30},
+        {"repetition_penalty": 2},
+        {"temperature": 1.0, "top_k": 20.0},
+        {"max_new_tokens": 8.0},
+        {"thinking": True, "thinking_budget": 64.0, "max_new_tokens": 128},
+    ],
+)
+def test_whole_numbers_and_floats_are_taken_either_way(backend: LocalBackend, changes: dict) -> None:
+    message = answer(backend, ask("Hello", settings=GenerationSettings(**{"max_new_tokens": 8, **changes})))
+    assert message.error == ""
+
+
+def test_out_of_memory_gives_everything_back(
+    backend: LocalBackend, picture: Media, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer(backend, ask("What?", picture))
+    assert len(backend._prefixes) and backend._reader.cache.bytes
+    with monkeypatch.context() as patch:
+        patch.setattr(solo, "generate", lambda *_, **__: (_ for _ in ()).throw(torch.OutOfMemoryError("full")))
+        answer(backend, ask("What else?", picture))
+    assert len(backend._prefixes) == 0 and backend._reader.cache.bytes == 0
+
+
+def test_a_picture_larger_than_the_context_is_not_even_encoded(backend: LocalBackend, picture: Media) -> None:
+    """The page's widest setting costs what the context holds, not hours."""
+    detail = backend._reader._detail(replace(picture, detail=Detail(min_pixels=2**26, max_pixels=2**26)), False)
+    assert detail.min_pixels is not None and detail.min_pixels // 1024 <= backend.spec.context
+
+
+def test_an_answer_that_never_came_leaves_no_empty_turn(backend: LocalBackend) -> None:
+    failed = Message("assistant", error="It broke.", finish="error")
+    talk = Conversation((Message("user", "One?"), failed, Message("user", "Two?")))
+    loaded = loading.loaded_model(backend.spec, device="cpu", dtype="auto")
+    read = backend._reader.read(loaded, talk, SHORT, note=lambda _: None, stop=lambda: False)
+    starts = read.ids.tolist().count(loaded.prompts.control("<|im_start|>"))
+    assert starts == 3  # two questions and the answer to come
+
+
+def test_two_conversations_in_turn_both_keep_what_they_computed(backend: LocalBackend, picture: Media) -> None:
+    talks = [Conversation((Message("user", f"{name}, look at this?", (picture,)),)) for name in ("Ann", "Bob")]
+    for _ in range(2):
+        for number, talk in enumerate(talks):
+            *_, after = chat.reply(backend, Request(talk, SHORT))
+            talks[number] = after.add(Message("user", "And then?"))
+    kept = [len(entry.keys) for entry in backend._prefixes._kept[-2:]]
+    assert min(kept) > 40
+
+
+def test_the_process_ends_well_under_a_running_answer() -> None:
+    """Leaving in the middle of an answer, as Ctrl-C does, is no crash."""
+    code = (
+        "from ovis_app.backends.local import LocalBackend\n"
+        "from ovis_app.media import Limits\n"
+        "from ovis_app.settings import Settings\n"
+        "from ovis_app.conversation import Conversation, Message\n"
+        "from ovis_app.generation import Answer, GenerationSettings, Request\n"
+        f"backend = LocalBackend(Settings(model={str(CHECKPOINT)!r}, device='cpu'), Limits())\n"
+        "settings = GenerationSettings(max_new_tokens=20000, temperature=3.0, top_p=1.0)\n"
+        "events = backend.stream(Request(Conversation((Message('user', 'go on'),)), settings))\n"
+        "next(event for event in events if isinstance(event, Answer))\n"
+        "keep = events\n"
+    )
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=False)
+    assert done.returncode == 0, done.stderr

@@ -128,7 +128,7 @@ def test_golden_with_what_is_remembered(case: Case) -> None:
     embeddings, keys = embedded(model, prompt), tuple(prompt.ids.tolist())
     ending = solo.Ending(tuple(data["eos_token_id"]), data["eos_token_id"][0])
     settings = GenerationSettings(max_new_tokens=data["max_new_tokens"])
-    store = PrefixStore(entries=1)
+    store = PrefixStore(limit=1 << 30, entries=1)
     half = len(keys) // 2
     for length in (half, len(keys), len(keys)):
         cache, reused = store.take(keys[:length], model.config.llm_config)

@@ -1,0 +1,32 @@
+"""What may be asked of a local model, whoever asks: the page, the command line or a batch."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ovis_app.generation import MAX_TEXT, BackendError, Request
+from ovis_app.media import Limits
+from ovis_app.zoo import ModelSpec
+
+
+def checked(request: Request, spec: ModelSpec, limits: Limits) -> Request:
+    """The request with sane settings, without what the model can't do. Raises BackendError with a sentence."""
+    settings = request.settings.check()
+    messages = request.conversation.messages
+    if not messages or messages[-1].role != "user":
+        raise BackendError("There is no question to answer: type one.")
+    for message in messages:
+        if len(message.text) > MAX_TEXT:
+            raise BackendError(f"A message is longer than {MAX_TEXT:,} characters: shorten it.")
+        if len(message.media) > limits.files_per_turn:
+            raise BackendError(f"One question takes at most {limits.files_per_turn} files: remove some.")
+        kinds = [media.kind for media in message.media]
+        if "video" in kinds and not spec.video:
+            raise BackendError(f"{spec.name} doesn't watch clips: attach a picture of the moment you mean.")
+        if "video" in kinds and len(kinds) > 1:
+            raise BackendError("A question takes several pictures or one clip, not both: remove one kind.")
+    if not spec.several_images and sum(len(message.media) for message in messages) > 1:
+        raise BackendError(f"{spec.name} looks at one picture a conversation: start a new chat for another.")
+    thinking = settings.thinking and spec.thinking
+    able = replace(settings, thinking=thinking, thinking_budget=settings.thinking_budget if thinking else None)
+    return replace(request, settings=able)
