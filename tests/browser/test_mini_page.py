@@ -1,0 +1,61 @@
+"""The whole thing, as a stranger meets it: `python app.py`, a browser, and the bundled model's own answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from benchmarks.server import app
+from tests.browser.test_page import SHAPES, ask, attach, conversation, figures, says
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with app() as (url, _):
+        yield url
+
+
+@pytest.fixture
+def mini(browser: Any, address: str) -> Iterator[Any]:
+    context = browser.new_context(viewport={"width": 1280, "height": 800}, reduced_motion="reduce")
+    tab = context.new_page()
+    tab.set_default_timeout(60_000)
+    tab.goto(address)
+    tab.wait_for_selector("#box textarea")
+    yield tab
+    context.close()
+
+
+def test_mini_answers_about_an_uploaded_picture_and_remembers_it(mini: Any) -> None:
+    ask(mini, "What is at the top left?", [SHAPES])
+    assert "It is a red circle." in conversation(mini)
+    ask(mini, "What is at the center?")
+    assert "It is a blue square." in conversation(mini)
+    assert "tokens/s" in mini.locator(".figures").last.inner_text()
+
+
+def test_mini_thinks_in_a_block_of_its_own(mini: Any) -> None:
+    mini.get_by_text("Think, then count").click()
+    figures(mini, 1)
+    says(mini, "There are 3 shapes.")
+    assert "Thought" in conversation(mini)
+
+
+def test_mini_watches_the_clip(mini: Any) -> None:
+    mini.get_by_text("Watch a clip").click()
+    figures(mini, 1)
+    says(mini, "from left to right")
+    assert "8 frames" in mini.inner_text(".figures")
+
+
+def test_mini_keeps_the_question_when_a_file_is_refused(mini: Any, tmp_path: Any) -> None:
+    (tmp_path / "notes.mp4").write_text("this is no clip")
+    attach(mini, [SHAPES, tmp_path / "notes.mp4"])
+    mini.fill("#box textarea", "What is at the top left?")
+    mini.press("#box textarea", "Enter")
+    mini.wait_for_function("document.body.innerText.includes('notes.mp4')")
+    assert mini.input_value("#box textarea") == "What is at the top left?"
+    mini.press("#box textarea", "Enter")
+    says(mini, "It is a red circle.")
