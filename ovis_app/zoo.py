@@ -204,11 +204,24 @@ def resolve(name: str) -> ModelSpec:
     known = find(name or MINI.id)
     if known is not None:
         return known
-    family: str | None = None
-    with suppress(OSError, ValueError, TypeError, AttributeError):  # loading says what is wrong with it
-        family = generation(json.loads((Path(name) / "config.json").read_text(encoding="utf-8")))
-    about = "A checkpoint of your own."
-    return replace(FAMILY_ROWS[family or "ovis2_5"], id=name, name=Path(name).name, about=about)
+    folder = Path(name)
+    config, processor = _json(folder / "config.json"), _json(folder / "preprocessor_config.json")
+    row = FAMILY_ROWS[generation(config) or "ovis2_5"]
+    own = replace(row, id=name, name=folder.resolve().name[:80], about="A checkpoint of your own.", parameters=0.0)
+    if "min_pixels" not in processor:
+        return own
+    pictures = Resolution(processor["min_pixels"], processor["max_pixels"])
+    clips = Resolution(*(processor.get(f"video_{side}_pixels", processor[f"{side}_pixels"]) for side in ("min", "max")))
+    defaults = replace(own.defaults, frames=processor.get("frames", own.defaults.frames))
+    return replace(own, single=pictures, several=pictures, clip=clips, defaults=defaults)
+
+
+def _json(file: Path) -> dict[str, Any]:
+    """A file's JSON object; empty where there is none: loading says what is wrong."""
+    with suppress(OSError, ValueError):
+        content = json.loads(file.read_text(encoding="utf-8"))
+        return content if isinstance(content, dict) else {}
+    return {}
 
 
 def table() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,13 @@ def test_a_folder_finds_its_family(folder: str, family: str) -> None:
 def test_a_strange_config_is_no_ovis() -> None:
     for config in ({}, {"model_type": "llama"}, {"visual_tokenizer_config": 3}, {"model_type": "ovis"}):
         assert zoo.generation(config) is None
+
+
+def test_a_folder_says_how_large_it_wants_its_pictures(tmp_path: Path) -> None:
+    """A copy of the bundled model elsewhere is asked at the resolution that it was trained at."""
+    shutil.copytree(zoo.MINI_FOLDER, tmp_path / "mine")
+    spec = zoo.resolve(str(tmp_path / "mine"))
+    assert spec.single == zoo.MINI.single and spec.clip == zoo.MINI.clip and spec.name == "mine"
 
 
 def test_the_readme_shows_the_zoo() -> None:
