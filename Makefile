@@ -25,8 +25,10 @@ format: install-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: install
+bench: install-dev
 	$(BIN)/python -m benchmarks.stream $(ARGS)
+	$(BIN)/python -m benchmarks.turns
+	$(BIN)/python -m benchmarks.memory
 
 clean:
 	rm -rf $(VENV)

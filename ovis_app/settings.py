@@ -121,4 +121,15 @@ def read(arguments: argparse.Namespace, environment: Mapping[str, str] = os.envi
     settings = Settings(**{**place, **from_environment(environment), **given})
     if not 0 <= settings.port <= 65535:
         raise ValueError(f"The port must lie between 0 and 65535, not {settings.port}.")
+    for name in (
+        "queue_size",
+        "deadline",
+        "image_pixels",
+        "image_bytes",
+        "video_bytes",
+        "video_seconds",
+        "files_per_turn",
+    ):
+        if not 0 < getattr(settings, name) < float("inf"):
+            raise ValueError(f"--{name.replace('_', '-')} must be a number above 0.")
     return settings

@@ -31,10 +31,16 @@ def test_a_flag_beats_a_variable_beats_a_default() -> None:
 
 @pytest.mark.parametrize(
     ("variable", "value"),
-    [("OVIS_PORT", "abc"), ("OVIS_BACKEND", "magic"), ("OVIS_SHARE", "maybe"), ("OVIS_PORT", "-1")],
+    [
+        ("OVIS_PORT", "abc"),
+        ("OVIS_BACKEND", "magic"),
+        ("OVIS_SHARE", "maybe"),
+        ("OVIS_PORT", "-1"),
+        ("OVIS_DEADLINE", "nan"),
+    ],
 )
 def test_a_wrong_variable_is_named(variable: str, value: str) -> None:
-    with pytest.raises(ValueError, match=f"(?i){variable}|port"):
+    with pytest.raises(ValueError, match=f"(?i){variable}|port|deadline"):
         read([], {variable: value})
 
 
