@@ -40,7 +40,7 @@ def test_a_flag_beats_a_variable_beats_a_default() -> None:
     ],
 )
 def test_a_wrong_variable_is_named(variable: str, value: str) -> None:
-    with pytest.raises(ValueError, match=f"(?i){variable}|port|deadline"):
+    with pytest.raises(ValueError, match=f"(?i){variable}|port|deadline|video-bytes"):
         read([], {variable: value})
 
 
