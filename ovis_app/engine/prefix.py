@@ -47,7 +47,8 @@ class PrefixStore:
         compute). A cache that was kept leaves the store: `keep` puts it back once it has grown."""
         for kept in sorted(self._kept, key=lambda kept: common(kept.keys, keys), reverse=True):
             reused = min(common(kept.keys, keys), len(keys) - 1)
-            same = reused * 2 >= len(kept.keys) or (reused >= WORTH and reused * 2 >= len(keys))
+            again = reused == len(keys) - 1  # the same question once more
+            same = again or reused * 2 >= len(kept.keys) or (reused >= WORTH and reused * 2 >= len(keys))
             if same and reused and _cut(kept.cache, len(kept.keys) - reused):
                 self._kept.remove(kept)
                 return kept.cache, reused
