@@ -42,7 +42,7 @@ PICTURES = {
 }  # fmt: skip
 
 
-def word_picture(text: str = "OVIS25", size: int = 40) -> Scene:
+def word_picture(text: str = "HELLO", size: int = 40) -> Scene:
     left, top, right, bottom = font(size).getbbox(text)
     x, y = (SIDE - right - left) / 2, (160 - bottom - top) / 2
     return Scene(SIDE, 160, (250, 248, 243), word=Word(text, x, y, size, (30, 34, 60)), smooth=1)
