@@ -80,6 +80,8 @@ def test_escape_stops_and_what_is_typed_meanwhile_stays(tab: Any) -> None:
     says(tab, "word1")
     tab.fill("#box textarea", "my next question")
     tab.press("#box textarea", "Enter")  # not yet: an answer is coming
+    says(tab, "word40")  # two seconds of answer later it has had no effect
+    assert tab.input_value("#box textarea") == "my next question"
     tab.press("#box textarea", "Escape")
     figures(tab, 1)
     assert tab.input_value("#box textarea") == "my next question"
