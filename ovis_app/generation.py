@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ovis_app.conversation import Conversation, Detail, Finish, Stats
@@ -91,8 +91,6 @@ _RANGES = (
     _Range("max_partition", 1, 64, optional=True),
     _Range("frames", 1, 256, optional=True),
 )
-RANGES = {spec.name: (spec.low, spec.high) for spec in _RANGES}
-SETTING_NAMES = tuple(f.name for f in fields(GenerationSettings))
 
 
 @dataclass(frozen=True)
