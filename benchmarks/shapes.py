@@ -1,46 +1,138 @@
-"""Random models of a given size, made on the fly: benchmarks need shapes, not weights that know anything."""
+"""Random models of a given size, made on the fly: benchmarks need shapes, not weights that know anything.
+
+Knows the sizes of Ovis2.5-2B and 9B and two small stand-ins; refuses to know what is measured with them.
+"""
 
 from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 
 from ovis_app.models.config import OvisConfig
 from ovis_app.models.ovis import Ovis
 
-# hidden, layers, heads, key-value heads, feed-forward; then the tower's hidden, layers, heads, feed-forward
+MINI = Path(__file__).resolve().parent.parent / "assets" / "ovis-mini"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of the language model, of the tower, and of both vocabularies (indicator rows included)."""
+
+    hidden: int
+    layers: int
+    heads: int
+    groups: int  # key-value heads
+    forward: int
+    tower: tuple[int, int, int, int]  # hidden, layers, heads, feed-forward
+    tokens: int = 8192
+    words: int = 4096
+    tied: bool = True
+
+
+_NAVIT = (1152, 27, 16, 4304)  # SigLIP 2 so400m
 SHAPES = {
-    "tiny": ((64, 2, 4, 2, 96), (48, 2, 2, 80)),
-    "44m": ((512, 8, 8, 4, 1536), (384, 6, 6, 1024)),
-    "2b": ((2048, 28, 16, 8, 6144), (1152, 27, 16, 4304)),
-    "9b": ((4096, 36, 32, 8, 12288), (1152, 27, 16, 4304)),
+    "tiny": Shape(64, 2, 4, 2, 96, (48, 2, 2, 80)),
+    "44m": Shape(512, 8, 8, 4, 1536, (384, 6, 6, 1024)),
+    "2b": Shape(2048, 28, 16, 8, 6144, _NAVIT, tokens=151936, words=65536),
+    "9b": Shape(4096, 36, 32, 8, 12288, _NAVIT, tokens=151936, words=65536, tied=False),
 }
 
 
-def random_model(shape: str, *, words: int = 4096, tokens: int = 8192, seed: int = 0) -> Ovis:
-    """An Ovis2.5 of that shape with random weights, in float32 on the CPU."""
-    (hidden, layers, heads, groups, forward), (width, depth, tower_heads, tower_forward) = SHAPES[shape]
-    config = OvisConfig.from_released(
-        {
-            "llm_config": {
-                "model_type": "qwen3",
-                "hidden_size": hidden,
-                "num_hidden_layers": layers,
-                "num_attention_heads": heads,
-                "num_key_value_heads": groups,
-                "intermediate_size": forward,
-                "head_dim": hidden // heads,
-                "vocab_size": tokens,
-                "max_position_embeddings": 40960,
-                "tie_word_embeddings": True,
-            },
-            "vit_config": {
-                "hidden_size": width,
-                "num_hidden_layers": depth,
-                "num_attention_heads": tower_heads,
-                "intermediate_size": tower_forward,
-            },
-            "visual_vocab_size": words,
-        }
-    )
+def released_config(shape: str, *, words: int | None = None, tokens: int | None = None) -> dict[str, Any]:
+    """An Ovis2.5's config.json of that shape, with other vocabulary sizes if given."""
+    size = SHAPES[shape]
+    width, depth, heads, forward = size.tower
+    return {
+        "architectures": ["Ovis2_5"],
+        "model_type": "ovis2_5",
+        "hidden_size": size.hidden,
+        "tie_word_embeddings": size.tied,
+        "visual_vocab_size": words or size.words,
+        "llm_config": {
+            "model_type": "qwen3",
+            "hidden_size": size.hidden,
+            "num_hidden_layers": size.layers,
+            "num_attention_heads": size.heads,
+            "num_key_value_heads": size.groups,
+            "intermediate_size": size.forward,
+            "head_dim": size.hidden // size.heads,
+            "vocab_size": tokens or size.tokens,
+            "max_position_embeddings": 40960,
+            "rope_theta": 1000000,
+            "tie_word_embeddings": size.tied,
+        },
+        "vit_config": {
+            "model_type": "siglip2_navit",
+            "hidden_size": width,
+            "num_hidden_layers": depth,
+            "num_attention_heads": heads,
+            "intermediate_size": forward,
+        },
+    }
+
+
+def random_model(
+    shape: str,
+    *,
+    words: int | None = None,
+    tokens: int | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    dtype: torch.dtype | None = None,
+) -> Ovis:
+    """An Ovis2.5 of that shape with random weights, made on `device`: bfloat16 on a GPU, float32 elsewhere, unless `dtype`
+    says otherwise. `words` and `tokens` set other vocabulary sizes."""
+    config = OvisConfig.from_released(released_config(shape, words=words, tokens=tokens))
+    dtype = dtype or (torch.bfloat16 if device.startswith("cuda") else torch.float32)
+    config.dtype = config.llm_config.dtype = dtype
     torch.manual_seed(seed)
-    return Ovis(config).eval()
+    with torch.device(device), _default(dtype):
+        model = Ovis(config)
+    model.requires_grad_(False).train(False)
+    return model
+
+
+@contextmanager
+def _default(dtype: torch.dtype) -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def checkpoint(shape: str, folder: Path, *, seed: int = 0, dtype: torch.dtype | None = None) -> Path:
+    """A checkpoint folder of that shape that the app can load, with Ovis-mini's tokenizer and a vocabulary of its size,
+    so that whatever the random weights say is text. Returns `folder`."""
+    mini = json.loads((MINI / "config.json").read_text("utf-8"))
+    raw = released_config(shape, tokens=mini["llm_config"]["vocab_size"])
+    raw["llm_config"] |= {key: mini["llm_config"][key] for key in ("bos_token_id", "eos_token_id")}
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in MINI.iterdir():
+        if file.name not in ("model.safetensors", "README.md", "preprocessor_config.json"):
+            shutil.copy(file, folder / file.name)
+    (folder / "config.json").write_text(json.dumps(raw, indent=1), "utf-8")
+    model = random_model(shape, tokens=raw["llm_config"]["vocab_size"], seed=seed, dtype=dtype)
+    _write_weights(model, folder / "model.safetensors")
+    return folder
+
+
+def _write_weights(model: Ovis, file: Path) -> None:
+    from safetensors.torch import save_file
+
+    tied = {"llm.lm_head.weight"} if model.llm.config.tie_word_embeddings else set()
+    weights = {name: value.contiguous() for name, value in model.state_dict().items() if name not in tied}
+    save_file(weights, file, metadata={"format": "pt"})
+
+
+def device_of(wanted: str = "auto") -> str:
+    """ "cuda" where there is one, else "cpu"; or what was `wanted`."""
+    return wanted if wanted != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
