@@ -24,6 +24,7 @@ class Example:
     text: str
     media: tuple[str, ...] = ()
     thinking: bool = False
+    boxes: bool = False  # asks for coordinates
     label: str = ""
 
 
@@ -50,7 +51,7 @@ class ModelSpec:
     several_images: bool = True
     video: bool = True
     tiles: bool = False  # cuts pictures into tiles (max_partition), where others scale them (min and max pixels)
-    grounding: bool = False
+    boxes_suffix: str = ""  # appended to the question when "boxes" is on; empty: not trained to find coordinates
     cot_suffix: str = ""  # appended to the question when "step by step" is on; empty: not trained for it
     bundled: bool = False
     licence: str = "Apache-2.0"
@@ -82,7 +83,7 @@ class ModelSpec:
         return "" if self.bundled or self.id.count("/") != 1 else f"https://huggingface.co/{self.id}"
 
 
-_MINI_EXAMPLES = (
+_EXAMPLES = (
     Example("Describe the image.", ("shapes.png",), label="Describe a picture"),
     Example("Which image has more shapes?", ("left.png", "right.png"), label="Compare two pictures"),
     Example("Which way does it move?", ("clip.mp4",), label="Watch a clip"),
@@ -90,11 +91,13 @@ _MINI_EXAMPLES = (
     Example(
         "Where is the <ref>red circle</ref>? Please provide the bounding box coordinates.",
         ("shapes.png",),
+        boxes=True,
         label="Find a box",
     ),
     Example("What does the text say?", ("word.png",), label="Read a word"),
 )
 
+_BOXES = "Please provide the bounding box coordinates."
 _QWEN3_COT = "End your response with 'Final answer: '."
 _OVIS2_COT = (
     "Provide a step-by-step solution to the problem, and conclude with 'the answer is' followed by the final solution."
@@ -109,14 +112,14 @@ MINI = ModelSpec(
     about="A 4-million-parameter Ovis that lives inside this app and knows simple drawings: "
     "coloured shapes, short words and moving dots.",
     thinking=True,
-    grounding=True,
+    boxes_suffix=_BOXES,
     cot_suffix=_QWEN3_COT,
     bundled=True,
     defaults=GenerationSettings(max_new_tokens=512, thinking_budget=256, frames=8),
     single=Resolution(224 * 224, 224 * 224),
     several=Resolution(224 * 224, 224 * 224),
     clip=Resolution(128 * 128, 128 * 128),
-    examples=_MINI_EXAMPLES,
+    examples=_EXAMPLES,
 )
 
 
@@ -126,9 +129,10 @@ OVIS2_5 = ModelSpec(
     family="ovis2_5",
     parameters=0.0,
     context=40960,
+    examples=_EXAMPLES,
     about="Reads pictures at their own resolution, charts, documents and clips, and can think before it answers.",
     thinking=True,
-    grounding=True,
+    boxes_suffix=_BOXES,
     cot_suffix=_QWEN3_COT,
     defaults=GenerationSettings(max_new_tokens=3072, thinking_budget=2048, frames=8),
     single=Resolution(max_pixels=1344 * 1792),
@@ -139,6 +143,7 @@ OVIS2 = ModelSpec(
     family="ovis2",
     parameters=0.0,
     context=32768,
+    examples=_EXAMPLES,
     about="Reads pictures in up to nine tiles, several pictures and clips, charts and documents.",
     tiles=True,
     cot_suffix=_OVIS2_COT,
@@ -150,6 +155,7 @@ OVIS1_6 = ModelSpec(
     family="ovis1_6",
     parameters=0.0,
     context=8192,
+    examples=_EXAMPLES,
     about="Reads one picture in up to nine tiles, charts and documents.",
     tiles=True,
     several_images=False,
@@ -235,7 +241,7 @@ def table() -> str:
         name = f"[{spec.name}]({spec.link})" if spec.link else f"{spec.name} (bundled)"
         size = f"{spec.bytes / 1e9:.1f} GB" if spec.bytes > 1e8 else f"{spec.bytes / 1e6:.0f} MB"
         pictures = "several" if spec.several_images else "one"
-        can = [pictures, yes[spec.video], yes[spec.thinking], yes[spec.grounding]]
+        can = [pictures, yes[spec.video], yes[spec.thinking], yes[bool(spec.boxes_suffix)]]
         cells = [name, f"{spec.parameters:g} B", size, f"{spec.context:,}", *can, spec.licence]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
