@@ -87,8 +87,8 @@ def random_model(
     device: str = "cpu",
     dtype: torch.dtype | None = None,
 ) -> Ovis:
-    """An Ovis2.5 of that shape with random weights, made on `device`: bfloat16 on a GPU, float32 elsewhere, unless `dtype`
-    says otherwise. `words` and `tokens` set other vocabulary sizes."""
+    """An Ovis2.5 of that shape with random weights, made on `device`: bfloat16 on a GPU, float32 elsewhere, or `dtype`.
+    `words` and `tokens` set other vocabulary sizes."""
     config = OvisConfig.from_released(released_config(shape, words=words, tokens=tokens))
     dtype = dtype or (torch.bfloat16 if device.startswith("cuda") else torch.float32)
     config.dtype = config.llm_config.dtype = dtype
