@@ -109,9 +109,11 @@ def _default(dtype: torch.dtype) -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-def checkpoint(shape: str, folder: Path, *, seed: int = 0, dtype: torch.dtype | None = None) -> Path:
+def checkpoint(
+    shape: str, folder: Path, *, seed: int = 0, device: str = "cpu", dtype: torch.dtype | None = None
+) -> Path:
     """A checkpoint folder of that shape that the app can load, with Ovis-mini's tokenizer and a vocabulary of its size,
-    so that whatever the random weights say is text. Returns `folder`."""
+    so that whatever the random weights say is text. The weights are made on `device`. Returns `folder`."""
     mini = json.loads((MINI / "config.json").read_text("utf-8"))
     raw = released_config(shape, tokens=mini["llm_config"]["vocab_size"])
     raw["llm_config"] |= {key: mini["llm_config"][key] for key in ("bos_token_id", "eos_token_id")}
@@ -120,7 +122,7 @@ def checkpoint(shape: str, folder: Path, *, seed: int = 0, dtype: torch.dtype | 
         if file.name not in ("model.safetensors", "README.md", "preprocessor_config.json"):
             shutil.copy(file, folder / file.name)
     (folder / "config.json").write_text(json.dumps(raw, indent=1), "utf-8")
-    model = random_model(shape, tokens=raw["llm_config"]["vocab_size"], seed=seed, dtype=dtype)
+    model = random_model(shape, tokens=raw["llm_config"]["vocab_size"], seed=seed, device=device, dtype=dtype)
     _write_weights(model, folder / "model.safetensors")
     return folder
 

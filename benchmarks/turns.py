@@ -1,77 +1,120 @@
 """Seconds to the first token as a conversation grows: `python -m benchmarks.turns`.
 
-Ours (encoded pictures and attention remembered) beside the original way (everything encoded and read again each turn),
-the same random model, in one run. A picture of `--tokens` visual tokens comes with the first question.
+Ours is the app's backend, which remembers encoded pictures and attention. The other way is the original's: every turn,
+every picture is opened and encoded again and everything is read again. Same random weights, same questions, one run.
 """
 
 from __future__ import annotations
 
-import argparse
 import statistics
+import tempfile
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 
-from benchmarks.shapes import SHAPES, random_model
-from ovis_app.engine import solo
-from ovis_app.engine.prefix import PrefixStore
-from ovis_app.generation import GenerationSettings
-from ovis_app.models.ovis import Ovis
-from ovis_app.models.prompt import VISUAL_ATOM
+from benchmarks.plain import Plain
+from benchmarks.report import Headline, arguments, finish, table
+from benchmarks.shapes import checkpoint, device_of
+from benchmarks.talk import backend, conversation, first_token, pictures, question
+from ovis_app.conversation import Conversation
+from ovis_app.generation import Backend
 
-QUESTION, ANSWER = 24, 16  # tokens of each
-ENDING = solo.Ending((8191,), 0)
-FIRST = GenerationSettings(max_new_tokens=1)
-WHOLE = GenerationSettings(max_new_tokens=ANSWER)
+GROWTH = (1, 2, 4, 8, 16)  # turns
+SIZES = (64, 256, 784, 1568, 3136, 6272)  # visual tokens
+COLUMNS = ("ratio", "ours, s", "everything again, s")
 
 
-def course(model: Ovis, pixels: torch.Tensor, grid: tuple[int, int, int], turns: int, *, remember: bool) -> list[float]:
-    """Seconds to the first token of each turn."""
-    store = PrefixStore(limit=1 << 32)
-    generator = torch.Generator().manual_seed(1)
-    ids = [-301, *[VISUAL_ATOM] * (len(pixels) // 4), -302]
-    seconds: list[float] = []
-    visual: torch.Tensor | None = None
-    for _ in range(turns):
-        ids += torch.randint(1, 8000, (QUESTION,), generator=generator).tolist()
+@dataclass(frozen=True)
+class Ways:
+    """The two ways to answer, over the same weights, and where made-up pictures lie."""
+
+    ours: Backend
+    plain: Plain
+    folder: Path
+
+    def seconds(self, talk: Conversation) -> tuple[float, float]:
+        """To the first token: ours, then the plain way's."""
+        ours = first_token(self.ours, talk)
         start = time.perf_counter()
-        if visual is None or not remember:
-            with torch.inference_mode():
-                visual = model.encode(pixels, [grid])
-        embeddings = solo.embeddings(model, torch.tensor(ids), visual)
-        cache, _ = store.take(tuple(ids), model.config.llm_config)
-        first = solo.generate(model, embeddings, FIRST, ending=ENDING, cache=cache).tolist()
-        seconds.append(time.perf_counter() - start)
-        if remember:
-            store.keep((*ids, *first), cache)
-        cache, _ = store.take(tuple(ids), model.config.llm_config)
-        answer = solo.generate(model, embeddings, WHOLE, ending=ENDING, cache=cache).tolist()
-        if remember:
-            store.keep((*ids, *answer), cache)
-        ids += answer
-    return seconds
+        self.plain.answer(talk)
+        return ours, time.perf_counter() - start
+
+
+def second_turn(ways: Ways, tokens: int, seed: int) -> dict[str, tuple[float, float]]:
+    """Both ways' seconds for turn 2, for its regeneration, and for another question in its place."""
+    talk = conversation(2, pictures(ways.folder, tokens, seed), seed=seed)
+    first_token(ways.ours, talk.until(1))
+    edited = talk.until(2).add(question(seed + 77))
+    return {
+        "first_token_turn_2": ways.seconds(talk),
+        "first_token_regenerate": ways.seconds(talk),
+        "first_token_edit": ways.seconds(edited),
+    }
+
+
+def by_turns(ways: Ways, tokens: int, turns: Sequence[int], seed: int) -> dict[int, tuple[float, float]]:
+    """Both ways' seconds at each of `turns`; ours lives through all of them."""
+    media = pictures(ways.folder, tokens, seed)
+    found = {}
+    for turn in range(1, max(turns) + 1):
+        talk = conversation(turn, media, seed=seed)
+        if turn in turns:
+            found[turn] = ways.seconds(talk)
+        else:
+            first_token(ways.ours, talk)
+    return found
+
+
+def by_tokens(ways: Ways, sizes: Sequence[int], seed: int) -> dict[int, tuple[float, float]]:
+    """Both ways' seconds of turn 2, by visual tokens."""
+    found = {}
+    for size in sizes:
+        talk = conversation(2, pictures(ways.folder, size, seed), seed=seed)
+        first_token(ways.ours, talk.until(1))
+        found[size] = ways.seconds(talk)
+    return found
+
+
+def medians(runs: Sequence[dict[Any, tuple[float, float]]]) -> dict[Any, tuple[float, float]]:
+    """The median of each figure over runs of the same keys."""
+    return {key: tuple(statistics.median(run[key][way] for run in runs) for way in (0, 1)) for key in runs[0]}  # type: ignore[misc]
+
+
+def rows(found: dict[int, tuple[float, float]]) -> list[tuple[Any, ...]]:
+    """A table's rows: key, ratio, ours, other."""
+    return [(key, f"{other / ours:.3g} x", ours, other) for key, (ours, other) in found.items()]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shape", choices=SHAPES, default="44m")
-    parser.add_argument("--tokens", type=int, default=1024, help="visual tokens of the picture")
-    parser.add_argument("--turns", type=int, default=4)
-    parser.add_argument("--repeats", type=int, default=3, help="medians are of this many")
+    parser = arguments(__doc__, shape="44m")
+    parser.add_argument("--tokens", type=int, default=1024, help="visual tokens of the first question's picture")
+    parser.add_argument("--turns", type=int, default=16, help="how long a conversation grows")
+    parser.add_argument("--most-tokens", type=int, default=6272, help="how many visual tokens are tried")
+    parser.add_argument("--device", default="auto")
     options = parser.parse_args()
-    model = random_model(options.shape)
-    side = round(options.tokens**0.5) * 2
-    grid, pixels = (1, side, side), torch.rand(side * side, 768) * 2 - 1
-    ours, other = [], []
-    for _ in range(options.repeats):
-        other.append(course(model, pixels, grid, options.turns, remember=False))
-        ours.append(course(model, pixels, grid, options.turns, remember=True))
-    print(f"Seconds to the first token: {options.shape}, {side * side // 4} visual tokens\n")
-    print("| turn | ratio | ours | everything again |\n|---|---|---|---|")
-    for turn in range(options.turns):
-        mine = statistics.median(run[turn] for run in ours)
-        theirs = statistics.median(run[turn] for run in other)
-        print(f"| {turn + 1} | {theirs / mine:.1f} x | {mine:.3f} | {theirs:.3f} |")
+    turns = [turn for turn in GROWTH if turn <= options.turns]
+    sizes = [size for size in SIZES if size <= options.most_tokens]
+    device = device_of(options.device)
+    dtype = torch.bfloat16 if device.startswith("cuda") else torch.float32
+    with tempfile.TemporaryDirectory() as made:
+        folder = checkpoint(options.shape, Path(made) / f"random-{options.shape}", device=device)
+        with backend(folder, device=device) as ours:
+            ways = Ways(ours, Plain(folder, device=device, dtype=dtype), Path(made))
+            ways.seconds(conversation(1, pictures(ways.folder, 64, 0)))  # nobody's first use of a kernel is measured
+            second = medians([second_turn(ways, options.tokens, seed) for seed in range(1, options.repeats + 1)])
+            growth = by_turns(ways, options.tokens, turns, seed=91)
+            breadth = by_tokens(ways, sizes, seed=92)
+    print(f"Seconds to the first token: shape {options.shape}, {device}")
+    print(f"\nBy turn, {options.tokens:,} visual tokens in the first:\n\n{table(('turn', *COLUMNS), rows(growth))}")
+    print(f"\nOf turn 2, by visual tokens:\n\n{table(('visual tokens', *COLUMNS), rows(breadth))}")
+    goals = {"first_token_turn_2": None}
+    headline = [Headline(name, ours, other, "s", goals.get(name)) for name, (ours, other) in second.items()]
+    details = {"shape": options.shape, "visual_tokens": options.tokens, "by_turns": growth, "by_visual_tokens": breadth}
+    finish(options, "turns", headline, details=details)
 
 
 if __name__ == "__main__":
