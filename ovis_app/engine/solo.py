@@ -1,6 +1,7 @@
-"""One request at a time: `generate` with embeddings in, tokens into a streamer, and a flag that stops it.
+"""One request at a time: embeddings in, tokens into a streamer, and a flag that stops it.
 
-Knows the model and the sampling rules; refuses to know conversations, files and threads: it runs in the caller's.
+Two ways with the same tokens: `generate` of transformers, which serves everything, and our own loop around a Decoder,
+which keeps a GPU busy. Knows the model and the sampling rules; refuses to know conversations, files and threads.
 """
 
 from __future__ import annotations
@@ -15,12 +16,18 @@ from transformers import (
     GenerationConfig,
     LogitsProcessor,
     LogitsProcessorList,
+    RepetitionPenaltyLogitsProcessor,
     StoppingCriteria,
     StoppingCriteriaList,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
 )
 from transformers.generation.streamers import BaseStreamer
 
 from ovis_app.engine.budget import ThinkingBudget
+from ovis_app.engine.decode import Decoder
+from ovis_app.engine.loop import Drawn, Prompt, run
 from ovis_app.generation import GenerationSettings
 from ovis_app.models.ovis import Ovis
 
@@ -42,10 +49,15 @@ class Stop(StoppingCriteria):
     def __init__(self, stop: Callable[[], bool], limit: int, budget: ThinkingBudget | None) -> None:
         self.stop, self.limit, self.budget = stop, limit, budget
 
-    def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: object) -> Tensor:
-        over = self.stop() or len(input_ids[0]) >= self.limit
-        if over and self.budget is not None and self.budget.forces(input_ids[0]):
+    def over(self, generated: Tensor) -> bool:
+        """Whether nothing comes after `generated` [tokens]."""
+        over = self.stop() or len(generated) >= self.limit
+        if over and self.budget is not None and self.budget.forces(generated):
             over = self.stop()
+        return over
+
+    def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs: object) -> Tensor:
+        over = self.over(input_ids[0])
         return torch.full((len(input_ids),), over, dtype=torch.bool, device=input_ids.device)
 
 
@@ -56,7 +68,7 @@ def generation_config(settings: GenerationSettings, ending: Ending, max_new_toke
         if settings.temperature >= COLD
         else {"do_sample": False}
     )
-    return GenerationConfig(
+    return GenerationConfig(  # type: ignore[no-untyped-call]
         max_new_tokens=max_new_tokens,
         repetition_penalty=settings.repetition_penalty,
         eos_token_id=list(ending.eos),
@@ -84,24 +96,64 @@ def generate(
     streamer: BaseStreamer | None = None,
     stop: Callable[[], bool] = lambda: False,
     processors: tuple[LogitsProcessor, ...] = (),
+    decoder: Decoder | None = None,
 ) -> Tensor:
     """New token ids [tokens] after a prompt [1, tokens, hidden] with its `mask` [tokens]. `stop` is asked before every
-    token; `processors` see generated ids only. What `cache` holds of the prompt's beginning isn't computed again."""
+    token; `processors` see generated ids only. What `cache` holds of the prompt's beginning isn't computed again.
+    `decoder` makes the tokens after the first where it has room for them."""
     limit = settings.max_new_tokens
     room = limit if budget is None else max(limit, budget.forced_until)
     if settings.seed is not None:
         torch.manual_seed(settings.seed)  # global, which is sound because one request runs at a time
     else:
         torch.seed()
-    rules: list[LogitsProcessor] = [*processors, *([budget] if budget is not None else [])]
+    own = LogitsProcessorList([*processors, *([budget] if budget is not None else [])])
     mask = torch.ones(inputs_embeds.shape[1], dtype=torch.long) if mask is None else mask
+    halt = Stop(stop, limit, budget)
+    if decoder is not None and decoder.fits(len(mask) + room):
+        prompt = read(model, inputs_embeds, mask, cache)
+        drawn = Drawn(room, rules_of(settings, own), settings.temperature >= COLD, decoder.device)
+        return torch.tensor(run(decoder, prompt, drawn, over=halt.over, eos=ending.eos, streamer=streamer))
     ids = model.llm.generate(
         inputs_embeds=inputs_embeds,
         attention_mask=mask[None].to(inputs_embeds.device),
         generation_config=generation_config(settings, ending, room),
-        logits_processor=LogitsProcessorList(rules),
-        stopping_criteria=StoppingCriteriaList([Stop(stop, limit, budget)]),
+        logits_processor=own,
+        stopping_criteria=StoppingCriteriaList([halt]),
         streamer=streamer,
         past_key_values=cache,
     )
-    return ids[0]
+    return ids[0]  # type: ignore[no-any-return]
+
+
+def read(model: Ovis, inputs_embeds: Tensor, mask: Tensor, cache: DynamicCache | None) -> Prompt:
+    """Reads what `cache` doesn't hold of a prompt [1, tokens, hidden] yet, with the positions that `generate` gives."""
+    llm, device = model.llm, inputs_embeds.device
+    cache = DynamicCache(config=llm.config) if cache is None else cache
+    held = cache.get_seq_length()
+    positions = (mask.cumsum(0) - 1).masked_fill(mask == 0, 0)
+    out = llm(
+        inputs_embeds=inputs_embeds[:, held:],
+        attention_mask=None if mask.all() else mask[None].to(device),
+        position_ids=positions[None, held:].to(device),
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    )
+    return Prompt(cache, mask, out.logits[:, -1].float())
+
+
+def rules_of(settings: GenerationSettings, own: LogitsProcessorList) -> LogitsProcessorList:
+    """The logits processors that `generate` makes of `generation_config`, in its order, with `own` in their place."""
+    rules = LogitsProcessorList()
+    if settings.repetition_penalty != 1.0:
+        rules.append(RepetitionPenaltyLogitsProcessor(float(settings.repetition_penalty)))
+    rules += own
+    if settings.temperature >= COLD:
+        if settings.temperature != 1.0:
+            rules.append(TemperatureLogitsWarper(float(settings.temperature)))
+        if settings.top_k:
+            rules.append(TopKLogitsWarper(settings.top_k))
+        if settings.top_p < 1.0:
+            rules.append(TopPLogitsWarper(settings.top_p))
+    return rules
