@@ -1,18 +1,21 @@
-"""Starts `python app.py` for a benchmark and waits for its page. Knows processes and ports, no figures."""
+"""Starts a page in a process of its own for a benchmark, and waits for it. Knows processes and ports, no figures."""
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+APP = ("app.py",)  # the app as people start it
+SERVED = ("-m", "benchmarks.served")  # the same page with a pulse, and a scripted engine of any pace
 
 
 def free_port() -> int:
@@ -22,15 +25,21 @@ def free_port() -> int:
 
 
 @contextmanager
-def app(*flags: str, timeout: float = 120.0) -> Iterator[tuple[str, float]]:
-    """A running app: its address, and seconds from the start of the process to a page that answers. Raises RuntimeError
-    when no page comes."""
+def app(
+    *flags: str,
+    what: Sequence[str] = APP,
+    timeout: float = 120.0,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[tuple[str, float]]:
+    """A running page: its address, and seconds from the start of the process to a page that answers. `environment` is
+    added to the process's own. Raises RuntimeError when no page comes."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     start = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, "app.py", "--port", str(port), *flags],
+        [sys.executable, *what, "--port", str(port), *flags],
         cwd=ROOT,
+        env={**os.environ, **(environment or {})},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

@@ -1,90 +1,245 @@
 """What streaming through the page costs: `python -m benchmarks.stream`.
 
-Seconds to a usable page, seconds to Ovis-mini's first token, and tokens per second of an engine alone beside the same
-engine behind the page, as a client of the page receives them. The engine is the scripted backend at a fixed pace, so
-that the ratio speaks of the page and of nothing else.
+Tokens per second of a scripted engine at a fixed pace, as they arrive in a real browser and at a plain client of the
+page, beside the same engine alone. The conversation behind it has 20 turns and 10 pictures. Then: bytes per update with
+that history and without, and how long the event loop kept others waiting while a model read a 6,272-token prompt.
 """
 
 from __future__ import annotations
 
-import argparse
+import itertools
+import json
+import os
+import re
 import statistics
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from benchmarks.server import ROOT, app
+import httpx
+from gradio_client.utils import apply_diff
 
-TOKENS = 400
+from benchmarks.report import Headline, arguments, finish, table
+from benchmarks.server import SERVED, app
+from benchmarks.talk import pictures
+from tests.ui.serving import Served, Wire
+
+TURNS, PICTURES = 20, 10
+GOAL = 0.97
+TOKENS = 2000  # of a long answer: ten seconds, so that the last update's way to the screen weighs little
+CHROMIUM = Path(os.environ.get("OVIS_CHROMIUM", "/usr/bin/chromium"))
+ASKED = "a question like many others, of a length that people would type: " + "and so on " * 20
+WORD = re.compile(r"word(\d+)")
+# Notes when the browser's document first holds each number of words.
+WATCH = """() => {
+  window.seen = [];
+  const look = () => {
+    const found = [...document.querySelectorAll('#conversation .message')].at(-1)?.textContent.match(/word(\\d+)\\s*$/);
+    const count = found ? Number(found[1]) + 1 : 0;
+    const last = window.seen.at(-1);
+    if (count && (!last || count > last[1])) window.seen.push([performance.now() / 1000, count]);
+  };
+  window.watch?.disconnect();
+  window.watch = new MutationObserver(look);
+  window.watch.observe(document.querySelector('#conversation'), {subtree: true, childList: true, characterData: true});
+}"""
 
 
-def engine_rate(delay: float) -> float:
-    """Tokens per second of the scripted backend alone, from its first token to its last."""
-    from ovis_app.backends.fake import FakeBackend
-    from ovis_app.conversation import Conversation, Message
-    from ovis_app.generation import Answer, Request
+@dataclass(frozen=True)
+class Update:
+    """One message of the server about a running answer: when it came, its bytes, words of the answer so far."""
 
-    backend = FakeBackend(delay=delay, tokens=TOKENS)
-    stamps = [
-        time.perf_counter()
-        for event in backend.stream(Request(Conversation((Message("user", "long"),))))
-        if isinstance(event, Answer)
-    ]
-    return (len(stamps) - 1) / (stamps[-1] - stamps[0])
+    time: float
+    bytes: int
+    words: int
 
 
-def page_rate(url: str) -> float:
-    """Tokens per second at a client of the page, from the first update that holds text to the last."""
-    from gradio_client import Client
-
-    client = Client(url, verbose=False)
-    stamps: list[tuple[float, int]] = []
-    for text in client.submit("long", [], api_name="/chat"):
-        count = len(str(text).split())
-        if count and (not stamps or count > stamps[-1][1]):
-            stamps.append((time.perf_counter(), count))
+def rate(stamps: list[tuple[float, int]]) -> float:
+    """Tokens per second between the first and the last of (seconds, tokens so far)."""
     (first, before), (last, total) = stamps[0], stamps[-1]
     return (total - before) / (last - first)
 
 
-def first_token(url: str) -> float:
-    """Seconds from the question to the first text at a client, the model being loaded."""
-    from gradio_client import Client, handle_file
+def engine_rate(per_second: float) -> float:
+    """Tokens per second of the scripted engine alone."""
+    from ovis_app.backends.fake import FakeBackend
+    from ovis_app.conversation import Conversation, Message
+    from ovis_app.generation import Answer, Request
 
-    client = Client(url, verbose=False)
-    picture = handle_file(str(ROOT / "assets" / "examples" / "shapes.png"))
-    client.predict("Describe the image.", [picture], api_name="/chat")  # loads the model
-    start = time.perf_counter()
-    for text in client.submit("How many shapes are there?", [picture], api_name="/chat"):
-        if text:
-            return time.perf_counter() - start
-    raise RuntimeError("no answer came")
+    events = FakeBackend(delay=1 / per_second, tokens=TOKENS).stream(Request(Conversation((Message("user", "long"),))))
+    stamps = [time.perf_counter() for event in events if isinstance(event, Answer)]
+    return rate(list(zip(stamps, range(1, len(stamps) + 1), strict=True)))
+
+
+def tab(url: str) -> Wire:
+    """A tab of the page without a browser."""
+    return Wire(Served(f"{url}/", None, None))  # type: ignore[arg-type]
+
+
+def talk_long(wire: Wire, folder: Path) -> None:
+    """Gives the tab a history of `TURNS` turns, `PICTURES` of them with a picture."""
+    for turn in range(TURNS):
+        with_picture = turn % (TURNS // PICTURES) == 0
+        files = [wire.upload(item.path) for item in pictures(folder, 784, turn)] if with_picture else []
+        wire.ask(ASKED, files)
+
+
+def updates(wire: Wire) -> list[Update]:
+    """Asks for a long answer and returns what the server sends while it grows; then takes the turn back."""
+    wire.send("long")
+    wire.start_answer()
+    found: list[Update] = []
+    rows: Any = None
+    for message in wire.messages():
+        now = time.perf_counter()
+        if message["msg"] == "process_completed":
+            break
+        if message["msg"] != "process_generating":
+            continue
+        change = message["output"]["data"][1]
+        rows = apply_diff(rows, change) if rows is not None else change
+        numbers = WORD.findall(str(rows[-1]["content"])) or WORD.findall(str(rows[-2]["content"]))
+        found.append(Update(now, len(json.dumps(message)), int(numbers[-1]) + 1 if numbers else 0))
+    wire.settle()
+    wire.run(wire.event("undo", "click"), [None, None])
+    return found
+
+
+def growth(found: list[Update]) -> list[Update]:
+    """The updates that brought more words, but for the first message: it carries the whole conversation once."""
+    return [now for before, now in itertools.pairwise(found) if now.words > before.words]
+
+
+@contextmanager
+def browser(url: str) -> Iterator[Any]:
+    """A Chromium tab on the page."""
+    from playwright.sync_api import sync_playwright
+
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=flags)
+        one = chromium.new_page(viewport={"width": 1280, "height": 800})
+        one.set_default_timeout(30_000)
+        one.goto(url)
+        one.wait_for_selector("#box textarea")
+        yield one
+        chromium.close()
+
+
+def ask(one: Any, text: str, files: list[Path]) -> None:
+    """Asks in the browser, and waits for the end of the answer."""
+    before = one.locator(".figures").count()
+    if files:
+        one.set_input_files("#box input[type=file]", [str(path) for path in files])
+        one.wait_for_function("document.querySelectorAll('#box .thumbnail-item').length")
+    one.fill("#box textarea", text)
+    one.press("#box textarea", "Enter")
+    one.wait_for_function("n => document.querySelectorAll('.figures').length > n", arg=before)
+    one.wait_for_selector("#box .submit-button")
+
+
+def browser_rates(url: str, folder: Path, repeats: int) -> list[float]:
+    """Tokens per second in a browser whose tab has the long history."""
+    found = []
+    with browser(url) as one:
+        for turn in range(TURNS):
+            with_picture = turn % (TURNS // PICTURES) == 0
+            ask(one, ASKED, [item.path for item in pictures(folder, 784, turn)] if with_picture else [])
+        for _ in range(repeats):
+            one.evaluate(WATCH)
+            ask(one, "long", [])
+            found.append(rate([(seconds, int(count)) for seconds, count in one.evaluate("window.seen")]))
+            one.click("#undo")
+            one.wait_for_function("!document.querySelector('#conversation').textContent.includes('word10 ')")
+            one.fill("#box textarea", "")
+    return found
+
+
+def pulse(shape: str, folder: Path) -> dict[str, float]:
+    """While a model of that shape reads 6,272 visual tokens: the event loop's worst gap, the worst round trip to a
+    small route, and the seconds to the first token, during which it would have stood still."""
+    from benchmarks.shapes import checkpoint
+
+    model = checkpoint(shape, folder / f"random-{shape}")
+    with app("--model", str(model), what=SERVED) as (url, _):
+        wire = tab(url)
+        wire.ask("Hello")  # loads the model
+        files = [wire.upload(item.path) for item in pictures(folder, 6272, 5)]
+        wire.send("What is this?", files)
+        httpx.get(f"{url}/pulse")
+        start = time.perf_counter()
+        wire.start_answer()
+        heard, trips = _listen(wire, url)
+        beats = httpx.get(f"{url}/pulse").json()
+    return {"gap": beats["worst"], "beats": beats["beats"], "round_trip": max(trips), "first_token": heard - start}
+
+
+def _listen(wire: Wire, url: str) -> tuple[float, list[float]]:
+    """When the first text came, and the seconds of each round trip to the pulse's neighbour until then."""
+    import threading
+
+    ended, trips = threading.Event(), [0.0]
+
+    def knock() -> None:
+        with httpx.Client() as client:
+            while not ended.wait(0.05):
+                start = time.perf_counter()
+                client.get(f"{url}/gradio_api/startup-events")
+                trips.append(time.perf_counter() - start)
+
+    knocking = threading.Thread(target=knock)
+    knocking.start()
+    try:
+        for message in wire.messages():
+            text = json.dumps(message.get("output", {}).get("data", [None, None])[1:])
+            if message["msg"] == "process_completed" or ('"append"' in text and "role" not in text):
+                return time.perf_counter(), trips
+        raise RuntimeError("no answer came")
+    finally:
+        ended.set()
+        knocking.join()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__, shape="44m")
     parser.add_argument("--rate", type=float, default=200.0, help="pace of the scripted engine, tokens per second")
-    parser.add_argument("--repeats", type=int, default=3, help="medians are of this many")
     options = parser.parse_args()
-    delay = 1.0 / options.rate
-    pages, ours, alone = [], [], []
-    for _ in range(options.repeats):
-        alone.append(engine_rate(delay))
-        with app("--backend", "fake", "--fake-rate", str(options.rate)) as (url, seconds):
-            pages.append(seconds)
-            ours.append(page_rate(url))
-    mini = Path(ROOT, "assets", "ovis-mini", "config.json").is_file()
-    firsts = []
-    if mini:
-        with app() as (url, _):
-            firsts = [first_token(url) for _ in range(options.repeats)]
+    unmeasured = [] if CHROMIUM.exists() else ["a browser: there is no Chromium here; name one with OVIS_CHROMIUM"]
+    alone, client, chromium = [], [], []
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        with app("--rate", str(options.rate), "--tokens", str(TOKENS), what=SERVED) as (url, _):
+            short = growth(updates(tab(url)))
+            wire = tab(url)
+            talk_long(wire, folder)
+            long: list[Update] = []
+            for _ in range(options.repeats):
+                alone.append(engine_rate(options.rate))
+                long = updates(wire)
+                client.append(rate([(update.time, update.words) for update in long if update.words]))
+            if not unmeasured:
+                chromium = browser_rates(url, folder, options.repeats)
+        beats = pulse(options.shape, folder)
     median = statistics.median
-    print("| what | value |\n|---|---|")
-    print(f"| usable page after | {median(pages):.1f} s |")
-    if firsts:
-        print(f"| Ovis-mini, question to first text at a client | {median(firsts):.2f} s |")
-    print(f"| engine alone | {median(alone):.0f} tokens/s |")
-    print(f"| the same engine at a client of the page | {median(ours):.0f} tokens/s |")
-    print(f"| ratio | {median(o / a for o, a in zip(ours, alone, strict=True)):.3f} |")
+    size = {"no history": _bytes(short), f"{TURNS} turns, {PICTURES} pictures": _bytes(growth(long))}
+    print(f"Scripted engine at {options.rate:g} tokens/s, {TURNS} turns and {PICTURES} pictures before it\n")
+    print(table(("history", "bytes per update"), list(size.items())))
+    print(f"\nWhile a {options.shape} model read 6,272 visual tokens, {beats['first_token']:.1f} s:\n")
+    late = [("event loop late by, at most", beats["gap"]), ("round trip to the page, at most", beats["round_trip"])]
+    print(table(("what", "s"), late))
+    headline = [Headline("stream_client", median(client), median(alone), "tokens/s", GOAL)]
+    if chromium:
+        headline.insert(0, Headline("stream", median(chromium), median(alone), "tokens/s", GOAL))
+    details = {"bytes_per_update": size, "heartbeat": beats, "shape": options.shape, "turns": TURNS}
+    finish(options, "stream", headline, details=details, unmeasured=unmeasured)
+
+
+def _bytes(found: list[Update]) -> float:
+    return statistics.median(update.bytes for update in found)
 
 
 if __name__ == "__main__":

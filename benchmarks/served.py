@@ -1,0 +1,99 @@
+"""The page in this process, with a pulse: `python -m benchmarks.served --port N --rate 200` (or `--model FOLDER`).
+
+The same page and launch options as the app's. `GET /pulse` tells how regularly the event loop has beaten since the last
+look; `--rate` puts a scripted engine of that pace behind the page, `--model` a checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import queue
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+from starlette.requests import Request as HTTPRequest
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from ovis_app.backends.fake import FakeBackend
+from ovis_app.generation import Event, Request
+
+BEAT = 0.005  # seconds that the loop is asked to sleep between two beats
+
+
+class Pulse:
+    """Beats on the event loop that serves the page; a handler that blocked it would show as a gap."""
+
+    def __init__(self) -> None:
+        self.beats = 0
+        self.worst = 0.0
+        self._task: asyncio.Task[None] | None = None
+
+    async def _beat(self) -> None:
+        last = time.perf_counter()
+        while True:
+            await asyncio.sleep(BEAT)
+            now = time.perf_counter()
+            self.beats, self.worst, last = self.beats + 1, max(self.worst, now - last - BEAT), now
+
+    async def read(self, request: HTTPRequest) -> JSONResponse:
+        """How many beats, and the longest that one came late in seconds; then counts from nothing again."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._beat())
+        found = {"beats": self.beats, "worst": self.worst}
+        self.beats, self.worst = 0, 0.0
+        return JSONResponse(found)
+
+
+class ThreadedBackend(FakeBackend):
+    """The scripted engine in a thread of its own, as the real one is: a page that is slow to ask doesn't hold it up."""
+
+    def stream(self, request: Request) -> Iterator[Event]:
+        events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        left = threading.Event()
+
+        def work() -> None:
+            with closing(super(ThreadedBackend, self).stream(request)) as script:  # type: ignore[type-var]
+                for event in script:
+                    events.put(event)
+                    if left.is_set():
+                        break
+            events.put(None)
+
+        threading.Thread(target=work, daemon=True).start()
+        try:
+            while (event := events.get()) is not None:
+                yield event
+        finally:
+            left.set()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--model", help="a checkpoint folder; without one a scripted engine answers")
+    parser.add_argument("--rate", type=float, default=200.0, help="tokens per second of the scripted engine")
+    parser.add_argument("--tokens", type=int, default=1200, help="length of its long answers")
+    options = parser.parse_args()
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    from ovis_app.backends import open_backend
+    from ovis_app.media import Limits
+    from ovis_app.settings import Settings
+    from ovis_app.ui import page
+
+    settings = Settings(port=options.port, **({"model": options.model} if options.model else {"backend": "fake"}))
+    limits = Limits()
+    scripted = ThreadedBackend(delay=1 / options.rate, tokens=options.tokens)
+    backend: Any = open_backend(settings, limits) if options.model else scripted
+    launch = page.launch_options(settings, limits)
+    launch["app_kwargs"] = {**launch["app_kwargs"], "routes": [Route("/pulse", Pulse().read)]}
+    page.build(backend, settings, limits).launch(**launch, quiet=True)
+
+
+if __name__ == "__main__":
+    main()
