@@ -13,7 +13,6 @@ import sys
 import tempfile
 import threading
 from collections.abc import Sequence
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ovis_app.settings import Settings, add_arguments, read
@@ -36,8 +35,7 @@ def open_page(settings: Settings) -> tuple[gr.Blocks, dict[str, Any], Any]:
     from ovis_app.media import Limits
     from ovis_app.ui import page
 
-    names = {field.name for field in fields(Limits)}
-    limits = Limits(**{f.name: getattr(settings, f.name) for f in fields(Settings) if f.name in names})
+    limits = Limits(**settings.limits())
     backend = open_backend(settings, limits)
     return page.build(backend, settings, limits), page.launch_options(settings, limits), backend
 

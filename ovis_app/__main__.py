@@ -157,7 +157,7 @@ def _ask(words: Sequence[str]) -> int:
                 last = message
     finally:
         backend.close()
-    return _finish(last, backend.models()[0].name, as_json=given.json)
+    return _finish(last, backend.status().model.name, as_json=given.json)
 
 
 def _print_new(before: Message, after: Message) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from ovis_app.conversation import Conversation, Detail, Finish, Stats
 
@@ -30,6 +30,7 @@ class GenerationSettings:
     repetition_penalty: float = 1.0
     seed: int | None = None
     cot: bool = False
+    boxes: bool = False  # ask for coordinates of what is named
     thinking: bool = False
     thinking_budget: int | None = None  # tokens; None is no budget
     system: str = ""
@@ -37,6 +38,7 @@ class GenerationSettings:
     max_pixels: int | None = None
     max_partition: int | None = None  # tiles of one picture at most, where the model cuts tiles
     frames: int | None = None  # per clip
+    drop_old_turns: bool = False  # where the conversation is longer than the context; else it is refused
 
     @property
     def detail(self) -> Detail:
@@ -45,7 +47,7 @@ class GenerationSettings:
 
     def check(self) -> GenerationSettings:
         """The same with every number of its right type. Raises BackendError naming the first value that isn't sane."""
-        for name in ("cot", "thinking"):
+        for name in ("cot", "boxes", "thinking", "drop_old_turns"):
             if not isinstance(getattr(self, name), bool):
                 raise BackendError(f"{name} must be true or false.")
         if not isinstance(self.system, str) or len(self.system) > MAX_TEXT:
@@ -99,7 +101,6 @@ class Request:
 
     conversation: Conversation
     settings: GenerationSettings = field(default_factory=GenerationSettings)
-    model: str = ""  # id, short name or folder; empty is the backend's own
 
 
 @dataclass(frozen=True)
@@ -139,15 +140,54 @@ class Done:
 Event = Waiting | Thinking | Answer | Recast | Done
 
 
-class Backend(Protocol):
-    """Who answers. One backend serves many requests at once, from any thread."""
+@dataclass(frozen=True)
+class Change:
+    """A switch to another model that is under way."""
 
-    def models(self) -> list[ModelSpec]:
-        """The models that this backend can answer with, its default first."""
+    name: str  # of the model that is coming
+    words: str  # "Downloading Ovis2.5-2B: 1.2 of 5.1 GB, 3 min left"
+    share: float | None = None  # how far that is, 0 to 1; None: nobody knows
+
+
+@dataclass(frozen=True)
+class Status:
+    """What a backend as a whole is doing."""
+
+    model: ModelSpec  # that answers, or will once it is loaded
+    words: str  # "ready", "answering", "Loading Ovis2.5-2B"
+    change: Change | None = None
+    problem: str = ""  # why the last change came to nothing, as a sentence
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A model that a backend could switch to, and how its memory would do."""
+
+    model: ModelSpec
+    verdict: Literal["fits", "tight", "too big"]
+    needed: int  # bytes
+    available: int  # bytes, what the present model holds included
+
+
+class Backend(Protocol):
+    """Who answers: one model at a time. One backend serves many requests at once, from any thread."""
+
+    def status(self) -> Status:
+        """What is going on. Quick: the page asks often."""
         ...
 
-    def status(self) -> str:
-        """A few words on what the backend is doing as a whole: "ready", "loading Ovis2.5-2B", "idle"."""
+    def offers(self) -> list[Offer]:
+        """The models that `change` knows by name; none where there is nothing to choose."""
+        ...
+
+    def change(self, name: str) -> None:
+        """Begins to switch to a name, repository or folder for everybody, and returns at once; `status` tells how it
+        goes. The present model answers until the new one is fetched, and again if that fails. Raises BackendError when
+        it can't begin."""
+        ...
+
+    def cancel_change(self) -> None:
+        """Ends a change that is under way; the present model stays."""
         ...
 
     def close(self) -> None:

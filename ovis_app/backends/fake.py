@@ -1,19 +1,24 @@
 """A scripted backend: answers without a model, for tests, benchmarks and looking at the page.
 
 The question steers it: "think" adds a thought, "slow" waits between tokens, "fail" raises, "crash" breaks unexpectedly,
-"long" answers at length. Anything else is echoed, with the names of what was attached.
+"long" answers at length. Anything else is echoed, with the names of what was attached. It pretends to change models
+too: what is fetched takes `fetching` seconds, the largest are too big, and unknown names come to nothing.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ovis_app import zoo
 from ovis_app.conversation import Stats
-from ovis_app.generation import Answer, BackendError, Done, Event, Request, Thinking, Waiting
+from ovis_app.generation import Answer, BackendError, Change, Done, Event, Offer, Request, Status, Thinking, Waiting
 from ovis_app.zoo import ModelSpec
+
+ROOM = 24e9  # bytes that the scripted machine has
+STEPS = 40  # of a pretended download
 
 
 @dataclass
@@ -24,12 +29,43 @@ class FakeBackend:
     tokens: int = 400
     live: int = 0
     requests: list[Request] = field(default_factory=list)
+    model: ModelSpec = zoo.MINI
+    fetching: float = 2.0
+    coming: Change | None = None
+    problem: str = ""
+    cancelled: threading.Event = field(default_factory=threading.Event)
 
-    def models(self) -> list[ModelSpec]:
-        return [zoo.MINI]
+    def status(self) -> Status:
+        return Status(self.model, "ready", self.coming, self.problem)
 
-    def status(self) -> str:
-        return "ready"
+    def offers(self) -> list[Offer]:
+        return [_offer(row) for row in zoo.MODELS]
+
+    def change(self, name: str) -> None:
+        spec = zoo.resolve(name)
+        if _offer(spec).verdict == "too big":
+            raise BackendError(f"{spec.name} needs more than the {ROOM / 1e9:.0f} GB that are free: try Ovis2.5-9B.")
+        if self.coming is not None:
+            raise BackendError(f"{self.coming.name} is on its way: wait for it, or cancel it first.")
+        self.coming, self.problem = Change(spec.name, f"Looking for {spec.name}"), ""
+        self.cancelled.clear()
+        threading.Thread(target=self._fetch, args=(spec,), daemon=True).start()
+
+    def cancel_change(self) -> None:
+        self.cancelled.set()
+
+    def _fetch(self, spec: ModelSpec) -> None:
+        known = zoo.find(spec.id) is not None
+        for step in range(1, STEPS + 1):
+            if self.cancelled.wait(self.fetching / STEPS) or not known:
+                break
+            size = spec.bytes / 1e9
+            words = f"Downloading {spec.name}: {size * step / STEPS:.1f} of {size:.1f} GB"
+            self.coming = Change(spec.name, words, step / STEPS)
+        else:
+            self.model = spec
+        self.problem = "" if known else f"There is no model called {spec.name}: check the spelling."
+        self.coming = None
 
     def close(self) -> None:
         """Nothing to end."""
@@ -79,6 +115,11 @@ class FakeBackend:
                 tokens_per_second=count / seconds,
             ),
         )
+
+
+def _offer(spec: ModelSpec) -> Offer:
+    verdict = "fits" if spec.bytes < 0.7 * ROOM else "tight" if spec.bytes < ROOM else "too big"
+    return Offer(spec, verdict, spec.bytes, int(ROOM))  # type: ignore[arg-type]
 
 
 def _rest(seconds: float) -> None:

@@ -5,6 +5,7 @@ Knows folders, devices and precisions; refuses to know requests and conversation
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 import time
@@ -21,7 +22,7 @@ from transformers.utils import logging as transformers_logging
 from ovis_app import zoo
 from ovis_app.engine.solo import Ending
 from ovis_app.generation import BackendError
-from ovis_app.models.hub import Progress, folder_of
+from ovis_app.models.hub import Progress, folder_of, unheard
 from ovis_app.models.memory import fit
 from ovis_app.models.ovis import Ovis, load
 from ovis_app.models.prompt import PromptTokenizer
@@ -43,15 +44,18 @@ class Loaded:
     ending: Ending
 
 
-_models: dict[tuple[str, str, str], Loaded] = {}
+_models: dict[tuple[str, str, str, str], Loaded] = {}
 _loading = threading.Lock()
 
 
-def loaded_model(spec: ModelSpec, *, device: str, dtype: str, progress: Progress = lambda note: None) -> Loaded:
-    """The process's one copy of a model, loaded by whoever comes first. Raises BackendError."""
+def loaded_model(
+    spec: ModelSpec, *, device: str, dtype: str, quantize: str = "none", progress: Progress = unheard
+) -> Loaded:
+    """The process's one copy of a model, loaded by whoever comes first. Raises BackendError, and what `progress`
+    raises."""
     place = choose_device(device)
     precision = choose_dtype(dtype, place)
-    key = (spec.id, place, str(precision))
+    key = (spec.id, place, str(precision), quantize)
     with _loading:
         if key not in _models:
             started = time.monotonic()
@@ -60,11 +64,26 @@ def loaded_model(spec: ModelSpec, *, device: str, dtype: str, progress: Progress
         return _models[key]
 
 
-def _load(spec: ModelSpec, *, place: str, precision: torch.dtype, progress: Progress = lambda note: None) -> Loaded:
+def release(keep: Loaded | None = None) -> None:
+    """Forgets every model but `keep`, and gives their memory back once nobody else holds them."""
+    with _loading:
+        for key in [key for key, loaded in _models.items() if loaded is not keep]:
+            del _models[key]
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def held_bytes() -> int:
+    """What the loaded models' weights take, which `release` would give back."""
+    return sum(tensor.nbytes for loaded in _models.values() for tensor in loaded.model.state_dict().values())
+
+
+def _load(spec: ModelSpec, *, place: str, precision: torch.dtype, progress: Progress = unheard) -> Loaded:
     transformers_logging.disable_progress_bar()  # the page and the command line have their own
     refuse_what_cannot_fit(spec, place, precision)
     folder = folder_of(spec, progress)
-    progress(f"Loading {spec.name}")
+    progress(f"Loading {spec.name}", None)
     model = load(folder, dtype=precision, device=place)
     try:
         if not any((folder / name).is_file() for name in TOKENIZERS):
@@ -91,19 +110,26 @@ def _ending(folder: Path, model: Ovis, tokenizer: Any, prompts: PromptTokenizer)
     return Ending(tuple(sorted(ids)), pad if pad is not None else min(ids))
 
 
-def refuse_what_cannot_fit(spec: ModelSpec, device: str, dtype: torch.dtype) -> None:
-    """Raises BackendError, before any download, when the weights can't fit the memory that is free."""
-    found = fit(spec, device=device, dtype=dtype)
-    if found.fits:
+def refuse_what_cannot_fit(
+    spec: ModelSpec, device: str, dtype: torch.dtype | str, quantize: str = "none", *, freed: int = 0
+) -> None:
+    """Raises BackendError, before any download, when the weights can't fit the memory that is free, or will be once
+    `freed` bytes are given back."""
+    found = fit(spec, device=device, dtype=dtype, quantize=quantize, freed=freed)
+    if found.verdict != "too big":
         return
-    half = fit(spec, device=device, dtype=torch.bfloat16)
-    smaller = [row for row in zoo.MODELS if fit(row, device=device, dtype=dtype).fits and not row.bundled]
+    half = fit(spec, device=device, dtype=torch.bfloat16, quantize=quantize, freed=freed)
+    rows = [row for row in zoo.MODELS if not row.bundled]
+    smaller = [
+        row for row in rows
+        if fit(row, device=device, dtype=dtype, quantize=quantize, freed=freed).verdict != "too big"
+    ]  # fmt: skip
     advice = [f"try {max(smaller, key=lambda row: row.parameters).name}"] if smaller else []
-    if half.fits:
+    if half.verdict != "too big":
         advice.insert(0, "add --dtype bfloat16")
     raise BackendError(
-        f"{spec.name} needs about {found.needed / 1e9:.0f} GB in {str(dtype).removeprefix('torch.')} and "
-        f"{found.available / 1e9:.0f} GB are free: {', or '.join(advice) or 'use a larger machine'}."
+        f"{spec.name} needs about {found.least / 1e9:.0f} GB and {found.available / 1e9:.0f} GB are free: "
+        f"{', or '.join(advice) or 'use a larger machine'}."
     )
 
 

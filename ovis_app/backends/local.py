@@ -1,43 +1,45 @@
-"""The model in this process: loaded once, shared by every tab, answering one question after another.
+"""The model in this process: loaded once, shared by every tab, answering one question after another, and exchanged for
+another one when somebody asks for that.
 
-Knows how a request becomes a prompt and how long things took; the model itself is in models/, generation in engine/.
+Knows threads, the queue and changes of models; how a question is answered is in answering.py.
 """
 
 from __future__ import annotations
 
 import atexit
-import gc
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 
 import torch
-from torch import Tensor
 
 from ovis_app import zoo
+from ovis_app.backends import loading
+from ovis_app.backends.answering import Answerer
 from ovis_app.backends.checking import checked
-from ovis_app.backends.loading import Loaded, loaded_model
-from ovis_app.backends.reading import Halted, Read, Reader
-from ovis_app.conversation import Stats
-from ovis_app.engine import solo
-from ovis_app.engine.budget import ThinkingBudget
-from ovis_app.engine.prefix import PrefixStore
+from ovis_app.backends.reading import Halted
 from ovis_app.engine.streamer import TokenStreamer
 from ovis_app.engine.worker import Worker
-from ovis_app.generation import BackendError, Done, Event, GenerationSettings, Request
+from ovis_app.generation import BackendError, Change, Event, Offer, Request, Status, Waiting
 from ovis_app.media import Limits, MediaCancelled, MediaError
-from ovis_app.models.question import chat_format
+from ovis_app.models import memory
+from ovis_app.models.hub import folder_of
 from ovis_app.settings import Settings
 from ovis_app.zoo import ModelSpec
 
 log = logging.getLogger(__name__)
 
-ANSWER_ROOM = 16  # tokens kept for the answer after a thought whose budget was spent
+READY = "ready"
 TOO_LONG = "The answer took too long and was stopped: ask for less, or raise the deadline."
 OUT_OF_MEMORY = "The model ran out of memory: lower max pixels or frames, or start a new chat, and try again."
+FAILED = "The model failed while answering: try again, or start a new chat."
+
+
+class Cancelled(Exception):
+    """Whoever wanted the other model wants it no more."""
 
 
 class LocalBackend:
@@ -45,19 +47,25 @@ class LocalBackend:
 
     def __init__(self, settings: Settings, limits: Limits) -> None:
         self.settings, self.limits = settings, limits
-        self.spec = zoo.resolve(settings.model)
+        self._answerer = Answerer(zoo.resolve(settings.model), settings, limits)
         self._worker = Worker("ovis-worker")
-        self._reader = Reader(self.spec, limits, settings.visual_cache)
-        self._prefixes = PrefixStore(limit=settings.prefix_cache)
         self._state = "starting"
         self._closing = threading.Event()
+        self._changing = threading.Lock()  # held while `_change` is looked at and set
+        self._change: Change | None = None
+        self._cancel = threading.Event()
+        self._going_back = False  # to the model before, which can't be cancelled
+        self._problem = ""
         atexit.register(self.close)
 
-    def models(self) -> list[ModelSpec]:
-        return [self.spec]
+    @property
+    def spec(self) -> ModelSpec:
+        """The model that answers."""
+        return self._answerer.spec
 
-    def status(self) -> str:
-        return "answering" if self._state == "ready" and self._worker.busy else self._state
+    def status(self) -> Status:
+        words = "answering" if self._state == READY and self._worker.busy else self._state
+        return Status(self.spec, words, self._change, self._problem)
 
     def warm(self) -> None:
         """Starts loading the model, and returns at once. A failure shows in `status` and in the first answer."""
@@ -65,62 +73,141 @@ class LocalBackend:
 
     def _warm(self) -> None:
         try:
-            self._model()
+            self._load()
         except BackendError as error:
             log.warning("the model can't be loaded: %s", error, exc_info=error.__cause__)
 
-    def _model(self) -> Loaded:
-        if self._state != "ready":
+    def _load(self) -> loading.Loaded:
+        if self._state != READY:
             self._state = f"Loading {self.spec.name}"
         try:
-            model = loaded_model(
-                self.spec, device=self.settings.device, dtype=self.settings.dtype, progress=self._loading
-            )
+            loaded = self._answerer.load(self._progress)
         except BaseException:
             self._state = "the model can't be loaded"
             raise
-        if model.model.config.family != self.spec.family:  # known only now: the name told nothing
-            row = zoo.FAMILY_ROWS[model.model.config.family]
-            self.spec = replace(row, id=self.spec.id, name=self.spec.name, about=self.spec.about)
-            self._reader.spec = self.spec
-        self._state = "ready"
-        return model
+        self._state = READY
+        return loaded
 
-    def _loading(self, note: str) -> None:
-        """Shows how far loading is, on the page's pill and to whoever waits for an answer."""
-        self._state = note
+    def _progress(self, words: str, share: float | None) -> None:
+        """Shows how far loading is, to whoever waits for an answer or for the change; ends a change that was
+        cancelled."""
+        if self._change is None or self._state != READY:
+            self._state = words
+        if self._change is not None:
+            if (self._cancel.is_set() and not self._going_back) or self._closing.is_set():
+                raise Cancelled
+            self._change = replace(self._change, words=words, share=share)
+
+    # --- changes of models -------------------------------------------------------------------------------------------
+
+    def offers(self) -> list[Offer]:
+        rows = [self.spec, *(row for row in zoo.MODELS if row.id != self.spec.id)]
+        return [self._offer(row) for row in rows]
+
+    def _offer(self, spec: ModelSpec) -> Offer:
+        fit = memory.fit(spec, **self._way(), freed=loading.held_bytes())
+        return Offer(spec, fit.verdict, fit.needed, fit.available)
+
+    def _way(self) -> dict[str, str]:
+        """How models are loaded here."""
+        return {"device": self.settings.device, "dtype": self.settings.dtype, "quantize": self.settings.quantize}
+
+    def change(self, name: str) -> None:
+        spec = zoo.resolve(name)
+        if spec.id == self.spec.id and self._state == READY:
+            return
+        loading.refuse_what_cannot_fit(spec, **self._way(), freed=loading.held_bytes())
+        with self._changing:
+            if self._change is not None:
+                raise BackendError(f"{self._change.name} is on its way: wait for it, or cancel it first.")
+            self._change, self._problem = Change(spec.name, f"Looking for {spec.name}"), ""
+            self._cancel.clear()
+        threading.Thread(target=self._fetch, args=(spec,), name="ovis-fetch", daemon=True).start()
+
+    def cancel_change(self) -> None:
+        self._cancel.set()
+
+    def _fetch(self, spec: ModelSpec) -> None:
+        """In a thread of its own: the present model goes on answering until the new one's files are here."""
+        problem = self._problem_of(spec, lambda: folder_of(spec, self._progress))
+        if problem is not None:
+            self._changed(problem)
+            return
+        if self._worker.busy and self._change is not None:
+            self._change = replace(self._change, words="Waiting for the running answers", share=None)
+        self._worker.submit(partial(self._exchange, spec))
+
+    def _exchange(self, spec: ModelSpec) -> None:
+        """In the worker, between two answers: frees the present model, loads the new one; if that fails, the other
+        way round."""
+        if self._cancel.is_set():
+            self._changed("")
+            return
+        present = self._answerer
+        problem = self._problem_of(spec, lambda: self._seat(Answerer(spec, self.settings, self.limits)))
+        if problem is not None:
+            self._going_back = True
+            back = self._problem_of(present.spec, lambda: self._seat(present))
+            self._going_back = False
+            problem = problem and f"{problem} {present.spec.name} {'answers again' if back is None else 'is lost too'}."
+        self._changed(problem or "")
+
+    def _seat(self, answerer: Answerer) -> None:
+        """Makes room and loads."""
+        self._answerer.forget()
+        self._answerer, self._state = answerer, f"Loading {answerer.spec.name}"
+        loading.release()
+        self._load()
+
+    def _problem_of(self, spec: ModelSpec, work: object) -> str | None:
+        """Does a part of a change. None when that went well, a sentence when not, nothing when it was cancelled."""
+        try:
+            work()  # type: ignore[operator]
+        except Cancelled:
+            return ""
+        except BackendError as error:
+            log.warning("%s can't be loaded: %s", spec.name, error, exc_info=error.__cause__)
+            return str(error)
+        except Exception:  # the edge of a thread: the page must hear of it, and the worker live on
+            log.exception("%s can't be loaded", spec.name)
+            return f"{spec.name} can't be loaded; the cause is in the server's log."
+        return None
+
+    def _changed(self, problem: str) -> None:
+        self._change, self._problem = None, problem
+
+    # --- answers -----------------------------------------------------------------------------------------------------
 
     def stream(self, request: Request) -> Iterator[Event]:
         """Events of one answer; see `Backend`. Raises BackendError for bad settings before anything is queued."""
-        if request.model and zoo.resolve(request.model).id != self.spec.id:
-            raise BackendError(f"This server answers with {self.spec.name} only.")
-        request = checked(request, self.spec, self.limits)
+        checked(request, self.spec, self.limits)
         started = time.monotonic()
         stop = threading.Event()
         streamer = TokenStreamer(deadline=started + self.settings.deadline + 1.0)
         ticket = self._worker.submit(partial(self._work, request, streamer, stop, started))
         try:
             for event in streamer:
-                ahead = self._worker.ahead(ticket)
-                if ahead or self._state != "ready":  # the clock runs once the work begins
+                waits = self._waits_for(ticket)
+                if waits:  # the clock runs once the work begins
                     streamer.deadline = time.monotonic() + self.settings.deadline + 1.0
-                if self._state != "ready":
-                    streamer.note = self._state
-                elif ahead:
-                    streamer.note = f"Waiting for {ahead} other question{'s' if ahead > 1 else ''}"
-                yield event
+                yield Waiting(waits) if waits and isinstance(event, Waiting) else event
         finally:
             stop.set()
+
+    def _waits_for(self, ticket: int) -> str:
+        """What stands before a question's own work; nothing once that has begun."""
+        if self._state != READY:
+            return self._state
+        ahead = self._worker.ahead(ticket)
+        return f"Waiting for {ahead} other question{'s' if ahead > 1 else ''}" if ahead else ""
 
     def close(self) -> None:
         """Ends what is running and what waits. Called at the end of the process at the latest."""
         self._closing.set()
         self._worker.close()
 
-    # --- in the worker -----------------------------------------------------------------------------------------------
-
     def _work(self, request: Request, streamer: TokenStreamer, stop: threading.Event, started: float) -> None:
-        """The edge of the thread: whatever happens, the reader hears an end."""
+        """In the worker, and its edge: whatever happens, the reader hears an end."""
         failed = ""
         try:
             if not stop.is_set() and not self._closing.is_set():
@@ -135,122 +222,20 @@ class LocalBackend:
             failed = OUT_OF_MEMORY
         except BaseException:
             log.exception("generation failed")
-            failed = "The model failed while answering: try again, or start a new chat."
+            failed = FAILED
         if failed:  # here the exception is gone, and with it what its traceback held
-            self._forget()
+            self._answerer.forget()
             streamer.fail(failed)
 
-    def _forget(self) -> None:
-        """Gives back all memory that isn't the model's own."""
-        self._prefixes.clear()
-        self._reader.cache.clear()
-        free_memory()
-
     def _answer(self, request: Request, streamer: TokenStreamer, stop: threading.Event, started: float) -> None:
-        loaded = self._model()
+        loaded = self._load()
+        request = checked(request, self.spec, self.limits)  # by the model that answers: it may have changed meanwhile
         over = time.monotonic() + self.settings.deadline
 
         def halted() -> bool:
             return stop.is_set() or self._closing.is_set() or time.monotonic() > over
 
-        settings = request.settings
-        read = self._reader.read(loaded, request.conversation, settings, note=streamer.say, stop=halted)
-        if halted():
-            raise Halted
-        settings = fitted(settings, self.spec, len(read.ids), loaded.model.config.max_context)
-        streamer.note = "Reading the conversation"
-        ids = self._generate(loaded, read, settings, streamer, halted)
-        ended = len(ids) > 0 and int(ids[-1]) in loaded.ending.eos
-        if time.monotonic() > over and not ended:
+        done = self._answerer.answer(loaded, request, streamer, halted=halted, started=started)
+        if done.finish == "stopped" and not stop.is_set() and not self._closing.is_set():
             raise BackendError(TOO_LONG)
-        stats = replace(
-            measured(streamer, started),
-            prompt_tokens=len(read.ids),
-            visual_tokens=read.visual_tokens,
-            frame_times=read.frame_times,
-        )
-        streamer.done(Done("end" if ended else "stopped" if stop.is_set() else "length", stats))
-
-    def _generate(
-        self,
-        loaded: Loaded,
-        read: Read,
-        settings: GenerationSettings,
-        streamer: TokenStreamer,
-        halted: Callable[[], bool],
-    ) -> Tensor:
-        """New ids, with what recent conversations share of the prompt taken from memory."""
-        controls = loaded.prompts.controls
-        streamer.begin(
-            loaded.decoder,
-            thinking=settings.thinking,
-            think_start=controls.get("<think>"),
-            think_end=controls.get("</think>"),
-        )
-        cache, _ = self._prefixes.take(read.keys, loaded.model.config.llm_config)
-        ids = solo.generate(
-            loaded.model,
-            solo.embeddings(loaded.model, read.ids, read.visual),
-            settings,
-            ending=loaded.ending,
-            mask=read.mask,
-            cache=cache,
-            budget=budget_of(loaded, settings) if settings.thinking else None,
-            streamer=streamer,
-            stop=halted,
-        )
-        self._prefixes.keep((*read.keys, *ids.tolist()), cache)
-        return ids
-
-
-def fitted(settings: GenerationSettings, spec: ModelSpec, prompt_tokens: int, context: int) -> GenerationSettings:
-    """The settings with as many new tokens as the context has room for. Raises BackendError when it has none."""
-    context = min(context, spec.context)
-    room = context - prompt_tokens
-    if room < 1:
-        raise BackendError(
-            f"This conversation is {prompt_tokens:,} tokens long, {1 - room:,} more than {spec.name} can read with an "
-            "answer: lower max pixels, attach less, or start a new chat."
-        )
-    return replace(settings, max_new_tokens=min(settings.max_new_tokens, room))
-
-
-def budget_of(loaded: Loaded, settings: GenerationSettings) -> ThinkingBudget | None:
-    """The budget's rule, lowered where the early-stop text and an answer would not fit behind it."""
-    if settings.thinking_budget is None:
-        return None
-    chat = chat_format(loaded.model.config)
-    early_stop = loaded.prompts.trusted(chat.early_stop)
-    most = settings.max_new_tokens - len(early_stop) - ANSWER_ROOM
-    if most < 1:
-        raise BackendError(
-            f"Thinking needs room for {len(early_stop) + ANSWER_ROOM + 64} new tokens and there is room for "
-            f"{settings.max_new_tokens}: raise max new tokens, turn thinking off, or start a new chat."
-        )
-    return ThinkingBudget(
-        budget=min(settings.thinking_budget, most),
-        early_stop=early_stop,
-        think_end=loaded.prompts.control(chat.think_end),
-    )
-
-
-def measured(streamer: TokenStreamer, started: float) -> Stats:
-    """The figures that the streamer's clock gives."""
-    first, last = streamer.first_time, streamer.last_time
-    if first is None or last is None:
-        return Stats()
-    thought = streamer.thought_count
-    return Stats(
-        answer_tokens=streamer.count,
-        thinking_tokens=thought,
-        first_token_seconds=first - started,
-        thinking_seconds=(streamer.answer_time or last) - first if thought else None,
-        tokens_per_second=(streamer.count - 1) / (last - first) if last > first else None,
-    )
-
-
-def free_memory() -> None:
-    """Gives back what a failed answer held."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+        streamer.done(done)

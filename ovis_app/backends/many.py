@@ -12,10 +12,12 @@ from dataclasses import replace
 import torch
 
 from ovis_app import zoo
+from ovis_app.backends.answering import free_memory
 from ovis_app.backends.checking import checked
 from ovis_app.backends.loading import Loaded, loaded_model
-from ovis_app.backends.local import OUT_OF_MEMORY, budget_of, fitted, free_memory
+from ovis_app.backends.local import OUT_OF_MEMORY
 from ovis_app.backends.reading import Read, Reader
+from ovis_app.backends.room import budget_of, fitted
 from ovis_app.chat import grown, stamped
 from ovis_app.conversation import Conversation, Message, Stats
 from ovis_app.engine import solo

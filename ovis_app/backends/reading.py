@@ -153,10 +153,17 @@ def turns_of(
     for number, message in enumerate(conversation.messages):
         if message.role == "user":
             text = message.text
-            if number == last and settings.cot and spec.cot_suffix:
-                text = f"{text}\n{spec.cot_suffix}"
+            if number == last:
+                text = "\n".join((text, *(line for line in suffixes(settings, spec) if line not in text)))
             media = [(item.kind, len(item.spans)) for item in seen[number]]
             turns.append(Turn("user", family.user_content(text, media)))
         elif message.role == "assistant" and message.text:  # an answer that never came teaches silence
             turns.append(Turn("assistant", (message.text,)))
     return turns
+
+
+def suffixes(settings: GenerationSettings, spec: ModelSpec) -> tuple[str, ...]:
+    """The lines that switches add to a question, in the words that the model was trained with."""
+    boxes = spec.boxes_suffix if settings.boxes else ""
+    steps = spec.cot_suffix if settings.cot else ""
+    return tuple(line for line in (boxes, steps) if line)

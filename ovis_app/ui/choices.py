@@ -34,9 +34,14 @@ class Knob:
 
 def knobs(spec: ModelSpec) -> tuple[Knob, ...]:
     """The knobs that this model can use."""
+    return tuple(row for row in all_knobs(spec) if row.offered(spec))
+
+
+def all_knobs(spec: ModelSpec) -> tuple[Knob, ...]:
+    """Every knob that there is, as far as it goes with this model."""
     tokens = float(min(spec.context, 16384))
     area = " Given as the side of a square of as many pixels."
-    rows = (
+    return (
         Knob("max_new_tokens", "Answer", "Longest answer", "Tokens, thought included.", 16, tokens, 16),
         Knob("temperature", "Answer", "Temperature", "0 always takes the likeliest word; higher is freer.", 0, 2, 0.05),
         Knob("top_p", "Answer", "Top-p", "Draws from the likeliest words that make up this share.", 0.05, 1, 0.05),
@@ -93,7 +98,28 @@ def knobs(spec: ModelSpec) -> tuple[Knob, ...]:
             offered=lambda s: s.video,
         ),
     )
-    return tuple(row for row in rows if row.offered(spec))
+
+
+@dataclass(frozen=True)
+class Switch:
+    """A toggle: `name` is the field of GenerationSettings that it turns on."""
+
+    name: str
+    label: str
+    about: str
+    offered: Callable[[ModelSpec], bool] = lambda spec: True
+
+
+SWITCHES = (
+    Switch("thinking", "Think", "Think before answering.", lambda spec: spec.thinking),
+    Switch("cot", "Step by step", "Ask for a step-by-step answer.", lambda spec: bool(spec.cot_suffix)),
+    Switch("boxes", "Boxes", "Ask where things are: boxes are drawn.", lambda spec: bool(spec.boxes_suffix)),
+)
+DROP = Switch(
+    "drop_old_turns",
+    "Forget the oldest turns when the conversation gets too long",
+    "Otherwise you are told how much is too much, and nothing is left out.",
+)
 
 
 def recommended(spec: ModelSpec, knob: Knob) -> float:
@@ -111,10 +137,7 @@ def settings_from(spec: ModelSpec, values: Mapping[str, Value]) -> GenerationSet
         for knob in knobs(spec)
         if knob.name in values and values[knob.name] != recommended(spec, knob)
     }
-    toggles = {
-        "thinking": values.get("thinking", False) if spec.thinking else False,
-        "cot": values.get("cot", False) if spec.cot_suffix else False,
-    }
+    toggles = {s.name: values.get(s.name, False) if s.offered(spec) else False for s in (*SWITCHES, DROP)}
     return replace(spec.defaults, system=values.get("system") or "", **toggles, **wanted)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import mimetypes
 from collections.abc import Generator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,38 +19,19 @@ from starlette.middleware import Middleware
 from ovis_app.generation import Backend
 from ovis_app.media import Limits
 from ovis_app.settings import Settings
-from ovis_app.ui import guard, handlers, render
-from ovis_app.ui.choices import knobs, recommended, settings_from
+from ovis_app.ui import guard, handlers, parts, render, wire_models
+from ovis_app.ui.choices import all_knobs, recommended, settings_from
 from ovis_app.ui.handlers import Draft, Tab
-from ovis_app.ui.panels import composer, conversation, drawer, header
+from ovis_app.ui.panels import conversation
+from ovis_app.ui.parts import EXAMPLES, Parts
 from ovis_app.ui.theme import theme
-from ovis_app.zoo import ModelSpec
+from ovis_app.zoo import Example, ModelSpec
 
 STATIC = Path(__file__).parent / "static"
-EXAMPLES = Path(__file__).resolve().parents[2] / "assets" / "examples"
 ANSWERS_AT_ONCE = 4
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 AT_ONCE: dict[str, Any] = PRIVATE | {"queue": False}  # events that only touch the page
 _VIEWPORT = '<meta name="viewport" content="width=device-width, initial-scale=1, interactive-widget=resizes-content">'
-
-
-@dataclass(frozen=True)
-class _Parts:
-    header: header.Header
-    chatbot: gr.Chatbot
-    composer: composer.Composer
-    drawer: drawer.Drawer
-    tab: gr.State
-
-    @property
-    def shown(self) -> list[Any]:
-        """What every change of the conversation may change, in the order of `_show`."""
-        c = self.composer
-        return [self.tab, self.chatbot, c.box, c.notice, c.leave_edit, c.regenerate, c.edit, c.undo]
-
-    def knob_inputs(self) -> dict[str, Any]:
-        rest = {"system": self.drawer.system, "thinking": self.composer.thinking, "cot": self.composer.cot}
-        return {**self.drawer.sliders, **rest}
 
 
 def build(backend: Backend, settings: Settings, limits: Limits) -> gr.Blocks:
@@ -58,23 +39,15 @@ def build(backend: Backend, settings: Settings, limits: Limits) -> gr.Blocks:
     guard.install()
     # Served where they lie: otherwise Gradio would hash every picture of the conversation at every update.
     gr.set_static_paths([get_upload_folder(), EXAMPLES])
-    spec = backend.models()[0]
-    examples = conversation.offered(spec, EXAMPLES)
-    limits = limits if spec.several_images else replace(limits, files_per_turn=1)
     page: gr.Blocks = gr.Blocks(
         title="Ovis", fill_height=True, fill_width=True, analytics_enabled=False, delete_cache=(3600, 86400)
     )
     with page:
-        parts = _Parts(
-            header=header.build(spec, status=backend.status()),
-            chatbot=conversation.build(spec, examples, folder=EXAMPLES),
-            composer=composer.build(spec),
-            drawer=drawer.build(spec),
-            tab=gr.State(Tab()),
-        )
-        _wire_answers(parts, backend, spec, limits, examples)
-        _wire_page(parts, backend, spec)
-        _wire_program(backend, spec, limits)
+        whole = parts.build(backend.status(), backend.offers() if settings.choosable else ())
+        _wire_answers(whole, backend, limits)
+        _wire_page(whole, backend)
+        wire_models.wire(page, whole, backend, choosable=settings.choosable, at_once=AT_ONCE)
+        _wire_program(backend, limits)
     page.queue(max_size=settings.queue_size, api_open=False)
     return page
 
@@ -100,19 +73,19 @@ def launch_options(settings: Settings, limits: Limits) -> dict[str, Any]:
     }
 
 
-def _wire_answers(parts: _Parts, backend: Backend, spec: ModelSpec, limits: Limits, examples: tuple[Any, ...]) -> None:
+def _wire_answers(parts: Parts, backend: Backend, limits: Limits) -> None:
     tab, box = parts.tab, parts.composer.box
 
     def send(state: Tab, value: dict[str, Any] | None) -> list[Any]:
-        draft = _draft(value)
-        after, left = handlers.send(state, draft, limits=limits, video=spec.video)
+        draft, spec = _draft(value), backend.status().model
+        after, left = handlers.send(state, draft, limits=_of(spec, limits), video=spec.video)
         return _show(after, None if left == draft else left)
 
     def regenerate(state: Tab) -> list[Any]:
         return _show(handlers.regenerate(state))
 
     def example(state: Tab, event: gr.SelectData) -> list[Any]:
-        chosen = next((one for index, one in enumerate(examples) if index == event.index), None)
+        chosen = _example(backend.status().model, event.index)
         if chosen is None:
             return [gr.skip()] * (len(parts.shown) + 1)
         after = handlers.ask_example(state, chosen, folder=EXAMPLES, limits=limits)
@@ -123,10 +96,10 @@ def _wire_answers(parts: _Parts, backend: Backend, spec: ModelSpec, limits: Limi
         box.submit(send, [tab, box], parts.shown, **AT_ONCE),
         parts.composer.regenerate.click(regenerate, [tab], parts.shown, **AT_ONCE),
         parts.chatbot.option_select(regenerate, [tab], parts.shown, **AT_ONCE),
-        parts.chatbot.example_select(example, [tab], [*parts.shown, parts.composer.thinking], **AT_ONCE),
+        parts.chatbot.example_select(example, [tab], [*parts.shown, parts.composer.switches["thinking"]], **AT_ONCE),
     ]
     starts[0].then(None, js="() => window.ovis.checking(false)")
-    answers: list[Any] = [_answered(start, parts, backend, spec) for start in starts]
+    answers: list[Any] = [_answered(start, parts, backend) for start in starts]
     # First the answer is cancelled, then the tab changes: nothing that was still under way may come after.
     halted = box.stop(None, cancels=answers)
     halted.then(lambda state: _show(handlers.stop(state)), [tab], parts.shown, **AT_ONCE)
@@ -135,11 +108,24 @@ def _wire_answers(parts: _Parts, backend: Backend, spec: ModelSpec, limits: Limi
     cleared.then(None, js="() => window.ovis.focus()")
 
 
-def _answered(start: Any, parts: _Parts, backend: Backend, spec: ModelSpec) -> Any:
-    inputs = parts.knob_inputs()
+def _of(spec: ModelSpec, limits: Limits) -> Limits:
+    """The limits for a model: some look at one picture only."""
+    return limits if spec.several_images else replace(limits, files_per_turn=1)
 
-    def answer(state: Tab, *values: Any) -> Generator[list[Any], None, None]:
-        wanted = settings_from(spec, dict(zip(inputs, values, strict=True)))
+
+def _example(spec: ModelSpec, index: object) -> Example | None:
+    return next((one for place, one in enumerate(conversation.offered(spec, EXAMPLES)) if place == index), None)
+
+
+def _answered(start: Any, parts: Parts, backend: Backend) -> Any:
+    inputs = parts.settings_inputs()
+
+    def answer(state: Tab, shown: str, *values: Any) -> Generator[list[Any], None, None]:
+        spec = backend.status().model
+        given = dict(zip(inputs, values, strict=True))
+        if shown != spec.id:  # the sliders stand for the model before
+            given = {name: value for name, value in given.items() if name not in parts.drawer.sliders}
+        wanted = settings_from(spec, given)
         with closing(handlers.answer(state, backend=backend, settings=wanted)) as states:
             for after in states:
                 yield [after, render.messages(after.conversation)]
@@ -150,7 +136,7 @@ def _answered(start: Any, parts: _Parts, backend: Backend, spec: ModelSpec) -> A
 
     answered = start.then(
         answer,
-        [parts.tab, *inputs.values()],
+        [parts.tab, parts.model, *inputs.values()],
         [parts.tab, parts.chatbot],
         concurrency_id="answers",
         concurrency_limit=ANSWERS_AT_ONCE,
@@ -160,7 +146,7 @@ def _answered(start: Any, parts: _Parts, backend: Backend, spec: ModelSpec) -> A
     return answered
 
 
-def _wire_page(parts: _Parts, backend: Backend, spec: ModelSpec) -> None:
+def _wire_page(parts: Parts, backend: Backend) -> None:
     tab, c = parts.tab, parts.composer
 
     def edit(state: Tab, value: dict[str, Any] | None) -> list[Any]:
@@ -169,23 +155,21 @@ def _wire_page(parts: _Parts, backend: Backend, spec: ModelSpec) -> None:
     def undo(state: Tab, value: dict[str, Any] | None) -> list[Any]:
         return _show(*handlers.undo(state, _draft(value)))
 
-    def status() -> tuple[str, gr.Timer]:
-        now = backend.status()
-        return header.status_pill(now), gr.Timer(header.next_look(now))
+    def reset() -> list[Any]:
+        spec = backend.status().model
+        return [*(recommended(spec, knob) for knob in all_knobs(spec)), False, ""]
 
     c.edit.click(edit, [tab, c.box], parts.shown, **AT_ONCE).then(None, js="() => window.ovis.focus()")
     c.undo.click(undo, [tab, c.box], parts.shown, **AT_ONCE)
     c.leave_edit.click(lambda state: _show(*handlers.leave_edit(state)), [tab], parts.shown, **AT_ONCE)
-    parts.header.timer.tick(status, None, [parts.header.status, parts.header.timer], **AT_ONCE)
-    rest = [recommended(spec, knob) for knob in knobs(spec)]
-    outputs = [*parts.drawer.sliders.values(), parts.drawer.system]
-    parts.drawer.reset.click(lambda: [*rest, ""], None, outputs, **AT_ONCE)
-    for button in (parts.header.settings, parts.drawer.close):
-        button.click(None, js="() => window.ovis.toggleSettings()")
+    d = parts.drawer
+    d.reset.click(reset, None, [*d.sliders.values(), d.drop, d.system], **AT_ONCE)
+    for button in (parts.header.settings, d.close):
+        button.click(None, js="() => window.ovis.toggle('settings')")
     parts.header.theme.click(None, js="() => window.ovis.toggleTheme()")
 
 
-def _wire_program(backend: Backend, spec: ModelSpec, limits: Limits) -> None:
+def _wire_program(backend: Backend, limits: Limits) -> None:
     question = gr.Textbox(visible=False, label="question")
     files = gr.File(visible=False, label="files", file_count="multiple")
     text = gr.Textbox(visible=False, label="answer")
@@ -194,7 +178,8 @@ def _wire_program(backend: Backend, spec: ModelSpec, limits: Limits) -> None:
     def chat(question: str, files: list[str] | None) -> Generator[str, None, None]:
         """Asks one question about pictures or a clip; the answer grows."""
         paths = [Path(path) for path in files or ()]
-        for message in handlers.ask_once(question, paths, backend=backend, settings=spec.defaults, limits=limits):
+        defaults = backend.status().model.defaults
+        for message in handlers.ask_once(question, paths, backend=backend, settings=defaults, limits=limits):
             if message.error:
                 raise gr.Error(message.error, print_exception=False)
             yield message.text

@@ -113,6 +113,9 @@ def figures(message: Message) -> str:
         parts.append(_ENDS[message.finish])
     if stats.frame_times:
         parts.append(_frames(stats.frame_times))
+    if stats.dropped_turns:
+        many = f"{stats.dropped_turns} oldest questions" if stats.dropped_turns > 1 else "oldest question"
+        parts.append(f"without the {many}, to fit")
     return f'<div class="figures">{" · ".join(parts)}</div>' if parts else ""
 
 

@@ -210,7 +210,8 @@ def test_typed_control_strings_are_text(backend: LocalBackend, picture: Media, t
 
     def controls(typed: str) -> list[int]:
         request = ask(f"What does {typed} mean?", picture)
-        read = backend._reader.read(loaded, request.conversation, SHORT, note=lambda _: None, stop=lambda: False)
+        reader = backend._answerer._reader
+        read = reader.read(loaded, request.conversation, SHORT, note=lambda _: None, stop=lambda: False)
         known = set(loaded.prompts.controls.values())
         return [token for token in read.ids.tolist() if token < 0 or token in known]
 
@@ -290,16 +291,17 @@ def test_out_of_memory_gives_everything_back(
     backend: LocalBackend, picture: Media, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answer(backend, ask("What?", picture))
-    assert len(backend._prefixes) and backend._reader.cache.bytes
+    assert len(backend._answerer._prefixes) and backend._answerer._reader.cache.bytes
     with monkeypatch.context() as patch:
         patch.setattr(solo, "generate", lambda *_, **__: (_ for _ in ()).throw(torch.OutOfMemoryError("full")))
         answer(backend, ask("What else?", picture))
-    assert len(backend._prefixes) == 0 and backend._reader.cache.bytes == 0
+    assert len(backend._answerer._prefixes) == 0 and backend._answerer._reader.cache.bytes == 0
 
 
 def test_a_picture_larger_than_the_context_is_not_even_encoded(backend: LocalBackend, picture: Media) -> None:
     """The page's widest setting costs what the context holds, not hours."""
-    detail = backend._reader._detail(replace(picture, detail=Detail(min_pixels=2**26, max_pixels=2**26)), False)
+    widest = replace(picture, detail=Detail(min_pixels=2**26, max_pixels=2**26))
+    detail = backend._answerer._reader._detail(widest, False)
     assert detail.min_pixels is not None and detail.min_pixels // 1024 <= backend.spec.context
 
 
@@ -307,7 +309,7 @@ def test_an_answer_that_never_came_leaves_no_empty_turn(backend: LocalBackend) -
     failed = Message("assistant", error="It broke.", finish="error")
     talk = Conversation((Message("user", "One?"), failed, Message("user", "Two?")))
     loaded = loading.loaded_model(backend.spec, device="cpu", dtype="auto")
-    read = backend._reader.read(loaded, talk, SHORT, note=lambda _: None, stop=lambda: False)
+    read = backend._answerer._reader.read(loaded, talk, SHORT, note=lambda _: None, stop=lambda: False)
     starts = read.ids.tolist().count(loaded.prompts.control("<|im_start|>"))
     assert starts == 3  # two questions and the answer to come
 
@@ -318,7 +320,7 @@ def test_two_conversations_in_turn_both_keep_what_they_computed(backend: LocalBa
         for number, talk in enumerate(talks):
             *_, after = chat.reply(backend, Request(talk, SHORT))
             talks[number] = after.add(Message("user", "And then?"))
-    kept = [len(entry.keys) for entry in backend._prefixes._kept[-2:]]
+    kept = [len(entry.keys) for entry in backend._answerer._prefixes._kept[-2:]]
     assert min(kept) > 40
 
 

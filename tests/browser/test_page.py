@@ -201,7 +201,7 @@ def test_new_chat_while_an_answer_comes_leaves_an_empty_page(tab: Any, server: S
 def test_an_example_is_asked_with_one_click_and_turns_thinking_on(tab: Any, server: Served) -> None:
     tab.click("#conversation .example:has-text('count')")
     figures(tab, 1)
-    assert tab.locator("#conversation img").count() == 1 and tab.is_checked("#think input")
+    assert tab.locator("#conversation img").count() == 1 and tab.is_checked("#switch-thinking input")
     assert server.backend.requests[-1].settings.thinking
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from gradio_client import Client, handle_file
@@ -13,7 +15,7 @@ from gradio_client import Client, handle_file
 from ovis_app.media import Limits
 from ovis_app.settings import Settings
 from ovis_app.ui import page
-from ovis_app.zoo import ModelSpec, find
+from ovis_app.zoo import MODELS, ModelSpec, find
 from tests.ui.serving import EXAMPLES, HeldBackend, Served, Wire, served, texts
 
 
@@ -158,7 +160,7 @@ def test_values_that_arent_sane_give_a_sentence_and_no_run(wire: Wire) -> None:
     wire.send("hello")
     event = wire.after(wire.event("box", "submit"))
     data = wire.defaults(event)
-    data[1] = 1e9
+    data[2] = 1e9
     before = len(wire.served.backend.requests)
     wire.join(event, data)
     for message in wire.messages():
@@ -183,12 +185,69 @@ def test_the_endpoint_for_programs(server: Served) -> None:
     "spec", [find("Ovis1.6-Gemma2-9B"), find("Ovis2-8B"), find("Ovis2.5-9B")], ids=lambda s: s.name
 )
 def test_controls_are_there_only_where_the_model_can_use_them(spec: ModelSpec) -> None:
-    class Other(HeldBackend):
-        def models(self) -> list[ModelSpec]:
-            return [spec]
-
-    blocks = page.build(Other(), Settings(), Limits())
+    blocks = page.build(HeldBackend(model=spec), Settings(), Limits())
     props = {c["props"].get("elem_id"): c["props"] for c in blocks.get_config_file()["components"]}
-    assert props["think"]["visible"] == spec.thinking and props["cot"]["visible"] == bool(spec.cot_suffix)
-    assert ("knob-frames" in props) == spec.video and ("knob-thinking_budget" in props) == spec.thinking
-    assert ("clip" in props["box"]["placeholder"]) == spec.video
+    shown = {name for name, its in props.items() if its.get("visible", True)}
+    assert ("switch-thinking" in shown) == ("knob-thinking_budget" in shown) == spec.thinking
+    assert ("switch-cot" in shown) == bool(spec.cot_suffix) and ("switch-boxes" in shown) == bool(spec.boxes_suffix)
+    assert ("knob-frames" in shown) == spec.video == ("clip" in props["box"]["placeholder"])
+    assert ("knob-max_partition" in shown) == spec.tiles != ("knob-max_pixels" in shown)
+
+
+def of(wire: Wire, event: dict[str, Any], out: list[Any], elem_id: str) -> Any:
+    """What an event says of one component."""
+    return out[event["outputs"].index(wire.id_of(elem_id))]
+
+
+def changed(wire: Wire, name: str) -> tuple[dict[str, Any], list[Any]]:
+    """Chooses a model, and looks until nothing is under way any more."""
+    choose = wire.event("use-own", "click")
+    wire.run(choose, [None, name])
+    while wire.served.backend.status().change is not None:
+        time.sleep(0.01)
+    look = next(d for d in wire.config["dependencies"] if any(event == "tick" for _, event in d["targets"]))
+    return look, wire.run(look, [None])
+
+
+@pytest.mark.parametrize("name", ["Ovis1.6-Gemma2-9B", "Ovis2-1B", "ath-maas/Ovis2.5-2B"])
+def test_the_controls_follow_a_change_of_the_model(name: str) -> None:
+    with served(HeldBackend(fetching=0.4)) as server, closing(Wire(server)) as wire:
+        look, out = changed(wire, name)
+        spec = find(name)
+        assert spec is not None and of(wire, look, out, "model") == spec.name
+        assert of(wire, look, out, "switch-thinking")["visible"] == spec.thinking
+        assert of(wire, look, out, "knob-max_partition")["visible"] == spec.tiles
+        assert of(wire, look, out, "knob-max_new_tokens")["value"] == spec.defaults.max_new_tokens
+        cards = [card["text"] for card in of(wire, look, out, "conversation")["examples"]]
+        assert ("Which way does it move?" in cards) == spec.video and "Describe the image." in cards
+        again = wire.run(look, [None])
+        assert of(wire, look, again, "knob-max_new_tokens") == {"__type__": "update"}  # what people set stays
+
+
+def test_sliders_of_the_model_before_are_not_asked_of_the_next_one() -> None:
+    with served(HeldBackend(fetching=0.4)) as server, closing(Wire(server)) as wire:
+        server.backend.model = MODELS[1]  # changed in another tab, and this one hasn't heard yet
+        wire.ask("hello")
+        assert server.backend.requests[-1].settings == MODELS[1].defaults
+
+
+def test_what_cannot_be_changed_to_is_said_in_a_sentence() -> None:
+    with served(HeldBackend(fetching=0.4)) as server, closing(Wire(server)) as wire:
+        choose = wire.event("use-model", "click")
+        assert "needs more" in of(wire, choose, wire.run(choose, [None, "AIDC-AI/Ovis2-34B"]), "model-progress")
+        look, out = changed(wire, "nobody/nothing")
+        assert "check the spelling" in of(wire, look, out, "model-progress")
+        assert of(wire, look, out, "model") == {"__type__": "update"}  # the model before answers
+
+
+@pytest.mark.parametrize("changes", [{"model_choice": "off"}, {"server_name": "0.0.0.0"}, {"share": True}])
+def test_strangers_cannot_change_the_model(changes: dict[str, Any]) -> None:
+    settings = Settings(**changes)
+    blocks = page.build(HeldBackend(), settings, Limits())
+    config = blocks.get_config_file()
+    ids = {c["props"].get("elem_id"): c["id"] for c in config["components"]}
+    events = [tuple(target) for d in config["dependencies"] for target in d["targets"] if d["backend_fn"]]
+    assert not any(ids[button] == place for place, _ in events for button in ("use-model", "use-own", "cancel-change"))
+    assert Settings(**changes, **({} if "model_choice" in changes else {"model_choice": "on"})).choosable == (
+        "model_choice" not in changes
+    )

@@ -1,4 +1,4 @@
-"""Where questions are written: the box, the two switches that change an answer's nature, and what to do with the last
+"""Where questions are written: the box, the switches that change an answer's nature, and what to do with the last
 question."""
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import gradio as gr
 
 from ovis_app.generation import MAX_TEXT
+from ovis_app.ui.choices import SWITCHES
 from ovis_app.ui.panels.conversation import subject
 from ovis_app.zoo import ModelSpec
 
@@ -17,8 +18,7 @@ class Composer:
     notice: gr.HTML
     leave_edit: gr.Button
     box: gr.MultimodalTextbox
-    thinking: gr.Checkbox
-    cot: gr.Checkbox
+    switches: dict[str, gr.Checkbox]  # by the name of the setting
     regenerate: gr.Button
     edit: gr.Button
     undo: gr.Button
@@ -34,7 +34,7 @@ def build(spec: ModelSpec) -> Composer:
             elem_id="box",
             show_label=False,
             container=False,
-            placeholder=f"Ask about {subject(spec)}…",
+            placeholder=prompting(spec),
             file_count="multiple",  # of any type: what isn't a picture or a clip is refused by name, in a sentence
             lines=1,
             max_lines=8,
@@ -43,18 +43,22 @@ def build(spec: ModelSpec) -> Composer:
             stop_btn=False,
         )
         with gr.Row(elem_id="actions"):
-            thinking = gr.Checkbox(
-                label="Think", value=False, elem_id="think", elem_classes="switch", container=False,
-                visible=spec.thinking,
-            )  # fmt: skip
-            cot = gr.Checkbox(
-                label="Step by step", value=False, elem_id="cot", elem_classes="switch", container=False,
-                visible=bool(spec.cot_suffix),
-            )  # fmt: skip
+            switches = {
+                switch.name: gr.Checkbox(
+                    label=switch.label, value=False, elem_id=f"switch-{switch.name}", elem_classes="switch",
+                    container=False, visible=switch.offered(spec),
+                )
+                for switch in SWITCHES
+            }  # fmt: skip
             regenerate = _action("Regenerate", "regenerate")
             edit = _action("Edit", "edit")
             undo = _action("Undo", "undo")
-    return Composer(notice, leave_edit, box, thinking, cot, regenerate, edit, undo)
+    return Composer(notice, leave_edit, box, switches, regenerate, edit, undo)
+
+
+def prompting(spec: ModelSpec) -> str:
+    """What stands in the empty box."""
+    return f"Ask about {subject(spec)}…"
 
 
 def _action(label: str, name: str) -> gr.Button:

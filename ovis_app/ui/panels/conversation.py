@@ -33,8 +33,8 @@ def build(spec: ModelSpec, examples: tuple[Example, ...], *, folder: Path) -> gr
         buttons=["copy"],
         feedback_options=None,
         allow_file_downloads=False,
-        placeholder=_welcome(spec),
-        examples=[_card(example, folder) for example in examples] or None,
+        placeholder=welcome(spec),
+        examples=cards(examples, folder),
     )
 
 
@@ -43,7 +43,17 @@ def offered(spec: ModelSpec, folder: Path) -> tuple[Example, ...]:
     return tuple(
         example
         for example in spec.examples
-        if all((folder / name).is_file() for name in example.media) and (spec.thinking or not example.thinking)
+        if all((folder / name).is_file() for name in example.media) and _answers(spec, example)
+    )
+
+
+def _answers(spec: ModelSpec, example: Example) -> bool:
+    clip = any(name.endswith(".mp4") for name in example.media)
+    return (
+        (spec.thinking or not example.thinking)
+        and (bool(spec.boxes_suffix) or not example.boxes)
+        and (spec.video or not clip)
+        and (spec.several_images or len(example.media) < 2)
     )
 
 
@@ -53,13 +63,20 @@ def subject(spec: ModelSpec) -> str:
     return f"{pictures} or a clip" if spec.video else pictures
 
 
-def _welcome(spec: ModelSpec) -> str:
+def welcome(spec: ModelSpec) -> str:
+    """The empty page's words."""
     hint = (
-        "<p>The same page drives the full-size models: <code>python app.py --model AIDC-AI/Ovis2.5-2B</code></p>"
+        "<p>The full-size models answer on this page too: choose one at the top, or start with "
+        "<code>python app.py --model Ovis2.5-2B</code></p>"
         if spec.bundled
         else ""
     )
     return f"<h2>Ask about {subject(spec)}</h2>\n<p>{escape(spec.about)}</p>\n{hint}"
+
+
+def cards(examples: tuple[Example, ...], folder: Path) -> list[gr.chatbot.ExampleMessage] | None:  # type: ignore[name-defined]
+    """The examples as the chatbot shows them."""
+    return [_card(example, folder) for example in examples] or None
 
 
 def _card(example: Example, folder: Path) -> gr.chatbot.ExampleMessage:  # type: ignore[name-defined]

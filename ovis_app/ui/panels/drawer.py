@@ -7,30 +7,36 @@ from itertools import groupby
 
 import gradio as gr
 
-from ovis_app.ui.choices import Knob, knobs, recommended
+from ovis_app.ui.choices import DROP, Knob, all_knobs, recommended
 from ovis_app.zoo import ModelSpec
 
 
 @dataclass(frozen=True)
 class Drawer:
     close: gr.Button
+    sections: dict[str, gr.Column]  # by their titles; a section goes when none of its knobs is offered
     sliders: dict[str, gr.Slider]  # by the name of the setting
+    drop: gr.Checkbox
     system: gr.Textbox
     reset: gr.Button
 
 
 def build(spec: ModelSpec) -> Drawer:
-    """The drawer's components."""
+    """The drawer's components: all that there are, of which those show that this model can use."""
     sliders: dict[str, gr.Slider] = {}
-    with gr.Column(elem_id="drawer"):
-        with gr.Row(elem_id="drawer-head"):
-            gr.HTML("<h2>Settings</h2>")
-            close = gr.Button("Close settings", elem_id="close-settings", elem_classes="quiet icon", size="sm")
-        for section, rows in groupby(knobs(spec), key=lambda knob: knob.section):
-            gr.HTML(f"<h3>{section}</h3>")
-            for knob in rows:
-                sliders[knob.name] = _slider(knob, recommended(spec, knob))
-        gr.HTML("<h3>Instructions</h3>")
+    sections: dict[str, gr.Column] = {}
+    with gr.Column(elem_id="drawer", elem_classes="side"):
+        close = head("Settings", "close-settings")
+        for title, rows in groupby(all_knobs(spec), key=lambda knob: knob.section):
+            knobs = list(rows)
+            with gr.Column(visible=any(knob.offered(spec) for knob in knobs), elem_classes="section") as sections[
+                title
+            ]:
+                gr.HTML(f"<h3>{title}</h3>")
+                for knob in knobs:
+                    sliders[knob.name] = _slider(knob, spec)
+        gr.HTML("<h3>Conversation</h3>")
+        drop = gr.Checkbox(label=DROP.label, info=DROP.about, elem_id="drop-old-turns", container=False)
         system = gr.Textbox(
             label="System prompt",
             info="Told to the model before the conversation begins.",
@@ -40,20 +46,28 @@ def build(spec: ModelSpec) -> Drawer:
             elem_id="system",
         )
         reset = gr.Button("Reset to recommended", elem_id="reset", size="sm")
-    return Drawer(close, sliders, system, reset)
+    return Drawer(close, sections, sliders, drop, system, reset)
 
 
-def _slider(knob: Knob, value: float) -> gr.Slider:
+def head(title: str, close: str) -> gr.Button:
+    """A side panel's first line: its title and the button that closes it."""
+    with gr.Row(elem_classes="side-head"):
+        gr.HTML(f"<h2>{title}</h2>")
+        return gr.Button(f"Close {title.lower()}", elem_id=close, elem_classes="quiet icon close", size="sm")
+
+
+def _slider(knob: Knob, spec: ModelSpec) -> gr.Slider:
     slider = gr.Slider(
         knob.low,
         knob.high,
-        value=value,
+        value=recommended(spec, knob),
         step=knob.step,
         label=knob.label,
         info=knob.about,
         elem_id=f"knob-{knob.name}",
         elem_classes="knob",
         buttons=[],
+        visible=knob.offered(spec),
     )
     # Passes on what it is given: what isn't sane becomes a sentence where the answer would be, not a trace in the log.
     # Not a subclass, since Gradio would write a stub file beside this one for that.

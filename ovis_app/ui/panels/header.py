@@ -7,11 +7,12 @@ from html import escape
 
 import gradio as gr
 
-from ovis_app.zoo import ModelSpec
+from ovis_app.generation import Status
 
 
 @dataclass(frozen=True)
 class Header:
+    model: gr.Button
     status: gr.HTML
     timer: gr.Timer
     new_chat: gr.Button
@@ -19,31 +20,25 @@ class Header:
     settings: gr.Button
 
 
-def build(spec: ModelSpec, *, status: str) -> Header:
+def build(status: Status) -> Header:
     """The header's components."""
     with gr.Row(elem_id="header"):
-        gr.HTML(_title(spec), elem_id="title")
-        pill = gr.HTML(status_pill(status), elem_id="status")
+        gr.HTML("<h1>Ovis</h1>", elem_id="title")
+        model = gr.Button(status.model.name, elem_id="model", elem_classes="quiet", size="sm")
+        pill = gr.HTML(status_pill(status.words), elem_id="status")
         new_chat = gr.Button("New chat", elem_id="new-chat", elem_classes="quiet", size="sm")
         theme = gr.Button("Light or dark", elem_id="theme", elem_classes="quiet icon", size="sm")
         settings = gr.Button("Settings", elem_id="settings", elem_classes="quiet icon", size="sm")
-    return Header(pill, gr.Timer(1.5), new_chat, theme, settings)
+    return Header(model, pill, gr.Timer(1.5), new_chat, theme, settings)
 
 
-def _title(spec: ModelSpec) -> str:
-    name = escape(spec.name)
-    if spec.link:
-        name = f'<a href="{escape(spec.link)}" target="_blank" rel="noopener">{name}</a>'
-    return f'<h1>Ovis</h1><span class="model">{name}</span>'
-
-
-def status_pill(status: str) -> str:
+def status_pill(words: str) -> str:
     """The backend's state in words and a dot; the words carry the meaning, the dot only underlines it. Whether it is
     answering shows in the conversation, so here that counts as ready."""
-    words = "ready" if status == "answering" else status
+    words = "ready" if words == "answering" else words
     state = (
         "busy"
-        if words.startswith(("Loading", "Downloading"))
+        if words.startswith(("Loading", "Downloading", "Looking for", "Waiting"))
         else "failed"
         if "can't" in words or "fail" in words
         else "calm"
@@ -51,6 +46,8 @@ def status_pill(status: str) -> str:
     return f'<span class="pill {state}" role="status" title="{escape(words)}"><i></i>{escape(words)}</span>'
 
 
-def next_look(status: str) -> float:
+def next_look(status: Status) -> float:
     """Seconds until the state is worth asking for again."""
-    return 15.0 if status in ("ready", "answering") else 1.5
+    if status.change is not None:
+        return 0.5
+    return 15.0 if status.words in ("ready", "answering") else 1.5

@@ -17,9 +17,18 @@ window.ovis = (() => {
     document.body.classList.toggle("dark", dark);
   }
 
-  function toggleSettings(open = !document.body.classList.contains("settings-open")) {
-    document.body.classList.toggle("settings-open", open);
-    (open ? find("#close-settings") : find("#settings"))?.focus();
+  // A panel at the side, "settings" or "models": one at a time, and the focus goes along.
+  const openers = { settings: "#settings", models: "#model" };
+  const isOpen = (name) => document.body.classList.contains(`${name}-open`);
+  function toggle(name, open = !isOpen(name)) {
+    for (const other of Object.keys(openers)) document.body.classList.toggle(`${other}-open`, open && other === name);
+    document.body.classList.toggle("side-open", open);
+    find(open ? `#close-${name}` : openers[name])?.focus();
+  }
+
+  // Back to the top of a panel, where news of a change stand.
+  function top(panel) {
+    find(`#${panel}`)?.scrollTo({ top: 0 });
   }
 
   function focus() {
@@ -84,7 +93,8 @@ window.ovis = (() => {
   document.addEventListener("keydown", (event) => {
     if (event.key !== "Escape" || event.isComposing || event.keyCode === 229) return;
     if (document.querySelector("dialog[open]")) return;
-    if (document.body.classList.contains("settings-open")) toggleSettings(false);
+    const open = Object.keys(openers).find(isOpen);
+    if (open) toggle(open, false);
     else find("#box .stop-button")?.click();
   });
 
@@ -119,5 +129,5 @@ window.ovis = (() => {
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
   else start();
 
-  return { toggleTheme, toggleSettings, focus, checking };
+  return { toggleTheme, toggle, top, focus, checking };
 })();

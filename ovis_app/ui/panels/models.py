@@ -1,0 +1,109 @@
+"""The models: what answers now, what else could and whether it fits this machine, and how a change is coming along."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+import gradio as gr
+
+from ovis_app.generation import Offer, Status
+from ovis_app.ui.panels.drawer import head
+from ovis_app.zoo import ModelSpec
+
+
+@dataclass(frozen=True)
+class Models:
+    close: gr.Button
+    about: gr.HTML
+    progress: gr.HTML
+    cancel: gr.Button
+    search: gr.Textbox
+    listed: gr.Radio
+    use: gr.Button
+    own: gr.Textbox
+    use_own: gr.Button
+
+
+def build(status: Status, offers: Sequence[Offer]) -> Models:
+    """The panel's components. Without offers there is nothing to choose, only to read."""
+    choice = bool(offers)
+    with gr.Column(elem_id="models", elem_classes="side"):
+        close = head("Model", "close-models")
+        about = gr.HTML(card(status.model), elem_id="model-card")
+        progress = gr.HTML(coming(status), elem_id="model-progress")
+        cancel = gr.Button("Cancel", elem_id="cancel-change", size="sm", visible=status.change is not None)
+        with gr.Column(visible=choice, elem_id="model-choice"):
+            gr.HTML("<h3>Change it</h3>")
+            search = gr.Textbox(
+                placeholder="Search: a name, “clips”, “fits”…",
+                show_label=False,
+                container=False,
+                elem_id="model-search",
+            )
+            listed = gr.Radio(
+                found(offers, ""), value=None, show_label=False, container=False, elem_id="model-list"
+            )  # fmt: skip
+            use = gr.Button("Use this model", elem_id="use-model", variant="primary", interactive=False)
+            own = gr.Textbox(
+                label="Your own",
+                info="A folder on this machine, or a repository: Ovis checkpoints of safetensors files.",
+                placeholder="AIDC-AI/Ovis2.5-2B",
+                elem_id="own-model",
+            )
+            use_own = gr.Button("Use it", elem_id="use-own", size="sm")
+    return Models(close, about, progress, cancel, search, listed, use, own, use_own)
+
+
+def abilities(spec: ModelSpec) -> str:
+    """What a model can do, in a line."""
+    can = ["several pictures" if spec.several_images else "one picture"]
+    can += [word for word, able in (("clips", spec.video), ("thinking", spec.thinking)) if able]
+    can += [word for word, line in (("step by step", spec.cot_suffix), ("boxes", spec.boxes_suffix)) if line]
+    return ", ".join(can)
+
+
+def card(spec: ModelSpec) -> str:
+    """The model that answers, as HTML."""
+    name = escape(spec.name)
+    if spec.link:
+        name = f'<a href="{escape(spec.link)}" target="_blank" rel="noopener">{name}</a>'
+    facts = [size(spec.bytes)] if spec.parameters else []
+    facts += [f"{spec.context:,} tokens of context", abilities(spec), spec.licence]
+    return f"<h4>{name}</h4><p>{escape(spec.about)}</p><p class='facts'>{escape(' · '.join(facts))}</p>"
+
+
+def row(offer: Offer) -> str:
+    """A model in the list: its name, then its size, whether that fits and what it can do."""
+    spec = offer.model
+    return f"{spec.name}\n{size(spec.bytes)} · {offer.verdict}\n{abilities(spec)}"
+
+
+def found(offers: Sequence[Offer], wanted: str) -> list[tuple[str, str]]:
+    """(row, id) of the models whose rows hold every word of `wanted`."""
+    words = wanted.lower().split()
+    rows = [(row(offer), offer.model.id) for offer in offers]
+    return [(text, name) for text, name in rows if all(word in text.lower() for word in words)]
+
+
+def size(count: int) -> str:
+    """Bytes for people."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.0f} MB"
+
+
+def refused(sentence: str) -> str:
+    """Why a change can't be, as HTML."""
+    return f'<div class="problem" role="alert">{escape(sentence)}</div>'
+
+
+def coming(status: Status) -> str:
+    """How far a change is, as a bar and words; or why the last one came to nothing."""
+    change = status.change
+    if change is None:
+        return refused(status.problem) if status.problem else ""
+    known = change.share is not None
+    share = f"{change.share or 0:.1%}"
+    value = f' aria-valuenow="{share[:-1]}"' if known else ""
+    bar = f'<div class="bar{"" if known else " unknown"}" role="progressbar" aria-label="{escape(change.name)}"{value}>'
+    return f'{bar}<i style="width:{share if known else "100%"}"></i></div><p role="status">{escape(change.words)}</p>'

@@ -1,0 +1,72 @@
+"""What looks at the backend's state and changes its model: the pill, the panel of models, the controls that follow.
+
+Holds no logic: what there is to choose and to say comes from the backend, how it looks from panels.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from ovis_app.generation import Backend, BackendError
+from ovis_app.ui.panels import header, models
+from ovis_app.ui.parts import Parts, controls_for
+
+Wired = dict[str, Any]
+
+
+def wire(page: gr.Blocks, parts: Parts, backend: Backend, *, choosable: bool, at_once: Wired) -> None:
+    """`at_once` are the options of events that only touch the page."""
+    panel = parts.models
+    follow = [*parts.controls, panel.listed]
+    outlook = [parts.header.status, parts.header.timer, panel.progress, panel.cancel, parts.model, *follow]
+
+    def others(wanted: str = "") -> Any:
+        """The list of what else could answer; whether it fits may have changed."""
+        present = backend.status().model.id
+        offers = [offer for offer in backend.offers() if offer.model.id != present] if choosable else []
+        return gr.update(choices=models.found(offers, wanted), value=None)
+
+    def look(shown: str, refusal: str = "") -> list[Any]:
+        """The outlook now; the controls only where they stood for another model."""
+        now = backend.status()
+        changed = now.model.id != shown
+        return [
+            header.status_pill(now.change.words if now.change else now.words),
+            gr.Timer(header.next_look(now)),
+            models.refused(refusal) if refusal else models.coming(now),
+            gr.update(visible=now.change is not None),
+            now.model.id,
+            *([*controls_for(now.model), others()] if changed else [gr.skip()] * len(follow)),
+        ]
+
+    def change(shown: str, name: str | None) -> list[Any]:
+        try:
+            if name and name.strip():
+                backend.change(name.strip())
+        except BackendError as error:
+            return look(shown, refusal=str(error))
+        return look(shown)
+
+    def cancel(shown: str) -> list[Any]:
+        backend.cancel_change()
+        return look(shown)
+
+    for seen in (page.load, parts.header.timer.tick):
+        seen(look, [parts.model], outlook, **at_once)
+    for button in (parts.header.model, panel.close):
+        button.click(None, js="() => window.ovis.toggle('models')")
+    if not choosable:
+        return
+    for begin in (parts.header.model.click, panel.search.input):
+        begin(others, [panel.search], [panel.listed], **at_once)
+    panel.listed.change(lambda chosen: gr.update(interactive=bool(chosen)), [panel.listed], [panel.use], **at_once)
+    for start, wanted in (
+        (panel.use.click, panel.listed),
+        (panel.own.submit, panel.own),
+        (panel.use_own.click, panel.own),
+    ):
+        start(change, [parts.model, wanted], outlook, **at_once)
+        start(None, js="() => window.ovis.top('models')")
+    panel.cancel.click(cancel, [parts.model], outlook, **at_once)
