@@ -1,0 +1,266 @@
+"""Many requests at once on one model: what each needs of the others is computed together, step by step.
+
+`generate` is called from a request's own thread and gives the tokens that solo gives. Knows prompts that were read, and
+how an answer is cut into requests for the pages (a thought's budget is two); refuses to know conversations and files.
+"""
+
+from __future__ import annotations
+
+import atexit
+import itertools
+import logging
+import threading
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
+from queue import Empty, SimpleQueue
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from transformers.generation.continuous_batching.requests import GenerationOutput
+
+from ovis_app.engine.budget import ThinkingBudget
+from ovis_app.engine.draws import MOST, Draw
+from ovis_app.engine.pages import BROKEN, Manager, Sizes
+from ovis_app.engine.slots import Prompt, Slots, twin
+from ovis_app.engine.solo import COLD, Ending
+from ovis_app.generation import BackendError, GenerationSettings
+from ovis_app.models.ovis import Ovis
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT = 0.05  # seconds between two questions whether a request is still wanted
+Parts = Generator[list[int], None, None]  # new tokens as they come; closing it ends them
+CLOSED = "The model is being shut down: try again later."
+
+
+class Streamer(Protocol):
+    """What hears an answer: new ids [tokens] as they come, then its end. A `TokenStreamer` is one."""
+
+    def put(self, value: Tensor) -> None: ...
+    def end(self) -> None: ...
+
+
+class BatchedEngine:
+    """Answers many prompts at once with one Ovis, whose weights it shares and whose modules it leaves alone. From any
+    thread. Starts its own thread and takes its memory at the first request, or in `warm`."""
+
+    def __init__(self, model: Ovis, ending: Ending, sizes: Sizes | None = None) -> None:
+        """Raises BackendError when this engine can't serve the model at all; `unfit` says so beforehand."""
+        reason = unfit(model)
+        if reason:
+            raise BackendError(reason)
+        self.ending = ending
+        self.sizes = Sizes.fitting(model.llm) if sizes is None else sizes
+        self._llm, embedding = twin(model.llm, self.sizes.slots + len(model.indicators))
+        self.slots = Slots(embedding, model.indicators.detach())
+        self._lock = threading.Lock()  # of starting and ending
+        self._manager: Manager | None = None
+        self._closed = False
+        self._live = 0
+        self._idle = threading.Condition()
+        self._names = (f"answer {number}" for number in itertools.count())
+
+    # --- what it can do ----------------------------------------------------------------------------------------------
+
+    def refuses(self, prompt: Prompt, settings: GenerationSettings, budget: ThinkingBudget | None = None) -> str | None:
+        """Why solo must answer this one, in one sentence; None when this engine can."""
+        if settings.repetition_penalty != 1:
+            return "A repetition penalty can't be used with many requests at once: set it to 1."
+        if not bool(prompt.mask.all()):
+            return "The prompt hides padding from attention, which can't be done with many requests at once."
+        if self._llm.device.type == "cuda" and settings.temperature >= COLD and not 1 <= settings.top_k <= MOST:
+            return f"With many requests at once top_k must be from 1 to {MOST:,}."
+        tokens = len(prompt.ids) + max(room(settings, budget), 2)
+        if tokens > self.sizes.tokens:
+            return (
+                f"The conversation and its answer may take {tokens:,} tokens and the memory for many requests holds "
+                f"{self.sizes.tokens:,}: lower max new tokens or max pixels, or start a new chat."
+            )
+        visual = 0 if prompt.visual is None else len(prompt.visual)
+        if visual > self.slots.capacity:
+            return (
+                f"The pictures take {visual:,} tokens and the memory for many requests holds {self.slots.capacity:,}: "
+                "lower max pixels, attach less, or start a new chat."
+            )
+        return None
+
+    # --- answering ---------------------------------------------------------------------------------------------------
+
+    def generate(
+        self,
+        prompt: Prompt,
+        settings: GenerationSettings,
+        *,
+        budget: ThinkingBudget | None = None,
+        streamer: Streamer | None = None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> Tensor:
+        """New token ids [tokens], put into `streamer` as they come. Blocks until the answer ends or `stop()`, which is
+        asked at least every 0.1 s and gives the request's pages back at once. Raises BackendError."""
+        reason = self.refuses(prompt, settings, budget)
+        if reason:
+            raise BackendError(reason)
+        said: list[int] = []
+        with self._admitted(prompt, stop) as ids:
+            if ids is not None:
+                with closing(self._answer(ids, settings, budget, stop)) as parts:
+                    for part in parts:
+                        said += part
+                        if streamer is not None:
+                            streamer.put(torch.tensor(part))
+        if streamer is not None:
+            streamer.end()
+        return torch.tensor(said, dtype=torch.long)
+
+    @contextmanager
+    def _admitted(self, prompt: Prompt, stop: Callable[[], bool]) -> Iterator[list[int] | None]:
+        """The prompt's ids once its pictures have room, until the answer is over; None when `stop()` came first."""
+        with self._idle:
+            while self.slots.spent and self._live:
+                if stop():
+                    break
+                self._idle.wait(HEARTBEAT)
+            else:
+                if self.slots.spent:  # ids begin anew, and so must the pages that they name
+                    self._end(self._manager)
+                    self.slots.clear()
+            self._live += 1
+        held = None
+        try:
+            held = self.slots.hold(prompt, stop)
+            yield None if held is None else held.ids
+        finally:
+            if held is not None:
+                self.slots.release(held)
+            with self._idle:
+                self._live -= 1
+                self._idle.notify_all()
+
+    def _answer(
+        self, ids: list[int], settings: GenerationSettings, budget: ThinkingBudget | None, stop: Callable[[], bool]
+    ) -> Parts:
+        """The answer in parts. A thought that reaches its budget is cancelled there, and goes on behind the forced text
+        as a new request: all but the last page of what was computed is found again."""
+        limit, draw = settings.max_new_tokens, Draw.of(settings)
+        if budget is None:
+            yield from self._tokens(ids, limit, draw, stop)
+            return
+        said: list[int] = []
+        with closing(self._tokens(ids, limit, draw, stop)) as parts:
+            for part in parts:
+                part = part if budget.think_end in said else part[: cut(said + part, budget) - len(said)]
+                said += part
+                yield part
+                if len(said) == budget.budget and budget.forces(torch.tensor(said)):
+                    break
+        if len(said) != budget.budget or said[-1] in self.ending.eos or budget.think_end in said:
+            return
+        yield budget.early_stop
+        said += budget.early_stop
+        if len(said) < limit:
+            yield from self._tokens(ids + said, limit - len(said), draw, stop)
+
+    def _tokens(self, ids: list[int], most: int, draw: Draw, stop: Callable[[], bool]) -> Parts:
+        """New tokens of one request as steps bring them. Closing it gives the request's pages back."""
+        manager, name = self._started(), next(self._names)
+        box = manager.router.boxes[name] = SimpleQueue()
+        asked = max(most, 2)  # the pages of a request that ends with its first token would not be remembered
+        seen, ended = 0, False
+        try:
+            manager.add_request(
+                ids, name, max_new_tokens=asked, streaming=True, eos_token_id=list(self.ending.eos), draw=draw
+            )
+            while not ended and seen < most and not stop():
+                output = self._heard(manager, box)
+                if output is not None:
+                    new, ended = output.generated_tokens[seen:most], output.is_finished()
+                    seen += len(new)
+                    if new:
+                        yield new
+        finally:
+            del manager.router.boxes[name]
+            if not ended:
+                manager.cancel_request(name)
+
+    def _heard(self, manager: Manager, box: SimpleQueue[GenerationOutput | str]) -> GenerationOutput | None:
+        """What a step brought, or None after a heartbeat without. Raises BackendError once the manager has failed."""
+        try:
+            output = box.get(timeout=HEARTBEAT)
+        except Empty:
+            if manager.alive:
+                return None
+            output = BROKEN
+        if not isinstance(output, str):
+            return output
+        self._end(manager)
+        raise BackendError(CLOSED if self._closed else output)
+
+    # --- starting and ending -----------------------------------------------------------------------------------------
+
+    def warm(self) -> None:
+        """Takes the memory, and on a GPU captures the graphs, before the first request. Raises BackendError."""
+        try:
+            self._started(warm=True)
+        except (RuntimeError, MemoryError, ValueError) as error:
+            raise BackendError("There isn't enough memory for many requests at once: use --engine solo.") from error
+
+    def close(self) -> None:
+        """Ends its thread; requests that are under way hear of it."""
+        self._closed = True
+        atexit.unregister(self.close)
+        self._end(self._manager)
+
+    @property
+    def pages(self) -> tuple[int, int]:
+        """Pages that requests hold, and pages that are remembered for prompts to come."""
+        manager = self._manager
+        return (0, 0) if manager is None else manager.pages()
+
+    def _started(self, *, warm: bool = False) -> Manager:
+        """The running manager: a new one where there is none or its thread has died."""
+        with self._lock:
+            if self._closed:
+                raise BackendError(CLOSED)
+            if self._manager is not None and not self._manager.alive:
+                self._manager.end()
+                self._manager = None
+            if self._manager is None:
+                manager = Manager(self._llm, self.ending, self.sizes)
+                if warm:
+                    manager.warmup()
+                manager.start()
+                atexit.register(self.close)
+                self._manager = manager
+            return self._manager
+
+    def _end(self, manager: Manager | None) -> None:
+        """Ends this manager, unless that was done before; the next request starts another."""
+        with self._lock:
+            if manager is not None and self._manager is manager:
+                self._manager = None
+                manager.end()
+
+
+def unfit(model: Ovis) -> str | None:
+    """Why this engine can't serve a model at all, in one sentence; None when it can."""
+    config = model.config.llm_config
+    layers = set(getattr(config, "layer_types", None) or ["full_attention"])
+    if layers != {"full_attention"} or getattr(config, "attn_logit_softcapping", None):
+        return f"{config.model_type} attends through a sliding window: it answers one request at a time."
+    if model.llm.config._attn_implementation not in ("sdpa", "flash_attention_2", "flash_attention_3"):
+        return "This model's attention has no version for many requests at once: it answers one at a time."
+    if model.llm.device.type not in ("cpu", "cuda"):
+        return "Many requests at once need a CPU or a CUDA device: this one answers one at a time."
+    return None
+
+
+def room(settings: GenerationSettings, budget: ThinkingBudget | None) -> int:
+    """New tokens at most: a forced text is finished even past the limit."""
+    limit = settings.max_new_tokens
+    return limit if budget is None or budget.budget > limit else max(limit, budget.forced_until)
+
+
+def cut(said: list[int], budget: ThinkingBudget) -> int:
+    """How many of the tokens count: those up to the budget, unless the thought ended before it."""
+    return len(said) if budget.think_end in said[: budget.budget] else min(len(said), budget.budget)

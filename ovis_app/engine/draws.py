@@ -1,0 +1,100 @@
+"""How each request of a batch chooses its next token: greedy, or drawn by its own temperature, top-k, top-p and seed.
+
+The paged engine's own processors draw for all requests or for none, from one generator. Here each draw's random number
+comes from the request's seed and the token's position alone, so that a seed gives the same answer whoever else is
+being answered. Knows scores; refuses to know requests beyond their `draw`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ovis_app.engine.solo import COLD
+from ovis_app.generation import GenerationSettings
+
+MOST = 1024  # tokens that a draw on a GPU chooses among: its shapes are fixed
+
+
+@dataclass(frozen=True)
+class Draw:
+    """How one request draws. A temperature of 0 is greedy; a top_k of 0 is none."""
+
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    seed: int = 0
+
+    @classmethod
+    def of(cls, settings: GenerationSettings) -> Draw:
+        if settings.temperature < COLD:
+            return cls()
+        seed = secrets.randbits(32) if settings.seed is None else settings.seed
+        return cls(settings.temperature, settings.top_k, settings.top_p, seed)
+
+    def number(self, position: int) -> float:
+        """The random number in [0, 1) for the token at `position`, exact in float32."""
+        digest = hashlib.blake2b(f"{self.seed} {position}".encode(), digest_size=3).digest()
+        return int.from_bytes(digest) / 2**24
+
+
+class Draws:
+    """Stands in for the paged engine's `ContinuousBatchingLogitsProcessorList`, with its names. Four rows of numbers
+    for each token that is computed: temperature, top-p and the random number in float32, and top-k."""
+
+    tensors_required = 4
+    do_processing = True
+
+    def __init__(self, most: int | None) -> None:
+        """`most` candidates for a draw; None takes as many as the requests at hand need."""
+        self.most = most
+
+    def check_kwargs(self, kwargs: dict[str, Any]) -> None:
+        """Raises TypeError when a request came without its Draw."""
+        if kwargs and not isinstance(kwargs.get("draw"), Draw):
+            raise TypeError("a request's draw must be a Draw")
+
+    def fill_defaults(self, numbers: Tensor) -> None:
+        numbers.zero_()
+
+    def prepare_tensor_args(self, requests_in_batch: list[Any], arg_storage: Tensor) -> Tensor:
+        """Writes the numbers of all requests that get a token into `arg_storage` [4, tokens], int32."""
+        states = [request.state for request in requests_in_batch if request.has_new_token]
+        draws = [(state.logit_processor_kwargs.get("draw", Draw()), state.position_offset) for state in states]
+        real = torch.tensor(
+            [[draw.temperature, draw.top_p, draw.number(position)] for draw, position in draws], dtype=torch.float32
+        ).reshape(-1, 3)
+        whole = torch.tensor([[draw.top_k] for draw, _ in draws], dtype=torch.int32).reshape(-1, 1)
+        numbers = torch.cat([real.view(torch.int32), whole], dim=1).T
+        arg_storage[:, : len(states)] = numbers.to(arg_storage.device)
+        return arg_storage
+
+    def __call__(self, input_ids: Tensor, scores: Tensor, numbers: Tensor) -> Tensor:
+        """`scores` [tokens, vocabulary] with the chosen token's at infinity: the engine takes the largest."""
+        temperature, top_p, random = (row.view(torch.float32) for row in numbers[:3, : len(scores)])
+        top_k = numbers[3, : len(scores)]
+        if scores.device.type == "cpu" and not bool((temperature > 0).any()):
+            return scores
+        most = scores.shape[-1] if self.most is None else min(self.most, scores.shape[-1])
+        token = drawn(scores, temperature, top_k, top_p, random, most)
+        chosen = torch.where(temperature > 0, token, scores.argmax(-1))
+        return scores.scatter(1, chosen[:, None], torch.inf)
+
+
+def drawn(scores: Tensor, temperature: Tensor, top_k: Tensor, top_p: Tensor, random: Tensor, most: int) -> Tensor:
+    """A token [rows] for each row of `scores` [rows, vocabulary], by temperature, then top-k, then top-p, in the order
+    of transformers' generate. Its random number picks the place in the cumulative distribution."""
+    scores, tokens = scores.topk(most)
+    kept = (top_k[:, None] == 0) | (torch.arange(most, device=scores.device) < top_k[:, None])
+    chances = (scores / temperature.clamp(min=COLD)[:, None]).masked_fill(~kept, -torch.inf).softmax(-1)
+    before = chances.cumsum(-1) - chances
+    beyond = (before >= top_p[:, None]) & (top_p[:, None] < 1)
+    beyond[:, 0] = False
+    cumulative = chances.masked_fill(beyond, 0.0).cumsum(-1)
+    place = (cumulative <= random[:, None] * cumulative[:, -1:]).sum(-1, keepdim=True).clamp(max=most - 1)
+    return tokens.gather(1, place).squeeze(1)

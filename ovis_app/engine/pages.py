@@ -1,0 +1,177 @@
+"""transformers' continuous batching, made fit for this app: explicit sizes, a thread that ends with the process, a box
+for each request's answer, and two repairs to its scheduler.
+
+All that leans on the inside of transformers' paged engine is here and in draws.py. Knows pages and batches; refuses to
+know conversations, pictures and settings.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Any
+
+import torch
+from transformers import ContinuousBatchingConfig, GenerationConfig, PreTrainedModel
+from transformers.generation.continuous_batching import continuous_api, scheduler
+from transformers.generation.continuous_batching.requests import GenerationOutput, RequestState, RequestStatus
+from transformers.utils.import_utils import is_flash_attn_2_available, is_flash_attn_3_available
+
+from ovis_app.engine.draws import MOST, Draws
+from ovis_app.engine.solo import Ending
+
+log = logging.getLogger(__name__)
+
+OUT_OF_MEMORY = "The model ran out of memory: lower max pixels or frames, or start a new chat, and try again."
+BROKEN = "The model failed while answering: try again, or start a new chat."
+
+CPU_TOKENS, GPU_TOKENS = 1 << 15, 1 << 20  # tokens that the pages hold at most
+GPU_SHARE = 0.8  # of the memory that is free once the model is loaded
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What the engine may take. All in tokens, but for `pages` and `requests`."""
+
+    page: int = 32  # tokens of a page: what prompts with a common beginning share is whole pages
+    pages: int = 512
+    step: int = 512  # tokens that one step computes at most
+    requests: int = 32  # answered in one step at most; more wait
+    slots: int = 8192  # visual tokens of all pictures that requests hold
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that the pages hold."""
+        return self.page * self.pages
+
+    @classmethod
+    def fitting(cls, llm: PreTrainedModel, memory: int | None = None) -> Sizes:
+        """Sizes for a model, with at most `memory` bytes for pages, masks and slots; on a GPU no more than what is free
+        leaves, on a CPU 1 GiB where nothing is said."""
+        gpu = llm.device.type == "cuda"
+        step, page, most = (2048, 256, GPU_TOKENS) if gpu else (512, 32, CPU_TOKENS)
+        free = int(torch.cuda.mem_get_info(llm.device)[0] * GPU_SHARE) if gpu else 1 << 30
+        memory = free if memory is None else min(memory, free) if gpu else memory
+        held = min(memory // bytes_of_a_token(llm, step), most)
+        pages = max(held // page, 1)
+        return cls(page=page, pages=pages, step=step, requests=64 if gpu else 32, slots=page * pages)
+
+
+def bytes_of_a_token(llm: PreTrainedModel, step: int) -> int:
+    """Memory that one more token of capacity takes: keys and values of all layers, a slot, a column of the mask."""
+    config = llm.config.get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    wide = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    mask = 0 if flash() and llm.device.type == "cuda" else step
+    return int((2 * config.num_hidden_layers * heads * wide + config.hidden_size + mask) * llm.dtype.itemsize)
+
+
+def flash() -> str | None:
+    """The flash attention that is installed here; none is fetched."""
+    if is_flash_attn_3_available():
+        return "flash_attention_3"
+    return "flash_attention_2" if is_flash_attn_2_available() else None
+
+
+class Scheduler(scheduler.FIFOScheduler):
+    """First come, first served. A request that was cancelled makes room like one that has finished, and the step under
+    way, if there is one, has nothing left to tell it."""
+
+    def clear_cancelled_requests(self) -> list[RequestState]:
+        cancelled = super().clear_cancelled_requests()
+        for state in cancelled:
+            self.block_new_requests = False  # or those that wait would wait for ever
+            state._status = RequestStatus.FINISHED  # or the step under way would look for its pages
+        return cancelled
+
+
+scheduler.SCHEDULER_MAPPING["ovis"] = Scheduler
+
+
+class Router(continuous_api.OutputRouter):
+    """Puts what comes out into the box of the request that it belongs to: outputs, or a sentence when it failed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.boxes: dict[str, SimpleQueue[GenerationOutput | str]] = {}
+
+    def deliver(self, output: GenerationOutput) -> None:
+        self._put(output.request_id, output)
+
+    def deliver_batch(self, outputs: list[GenerationOutput]) -> None:
+        for output in outputs:
+            self._put(output.request_id, output)
+
+    def fail_and_deliver(self, state: RequestState, error: Exception) -> None:
+        """Tells text, not the exception: its traceback would keep tensors."""
+        state.status = RequestStatus.FAILED
+        full = isinstance(error, torch.OutOfMemoryError | MemoryError)
+        self._put(state.request_id, OUT_OF_MEMORY if full else BROKEN)
+
+    def _put(self, request: str, what: GenerationOutput | str) -> None:
+        box = self.boxes.get(request)
+        if box is not None:  # else nobody waits for it any more
+            box.put(what)
+
+
+class Manager(continuous_api.ContinuousBatchingManager):
+    """The paged engine over one language model; its thread starts with `start`."""
+
+    def __init__(self, llm: PreTrainedModel, ending: Ending, sizes: Sizes) -> None:
+        gpu = llm.device.type == "cuda"
+        attention = flash() if gpu else None
+        if attention:
+            llm.set_attn_implementation(attention)
+        super().__init__(
+            model=llm,  # type: ignore[arg-type]
+            generation_config=GenerationConfig(  # type: ignore[no-untyped-call]
+                do_sample=False, eos_token_id=list(ending.eos), pad_token_id=ending.pad, max_new_tokens=1
+            ),
+            continuous_batching_config=ContinuousBatchingConfig(
+                page_size=sizes.page,
+                num_blocks=sizes.pages,
+                max_batch_tokens=sizes.step,
+                max_requests_per_batch=min(sizes.requests, sizes.step),
+                max_blocks_per_request=min(sizes.pages, GPU_TOKENS // 4096) if attention else 0,
+                max_memory_percent=1.0,
+                use_cuda_graph=None if gpu else False,  # its own choice: on with flash attention
+                use_async_batching=None if gpu else False,
+                auto_switch_to_flash=False,  # it would fetch kernels
+                scheduler_type="ovis",
+            ),
+        )
+        self.logit_processor = Draws(MOST if gpu else None)  # type: ignore[assignment]
+        self.output_router = self.router = Router()
+        # The process's generator is solo's, and may be in use.
+        self.distributed_helper.set_tp_seed = lambda *_: None  # type: ignore[method-assign]
+
+    def start(self) -> None:
+        """A daemon, unlike the original's: a process may end under it."""
+        self.background_thread_status.clear()
+        thread = threading.Thread(target=self._run_generation_loop, name="ovis-batch", daemon=True)
+        self._generation_thread = thread  # type: ignore[assignment]
+        thread.start()
+
+    def end(self, seconds: float = 10.0) -> None:
+        """Ends the thread after the step under way, fails what is left, and gives the memory back."""
+        if self._generation_thread is not None:
+            self.stop(block=True, timeout=seconds, hard_stop=True)
+
+    @property
+    def alive(self) -> bool:
+        """Whether requests are still answered."""
+        return self.is_running() and self.background_thread_status.can_accept_new_requests() is None
+
+    def pages(self) -> tuple[int, int]:
+        """Pages that requests hold, and pages that are only remembered. (0, 0) before the first request."""
+        processor: Any = self.batch_processor
+        if processor is None:
+            return 0, 0
+        held: set[int] = set()
+        remembered = 0
+        for allocator in processor.cache.cache_allocators.values():
+            held.update(page for table in list(allocator.block_table.values()) for page in list(table))
+            remembered += len(allocator.ledger.cached_blocks)
+        return len(held), remembered
