@@ -9,13 +9,10 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import re
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +20,7 @@ from typing import Any
 import httpx
 from gradio_client.utils import apply_diff
 
+from benchmarks.browser import CHROMIUM, MISSING, ask, browser
 from benchmarks.report import Headline, arguments, finish, table
 from benchmarks.server import SERVED, app
 from benchmarks.talk import pictures
@@ -31,7 +29,6 @@ from tests.ui.serving import Served, Wire
 TURNS, PICTURES = 20, 10
 GOAL = 0.97
 TOKENS = 2000  # of a long answer: ten seconds, so that the last update's way to the screen weighs little
-CHROMIUM = Path(os.environ.get("OVIS_CHROMIUM", "/usr/bin/chromium"))
 ASKED = "a question like many others, of a length that people would type: " + "and so on " * 20
 WORD = re.compile(r"word(\d+)")
 # Notes when the browser's document first holds each number of words.
@@ -114,34 +111,6 @@ def growth(found: list[Update]) -> list[Update]:
     return [now for before, now in itertools.pairwise(found) if now.words > before.words]
 
 
-@contextmanager
-def browser(url: str) -> Iterator[Any]:
-    """A Chromium tab on the page."""
-    from playwright.sync_api import sync_playwright
-
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=flags)
-        one = chromium.new_page(viewport={"width": 1280, "height": 800})
-        one.set_default_timeout(30_000)
-        one.goto(url)
-        one.wait_for_selector("#box textarea")
-        yield one
-        chromium.close()
-
-
-def ask(one: Any, text: str, files: list[Path]) -> None:
-    """Asks in the browser, and waits for the end of the answer."""
-    before = one.locator(".figures").count()
-    if files:
-        one.set_input_files("#box input[type=file]", [str(path) for path in files])
-        one.wait_for_function("document.querySelectorAll('#box .thumbnail-item').length")
-    one.fill("#box textarea", text)
-    one.press("#box textarea", "Enter")
-    one.wait_for_function("n => document.querySelectorAll('.figures').length > n", arg=before)
-    one.wait_for_selector("#box .submit-button")
-
-
 def browser_rates(url: str, folder: Path, repeats: int) -> list[float]:
     """Tokens per second in a browser whose tab has the long history."""
     found = []
@@ -208,7 +177,7 @@ def main() -> None:
     parser = arguments(__doc__, shape="44m")
     parser.add_argument("--rate", type=float, default=200.0, help="pace of the scripted engine, tokens per second")
     options = parser.parse_args()
-    unmeasured = [] if CHROMIUM.exists() else ["a browser: there is no Chromium here; name one with OVIS_CHROMIUM"]
+    unmeasured = [] if CHROMIUM.exists() else [MISSING]
     alone, client, chromium = [], [], []
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
