@@ -85,7 +85,7 @@ class Decoder:
         tokens: int,
         *,
         runner: Callable[[Callable[[int], None]], Runner] = Eager,
-        backend: str | None = None,
+        backend: str | Callable[..., Any] | None = None,
     ) -> None:
         """Room for `tokens` tokens, prompt included. `backend` compiles the step, by torch.compile's name for it."""
         self.llm, device = llm, llm.device
@@ -210,21 +210,34 @@ def warm_up(model: Ovis, *, context: int, progress: Progress = lambda done, tota
     if llm.device.type != "cuda" or not servable(llm):
         return None
     free, _ = torch.cuda.mem_get_info(llm.device)
-    tokens = min(context, int(free * SHARE) // cache_shape(llm).token_bytes)
-    if tokens < min(LEAST, context):
-        log.info("no memory for static buffers: %d tokens of %d would fit", tokens, context)
+    tokens = room(cache_shape(llm), context, free)
+    if not tokens:
+        log.info("decoding isn't recorded: no memory for static buffers")
         return None
+    with torch.cuda.device(llm.device):
+        return recorded(llm, tokens, progress, runner=Graphs)
+
+
+def room(shape: CacheShape, context: int, free: int) -> int:
+    """Tokens to have buffers for, given `free` bytes; 0 where too few fit to be worth it."""
+    tokens = min(context, int(free * SHARE) // shape.token_bytes)
+    return tokens if tokens >= min(LEAST, context) else 0
+
+
+def recorded(
+    llm: PreTrainedModel, tokens: int, progress: Progress, *, runner: Callable[[Callable[[int], None]], Runner]
+) -> Decoder | None:
+    """A decoder that is compiled, or else only recorded, or None where neither works."""
+    torch.compiler.reset()  # what was compiled for another model; its graphs need it no more
     for backend in ("inductor", None):
         try:
-            with torch.cuda.device(llm.device):
-                decoder = Decoder(llm, tokens, runner=Graphs, backend=backend)
-                decoder.record(_guarded(progress))
+            decoder = Decoder(llm, tokens, runner=runner, backend=backend)
+            decoder.record(_guarded(progress))
             return decoder
         except Cancelled as cancelled:
             raise cancelled.cause from None
         except Exception:  # compilers and drivers fail in many ways, and answers come without them too
             log.warning("decoding isn't %s", "compiled" if backend else "recorded", exc_info=True)
-            torch.cuda.empty_cache()
     return None
 
 
