@@ -72,6 +72,7 @@ def _add_generation(flags: argparse.ArgumentParser) -> None:
     flags.add_argument("--thinking", action="store_true", help="let the model think first (shown on stderr)")
     flags.add_argument("--thinking-budget", type=int, metavar="N", help="tokens a thought may take; implies --thinking")
     flags.add_argument("--cot", action="store_true", help="ask for a step-by-step answer")
+    flags.add_argument("--boxes", action="store_true", help="ask for the coordinates of what the question names")
     flags.add_argument("--system", default="", metavar="S", help="system prompt")
     flags.add_argument("--max-new-tokens", type=int, metavar="N", help="longest answer, thought included")
     flags.add_argument("--temperature", type=float, default=0.0, metavar="T", help="0 is greedy (the default)")
@@ -81,7 +82,7 @@ def _add_generation(flags: argparse.ArgumentParser) -> None:
     flags.add_argument("--max-pixels", type=int, metavar="N", help="largest size at which the model sees a picture")
     flags.add_argument("--max-partition", type=int, metavar="N", help="most tiles of a picture (Ovis2 and 1.6)")
     flags.add_argument("--frames", type=int, metavar="N", help="frames taken from a clip")
-    settings_module.add_arguments(flags, ("model", "backend", "device", "dtype"))
+    settings_module.add_arguments(flags, ("model", "backend", "device", "dtype", "quantize"))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -118,6 +119,7 @@ def _started(given: argparse.Namespace) -> tuple[Settings, Limits, GenerationSet
         top_p=given.top_p,
         seed=given.seed,
         cot=given.cot,
+        boxes=given.boxes,
         thinking=given.thinking or budget is not None,
         thinking_budget=defaults.thinking_budget if budget is None else budget,
         system=given.system,

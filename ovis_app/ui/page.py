@@ -43,7 +43,7 @@ def build(backend: Backend, settings: Settings, limits: Limits) -> gr.Blocks:
         title="Ovis", fill_height=True, fill_width=True, analytics_enabled=False, delete_cache=(3600, 86400)
     )
     with page:
-        whole = parts.build(backend.status(), backend.offers() if settings.choosable else ())
+        whole = parts.build(backend.status(), choosable=settings.choosable)
         _wire_answers(whole, backend, limits)
         _wire_page(whole, backend)
         wire_models.wire(page, whole, backend, choosable=settings.choosable, at_once=AT_ONCE)

@@ -5,14 +5,13 @@ Knows panels and models; refuses to know events, and what a tab is in the middle
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from ovis_app.generation import Offer, Status
+from ovis_app.generation import Status
 from ovis_app.ui.choices import SWITCHES, all_knobs, recommended
 from ovis_app.ui.handlers import Tab
 from ovis_app.ui.panels import composer, conversation, drawer, header, models
@@ -50,12 +49,12 @@ class Parts:
         return [*facts, *c.switches.values(), *d.sections.values(), *d.sliders.values()]
 
 
-def build(status: Status, offers: Sequence[Offer]) -> Parts:
+def build(status: Status, *, choosable: bool) -> Parts:
     """The components, standing for the model that answers."""
     spec = status.model
     return Parts(
         header=header.build(status),
-        models=models.build(status, offers),
+        models=models.build(status, choosable=choosable),
         chatbot=conversation.build(spec, conversation.offered(spec, EXAMPLES), folder=EXAMPLES),
         composer=composer.build(spec),
         drawer=drawer.build(spec),

@@ -59,8 +59,8 @@ def wire(page: gr.Blocks, parts: Parts, backend: Backend, *, choosable: bool, at
         button.click(None, js="() => window.ovis.toggle('models')")
     if not choosable:
         return
-    for begin in (parts.header.model.click, panel.search.input):
-        begin(others, [panel.search], [panel.listed], **at_once)
+    for begin in (parts.header.model.click, panel.search.change):
+        begin(others, [panel.search], [panel.listed], trigger_mode="always_last", **at_once)
     panel.listed.change(lambda chosen: gr.update(interactive=bool(chosen)), [panel.listed], [panel.use], **at_once)
     for start, wanted in (
         (panel.use.click, panel.listed),

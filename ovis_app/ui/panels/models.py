@@ -26,15 +26,14 @@ class Models:
     use_own: gr.Button
 
 
-def build(status: Status, offers: Sequence[Offer]) -> Models:
-    """The panel's components. Without offers there is nothing to choose, only to read."""
-    choice = bool(offers)
+def build(status: Status, *, choosable: bool) -> Models:
+    """The panel's components; what there is to choose is listed when the panel opens."""
     with gr.Column(elem_id="models", elem_classes="side"):
         close = head("Model", "close-models")
         about = gr.HTML(card(status.model), elem_id="model-card")
         progress = gr.HTML(coming(status), elem_id="model-progress")
         cancel = gr.Button("Cancel", elem_id="cancel-change", size="sm", visible=status.change is not None)
-        with gr.Column(visible=choice, elem_id="model-choice"):
+        with gr.Column(visible=choosable, elem_id="model-choice"):
             gr.HTML("<h3>Change it</h3>")
             search = gr.Textbox(
                 placeholder="Search: a name, “clips”, “fits”…",
@@ -42,9 +41,7 @@ def build(status: Status, offers: Sequence[Offer]) -> Models:
                 container=False,
                 elem_id="model-search",
             )
-            listed = gr.Radio(
-                found(offers, ""), value=None, show_label=False, container=False, elem_id="model-list"
-            )  # fmt: skip
+            listed = gr.Radio([], value=None, show_label=False, container=False, elem_id="model-list")
             use = gr.Button("Use this model", elem_id="use-model", variant="primary", interactive=False)
             own = gr.Textbox(
                 label="Your own",

@@ -1,0 +1,103 @@
+"""Another model, chosen in a real browser: what there is to choose, how it comes along, and what changes with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.ui.serving import HeldBackend, Served, served
+
+
+@pytest.fixture
+def own_server() -> Iterator[Served]:
+    with served(HeldBackend(fetching=1.0)) as here:
+        yield here
+
+
+@pytest.fixture
+def page(usual: Any, own_server: Served) -> Iterator[Any]:
+    tab = opened(usual, own_server)
+    yield tab
+    tab.close()
+
+
+def opened(context: Any, server: Served) -> Any:
+    tab = context.new_page()
+    tab.set_default_timeout(15_000)
+    tab.goto(server.url)
+    tab.wait_for_selector("#box textarea")
+    return tab
+
+
+def choose(page: Any, name: str) -> None:
+    page.click("#model")
+    page.wait_for_function("document.querySelectorAll('#model-list label').length > 5")
+    page.click(f"#model-list label:has-text('{name}')")
+    page.click("#use-model")
+
+
+def test_the_list_says_what_fits_and_can_be_searched(page: Any) -> None:
+    page.click("#model")
+    page.wait_for_selector("#models h2")
+    rows = page.locator("#model-list label")
+    page.wait_for_function("document.querySelectorAll('#model-list label').length > 5")
+    assert rows.filter(has_text="Ovis-mini").count() == 0  # it answers now
+    assert "5.1 GB · fits" in rows.filter(has_text="Ovis2.5-2B").inner_text()
+    assert "too big" in rows.filter(has_text="Ovis2-34B").first.inner_text()
+    page.fill("#model-search textarea, #model-search input", "thinking fits")
+    page.wait_for_function("document.querySelectorAll('#model-list label').length == 1")
+    assert "Ovis2.5-2B" in rows.inner_text()
+    page.fill("#model-search textarea, #model-search input", "")
+    page.wait_for_function("document.querySelectorAll('#model-list label').length > 5")
+
+
+def test_a_change_shows_its_progress_and_the_controls_follow_in_every_tab(
+    page: Any, usual: Any, own_server: Served
+) -> None:
+    assert page.is_visible("#switch-thinking")
+    own_server.backend.fetching = 4.0
+    choose(page, "Ovis1.6-Gemma2-9B")
+    page.wait_for_selector("#model-progress .bar i")
+    page.wait_for_selector("#model-progress p:has-text('of 20.4 GB')")
+    page.wait_for_selector("#model:has-text('Ovis1.6-Gemma2-9B')")
+    page.wait_for_selector("#switch-thinking", state="hidden")
+    page.wait_for_selector("#model-progress .bar", state="hidden")
+    assert "a picture" in page.get_attribute("#box textarea", "placeholder")
+    assert page.locator("#conversation .example").count() == 2  # describe and read: one picture, nothing else
+    page.click("#close-models")
+    page.click("#settings")
+    assert page.is_visible("#knob-max_partition") and not page.is_visible("#knob-frames")
+    other = opened(usual, own_server)
+    other.wait_for_selector("#model:has-text('Ovis1.6-Gemma2-9B')")
+    other.close()
+
+
+def test_a_change_can_be_cancelled(page: Any, own_server: Served) -> None:
+    own_server.backend.fetching = 30.0
+    choose(page, "Ovis2-1B")
+    page.wait_for_selector("#model-progress .bar")
+    page.click("#cancel-change")
+    page.wait_for_selector("#model-progress .bar", state="hidden")
+    assert page.inner_text("#model").strip() == "Ovis-mini" and own_server.backend.status().change is None
+
+
+def test_what_does_not_fit_or_is_not_there_is_said_and_the_page_answers_on(page: Any) -> None:
+    choose(page, "Ovis2-34B")
+    page.wait_for_selector("#model-progress .problem:has-text('needs more')")
+    page.fill("#own-model textarea, #own-model input", "nobody/nothing")
+    page.click("#use-own")
+    page.wait_for_selector("#model-progress .problem:has-text('check the spelling')")
+    page.click("#close-models")
+    page.fill("#box textarea", "still there?")
+    page.press("#box textarea", "Enter")
+    page.wait_for_selector("#conversation :text('You said: still there?')")
+
+
+def test_escape_closes_the_panel_and_focus_returns(page: Any) -> None:
+    page.click("#model")
+    page.wait_for_selector("#models-open, .models-open")
+    page.keyboard.press("Escape")
+    page.wait_for_function("!document.body.classList.contains('models-open')")
+    assert page.evaluate("document.activeElement.id") == "model"
