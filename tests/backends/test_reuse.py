@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-import random
-from dataclasses import replace
-from functools import cache
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
 from PIL import Image
 
 from ovis_app import chat
+from ovis_app.backends import loading
 from ovis_app.backends.local import LocalBackend
 from ovis_app.conversation import Conversation, Media, Message
+from ovis_app.engine import solo
+from ovis_app.engine.decode import Decoder, servable
 from ovis_app.generation import GenerationSettings, Request
 from ovis_app.media import Limits
 from ovis_app.models.ovis import Ovis
@@ -50,29 +57,87 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Media]:
     return media
 
 
+@cache
+def decoder(family: str) -> Decoder | None:
+    """Static buffers for the family's language model, where it can have them."""
+    folder = str(GOLDEN / family / "public-a" / "checkpoint")
+    spec = LocalBackend(Settings(model=folder, device="cpu"), Limits()).spec
+    llm = loading.loaded_model(spec, device="cpu", dtype="auto").model.llm
+    return Decoder(llm, 4096) if servable(llm) else None
+
+
+@contextmanager
+def static_buffers(family: str) -> Iterator[None]:
+    """Answers come by way of the decoder."""
+    whole = solo.generate
+    solo.generate = partial(whole, decoder=decoder(family))
+    try:
+        yield
+    finally:
+        solo.generate = whole
+
+
+@dataclass(frozen=True)
+class Move:
+    """What a person does next."""
+
+    kind: Literal["send", "picture", "again", "edit", "edit the first"]
+    picture: int = 0
+    thinking: bool = False
+
+    def made(self, talk: Conversation, pictures: list[Media], number: int, *, one_picture: bool) -> Conversation:
+        """The conversation up to and with the question to answer next."""
+        asked = [index for index, message in enumerate(talk.messages) if message.role == "user"]
+        if not asked or self.kind in ("send", "picture"):
+            shown = not asked or (self.kind == "picture" and not one_picture)
+            return talk.add(Message("user", f"Question {number}?", (pictures[self.picture],) if shown else ()))
+        question = talk.messages[asked[0 if self.kind == "edit the first" else -1]]
+        text = question.text if self.kind == "again" else f"{question.text} now"
+        return talk.until(talk.messages.index(question)).add(replace(question, text=text))
+
+
+moves = st.builds(
+    Move,
+    kind=st.sampled_from(["send", "send", "picture", "again", "edit", "edit the first"]),
+    picture=st.integers(0, 2),
+    thinking=st.booleans(),
+)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("seed", range(4))
-def test_any_course_of_a_conversation_gives_the_same_answers(family: str, seed: int, pictures: list[Media]) -> None:
-    """Random sends, edits, regenerations, new pictures and switches of thinking."""
+@examples(max_examples=8, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@given(course=st.lists(moves, min_size=3, max_size=6))
+def test_any_course_of_a_conversation_gives_the_same_answers(
+    family: str, pictures: list[Media], course: list[Move]
+) -> None:
+    """Nothing remembered; pictures and prefixes remembered; and the same with tokens out of static buffers."""
     ours, plain = backends(family)
-    rng = random.Random(f"{family} {seed}")
     talk = Conversation()
-    for step in range(6):
-        settings = replace(SHORT, thinking=rng.random() < 0.4)
-        move = rng.choice(["send", "send", "picture", "edit", "again"]) if talk.messages else "picture"
-        if move in ("edit", "again"):
-            asked = talk.last_user() or 0
-            question = talk.messages[asked]
-            text = question.text if move == "again" else f"{question.text} now"
-            talk = talk.until(asked).add(replace(question, text=text))
-        else:
-            full = family == "ovis1.6" and talk.messages  # trained on one picture a conversation
-            media = (rng.choice(pictures),) if move == "picture" and not full else ()
-            talk = talk.add(Message("user", f"Question {step}?", media))
+    for number, move in enumerate(course):
+        settings = replace(SHORT, thinking=move.thinking)
+        talk = move.made(talk, pictures, number, one_picture=family == "ovis1.6")  # trained on one a conversation
         expected = answered(plain, talk, settings)
-        talk = answered(ours, talk, settings)
-        assert talk.messages[-1].text == expected.messages[-1].text
-        assert talk.messages[-1].thinking == expected.messages[-1].thinking
+        given_by = {"caches": answered(ours, talk, settings)}
+        if decoder(family) is not None:
+            with static_buffers(family):
+                given_by["buffers"] = answered(ours, talk, settings)
+                given_by["buffers alone"] = answered(plain, talk, settings)
+        for way, found in given_by.items():
+            assert found.messages[-1].text == expected.messages[-1].text, way
+            assert found.messages[-1].thinking == expected.messages[-1].thinking, way
+        talk = expected
+
+
+def test_static_buffers_are_used(pictures: list[Media], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or the test above would compare `generate` with itself."""
+    steps: list[int] = []
+    whole = Decoder.step
+    monkeypatch.setattr(Decoder, "step", lambda self, token: (steps.append(1), whole(self, token))[1])
+    ours, _ = backends("ovis2.5")
+    with static_buffers("ovis2.5"):
+        talk = answered(ours, Conversation((Message("user", "What is it?", (pictures[0],)),)), SHORT)
+    stats = talk.messages[-1].stats
+    assert stats is not None and len(steps) >= stats.answer_tokens - 1 > 0
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -92,7 +157,7 @@ def test_a_second_turn_reads_only_what_is_new(
     backend = LocalBackend(Settings(model=folder, device="cpu"), Limits())
     talk = answered(backend, Conversation((Message("user", "What is it?", (pictures[0],)),)), SHORT)
     assert len(encoded) == 1
-    model = backend._model().model
+    model = loading.loaded_model(backend.spec, device="cpu", dtype="auto").model
     lengths: list[int] = []
     hook = model.llm.model.register_forward_pre_hook(
         lambda _, __, inputs: (
@@ -124,5 +189,5 @@ def test_the_memory_is_bounded(pictures: list[Media]) -> None:
     backend = LocalBackend(Settings(model=folder, device="cpu", prefix_cache=200_000, visual_cache=1), Limits())
     for number in range(5):
         answered(backend, Conversation((Message("user", f"{number} what?", (pictures[number % 3],)),)), SHORT)
-    assert 0 < backend._prefixes.bytes <= 200_000
-    assert len(backend._reader.cache._seen) == 1
+    assert 0 < backend._answerer._prefixes.bytes <= 200_000
+    assert len(backend._answerer._reader.cache._seen) == 1
