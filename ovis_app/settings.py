@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 BACKENDS = ("local", "fake")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+QUANTIZE = ("none", "int8", "int4")
+DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,2})?")
 
 
 @dataclass(frozen=True)
@@ -23,9 +26,11 @@ class Settings:
     backend: str = "local"
     device: str = "auto"
     dtype: str = "auto"
+    quantize: str = "none"
     server_name: str = "127.0.0.1"
     port: int = 7860
     share: bool = False
+    model_choice: str = "auto"  # whether the page may change models; auto: where only this machine reaches it
     queue_size: int = 32  # questions waiting at most; more are refused with a sentence
     deadline: float = 600.0  # seconds that one answer may take
     visual_cache: int = 512 * 1024 * 1024  # bytes of encoded pictures that are remembered
@@ -37,6 +42,12 @@ class Settings:
     video_seconds: float = 1800.0
     files_per_turn: int = 16
 
+    @property
+    def choosable(self) -> bool:
+        """Whether whoever sees the page may change the model for everybody."""
+        private = self.server_name in ("127.0.0.1", "localhost", "::1") and not self.share
+        return {"on": True, "off": False}.get(self.model_choice, private)
+
     def limits(self) -> dict[str, Any]:
         """What `media.Limits` takes of these settings."""
         names = ("image_pixels", "image_bytes", "video_bytes", "video_seconds", "files_per_turn")
@@ -44,12 +55,14 @@ class Settings:
 
 
 _HELP = {
-    "model": "a known name (ovis-mini, Ovis2.5-2B, Ovis2.5-9B), a hub repository or a folder",
+    "model": "a known name (ovis-mini, Ovis2.5-2B), a hub repository (also @revision) or a folder",
     "backend": "who answers: the model in this process, or a scripted stand-in for trying the page",
     "device": "auto, cpu, cuda, cuda:1, mps",
     "dtype": "precision of the weights; auto is bfloat16 where the device computes it fast, else float32",
+    "quantize": "bits of the language model's weights: int8 and int4 take less memory and change answers a little",
     "server_name": "address to listen on; 0.0.0.0 lets other machines in",
     "port": "port to listen on",
+    "model_choice": "whether the page may switch models; auto is on where only this machine reaches it",
     "share": "open a public link through Gradio's relay",
     "queue_size": "questions that may wait at once",
     "deadline": "seconds that one answer may take",
@@ -62,7 +75,12 @@ _HELP = {
     "video_seconds": "longest clip, in seconds",
     "files_per_turn": "attachments of one question",
 }
-_CHOICES: dict[str, tuple[str, ...]] = {"backend": BACKENDS, "dtype": DTYPES}
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "backend": BACKENDS,
+    "dtype": DTYPES,
+    "quantize": QUANTIZE,
+    "model_choice": ("auto", "on", "off"),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser, names: Sequence[str] = tuple(_HELP)) -> None:
@@ -121,6 +139,8 @@ def read(arguments: argparse.Namespace, environment: Mapping[str, str] = os.envi
     settings = Settings(**{**place, **from_environment(environment), **given})
     if not 0 <= settings.port <= 65535:
         raise ValueError(f"The port must lie between 0 and 65535, not {settings.port}.")
+    if not DEVICE.fullmatch(settings.device):
+        raise ValueError(f"The device must be auto, cpu, mps, cuda or cuda:1, not {settings.device!r}.")
     for name in (
         "queue_size",
         "deadline",

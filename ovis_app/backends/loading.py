@@ -5,12 +5,15 @@ Knows folders, devices and precisions; refuses to know requests and conversation
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import logging
+import sys
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +25,17 @@ from transformers.utils import logging as transformers_logging
 from ovis_app import zoo
 from ovis_app.engine.solo import Ending
 from ovis_app.generation import BackendError
+from ovis_app.models import gptq
+from ovis_app.models.devices import choose_device, choose_dtype
 from ovis_app.models.hub import Progress, folder_of, unheard
-from ovis_app.models.memory import fit
-from ovis_app.models.ovis import Ovis, load
+from ovis_app.models.load import load
+from ovis_app.models.memory import Fit, fit
+from ovis_app.models.ovis import Ovis
 from ovis_app.models.prompt import PromptTokenizer
 from ovis_app.models.question import chat_format
 from ovis_app.zoo import ModelSpec
 
+QUANTIZE = ("int8", "int4")  # from the better to the smaller
 TOKENIZERS = ("tokenizer.json", "vocab.json", "tokenizer.model")
 
 log = logging.getLogger(__name__)
@@ -44,57 +51,69 @@ class Loaded:
     ending: Ending
 
 
-_models: dict[tuple[str, str, str, str], Loaded] = {}
+_models: dict[tuple[str, str, str, str], Loaded] = {}  # by id, device, precision and quantization
 _loading = threading.Lock()
 
 
 def loaded_model(
     spec: ModelSpec, *, device: str, dtype: str, quantize: str = "none", progress: Progress = unheard
 ) -> Loaded:
-    """The process's one copy of a model, loaded by whoever comes first. Raises BackendError, and what `progress`
-    raises."""
+    """The process's one copy of a model, loaded by whoever comes first; `progress` hears how far that is, and what it
+    raises ends the loading and passes through. Raises BackendError."""
     place = choose_device(device)
-    precision = choose_dtype(dtype, place)
+    precision = choose_dtype(dtype, place, spec)
     key = (spec.id, place, str(precision), quantize)
     with _loading:
         if key not in _models:
             started = time.monotonic()
-            _models[key] = _load(spec, place=place, precision=precision, progress=progress)
+            _models[key] = _load(spec, place=place, precision=precision, quantize=quantize, progress=progress)
             log.info("loaded %s in %.1f s", spec.name, time.monotonic() - started)
         return _models[key]
 
 
 def release(keep: Loaded | None = None) -> None:
-    """Forgets every model but `keep`, and gives their memory back once nobody else holds them."""
+    """Forgets every model but `keep`, and gives back to the system what nobody else holds of them."""
     with _loading:
         for key in [key for key, loaded in _models.items() if loaded is not keep]:
             del _models[key]
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):  # glibc keeps freed memory until it is asked; others have no such call
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 def held_bytes() -> int:
     """What the loaded models' weights take, which `release` would give back."""
-    return sum(tensor.nbytes for loaded in _models.values() for tensor in loaded.model.state_dict().values())
+    return sum(tensor.nbytes for loaded in _models.values() for tensor in loaded.model.parameters())
 
 
-def _load(spec: ModelSpec, *, place: str, precision: torch.dtype, progress: Progress = unheard) -> Loaded:
+def _load(
+    spec: ModelSpec,
+    *,
+    place: str,
+    precision: torch.dtype,
+    quantize: str = "none",
+    progress: Progress = unheard,
+) -> Loaded:
     transformers_logging.disable_progress_bar()  # the page and the command line have their own
-    refuse_what_cannot_fit(spec, place, precision)
+    refuse_what_cannot_fit(spec, place, precision, quantize)
     folder = folder_of(spec, progress)
     progress(f"Loading {spec.name}", None)
-    model = load(folder, dtype=precision, device=place)
+    if not any((folder / name).is_file() for name in TOKENIZERS):
+        raise BackendError(f"{spec.name} has no tokenizer: add the original model's tokenizer.json, or choose another.")
+    if not spec.bundled:  # what the files say, where the name told little
+        refuse_what_cannot_fit(replace(zoo.resolve(str(folder)), name=spec.name), place, precision, quantize)
+    model = load(folder, dtype=precision, device=place, quantize=quantize, progress=progress)
     try:
-        if not any((folder / name).is_file() for name in TOKENIZERS):
-            raise FileNotFoundError("no tokenizer file")
         tokenizer = AutoTokenizer.from_pretrained(
             folder, config=model.config.llm_config, trust_remote_code=False, local_files_only=True
         )
         prompts = PromptTokenizer(tokenizer)
         ending = _ending(folder, model, tokenizer, prompts)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BackendError(f"The tokenizer of {spec.name} is missing or damaged: download it again.") from error
+    except Exception as error:  # the library's errors for damaged files are of many kinds, some plain Exception
+        raise BackendError(f"The tokenizer of {spec.name} is damaged: download it again.") from error
     return Loaded(model, prompts, tokenizer.backend_tokenizer, ending)
 
 
@@ -113,40 +132,30 @@ def _ending(folder: Path, model: Ovis, tokenizer: Any, prompts: PromptTokenizer)
 def refuse_what_cannot_fit(
     spec: ModelSpec, device: str, dtype: torch.dtype | str, quantize: str = "none", *, freed: int = 0
 ) -> None:
-    """Raises BackendError, before any download, when the weights can't fit the memory that is free, or will be once
-    `freed` bytes are given back."""
-    found = fit(spec, device=device, dtype=dtype, quantize=quantize, freed=freed)
+    """Raises BackendError, before any download, when a model can't be used with the memory that is free, or will be
+    once `freed` bytes are given back."""
+    place = choose_device(device)
+    precision = choose_dtype(dtype, place, spec) if isinstance(dtype, str) else dtype
+    if spec.quantization:
+        gptq.refuse_without_means(spec.name, place)
+
+    def tried(row: ModelSpec, dtype: torch.dtype = precision, quantize: str = quantize) -> Fit:
+        return fit(row, device=place, dtype=dtype, quantize=quantize, freed=freed)
+
+    found = tried(spec)
     if found.verdict != "too big":
         return
-    half = fit(spec, device=device, dtype=torch.bfloat16, quantize=quantize, freed=freed)
-    rows = [row for row in zoo.MODELS if not row.bundled]
-    smaller = [
-        row for row in rows
-        if fit(row, device=device, dtype=dtype, quantize=quantize, freed=freed).verdict != "too big"
-    ]  # fmt: skip
-    advice = [f"try {max(smaller, key=lambda row: row.parameters).name}"] if smaller else []
-    if half.verdict != "too big":
-        advice.insert(0, "add --dtype bfloat16")
+    advice = []
+    if precision == torch.float32 and tried(spec, torch.bfloat16).verdict != "too big":
+        advice.append("add --dtype bfloat16")
+    elif not spec.quantization and place != "mps":
+        ways = [bits for bits in QUANTIZE if tried(spec, quantize=bits).verdict != "too big"]
+        advice += [f"add --quantize {bits}" for bits in ways[:1]]
+    rows = [row for row in zoo.MODELS if not row.bundled and not row.quantization]
+    smaller = [row for row in rows if tried(row).verdict != "too big"]
+    if smaller:
+        advice.append(f"try {max(smaller, key=lambda row: row.parameters).name}")
     raise BackendError(
         f"{spec.name} needs about {found.least / 1e9:.0f} GB and {found.available / 1e9:.0f} GB are free: "
         f"{', or '.join(advice) or 'use a larger machine'}."
     )
-
-
-def choose_device(wanted: str) -> str:
-    """A torch device for "auto" or a name. Raises BackendError when this machine doesn't have it."""
-    have = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if wanted == "auto":
-        return next(name for name in ("cuda", "mps", "cpu") if have[name])
-    kind = wanted.partition(":")[0]
-    if not have.get(kind, False):
-        raise BackendError(f"This machine has no device {wanted}: use --device auto.")
-    return wanted
-
-
-def choose_dtype(wanted: str, device: str) -> torch.dtype:
-    """ "auto" is bfloat16 where the device computes it fast, else float32."""
-    if wanted != "auto":
-        return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[wanted]
-    fast = device.startswith("cuda") and torch.cuda.is_bf16_supported()
-    return torch.bfloat16 if fast else torch.float32

@@ -33,6 +33,7 @@ class OvisConfig(PreTrainedConfig):
     visual_vocab_size: int = 65536  # indicator rows included
     tokenize_function: str = "softmax"  # or st_argmax: one-hot visual tokens
     max_context: int = 32768  # tokens, prompt and answer together
+    quantization: Any = None  # quantization_config's dict of weights that were released quantized
 
     def get_text_config(self, *args: Any, **kwargs: Any) -> PreTrainedConfig:
         return self.llm_config if self.llm_config is not None else self
@@ -51,7 +52,7 @@ class OvisConfig(PreTrainedConfig):
         if family is None:
             raise BackendError(UNKNOWN)
         try:
-            facts = {"family": family, **_facts(raw)}
+            facts = {"family": family, "quantization": raw.get("quantization_config"), **_facts(raw)}
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise BackendError(UNKNOWN) from error
         if facts["tokenize_function"] not in ("softmax", "st_argmax"):

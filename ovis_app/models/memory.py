@@ -1,44 +1,108 @@
-"""How much memory a model needs and how much there is, before anything is downloaded. Knows sizes, loads nothing."""
+"""How much memory a model needs and how much there is, before anything is downloaded. Knows sizes, loads nothing.
+
+An estimate: weights, keys and values of the conversation, the vision tower at work, and something for everything else.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import psutil
 import torch
 
-from ovis_app.zoo import ModelSpec
+from ovis_app import zoo
+from ovis_app.models.devices import choose_device, choose_dtype
+from ovis_app.models.ovis import PATCHES, SOFTMAX_ROWS
+from ovis_app.zoo import LanguageModel, ModelSpec
 
-# Beside the weights: activations of a long prompt, the tower at its micro-batch, the visual softmax in chunks.
-WORKING = 1.08
-RESERVE = 0.5e9
+Verdict = Literal["fits", "tight", "too big"]
+
+BITS = {"int8": 8.1, "int4": 4.5}  # a quantized parameter with its share of the scales
+SHORT = 4096  # tokens of a conversation without which a model is of no use
+RESERVE = 0.5e9  # activations of a long prompt, allocator, logits
+SMALL_RESERVE = 0.05e9  # the same for a model of some megabytes
+ROW = 10  # values a patch that the tower holds at once, in widths of the tower
 
 
 @dataclass(frozen=True)
 class Fit:
     """Bytes needed and available on the device that was chosen."""
 
-    needed: int
+    weights: int
+    cache: int  # keys and values of a full context
+    short_cache: int  # the same for a short conversation
+    vision: int  # the tower at its micro-batch and the visual softmax
+    reserve: int
     available: int
 
     @property
-    def fits(self) -> bool:
-        return self.needed <= self.available
+    def least(self) -> int:
+        """What it takes to load the model and talk a little."""
+        return self.weights + self.short_cache + self.vision + self.reserve
+
+    @property
+    def needed(self) -> int:
+        """What it takes to use all of the context."""
+        return self.least - self.short_cache + self.cache
+
+    @property
+    def verdict(self) -> Verdict:
+        """ "tight": the weights fit, with little room for long conversations."""
+        if self.needed <= self.available:
+            return "fits"
+        return "tight" if self.least <= self.available else "too big"
 
 
-def bytes_needed(spec: ModelSpec, dtype: torch.dtype) -> int:
-    """Weights in `dtype`, and room to work with them."""
-    weights = spec.parameters * 1e9 * dtype.itemsize
-    return round(weights * WORKING + (RESERVE if weights > RESERVE else 0))
+def fit(
+    spec: ModelSpec,
+    *,
+    device: str = "auto",
+    dtype: torch.dtype | str = "auto",
+    quantize: str = "none",
+    freed: int = 0,
+) -> Fit:
+    """How a model would do on a device ("auto": the best there is). `freed` bytes are counted as available: what the
+    model that it replaces holds. Raises BackendError for a device that isn't there."""
+    place = choose_device(device)
+    precision = choose_dtype(dtype, place, spec) if isinstance(dtype, str) else dtype
+    size, llm = precision.itemsize, spec.llm or _alike(spec)
+    return Fit(
+        weights=weights(spec, llm, size, quantize),
+        cache=llm.cache(spec.context, size),
+        short_cache=llm.cache(min(spec.context, SHORT), size),
+        vision=_vision(spec, size),
+        reserve=round(RESERVE if spec.parameters > 0.1 else SMALL_RESERVE),
+        available=bytes_available(place) + freed,
+    )
+
+
+def weights(spec: ModelSpec, llm: LanguageModel, itemsize: int, quantize: str) -> int:
+    """Bytes of the weights once loaded: as released where they are quantized already."""
+    if spec.quantization:
+        return spec.bytes
+    small = min(llm.linears, spec.parameters) if quantize in BITS else 0.0
+    return round(1e9 * ((spec.parameters - small) * itemsize + small * BITS.get(quantize, 0) / 8))
+
+
+def _vision(spec: ModelSpec, itemsize: int) -> int:
+    """Bytes at the tower's peak. Measured on random towers; see benchmarks/load.py."""
+    patches = min(PATCHES, spec.context * 4)
+    words = 0 if spec.parameters < 0.1 else SOFTMAX_ROWS * 65536 * 4 * 3
+    return patches * spec.tower * ROW * itemsize + words
+
+
+def _alike(spec: ModelSpec) -> LanguageModel:
+    """The language model of the known row that is nearest in size."""
+    rows = [row for row in zoo.MODELS if row.llm is not None and row.family == spec.family]
+    nearest = min(rows, key=lambda row: abs(row.parameters - spec.parameters))
+    assert nearest.llm is not None
+    return nearest.llm
 
 
 def bytes_available(device: str) -> int:
-    """Free memory of all GPUs or of this machine."""
+    """Free memory of a GPU, of all GPUs for plain "cuda", or of this machine."""
     if device.startswith("cuda"):
         places = [device] if ":" in device else [f"cuda:{i}" for i in range(torch.cuda.device_count())]
         return sum(torch.cuda.mem_get_info(place)[0] for place in places)
     return int(psutil.virtual_memory().available)
-
-
-def fit(spec: ModelSpec, *, device: str, dtype: torch.dtype) -> Fit:
-    return Fit(bytes_needed(spec, dtype), bytes_available(device))

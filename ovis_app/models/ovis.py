@@ -10,9 +10,8 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from ovis_app.generation import BackendError
 from ovis_app.models.config import OvisConfig
 from ovis_app.models.families import FAMILIES
 from ovis_app.models.prompt import FIRST_INDICATOR, VISUAL_ATOM
@@ -141,31 +140,8 @@ def _loaded(parameter: Tensor) -> bool:
     return bool(getattr(parameter, "_is_hf_initialized", False))
 
 
-def module_of(config: OvisConfig) -> type[Ovis]:
-    """The class whose weight names are the checkpoint's."""
-    if config.layout == "released":
-        return Ovis
-    from ovis_app.models.ovis2_hf import OvisFromHF
-
-    return OvisFromHF
-
-
 def load(folder: Path | str, *, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Ovis:
     """The model of a checkpoint folder, ready to answer. Raises BackendError with a sentence for people."""
-    folder = Path(folder)
-    config = OvisConfig.read(folder)
-    if not list(folder.glob("*.safetensors")):
-        raise BackendError(f"{folder.name} has no .safetensors weights; other formats are not loaded, for safety.")
-    try:
-        model, report = module_of(config).from_pretrained(
-            folder, config=config, dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True
-        )
-    except Exception as error:  # the loader's own errors are many and name paths; the cause goes to the log
-        raise BackendError(
-            f"The weights in {folder.name} can't be read: a file is missing or damaged; download it again."
-        ) from error
-    wrong = [*report["missing_keys"], *(str(key) for key in report["mismatched_keys"])]
-    if wrong:
-        raise BackendError(f"The weights in {folder.name} don't fit its config.json ({len(wrong)} tensors differ).")
-    model.llm.generation_config = GenerationConfig()  # sampling is the request's affair, not the checkpoint's
-    return model.eval().to(torch.device(device))
+    from ovis_app.models import load as loading
+
+    return loading.load(Path(folder), dtype=dtype, device=device)

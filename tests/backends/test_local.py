@@ -258,11 +258,11 @@ def test_damaged_checkpoints_are_one_sentence(broken_folder: Path) -> None:
 def test_a_model_that_cannot_fit_is_refused_before_any_download(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "bytes_available", lambda device: int(8e9))
     monkeypatch.setattr(loading, "folder_of", lambda *_: pytest.fail("it was fetched"))
-    backend = LocalBackend(Settings(model="Ovis2.5-9B", device="cpu"), Limits())
+    backend = LocalBackend(Settings(model="Ovis2.5-9B", device="cpu", dtype="float32"), Limits())
     message = answer(backend, ask("Hi"))
-    assert "Ovis2.5-9B needs about 40 GB" in message.error and "8 GB are free" in message.error
+    assert "Ovis2.5-9B needs about 39 GB" in message.error and "8 GB are free" in message.error
     assert "try Ovis2-1B" in message.error
-    backend = LocalBackend(Settings(model="Ovis2.5-2B", device="cpu"), Limits())
+    backend = LocalBackend(Settings(model="Ovis2.5-2B", device="cpu", dtype="float32"), Limits())
     assert "--dtype bfloat16" in answer(backend, ask("Hi")).error
 
 

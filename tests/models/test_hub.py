@@ -24,7 +24,7 @@ from ovis_app.generation import BackendError
 from ovis_app.models import hub
 notes = []
 try:
-    folder = hub.folder_of(zoo.resolve(sys.argv[1]), notes.append)
+    folder = hub.folder_of(zoo.resolve(sys.argv[1]), lambda note, share: notes.append(note))
     files = {p.name: p.stat().st_size for p in folder.iterdir()}
     print(json.dumps({"files": files, "notes": notes[-1:]}))
 except BackendError as error:

@@ -1,0 +1,161 @@
+"""Reads safetensors files straight into a model's parameters: no second copy in memory, nothing mapped, bytes counted.
+
+Knows the file format (https://huggingface.co/docs/safetensors: eight bytes of length, a JSON header, the tensors) and
+where a tensor goes; refuses to know what a model is made of.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import torch
+from torch import Tensor
+
+DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+PIECE = 16 * 2**20  # bytes read at a time: what there is beside the parameters, and how often progress is told
+MOST_HEADER = 100 * 2**20  # bytes, the format's own limit
+SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+
+Told = Callable[[int], None]
+
+
+class Damaged(Exception):
+    """A file that isn't whole; `file` is the one, the text says what is wrong with it."""
+
+    def __init__(self, file: Path, what: str) -> None:
+        super().__init__(f"{file.name} {what}")
+        self.file = file
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A tensor in a file."""
+
+    file: Path
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    begin: int  # bytes from the file's start
+    end: int
+
+
+def stored(folder: Path) -> dict[str, Stored]:
+    """Every tensor of a checkpoint by its name. Raises Damaged, also for a shard that the index names and isn't there;
+    FileNotFoundError where there are no safetensors files at all."""
+    found = {name: tensor for file in _files(folder) for name, tensor in _tensors(file)}
+    if not found:
+        raise FileNotFoundError(f"no weights in {folder.name}")
+    return found
+
+
+def _files(folder: Path) -> list[Path]:
+    """The files that belong together, as transformers chooses them."""
+    single, index = folder / SINGLE, folder / INDEX
+    if single.is_file():
+        return [single]
+    if not index.is_file():
+        return sorted(folder.glob("*.safetensors"))
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        files = [folder / Path(name).name for name in names]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Damaged(index, "is damaged") from error
+    for file in files:
+        if not file.is_file():
+            raise Damaged(file, "is missing")
+    return files
+
+
+def _tensors(file: Path) -> Iterator[tuple[str, Stored]]:
+    """What a file's header says, held against its size."""
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        start = stream.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+        if not 2 <= length <= min(MOST_HEADER, size - 8):
+            raise Damaged(file, "is damaged or incomplete")
+        try:
+            header = json.loads(stream.read(length))
+            header.pop("__metadata__", None)
+            found = [(name, _stored(file, facts, 8 + length)) for name, facts in header.items()]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise Damaged(file, "is damaged or incomplete") from error
+    if max((tensor.end for _, tensor in found), default=8 + length) != size:
+        raise Damaged(file, "is incomplete")
+    yield from found
+
+
+def _stored(file: Path, facts: Mapping[str, object], start: int) -> Stored:
+    begin, end = (int(offset) + start for offset in facts["data_offsets"])  # type: ignore[attr-defined]
+    dtype, shape = DTYPES[str(facts["dtype"])], tuple(int(size) for size in facts["shape"])  # type: ignore[attr-defined]
+    if end - begin != dtype.itemsize * torch.Size(shape).numel() or begin < start:
+        raise ValueError("sizes differ")
+    return Stored(file, dtype, shape, begin, end)
+
+
+class Reader:
+    """Reads tensors one after the other, keeping one file open. `told` hears of every piece how many bytes it had, and
+    may raise to end the reading. Close it at the end, or use it with `with`."""
+
+    def __init__(self, told: Told) -> None:
+        self._told = told
+        self._file: Path | None = None
+        self._stream: BinaryIO | None = None
+        self._piece = torch.empty(0, dtype=torch.uint8)
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._stream is not None:
+            self._stream.close()
+
+    def read(self, tensor: Stored, out: Tensor) -> None:
+        """Fills `out`, of the stored shape or of as many elements, converting where its dtype or device is another.
+        Raises Damaged where the file ends early or a whole matrix is zeros."""
+        self._open(tensor)
+        flat = out.detach().view(-1)
+        direct = out.device.type == "cpu" and out.dtype == tensor.dtype
+        step = PIECE // tensor.dtype.itemsize
+        alive = tensor.end == tensor.begin or len(tensor.shape) < 2  # a matrix of nothing but zeros was never written
+        for begin in range(0, flat.numel(), step):
+            part = flat[begin : begin + step]
+            values = part if direct else self._scratch(part.numel() * tensor.dtype.itemsize).view(tensor.dtype)
+            count = values.numel() * tensor.dtype.itemsize
+            if self._stream is None or self._stream.readinto(memoryview(values.view(torch.uint8).numpy())) != count:  # type: ignore[attr-defined]
+                raise Damaged(tensor.file, "is incomplete")
+            alive = alive or bool(values.any())
+            if not direct:
+                part.copy_(values)
+            self._told(count)
+        if not alive:
+            raise Damaged(tensor.file, "has zeros where weights should be")
+
+    def _open(self, tensor: Stored) -> None:
+        if self._file != tensor.file:
+            if self._stream is not None:
+                self._stream.close()
+            self._file, self._stream = tensor.file, tensor.file.open("rb", buffering=0)
+        assert self._stream is not None
+        self._stream.seek(tensor.begin)
+
+    def _scratch(self, count: int) -> Tensor:
+        """`count` bytes that every piece uses again."""
+        if len(self._piece) < count:
+            self._piece = torch.empty(count, dtype=torch.uint8)
+        return self._piece[:count]
