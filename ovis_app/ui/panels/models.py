@@ -10,7 +10,7 @@ import gradio as gr
 
 from ovis_app.generation import Offer, Status
 from ovis_app.ui.panels.drawer import head
-from ovis_app.zoo import ModelSpec
+from ovis_app.zoo import MODELS, ModelSpec
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Models:
 
 
 def build(status: Status, *, choosable: bool) -> Models:
-    """The panel's components; what there is to choose is listed when the panel opens."""
+    """The panel's components; whether a model fits is looked up when the panel opens."""
     with gr.Column(elem_id="models", elem_classes="side"):
         close = head("Model", "close-models")
         about = gr.HTML(card(status.model), elem_id="model-card")
@@ -41,7 +41,8 @@ def build(status: Status, *, choosable: bool) -> Models:
                 container=False,
                 elem_id="model-search",
             )
-            listed = gr.Radio([], value=None, show_label=False, container=False, elem_id="model-list")
+            known = [(spec.name, spec.id) for spec in MODELS]
+            listed = gr.Radio(known, value=None, show_label=False, container=False, elem_id="model-list")
             use = gr.Button("Use this model", elem_id="use-model", variant="primary", interactive=False)
             own = gr.Textbox(
                 label="Your own",
