@@ -59,7 +59,7 @@ class BatchedEngine:
         self._closed = False
         self._live = 0
         self._idle = threading.Condition()
-        self._names = (f"answer {number}" for number in itertools.count())
+        self._numbers = itertools.count()
 
     # --- what it can do ----------------------------------------------------------------------------------------------
 
@@ -147,14 +147,16 @@ class BatchedEngine:
             yield from self._tokens(ids, limit, draw, stop)
             return
         said: list[int] = []
+        free = False  # the thought has ended before its budget
         with closing(self._tokens(ids, limit, draw, stop)) as parts:
             for part in parts:
-                part = part if budget.think_end in said else part[: cut(said + part, budget) - len(said)]
-                said += part
-                yield part
-                if len(said) == budget.budget and budget.forces(torch.tensor(said)):
+                before = part[: max(budget.budget - len(said), 0)]
+                free = free or budget.think_end in before
+                said += part if free else before
+                yield part if free else before
+                if not free and len(said) == budget.budget:
                     break
-        if len(said) != budget.budget or said[-1] in self.ending.eos or budget.think_end in said:
+        if free or len(said) != budget.budget or said[-1] in self.ending.eos or stop():
             return
         yield budget.early_stop
         said += budget.early_stop
@@ -163,7 +165,7 @@ class BatchedEngine:
 
     def _tokens(self, ids: list[int], most: int, draw: Draw, stop: Callable[[], bool]) -> Parts:
         """New tokens of one request as steps bring them. Closing it gives the request's pages back."""
-        manager, name = self._started(), next(self._names)
+        manager, name = self._started(), f"answer {next(self._numbers)}"
         box = manager.router.boxes[name] = SimpleQueue()
         asked = max(most, 2)  # the pages of a request that ends with its first token would not be remembered
         seen, ended = 0, False
@@ -259,8 +261,3 @@ def room(settings: GenerationSettings, budget: ThinkingBudget | None) -> int:
     """New tokens at most: a forced text is finished even past the limit."""
     limit = settings.max_new_tokens
     return limit if budget is None or budget.budget > limit else max(limit, budget.forced_until)
-
-
-def cut(said: list[int], budget: ThinkingBudget) -> int:
-    """How many of the tokens count: those up to the budget, unless the thought ended before it."""
-    return len(said) if budget.think_end in said[: budget.budget] else min(len(said), budget.budget)

@@ -20,6 +20,7 @@ from transformers.generation.continuous_batching.requests import GenerationOutpu
 from transformers.utils.import_utils import is_flash_attn_2_available, is_flash_attn_3_available
 
 from ovis_app.engine.draws import MOST, Draws
+from ovis_app.engine.segments import SEGMENTS
 from ovis_app.engine.solo import Ending
 
 log = logging.getLogger(__name__)
@@ -64,7 +65,7 @@ def bytes_of_a_token(llm: PreTrainedModel, step: int) -> int:
     config = llm.config.get_text_config()
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     wide = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    mask = 0 if flash() and llm.device.type == "cuda" else step
+    mask = step if llm.device.type == "cuda" and not flash() else 0
     return int((2 * config.num_hidden_layers * heads * wide + config.hidden_size + mask) * llm.dtype.itemsize)
 
 
@@ -121,9 +122,6 @@ class Manager(continuous_api.ContinuousBatchingManager):
 
     def __init__(self, llm: PreTrainedModel, ending: Ending, sizes: Sizes) -> None:
         gpu = llm.device.type == "cuda"
-        attention = flash() if gpu else None
-        if attention:
-            llm.set_attn_implementation(attention)
         super().__init__(
             model=llm,  # type: ignore[arg-type]
             generation_config=GenerationConfig(  # type: ignore[no-untyped-call]
@@ -134,11 +132,10 @@ class Manager(continuous_api.ContinuousBatchingManager):
                 num_blocks=sizes.pages,
                 max_batch_tokens=sizes.step,
                 max_requests_per_batch=min(sizes.requests, sizes.step),
-                max_blocks_per_request=min(sizes.pages, GPU_TOKENS // 4096) if attention else 0,
+                max_blocks_per_request=min(sizes.pages, GPU_TOKENS // 4096) if gpu and flash() else 0,
                 max_memory_percent=1.0,
                 use_cuda_graph=None if gpu else False,  # its own choice: on with flash attention
                 use_async_batching=None if gpu else False,
-                auto_switch_to_flash=False,  # it would fetch kernels
                 scheduler_type="ovis",
             ),
         )
@@ -146,6 +143,13 @@ class Manager(continuous_api.ContinuousBatchingManager):
         self.output_router = self.router = Router()
         # The process's generator is solo's, and may be in use.
         self.distributed_helper.set_tp_seed = lambda *_: None  # type: ignore[method-assign]
+
+    def switch_to_cb_friendly_attn(self, model: Any, auto_switch_to_flash: bool = True) -> None:
+        """An attention that takes a batch of requests: what is installed, where the original's would fetch kernels. On
+        a GPU without flash attention the model's own does, with a mask."""
+        attention = flash() if model.device.type == "cuda" else SEGMENTS
+        if attention:
+            model.set_attn_implementation(attention)
 
     def start(self) -> None:
         """A daemon, unlike the original's: a process may end under it."""

@@ -95,7 +95,7 @@ def random_load(family: str, rng: random.Random, count: int) -> list[tuple[Writt
 def test_any_mix_of_requests_is_answered_as_alone(family: str, pages: int) -> None:
     """Text, pictures, clips and several turns; arrivals and departures at random."""
     rng = random.Random(f"{family} {pages}")
-    load = random_load(family, rng, 12)
+    load = random_load(family, rng, 10)
     pauses = [rng.random() * 0.05 for _ in load]
     expected = [tiny(family).solo(written, settings) for written, settings, _ in load]
     with engine(family, replace(SMALL, pages=pages, slots=min(400, pages * 8))) as many:
@@ -119,12 +119,12 @@ def test_any_mix_of_requests_is_answered_as_alone(family: str, pages: int) -> No
         assert any(len(set(answer)) > 1 for answer in expected), "answers of one token prove little"
 
 
-def test_solo_and_many_at_the_same_time_on_one_model() -> None:
+def test_solo_and_many_at_the_same_time_on_one_model(shared: BatchedEngine) -> None:
     small = tiny("ovis2.5")
     load = random_load("ovis2.5", random.Random(5), 6)
     before = [small.solo(written, settings) for written, settings, _ in load]
-    with engine() as many, ThreadPoolExecutor(8) as threads:
-        theirs = [threads.submit(many.generate, written, settings) for written, settings, _ in load]
+    with ThreadPoolExecutor(8) as threads:
+        theirs = [threads.submit(shared.generate, written, settings) for written, settings, _ in load]
         mine = threads.submit(lambda: [small.solo(written, settings) for written, settings, _ in load])
         assert [answer.result().tolist() for answer in theirs] == before
         assert mine.result() == before
@@ -179,22 +179,20 @@ def test_a_second_turn_and_another_user_reuse_the_pages(monkeypatch: pytest.Monk
         assert many.slots.kept == len(first.visual)
 
 
-def test_stop_gives_the_pages_back_at_once() -> None:
-    with engine() as many:
-        reader = After(5)
-        answer = many.generate(text(), LONG, streamer=reader, stop=reader)
-        assert 5 <= len(answer) < 40
-        until(lambda: many.pages[0] == 0, seconds=1.0)
-        assert reader.ended
+def test_stop_gives_the_pages_back_at_once(shared: BatchedEngine) -> None:
+    reader = After(5)
+    answer = shared.generate(text(), LONG, streamer=reader, stop=reader)
+    assert 5 <= len(answer) < 40
+    until(lambda: shared.pages[0] == 0, seconds=1.0)
+    assert reader.ended
 
 
-def test_an_answer_that_never_began_can_be_stopped() -> None:
-    with engine() as many:
-        assert len(many.generate(text(), LONG, stop=lambda: True)) == 0
-        until(lambda: many.pages[0] == 0)
+def test_an_answer_that_never_began_can_be_stopped(shared: BatchedEngine) -> None:
+    assert len(shared.generate(text(), LONG, stop=lambda: True)) == 0
+    until(lambda: shared.pages[0] == 0)
 
 
-def test_one_readers_failure_touches_no_other() -> None:
+def test_one_readers_failure_touches_no_other(shared: BatchedEngine) -> None:
     class Broken(After):
         def put(self, value: torch.Tensor) -> None:
             super().put(value)
@@ -204,14 +202,14 @@ def test_one_readers_failure_touches_no_other() -> None:
     load = random_load("ovis2.5", random.Random(8), 6)
     expected = [tiny("ovis2.5").solo(written, settings) for written, settings, _ in load]
     odd = replace_visual(tiny("ovis2.5").written([("What?", (("image", 1),))]))
-    with engine() as many, ThreadPoolExecutor(10) as threads:
-        failing = [threads.submit(many.generate, text(), LONG, streamer=Broken(99)) for _ in range(2)]
-        failing += [threads.submit(many.generate, odd, LONG)]
-        asked = [threads.submit(many.generate, written, settings) for written, settings, _ in load]
+    with ThreadPoolExecutor(10) as threads:
+        failing = [threads.submit(shared.generate, text(), LONG, streamer=Broken(99)) for _ in range(2)]
+        failing += [threads.submit(shared.generate, odd, LONG)]
+        asked = [threads.submit(shared.generate, written, settings) for written, settings, _ in load]
         assert [answer.result().tolist() for answer in asked] == expected
         assert [type(failed.exception()) for failed in failing] == [OSError, OSError, ValueError]
-        until(lambda: many.pages[0] == 0)
-        assert many.slots.held == 0
+        until(lambda: shared.pages[0] == 0)
+        assert shared.slots.held == 0
 
 
 def replace_visual(written: Written) -> Written:
@@ -291,31 +289,28 @@ def _blocked(manager: Manager) -> bool:
     return processor is not None and processor.scheduler.block_new_requests
 
 
-def test_cancelled_states_are_left_alone_by_the_step_under_way() -> None:
+def test_cancelled_states_are_left_alone_by_the_step_under_way(shared: BatchedEngine) -> None:
     """On a GPU a step may be under way; it looks at a state's status before it looks for its pages."""
     seen: list[Any] = []
     whole = Scheduler.clear_cancelled_requests
 
-    with pytest.MonkeyPatch.context() as patch, engine() as many:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Scheduler, "clear_cancelled_requests", lambda self: seen.extend(found := whole(self)) or found)
         reader = After(3)
-        many.generate(text(), LONG, streamer=reader, stop=reader)
+        shared.generate(text(), LONG, streamer=reader, stop=reader)
         until(lambda: bool(seen))
-    assert all(
-        state.is_finished() if hasattr(state, "is_finished") else state.status.name == "FINISHED" for state in seen
-    )
+    assert {state.status.name for state in seen} == {"FINISHED"}
 
 
-def test_a_seed_repeats_an_answer_whoever_else_asks() -> None:
+def test_a_seed_repeats_an_answer_whoever_else_asks(shared: BatchedEngine) -> None:
     hot = replace(SHORT, temperature=1.5, top_p=0.9, top_k=40, seed=7, max_new_tokens=30)
-    with engine() as many:
-        alone = many.generate(text(), hot).tolist()
-        others = [replace(hot, seed=seed) for seed in range(100, 106)]
-        with ThreadPoolExecutor(8) as threads:
-            crowd = [threads.submit(many.generate, text(), settings) for settings in [*others, SHORT, hot]]
-            answers = [answer.result().tolist() for answer in crowd]
-        assert answers[-1] == alone and answers[-2] == tiny("ovis2.5").solo(text(), SHORT)
-        assert len({tuple(answer) for answer in answers[:6]}) > 1
+    alone = shared.generate(text(), hot).tolist()
+    others = [replace(hot, seed=seed) for seed in range(100, 106)]
+    with ThreadPoolExecutor(8) as threads:
+        crowd = [threads.submit(shared.generate, text(), settings) for settings in [*others, SHORT, hot]]
+        answers = [answer.result().tolist() for answer in crowd]
+    assert answers[-1] == alone and answers[-2] == tiny("ovis2.5").solo(text(), SHORT)
+    assert len({tuple(answer) for answer in answers[:6]}) > 1
 
 
 def test_what_it_cannot_do_is_refused_with_a_reason() -> None:
