@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -108,6 +109,7 @@ def run(
 ) -> tuple[int, int]:
     """Answers what has no answer yet, `size` rows at a time, appending each batch to `out`. Returns how many rows were
     answered and how many failed. Raises BatchError when `out` can't be written."""
+    cut(out)
     finished = done(out)
     todo = [row for row in asked if row.id not in finished]
     answered = failed = 0
@@ -140,6 +142,19 @@ def _answers(part: Sequence[Row], answerer: Answerer, limits: Limits) -> list[Me
     return [answers[number] for number in range(len(part))]
 
 
+def cut(out: Path) -> None:
+    """Cuts off the row that an interrupted run was writing. A line that ends within quotes is no row's end."""
+    if not out.is_file():
+        return
+    end = at = quotes = 0
+    for line in out.read_bytes().splitlines(keepends=True):
+        at += len(line)
+        quotes += line.count(b'"') if out.suffix.lower() == ".csv" else 0
+        if line.endswith(b"\n") and quotes % 2 == 0:
+            end = at
+    os.truncate(out, end)
+
+
 class _writer:
     """Appends rows to a CSV or JSON-lines file; each is on disk before the next batch begins."""
 
@@ -148,11 +163,9 @@ class _writer:
 
     def __enter__(self) -> Callable[[Row, Message], None]:
         self.out.parent.mkdir(parents=True, exist_ok=True)
-        before = self.out.read_bytes() if self.out.is_file() else b""
+        begun = self.out.is_file() and self.out.stat().st_size > 0
         self._file = self.out.open("a", newline="" if self.csv else None, encoding="utf-8")
-        if before and not before.endswith(b"\n"):
-            self._file.write("\n")  # what an interrupted run left stays a line of its own
-        if self.csv and not before:
+        if self.csv and not begun:
             csv.DictWriter(self._file, FIELDS).writeheader()
         return self._write
 

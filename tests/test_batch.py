@@ -72,6 +72,18 @@ def test_csv_in_and_out(folder: Path, tmp_path: Path) -> None:
     assert [(row["id"], row["text"]) for row in rows] == [("a", "Colour? red.png"), ("b", "What? green.png")]
 
 
+@pytest.mark.parametrize("kept", [30, 45, 60, 75, 90])
+def test_an_interrupted_csv_goes_on_where_it_was_cut(folder: Path, tmp_path: Path, kept: int) -> None:
+    """Answers of several lines, cut anywhere: within quotes too."""
+    source, out = folder / "in.csv", tmp_path / "out.csv"
+    source.write_text('id,image,prompt\na,red.png,"One\n""two"""\nb,green.png,"Three\nfour"\n', encoding="utf-8")
+    run(batch.rows(source, ""), out)
+    whole = out.read_bytes()
+    out.write_bytes(whole[: len(whole) * kept // 100])
+    run(batch.rows(source, ""), out)
+    assert out.read_bytes() == whole
+
+
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
