@@ -36,7 +36,7 @@ def open_page(settings: Settings) -> tuple[gr.Blocks, dict[str, Any], Any]:
     from ovis_app.ui import page
 
     limits = Limits(**settings.limits())
-    backend = open_backend(settings, limits)
+    backend = open_backend(settings, limits, late=True)
     return page.build(backend, settings, limits), page.launch_options(settings, limits), backend
 
 

@@ -7,12 +7,18 @@ from ovis_app.media import Limits
 from ovis_app.settings import Settings
 
 
-def open_backend(settings: Settings, limits: Limits) -> Backend:
-    """The backend that `settings` ask for. Returns at once; models load when they are first needed or warmed."""
+def open_backend(settings: Settings, limits: Limits, *, late: bool = False) -> Backend:
+    """The backend that `settings` ask for. Returns at once; models load when they are first needed or warmed, and with
+    `late` so does everything that imports torch."""
     if settings.backend == "fake":
         from ovis_app.backends.fake import FakeBackend
 
         return FakeBackend(delay=1 / settings.fake_rate if settings.fake_rate > 0 else 0.0)
+    if late:
+        from ovis_app import zoo
+        from ovis_app.backends.late import LateBackend
+
+        return LateBackend(zoo.resolve(settings.model), lambda: open_backend(settings, limits))
     from ovis_app.backends.local import LocalBackend
 
     return LocalBackend(settings, limits)

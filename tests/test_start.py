@@ -1,0 +1,96 @@
+"""The start: the page is there before anything that takes long is imported, and nobody who asks early is forgotten."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from ovis_app import chat, zoo
+from ovis_app.backends.fake import FakeBackend
+from ovis_app.backends.late import LateBackend
+from ovis_app.conversation import Conversation, Message
+from ovis_app.generation import Done, Request, Waiting
+
+ROOT = Path(__file__).parent.parent
+HELLO = Request(Conversation((Message("user", "Hello"),)))
+HEAVY = ("torch", "transformers", "accelerate", "torchao", "moviepy", "av")
+
+
+def test_the_page_is_built_before_torch_is_imported() -> None:
+    code = f"import sys, app; assert app.demo.blocks; print([name for name in {HEAVY} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
+
+
+class Making:
+    """Makes a backend once a test lets it."""
+
+    def __init__(self, failure: Exception | None = None) -> None:
+        self.made, self.may, self.failure = 0, threading.Event(), failure
+        self.real = FakeBackend()
+
+    def __call__(self) -> FakeBackend:
+        self.made += 1
+        assert self.may.wait(10)
+        if self.failure is not None:
+            raise self.failure
+        return self.real
+
+
+def test_a_question_before_the_import_ends_waits_and_is_answered() -> None:
+    making = Making()
+    late = LateBackend(zoo.MINI, making)
+    assert late.status().model == zoo.MINI and late.status().words != "ready"
+    events = late.stream(HELLO)
+    assert isinstance(next(events), Waiting) and isinstance(next(events), Waiting)
+    making.may.set()
+    assert isinstance(list(events)[-1], Done)
+    assert late.status().words == "ready" and late.offers() == making.real.offers()
+
+
+def test_leaving_before_the_import_ends_asks_nothing() -> None:
+    making = Making()
+    events = LateBackend(zoo.MINI, making).stream(HELLO)
+    next(events)
+    events.close()  # type: ignore[attr-defined]
+    making.may.set()
+    assert making.real.requests == []
+
+
+def test_what_is_behind_is_made_once() -> None:
+    making = Making()
+    late = LateBackend(zoo.MINI, making)
+    asking = [threading.Thread(target=lambda: list(late.stream(HELLO))) for _ in range(4)]
+    late.warm()
+    for one in asking:
+        one.start()
+    making.may.set()
+    for one in asking:
+        one.join(10)
+    assert making.made == 1 and len(making.real.requests) == 4
+
+
+def test_an_import_that_fails_is_a_sentence_for_everybody_who_asks() -> None:
+    making = Making(ImportError("libtorch is missing"))
+    making.may.set()
+    late = LateBackend(zoo.MINI, making)
+    for _ in range(2):
+        *_, last = chat.reply(late, HELLO)
+        assert last.messages[-1].error == chat.UNEXPECTED
+    assert "can't" in late.status().words
+
+
+def test_closing_hands_on_and_waits_for_what_has_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    making, closed = Making(), threading.Event()
+    monkeypatch.setattr(making.real, "close", closed.set)
+    late = LateBackend(zoo.MINI, making)
+    late.close()  # nothing has begun: there is nothing to wait for
+    late.warm()
+    threading.Timer(0.05, making.may.set).start()
+    late.close()
+    assert closed.is_set()
