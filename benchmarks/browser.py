@@ -13,8 +13,8 @@ MISSING = "what a browser shows: there is no Chromium here; name one with OVIS_C
 
 
 @contextmanager
-def browser(url: str) -> Iterator[Any]:
-    """A Chromium tab on the page."""
+def browser(url: str = "") -> Iterator[Any]:
+    """A Chromium tab on the page, or on none yet."""
     from playwright.sync_api import sync_playwright
 
     flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
@@ -22,10 +22,16 @@ def browser(url: str) -> Iterator[Any]:
         chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=flags)
         one = chromium.new_page(viewport={"width": 1280, "height": 800})
         one.set_default_timeout(30_000)
-        one.goto(url)
-        one.wait_for_selector("#box textarea")
+        if url:
+            visit(one, url)
         yield one
         chromium.close()
+
+
+def visit(one: Any, url: str) -> None:
+    """Opens the page, and waits until a question can be typed."""
+    one.goto(url)
+    one.wait_for_selector("#box textarea")
 
 
 def ask(one: Any, text: str, files: Sequence[Path]) -> None:

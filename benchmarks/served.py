@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib
 import os
 import queue
 import threading
@@ -21,6 +22,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from ovis_app.backends.fake import FakeBackend
+from ovis_app.conversation import Conversation, Message
 from ovis_app.generation import Event, Request
 
 BEAT = 0.005  # seconds that the loop is asked to sleep between two beats
@@ -79,6 +81,7 @@ def main() -> None:
     parser.add_argument("--model", help="a checkpoint folder; without one a scripted engine answers")
     parser.add_argument("--rate", type=float, default=200.0, help="tokens per second of the scripted engine")
     parser.add_argument("--tokens", type=int, default=1200, help="length of its long answers")
+    parser.add_argument("--eager", action="store_true", help="import everything and load the model before the page")
     options = parser.parse_args()
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     from ovis_app.backends import open_backend
@@ -90,6 +93,10 @@ def main() -> None:
     limits = Limits()
     scripted = ThreadedBackend(delay=1 / options.rate, tokens=options.tokens)
     backend: Any = open_backend(settings, limits) if options.model else scripted
+    if options.eager:
+        importlib.import_module("moviepy")
+        for _ in backend.stream(Request(Conversation((Message("user", "Hello"),)))):
+            pass
     launch = page.launch_options(settings, limits)
     launch["app_kwargs"] = {**launch["app_kwargs"], "routes": [Route("/pulse", Pulse().read)]}
     page.build(backend, settings, limits).launch(**launch, quiet=True)
