@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 from ovis_app.models.config import OvisConfig
 from ovis_app.models.families import FAMILIES
 from ovis_app.models.prompt import FIRST_INDICATOR, VISUAL_ATOM
-from ovis_app.models.visual import Grid
+from ovis_app.models.visual import Grid, Pixels
 
 # What is encoded at a time, which bounds memory and changes no result: frames and tiles never see each other.
 SOFTMAX_ROWS = 256  # rows of the visual softmax; at 65,532 columns they would be the memory peak
@@ -101,6 +101,18 @@ class Ovis(PreTrainedModel):
             for rows in self.visual_tokenizer.features(pixels, frames).split(SOFTMAX_ROWS):
                 parts.append(self.visual_tokenizer.probabilities(rows).to(words.dtype) @ words)
         return torch.cat(parts)
+
+    def encode_many(
+        self, pictures: Sequence[Pixels], *, between: Callable[[], None] = lambda: None
+    ) -> tuple[Tensor, ...]:
+        """Visual embeddings [visual tokens, hidden] of each picture, clip or tile group, the tower taking as many
+        together as it may. Each stands in memory of its own, so that forgetting one frees it."""
+        if not pictures:
+            return ()
+        values = torch.cat([picture.values for picture in pictures]).to(device=self.device, dtype=self.dtype)
+        grids = [grid for picture in pictures for grid in picture.grids]
+        whole = self.encode(values, grids, between=between)
+        return tuple(part.clone() for part in whole.split([picture.tokens for picture in pictures]))
 
     def embed(self, ids: Tensor, visual: Tensor | None) -> Tensor:
         """Embeddings [1, tokens, hidden] of prompt ids [tokens] whose negative ids are visual: -300 takes the next row

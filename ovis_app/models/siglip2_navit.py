@@ -7,7 +7,6 @@ Source: the model code released with AIDC-AI/Ovis2.5 and the SigLIP 2 paper (arX
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -17,9 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.activations import ACT2FN
 
+from ovis_app.models.segments import Segments, attend
 from ovis_app.models.visual import Grid
-
-Segments = dict[int, Tensor]  # segment length -> patch indices [segments, length]; together they cover every patch once
 
 
 @dataclass(frozen=True)
@@ -83,17 +81,17 @@ class Embeddings(nn.Module):
         else:
             hidden = embed(pixel_values)
         if config.preserve_original_pe:
-            hidden = hidden + torch.cat([self.positions(grid) for grid in grids])
+            planes = {plane: self.positions(*plane) for plane in {grid[1:] for grid in grids}}
+            hidden = hidden + torch.cat([planes[grid[1:]].repeat(grid[0], 1) for grid in grids])
         return hidden  # [patches, hidden]
 
-    def positions(self, grid: Grid) -> Tensor:
-        """The learned positions resized to one grid, in block order, repeated per frame: [t*h*w, hidden]."""
-        frames, rows, columns = grid
+    def positions(self, rows: int, columns: int) -> Tensor:
+        """The learned positions resized to one frame, in block order: [rows * columns, hidden]."""
         side = self.config.positions_side
         table = self.position_embedding.weight.view(1, side, side, -1).permute(0, 3, 1, 2)
         resized = F.interpolate(table.float(), (rows, columns), mode="bicubic", align_corners=False)
         ordered = in_blocks(resized[0].permute(1, 2, 0), self.config.hidden_stride)
-        return ordered.to(table.dtype).repeat(frames, 1)
+        return ordered.to(table.dtype)
 
 
 def in_blocks(plane: Tensor, stride: int) -> Tensor:
@@ -123,36 +121,23 @@ def rotate(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return (states.float() * cos[:, None] + turned * sin[:, None]).to(states.dtype)
 
 
-def by_length(segments: Sequence[Tensor]) -> Segments:
-    """Groups index vectors of equal length, so that attention runs once per length instead of once per segment."""
-    groups: dict[int, list[Tensor]] = defaultdict(list)
-    for segment in segments:
-        groups[len(segment)].append(segment)
-    return {length: torch.stack(group) for length, group in groups.items()}
-
-
-def frame_segments(grids: Sequence[Grid], device: torch.device) -> Segments:
-    """One segment a frame."""
-    lengths = [rows * columns for frames, rows, columns in grids for _ in range(frames)]
-    return by_length(torch.arange(sum(lengths), device=device).split(lengths))
-
-
-def window_segments(grids: Sequence[Grid], config: NaViTConfig, device: torch.device) -> Segments:
-    """One segment a window: squares of window_size // stride // patch_size merged patches, cut at the frame's edge."""
+def window_order(grids: Sequence[Grid], config: NaViTConfig, device: torch.device) -> tuple[Tensor, list[int]]:
+    """The patches of each window side by side, frames still together: their indices, and each window's length. Windows
+    are squares of window_size // stride // patch_size merged patches, cut at the frame's edge."""
     side, stride = config.window_size // config.hidden_stride // config.patch_size, config.hidden_stride
-    segments, offset = [], 0
+    order, offset = [], 0
     for frames, rows, columns in grids:
         height, width, block = rows // stride, columns // stride, stride**2
-        merged = torch.arange(height * width * block, device=device).view(height, width, block)
+        merged = torch.arange(height * width * block).view(height, width, block)
         windows = [
             merged[top : top + side, left : left + side].flatten()
             for top in range(0, height, side)
             for left in range(0, width, side)
         ]
         for _ in range(frames):
-            segments += [window + offset for window in windows]
+            order += [window + offset for window in windows]
             offset += rows * columns
-    return by_length(segments)
+    return torch.cat(order).to(device), [len(window) for window in order]
 
 
 class Attention(nn.Module):
@@ -168,11 +153,7 @@ class Attention(nn.Module):
         value = self.v_proj(hidden).view(split)
         if turn is not None:
             query, key = rotate(query, *turn), rotate(key, *turn)
-        mixed = torch.empty_like(query)
-        for index in segments.values():  # [segments, length]
-            q, k, v = (states[index].transpose(1, 2) for states in (query, key, value))
-            mixed[index] = F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
-        return self.out_proj(mixed.flatten(1))
+        return self.out_proj(attend(query, key, value, segments).flatten(1))
 
 
 class MLP(nn.Module):
@@ -204,6 +185,12 @@ class Encoder(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
 
+    def forward(self, hidden: Tensor, turn: tuple[Tensor, Tensor] | None, segments: Sequence[Segments]) -> Tensor:
+        """The last block's output, before the final norm: [patches, hidden] in and out, segments for each block."""
+        for layer, within in zip(self.layers, segments, strict=True):
+            hidden = layer(hidden, turn, within)
+        return hidden
+
 
 class VisionModel(nn.Module):
     def __init__(self, config: NaViTConfig) -> None:
@@ -218,11 +205,14 @@ class VisionModel(nn.Module):
         hidden = self.embeddings(pixel_values, grids)
         head_dim = config.hidden_size // config.num_attention_heads
         turn = rotary(grids, head_dim, config.hidden_stride, device) if config.use_rope else None
-        frames = frame_segments(grids, device)
-        windows = None if config.fullatt_block_indexes is None else window_segments(grids, config, device)
-        for number, layer in enumerate(self.encoder.layers):
-            hidden = layer(hidden, turn, frames if windows is None or config.is_full(number) else windows)
-        return hidden  # [patches, hidden]: the last block's output, before the final norm
+        frames = Segments.of([rows * columns for count, rows, columns in grids for _ in range(count)], device)
+        if config.fullatt_block_indexes is None:
+            return self.encoder(hidden, turn, [frames] * config.num_hidden_layers)
+        order, lengths = window_order(grids, config, device)
+        windows = Segments.of(lengths, device)
+        seen = [frames if config.is_full(number) else windows for number in range(config.num_hidden_layers)]
+        turn = None if turn is None else (turn[0][order], turn[1][order])
+        return torch.empty_like(hidden).index_copy_(0, order, self.encoder(hidden[order], turn, seen))
 
 
 class NaViT(nn.Module):

@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ovis_app.models.siglip2_navit import Encoder, NaViTConfig, by_length
+from ovis_app.models.segments import Segments
+from ovis_app.models.siglip2_navit import Encoder, NaViTConfig
 from ovis_app.models.visual import Grid
 
 
@@ -162,11 +163,8 @@ class SiglipVisionModel(nn.Module):
     def forward(self, pixel_values: Tensor) -> Tensor:
         hidden = self.embeddings(pixel_values)
         tiles, patches, size = hidden.shape
-        segments = by_length(torch.arange(tiles * patches, device=hidden.device).split(patches))
-        flat = hidden.reshape(tiles * patches, size)
-        for layer in self.encoder.layers:
-            flat = layer(flat, None, segments)
-        return flat.view(tiles, patches, size)
+        segments = [Segments.of([patches] * tiles, hidden.device)] * len(self.encoder.layers)
+        return self.encoder(hidden.reshape(tiles * patches, size), None, segments).view(tiles, patches, size)
 
 
 class Siglip(nn.Module):

@@ -1,0 +1,70 @@
+"""Attention within segments: patches lie in a row, cut into runs, and each run attends within itself.
+
+No mask of patches by patches is ever built. Runs of one length are one batch; runs of several lengths are one call of
+variable-length attention on a GPU, and elsewhere a batch for each length. Knows shapes; refuses to know pictures.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Varlen = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, int, int], Tensor]
+
+varlen: Varlen | None
+try:
+    from torch.nn.attention.varlen import varlen_attn as varlen
+except ImportError:  # torch below 2.10
+    varlen = None
+
+HALF = (torch.float16, torch.bfloat16)  # what variable-length attention computes in
+
+
+@dataclass(frozen=True)
+class Segments:
+    """Lengths of the runs in order. `ends` are 0 and where each run ends, int32; `groups` are the patch indices [runs,
+    length] of each length, where there is more than one length."""
+
+    lengths: tuple[int, ...]
+    ends: Tensor
+    groups: tuple[Tensor, ...]
+
+    @classmethod
+    def of(cls, lengths: Sequence[int], device: torch.device) -> Segments:
+        ends = torch.tensor([0, *lengths]).cumsum(0)
+        by_length: dict[int, list[Tensor]] = defaultdict(list)
+        for start, length in zip(ends.tolist(), lengths, strict=False):
+            by_length[length].append(torch.arange(start, start + length))
+        groups = [torch.stack(group).to(device) for group in by_length.values()] if len(by_length) > 1 else []
+        return cls(tuple(lengths), ends.to(device, torch.int32), tuple(groups))
+
+
+def can_vary(states: Tensor) -> bool:
+    """Whether variable-length attention takes `states`: half precision on a GPU, in a torch that has it."""
+    return varlen is not None and states.is_cuda and states.dtype in HALF
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, segments: Segments) -> Tensor:
+    """Each run's attention within itself: [patches, heads, head_dim] each and back."""
+    if not segments.groups:
+        runs = (len(segments.lengths), -1, *query.shape[1:])
+        return _batched(query.view(runs), key.view(runs), value.view(runs)).reshape(query.shape)
+    if can_vary(query):
+        assert varlen is not None
+        longest = max(segments.lengths)
+        return varlen(query, key, value, segments.ends, segments.ends, longest, longest)
+    mixed = torch.empty_like(query)
+    for index in segments.groups:
+        mixed[index] = _batched(query[index], key[index], value[index])
+    return mixed
+
+
+def _batched(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """[runs, length, heads, head_dim] each and back."""
+    states = (tensor.transpose(1, 2) for tensor in (query, key, value))
+    return F.scaled_dot_product_attention(*states).transpose(1, 2)
