@@ -95,6 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"ovis_app: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
+        print("ovis_app: stopped.", file=sys.stderr)
         return 130
 
 
@@ -109,7 +110,7 @@ def _started(given: argparse.Namespace) -> tuple[Settings, Limits, GenerationSet
     except ValueError as error:
         raise BadInput(error) from error
     spec = zoo.resolve(settings.model)
-    if spec.folder is None and (spec.bundled or spec.id.count("/") != 1):
+    if spec.folder is None and not spec.repository:
         raise BadInput(f"there is no model called {settings.model}: name a known one, a folder or a repository.")
     defaults = spec.defaults
     budget = given.thinking_budget

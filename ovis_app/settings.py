@@ -10,10 +10,12 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 BACKENDS = ("local", "fake")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+ENGINES = ("auto", "solo", "batched")
 QUANTIZE = ("none", "int8", "int4")
 DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,2})?")
 
@@ -27,6 +29,7 @@ class Settings:
     device: str = "auto"
     dtype: str = "auto"
     quantize: str = "none"
+    engine: str = "auto"
     server_name: str = "127.0.0.1"
     port: int = 7860
     share: bool = False
@@ -41,6 +44,13 @@ class Settings:
     video_bytes: int = 500 * 1024 * 1024
     video_seconds: float = 1800.0
     files_per_turn: int = 16
+
+    @property
+    def at_once(self) -> int:
+        """Answers that the page gives at once; the rest wait in its queue. Torch, which knows the GPU, isn't there
+        yet."""
+        gpu = Path("/dev/nvidiactl").exists()
+        return 32 if self.engine == "batched" or (self.engine == "auto" and gpu) else 4
 
     @property
     def choosable(self) -> bool:
@@ -60,6 +70,7 @@ _HELP = {
     "device": "auto, cpu, cuda, cuda:1, mps",
     "dtype": "precision of the weights; auto is bfloat16 where the device computes it fast, else float32",
     "quantize": "bits of the language model's weights: int8 and int4 take less memory and change answers a little",
+    "engine": "solo answers one question after another, batched many at once; auto is batched on a CUDA GPU",
     "server_name": "address to listen on; 0.0.0.0 lets other machines in",
     "port": "port to listen on",
     "model_choice": "whether the page may switch models; auto is on where only this machine reaches it",
@@ -79,6 +90,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "backend": BACKENDS,
     "dtype": DTYPES,
     "quantize": QUANTIZE,
+    "engine": ENGINES,
     "model_choice": ("auto", "on", "off"),
 }
 

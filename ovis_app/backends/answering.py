@@ -1,13 +1,15 @@
 """How one model answers one question: read, generate, measure. All that belongs to the model is here, and goes with it.
 
-Runs in whatever thread calls it; refuses to know queues, and that there are other models.
+Runs in whatever thread calls it; refuses to know queues, and that there are other models. Alone or together with others
+is decided here, request by request.
 """
 
 from __future__ import annotations
 
 import gc
+import logging
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -18,6 +20,9 @@ from ovis_app.backends.reading import Halted, Read, Reader
 from ovis_app.backends.room import budget_of, fitted
 from ovis_app.conversation import Conversation, Stats
 from ovis_app.engine import solo
+from ovis_app.engine.batched import BatchedEngine, unfit
+from ovis_app.engine.budget import ThinkingBudget
+from ovis_app.engine.decode import Decoder, warm_up
 from ovis_app.engine.prefix import PrefixStore
 from ovis_app.engine.streamer import TokenStreamer
 from ovis_app.generation import Done, GenerationSettings, Request
@@ -26,20 +31,39 @@ from ovis_app.models.hub import Progress
 from ovis_app.settings import Settings
 from ovis_app.zoo import ModelSpec
 
+log = logging.getLogger(__name__)
+
 DROP_ROOM = 256  # new tokens that must fit once old turns are dropped to make room
 Halt = Callable[[], bool]
 
 
+@dataclass(frozen=True)
+class Question:
+    """A request that was read: its prompt, and settings that fit behind it."""
+
+    read: Read
+    settings: GenerationSettings
+    budget: ThinkingBudget | None
+    dropped: int  # of the oldest questions, left out to make room
+    many: bool  # whether it is answered together with others
+
+
 class Answerer:
-    """One model with what it remembers of pictures and conversations. One request at a time."""
+    """One model with what it remembers of pictures and conversations, and its engines. One request is read at a time;
+    those with `many` may be answered at once, from any thread."""
 
     def __init__(self, spec: ModelSpec, settings: Settings, limits: Limits) -> None:
         self.spec, self.settings = spec, settings
         self._reader = Reader(spec, limits, settings.visual_cache)
         self._prefixes = PrefixStore(limit=settings.prefix_cache)
+        self._ready: Loaded | None = None  # that the engines are for
+        self._batched: BatchedEngine | None = None
+        self._decoder: Decoder | None = None
+
+    # --- the model and its engines -----------------------------------------------------------------------------------
 
     def load(self, progress: Progress) -> Loaded:
-        """The model, loaded unless it is there. Raises BackendError, and what `progress` raises."""
+        """The model with its engines, loaded unless it is there. Raises BackendError, and what `progress` raises."""
         settings = self.settings
         loaded = loaded_model(
             self.spec, device=settings.device, dtype=settings.dtype, quantize=settings.quantize, progress=progress
@@ -48,70 +72,109 @@ class Answerer:
             row = zoo.FAMILY_ROWS[loaded.model.config.family]
             self.spec = replace(row, id=self.spec.id, name=self.spec.name, about=self.spec.about)
             self._reader.spec = self.spec
+        if self._ready is not loaded:
+            self._prepare(loaded, progress)
         return loaded
 
+    def _prepare(self, loaded: Loaded, progress: Progress) -> None:
+        """Everything that would be on the first user's time."""
+
+        def told(done: int, total: int) -> None:
+            progress(f"Preparing {self.spec.name}", done / total)
+
+        wanted = self.settings.engine
+        if wanted == "batched" or (wanted == "auto" and loaded.model.device.type == "cuda"):
+            reason = unfit(loaded.model)
+            if reason is None:
+                progress(f"Preparing {self.spec.name}", None)
+                self._batched = BatchedEngine(loaded.model, loaded.ending)
+                self._batched.warm()
+            else:
+                log.info("answers come one at a time: %s", reason)
+        if self._batched is None:
+            context = min(loaded.model.config.max_context, self.spec.context)
+            self._decoder = warm_up(loaded.model, context=context, progress=told)
+        self._ready = loaded
+
     def forget(self) -> None:
-        """Gives back all memory that isn't the model's own."""
+        """Gives back all memory that isn't the model's own or its engines'."""
         self._prefixes.clear()
         self._reader.cache.clear()
         free_memory()
 
-    def answer(
-        self, loaded: Loaded, request: Request, streamer: TokenStreamer, *, halted: Halt, started: float
-    ) -> Done:
-        """Puts the answer's tokens into `streamer` and returns its last event. `started` is the time.monotonic() at
-        which the question came. Raises BackendError, MediaError, and Halted where `halted()` says so before there is
-        anything to read."""
-        read, settings, dropped = self._read(loaded, request, streamer, halted)
-        if halted():
-            raise Halted
-        streamer.note = "Reading the conversation"
-        ids = self._generate(loaded, read, settings, streamer, halted)
-        ended = len(ids) > 0 and int(ids[-1]) in loaded.ending.eos
-        stats = replace(
-            measured(streamer, started),
-            prompt_tokens=len(read.ids),
-            visual_tokens=read.visual_tokens,
-            frame_times=read.frame_times,
-            dropped_turns=dropped,
-        )
-        return Done("end" if ended else "stopped" if halted() else "length", stats)
+    def close(self) -> None:
+        """Ends the engines and forgets everything; `load` begins anew."""
+        if self._batched is not None:
+            self._batched.close()
+        self._batched = self._decoder = self._ready = None
+        self.forget()
 
-    def _read(
-        self, loaded: Loaded, request: Request, streamer: TokenStreamer, halted: Halt
-    ) -> tuple[Read, GenerationSettings, int]:
-        """The prompt, settings that fit behind it, and how many of the oldest questions were left out for that."""
+    # --- one question ------------------------------------------------------------------------------------------------
+
+    def read(self, loaded: Loaded, request: Request, streamer: TokenStreamer, halted: Halt) -> Question:
+        """The prompt of a request. Raises BackendError, MediaError, and Halted once `halted()` says so."""
         conversation, settings, dropped = request.conversation, request.settings, 0
         context = min(loaded.model.config.max_context, self.spec.context)
         while True:
             read = self._reader.read(loaded, conversation, settings, note=streamer.say, stop=halted)
             shorter = without_oldest(conversation) if settings.drop_old_turns else None
             if shorter is None or len(read.ids) + min(settings.max_new_tokens, DROP_ROOM) <= context:
-                return read, fitted(settings, self.spec, len(read.ids), context), dropped
+                break
             conversation, dropped = shorter, dropped + 1
+        if halted():
+            raise Halted
+        settings = fitted(settings, self.spec, len(read.ids), context)
+        budget = budget_of(loaded, settings) if settings.thinking else None
+        refusal = None if self._batched is None else self._batched.refuses(read, settings, budget)
+        if refusal is not None:
+            log.info("answered alone: %s", refusal)
+        return Question(read, settings, budget, dropped, many=self._batched is not None and refusal is None)
 
-    def _generate(
-        self, loaded: Loaded, read: Read, settings: GenerationSettings, streamer: TokenStreamer, halted: Halt
-    ) -> Tensor:
-        """New ids, with what recent conversations share of the prompt taken from memory."""
+    def answer(
+        self, loaded: Loaded, question: Question, streamer: TokenStreamer, *, halted: Halt, started: float
+    ) -> Done:
+        """Puts the answer's tokens into `streamer` and returns its last event. `started` is the time.monotonic() at
+        which the question came. Raises BackendError."""
+        streamer.note = "Reading the conversation"
         controls = loaded.prompts.controls
         streamer.begin(
             loaded.decoder,
-            thinking=settings.thinking,
+            thinking=question.settings.thinking,
             think_start=controls.get("<think>"),
             think_end=controls.get("</think>"),
         )
+        if question.many and self._batched is not None:
+            ids = self._batched.generate(
+                question.read, question.settings, budget=question.budget, streamer=streamer, stop=halted
+            )
+        else:
+            ids = self._alone(loaded, question, streamer, halted)
+        ended = len(ids) > 0 and int(ids[-1]) in loaded.ending.eos
+        stats = replace(
+            measured(streamer, started),
+            prompt_tokens=len(question.read.ids),
+            visual_tokens=question.read.visual_tokens,
+            frame_times=question.read.frame_times,
+            dropped_turns=question.dropped,
+            engine="" if self._batched is None else "batched" if question.many else "solo",
+        )
+        return Done("end" if ended else "stopped" if halted() else "length", stats)
+
+    def _alone(self, loaded: Loaded, question: Question, streamer: TokenStreamer, halted: Halt) -> Tensor:
+        """New ids, with what recent conversations share of the prompt taken from memory."""
+        read = question.read
         cache, _ = self._prefixes.take(read.keys, loaded.model.config.llm_config)
         ids = solo.generate(
             loaded.model,
             solo.embeddings(loaded.model, read.ids, read.visual),
-            settings,
+            question.settings,
             ending=loaded.ending,
             mask=read.mask,
             cache=cache,
-            budget=budget_of(loaded, settings) if settings.thinking else None,
+            budget=question.budget,
             streamer=streamer,
             stop=halted,
+            decoder=self._decoder,
         )
         self._prefixes.keep((*read.keys, *ids.tolist()), cache)
         return ids

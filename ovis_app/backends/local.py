@@ -10,7 +10,7 @@ import atexit
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -18,11 +18,11 @@ import torch
 
 from ovis_app import zoo
 from ovis_app.backends import loading
-from ovis_app.backends.answering import Answerer
+from ovis_app.backends.answering import Answerer, Question, free_memory
 from ovis_app.backends.checking import checked
 from ovis_app.backends.reading import Halted
 from ovis_app.engine.streamer import TokenStreamer
-from ovis_app.engine.worker import Worker
+from ovis_app.engine.worker import Crowd, Worker
 from ovis_app.generation import BackendError, Change, Event, Offer, Request, Status, Waiting
 from ovis_app.media import Limits, MediaCancelled, MediaError
 from ovis_app.models import memory
@@ -43,13 +43,15 @@ class Cancelled(Exception):
 
 
 class LocalBackend:
-    """Answers with one model. `stream` may be called from any thread; a single worker does the work in turn."""
+    """Answers with one model. `stream` may be called from any thread; a single worker reads one question after another,
+    and answers them in turn too, but for those that the engine answers together."""
 
     def __init__(self, settings: Settings, limits: Limits) -> None:
         self.settings, self.limits = settings, limits
         self._answerer = Answerer(zoo.resolve(settings.model), settings, limits)
         self._worker = Worker("ovis-worker")
         self._state = "starting"
+        self._crowd = Crowd()
         self._closing = threading.Event()
         self._changing = threading.Lock()  # held while `_change` is looked at and set
         self._change: Change | None = None
@@ -64,7 +66,8 @@ class LocalBackend:
         return self._answerer.spec
 
     def status(self) -> Status:
-        words = "answering" if self._state == READY and self._worker.busy else self._state
+        busy = self._worker.busy or self._crowd.busy
+        words = "answering" if self._state == READY and busy else self._state
         return Status(self.spec, words, self._change, self._problem)
 
     def warm(self) -> None:
@@ -133,7 +136,7 @@ class LocalBackend:
         if problem is not None:
             self._changed(problem)
             return
-        if self._worker.busy and self._change is not None:
+        if (self._worker.busy or self._crowd.busy) and self._change is not None:
             self._change = replace(self._change, words="Waiting for the running answers", share=None)
         self._worker.submit(partial(self._exchange, spec))
 
@@ -153,8 +156,9 @@ class LocalBackend:
         self._changed(problem or "")
 
     def _seat(self, answerer: Answerer) -> None:
-        """Makes room and loads."""
-        self._answerer.forget()
+        """Waits for answers that are under way, makes room and loads."""
+        self._crowd.wait()
+        self._answerer.close()
         self._answerer, self._state = answerer, f"Loading {answerer.spec.name}"
         loading.release()
         self._load()
@@ -205,13 +209,41 @@ class LocalBackend:
         """Ends what is running and what waits. Called at the end of the process at the latest."""
         self._closing.set()
         self._worker.close()
+        self._crowd.wait(10.0)
+        self._answerer.close()
 
     def _work(self, request: Request, streamer: TokenStreamer, stop: threading.Event, started: float) -> None:
-        """In the worker, and its edge: whatever happens, the reader hears an end."""
+        """In the worker: loads if need be, reads, and answers; or leaves the answer to a thread of its own."""
+        over = [float("inf")]
+
+        def halted() -> bool:
+            return stop.is_set() or self._closing.is_set() or time.monotonic() > over[0]
+
+        def read_and_answer() -> None:
+            if halted():
+                return
+            loaded = self._load()
+            over[0] = time.monotonic() + self.settings.deadline
+            asked = checked(request, self.spec, self.limits)  # by the model that answers: it may have changed
+            question = self._answerer.read(loaded, asked, streamer, halted)
+            if question.many:
+                self._crowd.start(partial(self._edge, partial(answer, loaded, question), streamer, free_memory))
+            else:
+                answer(loaded, question)
+
+        def answer(loaded: loading.Loaded, question: Question) -> None:
+            done = self._answerer.answer(loaded, question, streamer, halted=halted, started=started)
+            if done.finish == "stopped" and not stop.is_set() and not self._closing.is_set():
+                raise BackendError(TOO_LONG)
+            streamer.done(done)
+
+        self._edge(read_and_answer, streamer, self._answerer.forget)
+
+    def _edge(self, work: Callable[[], None], streamer: TokenStreamer, clean: Callable[[], None]) -> None:
+        """The edge of a thread: whatever happens, the reader hears an end. `clean` gives memory back."""
         failed = ""
         try:
-            if not stop.is_set() and not self._closing.is_set():
-                self._answer(request, streamer, stop, started)
+            work()
         except (Halted, MediaCancelled):
             streamer.fail(TOO_LONG)  # read only if it was the deadline, not a reader who left
         except (BackendError, MediaError) as error:
@@ -224,18 +256,5 @@ class LocalBackend:
             log.exception("generation failed")
             failed = FAILED
         if failed:  # here the exception is gone, and with it what its traceback held
-            self._answerer.forget()
+            clean()
             streamer.fail(failed)
-
-    def _answer(self, request: Request, streamer: TokenStreamer, stop: threading.Event, started: float) -> None:
-        loaded = self._load()
-        request = checked(request, self.spec, self.limits)  # by the model that answers: it may have changed meanwhile
-        over = time.monotonic() + self.settings.deadline
-
-        def halted() -> bool:
-            return stop.is_set() or self._closing.is_set() or time.monotonic() > over
-
-        done = self._answerer.answer(loaded, request, streamer, halted=halted, started=started)
-        if done.finish == "stopped" and not stop.is_set() and not self._closing.is_set():
-            raise BackendError(TOO_LONG)
-        streamer.done(done)

@@ -40,7 +40,8 @@ class ManyAnswers:
 
     def load(self) -> Loaded:
         """The model, loaded by whoever comes first. Raises BackendError."""
-        return loaded_model(self.spec, device=self.settings.device, dtype=self.settings.dtype)
+        settings = self.settings
+        return loaded_model(self.spec, device=settings.device, dtype=settings.dtype, quantize=settings.quantize)
 
     def answer(self, asked: Sequence[Conversation], settings: GenerationSettings) -> list[Message]:
         """An assistant's message for each; one that couldn't be given has `error`. Raises BackendError for bad settings

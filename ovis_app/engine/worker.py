@@ -1,4 +1,5 @@
-"""One thread that does one piece of work after another, in the order it came. Knows nothing of models."""
+"""One thread that does one piece of work after another, and a crowd of them that does many at once. Knows nothing of
+models."""
 
 from __future__ import annotations
 
@@ -49,3 +50,35 @@ class Worker:
                 log.exception("work failed")
             del work
             self._finished += 1
+
+
+class Crowd:
+    """A thread for each piece of work, which must see to its own errors."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._threads: set[threading.Thread] = set()
+
+    def start(self, work: Callable[[], None]) -> None:
+        thread = threading.Thread(target=self._run, args=(work,), name="ovis-answer", daemon=True)
+        with self._lock:
+            self._threads.add(thread)
+        thread.start()
+
+    def _run(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        finally:
+            with self._lock:
+                self._threads.discard(threading.current_thread())
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._threads)
+
+    def wait(self, seconds: float | None = None) -> None:
+        """Until what was started is done, at most `seconds` each."""
+        with self._lock:
+            threads = list(self._threads)
+        for thread in threads:
+            thread.join(seconds)

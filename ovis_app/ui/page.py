@@ -28,7 +28,6 @@ from ovis_app.ui.theme import theme
 from ovis_app.zoo import Example, ModelSpec
 
 STATIC = Path(__file__).parent / "static"
-ANSWERS_AT_ONCE = 4
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 AT_ONCE: dict[str, Any] = PRIVATE | {"queue": False}  # events that only touch the page
 _VIEWPORT = '<meta name="viewport" content="width=device-width, initial-scale=1, interactive-widget=resizes-content">'
@@ -44,10 +43,10 @@ def build(backend: Backend, settings: Settings, limits: Limits) -> gr.Blocks:
     )
     with page:
         whole = parts.build(backend.status(), choosable=settings.choosable)
-        _wire_answers(whole, backend, limits)
+        _wire_answers(whole, backend, limits, settings.at_once)
         _wire_page(whole, backend)
         wire_models.wire(page, whole, backend, choosable=settings.choosable, at_once=AT_ONCE)
-        _wire_program(backend, limits)
+        _wire_program(backend, limits, settings.at_once)
     page.queue(max_size=settings.queue_size, api_open=False)
     return page
 
@@ -69,11 +68,12 @@ def launch_options(settings: Settings, limits: Limits) -> dict[str, Any]:
         "show_error": False,
         "ssr_mode": False,
         "state_session_capacity": 200,
+        "max_threads": 40 + settings.at_once,  # each answer holds one
         "app_kwargs": {"middleware": [Middleware(guard.Guard)]},
     }
 
 
-def _wire_answers(parts: Parts, backend: Backend, limits: Limits) -> None:
+def _wire_answers(parts: Parts, backend: Backend, limits: Limits, at_once: int) -> None:
     tab, box = parts.tab, parts.composer.box
 
     def send(state: Tab, value: dict[str, Any] | None) -> list[Any]:
@@ -99,7 +99,7 @@ def _wire_answers(parts: Parts, backend: Backend, limits: Limits) -> None:
         parts.chatbot.example_select(example, [tab], [*parts.shown, parts.composer.switches["thinking"]], **AT_ONCE),
     ]
     starts[0].then(None, js="() => window.ovis.checking(false)")
-    answers: list[Any] = [_answered(start, parts, backend) for start in starts]
+    answers: list[Any] = [_answered(start, parts, backend, at_once) for start in starts]
     # First the answer is cancelled, then the tab changes: nothing that was still under way may come after.
     halted = box.stop(None, cancels=answers)
     halted.then(lambda state: _show(handlers.stop(state)), [tab], parts.shown, **AT_ONCE)
@@ -117,7 +117,7 @@ def _example(spec: ModelSpec, index: object) -> Example | None:
     return next((one for place, one in enumerate(conversation.offered(spec, EXAMPLES)) if place == index), None)
 
 
-def _answered(start: Any, parts: Parts, backend: Backend) -> Any:
+def _answered(start: Any, parts: Parts, backend: Backend, at_once: int) -> Any:
     inputs = parts.settings_inputs()
 
     def answer(state: Tab, shown: str, *values: Any) -> Generator[list[Any], None, None]:
@@ -139,7 +139,7 @@ def _answered(start: Any, parts: Parts, backend: Backend) -> Any:
         [parts.tab, parts.model, *inputs.values()],
         [parts.tab, parts.chatbot],
         concurrency_id="answers",
-        concurrency_limit=ANSWERS_AT_ONCE,
+        concurrency_limit=at_once,
         **PRIVATE,
     )
     answered.then(settle, [parts.tab], parts.shown, **AT_ONCE)
@@ -169,7 +169,7 @@ def _wire_page(parts: Parts, backend: Backend) -> None:
     parts.header.theme.click(None, js="() => window.ovis.toggleTheme()")
 
 
-def _wire_program(backend: Backend, limits: Limits) -> None:
+def _wire_program(backend: Backend, limits: Limits, at_once: int) -> None:
     question = gr.Textbox(visible=False, label="question")
     files = gr.File(visible=False, label="files", file_count="multiple")
     text = gr.Textbox(visible=False, label="answer")
@@ -191,7 +191,7 @@ def _wire_program(backend: Backend, limits: Limits) -> None:
         api_name="chat",
         show_progress="hidden",
         concurrency_id="answers",
-        concurrency_limit=ANSWERS_AT_ONCE,
+        concurrency_limit=at_once,
     )
 
 

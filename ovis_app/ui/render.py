@@ -109,6 +109,8 @@ def figures(message: Message) -> str:
         parts.append(f"{stats.tokens_per_second:,.{0 if stats.tokens_per_second >= 10 else 1}f} tokens/s")
     if stats.answer_tokens:
         parts.append(f"{stats.answer_tokens:,} tokens")
+    if stats.engine:
+        parts.append(stats.engine)
     if _ENDS[message.finish]:
         parts.append(_ENDS[message.finish])
     if stats.frame_times:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +24,7 @@ from ovis_app.engine import solo
 from ovis_app.engine.decode import Decoder, servable
 from ovis_app.generation import GenerationSettings, Request
 from ovis_app.media import Limits
+from ovis_app.models.hub import unheard
 from ovis_app.models.ovis import Ovis
 from ovis_app.settings import Settings
 
@@ -68,13 +69,16 @@ def decoder(family: str) -> Decoder | None:
 
 @contextmanager
 def static_buffers(family: str) -> Iterator[None]:
-    """Answers come by way of the decoder."""
-    whole = solo.generate
-    solo.generate = partial(whole, decoder=decoder(family))
+    """Answers of both backends come by way of the decoder."""
+    answerers = [backend._answerer for backend in backends(family)]
+    for answerer in answerers:
+        answerer.load(unheard)
+        answerer._decoder = decoder(family)
     try:
         yield
     finally:
-        solo.generate = whole
+        for answerer in answerers:
+            answerer._decoder = None
 
 
 @dataclass(frozen=True)
