@@ -165,7 +165,9 @@ def _ask(words: Sequence[str]) -> int:
 
 def _print_new(before: Message, after: Message) -> None:
     """Writes what `after` has more than `before`: thought to stderr, answer to stdout."""
-    if len(after.thinking) > len(before.thinking):
+    if before.text and not after.text:  # what was said turns out to have been the thought: it stands there already
+        print(flush=True)
+    elif len(after.thinking) > len(before.thinking):
         print(after.thinking[len(before.thinking) :], end="", file=sys.stderr, flush=True)
     if len(after.text) > len(before.text):
         if not before.text and after.thinking:

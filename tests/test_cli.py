@@ -11,6 +11,9 @@ import pytest
 from PIL import Image
 
 from ovis_app.__main__ import main
+from ovis_app.backends.fake import FakeBackend
+from ovis_app.conversation import Stats
+from ovis_app.generation import Answer, Done, Recast
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "assets" / "examples"
@@ -33,6 +36,15 @@ def test_an_answer_goes_to_stdout(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_thought_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = run(capsys, "Hello", "--thinking")
     assert code == 0 and "I look at the picture" in err and "I look" not in out
+
+
+def test_a_thought_that_is_known_late_is_printed_once(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = [Answer("Let me see. "), Recast(), Answer("Yes."), Done("end", Stats())]
+    monkeypatch.setattr(FakeBackend, "_script", lambda *_: iter(events))
+    code, out, err = run(capsys, "Hello", "--thinking")
+    assert code == 0 and (out + err).count("Let me see.") == 1 and out.rstrip().endswith("\nYes.")
 
 
 def test_json_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:

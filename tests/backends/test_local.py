@@ -219,6 +219,21 @@ def test_typed_control_strings_are_text(backend: LocalBackend, picture: Media, t
     assert answer(backend, ask(f"What does {text} mean?", picture)).error == ""
 
 
+def test_switches_write_their_lines_on_the_last_question_alone(backend: LocalBackend) -> None:
+    loaded = loading.loaded_model(backend.spec, device="cpu", dtype="auto")
+    talk = Conversation((Message("user", "One?"), Message("assistant", "Yes."), Message("user", "Two?")))
+
+    def prompt(**switches: bool) -> str:
+        settings = replace(SHORT, **switches)
+        read = backend._answerer._reader.read(loaded, talk, settings, note=lambda _: None, stop=lambda: False)
+        return loaded.decoder.decode(read.ids.tolist(), skip_special_tokens=False)
+
+    assert "coordinates" not in prompt() and "Final answer" not in prompt()
+    both = prompt(boxes=True, cot=True)
+    assert "One?<|im_end|>" in both
+    assert "Two?\nPlease provide the bounding box coordinates.\nEnd your response with 'Final answer: '." in both
+
+
 def test_greedy_answers_repeat_and_a_seed_makes_sampling_repeat(backend: LocalBackend) -> None:
     sampled = GenerationSettings(max_new_tokens=12, temperature=1.5, top_p=1.0, top_k=0, seed=7)
     assert answer(backend, ask("Hi")).text == answer(backend, ask("Hi")).text

@@ -20,7 +20,6 @@ from ovis_app import chat
 from ovis_app.backends import loading
 from ovis_app.backends.local import LocalBackend
 from ovis_app.conversation import Conversation, Media, Message
-from ovis_app.engine import solo
 from ovis_app.engine.decode import Decoder, servable
 from ovis_app.generation import GenerationSettings, Request
 from ovis_app.media import Limits

@@ -49,6 +49,12 @@ def test_what_isnt_sane_is_refused_with_a_sentence(name: str, value: object) -> 
         settings_from(MINI, untouched(MINI) | {name: value}).check()
 
 
+def test_switches_are_asked_for_where_the_model_has_them() -> None:
+    wanted = settings_from(MINI, untouched(MINI) | {"boxes": True, "drop_old_turns": True})
+    assert wanted.boxes and wanted.drop_old_turns and not wanted.cot
+    assert not settings_from(replace(MINI, boxes_suffix=""), untouched(MINI) | {"boxes": True}).boxes
+
+
 def test_controls_follow_the_model() -> None:
     names = {knob.name for knob in knobs(PLAIN)}
     assert "thinking_budget" not in names and "frames" not in names
