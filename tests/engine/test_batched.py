@@ -46,6 +46,20 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The tokens that each step of an engine reads."""
+    read: list[int] = []
+    whole = Manager._generation_step
+
+    def counting(self: Manager) -> None:
+        read.append(self.batch_processor.inputs_and_outputs.total_seqlen_q)
+        whole(self)
+
+    monkeypatch.setattr(Manager, "_generation_step", counting)
+    return read
+
+
 @pytest.fixture(scope="module")
 def shared() -> Iterator[BatchedEngine]:
     with engine() as made:
@@ -156,35 +170,34 @@ def test_a_thinking_budget_gives_the_tokens_that_solo_gives(shared: BatchedEngin
         assert reader.put_so_far == len(expected) and reader.ended
 
 
-def test_a_second_turn_and_another_user_reuse_the_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Counted: tokens that the model reads."""
-    small, read = tiny("ovis2.5"), []
-    whole = Manager._generation_step
-
-    def counting(self: Manager) -> None:
-        read.append(self.batch_processor.inputs_and_outputs.total_seqlen_q)
-        whole(self)
-
-    monkeypatch.setattr(Manager, "_generation_step", counting)
+def test_a_second_turn_and_another_user_reuse_the_pages(steps: list[int]) -> None:
+    small = tiny("ovis2.5")
     first = small.written([("What is it?", (("image", 1),))])
     second = small.written([("What is it?", (("image", 1),)), ("A cat.", ()), ("And then?", ())])
     with engine() as many:
         many.generate(first, replace(SHORT, max_new_tokens=1))
         ids = len(first.ids)
-        assert max(read) == ids
+        assert max(steps) == ids
         for written in (second, first):
-            read.clear()
+            steps.clear()
             many.generate(written, replace(SHORT, max_new_tokens=1))
-            assert max(read) <= len(written.ids) - (ids // 8 - 1) * 8
+            assert max(steps) <= len(written.ids) - (ids // 8 - 1) * 8
         assert many.slots.kept == len(first.visual)
 
 
-def test_stop_gives_the_pages_back_at_once(shared: BatchedEngine) -> None:
+def test_stop_gives_the_pages_back_at_once(shared: BatchedEngine, steps: list[int]) -> None:
     reader = After(5)
     answer = shared.generate(text(), LONG, streamer=reader, stop=reader)
-    assert 5 <= len(answer) < 40
-    until(lambda: shared.pages[0] == 0, seconds=1.0)
-    assert reader.ended
+    made = len(steps)
+    assert 5 <= len(answer) < 40 and reader.ended
+    until(lambda: shared.pages[0] == 0)
+    assert len(steps) <= made + 3  # the step under way, not the 600 asked for
+
+
+def test_a_thought_is_cancelled_at_its_budget(shared: BatchedEngine, steps: list[int]) -> None:
+    budget = ThinkingBudget(budget=10, early_stop=[31, 32, 33], think_end=703)
+    shared.generate(text(), replace(LONG, max_new_tokens=200), budget=budget)
+    assert len(steps) < 210  # not 200 for the thought and 187 for the answer
 
 
 def test_an_answer_that_never_began_can_be_stopped(shared: BatchedEngine) -> None:
@@ -242,6 +255,7 @@ def test_a_failed_step_is_a_sentence_and_the_next_request_works(
         assert {type(failure) for failure in failures} <= {BackendError, type(None)}
         sentences = [str(failure) for failure in failures if failure is not None]
         assert sentences and all(said in sentence and "secret" not in sentence for sentence in sentences)
+        assert many._manager is None, "its memory is still held"
         assert many.generate(text(), SHORT).tolist() == expected
         assert many.slots.held == 0
 
@@ -251,8 +265,9 @@ def test_a_thread_that_died_silently_is_a_sentence_and_the_next_request_works(mo
     with engine() as many:
         with monkeypatch.context() as patch:
             patch.setattr(Manager, "_run_generation_loop", lambda self: None)
+            over = time.monotonic() + 10
             with pytest.raises(BackendError, match="try again"):
-                many.generate(text(), SHORT)
+                many.generate(text(), SHORT, stop=lambda: time.monotonic() > over)
         assert many.generate(text(), SHORT).tolist() == expected
 
 
@@ -270,7 +285,7 @@ def test_a_full_cache_queues() -> None:
 
 
 def test_those_that_wait_go_on_when_those_that_fill_the_cache_leave() -> None:
-    with engine(sizes=replace(SMALL, pages=24)) as many, ThreadPoolExecutor(6) as threads:
+    with ThreadPoolExecutor(6) as threads, engine(sizes=replace(SMALL, pages=24)) as many:
         leaving = threading.Event()
         fill = replace(SHORT, max_new_tokens=140)
         settings = {"stop": leaving.is_set}
@@ -365,7 +380,7 @@ def test_slots_never_leak() -> None:
         except OSError:
             pass
 
-    with engine(sizes=sizes) as many, ThreadPoolExecutor(16) as threads:
+    with ThreadPoolExecutor(16) as threads, engine(sizes=sizes) as many:
         list(threads.map(ask, range(1000)))
         assert many.slots.held == 0 and not many.slots._line
         assert many.slots.kept + len(many.slots._free) == many.slots.capacity == sizes.slots
@@ -379,15 +394,16 @@ def test_ids_begin_anew_while_requests_come(monkeypatch: pytest.MonkeyPatch) -> 
     small = tiny("ovis2.5")
     prompts = [small.written([("What?", (("image", n),))]) for n in range(4)]
     expected = [small.solo(written, SHORT) for written in prompts]
-    monkeypatch.setattr(slots_module, "RENEW", 900)  # the vocabulary has 704
-    with engine(sizes=replace(SMALL, slots=16)) as many, ThreadPoolExecutor(4) as threads:
+    rows = max(len(written.visual) for written in prompts)  # the table holds one picture at a time
+    monkeypatch.setattr(slots_module, "RENEW", renew := 780)  # the vocabulary has 704
+    with ThreadPoolExecutor(4) as threads, engine(sizes=replace(SMALL, slots=rows)) as many:
         asked = [threads.submit(many.generate, prompts[n % 4], SHORT) for n in range(40)]
         assert [answer.result(30).tolist() for answer in asked] == [expected[n % 4] for n in range(40)]
-        assert many.slots._highest < 900 + 4 * 16
+        assert many.slots._highest < renew + 5 * (rows + 4), "they never began anew"
 
 
 def test_closing_ends_what_is_under_way() -> None:
-    with engine() as many, ThreadPoolExecutor(1) as threads:
+    with ThreadPoolExecutor(1) as threads, engine() as many:
         reader = After(10**9)
         asked = threads.submit(many.generate, text(), LONG, streamer=reader)
         until(lambda: reader.put_so_far > 0)

@@ -81,6 +81,18 @@ def test_the_same_picture_twice_in_a_prompt_is_read_twice() -> None:
     assert torch.equal(read[written.ids == VISUAL_ATOM], written.visual)
 
 
+def test_tiles_of_one_picture_are_told_apart() -> None:
+    """They share the picture's name, and stand between indicators of their own."""
+    slots, rows = table(20), torch.randn(5, HIDDEN)
+    ids = torch.tensor([5, -301, VISUAL_ATOM, VISUAL_ATOM, VISUAL_ATOM, -303, VISUAL_ATOM, VISUAL_ATOM, -302])
+    keys = tuple(-9001 if token == VISUAL_ATOM else token for token in ids.tolist())
+    for visual in (rows, torch.cat([rows, rows])):  # once, then twice in one prompt
+        times = len(visual) // len(rows)
+        written = Written(ids.repeat(times), torch.ones(len(ids) * times), keys * times, visual)
+        read = slots.embedding(torch.tensor([hold(slots, written).ids]))[0]
+        assert torch.equal(read[written.ids == VISUAL_ATOM], visual)
+
+
 def test_an_id_never_means_two_things() -> None:
     """Random requests over a table that is always too small for all they have seen."""
     slots, rng = table(12), random.Random(1)
