@@ -68,14 +68,14 @@ def card(spec: ModelSpec) -> str:
     if spec.link:
         name = f'<a href="{escape(spec.link)}" target="_blank" rel="noopener">{name}</a>'
     facts = [size(spec.bytes)] if spec.parameters else []
-    facts += [f"{spec.context:,} tokens of context", abilities(spec), spec.licence]
+    facts += [f"{spec.context:,} tokens of context", abilities(spec), *([spec.licence] if spec.licence else [])]
     return f"<h4>{name}</h4><p>{escape(spec.about)}</p><p class='facts'>{escape(' · '.join(facts))}</p>"
 
 
 def row(offer: Offer) -> str:
     """A model in the list: its name, then its size, whether that fits and what it can do."""
     spec = offer.model
-    return f"{spec.name}\n{size(spec.bytes)} · {offer.verdict}\n{abilities(spec)}"
+    return f"{spec.name}\n{size(spec.bytes)} · {offer.verdict} (needs {size(offer.needed)})\n{abilities(spec)}"
 
 
 def found(offers: Sequence[Offer], wanted: str) -> list[tuple[str, str]]:
