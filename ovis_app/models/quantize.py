@@ -7,6 +7,9 @@ and the head keep their precision: they are what pictures and words pass through
 from __future__ import annotations
 
 import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -65,11 +68,24 @@ def _module(linear: nn.Linear, bits: str) -> nn.Module:
 
 def _library() -> Any:
     """bitsandbytes, which is imported only by who quantizes. Raises BackendError where it is missing."""
-    logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)  # a warning for every product
+    for name in ("autograd._functions", "backends.cpu.ops"):  # a warning for every product
+        logging.getLogger(f"bitsandbytes.{name}").setLevel(logging.ERROR)
     try:
-        import bitsandbytes
+        with _without_downloads():
+            import bitsandbytes
     except (ImportError, RuntimeError, OSError) as error:
-        raise BackendError(
-            "Quantization needs bitsandbytes: pip install bitsandbytes, or use --quantize none."
-        ) from error
+        raise BackendError("Quantizing needs bitsandbytes: pip install bitsandbytes, or drop --quantize.") from error
     return bitsandbytes
+
+
+@contextmanager
+def _without_downloads() -> Iterator[None]:
+    """Hides the package `kernels`: by it, bitsandbytes would fetch compiled code from a hub repository and run it."""
+    if "kernels" in sys.modules:
+        yield
+        return
+    sys.modules["kernels"] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules["kernels"]

@@ -28,7 +28,7 @@ DTYPES = {
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
-PIECE = 16 * 2**20  # bytes read at a time: what there is beside the parameters, and how often progress is told
+PIECE = 8 * 2**20  # bytes read at a time: what there is beside the parameters, and how often progress is told
 MOST_HEADER = 100 * 2**20  # bytes, the format's own limit
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 
@@ -128,7 +128,7 @@ class Reader:
     def read(self, tensor: Stored, out: Tensor) -> None:
         """Fills `out`, of the stored shape or of as many elements, converting where its dtype or device is another.
         Raises Damaged where the file ends early or a whole matrix is zeros."""
-        self._open(tensor)
+        stream = self._open(tensor)
         flat = out.detach().view(-1)
         direct = out.device.type == "cpu" and out.dtype == tensor.dtype
         step = PIECE // tensor.dtype.itemsize
@@ -136,26 +136,38 @@ class Reader:
         for begin in range(0, flat.numel(), step):
             part = flat[begin : begin + step]
             values = part if direct else self._scratch(part.numel() * tensor.dtype.itemsize).view(tensor.dtype)
-            count = values.numel() * tensor.dtype.itemsize
-            if self._stream is None or self._stream.readinto(memoryview(values.view(torch.uint8).numpy())) != count:  # type: ignore[attr-defined]
+            raw = values.view(torch.uint8).numpy()
+            if not _filled(stream, memoryview(raw)):
                 raise Damaged(tensor.file, "is incomplete")
-            alive = alive or bool(values.any())
+            alive = alive or bool(raw[:4096].any() or raw.any())
             if not direct:
                 part.copy_(values)
-            self._told(count)
+            self._told(len(raw))
         if not alive:
             raise Damaged(tensor.file, "has zeros where weights should be")
 
-    def _open(self, tensor: Stored) -> None:
+    def _open(self, tensor: Stored) -> BinaryIO:
         if self._file != tensor.file:
             if self._stream is not None:
                 self._stream.close()
             self._file, self._stream = tensor.file, tensor.file.open("rb", buffering=0)
         assert self._stream is not None
         self._stream.seek(tensor.begin)
+        return self._stream
 
     def _scratch(self, count: int) -> Tensor:
         """`count` bytes that every piece uses again."""
         if len(self._piece) < count:
             self._piece = torch.empty(count, dtype=torch.uint8)
         return self._piece[:count]
+
+
+def _filled(stream: BinaryIO, view: memoryview) -> bool:
+    """Whether the stream had enough for all of `view`."""
+    begin = 0
+    while begin < len(view):
+        count = stream.readinto(view[begin:])  # type: ignore[attr-defined]
+        if not count:
+            return False
+        begin += count
+    return True
