@@ -26,9 +26,7 @@ format: install-dev
 	$(BIN)/ruff format .
 
 bench: install-dev
-	$(BIN)/python -m benchmarks.stream $(ARGS)
-	$(BIN)/python -m benchmarks.turns
-	$(BIN)/python -m benchmarks.memory
+	$(BIN)/python -m benchmarks $(ARGS)
 
 clean:
 	rm -rf $(VENV)

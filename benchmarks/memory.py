@@ -6,11 +6,13 @@ whole at once. Each way runs in a process of its own; what is printed is its pea
 
 from __future__ import annotations
 
-import argparse
 import multiprocessing
 import resource
+import statistics
 
 import torch
+
+from benchmarks import report
 
 
 def peak(rows: int, tokens: int, words: int, answer: multiprocessing.SimpleQueue[float]) -> None:
@@ -35,23 +37,25 @@ def measured(rows: int, tokens: int, words: int) -> float:
     process = context.Process(target=peak, args=(rows, tokens, words, answer))
     process.start()
     process.join()
-    return answer.get()
+    return float(answer.get())
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = report.arguments(__doc__, repeats=1)
     parser.add_argument("--tokens", type=int, default=6272)
     parser.add_argument("--words", type=int, default=65536)
     options = parser.parse_args()
     from ovis_app.models.ovis import SOFTMAX_ROWS
 
-    ours = measured(SOFTMAX_ROWS, options.tokens, options.words)
-    whole = measured(options.tokens, options.tokens, options.words)
+    ways = ((SOFTMAX_ROWS, f"{SOFTMAX_ROWS} rows at a time"), (options.tokens, "all rows at once"))
+    peaks = {
+        name: statistics.median(measured(rows, options.tokens, options.words) for _ in range(options.repeats)) / 1e9
+        for rows, name in ways
+    }
     print(f"Peak over the weights, {options.tokens:,} visual tokens, {options.words:,} words, float32\n")
-    print("| way | peak |\n|---|---|")
-    print(f"| {SOFTMAX_ROWS} rows at a time | {ours / 1e9:.2f} GB |")
-    print(f"| all rows at once | {whole / 1e9:.2f} GB |")
-    print(f"| ratio | {whole / ours:.1f} x |")
+    print(report.table(("way", "peak, GB"), list(peaks.items())))
+    ours, whole = peaks.values()
+    report.finish(options, "memory", [report.Headline("memory_visual", ours, whole, "GB")], details={"peaks": peaks})
 
 
 if __name__ == "__main__":

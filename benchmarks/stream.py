@@ -48,10 +48,12 @@ WATCH = """() => {
 
 @dataclass(frozen=True)
 class Update:
-    """One message of the server about a running answer: when it came, its bytes, words of the answer so far."""
+    """One message of the server about a running answer: when it came, its bytes, the text that it added among them, in
+    characters, and words of the answer so far."""
 
     time: float
     bytes: int
+    text: int
     words: int
 
 
@@ -91,6 +93,7 @@ def updates(wire: Wire) -> list[Update]:
     wire.start_answer()
     found: list[Update] = []
     rows: Any = None
+    length = 0
     for message in wire.messages():
         now = time.perf_counter()
         if message["msg"] == "process_completed":
@@ -99,8 +102,10 @@ def updates(wire: Wire) -> list[Update]:
             continue
         change = message["output"]["data"][1]
         rows = apply_diff(rows, change) if rows is not None else change
-        numbers = WORD.findall(str(rows[-1]["content"])) or WORD.findall(str(rows[-2]["content"]))
-        found.append(Update(now, len(json.dumps(message)), int(numbers[-1]) + 1 if numbers else 0))
+        said = next((text for row in rows[-2:] if WORD.search(text := str(row["content"]))), "")
+        words = int(WORD.findall(said)[-1]) + 1 if said else 0
+        found.append(Update(now, len(json.dumps(message)), len(said) - length, words))
+        length = len(said)
     wire.settle()
     wire.run(wire.event("undo", "click"), [None, None])
     return found
@@ -196,7 +201,7 @@ def main() -> None:
     median = statistics.median
     size = {"no history": _bytes(short), f"{TURNS} turns, {PICTURES} pictures": _bytes(growth(long))}
     print(f"Scripted engine at {options.rate:g} tokens/s, {TURNS} turns and {PICTURES} pictures before it\n")
-    print(table(("history", "bytes per update"), list(size.items())))
+    print(table(("history", "bytes per update beside the new text"), list(size.items())))
     print(f"\nWhile a {options.shape} model read 6,272 visual tokens, {beats['first_token']:.1f} s:\n")
     late = [("event loop late by, at most", beats["gap"]), ("round trip to the page, at most", beats["round_trip"])]
     print(table(("what", "s"), late))
@@ -208,7 +213,7 @@ def main() -> None:
 
 
 def _bytes(found: list[Update]) -> float:
-    return statistics.median(update.bytes for update in found)
+    return statistics.median(update.bytes - update.text for update in found)
 
 
 if __name__ == "__main__":

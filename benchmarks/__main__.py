@@ -1,0 +1,90 @@
+"""All benchmarks, one after another, and one table of what they found: `python -m benchmarks`.
+
+Small sizes by default, under 5 minutes on two idle cores; `--full` takes each benchmark's own. `--keep` also keeps
+the figures in benchmarks/results and draws the plots anew. Each runs in a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks import plots
+from benchmarks.report import ROOT, commit, machine, table, versions
+
+SMALL = {
+    "turns": ("--repeats", "1", "--tokens", "256", "--turns", "8", "--most-tokens", "1568"),
+    "users": ("--repeats", "1", "--users", "8", "--new", "32"),
+    "stream": ("--repeats", "1", "--shape", "tiny"),
+    "vision": ("--repeats", "1"),
+    "video": ("--repeats", "1"),
+    "start": ("--repeats", "1"),
+    "memory": (),
+    "load": ("--shape", "44m", "--only", "memory"),
+    "decode": ("--repeats", "1"),
+}
+FULL = {"users": ("--users", "32")}
+SHAPED = ("turns", "users", "vision", "decode")  # what `--shape` changes
+
+
+def run(name: str, flags: Sequence[str], folder: Path) -> dict[str, Any] | None:
+    """One benchmark's results, printed as it goes; None when it failed."""
+    file = folder / f"{name}.json"
+    print(f"\n# {name} {' '.join(flags)}\n", flush=True)
+    start = time.perf_counter()
+    command = [sys.executable, "-W", "ignore", "-m", f"benchmarks.{name}", *flags, "--json", str(file)]
+    done = subprocess.run(command, cwd=ROOT, check=False)
+    print(f"\n({time.perf_counter() - start:.0f} s)", flush=True)
+    if done.returncode or not file.is_file():
+        return None
+    found: dict[str, Any] = json.loads(file.read_text("utf-8"))
+    return found
+
+
+def summary(found: dict[str, dict[str, Any] | None]) -> str:
+    """Every headline in one table, the ratio first; and what could not be measured, or failed."""
+    rows = [
+        (f"{row['ratio']:.3g} x", name, row["name"], row["ours"], row["other"], row["unit"])
+        for name, result in found.items()
+        for row in (result or {}).get("headline", ())
+    ]
+    lines = [table(("ratio", "benchmark", "what", "ours", "other way", "unit"), rows), ""]
+    for name, result in found.items():
+        lines += [f"{name}: failed"] if result is None else [f"{name}: not measured: {s}" for s in result["unmeasured"]]
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=SMALL, default=tuple(SMALL), help="some of them")
+    parser.add_argument("--full", action="store_true", help="each benchmark's own sizes")
+    parser.add_argument("--shape", help=f"size of the random model in {', '.join(SHAPED)}: tiny, 44m, 2b or 9b")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all figures there")
+    parser.add_argument("--keep", action="store_true", help="keep the figures in benchmarks/results, with plots")
+    options = parser.parse_args()
+    found: dict[str, dict[str, Any] | None] = {}
+    with tempfile.TemporaryDirectory() as made:
+        for name in options.only:
+            flags = [*(FULL if options.full else SMALL).get(name, ())]
+            if options.shape and name in SHAPED:
+                flags += ["--shape", options.shape]
+            found[name] = run(name, flags, Path(made))
+    print(f"\n# All: ratios above 1 are ours being better\n\n{summary(found)}")
+    if options.json:
+        rows = [row for result in found.values() for row in (result or {}).get("headline", ())]
+        about = {"machine": machine(), "versions": versions(), "commit": commit(), "headline": rows}
+        options.json.write_text(json.dumps({**about, "benchmarks": found}, indent=1) + "\n", encoding="utf-8")
+    if options.keep:
+        plots.keep({name: result for name, result in found.items() if result is not None})
+    return int(None in found.values())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

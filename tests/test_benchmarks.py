@@ -1,0 +1,129 @@
+"""The benchmarks measure what they say: same answers on both sides, ratios the right way round, one form of results."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import xml.etree.ElementTree as ET
+from argparse import Namespace
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tokenizers import Tokenizer
+
+from benchmarks import plots
+from benchmarks.__main__ import SMALL, summary
+from benchmarks.plain import Plain
+from benchmarks.report import Headline, finish, table
+from benchmarks.shapes import MINI, SHAPES, checkpoint, released_config
+from benchmarks.talk import backend, conversation, first_token, pictures
+from benchmarks.turns import Ways, by_turns, second_turn
+from ovis_app.generation import Answer, Backend, GenerationSettings, Request
+
+HERE = Path(__file__).parent.parent / "benchmarks"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return checkpoint("tiny", tmp_path_factory.mktemp("shapes") / "random-tiny", seed=3)
+
+
+@pytest.fixture(scope="module")
+def ours(folder: Path) -> Iterator[Backend]:
+    with backend(folder, device="cpu") as opened:
+        yield opened
+
+
+@pytest.mark.parametrize(
+    ("unit", "ours", "other", "ratio"),
+    [("s", 1.0, 3.0, 3.0), ("tokens/s", 30.0, 10.0, 3.0), ("GB", 2.0, 1.0, 0.5), ("tokens/s", 1.0, 2.0, 0.5)],
+)
+def test_a_ratio_above_one_is_ours_being_better(unit: str, ours: float, other: float, ratio: float) -> None:
+    assert Headline("x", ours, other, unit).ratio == pytest.approx(ratio)
+
+
+def test_results_have_their_one_form(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "deep" / "x.json"
+    rows = [Headline("first_token_turn_2", 0.5, 2.0, "s", goal=3.0)]
+    finish(Namespace(json=file), "turns", rows, details={"by_turns": {1: (1.0, 2.0)}}, unmeasured=["a GPU."])
+    found = json.loads(file.read_text())
+    assert {"machine", "versions", "commit", "headline", "by_turns"} <= set(found)
+    assert found["headline"] == [{"name": "first_token_turn_2", "ours": 0.5, "other": 2.0, "ratio": 4.0, "unit": "s"}]
+    assert found["versions"]["python"] and found["machine"]["kind"] in ("cpu", "gpu")
+    printed = capsys.readouterr().out
+    assert "| 4 x | 3 x | first_token_turn_2 | 0.5 | 2 | s |" in printed and "Not measured: a GPU." in printed
+
+
+def test_tables_are_markdown() -> None:
+    assert table(("a", "b"), [("x", 1234.5), (1500, 0.01234)]).splitlines() == [
+        "| a | b |", "| --- | --- |", "| x | 1,234 |", "| 1,500 | 0.0123 |",
+    ]  # fmt: skip
+
+
+def test_the_large_shapes_are_the_released_sizes() -> None:
+    from ovis_app import zoo
+    from ovis_app.models.config import OvisConfig
+    from ovis_app.models.ovis import Ovis
+
+    torch = pytest.importorskip("torch")
+    for shape, name in (("2b", "Ovis2.5-2B"), ("9b", "Ovis2.5-9B")):
+        spec = zoo.find(name)
+        with torch.device("meta"):
+            model = Ovis(OvisConfig.from_released(released_config(shape)))
+        assert spec is not None
+        assert sum(value.numel() for value in model.parameters()) / 1e9 == pytest.approx(spec.parameters, rel=0.01)
+    assert set(SHAPES) == {"tiny", "44m", "2b", "9b"}
+
+
+def test_both_ways_give_the_same_answer(tmp_path: Path) -> None:
+    plain = Plain(MINI)
+    words = Tokenizer.from_file(str(MINI / "tokenizer.json"))
+    settings = GenerationSettings(max_new_tokens=8)
+    with backend(MINI, device="cpu") as ours:
+        for turns in (1, 3):
+            talk = conversation(turns, pictures(tmp_path, 49, seed=turns), seed=turns)
+            events = list(ours.stream(Request(talk, settings)))
+            said = "".join(event.text for event in events if isinstance(event, Answer))
+            other = words.decode(plain.answer(talk, tokens=8).tolist())
+            assert said and other.strip().startswith(said.strip())
+
+
+def test_turns_measures_every_way_and_turn(ours: Backend, folder: Path, tmp_path: Path) -> None:
+    ways = Ways(ours, Plain(folder), tmp_path)
+    second = second_turn(ways, 64, seed=1)
+    assert list(second) == ["first_token_turn_2", "first_token_regenerate", "first_token_edit"]
+    grown = by_turns(ways, 64, (1, 3), seed=2)
+    assert list(grown) == [1, 3]
+    assert all(seconds > 0 for pair in (*second.values(), *grown.values()) for seconds in pair)
+    assert first_token(ours, conversation(1, ())) > 0
+
+
+def test_pictures_are_of_as_many_visual_tokens_as_asked(ours: Backend, tmp_path: Path) -> None:
+    for tokens, seen in ((64, 64), (256, 256), (1568, 1568)):
+        talk = conversation(1, pictures(tmp_path, tokens, seed=9))
+        *_, done = ours.stream(Request(talk, GenerationSettings(max_new_tokens=1)))
+        assert done.stats.visual_tokens == seen  # type: ignore[union-attr]
+
+
+def test_plots_hold_every_point_and_say_what_they_are(tmp_path: Path) -> None:
+    result = {"machine": {"kind": "cpu", "gpu": None, "cores": 2}, "shape": "44m", "date": "2026-01-01"}
+    grown = {"1": [4.0, 4.0], "2": [0.1, 4.2], "16": [0.2, 5.0]}
+    plots.keep({"turns": {**result, "by_turns": grown, "by_visual_tokens": {"64": [1, 2], "256": [1, 3]}}}, tmp_path)
+    svg = ET.fromstring((tmp_path / "turns-cpu.svg").read_text())
+    names = [element.tag.rpartition("}")[2] for element in svg.iter()]
+    assert names.count("circle") == 2 * len(grown) and names.count("polyline") == 2
+    assert "2 CPU cores, shape 44m, 2026-01-01" in "".join(svg.itertext())
+    assert (tmp_path / "tokens-cpu.svg").is_file() and not list(tmp_path.glob("*gpu*"))
+
+
+def test_the_summary_tells_failures_too() -> None:
+    row = {"name": "stream", "ours": 1.0, "other": 1.0, "ratio": 1.0, "unit": "tokens/s"}
+    said = summary({"stream": {"headline": [row], "unmeasured": ["a GPU."]}, "video": None})
+    assert "| 1 x | stream | stream |" in said and "video: failed" in said and "stream: not measured: a GPU." in said
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_every_benchmark_of_the_suite_is_there_and_in_its_readme(name: str) -> None:
+    assert importlib.util.find_spec(f"benchmarks.{name}") is not None
+    assert f"benchmarks.{name}" in (HERE / "README.md").read_text("utf-8")
