@@ -19,7 +19,7 @@ from ovis_app.models.visual import Grid, Pixels
 
 # What is encoded at a time, which bounds memory and changes no result: frames and tiles never see each other.
 SOFTMAX_ROWS = 256  # rows of the visual softmax; at 65,532 columns they would be the memory peak
-TILES = 8
+TILES = 16  # of 1,024 patches at most, so as many patches as below
 PATCHES = 16384
 
 

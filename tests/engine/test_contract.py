@@ -1,0 +1,152 @@
+"""What the engine refuses by itself, whatever a page let through, and what it says when memory runs out."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import settings as examples
+from hypothesis import strategies as st
+from PIL import Image
+from torch import nn
+
+from ovis_app import chat
+from ovis_app.backends import loading
+from ovis_app.backends.local import LocalBackend
+from ovis_app.conversation import Conversation, Media, Message
+from ovis_app.generation import BackendError, GenerationSettings, Request
+from ovis_app.media import Limits
+from ovis_app.models.ovis import Ovis
+from ovis_app.settings import Settings
+
+CHECKPOINT = Path(__file__).parent.parent / "fixtures" / "golden" / "ovis2.5" / "public-a" / "checkpoint"
+RANGES = {  # what makes sense at all; whole numbers are ints here
+    "max_new_tokens": (1, 65536),
+    "temperature": (0.0, 5.0),
+    "top_p": (0.01, 1.0),
+    "top_k": (0, 100_000),
+    "repetition_penalty": (0.5, 2.0),
+    "seed": (0, 2**32 - 1),
+    "thinking_budget": (1, 65536),
+    "min_pixels": (1, 2**26),
+    "max_pixels": (1024, 2**26),
+    "max_partition": (1, 64),
+    "frames": (1, 256),
+}
+SWITCHES = [field.name for field in fields(GenerationSettings) if isinstance(field.default, bool)]
+
+no_numbers = st.one_of(
+    st.booleans(),
+    st.text(max_size=8),
+    st.sampled_from(["1", "0.5", "nan", "inf", "None", "1e3"]),
+    st.binary(max_size=4),
+    st.lists(st.integers(), max_size=2),
+    st.just(object()),
+    st.complex_numbers(),
+    st.decimals(),
+    st.fractions(),
+    st.just(torch.tensor(1)),
+)
+no_amounts = st.sampled_from([float("nan"), float("inf"), -float("inf"), 10**400, -(10**400), Decimal("NaN")])
+
+
+@pytest.fixture(scope="module")
+def backend() -> LocalBackend:
+    return LocalBackend(Settings(model=str(CHECKPOINT), device="cpu"), Limits())
+
+
+def ask(settings: GenerationSettings, *media: Media) -> Request:
+    return Request(Conversation((Message("user", "What is it?", media),)), settings)
+
+
+def outside(name: str) -> st.SearchStrategy[Any]:
+    """Numbers beyond the range of `name`, and fractions where it counts."""
+    low, high = RANGES[name]
+    found = [
+        st.integers(max_value=int(low) - 1),
+        st.integers(min_value=int(high) + 1),
+        st.floats(max_value=low, exclude_max=True),
+        st.floats(min_value=high, exclude_min=True),
+    ]
+    if isinstance(low, int):
+        found.append(st.floats(low, high, exclude_min=True, exclude_max=True).filter(lambda value: value != int(value)))
+    return st.one_of(*found)
+
+
+def test_every_number_has_a_range() -> None:
+    """A setting that is added must be checked, and tested here."""
+    assert {*RANGES, *SWITCHES, "system"} == {field.name for field in fields(GenerationSettings)}
+
+
+@pytest.mark.parametrize("name", RANGES)
+@examples(max_examples=40, deadline=None, derandomize=True, database=None)
+@given(data=st.data())
+def test_no_number_out_of_range_gets_in(backend: LocalBackend, name: str, data: st.DataObject) -> None:
+    """Refused by name, in one sentence, before anything is queued: no model is loaded for it."""
+    bad = data.draw(st.one_of(no_numbers, no_amounts, outside(name)))
+    with pytest.raises(BackendError, match=f"^{name} must be") as refused:
+        next(iter(backend.stream(ask(GenerationSettings(**{name: bad})))))
+    assert "\n" not in str(refused.value) and str(refused.value).endswith(".")
+    assert not backend._worker.busy
+
+
+@pytest.mark.parametrize("name", SWITCHES)
+@pytest.mark.parametrize("bad", [None, 0, 1, "true", "", float("nan"), [True]])
+def test_a_switch_is_on_or_off(backend: LocalBackend, name: str, bad: object) -> None:
+    with pytest.raises(BackendError, match=f"^{name} must be true or false"):
+        next(iter(backend.stream(ask(GenerationSettings(**{name: bad})))))
+
+
+@examples(max_examples=100, deadline=None, derandomize=True, database=None)
+@given(data=st.data())
+def test_every_number_in_range_is_taken_as_its_own_type(data: st.DataObject) -> None:
+    """An int where it counts, a float where it measures, since samplers take nothing else."""
+    given_values: dict[str, Any] = {}
+    for name, (low, high) in RANGES.items():
+        whole = isinstance(low, int)
+        number = data.draw(st.integers(low, high) if whole else st.floats(low, high), label=name)
+        given_values[name] = data.draw(st.sampled_from([number, float(number)])) if whole else number
+    given_values["min_pixels"] = None
+    checked = GenerationSettings(**given_values).check()
+    for name, (low, _) in RANGES.items():
+        if name != "min_pixels":
+            assert getattr(checked, name) == given_values[name]
+            assert type(getattr(checked, name)) is type(low)
+
+
+@pytest.mark.parametrize("where", ["prompt", "later token", "picture"])
+def test_out_of_memory_ends_one_answer_and_the_next_works(
+    backend: LocalBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """In the language model or in the tower: what to lower is said, what was remembered is given back."""
+    path = tmp_path / "red.png"
+    Image.new("RGB", (96, 64), "red").save(path)
+    request = ask(GenerationSettings(max_new_tokens=8), Media("image", path, "red.png"))
+    *_, before = chat.reply(backend, request)
+    answerer = backend._answerer
+    assert len(answerer._prefixes) and answerer._reader.cache.bytes
+    if where == "picture":
+        answerer._reader.cache.clear()
+    llm = loading.loaded_model(backend.spec, device="cpu", dtype="auto").model.llm
+    part: type[nn.Module] = Ovis if where == "picture" else type(llm.model)
+    whole, left = part.encode if where == "picture" else part.forward, [3 if where == "later token" else 0]
+
+    def full(*arguments: Any, **options: Any) -> Any:
+        left[0] -= 1
+        if left[0] < 0:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return whole(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(part, "encode" if where == "picture" else "forward", full)
+        *_, failed = chat.reply(backend, request)
+    message = failed.messages[-1]
+    assert message.finish == "error" and "ran out of memory: lower max pixels" in message.error and left == [-1]
+    assert len(answerer._prefixes) == 0 and answerer._reader.cache.bytes == 0
+    *_, after = chat.reply(backend, request)
+    assert after.messages[-1].error == "" and after.messages[-1].text == before.messages[-1].text
