@@ -77,6 +77,8 @@ class LocalBackend:
     def _warm(self) -> None:
         try:
             self._load()
+        except Cancelled:
+            pass  # the process ends
         except BackendError as error:
             log.warning("the model can't be loaded: %s", error, exc_info=error.__cause__)
 
@@ -93,11 +95,13 @@ class LocalBackend:
 
     def _progress(self, words: str, share: float | None) -> None:
         """Shows how far loading is, to whoever waits for an answer or for the change; ends a change that was
-        cancelled."""
+        cancelled, and whatever there is when the process ends."""
+        if self._closing.is_set():
+            raise Cancelled
         if self._change is None or self._state != READY:
             self._state = words
         if self._change is not None:
-            if (self._cancel.is_set() and not self._going_back) or self._closing.is_set():
+            if self._cancel.is_set() and not self._going_back:
                 raise Cancelled
             self._change = replace(self._change, words=words, share=share)
 
@@ -244,7 +248,7 @@ class LocalBackend:
         failed = ""
         try:
             work()
-        except (Halted, MediaCancelled):
+        except (Halted, MediaCancelled, Cancelled):
             streamer.fail(TOO_LONG)  # read only if it was the deadline, not a reader who left
         except (BackendError, MediaError) as error:
             log.info("refused: %s", error, exc_info=error.__cause__)

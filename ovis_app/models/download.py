@@ -1,7 +1,7 @@
 """Fetches one repository, as a process of its own: `python -P download.py REPOSITORY REVISION`.
 
 A process can be ended at any moment, whatever the network does; threads can't. Writes a JSON object a line to stdout:
-how far it is, then the folder or what went wrong. Ends when its stdin does, and leaves nothing half-written behind.
+how far it is, then the folder or what went wrong. Ends at once when its stdin does.
 Imports nothing of the app, so that it starts at once. Code in a repository is never fetched.
 """
 
@@ -37,6 +37,7 @@ from tqdm.auto import tqdm
 FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "merges.txt", "vocab.txt", "*.model")
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+HALF = "*.incomplete"
 STALE = 3600.0  # seconds without a write, after which a half-written file belongs to nobody
 TICK = 0.1  # seconds between two reports
 
@@ -99,20 +100,23 @@ def free(folder: Path) -> int:
 
 
 def bar(missing: int) -> type[tqdm[Any]]:
-    """A progress bar that draws nothing and says how many of the `missing` bytes have come."""
+    """Progress bars that draw nothing and say how many of the `missing` bytes have come. huggingface_hub has two that
+    count bytes, of what is received and of what is written: the one that is ahead is believed."""
+    far = {"done": 0.0, "said": 0.0}
 
     class Bar(tqdm):  # type: ignore[type-arg]
-        def __init__(self, *args: Any, name: str = "", **options: Any) -> None:
-            self.counts = name == "huggingface_hub.snapshot_download"  # not the bars of files and of transfers
-            self.said = 0.0
+        def __init__(self, *args: Any, **options: Any) -> None:
+            options.pop("name", None)
             super().__init__(*args, **{**options, "disable": False, "file": _Nowhere(), "mininterval": 0.0})
 
         def update(self, n: float | None = 1) -> bool | None:
             shown = super().update(n)
             total = missing or self.total
-            if self.counts and total and (time.monotonic() - self.said > TICK or self.n >= total):
-                self.said = time.monotonic()
-                say(done=min(self.n, total), total=total)
+            if self.unit == "B" and total and self.n > far["done"]:
+                far["done"] = min(self.n, total)
+                if time.monotonic() - far["said"] > TICK or self.n >= total:
+                    far["said"] = time.monotonic()
+                    say(done=far["done"], total=total)
             return shown
 
     return Bar
@@ -143,31 +147,30 @@ def name_of(error: BaseException) -> str:
     return "disk" if isinstance(error, OSError) and error.errno in FULL else "network"
 
 
-def half_written(repository: str) -> set[Path]:
-    """Files of this repository that are not whole yet, of whatever process."""
+def tidy(repository: str) -> None:
+    """Removes what downloads that were killed left half-written, and says where this one's will be, and whose others
+    are there: whoever ends this process removes what it leaves."""
     blobs = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repository, repo_type="model") / "blobs"
-    return set(blobs.glob("*.incomplete"))
-
-
-def leave_with_parent(repository: str) -> None:
-    """Ends this process when whoever started it is gone or wants no more."""
-    others = half_written(repository)
-    sys.stdin.buffer.read()
-    for file in half_written(repository) - others:
+    for file in blobs.glob(HALF):
         with suppress(OSError):
-            file.unlink()
+            if time.time() - file.stat().st_mtime > STALE:
+                file.unlink()
+    say(half_written=str(blobs / HALF), others=[file.name for file in blobs.glob(HALF)])
+
+
+def leave_with_parent() -> None:
+    """Ends this process when whoever started it is gone or wants no more."""
+    sys.stdin.buffer.read()
     os._exit(1)
 
 
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then ends this process
     repository, revision = sys.argv[1], sys.argv[2] or None
-    for file in half_written(repository):
-        with suppress(OSError):
-            if time.time() - file.stat().st_mtime > STALE:
-                file.unlink()
-    threading.Thread(target=leave_with_parent, args=(repository,), daemon=True).start()
+    threading.Thread(target=leave_with_parent, daemon=True).start()
     try:
+        with suppress(HFValidationError):  # a name that can't be: fetching says so
+            tidy(repository)
         say(folder=fetch(repository, revision))
     except Exception as error:  # the edge of the process
         say(problem=name_of(error), cause=repr(error))

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,7 +26,6 @@ Progress = Callable[[str, float | None], None]
 
 DOWNLOADER = Path(__file__).with_name("download.py")
 POLL = 0.2  # seconds between two calls of `progress`, so that cancelling is never late
-PATIENCE = 2.0  # seconds that the downloader has to tidy up
 
 PROBLEMS = {
     "gated": "{name} asks you to accept its terms: do so on its page, then set HF_TOKEN and try again.",
@@ -88,6 +88,8 @@ def _messages(repository: str, revision: str) -> Generator[dict[str, Any], None,
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
     pump = threading.Thread(target=_pump, args=(process.stdout, lines), name="download-pipe", daemon=True)
     pump.start()
+    place: Path | None = None
+    others: set[str] = set()
     try:
         while True:
             try:
@@ -97,16 +99,27 @@ def _messages(repository: str, revision: str) -> Generator[dict[str, Any], None,
                 continue
             if not line:
                 return
-            yield json.loads(line)
+            message = json.loads(line)
+            if "half_written" in message:
+                place, others = Path(message["half_written"]), set(message["others"])
+            else:
+                yield message
     finally:
-        process.stdin.close()
-        try:
-            process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        process.kill()  # at its end nothing is left to kill
+        process.wait()
         pump.join()
+        process.stdin.close()
         process.stdout.close()
+        if place is not None:
+            _tidy(place, others)
+
+
+def _tidy(half_written: Path, others: set[str]) -> None:
+    """Removes what an ended downloader left; `others` are files of someone else's."""
+    for file in half_written.parent.glob(half_written.name):
+        if file.name not in others:
+            with suppress(OSError):
+                file.unlink()
 
 
 def _pump(stream: IO[str], lines: queue.SimpleQueue[str]) -> None:

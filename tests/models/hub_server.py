@@ -24,7 +24,7 @@ class Hub:
     folder: Path
     cut: int | None = None
     pace: int = 0
-    gated: bool = False
+    token: str = ""  # without which files are refused; empty is open to all
     revisions: tuple[str, ...] = ("main", COMMIT)
     asked: list[tuple[str, str, str]] = field(default_factory=list)  # method, path, range
     url: str = ""
@@ -80,7 +80,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def _file(self, file: Path, *, body: bool) -> None:
-        if self.hub.gated:
+        if self.hub.token not in self.headers.get("Authorization", ""):
             return self._refuse(403, "GatedRepo")
         if not file.is_file():
             return self._refuse(404, "EntryNotFound")
