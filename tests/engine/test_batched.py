@@ -17,7 +17,7 @@ import torch
 from ovis_app.engine import slots as slots_module
 from ovis_app.engine.batched import BatchedEngine, unfit
 from ovis_app.engine.budget import ThinkingBudget
-from ovis_app.engine.pages import Manager, Scheduler, Sizes
+from ovis_app.engine.pages import Manager, Scheduler, Sizes, bytes_of_a_token
 from ovis_app.generation import BackendError, GenerationSettings
 from tests.engine.prompts import ENDING, Written, tiny
 
@@ -419,3 +419,14 @@ def test_warming_takes_the_memory_before_the_first_request() -> None:
         assert many._manager is not None and many._manager.alive
         until(lambda: many._manager.batch_processor is not None)
         assert many.generate(text(), SHORT).tolist() == tiny("ovis2.5").solo(text(), SHORT)
+
+
+def test_memory_is_bounded_by_what_was_allowed() -> None:
+    allowed = 3_000_000
+    sizes = Sizes.fitting(tiny("ovis2.5").model.llm, allowed)
+    assert allowed // 2 < sizes.tokens * bytes_of_a_token(tiny("ovis2.5").model.llm, sizes.step) <= allowed
+    with engine(sizes=sizes) as many:
+        many.generate(text(), SHORT)
+        assert many._manager is not None
+        cache, table = many._manager.batch_processor.cache, many.slots.embedding.table
+        assert cache.cache_tensor.nbytes + table.nbytes < allowed * 1.05

@@ -83,8 +83,8 @@ def test_the_same_picture_twice_in_a_prompt_is_read_twice() -> None:
 
 def test_tiles_of_one_picture_are_told_apart() -> None:
     """They share the picture's name, and stand between indicators of their own."""
-    slots, rows = table(20), torch.randn(5, HIDDEN)
-    ids = torch.tensor([5, -301, VISUAL_ATOM, VISUAL_ATOM, VISUAL_ATOM, -303, VISUAL_ATOM, VISUAL_ATOM, -302])
+    slots, rows = table(20), torch.randn(4, HIDDEN)
+    ids = torch.tensor([5, -301, VISUAL_ATOM, VISUAL_ATOM, -303, VISUAL_ATOM, VISUAL_ATOM, -302])
     keys = tuple(-9001 if token == VISUAL_ATOM else token for token in ids.tolist())
     for visual in (rows, torch.cat([rows, rows])):  # once, then twice in one prompt
         times = len(visual) // len(rows)
