@@ -281,3 +281,17 @@ def test_buffers_take_a_share_of_memory_or_none() -> None:
     assert room(shape, 40_960, int(100e9)) == 40_960
     assert 0 < room(shape, 40_960, int(4e9)) * shape.token_bytes <= 1e9
     assert room(shape, 40_960, int(1e9)) == 0
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("backend", ["inductor", None])
+def test_recorded_graphs_give_the_tokens_of_generate(backend: str | None) -> None:
+    """What the rest of this file tests step by step, recorded and, with a compiler, compiled."""
+    there = load(GOLDEN / "ovis2.5" / "public-a" / "checkpoint", device="cuda")
+    ours = Decoder(there.llm, 600, runner=decode.Graphs, backend=backend)
+    ours.record(lambda done, total: None)
+    assert empty(ours)
+    for settings in (LONG, GenerationSettings(max_new_tokens=40, temperature=0.9, repetition_penalty=1.2, seed=5)):
+        embeddings = solo.embeddings(there, prompt(250).cuda(), None)
+        said = [solo.generate(there, embeddings, settings, ending=NEVER, decoder=used) for used in (None, ours)]
+        assert said[0].tolist() == said[1].tolist() and empty(ours)

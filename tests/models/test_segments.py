@@ -116,3 +116,12 @@ def test_pictures_encoded_together_are_the_same(monkeypatch: pytest.MonkeyPatch,
         for pixels, found in zip(pictures, together, strict=True):
             torch.testing.assert_close(found, model.encode(pixels.values, pixels.grids), atol=1e-5, rtol=1e-5)
             assert found.untyped_storage().nbytes() == found.nbytes, "a forgotten picture must free its memory"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_variable_lengths_on_a_gpu_are_the_same() -> None:
+    lengths = [64, 144, 16, 256]
+    query, key, value = (tensor.to("cuda", torch.bfloat16) for tensor in states(sum(lengths)))
+    names = torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths)).cuda()
+    found = attend(query, key, value, Segments.of(lengths, query.device))
+    torch.testing.assert_close(found, masked(query, key, value, names), atol=0.03, rtol=0.03)
