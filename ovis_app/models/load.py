@@ -156,7 +156,7 @@ def _fill(model: Ovis, goals: list[Goal], device: str, bits: str, progress: Prog
             if out is not value:
                 setattr(module, leaf, nn.Parameter(out, requires_grad=False))
     _tie(model, {goal.name for goal in goals})
-    spread.finish(model, device, devices)
+    spread.finish(model, devices)
 
 
 def _read(reader: Reader, goal: Goal, out: Tensor) -> None:

@@ -17,13 +17,19 @@ from torch import Tensor, nn
 
 from ovis_app.generation import BackendError
 
+BLOCK, ROWS = 64, 32  # sizes are multiples of these: values with one scale, and rows that are packed together
 THRESHOLD = 6.0  # activations above it are multiplied unquantized (https://arxiv.org/abs/2208.07339)
 
 
 def linears(llm: nn.Module) -> dict[str, nn.Linear]:
-    """The modules that may be quantized, by their names in the language model."""
+    """The modules that may be quantized, by their names in the language model: all of the layers' whose sizes the
+    kernels take. Those of every released model do."""
     found = {name: module for name, module in llm.named_modules() if isinstance(module, nn.Linear)}
-    return {name: module for name, module in found.items() if name.rpartition(".")[2] != "lm_head"}
+    return {
+        name: module
+        for name, module in found.items()
+        if name.rpartition(".")[2] != "lm_head" and module.in_features % BLOCK == 0 and module.out_features % ROWS == 0
+    }
 
 
 def prepare(llm: nn.Module, bits: str, device: str) -> set[str]:
@@ -43,7 +49,7 @@ def put(module: nn.Module, weight: Tensor, device: torch.device) -> None:
     kind = type(module.weight)
     options: dict[str, Any] = {"requires_grad": False}
     if isinstance(module, _library().nn.Linear4bit):
-        options |= {"quant_type": "nf4", "blocksize": 64, "compress_statistics": False, "module": module}
+        options |= {"quant_type": "nf4", "blocksize": BLOCK, "compress_statistics": False, "module": module}
     else:
         options |= {"has_fp16_weights": False}
     module.weight = kind(weight, **options).to(device)

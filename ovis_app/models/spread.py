@@ -6,9 +6,10 @@ Only the layers are spread: the visual tokenizer, the tables and the head stay t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Set
+from itertools import accumulate
 
 import torch
-from accelerate import dispatch_model, infer_auto_device_map
+from accelerate import dispatch_model
 from torch import nn
 
 Devices = Callable[[str], torch.device]  # of a parameter's name
@@ -31,16 +32,18 @@ def devices(model: nn.Module, device: str, small: Set[str] = frozenset()) -> Dev
 
 
 def plan(model: nn.Module, room: Mapping[int, int]) -> dict[str, int]:
-    """Module names to GPU numbers: the layers of `model.llm` where bytes of `room` allow, all else on the first."""
-    llm = model.get_submodule("llm")
-    layers = llm.get_submodule("model.layers")
+    """Module names to GPU numbers: the layers of `model.llm` in order, each GPU with a part as large as its share of
+    the room (bytes), all else on the first."""
+    layers = model.get_submodule("llm.model.layers")
+    first, count = min(room), len(list(layers.children()))
     others = _bytes(model) - _bytes(layers)
-    first = min(room)
-    left = {number: size - (others if number == first else 0) for number, size in room.items()}
-    kind = type(layers.get_submodule("0")).__name__
-    placed = infer_auto_device_map(layers, max_memory={**left, "cpu": 0}, no_split_module_classes=[kind])
-    placed = {name: number if isinstance(number, int) else max(room) for name, number in placed.items()}
-    return {"": first, **{f"llm.model.layers.{name}".rstrip("."): number for name, number in placed.items()}}
+    left = {number: max(size - (others if number == first else 0), 0) for number, size in sorted(room.items())}
+    ends = list(accumulate(left.values()))
+    placed = {"": first}
+    for layer in range(count):
+        middle = (layer + 0.5) / count * ends[-1]
+        placed[f"llm.model.layers.{layer}"] = list(left)[next(n for n, end in enumerate(ends) if middle <= end)]
+    return placed
 
 
 def of_map(placed: Mapping[str, int | str]) -> Devices:
@@ -50,23 +53,22 @@ def of_map(placed: Mapping[str, int | str]) -> Devices:
         found = max((key for key in placed if not key or name == key or name.startswith(f"{key}.")), key=len)
         return torch.device(placed[found])
 
-    where.placed = placed  # type: ignore[attr-defined]
     return where
 
 
-def finish(model: nn.Module, device: str, rule: Devices) -> None:
-    """Moves buffers after the parameters; with several devices, accelerate moves activations between them."""
-    placed = getattr(rule, "placed", None)
+def finish(model: nn.Module, rule: Devices, *, hooks: bool = False) -> None:
+    """Moves buffers after the parameters. Where `rule` is of several devices, or with `hooks`, accelerate moves the
+    activations of `model.llm` between its layers."""
     for name, buffer in list(model.named_buffers()):
         parent, _, leaf = name.rpartition(".")
         setattr(model.get_submodule(parent), leaf, buffer.to(rule(name)))
-    if placed is not None and len(set(placed.values())) > 1:
-        llm = model.get_submodule("llm")
-        inner = {name.removeprefix("llm."): number for name, number in placed.items() if name.startswith("llm.")}
-        names = {name.partition(".")[0] for name, _ in llm.named_children()} | {"model.embed_tokens", "model.norm"}
-        names |= {f"model.{name}" for name, _ in llm.get_submodule("model").named_children()} - {"model.layers"}
-        rest = dict.fromkeys(names - {"model", "model.layers"}, placed[""])
-        dispatch_model(llm, device_map={**rest, **inner}, skip_keys="past_key_values", force_hooks=True)
+    llm = model.get_submodule("llm")
+    names = [f"model.layers.{number}" for number, _ in llm.get_submodule("model.layers").named_children()]
+    names += [f"model.{name}" for name, _ in llm.get_submodule("model").named_children() if name != "layers"]
+    names += [name for name, _ in llm.named_children() if name != "model"]
+    placed = {name: rule(f"llm.{name}") for name in names}
+    if hooks or len(set(placed.values())) > 1:
+        dispatch_model(llm, device_map=placed, skip_keys="past_key_values", force_hooks=True)
 
 
 def _bytes(model: nn.Module) -> int:

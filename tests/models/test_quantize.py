@@ -1,0 +1,92 @@
+"""Quantized while it is read: less memory, nearly the same answers, and pictures see what they saw."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from ovis_app import zoo
+from ovis_app.backends import loading
+from ovis_app.engine import solo
+from ovis_app.generation import BackendError, GenerationSettings
+from ovis_app.models import quantize
+from ovis_app.models.load import load
+from ovis_app.models.ovis import Ovis
+from ovis_app.training.evaluate import Answerer, cases
+
+GOLDEN = Path(__file__).resolve().parent.parent / "fixtures" / "golden"
+FAMILIES = ("ovis1.6", "ovis2", "ovis2.5")
+BITS = ("int8", "int4")
+
+
+@pytest.fixture(scope="module")
+def plain() -> Ovis:
+    return load(zoo.MINI_FOLDER)
+
+
+@pytest.fixture(scope="module", params=BITS)
+def small(request: pytest.FixtureRequest) -> tuple[str, Ovis]:
+    return request.param, load(zoo.MINI_FOLDER, quantize=request.param)
+
+
+def held(module: torch.nn.Module) -> int:
+    return sum(value.nbytes for value in set(module.parameters()))
+
+
+def test_only_the_layers_of_the_language_model_are_quantized(plain: Ovis, small: tuple[str, Ovis]) -> None:
+    bits, model = small
+    kept = {name: value for name, value in plain.state_dict().items() if not name.startswith("llm.model.layers")}
+    values = model.state_dict()
+    assert all(torch.equal(values[name], value) for name, value in kept.items())
+    share = {"int8": 1 / 4, "int4": 1 / 8}[bits] + 0.03
+    assert held(model.llm.model.layers) < share * held(plain.llm.model.layers)
+    linears = [module for module in plain.llm.model.layers.modules() if isinstance(module, torch.nn.Linear)]
+    quantized = [module for module in model.llm.model.layers.modules() if type(module).__module__.startswith("bits")]
+    assert len(quantized) == len(linears) == 35
+
+
+def test_pictures_are_encoded_the_same(plain: Ovis, small: tuple[str, Ovis]) -> None:
+    pixels = torch.linspace(-1, 1, 196 * 768).view(196, 768)
+    with torch.inference_mode():
+        assert torch.equal(plain.encode(pixels, [(1, 14, 14)]), small[1].encode(pixels, [(1, 14, 14)]))
+
+
+def test_the_mini_answers_as_before(plain: Ovis, small: tuple[str, Ovis]) -> None:
+    """Greedy answers to fresh questions; benchmarks/load.py counts many more."""
+    asker = Answerer(zoo.MINI_FOLDER)
+    asked = cases("count", 6) + cases("what is at", 6)
+    said = []
+    for model in (plain, small[1]):
+        asker.model = model
+        said.append(asker.answers(asked))
+    assert sum(map(str.__eq__, *said)) >= 11
+
+
+@pytest.mark.parametrize("bits", BITS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_generates_quantized(family: str, bits: str) -> None:
+    spec = zoo.resolve(str(GOLDEN / family / "public-a" / "checkpoint"))
+    loaded = loading.loaded_model(spec, device="cpu", dtype="bfloat16", quantize=bits)
+    ids = torch.tensor(loaded.prompts.trusted("Hello there"))
+    embeddings = solo.embeddings(loaded.model, ids, None)
+    new = solo.generate(loaded.model, embeddings, GenerationSettings(max_new_tokens=4), ending=loaded.ending)
+    assert 1 <= len(new) <= 4
+    assert loading.loaded_model(spec, device="cpu", dtype="bfloat16") is not loaded
+
+
+def test_a_missing_library_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    with pytest.raises(BackendError, match="pip install bitsandbytes"):
+        load(zoo.MINI_FOLDER, quantize="int8")
+    with pytest.raises(BackendError, match="needs a CPU or an NVIDIA GPU"):
+        quantize.prepare(torch.nn.Linear(2, 2), "int8", "mps")
+
+
+def test_no_compiled_code_is_fetched() -> None:
+    """bitsandbytes would take a kernel from a hub repository where the package `kernels` is installed."""
+    with quantize._without_downloads(), pytest.raises(ImportError):
+        import kernels  # noqa: F401
+    assert "kernels" not in sys.modules
