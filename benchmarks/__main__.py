@@ -1,7 +1,7 @@
 """All benchmarks, one after another, and one table of what they found: `python -m benchmarks`.
 
 Small sizes by default, under 5 minutes on two idle cores; `--full` takes each benchmark's own. `--keep` also keeps
-the figures in benchmarks/results and draws the plots anew. Each runs in a process of its own.
+the figures in benchmarks/results and the README, with plots. Each runs in a process of its own.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import plots
+from benchmarks.keep import keep
 from benchmarks.report import ROOT, commit, machine, table, versions
 
 SMALL = {
     "turns": ("--repeats", "1", "--tokens", "256", "--turns", "8", "--most-tokens", "1568"),
     "users": ("--repeats", "1", "--users", "8", "--new", "32"),
-    "stream": ("--repeats", "1", "--shape", "tiny"),
+    "stream": ("--repeats", "1", "--shape", "tiny", "--tokens", "1000"),
     "vision": ("--repeats", "1"),
     "video": ("--repeats", "1"),
     "start": ("--repeats", "1"),
@@ -67,7 +67,7 @@ def main() -> int:
     parser.add_argument("--full", action="store_true", help="each benchmark's own sizes")
     parser.add_argument("--shape", help=f"size of the random model in {', '.join(SHAPED)}: tiny, 44m, 2b or 9b")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all figures there")
-    parser.add_argument("--keep", action="store_true", help="keep the figures in benchmarks/results, with plots")
+    parser.add_argument("--keep", action="store_true", help="keep the figures in benchmarks/results and README")
     options = parser.parse_args()
     found: dict[str, dict[str, Any] | None] = {}
     with tempfile.TemporaryDirectory() as made:
@@ -82,7 +82,7 @@ def main() -> int:
         about = {"machine": machine(), "versions": versions(), "commit": commit(), "headline": rows}
         options.json.write_text(json.dumps({**about, "benchmarks": found}, indent=1) + "\n", encoding="utf-8")
     if options.keep:
-        plots.keep({name: result for name, result in found.items() if result is not None})
+        keep({name: result for name, result in found.items() if result is not None})
     return int(None in found.values())
 
 

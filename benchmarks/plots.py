@@ -120,15 +120,6 @@ def draw_all(folder: Path = RESULTS) -> list[Path]:
     return written
 
 
-def keep(found: Mapping[str, Mapping[str, Any]], folder: Path = RESULTS) -> None:
-    """Keeps results as NAME-cpu.json or NAME-gpu.json, and draws the plots anew."""
-    folder.mkdir(exist_ok=True)
-    for name, result in found.items():
-        file = folder / f"{name}-{result['machine']['kind']}.json"
-        file.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
-    draw_all(folder)
-
-
 if __name__ == "__main__":
     for written in draw_all():
         print(written.name)

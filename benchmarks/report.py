@@ -75,11 +75,12 @@ def shown(value: object) -> str:
 
 def headlines(rows: Sequence[Headline]) -> str:
     """The headlines as a table, the ratio first."""
-    cells = []
-    for row in rows:
-        goal = "" if row.goal is None else f"{row.goal:g} x"
-        cells.append((f"{row.ratio:.3g} x", goal, row.name, row.ours, row.other, row.unit))
-    return table(("ratio", "goal", "what", "ours", "other way", "unit"), cells)
+    cells = [(f"{row.ratio:.3g} x", row.name, row.ours, row.other, row.unit) for row in rows]
+    goals = ["" if row.goal is None else f"{row.goal:g} x" for row in rows]
+    if not any(goals):
+        return table(("ratio", "what", "ours", "other way", "unit"), cells)
+    wide = [(ratio, goal, *rest) for (ratio, *rest), goal in zip(cells, goals, strict=True)]
+    return table(("ratio", "goal", "what", "ours", "other way", "unit"), wide)
 
 
 def finish(

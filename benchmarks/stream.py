@@ -28,7 +28,6 @@ from tests.ui.serving import Served, Wire
 
 TURNS, PICTURES = 20, 10
 GOAL = 0.97
-TOKENS = 2000  # of a long answer: ten seconds, so that the last update's way to the screen weighs little
 ASKED = "a question like many others, of a length that people would type: " + "and so on " * 20
 WORD = re.compile(r"word(\d+)")
 # Notes when the browser's document first holds each number of words.
@@ -63,13 +62,13 @@ def rate(stamps: list[tuple[float, int]]) -> float:
     return (total - before) / (last - first)
 
 
-def engine_rate(per_second: float) -> float:
+def engine_rate(per_second: float, tokens: int) -> float:
     """Tokens per second of the scripted engine alone."""
     from ovis_app.backends.fake import FakeBackend
     from ovis_app.conversation import Conversation, Message
     from ovis_app.generation import Answer, Request
 
-    events = FakeBackend(delay=1 / per_second, tokens=TOKENS).stream(Request(Conversation((Message("user", "long"),))))
+    events = FakeBackend(delay=1 / per_second, tokens=tokens).stream(Request(Conversation((Message("user", "long"),))))
     stamps = [time.perf_counter() for event in events if isinstance(event, Answer)]
     return rate(list(zip(stamps, range(1, len(stamps) + 1), strict=True)))
 
@@ -181,18 +180,20 @@ def _listen(wire: Wire, url: str) -> tuple[float, list[float]]:
 def main() -> None:
     parser = arguments(__doc__, shape="44m")
     parser.add_argument("--rate", type=float, default=200.0, help="pace of the scripted engine, tokens per second")
+    # Ten seconds, so that the last update's way to the screen weighs little.
+    parser.add_argument("--tokens", type=int, default=2000, help="length of the answers that are timed (2000)")
     options = parser.parse_args()
     unmeasured = [] if CHROMIUM.exists() else [MISSING]
     alone, client, chromium = [], [], []
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
-        with app("--rate", str(options.rate), "--tokens", str(TOKENS), what=SERVED) as (url, _):
+        with app("--rate", str(options.rate), "--tokens", str(options.tokens), what=SERVED) as (url, _):
             short = growth(updates(tab(url)))
             wire = tab(url)
             talk_long(wire, folder)
             long: list[Update] = []
             for _ in range(options.repeats):
-                alone.append(engine_rate(options.rate))
+                alone.append(engine_rate(options.rate, options.tokens))
                 long = updates(wire)
                 client.append(rate([(update.time, update.words) for update in long if update.words]))
             if not unmeasured:

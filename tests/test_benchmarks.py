@@ -8,10 +8,12 @@ import xml.etree.ElementTree as ET
 from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tokenizers import Tokenizer
 
+from benchmarks import keep as keeping
 from benchmarks import plots
 from benchmarks.__main__ import SMALL, summary
 from benchmarks.plain import Plain
@@ -107,14 +109,31 @@ def test_pictures_are_of_as_many_visual_tokens_as_asked(ours: Backend, tmp_path:
 
 
 def test_plots_hold_every_point_and_say_what_they_are(tmp_path: Path) -> None:
-    result = {"machine": {"kind": "cpu", "gpu": None, "cores": 2}, "shape": "44m", "date": "2026-01-01"}
-    grown = {"1": [4.0, 4.0], "2": [0.1, 4.2], "16": [0.2, 5.0]}
-    plots.keep({"turns": {**result, "by_turns": grown, "by_visual_tokens": {"64": [1, 2], "256": [1, 3]}}}, tmp_path)
+    result: dict[str, Any] = {"machine": {"kind": "cpu", "gpu": None, "cores": 2}, "shape": "44m", "date": "2026-01-01"}
+    grown: dict[str, Any] = {"1": [4.0, 4.0], "2": [0.1, 4.2], "16": [0.2, 5.0]}
+    result |= {"by_turns": grown, "by_visual_tokens": {"64": [1, 2], "256": [1, 3]}}
+    (tmp_path / "turns-cpu.json").write_text(json.dumps(result))
+    plots.draw_all(tmp_path)
     svg = ET.fromstring((tmp_path / "turns-cpu.svg").read_text())
     names = [element.tag.rpartition("}")[2] for element in svg.iter()]
     assert names.count("circle") == 2 * len(grown) and names.count("polyline") == 2
     assert "2 CPU cores, shape 44m, 2026-01-01" in "".join(svg.itertext())
     assert (tmp_path / "tokens-cpu.svg").is_file() and not list(tmp_path.glob("*gpu*"))
+
+
+def test_what_is_kept_stands_in_the_readme(tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(f"Before\n{keeping.BEGIN}old\n{keeping.END}After\n")
+    row = {"name": "video_frames", "ours": 1.0, "other": 4.0, "ratio": 4.0, "unit": "s"}
+    result = {"benchmark": "video", "date": "2026-01-01", "commit": "abc", "headline": [row], "unmeasured": ["x."]}
+    keeping.keep({"video": {**result, "machine": {"kind": "gpu", "gpu": "A GPU"}}}, tmp_path / "results", readme)
+    said = readme.read_text()
+    assert said.startswith("Before") and said.endswith("After\n") and "old" not in said
+    assert "| 4 x | video_frames | 1 | 4 | s |" in said and "Not measured yet" in said and "Not measured: x." in said
+
+
+def test_the_readme_holds_the_kept_results() -> None:
+    assert keeping.section() in (HERE / "README.md").read_text("utf-8")
 
 
 def test_the_summary_tells_failures_too() -> None:
