@@ -16,7 +16,8 @@ from torch import Tensor
 
 from ovis_app import zoo
 from ovis_app.backends.loading import Loaded, loaded_model
-from ovis_app.backends.reading import Halted, Read, Reader
+from ovis_app.backends.looking import Halted
+from ovis_app.backends.reading import Read, Reader
 from ovis_app.backends.room import budget_of, fitted
 from ovis_app.conversation import Conversation, Stats
 from ovis_app.engine import solo
@@ -71,7 +72,7 @@ class Answerer:
         if loaded.model.config.family != self.spec.family:  # known only now: the name told nothing
             row = zoo.FAMILY_ROWS[loaded.model.config.family]
             self.spec = replace(row, id=self.spec.id, name=self.spec.name, about=self.spec.about)
-            self._reader.spec = self.spec
+            self._reader.looker.spec = self.spec
         if self._ready is not loaded:
             self._prepare(loaded, progress)
         return loaded
@@ -99,7 +100,7 @@ class Answerer:
     def forget(self) -> None:
         """Gives back all memory that isn't the model's own or its engines'."""
         self._prefixes.clear()
-        self._reader.cache.clear()
+        self._reader.looker.cache.clear()
         free_memory()
 
     def close(self) -> None:

@@ -20,7 +20,7 @@ from ovis_app import zoo
 from ovis_app.backends import loading
 from ovis_app.backends.answering import Answerer, Question, free_memory
 from ovis_app.backends.checking import checked
-from ovis_app.backends.reading import Halted
+from ovis_app.backends.looking import Halted
 from ovis_app.engine.streamer import TokenStreamer
 from ovis_app.engine.worker import Crowd, Worker
 from ovis_app.generation import BackendError, Change, Event, Offer, Request, Status, Waiting

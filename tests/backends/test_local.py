@@ -275,7 +275,7 @@ def test_a_model_that_cannot_fit_is_refused_before_any_download(monkeypatch: pyt
     monkeypatch.setattr(loading, "folder_of", lambda *_: pytest.fail("it was fetched"))
     backend = LocalBackend(Settings(model="Ovis2.5-9B", device="cpu", dtype="float32"), Limits())
     message = answer(backend, ask("Hi"))
-    assert "Ovis2.5-9B needs about 39 GB" in message.error and "8 GB are free" in message.error
+    assert "Ovis2.5-9B needs about 40 GB" in message.error and "8 GB are free" in message.error
     assert "try Ovis2-1B" in message.error
     backend = LocalBackend(Settings(model="Ovis2.5-2B", device="cpu", dtype="float32"), Limits())
     assert "--dtype bfloat16" in answer(backend, ask("Hi")).error
@@ -306,17 +306,17 @@ def test_out_of_memory_gives_everything_back(
     backend: LocalBackend, picture: Media, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answer(backend, ask("What?", picture))
-    assert len(backend._answerer._prefixes) and backend._answerer._reader.cache.bytes
+    assert len(backend._answerer._prefixes) and backend._answerer._reader.looker.cache.bytes
     with monkeypatch.context() as patch:
         patch.setattr(solo, "generate", lambda *_, **__: (_ for _ in ()).throw(torch.OutOfMemoryError("full")))
         answer(backend, ask("What else?", picture))
-    assert len(backend._answerer._prefixes) == 0 and backend._answerer._reader.cache.bytes == 0
+    assert len(backend._answerer._prefixes) == 0 and backend._answerer._reader.looker.cache.bytes == 0
 
 
 def test_a_picture_larger_than_the_context_is_not_even_encoded(backend: LocalBackend, picture: Media) -> None:
     """The page's widest setting costs what the context holds, not hours."""
     widest = replace(picture, detail=Detail(min_pixels=2**26, max_pixels=2**26))
-    detail = backend._answerer._reader._detail(widest, False)
+    detail = backend._answerer._reader.looker.detail(widest, several=False)
     assert detail.min_pixels is not None and detail.min_pixels // 1024 <= backend.spec.context
 
 

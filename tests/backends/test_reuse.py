@@ -193,4 +193,4 @@ def test_the_memory_is_bounded(pictures: list[Media]) -> None:
     for number in range(5):
         answered(backend, Conversation((Message("user", f"{number} what?", (pictures[number % 3],)),)), SHORT)
     assert 0 < backend._answerer._prefixes.bytes <= 200_000
-    assert len(backend._answerer._reader.cache._seen) == 1
+    assert len(backend._answerer._reader.looker.cache._seen) == 1

@@ -129,9 +129,9 @@ def test_out_of_memory_ends_one_answer_and_the_next_works(
     request = ask(GenerationSettings(max_new_tokens=8), Media("image", path, "red.png"))
     *_, before = chat.reply(backend, request)
     answerer = backend._answerer
-    assert len(answerer._prefixes) and answerer._reader.cache.bytes
+    assert len(answerer._prefixes) and answerer._reader.looker.cache.bytes
     if where == "picture":
-        answerer._reader.cache.clear()
+        answerer._reader.looker.cache.clear()
     llm = loading.loaded_model(backend.spec, device="cpu", dtype="auto").model.llm
     part: type[nn.Module] = Ovis if where == "picture" else type(llm.model)
     whole, left = part.encode if where == "picture" else part.forward, [3 if where == "later token" else 0]
@@ -147,6 +147,6 @@ def test_out_of_memory_ends_one_answer_and_the_next_works(
         *_, failed = chat.reply(backend, request)
     message = failed.messages[-1]
     assert message.finish == "error" and "ran out of memory: lower max pixels" in message.error and left == [-1]
-    assert len(answerer._prefixes) == 0 and answerer._reader.cache.bytes == 0
+    assert len(answerer._prefixes) == 0 and answerer._reader.looker.cache.bytes == 0
     *_, after = chat.reply(backend, request)
     assert after.messages[-1].error == "" and after.messages[-1].text == before.messages[-1].text
