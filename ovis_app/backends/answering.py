@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
@@ -34,6 +36,7 @@ from ovis_app.zoo import ModelSpec
 
 log = logging.getLogger(__name__)
 
+PATIENCE = 0.1  # seconds between two questions whether a waiting answer is still wanted
 DROP_ROOM = 256  # new tokens that must fit once old turns are dropped to make room
 Halt = Callable[[], bool]
 
@@ -46,12 +49,12 @@ class Question:
     settings: GenerationSettings
     budget: ThinkingBudget | None
     dropped: int  # of the oldest questions, left out to make room
-    many: bool  # whether it is answered together with others
+    many: bool  # whether the engine can answer it together with others
 
 
 class Answerer:
-    """One model with what it remembers of pictures and conversations, and its engines. One request is read at a time;
-    those with `many` may be answered at once, from any thread."""
+    """One model with what it remembers of pictures and conversations, and its engines. One question is read at a time;
+    where `at_once` is true several may be answered at a time, from any thread."""
 
     def __init__(self, spec: ModelSpec, settings: Settings, limits: Limits) -> None:
         self.spec, self.settings = spec, settings
@@ -60,6 +63,14 @@ class Answerer:
         self._ready: Loaded | None = None  # that the engines are for
         self._batched: BatchedEngine | None = None
         self._decoder: Decoder | None = None
+        self._live = 0  # answers under way
+        self._places = threading.Lock()  # of `_live`
+        self._alone = threading.Lock()  # held by the one answer that solo gives
+
+    @property
+    def at_once(self) -> bool:
+        """Whether answers may be given at once."""
+        return self._batched is not None
 
     # --- the model and its engines -----------------------------------------------------------------------------------
 
@@ -83,6 +94,8 @@ class Answerer:
         def told(done: int, total: int) -> None:
             progress(f"Preparing {self.spec.name}", done / total)
 
+        context = min(loaded.model.config.max_context, self.spec.context)
+        self._decoder = warm_up(loaded.model, context=context, progress=told)
         wanted = self.settings.engine
         if wanted == "batched" or (wanted == "auto" and loaded.model.device.type == "cuda"):
             reason = unfit(loaded.model)
@@ -92,9 +105,6 @@ class Answerer:
                 self._batched.warm()
             else:
                 log.info("answers come one at a time: %s", reason)
-        if self._batched is None:
-            context = min(loaded.model.config.max_context, self.spec.context)
-            self._decoder = warm_up(loaded.model, context=context, progress=told)
         self._ready = loaded
 
     def forget(self) -> None:
@@ -144,12 +154,13 @@ class Answerer:
             think_start=controls.get("<think>"),
             think_end=controls.get("</think>"),
         )
-        if question.many and self._batched is not None:
-            ids = self._batched.generate(
-                question.read, question.settings, budget=question.budget, streamer=streamer, stop=halted
-            )
-        else:
-            ids = self._alone(loaded, question, streamer, halted)
+        with self._placed(question, halted) as engine:
+            if engine is not None:
+                ids = engine.generate(
+                    question.read, question.settings, budget=question.budget, streamer=streamer, stop=halted
+                )
+            else:
+                ids = self._solo(loaded, question, streamer, halted)
         ended = len(ids) > 0 and int(ids[-1]) in loaded.ending.eos
         stats = replace(
             measured(streamer, started),
@@ -157,11 +168,33 @@ class Answerer:
             visual_tokens=question.read.visual_tokens,
             frame_times=question.read.frame_times,
             dropped_turns=question.dropped,
-            engine="" if self._batched is None else "batched" if question.many else "solo",
+            engine="" if self._batched is None else "solo" if engine is None else "batched",
         )
         return Done("end" if ended else "stopped" if halted() else "length", stats)
 
-    def _alone(self, loaded: Loaded, question: Question, streamer: TokenStreamer, halted: Halt) -> Tensor:
+    @contextmanager
+    def _placed(self, question: Question, halted: Halt) -> Iterator[BatchedEngine | None]:
+        """The engine that answers a question together with others, or None once it is this one's turn to be answered
+        alone. Whoever comes while nobody else is here is answered alone where recorded graphs make that faster."""
+        with self._places:
+            first = self._live == 0
+            self._live += 1
+        try:
+            if self._batched is not None and question.many and not (first and self._decoder is not None):
+                yield self._batched
+                return
+            while not self._alone.acquire(timeout=PATIENCE):
+                if halted():
+                    raise Halted
+            try:
+                yield None
+            finally:
+                self._alone.release()
+        finally:
+            with self._places:
+                self._live -= 1
+
+    def _solo(self, loaded: Loaded, question: Question, streamer: TokenStreamer, halted: Halt) -> Tensor:
         """New ids, with what recent conversations share of the prompt taken from memory."""
         read = question.read
         cache, _ = self._prefixes.take(read.keys, loaded.model.config.llm_config)

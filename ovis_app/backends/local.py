@@ -230,7 +230,7 @@ class LocalBackend:
             over[0] = time.monotonic() + self.settings.deadline
             asked = checked(request, self.spec, self.limits)  # by the model that answers: it may have changed
             question = self._answerer.read(loaded, asked, streamer, halted)
-            if question.many:
+            if self._answerer.at_once:
                 self._crowd.start(partial(self._edge, partial(answer, loaded, question), streamer, free_memory))
             else:
                 answer(loaded, question)

@@ -19,8 +19,10 @@ from ovis_app.backends import loading
 from ovis_app.backends.local import LocalBackend
 from ovis_app.conversation import Conversation, Media, Message
 from ovis_app.engine import batched, solo
+from ovis_app.engine.decode import Decoder
 from ovis_app.generation import Answer, GenerationSettings, Request
 from ovis_app.media import Limits
+from ovis_app.models.hub import unheard
 from ovis_app.settings import Settings
 
 GOLDEN = Path(__file__).parent.parent / "fixtures" / "golden"
@@ -90,6 +92,27 @@ def test_what_the_engine_cannot_serve_is_answered_alone_and_says_so(pictures: li
     with closing(opened("ovis1.6", "batched")) as backend:  # a sliding window
         message = answer(backend, Request(Conversation((Message("user", "Hi", (pictures[0],)),)), SHORT))
         assert message.error == "" and message.stats is not None and message.stats.engine == ""
+
+
+def test_who_comes_alone_has_the_recorded_graphs_and_who_comes_then_is_batched(
+    endless: None, pictures: list[Media]
+) -> None:
+    """With a stand-in for the graphs, which no CPU has."""
+    long = Request(Conversation((Message("user", "Go on"),)), GenerationSettings(max_new_tokens=2000))
+    with closing(opened("ovis2.5", "batched")) as backend:
+        llm = backend._answerer.load(unheard).model.llm
+        backend._answerer._decoder = Decoder(llm, 4096)
+        with closing(backend.stream(long)) as first:
+            next(event for event in first if isinstance(event, Answer))
+            short = Request(Conversation((Message("user", "Hi", (pictures[0],)),)), SHORT)
+            second = answer(backend, short)
+            assert second.error == "" and second.stats is not None and second.stats.engine == "batched"
+        wait = time.monotonic() + 20
+        while backend.status().words != "ready":
+            assert time.monotonic() < wait, "the first answer never ended"
+            time.sleep(0.01)
+        alone = answer(backend, short)
+        assert alone.stats is not None and alone.stats.engine == "solo" and alone.text == second.text
 
 
 @pytest.fixture
