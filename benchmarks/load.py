@@ -47,13 +47,16 @@ def loaded(way: str, folder: Path, dtype: torch.dtype, quantize: str) -> Any:
 
 def measure(way: str, folder: Path, dtype: torch.dtype, quantize: str, answer: Any) -> None:
     """Puts (peak over the baseline, bytes of the weights, seconds)."""
-    import ovis_app.models.load
+    from ovis_app.models import load as _  # noqa: F401 (what libraries take is not the weights')
+    from ovis_app.models import quantize as quantizing
 
     if quantize != "none":
-        import bitsandbytes  # noqa: F401 (what a library takes is not the weights')
+        quantizing._library()
     before = psutil.Process().memory_info().rss
     started = time.perf_counter()
     model = loaded(way, folder, dtype, quantize)
+    for value in model.parameters():  # what is mapped and was never read isn't loaded yet
+        value.detach().view(-1)[::1024].sum()
     seconds = time.perf_counter() - started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     answer.put((peak - before, sum(value.nbytes for value in set(model.parameters())), seconds))

@@ -104,13 +104,13 @@ def bar(missing: int) -> type[tqdm[Any]]:
     count bytes, of what is received and of what is written: the one that is ahead is believed."""
     far = {"done": 0.0, "said": 0.0}
 
-    class Bar(tqdm):  # type: ignore[type-arg]
+    class Bar(tqdm):  # type: ignore[misc, unused-ignore]
         def __init__(self, *args: Any, **options: Any) -> None:
             options.pop("name", None)
             super().__init__(*args, **{**options, "disable": False, "file": _Nowhere(), "mininterval": 0.0})
 
         def update(self, n: float | None = 1) -> bool | None:
-            shown = super().update(n)
+            shown: bool | None = super().update(n)
             total = missing or self.total
             if self.unit == "B" and total and self.n > far["done"]:
                 far["done"] = min(self.n, total)

@@ -22,7 +22,7 @@ BITS = {"int8": 8.1, "int4": 4.5}  # a quantized parameter with its share of the
 SHORT = 4096  # tokens of a conversation without which a model is of no use
 RESERVE = 0.5e9  # activations of a long prompt, allocator, logits
 SMALL_RESERVE = 0.05e9  # the same for a model of some megabytes
-ROW = 10  # values a patch that the tower holds at once, in widths of the tower
+ROW = 14  # widths of the tower that a patch takes at work; measured: 14 in bfloat16, 9 in float32
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def weights(spec: ModelSpec, llm: LanguageModel, itemsize: int, quantize: str) -
 
 
 def _vision(spec: ModelSpec, itemsize: int) -> int:
-    """Bytes at the tower's peak. Measured on random towers; see benchmarks/load.py."""
+    """Bytes at the tower's peak: a micro-batch of patches in a layer, then some rows of the visual softmax."""
     patches = min(PATCHES, spec.context * 4)
     words = 0 if spec.parameters < 0.1 else SOFTMAX_ROWS * 65536 * 4 * 3
     return patches * spec.tower * ROW * itemsize + words

@@ -137,7 +137,7 @@ class Reader:
             part = flat[begin : begin + step]
             values = part if direct else self._scratch(part.numel() * tensor.dtype.itemsize).view(tensor.dtype)
             raw = values.view(torch.uint8).numpy()
-            if not _filled(stream, memoryview(raw)):
+            if not _filled(stream, memoryview(raw)):  # type: ignore[arg-type]
                 raise Damaged(tensor.file, "is incomplete")
             alive = alive or bool(raw[:4096].any() or raw.any())
             if not direct:
