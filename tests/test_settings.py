@@ -37,10 +37,14 @@ def test_a_flag_beats_a_variable_beats_a_default() -> None:
         ("OVIS_SHARE", "maybe"),
         ("OVIS_PORT", "-1"),
         ("OVIS_DEADLINE", "nan"),
+        ("OVIS_DEVICE", "banana"),
+        ("OVIS_DEVICE", "cpu:9"),
+        ("OVIS_DEVICE", "cuda:"),
+        ("OVIS_QUANTIZE", "int3"),
     ],
 )
 def test_a_wrong_variable_is_named(variable: str, value: str) -> None:
-    with pytest.raises(ValueError, match=f"(?i){variable}|port|deadline|video-bytes"):
+    with pytest.raises(ValueError, match=f"(?i){variable}|port|deadline|video-bytes|device"):
         read([], {variable: value})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,15 @@ from ovis_app.training.evaluate import Answerer, cases
 GOLDEN = Path(__file__).resolve().parent.parent / "fixtures" / "golden"
 FAMILIES = ("ovis1.6", "ovis2", "ovis2.5")
 BITS = ("int8", "int4")
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small products are slower on several."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
