@@ -70,7 +70,7 @@ def test_the_verdict_is_of_the_weights_and_of_the_conversation(monkeypatch: pyte
     assert verdicts == ["too big", "tight", "fits"]
     assert fitted("Ovis2.5-9B", 12.0, monkeypatch).verdict == "too big"
     assert fitted("Ovis2.5-9B", 12.0, monkeypatch, quantize="int4").verdict == "tight"
-    freed = memory.fit(row("Ovis2.5-2B"), device="cpu", dtype="bfloat16", freed=10**11)
+    freed = memory.fit(row("Ovis2.5-9B"), device="cpu", dtype="bfloat16", freed=10**11)
     assert freed.verdict == "fits"
 
 

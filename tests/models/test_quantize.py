@@ -58,6 +58,11 @@ def test_only_the_layers_of_the_language_model_are_quantized(plain: Ovis, small:
     assert len(quantized) == len(linears) == 35
 
 
+def test_the_head_is_left_alone() -> None:
+    llm = torch.nn.ModuleDict({"lm_head": torch.nn.Linear(64, 64), "up_proj": torch.nn.Linear(64, 64)})
+    assert set(quantize.linears(llm)) == {"up_proj"}
+
+
 def test_pictures_are_encoded_the_same(plain: Ovis, small: tuple[str, Ovis]) -> None:
     pixels = torch.linspace(-1, 1, 196 * 768).view(196, 768)
     with torch.inference_mode():
