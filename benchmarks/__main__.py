@@ -23,11 +23,11 @@ SMALL = {
     "turns": ("--repeats", "1", "--tokens", "256", "--turns", "8", "--most-tokens", "1568"),
     "users": ("--repeats", "1", "--users", "8", "--new", "32"),
     "stream": ("--repeats", "1", "--shape", "tiny", "--tokens", "1000"),
-    "vision": ("--repeats", "1"),
+    "vision": ("--repeats", "1", "--most-tokens", "784"),
     "video": ("--repeats", "1"),
     "start": ("--repeats", "1"),
     "memory": (),
-    "load": ("--shape", "44m", "--only", "memory"),
+    "load": ("--shape", "tiny", "--only", "memory"),
     "decode": ("--repeats", "1"),
 }
 FULL = {"users": ("--users", "32")}
