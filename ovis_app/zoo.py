@@ -288,7 +288,7 @@ def resolve(name: str) -> ModelSpec:
     known = find(plain or MINI.id)
     if known is None:
         known = replace(
-            OVIS2_5, id=plain, name=Path(plain).name[:80] or plain, about=OWN, parameters=_named_size(plain)
+            OVIS2_5, id=plain, name=Path(plain).name[:80] or plain, about=OWN, licence="", parameters=_named_size(plain)
         )
     if not revision:
         return known
@@ -315,6 +315,7 @@ def _of_folder(name: str) -> ModelSpec:
         id=name,
         name=folder.resolve().name[:80],
         about=OWN,
+        licence="",
         parameters=size / itemsize / 1e9,
         llm=_language_model(config.get("llm_config") or config.get("text_config") or {}),
         quantization=_quantization(config),

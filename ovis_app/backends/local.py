@@ -25,7 +25,8 @@ from ovis_app.engine.streamer import TokenStreamer
 from ovis_app.engine.worker import Crowd, Worker
 from ovis_app.generation import BackendError, Change, Event, Offer, Request, Status, Waiting
 from ovis_app.media import Limits, MediaCancelled, MediaError
-from ovis_app.models import memory
+from ovis_app.models import gptq, memory
+from ovis_app.models.devices import choose_device
 from ovis_app.models.hub import folder_of
 from ovis_app.settings import Settings
 from ovis_app.zoo import ModelSpec
@@ -113,7 +114,8 @@ class LocalBackend:
 
     def _offer(self, spec: ModelSpec) -> Offer:
         fit = memory.fit(spec, **self._way(), freed=loading.held_bytes())
-        return Offer(spec, fit.verdict, fit.needed, fit.available)
+        lacks = gptq.needs(choose_device(self.settings.device)) if spec.quantization else ""
+        return Offer(spec, fit.verdict, fit.needed, fit.available, lacks)
 
     def _way(self) -> dict[str, str]:
         """How models are loaded here."""

@@ -15,13 +15,20 @@ LIBRARIES = ("gptqmodel", "optimum")
 LAYERS = "llm.model.layers"
 
 
+def needs(device: str) -> str:
+    """What this machine lacks for GPTQ, in a few words; empty where it lacks nothing."""
+    if not device.startswith("cuda"):
+        return "needs an NVIDIA GPU"
+    missing = [library for library in LIBRARIES if find_spec(library) is None]
+    return f"needs {' and '.join(missing)}" if missing else ""
+
+
 def refuse_without_means(name: str, device: str) -> None:
     """Raises BackendError where this machine can't run GPTQ: said before anything is downloaded."""
-    if not device.startswith("cuda"):
-        raise BackendError(f"{name} is quantized by GPTQ and needs an NVIDIA GPU: choose the model without GPTQ.")
-    missing = [library for library in LIBRARIES if find_spec(library) is None]
-    if missing:
-        raise BackendError(f"{name} is quantized by GPTQ: pip install {' '.join(missing)} first.")
+    lacks = needs(device)
+    if lacks:
+        way = "choose the model without GPTQ" if "GPU" in lacks else f"pip install {' '.join(LIBRARIES)}"
+        raise BackendError(f"{name} is quantized by GPTQ and {lacks}: {way}.")
 
 
 def load(folder: Path, config: OvisConfig, *, dtype: torch.dtype, device: str) -> Ovis:

@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ovis_app import chat
+from ovis_app import chat, zoo
 from ovis_app.backends import loading, local
 from ovis_app.backends.local import LocalBackend
 from ovis_app.conversation import Conversation, Media, Message
@@ -220,6 +220,8 @@ def test_a_model_that_is_too_big_is_refused_at_once_with_what_would_fit(
     with pytest.raises(BackendError, match=r"Ovis2-34B needs about .* GB are free: .*try Ovis"):
         backend.change("Ovis2-34B")
     assert backend.status().change is None
+    lacking = {offer.model.name for offer in backend.offers() if "GPU" in offer.lacks}
+    assert lacking == {row.name for row in zoo.MODELS if row.quantization}
     verdicts = {offer.model.name: offer.verdict for offer in backend.offers()}
     assert verdicts["Ovis2-34B"] == "too big" and verdicts["Ovis-mini"] == "fits"
 
