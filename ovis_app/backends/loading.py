@@ -26,9 +26,10 @@ from ovis_app import zoo
 from ovis_app.engine.solo import Ending
 from ovis_app.generation import BackendError
 from ovis_app.models import gptq
+from ovis_app.models.config import OvisConfig
 from ovis_app.models.devices import choose_device, choose_dtype
 from ovis_app.models.hub import Progress, folder_of, unheard
-from ovis_app.models.load import load
+from ovis_app.models.load import check, load
 from ovis_app.models.memory import Fit, fit
 from ovis_app.models.ovis import Ovis
 from ovis_app.models.prompt import PromptTokenizer
@@ -42,13 +43,19 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """A model with everything that reads and writes its tokens."""
+class Words:
+    """Everything that reads and writes a model's tokens."""
 
-    model: Ovis
     prompts: PromptTokenizer
     decoder: Tokenizer
     ending: Ending
+
+
+@dataclass(frozen=True)
+class Loaded(Words):
+    """A model with its words."""
+
+    model: Ovis
 
 
 _models: dict[tuple[str, str, str, str], Loaded] = {}  # by id, device, precision and quantization
@@ -101,29 +108,42 @@ def _load(
     refuse_what_cannot_fit(spec, place, precision, quantize)
     folder = folder_of(spec, progress)
     progress(f"Loading {spec.name}", None)
-    if not any((folder / name).is_file() for name in TOKENIZERS):
-        raise BackendError(f"{spec.name} has no tokenizer: add the original model's tokenizer.json, or choose another.")
+    words = _words(spec, folder)
     if not spec.bundled:  # what the files say, where the name told little
         refuse_what_cannot_fit(replace(zoo.resolve(str(folder)), name=spec.name), place, precision, quantize)
     model = load(folder, dtype=precision, device=place, quantize=quantize, progress=progress)
+    return Loaded(words.prompts, words.decoder, words.ending, model)
+
+
+def look_over(spec: ModelSpec, folder: Path) -> None:
+    """Raises BackendError for all that can be known of a checkpoint's folder before its weights are read: a config that
+    is unknown or unreadable, a tokenizer that is missing or damaged, a shard that is missing or incomplete, shapes that
+    don't fit. Takes no memory of note."""
+    _words(spec, folder)
+
+
+def _words(spec: ModelSpec, folder: Path) -> Words:
+    """Looks the folder over, and reads what of it belongs to tokens. Raises BackendError."""
+    if not any((folder / name).is_file() for name in TOKENIZERS):
+        raise BackendError(f"{spec.name} has no tokenizer: add the original model's tokenizer.json, or choose another.")
+    config = check(folder)
     try:
         tokenizer = AutoTokenizer.from_pretrained(
-            folder, config=model.config.llm_config, trust_remote_code=False, local_files_only=True
+            folder, config=config.llm_config, trust_remote_code=False, local_files_only=True
         )
         prompts = PromptTokenizer(tokenizer)
-        ending = _ending(folder, model, tokenizer, prompts)
+        return Words(prompts, tokenizer.backend_tokenizer, _ending(folder, config, tokenizer, prompts))
     except Exception as error:  # the library's errors for damaged files are of many kinds, some plain Exception
         raise BackendError(f"The tokenizer of {spec.name} is damaged: download it again.") from error
-    return Loaded(model, prompts, tokenizer.backend_tokenizer, ending)
 
 
-def _ending(folder: Path, model: Ovis, tokenizer: Any, prompts: PromptTokenizer) -> Ending:
+def _ending(folder: Path, config: OvisConfig, tokenizer: Any, prompts: PromptTokenizer) -> Ending:
     """Every id that any of the checkpoint's files calls an end, and the end of a turn."""
-    named: list[int | Sequence[int] | None] = [tokenizer.eos_token_id, model.config.llm_config.eos_token_id]
+    named: list[int | Sequence[int] | None] = [tokenizer.eos_token_id, config.llm_config.eos_token_id]
     if (folder / "generation_config.json").is_file():
         named.append(GenerationConfig.from_pretrained(folder, local_files_only=True).eos_token_id)
     ids = {i for entry in named if entry is not None for i in ([entry] if isinstance(entry, int) else entry)}
-    turn_end = chat_format(model.config).assistant.partition("{}")[2].strip()
+    turn_end = chat_format(config).assistant.partition("{}")[2].strip()
     ids |= {prompts.controls[turn_end]} if turn_end in prompts.controls else set()
     pad = tokenizer.pad_token_id
     return Ending(tuple(sorted(ids)), pad if pad is not None else min(ids))

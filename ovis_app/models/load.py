@@ -48,8 +48,7 @@ def load(
 ) -> Ovis:
     """The model of a checkpoint folder, ready to answer. `progress` hears of the bytes that are read; what it raises
     passes through. Raises BackendError with a sentence for people."""
-    config = OvisConfig.read(folder)
-    tensors = _stored(folder)
+    config, tensors = _read_facts(folder)
     config.llm_config._attn_implementation = choose_attention(config.llm_config.model_type, device, dtype)
     if config.quantization is not None:
         model = gptq.load(folder, config, dtype=dtype, device=device)
@@ -59,6 +58,21 @@ def load(
             _fill(model, _goals(model, tensors, PLACES[config.layout], folder), device, quantize, progress, folder.name)
     model.llm.generation_config = GenerationConfig()  # sampling is the request's affair, not the checkpoint's
     return model.eval()
+
+
+def check(folder: Path) -> OvisConfig:
+    """The config of a checkpoint folder, once all is right that can be known before the weights are read: every shard
+    is there, whole by its header, and of the shapes that the config asks for. Takes no memory. Raises BackendError."""
+    config, tensors = _read_facts(folder)
+    if config.quantization is None:
+        with torch.device("meta"):  # not `skeleton`, which would touch what other threads share
+            _goals(Ovis(config), tensors, PLACES[config.layout], folder)
+    return config
+
+
+def _read_facts(folder: Path) -> tuple[OvisConfig, dict[str, Stored]]:
+    """What the config and the headers say. Raises BackendError."""
+    return OvisConfig.read(folder), _stored(folder)
 
 
 def skeleton(config: OvisConfig, dtype: torch.dtype) -> Ovis:

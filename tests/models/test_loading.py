@@ -167,7 +167,7 @@ def unknown_generation(folder: Path) -> None:
     (folder / "config.json").write_text('{"model_type": "llama"}')
 
 
-@pytest.mark.parametrize(
+DAMAGES = pytest.mark.parametrize(
     ("damage", "said"),
     [
         (truncated, "model.safetensors is incomplete; download it again"),
@@ -185,6 +185,9 @@ def unknown_generation(folder: Path) -> None:
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
+
+
+@DAMAGES
 def test_a_damaged_checkpoint_is_a_sentence_and_a_whole_one_loads_next(
     folder: Path, damage: Callable[[Path], None], said: str
 ) -> None:
@@ -199,6 +202,28 @@ def test_a_damaged_checkpoint_is_a_sentence_and_a_whole_one_loads_next(
     for file, data in whole.items():
         file.write_bytes(data)
     assert loading.loaded_model(spec, device="cpu", dtype="float32").model.vte.weight.any()
+
+
+@DAMAGES
+def test_damage_is_found_before_weights_are_read(
+    folder: Path, damage: Callable[[Path], None], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All but what only the weights show: so the present model needn't be given up for it."""
+    monkeypatch.setattr(weights.Reader, "read", lambda *_: pytest.fail("weights were read"))
+    spec = zoo.resolve(str(folder))
+    loading.look_over(spec, folder)
+    damage(folder)
+    if damage is zeroed_middle:
+        return
+    with pytest.raises(BackendError) as caught:
+        loading.look_over(spec, folder)
+    assert said in str(caught.value) and str(folder.parent) not in str(caught.value)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_whole_checkpoint_passes(family: str) -> None:
+    folder = GOLDEN / family / "public-a" / "checkpoint"
+    loading.look_over(zoo.resolve(str(folder)), folder)
 
 
 def test_a_damaged_file_of_the_hubs_cache_is_fetched_anew(folder: Path, tmp_path: Path) -> None:
