@@ -12,7 +12,7 @@ import json
 import sys
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -148,7 +148,7 @@ def _ask(words: Sequence[str]) -> int:
     from ovis_app.backends import open_backend
     from ovis_app.generation import Request
 
-    backend = open_backend(settings, limits)
+    backend = open_backend(replace(settings, engine="plain"), limits)  # one question isn't worth preparing for
     conversation = Conversation((Message("user", given.question, media),))
     last = Message("assistant")
     try:

@@ -147,6 +147,7 @@ class Change:
     name: str  # of the model that is coming
     words: str  # "Downloading Ovis2.5-2B: 1.2 of 5.1 GB, 3 min left"
     share: float | None = None  # how far that is, 0 to 1; None: nobody knows
+    cancellable: bool = True
 
 
 @dataclass(frozen=True)

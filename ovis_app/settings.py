@@ -15,7 +15,7 @@ from typing import Any
 
 BACKENDS = ("local", "fake")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
-ENGINES = ("auto", "solo", "batched")
+ENGINES = ("auto", "solo", "batched", "plain")
 QUANTIZE = ("none", "int8", "int4")
 DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,2})?")
 
@@ -70,7 +70,7 @@ _HELP = {
     "device": "auto, cpu, cuda, cuda:1, mps",
     "dtype": "precision of the weights; auto is bfloat16 where the device computes it fast, else float32",
     "quantize": "bits of the language model's weights: int8 and int4 take less memory and change answers a little",
-    "engine": "solo answers one question after another, batched many at once; auto is batched on a CUDA GPU",
+    "engine": "solo answers in turn, batched many at once (auto: on a GPU), plain in turn with nothing prepared",
     "server_name": "address to listen on; 0.0.0.0 lets other machines in",
     "port": "port to listen on",
     "model_choice": "whether the page may switch models; auto is on where only this machine reaches it",

@@ -11,7 +11,7 @@ import pytest
 
 from ovis_app import chat, zoo
 from ovis_app.backends.fake import FakeBackend
-from ovis_app.backends.late import LateBackend
+from ovis_app.backends.late import FAILED, LateBackend
 from ovis_app.conversation import Conversation, Message
 from ovis_app.generation import Done, Request, Waiting
 
@@ -81,7 +81,7 @@ def test_an_import_that_fails_is_a_sentence_for_everybody_who_asks() -> None:
     late = LateBackend(zoo.MINI, making)
     for _ in range(2):
         *_, last = chat.reply(late, HELLO)
-        assert last.messages[-1].error == chat.UNEXPECTED
+        assert last.messages[-1].error == FAILED
     assert "can't" in late.status().words
 
 

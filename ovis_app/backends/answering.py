@@ -28,7 +28,7 @@ from ovis_app.engine.budget import ThinkingBudget
 from ovis_app.engine.decode import Decoder, warm_up
 from ovis_app.engine.prefix import PrefixStore
 from ovis_app.engine.streamer import TokenStreamer
-from ovis_app.generation import Done, GenerationSettings, Request
+from ovis_app.generation import BackendError, Done, GenerationSettings, Request
 from ovis_app.media import Limits
 from ovis_app.models.hub import Progress
 from ovis_app.settings import Settings
@@ -94,6 +94,9 @@ class Answerer:
         def told(done: int, total: int) -> None:
             progress(f"Preparing {self.spec.name}", done / total)
 
+        if self.settings.engine == "plain":
+            self._ready = loaded
+            return
         context = min(loaded.model.config.max_context, self.spec.context)
         self._decoder = warm_up(loaded.model, context=context, progress=told)
         wanted = self.settings.engine
@@ -101,11 +104,18 @@ class Answerer:
             reason = unfit(loaded.model)
             if reason is None:
                 progress(f"Preparing {self.spec.name}", None)
-                self._batched = BatchedEngine(loaded.model, loaded.ending)
-                self._batched.warm()
+                self._batched = batched(loaded, must=wanted == "batched")
             else:
                 log.info("answers come one at a time: %s", reason)
         self._ready = loaded
+
+    @property
+    def bytes(self) -> int:
+        """What is remembered, beside the weights; nothing on a GPU, whose memory is counted as a whole."""
+        if self._ready is None or self._ready.model.device.type == "cuda":
+            return 0
+        pages = 0 if self._batched is None else self._batched.bytes
+        return self._prefixes.bytes + self._reader.looker.cache.bytes + pages
 
     def forget(self) -> None:
         """Gives back all memory that isn't the model's own or its engines'."""
@@ -142,11 +152,18 @@ class Answerer:
         return Question(read, settings, budget, dropped, many=self._batched is not None and refusal is None)
 
     def answer(
-        self, loaded: Loaded, question: Question, streamer: TokenStreamer, *, halted: Halt, started: float
+        self,
+        loaded: Loaded,
+        question: Question,
+        streamer: TokenStreamer,
+        *,
+        halted: Halt,
+        begin: Callable[[], None],
+        started: float,
     ) -> Done:
         """Puts the answer's tokens into `streamer` and returns its last event. `started` is the time.monotonic() at
-        which the question came. Raises BackendError."""
-        streamer.note = "Reading the conversation"
+        which the question came; `begin` is called when its turn has come. Raises BackendError."""
+        streamer.note = "Waiting for other answers"
         controls = loaded.prompts.controls
         streamer.begin(
             loaded.decoder,
@@ -155,6 +172,8 @@ class Answerer:
             think_end=controls.get("</think>"),
         )
         with self._placed(question, halted) as engine:
+            begin()
+            streamer.note = "Reading the conversation"
             if engine is not None:
                 ids = engine.generate(
                     question.read, question.settings, budget=question.budget, streamer=streamer, stop=halted
@@ -212,6 +231,20 @@ class Answerer:
         )
         self._prefixes.keep((*read.keys, *ids.tolist()), cache)
         return ids
+
+
+def batched(loaded: Loaded, *, must: bool) -> BatchedEngine | None:
+    """The engine for many at once, its memory taken. Where that isn't there: None, or a BackendError when it `must`."""
+    try:
+        engine = BatchedEngine(loaded.model, loaded.ending)
+        engine.warm()
+        return engine
+    except (BackendError, torch.OutOfMemoryError) as error:
+        if must:
+            raise BackendError("There isn't enough memory for many requests at once: use --engine solo.") from error
+        log.warning("answers come one at a time: %s", error)
+    free_memory()
+    return None
 
 
 def without_oldest(conversation: Conversation) -> Conversation | None:

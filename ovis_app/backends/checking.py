@@ -15,6 +15,11 @@ def checked(request: Request, spec: ModelSpec, limits: Limits) -> Request:
     messages = request.conversation.messages
     if not messages or messages[-1].role != "user":
         raise BackendError("There is no question to answer: type one.")
+    if not spec.video and any(item.kind == "video" for message in messages[:-1] for item in message.media):
+        raise BackendError(
+            f"{spec.name} doesn't watch clips and this conversation has one: start a new chat, or go back to a model "
+            "that watches them."
+        )
     for message in messages:
         if len(message.text) > MAX_TEXT:
             raise BackendError(f"A message is longer than {MAX_TEXT:,} characters: shorten it.")
@@ -26,7 +31,7 @@ def checked(request: Request, spec: ModelSpec, limits: Limits) -> Request:
         if "video" in kinds and len(kinds) > 1:
             raise BackendError("A question takes several pictures or one clip, not both: remove one kind.")
     if not spec.several_images and sum(len(message.media) for message in messages) > 1:
-        raise BackendError(f"{spec.name} looks at one picture a conversation: start a new chat for another.")
+        raise BackendError(f"{spec.name} looks at one picture a conversation and this one has more: start a new chat.")
     thinking = settings.thinking and spec.thinking
     able = replace(settings, thinking=thinking, thinking_budget=settings.thinking_budget if thinking else None)
     return replace(request, settings=able)

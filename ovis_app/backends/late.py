@@ -5,15 +5,19 @@ Importing torch and transformers takes longer than opening the page. Knows when 
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
-from ovis_app.generation import Backend, Event, Offer, Request, Status, Waiting
+from ovis_app.generation import Backend, BackendError, Event, Offer, Request, Status, Waiting
 from ovis_app.zoo import ModelSpec
+
+log = logging.getLogger(__name__)
 
 POLL = 0.1  # seconds between two events of a stream that waits
 STARTING = "Starting"
+FAILED = "The model's libraries can't be loaded; the cause is in the server's log. Install the requirements again."
 
 
 class LateBackend:
@@ -68,6 +72,7 @@ class LateBackend:
             getattr(real, "warm", lambda: None)()
             self._real = real
         except BaseException as error:  # the edge of a thread: whoever asks is told
+            log.exception("the backend can't be imported")
             self._failure = error
         finally:
             self._made.set()
@@ -76,5 +81,5 @@ class LateBackend:
         self._begin()
         self._made.wait()
         if self._real is None:
-            raise RuntimeError("the backend can't be imported") from self._failure
+            raise BackendError(FAILED) from self._failure
         return self._real

@@ -19,28 +19,27 @@ import torch
 from ovis_app import zoo
 from ovis_app.backends import loading
 from ovis_app.backends.answering import Answerer, Question, free_memory
+from ovis_app.backends.changing import Cancelled, Changes, Coming
 from ovis_app.backends.checking import checked
 from ovis_app.backends.looking import Halted
 from ovis_app.engine.streamer import TokenStreamer
 from ovis_app.engine.worker import Crowd, Worker
-from ovis_app.generation import BackendError, Change, Event, Offer, Request, Status, Waiting
+from ovis_app.generation import BackendError, Event, Offer, Request, Status, Waiting
 from ovis_app.media import Limits, MediaCancelled, MediaError
 from ovis_app.models import gptq, memory
 from ovis_app.models.devices import choose_device
-from ovis_app.models.hub import folder_of
+from ovis_app.models.hub import Progress, folder_of
 from ovis_app.settings import Settings
 from ovis_app.zoo import ModelSpec
 
 log = logging.getLogger(__name__)
 
 READY = "ready"
+PATIENCE = 0.05  # seconds between two questions whether a change is still wanted
+GRACE = 1.0  # seconds after its deadline in which an answer may still end by itself
 TOO_LONG = "The answer took too long and was stopped: ask for less, or raise the deadline."
 OUT_OF_MEMORY = "The model ran out of memory: lower max pixels or frames, or start a new chat, and try again."
 FAILED = "The model failed while answering: try again, or start a new chat."
-
-
-class Cancelled(Exception):
-    """Whoever wanted the other model wants it no more."""
 
 
 class LocalBackend:
@@ -51,14 +50,10 @@ class LocalBackend:
         self.settings, self.limits = settings, limits
         self._answerer = Answerer(zoo.resolve(settings.model), settings, limits)
         self._worker = Worker("ovis-worker")
-        self._state = "starting"
+        self._state = "Starting"
         self._crowd = Crowd()
         self._closing = threading.Event()
-        self._changing = threading.Lock()  # held while `_change` is looked at and set
-        self._change: Change | None = None
-        self._cancel = threading.Event()
-        self._going_back = False  # to the model before, which can't be cancelled
-        self._problem = ""
+        self._changes = Changes(self._closing)
         atexit.register(self.close)
 
     @property
@@ -69,7 +64,7 @@ class LocalBackend:
     def status(self) -> Status:
         busy = self._worker.busy or self._crowd.busy
         words = "answering" if self._state == READY and busy else self._state
-        return Status(self.spec, words, self._change, self._problem)
+        return Status(self.spec, words, self._changes.now(), self._changes.problem)
 
     def warm(self) -> None:
         """Starts loading the model, and returns at once. A failure shows in `status` and in the first answer."""
@@ -77,34 +72,28 @@ class LocalBackend:
 
     def _warm(self) -> None:
         try:
-            self._load()
+            self._load(self._loading)
         except Cancelled:
             pass  # the process ends
         except BackendError as error:
             log.warning("the model can't be loaded: %s", error, exc_info=error.__cause__)
 
-    def _load(self) -> loading.Loaded:
+    def _load(self, progress: Progress) -> loading.Loaded:
         if self._state != READY:
             self._state = f"Loading {self.spec.name}"
         try:
-            loaded = self._answerer.load(self._progress)
+            loaded = self._answerer.load(progress)
         except BaseException:
             self._state = "the model can't be loaded"
             raise
         self._state = READY
         return loaded
 
-    def _progress(self, words: str, share: float | None) -> None:
-        """Shows how far loading is, to whoever waits for an answer or for the change; ends a change that was
-        cancelled, and whatever there is when the process ends."""
+    def _loading(self, words: str, share: float | None) -> None:
+        """Shows how far loading is, to whoever waits for an answer."""
         if self._closing.is_set():
             raise Cancelled
-        if self._change is None or self._state != READY:
-            self._state = words
-        if self._change is not None:
-            if self._cancel.is_set() and not self._going_back:
-                raise Cancelled
-            self._change = replace(self._change, words=words, share=share)
+        self._state = words
 
     # --- changes of models -------------------------------------------------------------------------------------------
 
@@ -113,7 +102,7 @@ class LocalBackend:
         return [self._offer(row) for row in rows]
 
     def _offer(self, spec: ModelSpec) -> Offer:
-        fit = memory.fit(spec, **self._way(), freed=loading.held_bytes())
+        fit = memory.fit(spec, **self._way(), freed=self._freed())
         lacks = gptq.needs(choose_device(self.settings.device)) if spec.quantization else ""
         return Offer(spec, fit.verdict, fit.needed, fit.available, lacks)
 
@@ -121,58 +110,73 @@ class LocalBackend:
         """How models are loaded here."""
         return {"device": self.settings.device, "dtype": self.settings.dtype, "quantize": self.settings.quantize}
 
+    def _freed(self) -> int:
+        """Bytes that the present model gives back when it goes."""
+        return loading.held_bytes() + self._answerer.bytes
+
     def change(self, name: str) -> None:
         spec = zoo.resolve(name)
         if spec.id == self.spec.id and self._state == READY:
             return
-        loading.refuse_what_cannot_fit(spec, **self._way(), freed=loading.held_bytes())
-        with self._changing:
-            if self._change is not None:
-                raise BackendError(f"{self._change.name} is on its way: wait for it, or cancel it first.")
-            self._change, self._problem = Change(spec.name, f"Looking for {spec.name}"), ""
-            self._cancel.clear()
-        threading.Thread(target=self._fetch, args=(spec,), name="ovis-fetch", daemon=True).start()
+        loading.refuse_what_cannot_fit(spec, **self._way(), freed=self._freed())
+        coming = self._changes.begin(spec)
+        threading.Thread(target=self._fetch, args=(coming,), name="ovis-fetch", daemon=True).start()
 
     def cancel_change(self) -> None:
-        self._cancel.set()
+        self._changes.cancel()
 
-    def _fetch(self, spec: ModelSpec) -> None:
-        """In a thread of its own: the present model goes on answering until the new one's files are here."""
-        problem = self._problem_of(spec, lambda: folder_of(spec, self._progress))
+    def _fetch(self, coming: Coming) -> None:
+        """In a thread of its own: the present model goes on answering until the new one's files are here, and look as
+        if they could be loaded."""
+
+        def fetched() -> None:
+            folder = folder_of(coming.spec, self._changes.progress(coming))
+            loading.look_over(coming.spec, folder)
+            if not coming.spec.bundled and zoo.find(coming.spec.id) is None:  # the name told little, the files tell all
+                named = {"id": coming.spec.id, "name": coming.spec.name}
+                coming.spec = replace(zoo.resolve(str(folder)), **named)
+                loading.refuse_what_cannot_fit(coming.spec, **self._way(), freed=self._freed())
+
+        problem = self._problem_of(coming.spec, fetched)
         if problem is not None:
-            self._changed(problem)
-            return
-        if (self._worker.busy or self._crowd.busy) and self._change is not None:
-            self._change = replace(self._change, words="Waiting for the running answers", share=None)
-        self._worker.submit(partial(self._exchange, spec))
+            self._changes.end(coming, problem)
+        elif self._changes.step(coming, "waiting", "Waiting for the running answers"):
+            coming.ticket = self._worker.submit(partial(self._exchange, coming))
 
-    def _exchange(self, spec: ModelSpec) -> None:
-        """In the worker, between two answers: frees the present model, loads the new one; if that fails, the other
-        way round."""
-        if self._cancel.is_set():
-            self._changed("")
+    def _exchange(self, coming: Coming) -> None:
+        """In the worker, between two answers: gives the present model up and loads the new one; if that fails, the
+        other way round."""
+        while self._crowd.busy and self._changes.wanted(coming):
+            self._crowd.wait(PATIENCE)
+        if not self._changes.step(coming, "loading", f"Loading {coming.spec.name}"):
             return
-        present = self._answerer
-        problem = self._problem_of(spec, lambda: self._seat(Answerer(spec, self.settings, self.limits)))
+        present, told = self._answerer, self._changes.progress(coming)
+
+        def shown(words: str, share: float | None) -> None:
+            told(words, share)
+            self._state = words
+
+        problem = self._problem_of(
+            coming.spec, lambda: self._seat(Answerer(coming.spec, self.settings, self.limits), shown)
+        )
         if problem is not None:
-            self._going_back = True
-            back = self._problem_of(present.spec, lambda: self._seat(present))
-            self._going_back = False
-            problem = problem and f"{problem} {present.spec.name} {'answers again' if back is None else 'is lost too'}."
-        self._changed(problem or "")
+            self._changes.step(coming, "going back", f"Loading {present.spec.name} again")
+            back = self._problem_of(present.spec, lambda: self._seat(present, shown))
+            answers = "" if not problem else f"{present.spec.name} answers again."
+            problem = " ".join(part for part in (problem, answers if back is None else back) if part)
+        self._changes.end(coming, problem or "")
 
-    def _seat(self, answerer: Answerer) -> None:
-        """Waits for answers that are under way, makes room and loads."""
-        self._crowd.wait()
+    def _seat(self, answerer: Answerer, progress: Progress) -> None:
+        """Makes room and loads."""
         self._answerer.close()
         self._answerer, self._state = answerer, f"Loading {answerer.spec.name}"
         loading.release()
-        self._load()
+        self._load(progress)
 
-    def _problem_of(self, spec: ModelSpec, work: object) -> str | None:
+    def _problem_of(self, spec: ModelSpec, work: Callable[[], None]) -> str | None:
         """Does a part of a change. None when that went well, a sentence when not, nothing when it was cancelled."""
         try:
-            work()  # type: ignore[operator]
+            work()
         except Cancelled:
             return ""
         except BackendError as error:
@@ -183,24 +187,18 @@ class LocalBackend:
             return f"{spec.name} can't be loaded; the cause is in the server's log."
         return None
 
-    def _changed(self, problem: str) -> None:
-        self._change, self._problem = None, problem
-
     # --- answers -----------------------------------------------------------------------------------------------------
 
     def stream(self, request: Request) -> Iterator[Event]:
         """Events of one answer; see `Backend`. Raises BackendError for bad settings before anything is queued."""
         checked(request, self.spec, self.limits)
-        started = time.monotonic()
         stop = threading.Event()
-        streamer = TokenStreamer(deadline=started + self.settings.deadline + 1.0)
-        ticket = self._worker.submit(partial(self._work, request, streamer, stop, started))
+        streamer = TokenStreamer()
+        ticket = self._worker.submit(partial(self._work, request, streamer, stop, time.monotonic()))
         try:
             for event in streamer:
-                waits = self._waits_for(ticket)
-                if waits:  # the clock runs once the work begins
-                    streamer.deadline = time.monotonic() + self.settings.deadline + 1.0
-                yield Waiting(waits) if waits and isinstance(event, Waiting) else event
+                waits = self._waits_for(ticket) if isinstance(event, Waiting) else ""
+                yield Waiting(waits) if waits else event
         finally:
             stop.set()
 
@@ -208,7 +206,9 @@ class LocalBackend:
         """What stands before a question's own work; nothing once that has begun."""
         if self._state != READY:
             return self._state
-        ahead = self._worker.ahead(ticket)
+        ahead, coming = self._worker.ahead(ticket), self._changes.coming
+        if ahead and coming is not None and 0 < coming.ticket < ticket:
+            return f"Waiting for {coming.spec.name}"
         return f"Waiting for {ahead} other question{'s' if ahead > 1 else ''}" if ahead else ""
 
     def close(self) -> None:
@@ -220,16 +220,22 @@ class LocalBackend:
 
     def _work(self, request: Request, streamer: TokenStreamer, stop: threading.Event, started: float) -> None:
         """In the worker: loads if need be, reads, and answers; or leaves the answer to a thread of its own."""
-        over = [float("inf")]
+        over = float("inf")
 
         def halted() -> bool:
-            return stop.is_set() or self._closing.is_set() or time.monotonic() > over[0]
+            return stop.is_set() or self._closing.is_set() or time.monotonic() > over
+
+        def begin() -> None:
+            """The clock runs once the work does, and anew once it is the answer's turn."""
+            nonlocal over
+            over = time.monotonic() + self.settings.deadline
+            streamer.deadline = over + GRACE
 
         def read_and_answer() -> None:
             if halted():
                 return
-            loaded = self._load()
-            over[0] = time.monotonic() + self.settings.deadline
+            loaded = self._load(self._loading)
+            begin()
             asked = checked(request, self.spec, self.limits)  # by the model that answers: it may have changed
             question = self._answerer.read(loaded, asked, streamer, halted)
             if self._answerer.at_once:
@@ -238,7 +244,7 @@ class LocalBackend:
                 answer(loaded, question)
 
         def answer(loaded: loading.Loaded, question: Question) -> None:
-            done = self._answerer.answer(loaded, question, streamer, halted=halted, started=started)
+            done = self._answerer.answer(loaded, question, streamer, halted=halted, begin=begin, started=started)
             if done.finish == "stopped" and not stop.is_set() and not self._closing.is_set():
                 raise BackendError(TOO_LONG)
             streamer.done(done)

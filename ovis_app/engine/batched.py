@@ -21,7 +21,7 @@ from transformers.generation.continuous_batching.requests import GenerationOutpu
 
 from ovis_app.engine.budget import ThinkingBudget
 from ovis_app.engine.draws import MOST, Draw
-from ovis_app.engine.pages import BROKEN, Manager, Sizes
+from ovis_app.engine.pages import BROKEN, Manager, Sizes, bytes_of_a_token
 from ovis_app.engine.slots import Prompt, Slots, twin
 from ovis_app.engine.solo import COLD, Ending
 from ovis_app.generation import BackendError, GenerationSettings
@@ -212,6 +212,11 @@ class BatchedEngine:
         self._closed = True
         atexit.unregister(self.close)
         self._end(self._manager)
+
+    @property
+    def bytes(self) -> int:
+        """Memory that pages, masks and slots take."""
+        return self.sizes.tokens * bytes_of_a_token(self._llm, self.sizes.step)
 
     @property
     def pages(self) -> tuple[int, int]:

@@ -84,8 +84,8 @@ def _wire_answers(parts: Parts, backend: Backend, limits: Limits, at_once: int) 
     def regenerate(state: Tab) -> list[Any]:
         return _show(handlers.regenerate(state))
 
-    def example(state: Tab, event: gr.SelectData) -> list[Any]:
-        chosen = _example(backend.status().model, event.index)
+    def example(state: Tab, shown: ModelSpec, event: gr.SelectData) -> list[Any]:
+        chosen = _example(shown, event.index)
         if chosen is None:
             return [gr.skip()] * (len(parts.shown) + 1)
         after = handlers.ask_example(state, chosen, folder=EXAMPLES, limits=limits)
@@ -96,7 +96,9 @@ def _wire_answers(parts: Parts, backend: Backend, limits: Limits, at_once: int) 
         box.submit(send, [tab, box], parts.shown, **AT_ONCE),
         parts.composer.regenerate.click(regenerate, [tab], parts.shown, **AT_ONCE),
         parts.chatbot.option_select(regenerate, [tab], parts.shown, **AT_ONCE),
-        parts.chatbot.example_select(example, [tab], [*parts.shown, parts.composer.switches["thinking"]], **AT_ONCE),
+        parts.chatbot.example_select(
+            example, [tab, parts.model], [*parts.shown, parts.composer.switches["thinking"]], **AT_ONCE
+        ),
     ]
     starts[0].then(None, js="() => window.ovis.checking(false)")
     answers: list[Any] = [_answered(start, parts, backend, at_once) for start in starts]
@@ -120,10 +122,10 @@ def _example(spec: ModelSpec, index: object) -> Example | None:
 def _answered(start: Any, parts: Parts, backend: Backend, at_once: int) -> Any:
     inputs = parts.settings_inputs()
 
-    def answer(state: Tab, shown: str, *values: Any) -> Generator[list[Any], None, None]:
+    def answer(state: Tab, shown: ModelSpec, *values: Any) -> Generator[list[Any], None, None]:
         spec = backend.status().model
         given = dict(zip(inputs, values, strict=True))
-        if shown != spec.id:  # the sliders stand for the model before
+        if shown != spec:  # the sliders stand for the model before
             given = {name: value for name, value in given.items() if name not in parts.drawer.sliders}
         wanted = settings_from(spec, given)
         with closing(handlers.answer(state, backend=backend, settings=wanted)) as states:

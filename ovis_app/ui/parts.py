@@ -28,7 +28,7 @@ class Parts:
     composer: composer.Composer
     drawer: drawer.Drawer
     tab: gr.State
-    model: gr.State  # id of the model that the controls stand for
+    model: gr.State  # the ModelSpec that the controls stand for
 
     @property
     def shown(self) -> list[Any]:
@@ -59,7 +59,7 @@ def build(status: Status, *, choosable: bool) -> Parts:
         composer=composer.build(spec),
         drawer=drawer.build(spec),
         tab=gr.State(Tab()),
-        model=gr.State(spec.id),
+        model=gr.State(spec),
     )
 
 

@@ -12,6 +12,7 @@ import gradio as gr
 from ovis_app.generation import Backend, BackendError
 from ovis_app.ui.panels import header, models
 from ovis_app.ui.parts import Parts, controls_for
+from ovis_app.zoo import ModelSpec
 
 Wired = dict[str, Any]
 
@@ -25,36 +26,40 @@ def wire(page: gr.Blocks, parts: Parts, backend: Backend, *, choosable: bool, at
     def others(wanted: str = "") -> Any:
         """The list of what else could answer; whether it fits may have changed."""
         present = backend.status().model.id
-        offers = [offer for offer in backend.offers() if offer.model.id != present] if choosable else []
+        try:
+            offers = [offer for offer in backend.offers() if offer.model.id != present] if choosable else []
+        except BackendError:  # of a device that isn't there: the pill says so
+            offers = []
         return gr.update(choices=models.found(offers, wanted), value=None)
 
-    def look(shown: str, refusal: str = "") -> list[Any]:
+    def look(shown: ModelSpec, wanted: str) -> list[Any]:
         """The outlook now; the controls only where they stood for another model."""
         now = backend.status()
-        changed = now.model.id != shown
+        changed = now.model != shown
         return [
             header.status_pill(now.change.words if now.change else now.words),
             gr.Timer(header.next_look(now)),
-            models.refused(refusal) if refusal else models.coming(now),
-            gr.update(visible=now.change is not None),
-            now.model.id,
-            *([*controls_for(now.model), others()] if changed else [gr.skip()] * len(follow)),
+            models.coming(now),
+            gr.update(visible=now.change is not None and now.change.cancellable),
+            now.model,
+            *([*controls_for(now.model), others(wanted)] if changed else [gr.skip()] * len(follow)),
         ]
 
-    def change(shown: str, name: str | None) -> list[Any]:
+    def change(shown: ModelSpec, wanted: str, name: str | None) -> list[Any]:
+        refusal = ""
         try:
             if name and name.strip():
                 backend.change(name.strip())
         except BackendError as error:
-            return look(shown, refusal=str(error))
-        return look(shown)
+            refusal = models.refused(str(error))
+        return [*look(shown, wanted), refusal]
 
-    def cancel(shown: str) -> list[Any]:
+    def cancel(shown: ModelSpec, wanted: str) -> list[Any]:
         backend.cancel_change()
-        return look(shown)
+        return look(shown, wanted)
 
     for seen in (page.load, parts.header.timer.tick):
-        seen(look, [parts.model], outlook, **at_once)
+        seen(look, [parts.model, panel.search], outlook, **at_once)
     for button in (parts.header.model, panel.close):
         button.click(None, js="() => window.ovis.toggle('models')")
     if not choosable:
@@ -67,6 +72,7 @@ def wire(page: gr.Blocks, parts: Parts, backend: Backend, *, choosable: bool, at
         (panel.own.submit, panel.own),
         (panel.use_own.click, panel.own),
     ):
-        start(change, [parts.model, wanted], outlook, **at_once)
+        start(change, [parts.model, panel.search, wanted], [*outlook, panel.refusal], **at_once)
         start(None, js="() => window.ovis.top('models')")
-    panel.cancel.click(cancel, [parts.model], outlook, **at_once)
+    panel.cancel.click(cancel, [parts.model, panel.search], outlook, **at_once)
+    panel.close.click(lambda: "", None, panel.refusal, **at_once)

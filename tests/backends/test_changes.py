@@ -20,10 +20,12 @@ from ovis_app.backends import loading, local
 from ovis_app.backends.local import LocalBackend
 from ovis_app.conversation import Conversation, Media, Message
 from ovis_app.engine import solo
-from ovis_app.generation import Answer, BackendError, Event, GenerationSettings, Request
+from ovis_app.generation import Answer, BackendError, Done, Event, GenerationSettings, Request
 from ovis_app.media import Limits
 from ovis_app.models import memory
+from ovis_app.models.hub import Progress
 from ovis_app.settings import Settings
+from ovis_app.zoo import ModelSpec
 
 GOLDEN = Path(__file__).parent.parent / "fixtures" / "golden"
 FOLDERS = {name: GOLDEN / name / "public-a" / "checkpoint" for name in ("ovis2.5", "ovis2", "ovis1.6")}
@@ -156,18 +158,44 @@ def test_what_is_asked_meanwhile_is_answered_by_the_new_model(
     assert said[-2] == said[-1]
 
 
-def test_a_damaged_checkpoint_is_a_sentence_and_the_old_model_is_back(
-    backend: LocalBackend, tmp_path: Path, picture: Media
+@pytest.mark.parametrize("harm", ["weights", "tokenizer", "config"])
+def test_what_can_be_known_of_a_checkpoint_is_known_before_the_present_model_goes(
+    backend: LocalBackend, tmp_path: Path, harm: str
 ) -> None:
-    first = answer(backend, ask("What is it?", picture)).text
+    answer(backend, ask("Hi"))
+    present = list(loading._models.values())
     broken = tmp_path / "broken"
     shutil.copytree(FOLDERS["ovis2"], broken)
-    weights = broken / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:5000])
+    if harm == "weights":
+        (broken / "model.safetensors").write_bytes((broken / "model.safetensors").read_bytes()[:5000])
+    elif harm == "tokenizer":
+        for name in loading.TOKENIZERS:
+            (broken / name).unlink(missing_ok=True)
+    else:
+        (broken / "config.json").write_text('{"model_type": "llama"}')
     changed(backend, broken)
     status = backend.status()
-    assert "damaged" in status.problem and "answers again" in status.problem and str(tmp_path) not in status.problem
+    assert status.problem.endswith(".") and str(tmp_path) not in status.problem
     assert status.model.id == str(FOLDERS["ovis2.5"]) and status.words == "ready"
+    assert list(loading._models.values()) == present
+
+
+def test_where_the_new_model_cannot_be_loaded_the_old_one_is_back(
+    backend: LocalBackend, monkeypatch: pytest.MonkeyPatch, picture: Media
+) -> None:
+    first = answer(backend, ask("What is it?", picture)).text
+    whole = loading.load
+
+    def failing(folder: Path, **options: object) -> object:
+        if "ovis2.5" in str(folder):
+            return whole(folder, **options)  # type: ignore[arg-type]
+        raise BackendError("The disk is gone: put it back.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loading, "load", failing)
+        changed(backend, FOLDERS["ovis2"])
+    assert backend.status().problem == "The disk is gone: put it back. checkpoint answers again."
+    assert backend.status().words == "ready"
     assert answer(backend, ask("What is it?", picture)).text == first
     changed(backend, FOLDERS["ovis2"])
     assert backend.status().problem == "" and backend.status().model.id == str(FOLDERS["ovis2"])
@@ -177,6 +205,52 @@ def test_a_name_of_nothing_is_a_sentence(backend: LocalBackend) -> None:
     changed(backend, "no-such-model")
     assert "no model called no-such-model" in backend.status().problem
     assert answer(backend, ask("Hi")).error == ""
+
+
+def test_a_change_that_waits_for_answers_is_cancelled_at_once(backend: LocalBackend, endless: None) -> None:
+    with closing(backend.stream(ask("go on", settings=GenerationSettings(max_new_tokens=400)))) as events:
+        wait_for_text(events)
+        backend.change(str(FOLDERS["ovis2"]))
+        until(lambda: (change := backend.status().change) is not None and "running answers" in change.words)
+        present = list(loading._models.values())
+        backend.cancel_change()
+        assert backend.status().change is None
+        wait_for_text(events)
+    until(lambda: backend.status().words == "ready")
+    assert list(loading._models.values()) == present and backend.status().model.id == str(FOLDERS["ovis2.5"])
+
+
+def test_a_cancelled_change_leaves_the_first_loading_alone(
+    backend: LocalBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the first model loads, another is asked for and cancelled: the question that waits gets its answer."""
+    go_on = threading.Event()
+    whole = loading._load
+    loading.release()
+
+    def slow(spec: ModelSpec, **options: object) -> object:
+        while not go_on.wait(0.01):
+            options["progress"]("Loading slowly", 0.5)  # type: ignore[operator]
+        return whole(spec, **options)  # type: ignore[arg-type]
+
+    def fetch(spec: ModelSpec, progress: Progress) -> Path:
+        while True:
+            progress("Downloading something", 0.1)
+            time.sleep(0.01)
+
+    monkeypatch.setattr(loading, "_load", slow)
+    monkeypatch.setattr(local, "folder_of", fetch)
+    with closing(backend.stream(ask("Hi"))) as events:
+        next(events)
+        until(lambda: backend.status().words == "Loading slowly")
+        backend.change(str(FOLDERS["ovis2"]))
+        until(lambda: (change := backend.status().change) is not None and change.share == 0.1)
+        assert backend.status().words == "Loading slowly"
+        backend.cancel_change()
+        until(lambda: backend.status().change is None)
+        go_on.set()
+        assert isinstance(list(events)[-1], Done)
+    until(lambda: backend.status().words == "ready")
 
 
 @pytest.mark.parametrize("where", ["fetching", "loading"])

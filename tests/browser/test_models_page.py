@@ -85,7 +85,7 @@ def test_a_change_can_be_cancelled(page: Any, own_server: Served) -> None:
 
 def test_what_does_not_fit_or_is_not_there_is_said_and_the_page_answers_on(page: Any) -> None:
     choose(page, "Ovis2-34B")
-    page.wait_for_selector("#model-progress .problem:has-text('needs more')")
+    page.wait_for_selector("#model-refusal .problem:has-text('needs more')")
     page.fill("#own-model textarea, #own-model input", "nobody/nothing")
     page.click("#use-own")
     page.wait_for_selector("#model-progress .problem:has-text('check the spelling')")

@@ -36,13 +36,7 @@ def status_pill(words: str) -> str:
     """The backend's state in words and a dot; the words carry the meaning, the dot only underlines it. Whether it is
     answering shows in the conversation, so here that counts as ready."""
     words = "ready" if words == "answering" else words
-    state = (
-        "busy"
-        if words.startswith(("Loading", "Downloading", "Looking for", "Waiting"))
-        else "failed"
-        if "can't" in words or "fail" in words
-        else "calm"
-    )
+    state = "calm" if words == "ready" else "failed" if "can't" in words else "busy"
     return f'<span class="pill {state}" role="status" title="{escape(words)}"><i></i>{escape(words)}</span>'
 
 

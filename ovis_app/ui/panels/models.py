@@ -19,6 +19,7 @@ class Models:
     about: gr.HTML
     progress: gr.HTML
     cancel: gr.Button
+    refusal: gr.HTML
     search: gr.Textbox
     listed: gr.Radio
     use: gr.Button
@@ -33,6 +34,7 @@ def build(status: Status, *, choosable: bool) -> Models:
         about = gr.HTML(card(status.model), elem_id="model-card")
         progress = gr.HTML(coming(status), elem_id="model-progress")
         cancel = gr.Button("Cancel", elem_id="cancel-change", size="sm", visible=status.change is not None)
+        refusal = gr.HTML("", elem_id="model-refusal")
         with gr.Column(visible=choosable, elem_id="model-choice"):
             gr.HTML("<h3>Change it</h3>")
             search = gr.Textbox(
@@ -51,7 +53,7 @@ def build(status: Status, *, choosable: bool) -> Models:
                 elem_id="own-model",
             )
             use_own = gr.Button("Use it", elem_id="use-own", size="sm")
-    return Models(close, about, progress, cancel, search, listed, use, own, use_own)
+    return Models(close, about, progress, cancel, refusal, search, listed, use, own, use_own)
 
 
 def abilities(spec: ModelSpec) -> str:
