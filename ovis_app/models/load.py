@@ -22,7 +22,7 @@ from ovis_app.models.config import OvisConfig
 from ovis_app.models.devices import choose_attention
 from ovis_app.models.hub import Progress, amount, unheard
 from ovis_app.models.ovis import Ovis
-from ovis_app.models.weights import Damaged, Reader, Stored, stored
+from ovis_app.models.weights import Damaged, Reader, Stored, Unknown, stored
 
 log = logging.getLogger(__name__)
 
@@ -99,17 +99,19 @@ def _stored(folder: Path) -> dict[str, Stored]:
 
 @contextmanager
 def _sentences(folder: Path) -> Iterator[None]:
-    """What is wrong with a file, for people. A damaged file of the hub's cache is removed, so that the next try
-    downloads it anew."""
+    """What is wrong with a file, for people. A file of the hub's cache that was never written to its end is removed, so
+    that the next try downloads it anew."""
     try:
         yield
     except Damaged as error:
-        cached = folder.parent.name == "snapshots"
-        if cached:
+        again = error.half and folder.parent.name == "snapshots"
+        if again:
             error.file.resolve().unlink(missing_ok=True)
             error.file.unlink(missing_ok=True)
-        advice = "it will be downloaded again at the next try" if cached else "download it again"
+        advice = "it will be downloaded again at the next try" if again else "download it again"
         raise BackendError(f"The weights in {_name(folder)} are damaged: {error}; {advice}.") from error
+    except Unknown as error:
+        raise BackendError(f"In {_name(folder)}, {error}, which this app can't read: choose another model.") from error
 
 
 def _name(folder: Path) -> str:

@@ -7,6 +7,7 @@ where a tensor goes; refuses to know what a model is made of.
 from __future__ import annotations
 
 import json
+import os
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -36,11 +37,16 @@ Told = Callable[[int], None]
 
 
 class Damaged(Exception):
-    """A file that isn't whole; `file` is the one, the text says what is wrong with it."""
+    """A file that isn't what it should be; `file` is the one, the text says what is wrong with it, and `half` whether
+    it was never written to its end, so that fetching it again mends it."""
 
-    def __init__(self, file: Path, what: str) -> None:
+    def __init__(self, file: Path, what: str, *, half: bool = True) -> None:
         super().__init__(f"{file.name} {what}")
-        self.file = file
+        self.file, self.half = file, half
+
+
+class Unknown(Exception):
+    """A file of numbers that nobody here can read; the text names them."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,7 @@ class Stored:
 
 def stored(folder: Path) -> dict[str, Stored]:
     """Every tensor of a checkpoint by its name. Raises Damaged, also for a shard that the index names and isn't there;
-    FileNotFoundError where there are no safetensors files at all."""
+    Unknown; FileNotFoundError where there are no safetensors files at all."""
     found = {name: tensor for file in _files(folder) for name, tensor in _tensors(file)}
     if not found:
         raise FileNotFoundError(f"no weights in {folder.name}")
@@ -74,7 +80,7 @@ def _files(folder: Path) -> list[Path]:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
         files = [folder / Path(name).name for name in names]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Damaged(index, "is damaged") from error
+        raise Damaged(index, "is damaged", half=isinstance(error, ValueError)) from error
     for file in files:
         if not file.is_file():
             raise Damaged(file, "is missing")
@@ -82,7 +88,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _tensors(file: Path) -> Iterator[tuple[str, Stored]]:
-    """What a file's header says, held against its size."""
+    """What a file's header says, held against its size. Raises Damaged and Unknown."""
     size = file.stat().st_size
     with file.open("rb") as stream:
         start = stream.read(8)
@@ -91,17 +97,25 @@ def _tensors(file: Path) -> Iterator[tuple[str, Stored]]:
             raise Damaged(file, "is damaged or incomplete")
         try:
             header = json.loads(stream.read(length))
-            header.pop("__metadata__", None)
-            found = [(name, _stored(file, facts, 8 + length)) for name, facts in header.items()]
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except ValueError as error:
             raise Damaged(file, "is damaged or incomplete") from error
-    if max((tensor.end for _, tensor in found), default=8 + length) != size:
+    try:
+        header.pop("__metadata__", None)
+        found = [(name, _stored(file, facts, 8 + length)) for name, facts in header.items()]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Damaged(file, "has a header that makes no sense", half=False) from error
+    end = max((tensor.end for _, tensor in found), default=8 + length)
+    if end > size:
         raise Damaged(file, "is incomplete")
+    if end < size:
+        raise Damaged(file, "is longer than its header says", half=False)
     yield from found
 
 
 def _stored(file: Path, facts: Mapping[str, object], start: int) -> Stored:
     begin, end = (int(offset) + start for offset in facts["data_offsets"])  # type: ignore[attr-defined]
+    if facts["dtype"] not in DTYPES:
+        raise Unknown(f"{file.name} holds {facts['dtype']} numbers")
     dtype, shape = DTYPES[str(facts["dtype"])], tuple(int(size) for size in facts["shape"])  # type: ignore[attr-defined]
     if end - begin != dtype.itemsize * torch.Size(shape).numel() or begin < start:
         raise ValueError("sizes differ")
@@ -127,12 +141,14 @@ class Reader:
 
     def read(self, tensor: Stored, out: Tensor) -> None:
         """Fills `out`, of the stored shape or of as many elements, converting where its dtype or device is another.
-        Raises Damaged where the file ends early or a whole matrix is zeros."""
+        Raises Damaged where the file ends early, or in a matrix of nothing but zeros: its room was taken, and it was
+        never written to its end. Zeros elsewhere may be what was trained."""
         stream = self._open(tensor)
         flat = out.detach().view(-1)
         direct = out.device.type == "cpu" and out.dtype == tensor.dtype
         step = PIECE // tensor.dtype.itemsize
-        alive = tensor.end == tensor.begin or len(tensor.shape) < 2  # a matrix of nothing but zeros was never written
+        last = len(tensor.shape) > 1 and tensor.begin < tensor.end == os.fstat(stream.fileno()).st_size
+        alive = not last
         for begin in range(0, flat.numel(), step):
             part = flat[begin : begin + step]
             values = part if direct else self._scratch(part.numel() * tensor.dtype.itemsize).view(tensor.dtype)
@@ -144,7 +160,7 @@ class Reader:
                 part.copy_(values)
             self._told(len(raw))
         if not alive:
-            raise Damaged(tensor.file, "has zeros where weights should be")
+            raise Damaged(tensor.file, "has zeros where its last weights should be")
 
     def _open(self, tensor: Stored) -> BinaryIO:
         if self._file != tensor.file:

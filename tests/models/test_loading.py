@@ -121,12 +121,25 @@ def zeroed_start(folder: Path) -> None:
     file.write_bytes(bytes(4096) + data[4096:])
 
 
-def zeroed_middle(folder: Path) -> None:
-    file = folder / "model.safetensors"
-    tensor = weights.stored(folder)["vte.weight"]
+def zeroed(file: Path, tensor: weights.Stored) -> None:
     data = bytearray(file.read_bytes())
     data[tensor.begin : tensor.end] = bytes(tensor.end - tensor.begin)
     file.write_bytes(data)
+
+
+def zeroed_tail(folder: Path) -> None:
+    zeroed(folder / "model.safetensors", max(weights.stored(folder).values(), key=lambda tensor: tensor.end))
+
+
+def longer(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes() + b"more")
+
+
+def eight_bits(folder: Path) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    tensors["vte.weight"] = tensors["vte.weight"].to(torch.float8_e4m3fn)
+    save_file(tensors, folder / "model.safetensors")
 
 
 def missing_shard(folder: Path) -> None:
@@ -173,7 +186,9 @@ DAMAGES = pytest.mark.parametrize(
         (truncated, "model.safetensors is incomplete; download it again"),
         (header_only, "model.safetensors is damaged or incomplete; download it again"),
         (zeroed_start, "model.safetensors is damaged or incomplete; download it again"),
-        (zeroed_middle, "has zeros where weights should be; download it again"),
+        (zeroed_tail, "has zeros where its last weights should be; download it again"),
+        (longer, "is longer than its header says; download it again"),
+        (eight_bits, "holds F8_E4M3 numbers, which this app can't read"),
         (missing_shard, "model-00002-of-00002.safetensors is missing; download it again"),
         (bad_index, "model.safetensors.index.json is damaged; download it again"),
         (wrong_shapes, "don't fit its config.json (1 tensors differ)"),
@@ -213,7 +228,7 @@ def test_damage_is_found_before_weights_are_read(
     spec = zoo.resolve(str(folder))
     loading.look_over(spec, folder)
     damage(folder)
-    if damage is zeroed_middle:
+    if damage is zeroed_tail:
         return
     with pytest.raises(BackendError) as caught:
         loading.look_over(spec, folder)
@@ -226,19 +241,44 @@ def test_a_whole_checkpoint_passes(family: str) -> None:
     loading.look_over(zoo.resolve(str(folder)), folder)
 
 
-def test_a_damaged_file_of_the_hubs_cache_is_fetched_anew(folder: Path, tmp_path: Path) -> None:
-    """It is removed, or the next try would take it for whole."""
+def test_a_matrix_of_zeros_is_no_damage(folder: Path) -> None:
+    """It may have been trained like that: only a file that ends in one was never written to its end."""
+    tensors = weights.stored(folder)
+    name = next(name for name in tensors if name.endswith("o_proj.weight"))
+    zeroed(folder / "model.safetensors", tensors[name])
+    assert not load(folder).get_parameter(name).any()
+
+
+@pytest.fixture
+def snapshot(folder: Path, tmp_path: Path) -> Path:
+    """The checkpoint as the hub's cache has it: links to blobs."""
     blobs, snapshot = tmp_path / "models--a--Tiny" / "blobs", tmp_path / "models--a--Tiny" / "snapshots" / "c0ffee"
     blobs.mkdir(parents=True)
     snapshot.mkdir(parents=True)
     for file in folder.iterdir():
         (blobs / file.name).write_bytes(file.read_bytes())
         (snapshot / file.name).symlink_to(blobs / file.name)
-    truncated(blobs)
+    return snapshot
+
+
+@pytest.mark.parametrize("damage", [truncated, zeroed_start, zeroed_tail])
+def test_a_half_written_file_of_the_hubs_cache_is_fetched_anew(snapshot: Path, damage: Callable[[Path], None]) -> None:
+    """It is removed, or the next try would take it for whole."""
+    damage(snapshot)
+    blob = (snapshot / "model.safetensors").resolve()
     with pytest.raises(BackendError, match=r"a/Tiny are damaged.*downloaded again at the next try"):
         load(snapshot)
-    assert not (snapshot / "model.safetensors").is_symlink() and not (blobs / "model.safetensors").exists()
+    assert not (snapshot / "model.safetensors").is_symlink() and not blob.exists()
     assert (snapshot / "config.json").is_file()
+
+
+@pytest.mark.parametrize("damage", [longer, wrong_shapes, missing_tensor, eight_bits])
+def test_what_would_come_again_as_it_is_stays(snapshot: Path, damage: Callable[[Path], None]) -> None:
+    """Gigabytes aren't fetched a second time for the same sentence."""
+    damage(snapshot)
+    with pytest.raises(BackendError):
+        load(snapshot)
+    assert (snapshot / "model.safetensors").is_file()
 
 
 RESIDENT = """
