@@ -68,7 +68,8 @@ def test_a_change_shows_its_progress_and_the_controls_follow_in_every_tab(
     assert page.locator("#conversation .example").count() == 2  # describe and read: one picture, nothing else
     page.click("#close-models")
     page.click("#settings")
-    assert page.is_visible("#knob-max_partition") and not page.is_visible("#knob-frames")
+    page.wait_for_selector("#knob-max_partition")
+    assert not page.is_visible("#knob-frames")
     other = opened(usual, own_server)
     other.wait_for_selector("#model:has-text('Ovis1.6-Gemma2-9B')")
     other.close()
