@@ -148,14 +148,19 @@ def name_of(error: BaseException) -> str:
 
 
 def tidy(repository: str) -> None:
-    """Removes what downloads that were killed left half-written, and says where this one's will be, and whose others
-    are there: whoever ends this process removes what it leaves."""
+    """Removes what downloads that died left half-written long ago; a younger file may be another process's."""
     blobs = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repository, repo_type="model") / "blobs"
     for file in blobs.glob(HALF):
         with suppress(OSError):
             if time.time() - file.stat().st_mtime > STALE:
                 file.unlink()
-    say(half_written=str(blobs / HALF), others=[file.name for file in blobs.glob(HALF)])
+
+
+def tell_half_written(event: str, arguments: tuple[Any, ...]) -> None:
+    """An audit hook: says where a file that isn't whole yet is about to be written, so that whoever ends this process
+    removes it, and no other's."""
+    if event == "open" and str(arguments[0]).endswith(HALF[1:]):
+        say(half_written=os.fsdecode(arguments[0]))
 
 
 def leave_with_parent() -> None:
@@ -168,6 +173,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then ends this process
     repository, revision = sys.argv[1], sys.argv[2] or None
     threading.Thread(target=leave_with_parent, daemon=True).start()
+    sys.addaudithook(tell_half_written)
     try:
         with suppress(HFValidationError):  # a name that can't be: fetching says so
             tidy(repository)

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Generator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -38,6 +38,10 @@ PROBLEMS = {
     "config": "{name} has no config.json: is it an Ovis checkpoint?",
     "network": "{name} couldn't be downloaded: check the network and try again; files that are whole already are kept.",
 }
+NO_ROOM = (
+    "{name} needs {needed:.1f} GB on the disk and {free:.1f} GB are free: "
+    "free some space, or set HF_HOME to a larger disk, and try again."
+)
 
 
 class DownloadFailed(Exception):
@@ -57,21 +61,19 @@ def folder_of(spec: ModelSpec, progress: Progress = unheard) -> Path:
         raise BackendError(f"There is no model called {spec.name}: name a folder with a config.json, or a repository.")
     progress(f"Looking for {spec.name}", None)
     started, words, share, room = time.monotonic(), f"Looking for {spec.name}", None, ""
-    for message in _messages(spec.repository, spec.revision):
-        if "folder" in message:
-            return Path(message["folder"])
-        if "problem" in message:
-            sentence = room or PROBLEMS[message["problem"]].format(name=spec.id)
-            raise BackendError(sentence) from DownloadFailed(message["cause"])
-        if "needed" in message:
-            room = (
-                f"{spec.name} needs {message['needed'] / 1e9:.1f} GB on the disk and {message['free'] / 1e9:.1f} GB "
-                "are free: free some space, or set HF_HOME to a larger disk, and try again."
-            )
-        if "done" in message:
-            share = message["done"] / message["total"]
-            words = downloaded(spec.name, message["done"], message["total"], time.monotonic() - started)
-        progress(words, share)
+    with closing(_messages(spec.repository, spec.revision)) as messages:  # however this ends, the downloader does
+        for message in messages:
+            if "folder" in message:
+                return Path(message["folder"])
+            if "problem" in message:
+                sentence = room or PROBLEMS[message["problem"]].format(name=spec.id)
+                raise BackendError(sentence) from DownloadFailed(message["cause"])
+            if "needed" in message:
+                room = NO_ROOM.format(name=spec.name, **{k: v / 1e9 for k, v in message.items()})
+            if "done" in message:
+                share = message["done"] / message["total"]
+                words = downloaded(spec.name, message["done"], message["total"], time.monotonic() - started)
+            progress(words, share)
     raise BackendError(PROBLEMS["network"].format(name=spec.id)) from DownloadFailed("the downloader died")
 
 
@@ -88,8 +90,14 @@ def _messages(repository: str, revision: str) -> Generator[dict[str, Any], None,
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
     pump = threading.Thread(target=_pump, args=(process.stdout, lines), name="download-pipe", daemon=True)
     pump.start()
-    place: Path | None = None
-    others: set[str] = set()
+    half_written: list[Path] = []
+
+    def heard(line: str) -> dict[str, Any]:
+        message: dict[str, Any] = json.loads(line)
+        if "half_written" in message:
+            half_written.append(Path(message["half_written"]))
+        return message
+
     try:
         while True:
             try:
@@ -99,25 +107,17 @@ def _messages(repository: str, revision: str) -> Generator[dict[str, Any], None,
                 continue
             if not line:
                 return
-            message = json.loads(line)
-            if "half_written" in message:
-                place, others = Path(message["half_written"]), set(message["others"])
-            else:
-                yield message
+            yield heard(line)
     finally:
         process.kill()  # at its end nothing is left to kill
         process.wait()
         pump.join()
         process.stdin.close()
         process.stdout.close()
-        if place is not None:
-            _tidy(place, others)
-
-
-def _tidy(half_written: Path, others: set[str]) -> None:
-    """Removes what an ended downloader left; `others` are files of someone else's."""
-    for file in half_written.parent.glob(half_written.name):
-        if file.name not in others:
+        while not lines.empty():
+            with suppress(ValueError):  # the end, or a line that was cut
+                heard(lines.get())
+        for file in half_written:
             with suppress(OSError):
                 file.unlink()
 

@@ -8,10 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from ovis_app import zoo
+from ovis_app.models import hub
 from ovis_app.models.hub import downloaded
 from tests.models.hub_server import COMMIT, Hub, serve
 
@@ -136,6 +139,45 @@ def test_progress_may_end_a_download(repository: Path, tmp_path: Path, when: str
         assert not list((tmp_path / "home").rglob("model.safetensors"))
         hub.pace = 0
         assert weights(fetch(hub, tmp_path / "home")) == SIZE
+
+
+def test_what_another_process_is_fetching_stays(repository: Path, tmp_path: Path) -> None:
+    """A download that is cancelled removes its own half-written file, not one that has appeared beside it since."""
+    home = tmp_path / "home"
+    with serve(Hub(REPOSITORY, repository, pace=SIZE // 60)) as hub:
+        process = ask(hub, home)
+        while not half_written(home):
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.05)
+        other = half_written(home)[0].with_name("bb.22222222.incomplete")
+        other.write_bytes(b"half")
+        os.killpg(process.pid, signal.SIGINT)
+        process.communicate(timeout=30)
+        assert half_written(home) == [other]
+
+
+def test_the_downloader_is_ended_whoever_still_refers_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = []
+
+    def messages(repository: str, revision: str) -> Iterator[dict[str, object]]:
+        try:
+            while True:
+                yield {}
+        finally:
+            ended.append(repository)
+
+    running = messages(REPOSITORY, "")
+    monkeypatch.setattr(hub, "_messages", lambda *_: running)
+    heard = iter([None, KeyError("enough")])
+
+    def progress(words: str, share: float | None) -> None:
+        error = next(heard)
+        if error:
+            raise error
+
+    with pytest.raises(KeyError, match="enough"):
+        hub.folder_of(zoo.resolve(REPOSITORY), progress)
+    assert ended == [REPOSITORY]
 
 
 @pytest.mark.parametrize("name", [f"{REPOSITORY}@{COMMIT}", f"{REPOSITORY}@main"])
