@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ovis_app.models.prompt import FIRST_INDICATOR, VISUAL_ATOM
+from ovis_app.models.quantize import beside
 
 RENEW = 1 << 30  # ids are 32 bit: well before they end, whoever holds these rows should empty them and `clear`
 PATIENCE = 0.1  # seconds between two questions whether a waiting request is still wanted
@@ -65,7 +66,7 @@ class SlotEmbedding(nn.Module):
 def twin(llm: PreTrainedModel, slots: int) -> tuple[PreTrainedModel, SlotEmbedding]:
     """A second language model on the same weights, with slots. Its modules and its config are its own, so that nothing
     that is set on it (attention, embedding, hooks) is seen by the first."""
-    shared: dict[int, object] = {id(tensor): tensor for tensor in (*llm.parameters(), *llm.buffers())}
+    shared: dict[int, object] = {id(value): value for value in (*llm.parameters(), *llm.buffers(), *beside(llm))}
     if hasattr(llm, "_cache"):  # a static cache that generate keeps
         shared[id(llm._cache)] = None
     other = copy.deepcopy(llm, shared)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ import torch
 from ovis_app import zoo
 from ovis_app.backends import loading
 from ovis_app.engine import solo
+from ovis_app.engine.batched import BatchedEngine
+from ovis_app.engine.pages import Sizes
 from ovis_app.generation import BackendError, GenerationSettings
 from ovis_app.models import quantize
 from ovis_app.models.load import load
@@ -105,3 +108,50 @@ def test_no_compiled_code_is_fetched() -> None:
     with quantize._without_downloads(), pytest.raises(ImportError):
         import kernels  # noqa: F401
     assert "kernels" not in sys.modules
+
+
+@dataclass(frozen=True)
+class Prompted:
+    """A prompt as the paged engine takes it."""
+
+    ids: torch.Tensor
+    mask: torch.Tensor
+    keys: tuple[int, ...]
+    visual: torch.Tensor | None
+
+
+@pytest.mark.parametrize("bits", BITS)
+@pytest.mark.parametrize("first", ["solo", "batched"])
+def test_both_engines_answer_alike_whoever_comes_first(bits: str, first: str) -> None:
+    """They share the quantized weights, also what the library keeps beside them."""
+    spec = zoo.MINI
+    loading.release()
+    loaded = loading.loaded_model(spec, device="cpu", dtype="float32", quantize=bits)
+    ids = torch.tensor(loaded.prompts.trusted("Hello there, how are you?"))
+    prompt = Prompted(ids, torch.ones_like(ids), tuple(ids.tolist()), None)
+    settings = GenerationSettings(max_new_tokens=12)
+
+    def alone() -> list[int]:
+        inputs = solo.embeddings(loaded.model, ids, None)
+        return solo.generate(loaded.model, inputs, settings, ending=loaded.ending).tolist()
+
+    before = alone() if first == "solo" else None
+    engine = BatchedEngine(loaded.model, loaded.ending, Sizes(page=8, pages=32, step=64, requests=4, slots=64))
+    try:
+        together = engine.generate(prompt, settings).tolist()
+        assert together == alone() and (before is None or together == before)
+        for mine, theirs in zip(quantized(loaded.model.llm), quantized(engine._llm), strict=True):
+            tensors = [tensors_of(module) for module in (mine, theirs)]
+            assert tensors[0] and tensors[0] == tensors[1], "weights are there twice"
+    finally:
+        engine.close()
+
+
+def quantized(llm: torch.nn.Module) -> list[torch.nn.Module]:
+    return [module for module in llm.modules() if type(module).__module__.startswith("bits")]
+
+
+def tensors_of(module: torch.nn.Module) -> set[int]:
+    """Where in memory a quantized module's numbers lie: its weight, and what is kept beside it."""
+    places = [module.weight, *vars(getattr(module, "state", None) or module.quant_state).values()]
+    return {value.data_ptr() for value in places if isinstance(value, torch.Tensor)}
