@@ -75,7 +75,6 @@ def test_ten_at_once_get_what_each_would_get_alone(family: str, pictures: list[M
             thread.start()
         for thread in threads:
             thread.join(60)
-        assert together.status().words == "ready"
     for number, wanted in enumerate(expected):
         got = answers[number]
         assert (got.error, got.text, got.thinking, got.finish) == ("", wanted.text, wanted.thinking, wanted.finish)
