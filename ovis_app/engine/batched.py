@@ -25,6 +25,7 @@ from ovis_app.engine.pages import BROKEN, Manager, Sizes, bytes_of_a_token
 from ovis_app.engine.slots import Prompt, Slots, twin
 from ovis_app.engine.solo import COLD, Ending
 from ovis_app.generation import BackendError, GenerationSettings
+from ovis_app.models.memory import working_room
 from ovis_app.models.ovis import Ovis
 
 log = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ class BatchedEngine:
         if reason:
             raise BackendError(reason)
         self.ending = ending
-        self.sizes = Sizes.fitting(model.llm) if sizes is None else sizes
+        self.sizes = fitting(model) if sizes is None else sizes
         self._llm, embedding = twin(model.llm, self.sizes.slots + len(model.indicators))
         self.slots = Slots(embedding, model.indicators.detach())
         self._lock = threading.Lock()  # of starting and ending
@@ -259,7 +260,16 @@ def unfit(model: Ovis) -> str | None:
         return "This model's attention has no version for many requests at once: it answers one at a time."
     if model.llm.device.type not in ("cpu", "cuda"):
         return "Many requests at once need a CPU or a CUDA device: this one answers one at a time."
+    if len({weight.device for weight in model.llm.parameters()}) > 1:
+        return "A model that is spread over several devices answers one request at a time."
+    if not fitting(model).pages:
+        return "Beside this model there is no memory for many requests at once: it answers one at a time."
     return None
+
+
+def fitting(model: Ovis) -> Sizes:
+    """What the engine may take beside a model, with room to read pictures left."""
+    return Sizes.fitting(model.llm, working=working_room(model))
 
 
 def room(settings: GenerationSettings, budget: ThinkingBudget | None) -> int:

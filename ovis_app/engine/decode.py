@@ -17,12 +17,13 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
 from ovis_app.engine.static_cache import CHUNK, NAME, CacheShape, StaticCache
+from ovis_app.models.memory import working_room
 from ovis_app.models.ovis import Ovis
 
 log = logging.getLogger(__name__)
 
 SMALLEST = 4  # chunks of the shortest graph
-SHARE = 0.25  # of the memory that is free after loading, at most, for the buffers
+SHARE = 0.25  # of the memory that is free after loading and beside the room to work, at most, for the buffers
 LEAST = 2048  # tokens: where fewer fit, buffers are not worth having
 TUNING: dict[str, Any] = {
     "coordinate_descent_tuning": True
@@ -210,7 +211,7 @@ def warm_up(model: Ovis, *, context: int, progress: Progress = lambda done, tota
     if llm.device.type != "cuda" or not servable(llm):
         return None
     free, _ = torch.cuda.mem_get_info(llm.device)
-    tokens = room(cache_shape(llm), context, free)
+    tokens = room(cache_shape(llm), context, free - working_room(model))
     if not tokens:
         log.info("decoding isn't recorded: no memory for static buffers")
         return None
@@ -219,8 +220,9 @@ def warm_up(model: Ovis, *, context: int, progress: Progress = lambda done, tota
 
 
 def room(shape: CacheShape, context: int, free: int) -> int:
-    """Tokens to have buffers for, given `free` bytes; 0 where too few fit to be worth it."""
-    tokens = min(context, int(free * SHARE) // shape.token_bytes)
+    """Tokens to have buffers for, given `free` bytes that nothing else needs, which may be below zero; 0 where too few
+    fit to be worth it."""
+    tokens = min(context, int(max(free, 0) * SHARE) // shape.token_bytes)
     return tokens if tokens >= min(LEAST, context) else 0
 
 

@@ -29,7 +29,8 @@ OUT_OF_MEMORY = "The model ran out of memory: lower max pixels or frames, or sta
 BROKEN = "The model failed while answering: try again, or start a new chat."
 
 CPU_TOKENS, GPU_TOKENS = 1 << 15, 1 << 20  # tokens that the pages hold at most
-GPU_SHARE = 0.8  # of the memory that is free once the model is loaded
+LEAST = 1024  # tokens: where the pages hold fewer, nobody's conversation fits
+GPU_SHARE = 0.8  # of the memory that is free once the model is loaded and has room to work
 
 
 @dataclass(frozen=True)
@@ -48,16 +49,26 @@ class Sizes:
         return self.page * self.pages
 
     @classmethod
-    def fitting(cls, llm: PreTrainedModel, memory: int | None = None) -> Sizes:
-        """Sizes for a model, with at most `memory` bytes for pages, masks and slots; on a GPU no more than what is free
-        leaves, on a CPU 1 GiB where nothing is said."""
+    def fitting(cls, llm: PreTrainedModel, memory: int | None = None, *, working: int = 0) -> Sizes:
+        """Sizes for a model, with at most `memory` bytes for pages, masks and slots; on a GPU no more than `share` of
+        what is free, on a CPU 1 GiB where nothing is said. Where nothing sensible is left, no pages."""
         gpu = llm.device.type == "cuda"
         step, page, most = (2048, 256, GPU_TOKENS) if gpu else (512, 32, CPU_TOKENS)
-        free = int(torch.cuda.mem_get_info(llm.device)[0] * GPU_SHARE) if gpu else 1 << 30
+        free = share(torch.cuda.mem_get_info(llm.device)[0], working) if gpu else 1 << 30
         memory = free if memory is None else min(memory, free) if gpu else memory
-        held = min(memory // bytes_of_a_token(llm, step), most)
-        pages = max(held // page, 1)
+        pages = tokens_in(memory, bytes_of_a_token(llm, step), most) // page
         return cls(page=page, pages=pages, step=step, requests=64 if gpu else 32, slots=page * pages)
+
+
+def share(free: int, working: int) -> int:
+    """Bytes that the pages may take of a GPU's `free` ones, of which `working` are needed to read pictures."""
+    return int(max(free - working, 0) * GPU_SHARE)
+
+
+def tokens_in(memory: int, token: int, most: int) -> int:
+    """Tokens that `memory` bytes hold at `token` bytes each, `most` at most; 0 where they are too few for anybody."""
+    held = min(memory // token, most)
+    return held if held >= LEAST else 0
 
 
 def bytes_of_a_token(llm: PreTrainedModel, step: int) -> int:

@@ -13,7 +13,7 @@ import torch
 
 from ovis_app import zoo
 from ovis_app.models.devices import choose_device, choose_dtype
-from ovis_app.models.ovis import PATCHES, SOFTMAX_ROWS
+from ovis_app.models.ovis import PATCHES, SOFTMAX_ROWS, Ovis
 from ovis_app.zoo import LanguageModel, ModelSpec
 
 Verdict = Literal["fits", "tight", "too big"]
@@ -22,6 +22,7 @@ BITS = {"int8": 8.1, "int4": 4.5}  # a quantized parameter with its share of the
 SHORT = 4096  # tokens of a conversation without which a model is of no use
 RESERVE = 0.5e9  # activations of a long prompt, allocator, logits
 SMALL_RESERVE = 0.05e9  # the same for a model of some megabytes
+SMALL = 0.1  # billions of parameters, below which a model takes megabytes
 ROW = 14  # widths of the tower that a patch takes at work; measured: 14 in bfloat16, 9 in float32
 
 
@@ -72,7 +73,7 @@ def fit(
         cache=llm.cache(spec.context, size),
         short_cache=llm.cache(min(spec.context, SHORT), size),
         vision=_vision(spec, size),
-        reserve=round(RESERVE if spec.parameters > 0.1 else SMALL_RESERVE),
+        reserve=reserve(spec.parameters),
         available=bytes_available(place) + freed,
     )
 
@@ -86,10 +87,26 @@ def weights(spec: ModelSpec, llm: LanguageModel, itemsize: int, quantize: str) -
 
 
 def _vision(spec: ModelSpec, itemsize: int) -> int:
-    """Bytes at the tower's peak: a micro-batch of patches in a layer, then some rows of the visual softmax."""
-    patches = min(PATCHES, spec.context * 4)
-    words = 0 if spec.parameters < 0.1 else SOFTMAX_ROWS * 65536 * 4 * 3
-    return patches * spec.tower * ROW * itemsize + words
+    return vision_peak(spec.context, spec.tower, 0 if spec.parameters < SMALL else 65536, itemsize)
+
+
+def vision_peak(context: int, tower: int, words: int, itemsize: int) -> int:
+    """Bytes at the tower's peak: a micro-batch of patches in a layer, then some rows of the visual softmax. `context`
+    in tokens, `tower` its width, `words` of the visual vocabulary."""
+    return min(PATCHES, context * 4) * tower * ROW * itemsize + SOFTMAX_ROWS * words * 4 * 3
+
+
+def reserve(parameters: float) -> int:
+    """Bytes for all that isn't estimated, beside a model of so many billions of parameters."""
+    return round(RESERVE if parameters > SMALL else SMALL_RESERVE)
+
+
+def working_room(model: Ovis) -> int:
+    """Bytes that must stay free beside a loaded model, whatever else takes memory: it reads pictures in them."""
+    config, parameters = model.config, sum(value.numel() for value in model.parameters()) / 1e9
+    words = 0 if parameters < SMALL else config.visual_vocab_size
+    peak = vision_peak(config.max_context, config.vision_config["hidden_size"], words, model.dtype.itemsize)
+    return peak + reserve(parameters)
 
 
 def _alike(spec: ModelSpec) -> LanguageModel:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 import threading
 import time
@@ -14,11 +15,16 @@ from typing import Any
 import pytest
 import torch
 
+from ovis_app import zoo
+from ovis_app.engine import pages
 from ovis_app.engine import slots as slots_module
 from ovis_app.engine.batched import BatchedEngine, unfit
 from ovis_app.engine.budget import ThinkingBudget
 from ovis_app.engine.pages import Manager, Scheduler, Sizes, bytes_of_a_token
 from ovis_app.generation import BackendError, GenerationSettings
+from ovis_app.models import memory
+from ovis_app.models.load import load
+from ovis_app.models.memory import working_room
 from tests.engine.prompts import ENDING, Written, tiny
 
 FAMILIES = ["ovis2.5", "ovis2", "llama"]
@@ -348,6 +354,36 @@ def test_gemma_is_left_to_solo() -> None:
     with pytest.raises(BackendError, match="sliding window"):
         BatchedEngine(model, ENDING, SMALL)
     assert all(unfit(tiny(family).model) is None for family in FAMILIES)
+
+
+def test_a_model_over_several_devices_is_left_to_solo() -> None:
+    """The pages are one tensor on one device."""
+    model = copy.deepcopy(tiny("ovis2.5").model)
+    model.llm.model.layers[-1].to("meta")
+    assert "several devices" in (unfit(model) or "")
+    with pytest.raises(BackendError, match="several devices"):
+        BatchedEngine(model, ENDING, SMALL)
+
+
+def test_pages_leave_room_to_read_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU of 24 GB with 2 GB free, the tower's 1.2 GB stay free; with less there is no engine."""
+    working, token = int(1.2e9), 115_000
+    assert 2e9 - pages.share(int(2e9), working) > working
+    assert pages.share(int(1e9), working) == 0
+    assert pages.tokens_in(pages.share(int(2e9), working), token, pages.GPU_TOKENS) > 5000
+    assert pages.tokens_in(pages.share(int(1.3e9), working), token, pages.GPU_TOKENS) == 0
+    assert pages.tokens_in(int(1e12), token, pages.GPU_TOKENS) == pages.GPU_TOKENS
+    model = tiny("ovis2.5").model
+    monkeypatch.setattr(Sizes, "fitting", lambda llm, working: Sizes(pages=0 if working == working_room(model) else 9))
+    assert "no memory" in (unfit(model) or "")
+
+
+def test_the_room_to_work_is_the_estimates() -> None:
+    """What loading counts with, an engine leaves."""
+    estimate = memory.fit(zoo.MINI, device="cpu", dtype="float32")
+    assert working_room(load(zoo.MINI_FOLDER)) == estimate.vision + estimate.reserve
+    wide = memory.vision_peak(40960, 1152, 65536, 2)
+    assert wide == 16384 * 1152 * 14 * 2 + 256 * 65536 * 12
 
 
 def test_the_attention_of_the_model_itself_stays_as_it_was() -> None:

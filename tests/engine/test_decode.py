@@ -20,6 +20,7 @@ from ovis_app.engine.decode import Decoder, recorded, room, servable, sizes
 from ovis_app.engine.loop import pick
 from ovis_app.engine.static_cache import CacheShape
 from ovis_app.generation import GenerationSettings
+from ovis_app.models.memory import working_room
 from ovis_app.models.ovis import Ovis, load
 
 GOLDEN = Path(__file__).parent.parent / "fixtures" / "golden"
@@ -281,6 +282,18 @@ def test_buffers_take_a_share_of_memory_or_none() -> None:
     assert room(shape, 40_960, int(100e9)) == 40_960
     assert 0 < room(shape, 40_960, int(4e9)) * shape.token_bytes <= 1e9
     assert room(shape, 40_960, int(1e9)) == 0
+    assert room(shape, 1000, int(-1e9)) == 0
+
+
+def test_buffers_leave_room_to_read_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is free but needed for that isn't shared out."""
+    there = model("ovis2.5")
+    asked: list[int] = []
+    monkeypatch.setattr(decode, "room", lambda shape, context, free: asked.append(free) or 0)
+    monkeypatch.setattr(decode.torch.cuda, "mem_get_info", lambda device: (int(3e9), int(24e9)))
+    monkeypatch.setattr(type(there.llm), "device", torch.device("cuda"), raising=False)
+    assert decode.warm_up(there, context=40_960) is None
+    assert asked == [int(3e9) - working_room(there)]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
