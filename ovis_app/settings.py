@@ -164,4 +164,7 @@ def read(arguments: argparse.Namespace, environment: Mapping[str, str] = os.envi
     ):
         if not 0 < getattr(settings, name) < float("inf"):
             raise ValueError(f"--{name.replace('_', '-')} must be a number above 0.")
+    for name in ("visual_cache", "prefix_cache", "fake_rate"):
+        if not 0 <= getattr(settings, name) < float("inf"):
+            raise ValueError(f"--{name.replace('_', '-')} must be 0 or a number above it.")
     return settings

@@ -48,6 +48,16 @@ def test_a_wrong_variable_is_named(variable: str, value: str) -> None:
         read([], {variable: value})
 
 
+@pytest.mark.parametrize("flag", ["--prefix-cache", "--visual-cache", "--fake-rate"])
+def test_what_may_be_nothing_cannot_be_less(flag: str) -> None:
+    with pytest.raises(ValueError, match=f"{flag} must be 0 or a number above it"):
+        read([flag, "-1"], {})
+    assert read([flag, "0"], {})
+    start = [sys.executable, "-m", "ovis_app", "ask", "Hi", "--backend", "fake", flag, "-1"]
+    ended = subprocess.run(start, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert ended.returncode == 2 and f"{flag} must be 0" in ended.stderr and "Traceback" not in ended.stderr
+
+
 def test_upload_limits_have_the_same_defaults_everywhere() -> None:
     assert Limits(**settings.Settings().limits()) == Limits()  # type: ignore[arg-type]
 

@@ -34,7 +34,7 @@ class Relay:
     be under way."""
 
     def __init__(self, device: torch.device) -> None:
-        self._cuda = device.type == "cuda"
+        self._device, self._cuda = device, device.type == "cuda"
         self._free = deque(torch.zeros(1, dtype=torch.long, pin_memory=self._cuda) for _ in range(2))
         self._sent: deque[tuple[Tensor, torch.cuda.Event | None]] = deque()
 
@@ -43,7 +43,7 @@ class Relay:
         slot.copy_(token, non_blocking=True)
         event = torch.cuda.Event() if self._cuda else None  # type: ignore[no-untyped-call]
         if event is not None:
-            event.record()
+            event.record(torch.cuda.current_stream(self._device))  # another device may be the current one
         self._sent.append((slot, event))
 
     def take(self) -> int:

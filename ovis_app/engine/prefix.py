@@ -7,6 +7,7 @@ caches; refuses to know conversations and pictures.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from transformers import DynamicCache, PreTrainedConfig
@@ -36,7 +37,8 @@ def common(one: Sequence[int], other: Sequence[int]) -> int:
 
 
 class PrefixStore:
-    """The caches of the last few conversations, at most `limit` bytes in all. One thread at a time."""
+    """The caches of the last few conversations, at most `limit` bytes in all. One thread at a time takes and keeps;
+    any thread may `clear`."""
 
     def __init__(self, *, limit: int, entries: int = 8) -> None:
         self.entries, self.limit = entries, limit
@@ -50,7 +52,8 @@ class PrefixStore:
             again = reused == len(keys) - 1  # the same question once more
             same = again or reused * 2 >= len(kept.keys) or (reused >= WORTH and reused * 2 >= len(keys))
             if same and reused and _cut(kept.cache, len(kept.keys) - reused):
-                self._kept.remove(kept)
+                with suppress(ValueError):  # forgotten meanwhile
+                    self._kept.remove(kept)
                 return kept.cache, reused
         return DynamicCache(config=config), 0
 
@@ -59,8 +62,9 @@ class PrefixStore:
         held = cache.get_seq_length()
         if 0 < held <= len(keys):
             self._kept.append(Kept(keys[:held], cache))
-        while len(self._kept) > self.entries or self.bytes > self.limit:
-            self._kept.pop(0)
+        with suppress(IndexError):  # another thread has forgotten everything meanwhile
+            while len(self._kept) > self.entries or self.bytes > self.limit:
+                self._kept.pop(0)
 
     @property
     def bytes(self) -> int:

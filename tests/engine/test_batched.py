@@ -380,8 +380,9 @@ def test_pages_leave_room_to_read_pictures(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_the_room_to_work_is_the_estimates() -> None:
     """What loading counts with, an engine leaves."""
-    estimate = memory.fit(zoo.MINI, device="cpu", dtype="float32")
-    assert working_room(load(zoo.MINI_FOLDER)) == estimate.vision + estimate.reserve
+    model = load(zoo.MINI_FOLDER)
+    estimate = memory.fit(replace(zoo.MINI, context=model.config.max_context), device="cpu", dtype="float32")
+    assert working_room(model) == estimate.vision + estimate.reserve
     wide = memory.vision_peak(40960, 1152, 65536, 2)
     assert wide == 16384 * 1152 * 14 * 2 + 256 * 65536 * 12
 

@@ -17,7 +17,7 @@ from transformers import DynamicCache
 from ovis_app.engine import decode, solo
 from ovis_app.engine.budget import ThinkingBudget
 from ovis_app.engine.decode import Decoder, recorded, room, servable, sizes
-from ovis_app.engine.loop import pick
+from ovis_app.engine.loop import Relay, pick
 from ovis_app.engine.static_cache import CacheShape
 from ovis_app.generation import GenerationSettings
 from ovis_app.models.memory import working_room
@@ -294,6 +294,26 @@ def test_buffers_leave_room_to_read_pictures(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(type(there.llm), "device", torch.device("cuda"), raising=False)
     assert decode.warm_up(there, context=40_960) is None
     assert asked == [int(3e9) - working_room(there)]
+
+
+def test_ids_are_waited_for_on_their_own_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a model on the second GPU the first one is still the current one: its stream knows nothing of the copy."""
+    recorded_on = []
+
+    class Event:
+        def record(self, stream: object = "the current device's") -> None:
+            recorded_on.append(stream)
+
+        def synchronize(self) -> None:
+            pass
+
+    zeros = torch.zeros
+    monkeypatch.setattr(torch, "zeros", lambda *size, pin_memory=False, **how: zeros(*size, **how))
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"{device}'s")
+    relay = Relay(torch.device("cuda:1"))
+    relay.post(torch.tensor([7]))
+    assert relay.take() == 7 and recorded_on == ["cuda:1's"]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
