@@ -53,7 +53,7 @@ def test_what_may_be_nothing_cannot_be_less(flag: str) -> None:
     with pytest.raises(ValueError, match=f"{flag} must be 0 or a number above it"):
         read([flag, "-1"], {})
     assert read([flag, "0"], {})
-    start = [sys.executable, "-m", "ovis_app", "ask", "Hi", "--backend", "fake", flag, "-1"]
+    start = [sys.executable, "app.py", "--backend", "fake", flag, "-1"]
     ended = subprocess.run(start, capture_output=True, text=True, check=False, cwd=ROOT)
     assert ended.returncode == 2 and f"{flag} must be 0" in ended.stderr and "Traceback" not in ended.stderr
 
