@@ -57,7 +57,7 @@ def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
 def changed(backend: LocalBackend, name: str | Path) -> None:
     """Changes the model and waits for the end of that, and of answers before it."""
     backend.change(str(name))
-    until(lambda: backend.status().change is None and backend.status().words == "ready")
+    until(lambda: backend.status().change is None and backend.status().words != "answering")
 
 
 @pytest.fixture
