@@ -92,8 +92,12 @@ def release(keep: Loaded | None = None) -> None:
 
 
 def held_bytes() -> int:
-    """What the loaded models' weights take, which `release` would give back."""
-    return sum(tensor.nbytes for loaded in _models.values() for tensor in loaded.model.parameters())
+    """What `release` would give back: the loaded models' weights; on GPUs all that this process has there, since what
+    the models remember and the engines' buffers and pages go with them."""
+    held = list(_models.values())  # another thread may be loading
+    if any(loaded.model.device.type == "cuda" for loaded in held):
+        return sum(torch.cuda.memory_reserved(number) for number in range(torch.cuda.device_count()))
+    return sum(tensor.nbytes for loaded in held for tensor in loaded.model.parameters())
 
 
 def _load(

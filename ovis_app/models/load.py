@@ -155,7 +155,7 @@ def _fill(model: Ovis, goals: list[Goal], device: str, bits: str, progress: Prog
         progress(f"Loading {name}: {amount(done, total)}", done / total)
 
     small = {f"llm.{weight}" for weight in quantize.prepare(model.llm, bits, device)} if bits != "none" else set()
-    devices = spread.devices(model, device, small)
+    devices = spread.devices(model, device, small, bits)
     with Reader(told) as reader:
         for goal in goals:
             where = devices(goal.name)

@@ -74,7 +74,8 @@ def fit(
         short_cache=llm.cache(min(spec.context, SHORT), size),
         vision=_vision(spec, size),
         reserve=reserve(spec.parameters),
-        available=bytes_available(place) + freed,
+        available=bytes_available("cuda:0" if place == "cuda" and spec.quantization else place)
+        + freed,  # GPTQ: one GPU
     )
 
 

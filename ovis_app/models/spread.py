@@ -12,23 +12,31 @@ import torch
 from accelerate import dispatch_model
 from torch import nn
 
+from ovis_app.models.memory import BITS
+
 Devices = Callable[[str], torch.device]  # of a parameter's name
 
 ROOM = 0.85  # share of a GPU's free memory that weights may take: conversations need the rest
-SMALL = 0.28  # size of a 4-bit weight against bfloat16, the other half of which is scales and slack
 
 
-def devices(model: nn.Module, device: str, small: Set[str] = frozenset()) -> Devices:
+def devices(model: nn.Module, device: str, small: Set[str] = frozenset(), bits: str = "none") -> Devices:
     """The device of every parameter of `model`, which has shapes and no weights yet; `small` are those that will be
-    quantized."""
+    quantized to `bits`."""
     if device != "cuda" or torch.cuda.device_count() < 2:
         one = torch.device(device)
         return lambda name: one
     free = {number: torch.cuda.mem_get_info(number)[0] for number in range(torch.cuda.device_count())}
-    if _bytes(model) * (SMALL if small else 1.0) <= free[0] * ROOM:
+    if size(model, small, bits) <= free[0] * ROOM:
         first = torch.device("cuda:0")
         return lambda name: first
     return of_map(plan(model, {number: int(size * ROOM) for number, size in free.items()}))
+
+
+def size(model: nn.Module, small: Set[str], bits: str) -> int:
+    """Bytes of the model's weights once loaded, the modules of `small` quantized, whose own are empty yet."""
+    modules = [model.get_submodule(name.rpartition(".")[0]) for name in small]
+    count = sum(module.in_features * module.out_features for module in modules)  # type: ignore[operator, misc]
+    return _bytes(model) + round(count * BITS.get(bits, 0.0) / 8)
 
 
 def plan(model: nn.Module, room: Mapping[int, int]) -> dict[str, int]:
@@ -72,4 +80,6 @@ def finish(model: nn.Module, rule: Devices, *, hooks: bool = False) -> None:
 
 
 def _bytes(model: nn.Module) -> int:
-    return sum(value.numel() * value.itemsize for value in model.parameters())
+    """What the parameters will take: one that the config ties to another takes nothing."""
+    tied = getattr(model, "all_tied_weights_keys", {})
+    return sum(value.nbytes for name, value in model.named_parameters() if name not in tied)

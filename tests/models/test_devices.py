@@ -11,7 +11,7 @@ import torch
 from ovis_app import zoo
 from ovis_app.backends import loading
 from ovis_app.generation import BackendError
-from ovis_app.models import devices, gptq, memory
+from ovis_app.models import devices, gptq, memory, quantize, spread
 from ovis_app.models.config import OvisConfig
 from ovis_app.models.load import load, skeleton
 from ovis_app.models.spread import finish, of_map, plan
@@ -151,13 +151,38 @@ def test_layers_are_spread_over_gpus_and_answers_stay(family: str) -> None:
     assert rule("visual_tokenizer.head.0.weight") == rule("llm.lm_head.weight") == torch.device("cuda:0")
     assert rule("llm.model.layers.0.mlp.up_proj.weight") == torch.device("cuda:0")
     assert rule(f"llm.model.layers.{last}.mlp.up_proj.weight") == torch.device("cuda:1")
-    spread = load(checkpoint)
-    finish(spread, of_map({"": "cpu"}), hooks=True)
+    layered = load(checkpoint)
+    finish(layered, of_map({"": "cpu"}), hooks=True)
     ids = torch.arange(20)
     with torch.inference_mode():
-        ours = [model.llm(inputs_embeds=model.embed(ids, None)).logits for model in (whole, spread)]
+        ours = [model.llm(inputs_embeds=model.embed(ids, None)).logits for model in (whole, layered)]
     assert torch.equal(*ours)
-    assert hasattr(spread.llm.model.layers[0], "_hf_hook")
+    assert hasattr(layered.llm.model.layers[0], "_hf_hook")
+
+
+@pytest.mark.parametrize("bits", ["none", "int8", "int4"])
+def test_what_is_spread_is_measured_by_its_bits(bits: str) -> None:
+    """Before anything is loaded, as large as it is afterwards: 8 bits are twice 4, and only the layers have them."""
+    loaded = load(zoo.MINI_FOLDER, quantize=bits)
+    values = set(loaded.parameters())
+    for module in loaded.llm.modules():
+        state = getattr(module, "quant_state", None) or getattr(module, "state", None)
+        if isinstance(module, torch.nn.Linear) and state is not None:
+            scales = getattr(state, "absmax", getattr(state, "SCB", None))
+            values.add(module.weight.SCB if scales is None else scales)
+    empty = skeleton(OvisConfig.read(zoo.MINI_FOLDER), torch.float32)
+    small = {f"llm.{name}" for name in quantize.prepare(empty.llm, bits, "cpu")} if bits != "none" else set()
+    assert spread.size(empty, small, bits) == pytest.approx(sum(value.nbytes for value in values), rel=0.02)
+
+
+def test_gptq_is_counted_on_one_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It loads on one, however many there are."""
+    asked: list[str] = []
+    monkeypatch.setattr(memory, "choose_device", lambda device: device)
+    monkeypatch.setattr(memory, "bytes_available", lambda device: asked.append(device) or 10**11)
+    for name, device in (("Ovis2-8B-GPTQ-Int4", "cuda"), ("Ovis2-8B-GPTQ-Int4", "cuda:1"), ("Ovis2-8B", "cuda")):
+        memory.fit(row(name), device=device, dtype=torch.bfloat16)
+    assert asked == ["cuda:0", "cuda:1", "cuda"]
 
 
 def test_a_revision_of_a_known_model_keeps_its_facts() -> None:

@@ -329,3 +329,29 @@ def test_release_keeps_what_it_is_told_to(folder: Path) -> None:
     loading.release(keep=mini)
     assert loading.held_bytes() == sum(value.nbytes for value in mini.model.parameters())
     assert loading.loaded_model(zoo.MINI, device="cpu", dtype="auto") is mini
+
+
+def test_on_gpus_everything_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Buffers and pages too: all that this process has taken of every GPU, not the weights alone."""
+    loading.release()
+    mini = loading.loaded_model(zoo.MINI, device="cpu", dtype="auto")
+    monkeypatch.setattr(type(mini.model), "device", torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda number: (3 + number) * 10**9)
+    assert loading.held_bytes() == 7 * 10**9
+    loading._models.clear()
+    assert loading.held_bytes() == 0
+
+
+def test_what_is_held_may_be_asked_while_another_thread_loads(monkeypatch: pytest.MonkeyPatch) -> None:
+    loading.release()
+    mini = loading.loaded_model(zoo.MINI, device="cpu", dtype="auto")
+    parameters = mini.model.parameters
+
+    def meanwhile() -> object:
+        loading._models[("another", "cpu", "float32", "none")] = mini
+        return parameters()
+
+    monkeypatch.setattr(mini.model, "parameters", meanwhile)
+    assert loading.held_bytes() > 0
+    loading._models.clear()
