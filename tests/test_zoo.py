@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -51,3 +52,49 @@ def test_the_bundled_model_is_there() -> None:
     folder = zoo.MINI.folder
     assert folder is not None
     assert zoo.generation(json.loads((folder / "config.json").read_text())) == "ovis2_5"
+
+
+@pytest.mark.parametrize("name", ["x" * 300, f"someone/{'x' * 300}", "/" + "x" * 5000, "a\0b", "http://["])
+def test_a_name_that_cannot_be_is_no_folder(name: str) -> None:
+    spec = zoo.resolve(name)
+    assert spec.folder is None and spec.repository in ("", name)
+
+
+def test_a_folder_that_may_not_be_looked_into_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "stat", denied)
+    spec = zoo.resolve("/root/secret")
+    assert spec.folder is None and spec.repository == ""
+
+
+def test_a_folder_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(zoo.MINI_FOLDER, tmp_path / "mine")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    spec = zoo.resolve("~/mine")
+    assert spec.folder == tmp_path / "mine" and spec.name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("address", "found"),
+    [
+        ("https://models.example/AIDC-AI/Ovis2.5-2B", "AIDC-AI/Ovis2.5-2B"),
+        (" https://models.example/AIDC-AI/Ovis2.5-2B/?library=x#top", "AIDC-AI/Ovis2.5-2B"),
+        ("http://models.example/models/someone/Cats/tree/v1.0", "someone/Cats@v1.0"),
+        ("https://models.example/someone/Cats/tree/refs%2Fpr%2F3", "someone/Cats@refs/pr/3"),
+        ("https://models.example/someone/Cats/tree/", "someone/Cats"),
+    ],
+)
+def test_a_pasted_address_is_its_repository(address: str, found: str) -> None:
+    spec = zoo.resolve(address)
+    assert spec.id == found and spec.repository == found.partition("@")[0]
+    assert zoo.resolve(spec.id) == spec
+    assert spec.thinking and ("AIDC" not in found or spec.parameters > 2)
+
+
+def test_a_link_to_weights_that_are_gone_is_no_error(tmp_path: Path) -> None:
+    shutil.copytree(zoo.MINI_FOLDER, tmp_path / "mine")
+    (tmp_path / "mine" / "model.safetensors").unlink()
+    (tmp_path / "mine" / "model.safetensors").symlink_to(tmp_path / "gone")
+    assert zoo.resolve(str(tmp_path / "mine")).name == "mine"

@@ -1,0 +1,20 @@
+"""The models: what is known of each, which there are, and how a name finds its own."""
+
+from ovis_app.zoo.names import find, generation, resolve, table
+from ovis_app.zoo.rows import FAMILY_ROWS, MINI, MODELS
+from ovis_app.zoo.spec import MINI_FOLDER, Example, LanguageModel, ModelSpec, Resolution
+
+__all__ = [
+    "FAMILY_ROWS",
+    "MINI",
+    "MINI_FOLDER",
+    "MODELS",
+    "Example",
+    "LanguageModel",
+    "ModelSpec",
+    "Resolution",
+    "find",
+    "generation",
+    "resolve",
+    "table",
+]

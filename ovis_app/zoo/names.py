@@ -1,0 +1,148 @@
+"""From what a person wrote to a row: a known name, an address, a repository or a folder. And the rows as a table.
+
+Reads small files of a folder; refuses to know how a model is built or loaded.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from ovis_app.zoo.rows import FAMILY_ROWS, MINI, MODELS, OVIS2_5
+from ovis_app.zoo.spec import LanguageModel, ModelSpec, Resolution, has_config
+
+OWN = "A checkpoint of your own."
+ORGANISATIONS = ("aidc-ai/", "ath-maas/")  # the newer address of the same files
+
+
+def find(name: str) -> ModelSpec | None:
+    """The row of an id, a short name or a name under the organisation's newer address; case doesn't matter."""
+    wanted = name.strip().rstrip("/").lower()
+    for organisation in ORGANISATIONS:
+        wanted = wanted.removeprefix(organisation)
+    return next((spec for spec in MODELS if wanted in (spec.id.lower(), spec.name.lower())), None)
+
+
+def generation(config: Mapping[str, Any]) -> str | None:
+    """The family that a config.json is of, by its structure (two generations share a model_type), or None."""
+    if "vit_config" in config:
+        return "ovis2_5"
+    tower = config.get("visual_tokenizer_config")
+    if isinstance(tower, Mapping) and isinstance(tower.get("backbone_config"), Mapping):
+        return {"aimv2": "ovis2", "siglip_vision_model": "ovis1_6"}.get(tower["backbone_config"].get("model_type"))
+    return "ovis2" if "text_config" in config and config.get("model_type") == "ovis2" else None
+
+
+def resolve(name: str) -> ModelSpec:
+    """The row of a known name, or one made up for a folder or an unknown repository: its family's where its config.json
+    lies here, else Ovis2.5's. `name@revision` is another revision of a repository; a page's address is one too."""
+    name = _of_address(os.path.expanduser(name))  # noqa: PTH111 - Path's own raises for a ~ that nobody has
+    if has_config(name) and find(name) is None:
+        return _of_folder(name)
+    plain, _, revision = name.strip().partition("@")
+    known = find(plain or MINI.id)
+    if known is None:
+        known = replace(
+            OVIS2_5, id=plain, name=Path(plain).name[:80] or plain, about=OWN, licence="", parameters=_named_size(plain)
+        )
+    if not revision:
+        return known
+    if known.bundled:  # has no revisions: nothing of that name exists
+        return replace(known, id=name, name=name, bundled=False)
+    return replace(known, id=f"{known.id}@{revision}", name=f"{known.name}@{revision}")
+
+
+def _of_address(name: str) -> str:
+    """The repository of a web address: its last two parts, and the revision behind /tree/. Other names as they are."""
+    with suppress(ValueError):
+        address = urlsplit(name.strip())
+        if address.scheme in ("http", "https"):
+            path, _, revision = unquote(address.path).partition("/tree/")
+            repository = "/".join(path.strip("/").split("/")[-2:])
+            return f"{repository}@{revision.strip('/')}" if revision.strip("/") else repository
+    return name
+
+
+def _named_size(name: str) -> float:
+    """Billions of parameters that a repository's name tells, as in Ovis2-8B-mine; 0 where it tells nothing."""
+    sizes = re.findall(r"(?<![\w.])(\d+(?:\.\d+)?)b(?![a-z])", name.lower())
+    return float(sizes[-1]) if sizes else 0.0
+
+
+def _of_folder(name: str) -> ModelSpec:
+    """A row for the checkpoint in a folder: its family's, with what its files say."""
+    folder = Path(name)
+    config, processor = _json(folder / "config.json"), _json(folder / "preprocessor_config.json")
+    row = FAMILY_ROWS[generation(config) or "ovis2_5"]
+    size = sum(file.stat().st_size for file in folder.glob("*.safetensors") if file.is_file())
+    itemsize = 4 if "float32" in (config.get("torch_dtype"), config.get("dtype")) else 2
+    own = replace(
+        row,
+        id=name,
+        name=folder.resolve().name[:80],
+        about=OWN,
+        licence="",
+        parameters=size / itemsize / 1e9,
+        llm=_language_model(config.get("llm_config") or config.get("text_config") or {}),
+        quantization=_quantization(config),
+        size=size if "quantization_config" in config else 0,
+    )
+    if "min_pixels" not in processor:
+        return own
+    pictures = Resolution(processor["min_pixels"], processor["max_pixels"])
+    clips = Resolution(*(processor.get(f"video_{side}_pixels", processor[f"{side}_pixels"]) for side in ("min", "max")))
+    defaults = replace(own.defaults, frames=processor.get("frames", own.defaults.frames))
+    return replace(own, single=pictures, several=pictures, clip=clips, defaults=defaults)
+
+
+def _quantization(config: Mapping[str, Any]) -> str:
+    """ "GPTQ, 4 bits" where a config.json says so."""
+    facts = config.get("quantization_config")
+    if not isinstance(facts, Mapping):
+        return ""
+    return f"{str(facts.get('quant_method', 'quantized')).upper()}, {facts.get('bits', '?')} bits"
+
+
+def _language_model(config: Mapping[str, Any]) -> LanguageModel | None:
+    """The facts of a language model's config; None where it leaves them to the class's defaults."""
+    try:
+        hidden, layers, heads = config["hidden_size"], config["num_hidden_layers"], config["num_attention_heads"]
+        kv_heads = config.get("num_key_value_heads") or heads
+        head_dim = config.get("head_dim") or hidden // heads
+        linears = layers * hidden * (2 * head_dim * (heads + kv_heads) + 3 * config["intermediate_size"])
+        return LanguageModel(layers, kv_heads, head_dim, linears / 1e9)
+    except (KeyError, TypeError, ZeroDivisionError):
+        return None
+
+
+def _json(file: Path) -> dict[str, Any]:
+    """A file's JSON object; empty where there is none: loading says what is wrong."""
+    with suppress(OSError, ValueError):
+        content = json.loads(file.read_text(encoding="utf-8"))
+        return content if isinstance(content, dict) else {}
+    return {}
+
+
+def table() -> str:
+    """The models as a Markdown table, for the README."""
+    lines = [
+        "| model | parameters | weights | context | pictures | clips | thinks | boxes | licence |",
+        "|---" * 9 + "|",
+    ]
+    yes = {True: "yes", False: "no"}
+    for spec in MODELS:
+        name = f"[{spec.name}]({spec.link})" if spec.link else f"{spec.name} (bundled)"
+        size = f"{spec.bytes / 1e9:.1f} GB" if spec.bytes > 1e8 else f"{spec.bytes / 1e6:.0f} MB"
+        size += f" ({spec.quantization})" if spec.quantization else ""
+        pictures = "several" if spec.several_images else "one"
+        can = [pictures, yes[spec.video], yes[spec.thinking], yes[bool(spec.boxes_suffix)]]
+        cells = [name, f"{spec.parameters:g} B", size, f"{spec.context:,}", *can, spec.licence]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,156 @@
+"""The models that the app knows by name: one row each, and nothing that isn't a fact about a checkpoint.
+
+Refuses to know how a model is built, loaded or found. Ask `spec.thinking`, never a name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from ovis_app.generation import GenerationSettings
+from ovis_app.zoo.spec import Example, LanguageModel, ModelSpec, Resolution
+
+_EXAMPLES = (
+    Example("Describe the image.", ("shapes.png",), label="Describe a picture"),
+    Example("Which image has more shapes?", ("left.png", "right.png"), label="Compare two pictures"),
+    Example("Which way does it move?", ("clip.mp4",), label="Watch a clip"),
+    Example("How many shapes are there?", ("counting.png",), thinking=True, label="Think, then count"),
+    Example(
+        "Where is the <ref>red circle</ref>? Please provide the bounding box coordinates.",
+        ("shapes.png",),
+        boxes=True,
+        label="Find a box",
+    ),
+    Example("What does the text say?", ("word.png",), label="Read a word"),
+)
+
+_BOXES = "Please provide the bounding box coordinates."
+_QWEN3_COT = "End your response with 'Final answer: '."
+_OVIS2_COT = (
+    "Provide a step-by-step solution to the problem, and conclude with 'the answer is' followed by the final solution."
+)
+
+MINI = ModelSpec(
+    id="ovis-mini",
+    name="Ovis-mini",
+    family="ovis2_5",
+    parameters=0.004,
+    context=2048,
+    about="A 4-million-parameter Ovis that lives inside this app and knows simple drawings: "
+    "coloured shapes, short words and moving dots.",
+    thinking=True,
+    boxes_suffix=_BOXES,
+    cot_suffix=_QWEN3_COT,
+    bundled=True,
+    llm=LanguageModel(5, 3, 32, 0.0020),
+    tower=160,
+    defaults=GenerationSettings(max_new_tokens=512, thinking_budget=256, frames=8),
+    single=Resolution(224 * 224, 224 * 224),
+    several=Resolution(224 * 224, 224 * 224),
+    clip=Resolution(128 * 128, 128 * 128),
+    examples=_EXAMPLES,
+)
+
+
+OVIS2_5 = ModelSpec(
+    id="",
+    name="",
+    family="ovis2_5",
+    parameters=0.0,
+    context=40960,
+    examples=_EXAMPLES,
+    about="Reads pictures at their own resolution, charts, documents and clips, and can think before it answers.",
+    thinking=True,
+    boxes_suffix=_BOXES,
+    cot_suffix=_QWEN3_COT,
+    defaults=GenerationSettings(max_new_tokens=3072, thinking_budget=2048, frames=8),
+    single=Resolution(max_pixels=1344 * 1792),
+)
+OVIS2 = ModelSpec(
+    id="",
+    name="",
+    family="ovis2",
+    parameters=0.0,
+    context=32768,
+    examples=_EXAMPLES,
+    about="Reads pictures in up to nine tiles, several pictures and clips, charts and documents.",
+    tiles=True,
+    cot_suffix=_OVIS2_COT,
+    defaults=GenerationSettings(max_new_tokens=1024, frames=12),
+)
+OVIS1_6 = ModelSpec(
+    id="",
+    name="",
+    family="ovis1_6",
+    parameters=0.0,
+    context=8192,
+    examples=_EXAMPLES,
+    about="Reads one picture in up to nine tiles, charts and documents.",
+    tiles=True,
+    several_images=False,
+    video=False,
+    defaults=GenerationSettings(max_new_tokens=1024),
+)
+FAMILY_ROWS = {row.family: row for row in (OVIS2_5, OVIS2, OVIS1_6)}
+
+
+def _row(family: ModelSpec, name: str, parameters: float, llm: LanguageModel, **changes: Any) -> ModelSpec:
+    return replace(family, id=f"AIDC-AI/{name}", name=name, parameters=parameters, llm=llm, **changes)
+
+
+def _gptq(row: ModelSpec, size: float, bits: int = 4) -> ModelSpec:
+    """The row of the same model as released with GPTQ, `size` in GB."""
+    name = f"{row.name}-GPTQ-Int{bits}"
+    about = f"{row.about} Quantized to {bits} bits: needs an NVIDIA GPU."
+    return replace(
+        row, id=f"AIDC-AI/{name}", name=name, about=about, quantization=f"GPTQ, {bits} bits", size=round(size * 1e9)
+    )
+
+
+# The language models, from their config.json files: Qwen3, Qwen2.5, Llama 3.2 and Gemma 2.
+_OVIS2_5_2B = _row(OVIS2_5, "Ovis2.5-2B", 2.57, LanguageModel(28, 8, 128, 1.41))
+_OVIS2_5_9B = _row(
+    OVIS2_5, "Ovis2.5-9B", 9.17, LanguageModel(36, 8, 128, 6.95), single=Resolution(max_pixels=1792 * 1792)
+)
+_OVIS2_1B = _row(OVIS2, "Ovis2-1B", 1.27, LanguageModel(24, 2, 64, 0.36), tower=1024)
+_OVIS2_2B = _row(OVIS2, "Ovis2-2B", 2.46, LanguageModel(28, 2, 128, 1.31), tower=1024)
+_OVIS2_4B = _row(OVIS2, "Ovis2-4B", 4.62, LanguageModel(36, 2, 128, 2.77), tower=1536)
+_OVIS2_8B = _row(OVIS2, "Ovis2-8B", 8.94, LanguageModel(28, 4, 128, 6.53), tower=1536)
+_OVIS2_16B = _row(OVIS2, "Ovis2-16B", 16.2, LanguageModel(48, 8, 128, 13.2), tower=1536)
+_OVIS2_34B = _row(OVIS2, "Ovis2-34B", 34.9, LanguageModel(64, 8, 128, 31.2), tower=2048)
+_LLAMA = _row(
+    OVIS1_6,
+    "Ovis1.6-Llama3.2-3B",
+    4.14,
+    LanguageModel(28, 8, 128, 2.82),
+    licence="Apache-2.0, and Meta's Llama 3.2 terms",
+)
+_GEMMA = "Apache-2.0, and Google's Gemma terms"
+_GEMMA_9B = _row(OVIS1_6, "Ovis1.6-Gemma2-9B", 10.2, LanguageModel(42, 8, 256, 8.32), licence=_GEMMA)
+_GEMMA_27B = _row(OVIS1_6, "Ovis1.6-Gemma2-27B", 28.9, LanguageModel(46, 16, 128, 26.0), licence=_GEMMA)
+
+# Sizes of GPTQ files: 2B and both of 1.6 as their repositories list them; the others from the shapes (4.16 bits for
+# a parameter of the layers, 8.19 for Int8, 16 for everything else), which gives the listed 2B to 0.2 %.
+MODELS = (
+    MINI,
+    _OVIS2_5_2B,
+    _OVIS2_5_9B,
+    _OVIS2_1B,
+    _OVIS2_2B,
+    _OVIS2_4B,
+    _OVIS2_8B,
+    _OVIS2_16B,
+    _OVIS2_34B,
+    _LLAMA,
+    _GEMMA_9B,
+    _GEMMA_27B,
+    _gptq(_OVIS2_2B, 2.51),
+    _gptq(_OVIS2_4B, 4.50),
+    _gptq(_OVIS2_8B, 8.21),
+    _gptq(_OVIS2_16B, 12.8),
+    _gptq(_OVIS2_34B, 23.5),
+    _gptq(_OVIS2_34B, 39.3, bits=8),
+    _gptq(_LLAMA, 4.91),
+    _gptq(_GEMMA_9B, 9.94),
+)

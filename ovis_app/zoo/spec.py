@@ -1,0 +1,117 @@
+"""What is known of a model before it is loaded, and what its id names: a hub repository or a folder.
+
+Refuses to know which models there are.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from ovis_app.generation import GenerationSettings
+
+MINI_FOLDER = Path(__file__).resolve().parent.parent.parent / "assets" / "ovis-mini"
+REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+@dataclass(frozen=True)
+class Example:
+    """A question that shows off an ability, with bundled media (names in assets/examples)."""
+
+    text: str
+    media: tuple[str, ...] = ()
+    thinking: bool = False
+    boxes: bool = False  # asks for coordinates
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """How large the model sees one picture or frame: its area in pixels, or its tiles where the model cuts tiles."""
+
+    min_pixels: int = 448 * 448
+    max_pixels: int = 1344 * 1792
+    max_partition: int = 9
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """What of a language model decides how much memory it takes."""
+
+    layers: int
+    kv_heads: int
+    head_dim: int
+    linears: float  # parameters of the layers' Linear modules, in billions: what can be quantized
+
+    def cache(self, tokens: int, itemsize: int) -> int:
+        """Bytes of the keys and values of so many tokens."""
+        return 2 * self.layers * self.kv_heads * self.head_dim * tokens * itemsize
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What people and the page need to know of a checkpoint before it is loaded."""
+
+    id: str  # a hub repository, with @revision where one was named, or the folder of a local checkpoint
+    name: str  # short name
+    family: str
+    parameters: float  # in billions
+    context: int  # tokens
+    about: str  # one sentence for the empty page
+    thinking: bool = False
+    several_images: bool = True
+    video: bool = True
+    tiles: bool = False  # cuts pictures into tiles (max_partition), where others scale them (min and max pixels)
+    boxes_suffix: str = ""  # appended to the question when "boxes" is on; empty: not trained to find coordinates
+    cot_suffix: str = ""  # appended to the question when "step by step" is on; empty: not trained for it
+    bundled: bool = False
+    llm: LanguageModel | None = None  # None: nobody knows before its config.json is here
+    tower: int = 1152  # width of the visual tower
+    quantization: str = ""  # how the released weights are quantized; empty: they aren't
+    size: int = 0  # bytes of the released weights where that isn't two a parameter
+    licence: str = "Apache-2.0"
+    defaults: GenerationSettings = field(default_factory=GenerationSettings)
+    single: Resolution = field(default_factory=Resolution)  # recommended for the one picture of a conversation
+    several: Resolution = Resolution(max_pixels=896 * 896, max_partition=4)  # for each of several
+    clip: Resolution = Resolution(max_pixels=896 * 896, max_partition=1)  # for each frame of a clip
+    examples: tuple[Example, ...] = ()
+
+    @property
+    def bytes(self) -> int:
+        """Size of the weights as they are released, or in bfloat16."""
+        return self.size or round(self.parameters * 2e9)
+
+    @property
+    def repository(self) -> str:
+        """The hub's name for it, without a revision; nothing for what is no repository."""
+        name = self.id.partition("@")[0]
+        here = os.path.isdir(self.id)  # noqa: PTH112 - Path's own raises for a name that is too long
+        return "" if self.bundled or here or not REPOSITORY.fullmatch(name) else name
+
+    @property
+    def revision(self) -> str:
+        """The branch, tag or commit that was named behind an @; empty is the repository's own choice."""
+        return self.id.partition("@")[2] if self.repository else ""
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the checkpoint lies when it is on this disk by its id."""
+        path = MINI_FOLDER if self.bundled else Path(self.id)
+        return path if has_config(path) else None
+
+    @property
+    def recommended(self) -> GenerationSettings:
+        """What the knobs show before anyone touches them: the defaults at the resolution of a single picture."""
+        return replace(self.defaults, **asdict(self.single))
+
+    @property
+    def link(self) -> str:
+        """The model's page, or nothing for a folder."""
+        return f"https://huggingface.co/{self.repository}" if self.repository else ""
+
+
+def has_config(folder: Path | str) -> bool:
+    """Whether a checkpoint lies there; also for what can't be a folder's name, or may not be looked into."""
+    return os.path.isfile(os.path.join(folder, "config.json"))  # noqa: PTH113, PTH118 - Path's own raises
