@@ -1,8 +1,8 @@
-"""How each request of a batch chooses its next token: greedy, or drawn by its own temperature, top-k, top-p and seed.
+"""How a request chooses its next token: greedy, or drawn by its own temperature, top-k, top-p and seed.
 
 The paged engine's own processors draw for all requests or for none, from one generator. Here each draw's random number
 comes from the request's seed and the token's position alone, so that a seed gives the same answer whoever else is
-being answered. Knows scores; refuses to know requests beyond their `draw`.
+being answered, and by whichever engine. Knows scores; refuses to know requests beyond their `draw`.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import LogitsProcessor
 
-from ovis_app.engine.solo import COLD
 from ovis_app.generation import GenerationSettings
 
+COLD = 0.01  # temperatures below this are greedy: logits over them would overflow
 MOST = 1024  # tokens that a draw on a GPU chooses among: its shapes are fixed
 
 
@@ -84,6 +85,24 @@ class Draws:
         token = drawn(scores, temperature, top_k, top_p, random, most)
         chosen = torch.where(temperature > 0, token, scores.argmax(-1))
         return scores.scatter(1, chosen[:, None], torch.inf)
+
+
+class Drawing(LogitsProcessor):
+    """Draws as `Draws` does, for one request alone. The last of its processors."""
+
+    def __init__(self, draw: Draw, prompt: int) -> None:
+        """`prompt` tokens come before what is generated."""
+        self.draw, self.prompt = draw, prompt
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """`scores` [1, vocabulary] after the generated ids [1, tokens], with the chosen token's at infinity."""
+        draw, device = self.draw, scores.device
+        values = (draw.temperature, draw.top_p, draw.number(self.prompt + input_ids.shape[1]))
+        temperature, top_p, random = (torch.full((1,), value, device=device) for value in values)  # float32
+        top_k = torch.full((1,), draw.top_k, device=device)
+        most = min(draw.top_k or scores.shape[-1], scores.shape[-1])
+        token = drawn(scores, temperature, top_k, top_p, random, most)
+        return scores.scatter(1, token[:, None], torch.inf)
 
 
 def drawn(scores: Tensor, temperature: Tensor, top_k: Tensor, top_p: Tensor, random: Tensor, most: int) -> Tensor:

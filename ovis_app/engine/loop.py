@@ -54,21 +54,13 @@ class Relay:
         return int(slot)
 
 
-def pick(scores: Tensor, sampled: bool) -> Tensor:
-    """The next id [1] from scores [1, vocabulary]: the best, or one drawn as `torch.multinomial` draws it, without its
-    checks, which wait for the device."""
-    if not sampled:
-        return scores.argmax(-1)
-    chances = scores.softmax(-1)
-    return (chances / torch.empty_like(chances).exponential_()).argmax(-1)
-
-
 class Drawn:
-    """What was generated so far, on the device: room for `room` ids, `count` of them drawn."""
+    """What was generated so far, on the device: room for `room` ids, `count` of them drawn. The largest score after the
+    rules is taken: one that draws says so by its scores."""
 
-    def __init__(self, room: int, rules: LogitsProcessorList, sampled: bool, device: torch.device) -> None:
+    def __init__(self, room: int, rules: LogitsProcessorList, device: torch.device) -> None:
         self._ids = torch.zeros(1, room, dtype=torch.long, device=device)
-        self._rules, self._sampled = rules, sampled
+        self._rules = rules
         self.relay, self.count = Relay(device), 0
 
     @property
@@ -81,7 +73,7 @@ class Drawn:
 
     def draw(self, logits: Tensor) -> None:
         """One more, from logits [1, vocabulary], and on its way to the host."""
-        token = pick(self._rules(self._ids[:, : self.count], logits), self._sampled)  # type: ignore[arg-type]
+        token = self._rules(self._ids[:, : self.count], logits).argmax(-1)  # type: ignore[arg-type]
         self._ids[:, self.count] = token
         self.count += 1
         self.relay.post(token)

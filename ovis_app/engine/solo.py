@@ -7,7 +7,7 @@ which keeps a GPU busy. Knows the model and the sampling rules; refuses to know 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -19,19 +19,15 @@ from transformers import (
     RepetitionPenaltyLogitsProcessor,
     StoppingCriteria,
     StoppingCriteriaList,
-    TemperatureLogitsWarper,
-    TopKLogitsWarper,
-    TopPLogitsWarper,
 )
 from transformers.generation.streamers import BaseStreamer
 
 from ovis_app.engine.budget import ThinkingBudget
 from ovis_app.engine.decode import Decoder
+from ovis_app.engine.draws import COLD, Draw, Drawing
 from ovis_app.engine.loop import Drawn, Prompt, run
 from ovis_app.generation import GenerationSettings
 from ovis_app.models.ovis import Ovis
-
-COLD = 0.01  # temperatures below this are greedy: logits over them would overflow
 
 
 @dataclass(frozen=True)
@@ -103,21 +99,19 @@ def generate(
     `decoder` makes the tokens after the first where it has room for them."""
     limit = settings.max_new_tokens
     room = limit if budget is None else max(limit, budget.forced_until)
-    if settings.seed is not None:
-        torch.manual_seed(settings.seed)  # global, which is sound because one request runs at a time
-    else:
-        torch.seed()
-    own = LogitsProcessorList([*processors, *([budget] if budget is not None else [])])
     mask = torch.ones(inputs_embeds.shape[1], dtype=torch.long) if mask is None else mask
+    own = LogitsProcessorList([*processors, *([budget] if budget is not None else [])])
+    if settings.temperature >= COLD:
+        own.append(Drawing(Draw.of(settings), len(mask)))
     halt = Stop(stop, limit, budget)
     if decoder is not None and decoder.fits(len(mask) + room):
         prompt = read(model, inputs_embeds, mask, cache)
-        drawn = Drawn(room, rules_of(settings, own), settings.temperature >= COLD, decoder.device)
+        drawn = Drawn(room, rules_of(settings, own), decoder.device)
         return torch.tensor(run(decoder, prompt, drawn, over=halt.over, eos=ending.eos, streamer=streamer))
     ids = model.llm.generate(
         inputs_embeds=inputs_embeds,
         attention_mask=mask[None].to(inputs_embeds.device),
-        generation_config=generation_config(settings, ending, room),
+        generation_config=generation_config(replace(settings, temperature=0.0), ending, room),  # `own` draws
         logits_processor=own,
         stopping_criteria=StoppingCriteriaList([halt]),
         streamer=streamer,
@@ -145,15 +139,5 @@ def read(model: Ovis, inputs_embeds: Tensor, mask: Tensor, cache: DynamicCache |
 
 def rules_of(settings: GenerationSettings, own: LogitsProcessorList) -> LogitsProcessorList:
     """The logits processors that `generate` makes of `generation_config`, in its order, with `own` in their place."""
-    rules = LogitsProcessorList()
-    if settings.repetition_penalty != 1.0:
-        rules.append(RepetitionPenaltyLogitsProcessor(float(settings.repetition_penalty)))
-    rules += own
-    if settings.temperature >= COLD:
-        if settings.temperature != 1.0:
-            rules.append(TemperatureLogitsWarper(float(settings.temperature)))
-        if settings.top_k:
-            rules.append(TopKLogitsWarper(settings.top_k))
-        if settings.top_p < 1.0:
-            rules.append(TopPLogitsWarper(settings.top_p))
-    return rules
+    penalty = float(settings.repetition_penalty)
+    return LogitsProcessorList([*([RepetitionPenaltyLogitsProcessor(penalty)] if penalty != 1.0 else []), *own])

@@ -334,6 +334,21 @@ def test_a_seed_repeats_an_answer_whoever_else_asks(shared: BatchedEngine) -> No
     assert len({tuple(answer) for answer in answers[:6]}) > 1
 
 
+@pytest.mark.parametrize("rules", [{}, {"top_k": 0}, {"top_k": 0, "top_p": 1.0}, {"top_k": 3, "top_p": 0.5}])
+@pytest.mark.parametrize("budget", [None, 10])
+def test_a_seed_repeats_an_answer_whichever_engine_gives_it(
+    shared: BatchedEngine, rules: dict[str, Any], budget: int | None
+) -> None:
+    """Nobody knows who else will ask: whoever is alone is answered by solo. Also past a thought's forced end."""
+    small = tiny("ovis2.5")
+    written = small.written([(LOREM, (("image", 2),))])
+    thought = None if budget is None else ThinkingBudget(budget=budget, think_end=3, early_stop=[11, 12, 13])
+    for seed in range(4):
+        hot = replace(SHORT, temperature=1.3, seed=seed, max_new_tokens=30, **rules)
+        together = shared.generate(written, hot, budget=thought).tolist()
+        assert together == small.solo(written, hot, thought) and len(together) > 5
+
+
 def test_what_it_cannot_do_is_refused_with_a_reason() -> None:
     long, picture = text("word " * 300), tiny("ovis2.5").written([("What?", (("image", 3), ("image", 1)))])
     hidden = replace(text(), mask=torch.tensor([0] + [1] * (len(text().ids) - 1)))
