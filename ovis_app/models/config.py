@@ -69,6 +69,8 @@ def _read(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise BackendError(f"There is no {path.name} in {path.parent.name}: is this an Ovis checkpoint?") from error
+    except OSError as error:
+        raise BackendError(f"{path.name} in {path.parent.name} can't be read: check its permissions.") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise BackendError(f"{path.name} in {path.parent.name} is damaged: download it again.") from error
     if not isinstance(content, dict):

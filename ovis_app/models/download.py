@@ -175,7 +175,7 @@ def main() -> None:
     threading.Thread(target=leave_with_parent, daemon=True).start()
     sys.addaudithook(tell_half_written)
     try:
-        with suppress(HFValidationError):  # a name that can't be: fetching says so
+        with suppress(HFValidationError, OSError):  # a name that can't be: fetching says so
             tidy(repository)
         say(folder=fetch(repository, revision))
     except Exception as error:  # the edge of the process

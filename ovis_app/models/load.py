@@ -95,6 +95,8 @@ def _stored(folder: Path) -> dict[str, Stored]:
         raise BackendError(
             f"{folder.name} has no .safetensors weights; other formats could run code and are not loaded."
         ) from error
+    except OSError as error:
+        raise BackendError(f"The weights in {_name(folder)} can't be read: check their permissions.") from error
 
 
 @contextmanager

@@ -191,6 +191,7 @@ def test_a_revision_is_named_behind_the_repository(repository: Path, tmp_path: P
 def test_an_unknown_repository_is_named(repository: Path, tmp_path: Path) -> None:
     with serve(Hub(REPOSITORY, repository)) as hub:
         assert "check the spelling" in str(fetch(hub, tmp_path / "home", "someone/Other")["error"])
+        assert "check the spelling" in str(fetch(hub, tmp_path / "home", f"someone/{'x' * 300}")["error"])
 
 
 def test_a_gated_repository_needs_a_token(repository: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -239,6 +240,22 @@ def test_damage_is_found_before_weights_are_read(
 def test_a_whole_checkpoint_passes(family: str) -> None:
     folder = GOLDEN / family / "public-a" / "checkpoint"
     loading.look_over(zoo.resolve(str(folder)), folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_file_that_may_not_be_read_is_a_sentence(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = Path.open
+
+    def denied(self: Path, *rest: Any, **more: Any) -> Any:
+        if self.name == name:
+            raise PermissionError(13, "Permission denied", str(self))
+        return whole(self, *rest, **more)
+
+    spec = zoo.resolve(str(folder))
+    monkeypatch.setattr(Path, "open", denied)
+    with pytest.raises(BackendError, match=r"check (its|their) permissions") as caught:
+        loading.look_over(spec, folder)
+    assert str(folder.parent) not in str(caught.value)
 
 
 def test_a_matrix_of_zeros_is_no_damage(folder: Path) -> None:
