@@ -27,7 +27,6 @@ from ovis_app.engine.batched import BatchedEngine, unfit
 from ovis_app.engine.budget import ThinkingBudget
 from ovis_app.engine.decode import Decoder, warm_up
 from ovis_app.engine.prefix import PrefixStore
-from ovis_app.engine.solo import COLD
 from ovis_app.engine.streamer import TokenStreamer
 from ovis_app.generation import BackendError, Done, GenerationSettings, Request
 from ovis_app.media import Limits
@@ -51,11 +50,6 @@ class Question:
     budget: ThinkingBudget | None
     dropped: int  # of the oldest questions, left out to make room
     many: bool  # whether the engine can answer it together with others
-
-    @property
-    def drawn_from_seed(self) -> bool:
-        """Whether it must draw the same numbers whoever else is here: each engine has its own way of drawing."""
-        return self.settings.seed is not None and self.settings.temperature >= COLD
 
 
 class Answerer:
@@ -205,8 +199,7 @@ class Answerer:
             first = self._live == 0
             self._live += 1
         try:
-            quicker = first and self._decoder is not None and not question.drawn_from_seed
-            if self._batched is not None and question.many and not quicker:
+            if self._batched is not None and question.many and not (first and self._decoder is not None):
                 yield self._batched
                 return
             while not self._alone.acquire(timeout=PATIENCE):

@@ -112,8 +112,6 @@ def test_who_comes_alone_has_the_recorded_graphs_and_who_comes_then_is_batched(
             time.sleep(0.01)
         alone = answer(backend, short)
         assert alone.stats is not None and alone.stats.engine == "solo" and alone.text == second.text
-        seeded = answer(backend, replace(short, settings=replace(SHORT, temperature=1.0, seed=7)))
-        assert seeded.stats is not None and seeded.stats.engine == "batched"  # the same for a seed, alone or not
 
 
 @pytest.fixture
