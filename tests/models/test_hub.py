@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -275,7 +276,16 @@ def ask(hub: Hub, home: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "ovis_app", "ask", "Hi", "--model", REPOSITORY, "--max-new-tokens", "4"]
     settings = environment(hub, home, OVIS_DEVICE="cpu")
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=settings, process_group=0
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=settings,
+        process_group=0,
+        preexec_fn=partial(
+            signal.signal, signal.SIGINT, signal.SIG_DFL
+        ),  # jobs in the background start with it ignored
     )
 
 
