@@ -22,8 +22,8 @@ from benchmarks.report import ROOT, commit, machine, table, versions
 SMALL = {
     "turns": ("--repeats", "1", "--tokens", "256", "--turns", "8", "--most-tokens", "1568"),
     "users": ("--repeats", "1", "--users", "8", "--new", "32"),
-    "stream": ("--repeats", "1", "--shape", "tiny", "--tokens", "1000"),
-    "vision": ("--repeats", "1", "--most-tokens", "784"),
+    "stream": ("--repeats", "1", "--shape", "tiny", "--tokens", "600"),
+    "vision": ("--repeats", "1", "--most-tokens", "256"),
     "video": ("--repeats", "1"),
     "start": ("--repeats", "1"),
     "memory": (),
