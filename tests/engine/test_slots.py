@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import threading
-from dataclasses import dataclass
 
 import pytest
 import torch
@@ -14,16 +13,9 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 from ovis_app.engine import slots as slots_module
 from ovis_app.engine.slots import Held, SlotEmbedding, Slots, runs_of, twin
 from ovis_app.models.prompt import VISUAL_ATOM
+from tests.engine.prompts import Written
 
 VOCABULARY, HIDDEN, INDICATORS = 50, 8, 3
-
-
-@dataclass(frozen=True)
-class Written:
-    ids: Tensor
-    mask: Tensor
-    keys: tuple[int, ...]
-    visual: Tensor | None
 
 
 def picture(content: int, rows: int) -> tuple[list[int], list[int], Tensor]:
