@@ -9,9 +9,8 @@ import argparse
 import json
 import os
 import platform
-import statistics
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -159,8 +158,3 @@ def commit() -> str:
     except (OSError, subprocess.CalledProcessError):
         return ""
     return done.stdout.strip()
-
-
-def median_of(repeats: int, measure: Callable[[], float]) -> float:
-    """The median of `repeats` measurements."""
-    return statistics.median(measure() for _ in range(repeats))
