@@ -17,10 +17,9 @@ import torch
 from transformers import ContinuousBatchingConfig, GenerationConfig, PreTrainedModel
 from transformers.generation.continuous_batching import continuous_api, scheduler
 from transformers.generation.continuous_batching.requests import GenerationOutput, RequestState, RequestStatus
-from transformers.utils.import_utils import is_flash_attn_2_available, is_flash_attn_3_available
 
 from ovis_app.engine.draws import MOST, Draws
-from ovis_app.engine.segments import SEGMENTS
+from ovis_app.engine.paged import PAGE, means
 from ovis_app.engine.solo import Ending
 
 log = logging.getLogger(__name__)
@@ -29,6 +28,7 @@ OUT_OF_MEMORY = "The model ran out of memory: lower max pixels or frames, or sta
 BROKEN = "The model failed while answering: try again, or start a new chat."
 
 CPU_TOKENS, GPU_TOKENS = 1 << 15, 1 << 20  # tokens that the pages hold at most
+LONGEST = 1 << 16  # tokens of a request whose pages are read where they are; those of longer ones are copied together
 LEAST = 1024  # tokens: where the pages hold fewer, nobody's conversation fits
 GPU_SHARE = 0.8  # of the memory that is free once the model is loaded and has room to work
 
@@ -53,7 +53,7 @@ class Sizes:
         """Sizes for a model, with at most `memory` bytes for pages, masks and slots; on a GPU no more than `share` of
         what is free, on a CPU 1 GiB where nothing is said. Where nothing sensible is left, no pages."""
         gpu = llm.device.type == "cuda"
-        step, page, most = (2048, 256, GPU_TOKENS) if gpu else (512, 32, CPU_TOKENS)
+        step, page, most = (2048, PAGE, GPU_TOKENS) if gpu else (512, 32, CPU_TOKENS)
         free = share(torch.cuda.mem_get_info(llm.device)[0], working) if gpu else 1 << 30
         memory = free if memory is None else min(memory, free) if gpu else memory
         pages = tokens_in(memory, bytes_of_a_token(llm, step), most) // page
@@ -76,15 +76,8 @@ def bytes_of_a_token(llm: PreTrainedModel, step: int) -> int:
     config = llm.config.get_text_config()
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     wide = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    mask = step if llm.device.type == "cuda" and not flash() else 0
+    mask = 0 if means(llm).attention else step
     return int((2 * config.num_hidden_layers * heads * wide + config.hidden_size + mask) * llm.dtype.itemsize)
-
-
-def flash() -> str | None:
-    """The flash attention that is installed here; none is fetched."""
-    if is_flash_attn_3_available():
-        return "flash_attention_3"
-    return "flash_attention_2" if is_flash_attn_2_available() else None
 
 
 class Scheduler(scheduler.FIFOScheduler):
@@ -132,7 +125,7 @@ class Manager(continuous_api.ContinuousBatchingManager):
     """The paged engine over one language model; its thread starts with `start`."""
 
     def __init__(self, llm: PreTrainedModel, ending: Ending, sizes: Sizes) -> None:
-        gpu = llm.device.type == "cuda"
+        self._means = means(llm)
         super().__init__(
             model=llm,  # type: ignore[arg-type]
             generation_config=GenerationConfig(  # type: ignore[no-untyped-call]
@@ -143,24 +136,24 @@ class Manager(continuous_api.ContinuousBatchingManager):
                 num_blocks=sizes.pages,
                 max_batch_tokens=sizes.step,
                 max_requests_per_batch=min(sizes.requests, sizes.step),
-                max_blocks_per_request=min(sizes.pages, GPU_TOKENS // 4096) if gpu and flash() else 0,
+                max_blocks_per_request=0,
                 max_memory_percent=1.0,
-                use_cuda_graph=None if gpu else False,  # its own choice: on with flash attention
-                use_async_batching=None if gpu else False,
+                use_cuda_graph=self._means.graphs,
+                use_async_batching=self._means.graphs,
                 scheduler_type="ovis",
             ),
         )
-        self.logit_processor = Draws(MOST if gpu else None)  # type: ignore[assignment]
+        if self._means.in_place:  # set late, since the original would refuse it for an attention that it doesn't know
+            self.continuous_batching_config.max_blocks_per_request = min(sizes.pages, LONGEST // sizes.page)
+        self.logit_processor = Draws(MOST if llm.device.type == "cuda" else None)  # type: ignore[assignment]
         self.output_router = self.router = Router()
         # The process's generator is solo's, and may be in use.
         self.distributed_helper.set_tp_seed = lambda *_: None  # type: ignore[method-assign]
 
     def switch_to_cb_friendly_attn(self, model: Any, auto_switch_to_flash: bool = True) -> None:
-        """An attention that takes a batch of requests: what is installed, where the original's would fetch kernels. On
-        a GPU without flash attention the model's own does, with a mask."""
-        attention = flash() if model.device.type == "cuda" else SEGMENTS
-        if attention:
-            model.set_attn_implementation(attention)
+        """To the best that is here for a batch of requests, where the original would fetch kernels."""
+        if self._means.attention:
+            model.set_attn_implementation(self._means.attention)
 
     def start(self) -> None:
         """A daemon, unlike the original's: a process may end under it."""

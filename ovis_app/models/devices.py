@@ -46,5 +46,12 @@ def choose_attention(model_type: str, device: str, dtype: torch.dtype) -> str:
     Gemma 2 caps its attention logits, which sdpa can't."""
     if model_type == "gemma2":
         return "eager"
-    flash = device.startswith("cuda") and dtype != torch.float32 and is_flash_attn_2_available()
+    flash = runs_flash(torch.device(device), dtype) and is_flash_attn_2_available()
     return "flash_attention_2" if flash else "sdpa"
+
+
+def runs_flash(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether flash attention, whoever wrote it, runs there: in half precision on an NVIDIA GPU from Ampere on."""
+    if device.type != "cuda" or dtype not in (torch.float16, torch.bfloat16):
+        return False
+    return torch.version.hip is not None or torch.cuda.get_device_capability(device) >= (8, 0)

@@ -14,15 +14,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Varlen = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, int, int], Tensor]
+from ovis_app.models.devices import runs_flash
+
+Varlen = Callable[..., Tensor]
 
 varlen: Varlen | None
 try:
     from torch.nn.attention.varlen import varlen_attn as varlen
 except ImportError:  # torch below 2.10
     varlen = None
-
-HALF = (torch.float16, torch.bfloat16)  # what variable-length attention computes in
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class Segments:
 
 
 def can_vary(states: Tensor) -> bool:
-    """Whether variable-length attention takes `states`: half precision on a GPU, in a torch that has it."""
-    return varlen is not None and states.is_cuda and states.dtype in HALF
+    """Whether variable-length attention takes `states`, in a torch that has it."""
+    return varlen is not None and runs_flash(states.device, states.dtype)
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, segments: Segments) -> Tensor:

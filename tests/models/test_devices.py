@@ -54,10 +54,12 @@ def test_attention_is_what_the_model_can(family: str, attention: str) -> None:
 
 def test_flash_attention_where_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "is_flash_attn_2_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 6) if device.index else (7, 5))
+    assert devices.choose_attention("qwen3", "cuda", torch.float16) == "sdpa", "a T4 has none"
     assert devices.choose_attention("qwen3", "cuda:1", torch.bfloat16) == "flash_attention_2"
-    assert devices.choose_attention("qwen3", "cuda", torch.float32) == "sdpa"
+    assert devices.choose_attention("qwen3", "cuda:1", torch.float32) == "sdpa"
     assert devices.choose_attention("qwen3", "cpu", torch.bfloat16) == "sdpa"
-    assert devices.choose_attention("gemma2", "cuda", torch.bfloat16) == "eager"
+    assert devices.choose_attention("gemma2", "cuda:1", torch.bfloat16) == "eager"
 
 
 def fitted(name: str, gigabytes: float, monkeypatch: pytest.MonkeyPatch, **how: str) -> memory.Fit:
