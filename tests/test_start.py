@@ -14,6 +14,7 @@ from ovis_app.backends.fake import FakeBackend
 from ovis_app.backends.late import FAILED, LateBackend
 from ovis_app.conversation import Conversation, Message
 from ovis_app.generation import Done, Request, Waiting
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parent.parent
 HELLO = Request(Conversation((Message("user", "Hello"),)))
@@ -36,7 +37,7 @@ class Making:
 
     def __call__(self) -> FakeBackend:
         self.made += 1
-        assert self.may.wait(10)
+        assert self.may.wait(PATIENCE)
         if self.failure is not None:
             raise self.failure
         return self.real
@@ -71,7 +72,7 @@ def test_what_is_behind_is_made_once() -> None:
         one.start()
     making.may.set()
     for one in asking:
-        one.join(10)
+        one.join(PATIENCE)
     assert making.made == 1 and len(making.real.requests) == 4
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +26,7 @@ from ovis_app.models import memory
 from ovis_app.models.hub import Progress
 from ovis_app.settings import Settings
 from ovis_app.zoo import ModelSpec
+from tests.waiting import PATIENCE, until
 
 GOLDEN = Path(__file__).parent.parent / "fixtures" / "golden"
 FOLDERS = {name: GOLDEN / name / "public-a" / "checkpoint" for name in ("ovis2.5", "ovis2", "ovis1.6")}
@@ -45,13 +46,6 @@ def ask(text: str, *media: Media, settings: GenerationSettings = SHORT) -> Reque
 def answer(backend: LocalBackend, request: Request) -> Message:
     *_, last = chat.reply(backend, request)
     return last.messages[-1]
-
-
-def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "never happened"
-        time.sleep(0.005)
 
 
 def changed(backend: LocalBackend, name: str | Path) -> None:
@@ -143,12 +137,12 @@ def test_what_is_asked_meanwhile_is_answered_by_the_new_model(
 
     def held(*args: object, **options: object) -> object:
         begun.set()
-        assert go_on.wait(20)
+        assert go_on.wait(PATIENCE)
         return whole(*args, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(loading, "load", held)
     backend.change(str(FOLDERS["ovis2"]))
-    assert begun.wait(20)
+    assert begun.wait(PATIENCE)
     with closing(backend.stream(ask("Hi"))) as events:
         assert "Loading" in next(events).note  # type: ignore[union-attr]
         go_on.set()

@@ -25,6 +25,7 @@ from ovis_app.generation import Answer, BackendError, Done, GenerationSettings, 
 from ovis_app.media import Limits
 from ovis_app.models import memory
 from ovis_app.settings import Settings
+from tests.waiting import until
 
 CHECKPOINT = Path(__file__).parent.parent / "fixtures" / "golden" / "ovis2.5" / "public-a" / "checkpoint"
 SHORT = GenerationSettings(max_new_tokens=8)
@@ -49,14 +50,6 @@ def picture(tmp_path: Path) -> Media:
     path = tmp_path / "red.png"
     Image.new("RGB", (96, 64), "red").save(path)
     return Media("image", path, "red.png")
-
-
-def until(condition: object, seconds: float = 10.0) -> None:
-    """Waits for a condition; fails when it never comes."""
-    end = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < end, "never happened"
-        time.sleep(0.005)
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import random
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -24,6 +23,7 @@ from ovis_app.generation import Answer, GenerationSettings, Request
 from ovis_app.media import Limits
 from ovis_app.models.hub import unheard
 from ovis_app.settings import Settings
+from tests.waiting import PATIENCE, until
 
 GOLDEN = Path(__file__).parent.parent / "fixtures" / "golden"
 FOLDERS = {name: str(GOLDEN / name / "public-a" / "checkpoint") for name in ("ovis2.5", "ovis2", "ovis1.6")}
@@ -74,7 +74,7 @@ def test_ten_at_once_get_what_each_would_get_alone(family: str, pictures: list[M
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(60)
+            thread.join(PATIENCE)
     for number, wanted in enumerate(expected):
         got = answers[number]
         assert (got.error, got.text, got.thinking, got.finish) == ("", wanted.text, wanted.thinking, wanted.finish)
@@ -106,10 +106,7 @@ def test_who_comes_alone_has_the_recorded_graphs_and_who_comes_then_is_batched(
             short = Request(Conversation((Message("user", "Hi", (pictures[0],)),)), SHORT)
             second = answer(backend, short)
             assert second.error == "" and second.stats is not None and second.stats.engine == "batched"
-        wait = time.monotonic() + 20
-        while backend.status().words != "ready":
-            assert time.monotonic() < wait, "the first answer never ended"
-            time.sleep(0.01)
+        until(lambda: backend.status().words == "ready", "the first answer never ended")
         alone = answer(backend, short)
         assert alone.stats is not None and alone.stats.engine == "solo" and alone.text == second.text
 
@@ -129,12 +126,9 @@ def test_stop_ends_one_answer_and_gives_its_pages_back(endless: None) -> None:
                 next(event for event in events if isinstance(event, Answer))
             one.close()
             assert sum(isinstance(next(other), Answer) for _ in range(20)) > 0  # nobody else is stopped
-        wait = time.monotonic() + 20
         engine = backend._answerer._batched
         assert engine is not None
-        while backend.status().words != "ready" or engine.pages[0]:
-            assert time.monotonic() < wait, "the pages are still held"
-            time.sleep(0.01)
+        until(lambda: backend.status().words == "ready" and not engine.pages[0], "the pages are still held")
 
 
 def test_a_failure_in_the_engine_is_a_sentence_and_the_next_question_works(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,10 +154,7 @@ def test_a_change_of_models_waits_for_all_answers_and_ends_the_engine(endless: N
             for _ in range(10):
                 next(events)
             assert backend.status().model.id == FOLDERS["ovis2.5"]
-        wait = time.monotonic() + 20
-        while backend.status().change is not None:
-            assert time.monotonic() < wait, "the change never ended"
-            time.sleep(0.01)
+        until(lambda: backend.status().change is None, "the change never ended")
         assert backend.status().problem == "" and backend.status().model.id == FOLDERS["ovis2"]
         assert engine is not None and engine.pages == (0, 0)
         message = answer(backend, Request(Conversation((Message("user", "Hi"),)), SHORT))

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.ui.serving import HeldBackend, Served, served
+from tests.waiting import PATIENCE
 
 CHROMIUM = Path(os.environ.get("OVIS_CHROMIUM", "/usr/bin/chromium"))
 ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
@@ -62,7 +63,7 @@ def open_tab(browser: Any, usual: Any, server: Served) -> Iterator[Callable[...,
             contexts.append(context)
         tab = context.new_page()
         tabs.append(tab)
-        tab.set_default_timeout(15_000)
+        tab.set_default_timeout(PATIENCE * 1000)
         tab.on("pageerror", lambda error: errors.append(str(error)))
         tab.goto(server.url)
         tab.wait_for_selector("#box textarea")

@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.server import app
 from tests.browser.test_page import SHAPES, ask, attach, conversation, figures, says
+from tests.waiting import PATIENCE
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +22,7 @@ def address() -> Iterator[str]:
 def mini(browser: Any, address: str) -> Iterator[Any]:
     context = browser.new_context(viewport={"width": 1280, "height": 800}, reduced_motion="reduce")
     tab = context.new_page()
-    tab.set_default_timeout(60_000)
+    tab.set_default_timeout(2 * PATIENCE * 1000)
     tab.goto(address)
     tab.wait_for_selector("#box textarea")
     yield tab

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.ui.serving import HeldBackend, Served, served
+from tests.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def page(usual: Any, own_server: Served) -> Iterator[Any]:
 
 def opened(context: Any, server: Served) -> Any:
     tab = context.new_page()
-    tab.set_default_timeout(15_000)
+    tab.set_default_timeout(PATIENCE * 1000)
     tab.goto(server.url)
     tab.wait_for_selector("#box textarea")
     return tab

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.ui.serving import EXAMPLES, Served
+from tests.waiting import PATIENCE
 
 SHAPES, LEFT, RIGHT = (EXAMPLES / name for name in ("shapes.png", "left.png", "right.png"))
 Open = Callable[..., Any]
@@ -41,7 +42,7 @@ def says(tab: Any, words: str) -> None:
 
 def until(tab: Any, condition: Callable[[], bool]) -> None:
     """Waits for something on the server's side, while the page goes on."""
-    for _ in range(300):
+    for _ in range(int(PATIENCE / 0.05)):
         if condition():
             return
         tab.wait_for_timeout(50)
@@ -165,6 +166,7 @@ def test_a_refused_file_is_named_and_nothing_is_lost(tab: Any, tmp_path: Path) -
     assert "broken.png" in tab.inner_text("#notice")
     assert tab.input_value("#box textarea") == "Look at these"
     tab.wait_for_function("() => document.querySelectorAll('#box .thumbnail-item').length === 1")
+    tab.wait_for_selector("body:not(.checking)")
     tab.press("#box textarea", "Enter")
     figures(tab, 1)
     assert "(with left.png)" in conversation(tab) and tab.locator("#notice p").count() == 0

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import random
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -33,14 +32,6 @@ def engine(family: str = "ovis2.5", sizes: Sizes = SMALL) -> Iterator[BatchedEng
 
 def text(words: str = LOREM, family: str = "ovis2.5") -> Written:
     return tiny(family).written([(words, ())])
-
-
-def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
-    """Waits for a condition; fails when it never comes."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "never happened"
-        time.sleep(0.002)
 
 
 class After:

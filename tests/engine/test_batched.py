@@ -16,8 +16,9 @@ from ovis_app.engine.batched import BatchedEngine, unfit
 from ovis_app.engine.budget import ThinkingBudget
 from ovis_app.engine.pages import Manager
 from ovis_app.generation import BackendError
-from tests.engine.crowd import FAMILIES, LONG, LOREM, SHORT, SMALL, After, engine, random_load, text, until
+from tests.engine.crowd import FAMILIES, LONG, LOREM, SHORT, SMALL, After, engine, random_load, text
 from tests.engine.prompts import ENDING, Written, tiny
+from tests.waiting import PATIENCE, until
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -153,7 +154,7 @@ def test_a_thread_that_died_silently_is_a_sentence_and_the_next_request_works(mo
     with engine() as many:
         with monkeypatch.context() as patch:
             patch.setattr(Manager, "_run_generation_loop", lambda self: None)
-            over = time.monotonic() + 10
+            over = time.monotonic() + PATIENCE
             with pytest.raises(BackendError, match="try again"):
                 many.generate(text(), SHORT, stop=lambda: time.monotonic() > over)
         assert many.generate(text(), SHORT).tolist() == expected
@@ -230,6 +231,6 @@ def test_closing_ends_what_is_under_way() -> None:
         asked = threads.submit(many.generate, text(), LONG, streamer=reader)
         until(lambda: reader.put_so_far > 0)
         many.close()
-        assert "shut down" in str(asked.exception(10))
+        assert "shut down" in str(asked.exception(PATIENCE))
         with pytest.raises(BackendError, match="shut down"):
             many.generate(text(), SHORT)

@@ -20,8 +20,9 @@ from ovis_app.engine.pages import Manager, Scheduler, Sizes, bytes_of_a_token
 from ovis_app.models import memory
 from ovis_app.models.load import load
 from ovis_app.models.memory import working_room
-from tests.engine.crowd import LONG, LOREM, SHORT, SMALL, After, engine, text, until
+from tests.engine.crowd import LONG, LOREM, SHORT, SMALL, After, engine, text
 from tests.engine.prompts import tiny
+from tests.waiting import PATIENCE, until
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -66,7 +67,7 @@ def test_a_full_cache_queues() -> None:
         assert len(prompts[0].ids) + 60 > sizes.tokens // 2
         with ThreadPoolExecutor(6) as threads:
             asked = [threads.submit(many.generate, written, settings) for written in prompts]
-            assert [answer.result(30).tolist() for answer in asked] == expected
+            assert [answer.result(PATIENCE).tolist() for answer in asked] == expected
 
 
 def test_those_that_wait_go_on_when_those_that_fill_the_cache_leave() -> None:
@@ -78,9 +79,9 @@ def test_those_that_wait_go_on_when_those_that_fill_the_cache_leave() -> None:
         until(lambda: many._manager is not None and _blocked(many._manager))
         waiting = threads.submit(many.generate, text("Wait."), SHORT)
         leaving.set()
-        assert waiting.result(10).tolist() == tiny("ovis2.5").solo(text("Wait."), SHORT)
+        assert waiting.result(PATIENCE).tolist() == tiny("ovis2.5").solo(text("Wait."), SHORT)
         for one in full:
-            one.result(10)
+            one.result(PATIENCE)
 
 
 def _blocked(manager: Manager) -> bool:
@@ -164,7 +165,7 @@ def test_ids_begin_anew_while_requests_come(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(slots_module, "RENEW", renew := 780)  # the vocabulary has 704
     with ThreadPoolExecutor(4) as threads, engine(sizes=replace(SMALL, slots=rows)) as many:
         asked = [threads.submit(many.generate, prompts[n % 4], SHORT) for n in range(40)]
-        assert [answer.result(30).tolist() for answer in asked] == [expected[n % 4] for n in range(40)]
+        assert [answer.result(PATIENCE).tolist() for answer in asked] == [expected[n % 4] for n in range(40)]
         assert many.slots._highest < renew + 5 * (rows + 4), "they never began anew"
 
 

@@ -14,6 +14,7 @@ from ovis_app.engine import slots as slots_module
 from ovis_app.engine.slots import Held, SlotEmbedding, Slots, runs_of, twin
 from ovis_app.models.prompt import VISUAL_ATOM
 from tests.engine.prompts import Written
+from tests.waiting import PATIENCE
 
 VOCABULARY, HIDDEN, INDICATORS = 50, 8, 3
 
@@ -115,7 +116,7 @@ def test_a_full_table_makes_wait_until_rows_come_back() -> None:
     thread.join(0.05)
     assert got == []
     slots.release(first)
-    thread.join(5)
+    thread.join(PATIENCE)
     assert len(got) == 1 and slots.held == 4
 
 
@@ -146,8 +147,8 @@ def test_a_large_prompt_is_not_starved_by_small_ones() -> None:
     small.join(0.05)
     for held in living:
         slots.release(held)
-    large.join(5)
-    small.join(5)
+    large.join(PATIENCE)
+    small.join(PATIENCE)
     assert order == ["large", "small"]
 
 

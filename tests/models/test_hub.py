@@ -18,6 +18,7 @@ from ovis_app import zoo
 from ovis_app.models import hub
 from ovis_app.models.hub import downloaded
 from tests.models.hub_server import COMMIT, Hub, serve
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CHECKPOINT = ROOT / "tests" / "fixtures" / "golden" / "ovis2.5" / "public-a" / "checkpoint"
@@ -154,7 +155,7 @@ def test_what_another_process_is_fetching_stays(repository: Path, tmp_path: Path
         other = half_written(home)[0].with_name("bb.22222222.incomplete")
         other.write_bytes(b"half")
         os.killpg(process.pid, signal.SIGINT)
-        process.communicate(timeout=30)
+        process.communicate(timeout=PATIENCE)
         assert half_written(home) == [other]
 
 
@@ -298,7 +299,7 @@ def test_ctrl_c_ends_a_download_with_a_line(repository: Path, tmp_path: Path) ->
             assert process.poll() is None, process.communicate()
             time.sleep(0.05)
         os.killpg(process.pid, signal.SIGINT)
-        out, errors = process.communicate(timeout=30)
+        out, errors = process.communicate(timeout=PATIENCE)
         assert (process.returncode, out, errors) == (130, "", "ovis_app: stopped.\n")
         assert half_written(tmp_path / "home") == []
         hub.pace = 0

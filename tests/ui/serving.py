@@ -20,6 +20,7 @@ from ovis_app.generation import Answer, Done, Event, Request, Thinking
 from ovis_app.media import Limits
 from ovis_app.settings import Settings
 from ovis_app.ui import page
+from tests.waiting import PATIENCE
 
 EXAMPLES = page.EXAMPLES
 
@@ -83,7 +84,7 @@ class Wire:
     session: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def __post_init__(self) -> None:
-        self.http = httpx.Client(base_url=self.served.url + "gradio_api", timeout=30)
+        self.http = httpx.Client(base_url=self.served.url + "gradio_api", timeout=PATIENCE)
         self.config = httpx.get(self.served.url + "config").json()
 
     def close(self) -> None:

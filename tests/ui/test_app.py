@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.ui.serving import HeldBackend, Served, Wire, free_port
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
 APP = [sys.executable, str(ROOT / "app.py")]
@@ -20,7 +21,7 @@ APP = [sys.executable, str(ROOT / "app.py")]
 
 def run(*flags: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*APP, *flags], capture_output=True, text=True, timeout=60, env=os.environ | environment, check=False
+        [*APP, *flags], capture_output=True, text=True, timeout=PATIENCE, env=os.environ | environment, check=False
     )
 
 
@@ -75,7 +76,7 @@ def test_sigterm_while_answering_ends_cleanly_and_leaves_nothing(process) -> Non
             break
     asked = time.monotonic()
     running.send_signal(signal.SIGTERM)
-    assert running.wait(timeout=30) == 0
+    assert running.wait(timeout=PATIENCE) == 0
     assert time.monotonic() - asked < 10
     assert list(folder.glob("ovis-*")) == []
     wire.close()

@@ -22,6 +22,7 @@ from ovis_app.generation import Event, Request
 from ovis_app.media import Limits
 from ovis_app.settings import Settings
 from tests.ui.serving import EXAMPLES, HeldBackend, Wire, served
+from tests.waiting import PATIENCE
 
 TURNS, PICTURES = 20, 10
 
@@ -45,7 +46,7 @@ class Stuck(HeldBackend):
 
     def stream(self, request: Request) -> Iterator[Event]:
         self.live += 1
-        self.answer.wait(30)
+        self.answer.wait(PATIENCE)
         yield from super().stream(request)
 
 
@@ -59,13 +60,13 @@ def test_the_page_serves_others_while_an_answer_holds_its_thread() -> None:
         listening.start()
         try:
             while not backend.live:
-                httpx.get(f"{server.url}config", timeout=10)
+                httpx.get(f"{server.url}config", timeout=PATIENCE)
             for _ in range(5):
-                assert httpx.get(f"{server.url}config", timeout=10).status_code == 200
+                assert httpx.get(f"{server.url}config", timeout=PATIENCE).status_code == 200
             assert "another" in str(other.send("another")[1])
         finally:
             backend.answer.set()
-            listening.join(10)
+            listening.join(PATIENCE)
         assert not listening.is_alive()
 
 

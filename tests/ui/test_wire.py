@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,7 @@ from ovis_app.settings import Settings
 from ovis_app.ui import page
 from ovis_app.zoo import MODELS, ModelSpec, find
 from tests.ui.serving import EXAMPLES, HeldBackend, Served, Wire, served, texts
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 10.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.01)
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -72,7 +66,7 @@ def test_stop_keeps_what_was_said_and_frees_the_backend(slow: Served) -> None:
             break
     answer = wire.after(wire.event("box", "submit"))
     wire.http.post("/cancel", json={"session_hash": wire.session, "fn_index": answer["id"], "event_id": event})
-    wait_for(lambda: slow.backend.live == 0, 1.0)
+    until(lambda: slow.backend.live == 0, 1.0)
     shown = texts(wire.run(wire.after(wire.event("box", "stop", python=False)), [None])[1])
     assert "word3" in shown[1] and shown[2] == '<div class="figures">stopped</div>'
     wire.close()
@@ -85,7 +79,7 @@ def test_a_closed_tab_stops_the_answer(slow: Served) -> None:
     for message in wire.messages():
         if message["msg"] == "process_generating":
             break  # leaving the loop closes the stream, as a closed tab does
-    wait_for(lambda: slow.backend.live == 0, 3.0)
+    until(lambda: slow.backend.live == 0, 3.0)
     wire.close()
 
 
