@@ -20,6 +20,7 @@ from ovis_app.generation import GenerationSettings
 
 COLD = 0.01  # temperatures below this are greedy: logits over them would overflow
 MOST = 1024  # tokens that a draw on a GPU chooses among: its shapes are fixed
+LIKELY = 1024  # tokens that a draw on a CPU looks at before it looks at all
 
 
 @dataclass(frozen=True)
@@ -107,13 +108,32 @@ class Drawing(LogitsProcessor):
 
 def drawn(scores: Tensor, temperature: Tensor, top_k: Tensor, top_p: Tensor, random: Tensor, most: int) -> Tensor:
     """A token [rows] for each row of `scores` [rows, vocabulary], by temperature, then top-k, then top-p, in the order
-    of transformers' generate. Its random number picks the place in the cumulative distribution."""
+    of transformers' generate, among the `most` likeliest. Its random number picks the place in the cumulative
+    distribution."""
+    scores = scores / temperature.clamp(min=COLD)[:, None]
+    if most > LIKELY and scores.device.type == "cpu":  # to sort a whole vocabulary takes a processor very long
+        token, sure = _among(scores, top_k, top_p, random, LIKELY, scores.logsumexp(-1, keepdim=True))
+        if bool(sure.all()):
+            return token
+    return _among(scores, top_k, top_p, random, most)[0]
+
+
+def _among(
+    scores: Tensor, top_k: Tensor, top_p: Tensor, random: Tensor, most: int, total: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """A token [rows] among the `most` likeliest, and whether it is certainly the one [rows] where more could be drawn:
+    `total` [rows, 1] is then the logarithm of what the distribution sums to, for rows without top-k."""
+    free, top_p, random = top_k[:, None] == 0, top_p[:, None], random[:, None]
     scores, tokens = scores.topk(most)
-    kept = (top_k[:, None] == 0) | (torch.arange(most, device=scores.device) < top_k[:, None])
-    chances = (scores / temperature.clamp(min=COLD)[:, None]).masked_fill(~kept, -torch.inf).softmax(-1)
-    before = chances.cumsum(-1) - chances
-    beyond = (before >= top_p[:, None]) & (top_p[:, None] < 1)
+    kept = free | (torch.arange(most, device=scores.device) < top_k[:, None])
+    scores = scores.masked_fill(~kept, -torch.inf)
+    own = scores.logsumexp(-1, keepdim=True)
+    chances = (scores - (own if total is None else torch.where(free, total, own))).exp()
+    cumulative = chances.cumsum(-1)
+    beyond = (cumulative - chances >= top_p) & (top_p < 1)
     beyond[:, 0] = False
-    cumulative = chances.masked_fill(beyond, 0.0).cumsum(-1)
-    place = (cumulative <= random[:, None] * cumulative[:, -1:]).sum(-1, keepdim=True).clamp(max=most - 1)
-    return tokens.gather(1, place).squeeze(1)
+    nucleus = chances.masked_fill(beyond, 0.0).cumsum(-1)
+    mass = torch.where(top_p < 1, nucleus[:, -1:], 1.0)
+    place = (nucleus <= random * mass).sum(-1, keepdim=True).clamp(max=most - 1)
+    reached = torch.where(free, cumulative[:, -1:] > torch.where(top_p < 1, top_p, random), top_k[:, None] <= most)
+    return tokens.gather(1, place).squeeze(1), reached.squeeze(1)

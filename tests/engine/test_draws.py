@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
+from ovis_app.engine import draws
 from ovis_app.engine.draws import Draw, Draws
 from ovis_app.generation import GenerationSettings
 
@@ -53,31 +54,49 @@ def chances(draw: Draw, row: Tensor) -> Tensor:
 @pytest.mark.parametrize("most", [None, 1024])
 def test_tokens_come_as_often_as_generate_would_draw_them(draw: Draw, most: int | None) -> None:
     """Counted over numbers spread evenly over 0 to 1."""
-    draws, row, times = Draws(most), scores(1)[0], 4096
-    asked = numbers(draws, [(draw, position) for position in range(times)])
+    many, row, times = Draws(most), scores(1)[0], 4096
+    asked = numbers(many, [(draw, position) for position in range(times)])
     asked[2, :times] = ((torch.arange(times) + 0.5) / times).view(torch.int32)
-    tokens = draws(torch.zeros(0), row.repeat(times, 1), asked).argmax(-1)
+    tokens = many(torch.zeros(0), row.repeat(times, 1), asked).argmax(-1)
     counted = torch.bincount(tokens, minlength=VOCABULARY) / times
     assert torch.allclose(counted, chances(draw, row), atol=2 / times)
 
 
+@pytest.mark.parametrize("draw", [*RULES, Draw(1.0, top_k=30), Draw(1.0, top_k=30, top_p=0.9)])
+def test_what_is_drawn_among_the_likeliest_is_what_is_drawn_among_all(
+    monkeypatch: pytest.MonkeyPatch, draw: Draw
+) -> None:
+    """A vocabulary is sorted as a whole only where the likeliest don't decide."""
+    looked: list[int] = []
+    whole = Tensor.topk
+    monkeypatch.setattr(Tensor, "topk", lambda self, most: looked.append(most) or whole(self, most))
+    rows, asked = scores(300, seed=5), numbers(Draws(None), [(draw, position) for position in range(300)])
+    tokens = []
+    for likely in (VOCABULARY, 8):
+        monkeypatch.setattr(draws, "LIKELY", likely)
+        tokens.append(
+            [int(Draws(None)(torch.zeros(0), rows[i : i + 1], asked[:, i : i + 1]).argmax()) for i in range(300)]
+        )
+    assert tokens[0] == tokens[1]
+    beyond_eight = looked[300:].count(VOCABULARY)
+    assert beyond_eight == 300 if draw.top_k > 8 else beyond_eight < 250
+
+
 def test_requests_of_one_batch_keep_their_own_rules() -> None:
-    draws, rows = Draws(None), scores(len(RULES) + 1, seed=3)
+    many, rows = Draws(None), scores(len(RULES) + 1, seed=3)
     asked = [(Draw(), 9), *((draw, 9) for draw in RULES)]
-    together = draws(torch.zeros(0), rows, numbers(draws, asked)).argmax(-1)
-    alone = [
-        draws(torch.zeros(0), rows[i : i + 1], numbers(draws, asked[i : i + 1])).argmax() for i in range(len(asked))
-    ]
+    together = many(torch.zeros(0), rows, numbers(many, asked)).argmax(-1)
+    alone = [many(torch.zeros(0), rows[i : i + 1], numbers(many, asked[i : i + 1])).argmax() for i in range(len(asked))]
     assert together.tolist() == [int(token) for token in alone]
     assert together[0] == rows[0].argmax()
 
 
 def test_a_tie_is_broken_as_argmax_breaks_it() -> None:
     """Scores in bfloat16 tie often; greedy beside a drawing neighbour is still greedy."""
-    draws, rows = Draws(None), torch.zeros(65, VOCABULARY)
+    many, rows = Draws(None), torch.zeros(65, VOCABULARY)
     rows[:, [7, 21, 30]] = 4.0
     asked = [(Draw(1.0), 1), *((Draw(), position) for position in range(64))]
-    tokens = draws(torch.zeros(0), rows, numbers(draws, asked)).argmax(-1)
+    tokens = many(torch.zeros(0), rows, numbers(many, asked)).argmax(-1)
     assert set(tokens[1:].tolist()) == {int(rows[0].argmax())}
 
 
