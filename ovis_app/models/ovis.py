@@ -19,8 +19,9 @@ from ovis_app.models.visual import Grid, Pixels
 
 # What is encoded at a time, which bounds memory and changes no result: frames and tiles never see each other.
 SOFTMAX_ROWS = 256  # rows of the visual softmax; at 65,532 columns they would be the memory peak
-TILES = 16  # of 1,024 patches at most, so as many patches as below
 PATCHES = 16384
+CPU_PATCHES = 2048  # activations of more leave a processor's caches, and take longer
+TILE = 1024  # patches of a tile, at most
 
 
 class VisualTokenizer(nn.Module):
@@ -132,15 +133,16 @@ class Ovis(PreTrainedModel):
 
 def micro_batches(pixel_values: Tensor, grids: Sequence[Grid]) -> Iterator[tuple[Tensor, tuple[Grid, ...]]]:
     """Tiles a few at a time, or whole frames up to a number of patches at a time."""
+    most = CPU_PATCHES if pixel_values.device.type == "cpu" else PATCHES
     if not len(grids):
-        yield from ((tiles, ()) for tiles in pixel_values.split(TILES))
+        yield from ((tiles, ()) for tiles in pixel_values.split(max(most // TILE, 1)))
         return
     start = end = 0
     batch: list[Grid] = []
     for frames, rows, columns in grids:
         for _ in range(int(frames)):
             patches = int(rows) * int(columns)
-            if batch and end - start + patches > PATCHES:
+            if batch and end - start + patches > most:
                 yield pixel_values[start:end], tuple(batch)
                 start, batch = end, []
             batch.append((1, int(rows), int(columns)))

@@ -20,7 +20,7 @@ def test_frames_encoded_a_few_at_a_time_are_the_same(monkeypatch: pytest.MonkeyP
     pixels = torch.linspace(-1, 1, (3 * 24 + 4 + 32) * 768).view(-1, 768)
     with torch.inference_mode():
         whole = model.encode(pixels, grids)
-        monkeypatch.setattr(ovis, "PATCHES", patches)
+        monkeypatch.setattr(ovis, "CPU_PATCHES", patches)
         monkeypatch.setattr(ovis, "SOFTMAX_ROWS", 5)
         torch.testing.assert_close(model.encode(pixels, grids), whole, rtol=0, atol=1e-5)
     assert len(whole) == (3 * 24 + 4 + 32) // 4
@@ -31,5 +31,5 @@ def test_tiles_encoded_a_few_at_a_time_are_the_same(monkeypatch: pytest.MonkeyPa
     tiles = torch.linspace(-1, 1, 5 * 3 * 56 * 56).view(5, 3, 56, 56)
     with torch.inference_mode():
         whole = model.encode(tiles)
-        monkeypatch.setattr(ovis, "TILES", 2)
+        monkeypatch.setattr(ovis, "CPU_PATCHES", 2 * ovis.TILE)
         torch.testing.assert_close(model.encode(tiles), whole, rtol=0, atol=1e-5)

@@ -102,11 +102,10 @@ def picture(width: int, height: int) -> Visual:
 
 
 @pytest.mark.parametrize("family", ["ovis2.5", "ovis2", "ovis1.6"])
-@pytest.mark.parametrize("patches", [24, 10**6])
+@pytest.mark.parametrize("patches", [24, 3 * ovis.TILE, 10**6])
 def test_pictures_encoded_together_are_the_same(monkeypatch: pytest.MonkeyPatch, family: str, patches: int) -> None:
     model = load(GOLDEN / family / "public-a" / "checkpoint")
-    monkeypatch.setattr(ovis, "PATCHES", patches)
-    monkeypatch.setattr(ovis, "TILES", 3)
+    monkeypatch.setattr(ovis, "CPU_PATCHES", patches)
     visuals = [picture(90, 70), picture(60, 130), picture(90, 70), picture(33, 33)]
     pictures = [FAMILIES[model.config.family].pixels(model.config, visual) for visual in visuals]
     with torch.inference_mode():
