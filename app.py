@@ -15,6 +15,7 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from ovis_app.importing import importing
 from ovis_app.settings import Settings, add_arguments, read
 
 if TYPE_CHECKING:
@@ -31,9 +32,10 @@ class Flags(argparse.ArgumentParser):
 def open_page(settings: Settings) -> tuple[gr.Blocks, dict[str, Any], Any]:
     """The page, its launch options and the backend behind it. Gradio is imported here, after the flags were read."""
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-    from ovis_app.backends import open_backend
-    from ovis_app.media import Limits
-    from ovis_app.ui import page
+    with importing():
+        from ovis_app.backends import open_backend
+        from ovis_app.media import Limits
+        from ovis_app.ui import page
 
     limits = Limits(**settings.limits())
     backend = open_backend(settings, limits, late=True)

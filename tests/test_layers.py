@@ -14,13 +14,14 @@ ROOT = Path(__file__).parent.parent / "ovis_app"
 
 MAY_IMPORT: dict[str, set[str]] = {
     "settings": set(),
+    "importing": set(),
     "conversation": set(),
     "generation": {"conversation", "zoo"},  # zoo for a type only
     "zoo": {"generation"},
     "media": {"conversation"},
     "models": {"conversation", "generation", "zoo", "media"},
     "engine": {"conversation", "generation", "zoo", "models"},
-    "backends": {"conversation", "generation", "zoo", "chat", "media", "models", "engine", "settings"},
+    "backends": {"conversation", "generation", "zoo", "chat", "media", "models", "engine", "settings", "importing"},
     "chat": {"conversation", "generation"},
     "ui": {"conversation", "generation", "zoo", "chat", "media", "settings"},
     "training": {"conversation", "generation", "zoo", "media", "models", "engine", "backends", "chat", "settings"},

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 
 from ovis_app.generation import Backend, BackendError, Event, Offer, Request, Status, Waiting
+from ovis_app.importing import importing
 from ovis_app.zoo import ModelSpec
 
 log = logging.getLogger(__name__)
@@ -68,7 +69,8 @@ class LateBackend:
 
     def _import(self) -> None:
         try:
-            real = self._make()
+            with importing():
+                real = self._make()
             getattr(real, "warm", lambda: None)()
             self._real = real
         except BaseException as error:  # the edge of a thread: whoever asks is told
