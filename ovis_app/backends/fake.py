@@ -43,11 +43,14 @@ class FakeBackend:
 
     def change(self, name: str) -> None:
         spec = zoo.resolve(name)
+        self.problem = ""
+        if spec.id == self.model.id:
+            raise BackendError(f"{spec.name} answers already.")
         if _offer(spec).verdict == "too big":
             raise BackendError(f"{spec.name} needs more than the {ROOM / 1e9:.0f} GB that are free: try Ovis2.5-9B.")
         if self.coming is not None:
             raise BackendError(f"{self.coming.name} is on its way: wait for it, or cancel it first.")
-        self.coming, self.problem = Change(spec.name, f"Looking for {spec.name}"), ""
+        self.coming = Change(spec.name, f"Looking for {spec.name}")
         self.cancelled.clear()
         threading.Thread(target=self._fetch, args=(spec,), daemon=True).start()
 

@@ -116,8 +116,9 @@ class LocalBackend:
 
     def change(self, name: str) -> None:
         spec = zoo.resolve(name)
+        self._changes.problem = ""  # of the change before: here is another
         if spec.id == self.spec.id and self._state == READY:
-            return
+            raise BackendError(f"{spec.name} answers already.")
         loading.refuse_what_cannot_fit(spec, **self._way(), freed=self._freed())
         coming = self._changes.begin(spec)
         threading.Thread(target=self._fetch, args=(coming,), name="ovis-fetch", daemon=True).start()

@@ -29,6 +29,7 @@ class Parts:
     drawer: drawer.Drawer
     tab: gr.State
     model: gr.State  # the ModelSpec that the controls stand for
+    read: gr.State  # why a change came to nothing, once the panel that says so was opened or closed
 
     @property
     def shown(self) -> list[Any]:
@@ -60,6 +61,7 @@ def build(status: Status, *, choosable: bool) -> Parts:
         drawer=drawer.build(spec),
         tab=gr.State(Tab()),
         model=gr.State(spec),
+        read=gr.State(""),
     )
 
 

@@ -142,12 +142,19 @@ def _status(words: str) -> dict[str, Any]:
 
 
 def _file(item: Media, index: int, count: int) -> dict[str, Any]:
+    """A picture as the component that knows its name for who can't see it, which a message's file would forget."""
     kind = mimetypes.guess_type(item.path.name)[0] or ""
     mime = kind if kind.startswith(item.kind) else f"{item.kind}/*"
-    label = f"Image {index + 1}: {item.label}" if item.kind == "image" and count > 1 else item.label
-    return {"file": {"path": str(item.path), "mime_type": mime, "orig_name": item.label}, "alt_text": plain(label)}
+    file = {"path": str(item.path), "mime_type": mime, "orig_name": item.label, "meta": {"_type": "gradio.FileData"}}
+    if item.kind == "video":
+        return {"file": file}
+    label = plain(f"Image {index + 1}: {item.label}" if count > 1 else item.label)
+    return _component("image", file, alt_text=label)
 
 
 def _html(role: str, value: str) -> dict[str, Any]:
-    part = {"type": "component", "component": "html", "value": value, "constructor_args": {}, "props": {}}
-    return {"role": role, "content": [part]}
+    return {"role": role, "content": [_component("html", value)]}
+
+
+def _component(name: str, value: object, **props: object) -> dict[str, Any]:
+    return {"type": "component", "component": name, "value": value, "constructor_args": {}, "props": props}

@@ -21,6 +21,7 @@ def wire(page: gr.Blocks, parts: Parts, backend: Backend, *, choosable: bool, at
     """`at_once` are the options of events that only touch the page."""
     panel = parts.models
     follow = [*parts.controls, panel.listed]
+    inputs = [parts.model, panel.search, parts.read]
     outlook = [parts.header.status, parts.header.timer, panel.progress, panel.cancel, parts.model, *follow]
 
     def others(wanted: str = "") -> Any:
@@ -32,12 +33,12 @@ def wire(page: gr.Blocks, parts: Parts, backend: Backend, *, choosable: bool, at
             offers = []
         return gr.update(choices=models.found(offers, wanted), value=None)
 
-    def look(shown: ModelSpec, wanted: str) -> list[Any]:
+    def look(shown: ModelSpec, wanted: str, read: str) -> list[Any]:
         """The outlook now; the controls only where they stood for another model."""
         now = backend.status()
         changed = now.model != shown
         return [
-            header.status_pill(now.change.words if now.change else now.words),
+            header.pill_of(now, read),
             gr.Timer(header.next_look(now)),
             models.coming(now),
             gr.update(visible=now.change is not None and now.change.cancellable),
@@ -45,21 +46,26 @@ def wire(page: gr.Blocks, parts: Parts, backend: Backend, *, choosable: bool, at
             *([*controls_for(now.model), others(wanted)] if changed else [gr.skip()] * len(follow)),
         ]
 
-    def change(shown: ModelSpec, wanted: str, name: str | None) -> list[Any]:
+    def change(shown: ModelSpec, wanted: str, read: str, name: str | None) -> list[Any]:
         refusal = ""
         try:
             if name and name.strip():
                 backend.change(name.strip())
         except BackendError as error:
             refusal = models.refused(str(error))
-        return [*look(shown, wanted), refusal]
+        return [*look(shown, wanted, read), refusal]
 
-    def cancel(shown: ModelSpec, wanted: str) -> list[Any]:
+    def cancel(shown: ModelSpec, wanted: str, read: str) -> list[Any]:
         backend.cancel_change()
-        return look(shown, wanted)
+        return look(shown, wanted, read)
+
+    def mark_read() -> list[Any]:
+        """Whoever opens or closes the panel has read how the last change went."""
+        now = backend.status()
+        return [now.problem, header.pill_of(now, now.problem)]
 
     for seen in (page.load, parts.header.timer.tick):
-        seen(look, [parts.model, panel.search], outlook, **at_once)
+        seen(look, inputs, outlook, **at_once)
     for button in (parts.header.model, panel.close):
         button.click(None, js="() => window.ovis.toggle('models')")
     if not choosable:
@@ -72,7 +78,9 @@ def wire(page: gr.Blocks, parts: Parts, backend: Backend, *, choosable: bool, at
         (panel.own.submit, panel.own),
         (panel.use_own.click, panel.own),
     ):
-        start(change, [parts.model, panel.search, wanted], [*outlook, panel.refusal], **at_once)
+        start(change, [*inputs, wanted], [*outlook, panel.refusal], **at_once)
         start(None, js="() => window.ovis.top('models')")
-    panel.cancel.click(cancel, [parts.model, panel.search], outlook, **at_once)
+    panel.cancel.click(cancel, inputs, outlook, **at_once)
     panel.close.click(lambda: "", None, panel.refusal, **at_once)
+    for opened in (parts.header.model.click, panel.close.click):
+        opened(mark_read, None, [parts.read, parts.header.status], **at_once)

@@ -97,9 +97,30 @@ def test_what_does_not_fit_or_is_not_there_is_said_and_the_page_answers_on(page:
     page.wait_for_selector("#conversation :text('You said: still there?')")
 
 
+def test_one_sentence_at_a_time_says_why_not(page: Any) -> None:
+    page.click("#model")
+    for name, why in (("nobody/nothing", "check the spelling"), ("Ovis2-34B", "needs more"), ("ovis-mini", "already")):
+        page.fill("#own-model textarea, #own-model input", name)
+        page.click("#use-own")
+        page.wait_for_selector(f"#models .problem:has-text('{why}')")
+        assert page.locator("#models .problem").count() == 1
+
+
+def test_a_change_that_fails_behind_a_closed_panel_shows_until_it_is_read(page: Any) -> None:
+    page.click("#model")
+    page.fill("#own-model textarea, #own-model input", "nobody/nothing")
+    page.click("#use-own")
+    page.keyboard.press("Escape")
+    page.wait_for_selector("#status .failed:has-text('the new model')")
+    page.click("#model")
+    page.wait_for_selector("#status .calm:has-text('ready')")
+    page.wait_for_selector("#models .problem:has-text('check the spelling')")
+
+
 def test_escape_closes_the_panel_and_focus_returns(page: Any) -> None:
     page.click("#model")
     page.wait_for_selector("#models-open, .models-open")
+    page.wait_for_function("document.activeElement.id === 'close-models'")
     page.keyboard.press("Escape")
     page.wait_for_function("!document.body.classList.contains('models-open')")
     assert page.evaluate("document.activeElement.id") == "model"

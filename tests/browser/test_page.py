@@ -123,6 +123,31 @@ def test_edit_keeps_the_attachments(tab: Any, server: Served) -> None:
     assert len(server.backend.requests[-1].conversation.messages) == 1
 
 
+def test_the_composer_grows_with_the_question_and_shrinks_again(tab: Any) -> None:
+    height = "() => document.querySelector('#box').offsetHeight"
+    before = tab.evaluate(height)
+    tab.fill("#box textarea", "line\n" * 12)
+    tab.wait_for_function(f"h => ({height})() > h + 100", arg=before)
+    tab.press("#box textarea", "Enter")
+    figures(tab, 1)
+    tab.wait_for_function(f"h => ({height})() === h", arg=before)
+
+
+def test_pictures_have_names_for_those_who_cannot_see_them(tab: Any) -> None:
+    ask(tab, "Which has more?", [LEFT, RIGHT])
+    pictures = tab.locator("#conversation .user-row img")
+    assert [one.get_attribute("alt") for one in pictures.all()] == ["Image 1: left.png", "Image 2: right.png"]
+
+
+def test_words_run_in_the_direction_of_their_own_script(tab: Any) -> None:
+    ask(tab, "مرحبا؟")
+    ends = """() => { const text = document.querySelector('.question').firstChild, at = (i) => {
+        const range = document.createRange(); range.setStart(text, i); range.setEnd(text, i + 1);
+        return range.getBoundingClientRect().left; }; return [at(0), at(text.length - 1)]; }"""
+    first, last = tab.evaluate(ends)
+    assert last < first  # the question mark stands at the left, where the sentence ends
+
+
 def test_leaving_an_edit_brings_the_draft_back(tab: Any) -> None:
     ask(tab, "one")
     tab.fill("#box textarea", "draft")

@@ -155,4 +155,5 @@ class Wire:
 def texts(messages: list[dict[str, Any]]) -> list[str]:
     """What each row of the conversation says, as text or HTML."""
     parts = [part for message in messages for part in message["content"]]
-    return [part.get("text") or part.get("value") or part["file"]["orig_name"] for part in parts]
+    said = [part.get("text") or part.get("value") or part["file"] for part in parts]
+    return [one if isinstance(one, str) else one["orig_name"] for one in said]

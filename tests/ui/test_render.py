@@ -39,8 +39,8 @@ def test_control_characters_become_visible_and_half_characters_harmless() -> Non
 def test_pictures_travel_as_paths_and_are_numbered() -> None:
     pictures = (Media("image", Path("/x/a.png"), "a.png"), Media("image", Path("/x/b.png"), "b.png"))
     one, two, words, _ = rows(Message("user", "which?", pictures))
-    assert one["content"][0]["file"]["path"] == "/x/a.png"
-    assert two["content"][0]["alt_text"] == "Image 2: b.png"
+    assert one["content"][0]["value"]["path"] == "/x/a.png"
+    assert two["content"][0]["props"]["alt_text"] == "Image 2: b.png"
     assert "which?" in words["content"][0]["value"]
     clip, _ = rows(Message("user", "", (Media("video", Path("/x/noext"), "c"),)))
     assert clip["content"][0]["file"]["mime_type"] == "video/*"

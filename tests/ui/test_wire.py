@@ -197,11 +197,11 @@ def changed(wire: Wire, name: str) -> tuple[dict[str, Any], list[Any]]:
     """Chooses a model, and looks until nothing is under way any more."""
     wire.run(wire.event("model", "click"), [""])  # the list is filled when it is opened
     choose = wire.event("use-own", "click")
-    wire.run(choose, [None, "", name])
+    wire.run(choose, [None, "", None, name])
     while wire.served.backend.status().change is not None:
         time.sleep(0.01)
     look = next(d for d in wire.config["dependencies"] if any(event == "tick" for _, event in d["targets"]))
-    return look, wire.run(look, [None, ""])
+    return look, wire.run(look, [None, "", None])
 
 
 @pytest.mark.parametrize("name", ["Ovis1.6-Gemma2-9B", "Ovis2-1B", "ath-maas/Ovis2.5-2B"])
@@ -215,7 +215,7 @@ def test_the_controls_follow_a_change_of_the_model(name: str) -> None:
         assert of(wire, look, out, "knob-max_new_tokens")["value"] == spec.defaults.max_new_tokens
         cards = [card["text"] for card in of(wire, look, out, "conversation")["examples"]]
         assert ("Which way does it move?" in cards) == spec.video and "Describe the image." in cards
-        again = wire.run(look, [None, ""])
+        again = wire.run(look, [None, "", None])
         assert of(wire, look, again, "knob-max_new_tokens") == {"__type__": "update"}  # what people set stays
 
 
@@ -230,7 +230,7 @@ def test_what_cannot_be_changed_to_is_said_in_a_sentence() -> None:
     with served(HeldBackend(fetching=0.4)) as server, closing(Wire(server)) as wire:
         wire.run(wire.event("model", "click"), [""])
         choose = wire.event("use-model", "click")
-        refused = wire.run(choose, [None, "", "AIDC-AI/Ovis2-34B"])
+        refused = wire.run(choose, [None, "", None, "AIDC-AI/Ovis2-34B"])
         assert "needs more" in of(wire, choose, refused, "model-refusal")
         look = next(d for d in wire.config["dependencies"] if any(event == "tick" for _, event in d["targets"]))
         assert wire.id_of("model-refusal") not in look["outputs"]  # it stays until the next try

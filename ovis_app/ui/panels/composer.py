@@ -32,6 +32,7 @@ def build(spec: ModelSpec) -> Composer:
             leave_edit = gr.Button("Cancel edit", elem_id="leave-edit", elem_classes="quiet", size="sm", visible=False)
         box = gr.MultimodalTextbox(
             elem_id="box",
+            label="Your question",
             show_label=False,
             container=False,
             placeholder=prompting(spec),

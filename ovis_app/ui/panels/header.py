@@ -9,6 +9,8 @@ import gradio as gr
 
 from ovis_app.generation import Status
 
+NOT_CHANGED = "the new model can't be loaded"
+
 
 @dataclass(frozen=True)
 class Header:
@@ -30,6 +32,13 @@ def build(status: Status) -> Header:
         theme = gr.Button("Light or dark", elem_id="theme", elem_classes="quiet icon", size="sm")
         settings = gr.Button("Settings", elem_id="settings", elem_classes="quiet icon", size="sm")
     return Header(model, pill, gr.Timer(1.5), new_chat, theme, settings)
+
+
+def pill_of(status: Status, read: str) -> str:
+    """The pill for a state: a change under way, or a failed one until its sentence was `read`, comes first."""
+    if status.change is not None:
+        return status_pill(status.change.words)
+    return status_pill(NOT_CHANGED if status.problem not in ("", read) else status.words)
 
 
 def status_pill(words: str) -> str:

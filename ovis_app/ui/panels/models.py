@@ -38,18 +38,23 @@ def build(status: Status, *, choosable: bool) -> Models:
         with gr.Column(visible=choosable, elem_id="model-choice"):
             gr.HTML("<h3>Change it</h3>")
             search = gr.Textbox(
+                label="Search the models",
                 placeholder="Search: a name, “clips”, “fits”…",
                 show_label=False,
                 container=False,
+                max_lines=1,
                 elem_id="model-search",
             )
             known = [(spec.name, spec.id) for spec in MODELS]
-            listed = gr.Radio(known, value=None, show_label=False, container=False, elem_id="model-list")
+            listed = gr.Radio(
+                known, value=None, label="Models", show_label=False, container=False, elem_id="model-list"
+            )
             use = gr.Button("Use this model", elem_id="use-model", variant="primary", interactive=False)
             own = gr.Textbox(
                 label="Your own",
                 info="A folder on this machine, or a repository: Ovis checkpoints of safetensors files.",
                 placeholder="AIDC-AI/Ovis2.5-2B",
+                max_lines=1,
                 elem_id="own-model",
             )
             use_own = gr.Button("Use it", elem_id="use-own", size="sm")

@@ -115,6 +115,7 @@ window.ovis = (() => {
   // Names for what shows no words.
   function label() {
     find("#box textarea")?.setAttribute("aria-label", "Your question");
+    find("#model")?.setAttribute("title", "Choose the model");
     for (const image of document.querySelectorAll("#conversation .message-row button:has(img)")) {
       image.setAttribute("aria-label", `Enlarge ${image.querySelector("img").alt}`);
     }
