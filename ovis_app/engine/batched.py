@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 
 HEARTBEAT = 0.05  # seconds between two questions whether a request is still wanted
 Parts = Generator[list[int], None, None]  # new tokens as they come; closing it ends them
+TRIAL = 8  # tokens that are read and that are said to see that all of it works
+NO_ROOM = "There isn't enough memory for many requests at once: try again, or use --engine solo."
 CLOSED = "The model is being shut down: try again later."
 
 
@@ -202,11 +204,14 @@ class BatchedEngine:
     # --- starting and ending -----------------------------------------------------------------------------------------
 
     def warm(self) -> None:
-        """Takes the memory, and on a GPU captures the graphs, before the first request. Raises BackendError."""
+        """Takes the memory, on a GPU captures the graphs, and answers something, before the first request. Raises
+        BackendError where that can't be done; the engine is closed then."""
         try:
-            self._started(warm=True)
-        except (RuntimeError, MemoryError, ValueError) as error:
-            raise BackendError("There isn't enough memory for many requests at once: use --engine solo.") from error
+            for _ in self._tokens([0] * TRIAL, TRIAL, Draw(), lambda: False):
+                pass
+        except BackendError:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Ends its thread; requests that are under way hear of it."""
@@ -225,8 +230,9 @@ class BatchedEngine:
         manager = self._manager
         return (0, 0) if manager is None else manager.pages()
 
-    def _started(self, *, warm: bool = False) -> Manager:
-        """The running manager: a new one where there is none or its thread has died."""
+    def _started(self) -> Manager:
+        """The running manager: a new one, with its graphs, where there is none or its thread has died. Raises
+        BackendError."""
         with self._lock:
             if self._closed:
                 raise BackendError(CLOSED)
@@ -235,8 +241,10 @@ class BatchedEngine:
                 self._manager = None
             if self._manager is None:
                 manager = Manager(self._llm, self.ending, self.sizes)
-                if warm:
+                try:
                     manager.warmup()
+                except (RuntimeError, MemoryError, ValueError) as error:
+                    raise BackendError(NO_ROOM) from error
                 manager.start()
                 atexit.register(self.close)
                 self._manager = manager

@@ -64,17 +64,35 @@ class Graphs:
     def record(self, chunks: int) -> None:
         side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):  # compiles, tunes, and lets libraries set up what can't be recorded
-            for _ in range(2):
+        with torch.cuda.stream(side):
+            self.step(chunks)  # compiles, tunes, and lets libraries set up what can't be recorded
+            with unwaiting():
                 self.step(chunks)
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+        with (
+            torch.cuda.stream(
+                torch.cuda.current_stream()
+            ),  # where a recording fails, its own would stay the current one
+            torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"),
+        ):
             self.step(chunks)
         self._graphs[chunks] = graph
 
     def run(self, chunks: int) -> None:
         self._graphs[chunks].replay()
+
+
+@contextmanager
+def unwaiting() -> Iterator[None]:
+    """Raises RuntimeError where the host waits for the GPU. That can't be recorded, and where a recording fails of it
+    torch's allocator may never learn that it is over (https://github.com/pytorch/pytorch/pull/180395)."""
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
 
 
 class Decoder:
@@ -196,6 +214,11 @@ def cache_shape(llm: PreTrainedModel) -> CacheShape:
     return CacheShape(config.num_hidden_layers, config.num_key_value_heads, head_dim, llm.dtype)
 
 
+def recordable(llm: PreTrainedModel) -> bool:
+    """Whether a step can be a graph: with LLM.int8 the host waits for numbers in the midst of each product."""
+    return not any(type(module).__name__ == "Linear8bitLt" for module in llm.modules())
+
+
 def servable(llm: PreTrainedModel) -> bool:
     """Whether one token's attention is the plain one: no sliding window, no soft cap, all weights on one device."""
     config = llm.config
@@ -208,7 +231,7 @@ def warm_up(model: Ovis, *, context: int, progress: Progress = lambda done, tota
     """A decoder with its graphs recorded, for up to `context` tokens and as memory allows; None where there is no CUDA
     GPU or the model isn't one that it serves. Takes from seconds to a few minutes. `progress` may raise to end it."""
     llm = model.llm
-    if llm.device.type != "cuda" or not servable(llm):
+    if llm.device.type != "cuda" or not servable(llm) or not recordable(llm):
         return None
     free, _ = torch.cuda.mem_get_info(llm.device)
     tokens = room(cache_shape(llm), context, free - working_room(model))

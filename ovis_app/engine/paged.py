@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -20,6 +20,7 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.utils.import_utils import is_flash_attn_2_available, is_flash_attn_3_available
 
 from ovis_app.engine import segments
+from ovis_app.engine.decode import recordable
 from ovis_app.models.devices import runs_flash
 from ovis_app.models.segments import varlen
 
@@ -47,10 +48,16 @@ def means(llm: PreTrainedModel) -> Means:
         return Means(segments.SEGMENTS)
     if not runs_flash(llm.device, llm.dtype):
         return Means(None)
+    found = installed(llm)
+    return replace(found, graphs=found.attention is not None and recordable(llm))
+
+
+def installed(llm: PreTrainedModel) -> Means:
+    """The best of what this environment has, graphs left out."""
     if is_flash_attn_3_available():
-        return Means("flash_attention_3", graphs=True, in_place=True)
+        return Means("flash_attention_3", in_place=True)
     if is_flash_attn_2_available():
-        return Means("flash_attention_2", graphs=True, in_place=True)
+        return Means("flash_attention_2", in_place=True)
     config = llm.config.get_text_config()
     size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return tried(llm.device, llm.dtype, config.num_attention_heads, config.num_key_value_heads, size)
@@ -63,7 +70,7 @@ def tried(device: torch.device, dtype: torch.dtype, heads: int, groups: int, siz
     some = Some(device, dtype, heads, groups, size)
     if varlen is None or not right(some.along):
         return Means(None)
-    return Means(VARLEN, graphs=True, in_place=right(some.in_place))
+    return Means(VARLEN, in_place=right(some.in_place))
 
 
 def attend(
@@ -85,9 +92,11 @@ def attend(
     if where["block_table"] is None:
         longest = where["max_length_q"], where["max_length_k"]
         return along(query, key, value, ends, longest, scaling).unsqueeze(0), None
-    trash = cache.layer_to_allocator[module.layer_idx].write_trash_index
     pages = where["k_cache"], where["v_cache"]
-    return in_place(query, key, value, ends, pages, where["block_table"], trash, scaling).unsqueeze(0), None
+    if module.layer_idx == 0:  # the same for all layers, and as many kernels as the rest of one
+        trash = cache.layer_to_allocator[0].write_trash_index
+        cache.newest = Newest.of(ends[1], where["block_table"], pages[0].shape[1], trash)
+    return in_place(query, key, value, pages, where["block_table"], cache.newest, scaling).unsqueeze(0), None
 
 
 def along(
@@ -104,33 +113,44 @@ def along(
     return varlen(query, key, value, *ends, *longest, scale=scaling, window_size=CAUSAL, enable_gqa=True)
 
 
+@dataclass(frozen=True)
+class Newest:
+    """One new token of each request: how many tokens the request has with it, and where in the pages it goes."""
+
+    ends: Tensor  # 0 and where each request ends, among keys
+    steps: Tensor  # the same among queries, of which each has one
+    lengths: Tensor  # [requests]
+    places: Tensor  # [requests], long
+
+    @classmethod
+    def of(cls, ends: Tensor, table: Tensor, page: int, trash: int) -> Newest:
+        """From `ends` among keys and a `table` [requests, pages at most] of pages of `page` tokens. A request without
+        keys only fills the batch: what it says goes to the token `trash`."""
+        lengths = ends.diff()
+        last = (lengths - 1).clamp(min=0)
+        held = table.gather(1, (last // page)[:, None].long())[:, 0]
+        places = torch.where(lengths > 0, held * page + last % page, trash).long()
+        return cls(ends, torch.arange(len(ends), dtype=torch.int32, device=ends.device), lengths, places)
+
+
 def in_place(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    ends: tuple[Tensor, Tensor],
     pages: tuple[Tensor, Tensor],
     table: Tensor,
-    trash: int,
+    newest: Newest,
     scaling: float | None,
 ) -> Tensor:
-    """[requests, heads, size] from one new query, key and value of each request [requests, heads, size].
-
-    `pages` of keys and of values [pages, tokens, groups, size] are written to and read through `table` [requests, pages
-    at most]. A request without keys only fills the batch: what it says goes to the token `trash`."""
+    """[requests, heads, size] from one new query, key and value of each request [requests, heads, size]. `pages` of
+    keys and of values [pages, tokens, groups, size] are written to and read through `table`."""
     assert varlen is not None
     keys, values = pages
-    page = keys.shape[1]
-    lengths = ends[1].diff()
-    last = (lengths - 1).clamp(min=0)
-    held = table.gather(1, (last // page)[:, None].long())[:, 0]
-    place = torch.where(lengths > 0, held * page + last % page, trash).long()
-    keys.flatten(0, 1).index_copy_(0, place, key)
-    values.flatten(0, 1).index_copy_(0, place, value)
-    steps = torch.arange(len(lengths) + 1, dtype=torch.int32, device=query.device)
+    keys.flatten(0, 1).index_copy_(0, newest.places, key)
+    values.flatten(0, 1).index_copy_(0, newest.places, value)
     return varlen(
-        query, keys, values, steps, ends[1], 1, table.shape[1] * page,
-        scale=scaling, enable_gqa=True, seqused_k=lengths, block_table=table,
+        query, keys, values, newest.steps, newest.ends, 1, table.shape[1] * keys.shape[1],
+        scale=scaling, enable_gqa=True, seqused_k=newest.lengths, block_table=table,
     )  # fmt: skip
 
 
@@ -161,7 +181,8 @@ class Some:
         key, value = self.keys(len(lengths))
         query = self.queries(key)
         ends = self.integers([0, *lengths]).cumsum(0).int()
-        found = in_place(query, key, value, (ends, ends), (pages[0], pages[1]), table, 0, None)
+        newest = Newest.of(ends, table, PAGE, trash=0)
+        found = in_place(query, key, value, (pages[0], pages[1]), table, newest, None)
         own = [[held[row].flatten(0, 1)[:length] for held in pages] for row, length in zip(table, lengths, strict=True)]
         return found[:2], torch.cat([plain(query[n : n + 1], *own[n]) for n in range(2)])
 

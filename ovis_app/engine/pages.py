@@ -137,8 +137,10 @@ class Manager(continuous_api.ContinuousBatchingManager):
                 max_batch_tokens=sizes.step,
                 max_requests_per_batch=min(sizes.requests, sizes.step),
                 max_blocks_per_request=0,
-                max_memory_percent=1.0,
-                use_cuda_graph=self._means.graphs,
+                max_memory_percent=100.0,  # `sizes` leave room; the original would count a mask that isn't made
+                # Where new tokens have a way of their own, its few sizes are recorded, all of them in `warmup`. Prompts
+                # are read in hundreds of sizes, and each would be recorded while somebody waits for it.
+                use_cuda_graph=(self._means.graphs and not self._means.in_place, self._means.graphs),
                 use_async_batching=self._means.graphs,
                 scheduler_type="ovis",
             ),
@@ -155,6 +157,11 @@ class Manager(continuous_api.ContinuousBatchingManager):
         if self._means.attention:
             model.set_attn_implementation(self._means.attention)
 
+    def warmup(self) -> None:
+        """Takes the memory and records the graphs. The original asks the current device, which may be another one."""
+        with torch.cuda.device_of(next(self.model.parameters())):
+            super().warmup()
+
     def start(self) -> None:
         """A daemon, unlike the original's: a process may end under it."""
         self.background_thread_status.clear()
@@ -164,6 +171,9 @@ class Manager(continuous_api.ContinuousBatchingManager):
 
     def end(self, seconds: float = 10.0) -> None:
         """Ends the thread after the step under way, fails what is left, and gives the memory back."""
+        error = self.background_thread_status.fatal_error
+        if error is not None:  # or its traceback would keep the pages, and the next manager find no memory for its own
+            error.__traceback__ = error.__context__ = None
         if self._generation_thread is not None:
             self.stop(block=True, timeout=seconds, hard_stop=True)
 

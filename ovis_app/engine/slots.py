@@ -27,6 +27,8 @@ from ovis_app.models.quantize import beside
 RENEW = 1 << 30  # ids are 32 bit: well before they end, whoever holds these rows should empty them and `clear`
 PATIENCE = 0.1  # seconds between two questions whether a waiting request is still wanted
 
+NORMS = ("LlamaRMSNorm", "Qwen2RMSNorm", "Qwen3RMSNorm")  # that multiply the root mean square's inverse by a weight
+
 Name = tuple[int, int, int]  # content, which run of the content, rows
 
 
@@ -74,7 +76,18 @@ def twin(llm: PreTrainedModel, slots: int) -> tuple[PreTrainedModel, SlotEmbeddi
     assert isinstance(words, nn.Embedding)
     embedding = SlotEmbedding(words, slots)
     other.set_input_embeddings(embedding)
+    fuse_norms(other)
     return other, embedding
+
+
+def fuse_norms(llm: nn.Module) -> None:
+    """Torch's own RMS norms, on the same weights, for those of transformers: one kernel each in place of eight. The
+    four of a layer are nearly half of what a GPU launches for a step."""
+    for name, module in list(llm.named_modules()):
+        if type(module).__name__ in NORMS:
+            norm = nn.RMSNorm(module.weight.shape, eps=module.variance_epsilon, device="meta")
+            norm.weight = module.weight
+            llm.set_submodule(name, norm)
 
 
 @dataclass(frozen=True)

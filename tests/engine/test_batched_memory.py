@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import random
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+from transformers.generation.continuous_batching import cache as paged_cache
+from transformers.generation.continuous_batching import continuous_api
 
 from ovis_app import zoo
 from ovis_app.engine import pages
 from ovis_app.engine import slots as slots_module
 from ovis_app.engine.batched import BatchedEngine, unfit
 from ovis_app.engine.budget import ThinkingBudget
+from ovis_app.engine.paged import Means
 from ovis_app.engine.pages import Manager, Scheduler, Sizes, bytes_of_a_token
+from ovis_app.engine.segments import SEGMENTS
+from ovis_app.engine.slots import twin
+from ovis_app.generation import BackendError
 from ovis_app.models import memory
 from ovis_app.models.load import load
 from ovis_app.models.memory import working_room
 from tests.engine.crowd import LONG, LOREM, SHORT, SMALL, After, engine, text
-from tests.engine.prompts import tiny
+from tests.engine.prompts import ENDING, tiny
 from tests.waiting import PATIENCE, until
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -175,6 +182,74 @@ def test_warming_takes_the_memory_before_the_first_request() -> None:
         assert many._manager is not None and many._manager.alive
         until(lambda: many._manager.batch_processor is not None)
         assert many.generate(text(), SHORT).tolist() == tiny("ovis2.5").solo(text(), SHORT)
+
+
+def test_what_the_sizes_leave_room_for_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The original's own estimate counts a mask that no attention here has, which is most of it for a small model."""
+    with engine(sizes=replace(SMALL, step=512)) as many:
+        free = (torch.device("cpu"), 2 * many.bytes, 0, 0)
+        monkeypatch.setattr(paged_cache, "get_device_and_memory_breakdown", lambda: free)
+        assert many.generate(text(), SHORT).tolist() == tiny("ovis2.5").solo(text(), SHORT)
+
+
+def test_after_a_failure_the_next_manager_finds_the_memory_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU the pages are most of what is free: two sets of them don't fit."""
+    caches: list[weakref.ref[torch.Tensor]] = []
+    whole, step = Manager._create_batch_processor, Manager._generation_step
+    failing = [True]
+
+    def watched(self: Manager) -> Any:
+        assert all(cache() is None for cache in caches) or self.batch_processor is not None
+        processor = whole(self)
+        caches.append(weakref.ref(processor.cache.cache_tensor))
+        return processor
+
+    def full(self: Manager) -> None:
+        if failing and failing.pop():
+            raise torch.OutOfMemoryError("full")
+        step(self)
+
+    monkeypatch.setattr(Manager, "_create_batch_processor", watched)
+    monkeypatch.setattr(Manager, "_generation_step", full)
+    monkeypatch.setattr(continuous_api.logger, "error", lambda *_, **__: None)  # pytest keeps what is logged
+    with engine() as many:
+        with pytest.raises(BackendError, match="ran out of memory"):
+            many.generate(text(), SHORT)
+        assert many.generate(text(), SHORT).tolist() == tiny("ovis2.5").solo(text(), SHORT)
+
+
+def test_an_engine_that_cannot_answer_says_so_when_it_warms(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The original only logs that a graph couldn't be recorded; then every answer would fail."""
+
+    def broken(self: Manager) -> None:
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    monkeypatch.setattr(Manager, "_generation_step", broken)
+    with engine() as many:
+        with pytest.raises(BackendError):
+            many.warm()
+        with pytest.raises(BackendError, match="shut down"):
+            many.generate(text(), SHORT)
+
+
+def test_graphs_are_recorded_before_the_first_question_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """New tokens come in a few sizes of batch; prompts in hundreds, which would be recorded while somebody waits."""
+    asked: list[Any] = []
+    whole = pages.ContinuousBatchingConfig
+    monkeypatch.setattr(
+        pages, "ContinuousBatchingConfig", lambda **how: asked.append(how["use_cuda_graph"]) or whole(**how)
+    )
+    llm, _ = twin(tiny("ovis2.5").model.llm, 8)
+    for in_place, wanted in ((True, (False, True)), (False, (True, True))):
+        found = Means(SEGMENTS, graphs=True, in_place=in_place)
+        monkeypatch.setattr(pages, "means", lambda _, found=found: found)
+        monkeypatch.setattr(pages.Manager, "warmup", lambda self: asked.append("warm"))
+        Manager(llm, ENDING, SMALL)
+        assert asked == [wanted]
+        asked.clear()
+    with engine() as many:
+        many._started()
+        assert asked[-1] == "warm", "also those of a manager that comes after one that failed"
 
 
 def test_memory_is_bounded_by_what_was_allowed() -> None:

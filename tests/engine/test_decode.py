@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from ovis_app.engine import decode, solo
+from ovis_app.engine import decode, paged, solo
 from ovis_app.engine.budget import ThinkingBudget
-from ovis_app.engine.decode import Decoder, recorded, room, servable, sizes
+from ovis_app.engine.decode import Decoder, recordable, recorded, room, servable, sizes
 from ovis_app.engine.loop import Relay
 from ovis_app.engine.static_cache import CacheShape
 from ovis_app.generation import GenerationSettings
@@ -270,6 +270,20 @@ def test_a_sliding_window_is_left_to_the_general_way() -> None:
     assert servable(model("ovis2.5").llm) and servable(model("ovis2").llm)
     assert not servable(model("ovis1.6").llm)
     assert decode.warm_up(model("ovis2.5"), context=1000) is None  # no GPU: nothing to record
+
+
+def test_what_makes_the_host_wait_is_never_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """LLM.int8 looks at its numbers on the way: not by graphs alone, and not by those of many at once."""
+    there = model("ovis2.5")
+    assert recordable(there.llm)
+    int8 = type("Linear8bitLt", (torch.nn.Linear,), {})
+    monkeypatch.setitem(there.llm.model.layers[0].mlp._modules, "down_proj", int8(4, 4))
+    assert not recordable(there.llm)
+    monkeypatch.setattr(type(there.llm), "device", torch.device("cuda"), raising=False)
+    assert decode.warm_up(there, context=1000) is None
+    monkeypatch.setattr(paged, "runs_flash", lambda device, dtype: True)
+    monkeypatch.setattr(paged, "is_flash_attn_2_available", lambda: True)
+    assert paged.means(there.llm) == paged.Means("flash_attention_2", in_place=True)
 
 
 def test_buffers_take_a_share_of_memory_or_none() -> None:

@@ -129,9 +129,9 @@ def too_old(query: Tensor, key: Tensor, value: Tensor, *lengths: Any) -> Tensor:
 @pytest.mark.parametrize(
     ("attention", "found"),
     [
-        (by_the_book, Means(VARLEN, graphs=True, in_place=True)),
-        (off_by_one(by_the_book), Means(VARLEN, graphs=True)),
-        (without_pages, Means(VARLEN, graphs=True)),
+        (by_the_book, Means(VARLEN, in_place=True)),
+        (off_by_one(by_the_book), Means(VARLEN)),
+        (without_pages, Means(VARLEN)),
         (without_causality, Means(None)),
         (too_old, Means(None)),
         (None, Means(None)),

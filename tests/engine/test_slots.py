@@ -13,7 +13,8 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 from ovis_app.engine import slots as slots_module
 from ovis_app.engine.slots import Held, SlotEmbedding, Slots, runs_of, twin
 from ovis_app.models.prompt import VISUAL_ATOM
-from tests.engine.prompts import Written
+from tests.engine.crowd import FAMILIES
+from tests.engine.prompts import Written, tiny
 from tests.waiting import PATIENCE
 
 VOCABULARY, HIDDEN, INDICATORS = 50, 8, 3
@@ -182,3 +183,18 @@ def test_the_twin_shares_weights_and_nothing_else() -> None:
     assert isinstance(llm.get_input_embeddings(), nn.Embedding) and other.get_input_embeddings() is embedding
     ids = torch.tensor([[1, 2, 3]])
     assert torch.allclose(llm(ids).logits, other(ids).logits, atol=1e-6)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_norms_are_one_kernel_each(family: str) -> None:
+    """On the same weights and with the same results, and the first model keeps its own."""
+    llm = tiny(family).model.llm
+    before = {name: module for name, module in llm.named_modules() if type(module).__name__.endswith("RMSNorm")}
+    other, _ = twin(llm, 8)
+    states = torch.randn(3, llm.config.hidden_size)
+    assert before and all(llm.get_submodule(name) is module for name, module in before.items())
+    for name, module in before.items():
+        found = other.get_submodule(name)
+        assert type(found) is torch.nn.RMSNorm and found.weight is module.weight
+        some = states[:, : len(module.weight)]
+        torch.testing.assert_close(found(some), module(some))
