@@ -25,6 +25,7 @@ from benchmarks.report import Headline, arguments, finish, table
 from benchmarks.shapes import device_of, random_model
 from ovis_app.engine import solo
 from ovis_app.engine.batched import BatchedEngine
+from ovis_app.engine.decode import Decoder, warm_up
 from ovis_app.engine.pages import Sizes
 from ovis_app.generation import GenerationSettings
 from ovis_app.models.ovis import Ovis
@@ -93,13 +94,16 @@ def rate(asked: Sequence[Prompt], answer: Callable[[Prompt, Any], Tensor]) -> Ra
     return Rate(tokens / (time.perf_counter() - start), statistics.median(one.seconds for one in heard))
 
 
-def one_at_a_time(model: Ovis, settings: GenerationSettings, ending: solo.Ending) -> Callable[[Prompt, Any], Tensor]:
-    """The solo engine behind a queue: an answer begins once those that came before are over."""
+def one_at_a_time(
+    model: Ovis, settings: GenerationSettings, ending: solo.Ending, decoder: Decoder | None
+) -> Callable[[Prompt, Any], Tensor]:
+    """The solo engine behind a queue, as fast as whoever is alone has it: an answer begins once those that came before
+    are over."""
     queue = ThreadPoolExecutor(1)
 
     def answer(prompt: Prompt, streamer: Any) -> Tensor:
         embeddings = solo.embeddings(model, prompt.ids, prompt.visual)
-        return solo.generate(model, embeddings, settings, ending=ending, streamer=streamer)
+        return solo.generate(model, embeddings, settings, ending=ending, streamer=streamer, decoder=decoder)
 
     return lambda prompt, streamer: queue.submit(answer, prompt, streamer).result()
 
@@ -133,7 +137,11 @@ def flags() -> argparse.ArgumentParser:
 
 
 def measured(
-    model: Ovis, engine: BatchedEngine, users: Sequence[int], options: argparse.Namespace
+    model: Ovis,
+    engine: BatchedEngine,
+    users: Sequence[int],
+    options: argparse.Namespace,
+    decoder: Decoder | None = None,
 ) -> dict[int, tuple[Rate, Rate]]:
     """Medians of both ways, by users: ours, then one at a time."""
     settings = GenerationSettings(max_new_tokens=options.new)
@@ -144,7 +152,7 @@ def measured(
     def all_ways(number: int) -> list[Rate]:
         return [rate(prompts(model, number, options.tokens, options.visual), way) for way in ways]
 
-    ways = (ours, one_at_a_time(model, settings, engine.ending))
+    ways = (ours, one_at_a_time(model, settings, engine.ending, decoder))
     all_ways(2)  # nobody's first use of a kernel is measured
     found = {}
     for number in users:
@@ -174,9 +182,10 @@ def main() -> None:
     ending = solo.Ending((model.config.llm_config.vocab_size,), 0)  # no answer ends by itself
     room = (options.tokens + options.new) * max(users)
     sizes = None if device.startswith("cuda") else Sizes(pages=2 * room // 32 + 64, slots=2 * room + 64)
+    decoder = warm_up(model, context=options.tokens + options.new)  # None without a GPU
     engine = BatchedEngine(model, ending, sizes)
     engine.warm()
-    found = measured(model, engine, users, options)
+    found = measured(model, engine, users, options, decoder)
     engine.close()
     rows = [
         (n, f"{ours.tokens / other.tokens:.2f} x", ours.tokens, other.tokens, ours.first, other.first)

@@ -148,7 +148,9 @@ def main() -> None:
     found = {load.name: compared(model, load, options.repeats) for load in loads(784 if gpu else 256)}
     sizes = [size for size in TOKENS if size <= options.most_tokens]
     grown = growth(model, sizes, options.repeats)
-    varies = can_vary(next(model.visual_tokenizer.parameters()))
+    vision = model.config.vision_config
+    head_dim = vision["hidden_size"] // vision["num_attention_heads"]
+    varies = can_vary(torch.empty(0, head_dim, device=model.device, dtype=model.dtype))
     del model
     load = Load(f"tiles_{options.tiles}", tiles(options.tiles, options.side))
     found[load.name] = compared(tile_model(options.shape, options.device), load, options.repeats)

@@ -133,7 +133,16 @@ class Answerer:
     # --- one question ------------------------------------------------------------------------------------------------
 
     def read(self, loaded: Loaded, request: Request, streamer: TokenStreamer, halted: Halt) -> Question:
-        """The prompt of a request. Raises BackendError, MediaError, and Halted once `halted()` says so."""
+        """The prompt of a request. What is remembered goes where the tower needs its memory. Raises BackendError,
+        MediaError, and Halted once `halted()` says so."""
+        try:
+            return self._read(loaded, request, streamer, halted)
+        except torch.OutOfMemoryError:
+            log.info("what is remembered is forgotten: reading needs the memory")
+        self.forget()
+        return self._read(loaded, request, streamer, halted)
+
+    def _read(self, loaded: Loaded, request: Request, streamer: TokenStreamer, halted: Halt) -> Question:
         conversation, settings, dropped = request.conversation, request.settings, 0
         context = min(loaded.model.config.max_context, self.spec.context)
         while True:

@@ -6,15 +6,19 @@ variable-length attention on a GPU, and elsewhere a batch for each length. Knows
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ovis_app.models.devices import runs_flash
+
+log = logging.getLogger(__name__)
 
 Varlen = Callable[..., Tensor]
 
@@ -45,8 +49,23 @@ class Segments:
 
 
 def can_vary(states: Tensor) -> bool:
-    """Whether variable-length attention takes `states`, in a torch that has it."""
-    return varlen is not None and runs_flash(states.device, states.dtype)
+    """Whether variable-length attention takes `states` [patches, heads, head_dim], in a torch that has it."""
+    return runs_flash(states.device, states.dtype) and varies(states.device, states.dtype, states.shape[-1])
+
+
+@cache
+def varies(device: torch.device, dtype: torch.dtype, head_dim: int) -> bool:
+    """Whether variable-length attention works on a device, tried once: some builds of torch have it by name alone."""
+    if varlen is None:
+        return False
+    states = torch.zeros(2, 1, head_dim, device=device, dtype=dtype)
+    ends = torch.arange(3, device=device, dtype=torch.int32)
+    try:
+        varlen(states, states, states, ends, ends, 1, 1)
+    except (RuntimeError, TypeError, ValueError) as error:
+        log.info("variable-length attention isn't used for pictures: %s", error)
+        return False
+    return True
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, segments: Segments) -> Tensor:

@@ -119,6 +119,26 @@ def test_every_number_in_range_is_taken_as_its_own_type(data: st.DataObject) -> 
             assert type(getattr(checked, name)) is type(low)
 
 
+def test_what_is_remembered_makes_room_for_what_is_read(
+    backend: LocalBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a small GPU both don't fit: the answer comes all the same."""
+    path = tmp_path / "blue.png"
+    Image.new("RGB", (96, 64), "blue").save(path)
+    list(chat.reply(backend, ask(GenerationSettings(max_new_tokens=8))))
+    answerer, whole = backend._answerer, Ovis.encode
+    assert len(answerer._prefixes)
+
+    def crowded(*arguments: Any, **options: Any) -> Any:
+        if len(answerer._prefixes):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return whole(*arguments, **options)
+
+    monkeypatch.setattr(Ovis, "encode", crowded)
+    *_, after = chat.reply(backend, ask(GenerationSettings(max_new_tokens=8), Media("image", path, "blue.png")))
+    assert after.messages[-1].error == "" and after.messages[-1].stats.answer_tokens
+
+
 @pytest.mark.parametrize("where", ["prompt", "later token", "picture"])
 def test_out_of_memory_ends_one_answer_and_the_next_works(
     backend: LocalBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
@@ -146,7 +166,11 @@ def test_out_of_memory_ends_one_answer_and_the_next_works(
         patch.setattr(part, "encode" if where == "picture" else "forward", full)
         *_, failed = chat.reply(backend, request)
     message = failed.messages[-1]
-    assert message.finish == "error" and "ran out of memory: lower max pixels" in message.error and left == [-1]
+    assert (
+        message.finish == "error"
+        and "ran out of memory: lower max pixels" in message.error
+        and left == [-2 if where == "picture" else -1]
+    )
     assert len(answerer._prefixes) == 0 and answerer._reader.looker.cache.bytes == 0
     *_, after = chat.reply(backend, request)
     assert after.messages[-1].error == "" and after.messages[-1].text == before.messages[-1].text

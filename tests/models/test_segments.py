@@ -124,3 +124,19 @@ def test_variable_lengths_on_a_gpu_are_the_same() -> None:
     names = torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths)).cuda()
     found = attend(query, key, value, Segments.of(lengths, query.device))
     torch.testing.assert_close(found, masked(query, key, value, names), atol=0.03, rtol=0.03)
+
+
+def test_a_build_without_the_kernel_still_sees(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some builds of torch have the function and not what it calls."""
+
+    def absent(*states: Tensor, **options: object) -> Tensor:
+        raise RuntimeError("USE_FLASH_ATTENTION was not enabled for build.")
+
+    expected = attend(*states(17), Segments.of([4, 9, 4], CPU))
+    monkeypatch.setattr(segments, "runs_flash", lambda device, dtype: True)
+    monkeypatch.setattr(segments, "varlen", absent)
+    segments.varies.cache_clear()
+    try:
+        torch.testing.assert_close(attend(*states(17), Segments.of([4, 9, 4], CPU)), expected)
+    finally:
+        segments.varies.cache_clear()
