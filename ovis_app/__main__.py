@@ -40,26 +40,29 @@ class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}\n")
+        self.exit(2, f"{self.prog.removeprefix('python -m ')}: {message} (--help lists the flags)\n")
 
 
 def ask_parser() -> argparse.ArgumentParser:
     flags = _Parser(
-        prog="ovis_app",
+        prog="python -m ovis_app",
         description="Ask an Ovis model about pictures, a clip or nothing but text.",
         epilog=COMMANDS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    flags.add_argument("question", help="what to ask")
+    flags.add_argument("question", help="what to ask, in quotes")
     flags.add_argument("--image", action="append", default=[], metavar="FILE", help="a picture; repeat for several")
     flags.add_argument("--video", action="append", default=[], metavar="FILE", help="a clip (one, without pictures)")
     flags.add_argument("--json", action="store_true", help="print one JSON object at the end instead of streaming")
     _add_generation(flags)
+    settings_module.add_arguments(flags, ("backend",))
     return flags
 
 
 def batch_parser() -> argparse.ArgumentParser:
-    flags = _Parser(prog="ovis_app batch", description="Answer many questions; what is answered already is kept.")
+    flags = _Parser(
+        prog="python -m ovis_app batch", description="Answer many questions; what is answered already is kept."
+    )
     flags.add_argument("input", type=Path, help="a folder of files, a CSV or .jsonl (id, prompt, image, images, video)")
     flags.add_argument("--prompt", default="", help="what to ask where a row has no prompt of its own")
     flags.add_argument("--out", type=Path, required=True, help="where answers go: .jsonl or .csv; appended to")
@@ -82,7 +85,7 @@ def _add_generation(flags: argparse.ArgumentParser) -> None:
     flags.add_argument("--max-pixels", type=int, metavar="N", help="largest size at which the model sees a picture")
     flags.add_argument("--max-partition", type=int, metavar="N", help="most tiles of a picture (Ovis2 and 1.6)")
     flags.add_argument("--frames", type=int, metavar="N", help="frames taken from a clip")
-    settings_module.add_arguments(flags, ("model", "backend", "device", "dtype", "quantize"))
+    settings_module.add_arguments(flags, ("model", "device", "dtype", "quantize"))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -111,7 +114,10 @@ def _started(given: argparse.Namespace) -> tuple[Settings, Limits, GenerationSet
         raise BadInput(error) from error
     spec = zoo.resolve(settings.model)
     if spec.folder is None and not spec.repository:
-        raise BadInput(f"there is no model called {settings.model}: name a known one, a folder or a repository.")
+        raise BadInput(
+            f"there is no model called {settings.model}: name a known one, a folder with a config.json, "
+            "or a repository."
+        )
     defaults = spec.defaults
     budget = given.thinking_budget
     generation = GenerationSettings(
@@ -137,6 +143,8 @@ def _started(given: argparse.Namespace) -> tuple[Settings, Limits, GenerationSet
 
 def _ask(words: Sequence[str]) -> int:
     given = ask_parser().parse_args(words)
+    if not (given.question.strip() or given.image or given.video):
+        raise BadInput("there is nothing to answer: ask something, or name a picture.")
     settings, limits, generation = _started(given)
     from ovis_app.media import attach_all
 
@@ -198,6 +206,8 @@ def _batch(words: Sequence[str]) -> int:
 
     if not 1 <= given.batch_size <= 256:
         raise BadInput("--batch-size must be a whole number from 1 to 256.")
+    if given.out.suffix.lower() not in (".jsonl", ".csv"):
+        raise BadInput("--out must end in .jsonl or .csv.")
     if given.out.resolve() == given.input.resolve():
         raise BadInput("--out is the input itself: name another file.")
     try:
@@ -224,7 +234,7 @@ def _batch(words: Sequence[str]) -> int:
 
 
 def _models(words: Sequence[str]) -> int:
-    _Parser(prog="ovis_app models", description="List the models that are known by name.").parse_args(words)
+    _Parser(prog="python -m ovis_app models", description="List the models that are known by name.").parse_args(words)
     from ovis_app import zoo
 
     print(zoo.table(), end="")

@@ -102,6 +102,18 @@ def test_bad_input_is_a_sentence_and_exit_code_2(
     assert code == 2 and said in err and "Traceback" not in err
 
 
+@pytest.mark.parametrize(("flags", "said"), [(["--out", "a.txt"], ".jsonl or .csv"),
+                                             (["--out", "a.csv", "--backend", "fake"], "--backend")])  # fmt: skip
+def test_what_batch_can_not_do_is_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str], flags: list[str], said: str
+) -> None:
+    try:
+        code = main(["batch", str(folder), "--prompt", "What?", *flags])
+    except SystemExit as end:
+        code = int(end.code or 0)
+    assert code == 2 and said in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("family", ["ovis2.5", "ovis2", "ovis1.6"])
 def test_answered_together_is_answered_alone(family: str, folder: Path) -> None:
     """Left-padded batches of prompts of different lengths give the tokens of one at a time."""

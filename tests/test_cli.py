@@ -68,6 +68,8 @@ def test_a_model_that_fails_is_exit_code_1(capsys: pytest.CaptureFixture[str]) -
         (["Hi", "--temperature", "nan"], "temperature"),
         (["Hi", "--frobnicate"], "--frobnicate"),
         ([], "question"),
+        (["Hi", "there"], "--help"),
+        ([" "], "ask something"),
     ],
 )
 def test_a_bad_flag_or_file_is_one_line_and_exit_code_2(

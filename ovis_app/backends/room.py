@@ -20,7 +20,8 @@ def fitted(settings: GenerationSettings, spec: ModelSpec, prompt_tokens: int, co
     if room < 1:
         raise BackendError(
             f"This conversation is {prompt_tokens:,} tokens long, {1 - room:,} more than {spec.name} can read with an "
-            "answer: lower max pixels, attach less, or start a new chat."
+            "answer: shorten the question, attach less, lower max pixels, start a new chat, or let the oldest turns be "
+            "forgotten in the settings."
         )
     return replace(settings, max_new_tokens=min(settings.max_new_tokens, room))
 

@@ -42,7 +42,7 @@ def all_knobs(spec: ModelSpec) -> tuple[Knob, ...]:
     tokens = float(min(spec.context, 16384))
     area = " Given as the side of a square of as many pixels."
     return (
-        Knob("max_new_tokens", "Answer", "Longest answer", "Tokens, thought included.", 16, tokens, 16),
+        Knob("max_new_tokens", "Answer", "Longest answer (max new tokens)", "Thought included.", 16, tokens, 16),
         Knob("temperature", "Answer", "Temperature", "0 always takes the likeliest word; higher is freer.", 0, 2, 0.05),
         Knob("top_p", "Answer", "Top-p", "Draws from the likeliest words that make up this share.", 0.05, 1, 0.05),
         Knob(
@@ -58,7 +58,7 @@ def all_knobs(spec: ModelSpec) -> tuple[Knob, ...]:
         Knob(
             "min_pixels",
             "Pictures",
-            "Smallest picture",
+            "Smallest picture (min pixels)",
             "Smaller pictures are enlarged to this; raise it for tiny print." + area,
             64,
             2048,
@@ -69,7 +69,7 @@ def all_knobs(spec: ModelSpec) -> tuple[Knob, ...]:
         Knob(
             "max_pixels",
             "Pictures",
-            "Largest picture",
+            "Largest picture (max pixels)",
             "Larger pictures are reduced to this; lower it to save time and memory." + area,
             64,
             4096,
@@ -80,7 +80,7 @@ def all_knobs(spec: ModelSpec) -> tuple[Knob, ...]:
         Knob(
             "max_partition",
             "Pictures",
-            "Tiles of a picture",
+            "Tiles of a picture (max partition)",
             "Into how many tiles a picture is cut at most; more show finer detail and take longer.",
             1,
             16,
