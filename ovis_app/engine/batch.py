@@ -22,7 +22,9 @@ def generate_many(
     ending: Ending,
     processors: Sequence[object] = (),
 ) -> list[list[int]]:
-    """New ids of each prompt (embeddings [1, tokens, hidden], mask [tokens]), their end of turn included."""
+    """New ids of each prompt (embeddings [1, tokens, hidden], mask [tokens]), their end of turn included. Raises
+    BackendError for bad settings."""
+    settings = settings.check()
     longest = max(embeddings.shape[1] for embeddings, _ in prompts)
     inputs = torch.cat([F.pad(embeddings, (0, 0, longest - embeddings.shape[1], 0)) for embeddings, _ in prompts])
     mask = torch.stack([F.pad(mask, (longest - len(mask), 0)) for _, mask in prompts])

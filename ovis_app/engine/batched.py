@@ -101,6 +101,7 @@ class BatchedEngine:
     ) -> Tensor:
         """New token ids [tokens], put into `streamer` as they come. Blocks until the answer ends or `stop()`, which is
         asked at least every 0.1 s and gives the request's pages back at once. Raises BackendError."""
+        settings = settings.check()
         reason = self.refuses(prompt, settings, budget)
         if reason:
             raise BackendError(reason)

@@ -96,7 +96,8 @@ def generate(
 ) -> Tensor:
     """New token ids [tokens] after a prompt [1, tokens, hidden] with its `mask` [tokens]. `stop` is asked before every
     token; `processors` see generated ids only. What `cache` holds of the prompt's beginning isn't computed again.
-    `decoder` makes the tokens after the first where it has room for them."""
+    `decoder` makes the tokens after the first where it has room for them. Raises BackendError for bad settings."""
+    settings = settings.check()
     limit = settings.max_new_tokens
     room = limit if budget is None else max(limit, budget.forced_until)
     mask = torch.ones(inputs_embeds.shape[1], dtype=torch.long) if mask is None else mask

@@ -19,10 +19,14 @@ from ovis_app import chat
 from ovis_app.backends import loading
 from ovis_app.backends.local import LocalBackend
 from ovis_app.conversation import Conversation, Media, Message
+from ovis_app.engine import solo
+from ovis_app.engine.batch import generate_many
 from ovis_app.generation import BackendError, GenerationSettings, Request
 from ovis_app.media import Limits
 from ovis_app.models.ovis import Ovis
 from ovis_app.settings import Settings
+from tests.engine.crowd import engine, text
+from tests.engine.prompts import ENDING, tiny
 
 CHECKPOINT = Path(__file__).parent.parent / "fixtures" / "golden" / "ovis2.5" / "public-a" / "checkpoint"
 RANGES = {  # what makes sense at all; whole numbers are ints here
@@ -93,6 +97,21 @@ def test_no_number_out_of_range_gets_in(backend: LocalBackend, name: str, data: 
         next(iter(backend.stream(ask(GenerationSettings(**{name: bad})))))
     assert "\n" not in str(refused.value) and str(refused.value).endswith(".")
     assert not backend._worker.busy
+
+
+@pytest.mark.parametrize("bad", [{"temperature": float("nan")}, {"top_p": "0.5"}, {"seed": -1}, {"top_k": True}])
+def test_every_engine_refuses_by_itself(bad: dict[str, Any]) -> None:
+    small = tiny("ovis2.5")
+    written, settings = text(), GenerationSettings(**bad)
+    embedded = solo.embeddings(small.model, written.ids, None)
+    with engine() as many:
+        for ask_it in (
+            lambda: many.generate(written, settings),
+            lambda: solo.generate(small.model, embedded, settings, ending=ENDING),
+            lambda: generate_many(small.model, [(embedded, written.mask)], settings, ending=ENDING),
+        ):
+            with pytest.raises(BackendError, match=f"^{next(iter(bad))} must be"):
+                ask_it()
 
 
 @pytest.mark.parametrize("name", SWITCHES)
