@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ovis_app import zoo
 from ovis_app.backends.loading import Loaded, loaded_model
 from ovis_app.backends.looking import Halted
 from ovis_app.backends.reading import Read, Reader
@@ -80,11 +79,8 @@ class Answerer:
         loaded = loaded_model(
             self.spec, device=settings.device, dtype=settings.dtype, quantize=settings.quantize, progress=progress
         )
-        if loaded.model.config.family != self.spec.family:  # known only now: the name told nothing
-            row = zoo.FAMILY_ROWS[loaded.model.config.family]
-            self.spec = replace(row, id=self.spec.id, name=self.spec.name, about=self.spec.about)
-            self._reader.looker.spec = self.spec
         if self._ready is not loaded:
+            self.spec = self._reader.looker.spec = loaded.spec  # the name may have told little
             self._prepare(loaded, progress)
         return loaded
 

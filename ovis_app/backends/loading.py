@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import json
 import logging
 import sys
 import threading
@@ -19,14 +20,14 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer
-from transformers import AutoTokenizer, GenerationConfig
+from transformers import AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from ovis_app import zoo
 from ovis_app.engine.solo import Ending
 from ovis_app.generation import BackendError
 from ovis_app.models import gptq
-from ovis_app.models.config import OvisConfig
+from ovis_app.models.config import OvisConfig, called
 from ovis_app.models.devices import choose_device, choose_dtype
 from ovis_app.models.hub import Progress, folder_of, unheard
 from ovis_app.models.load import check, load
@@ -53,9 +54,10 @@ class Words:
 
 @dataclass(frozen=True)
 class Loaded(Words):
-    """A model with its words."""
+    """A model with its words, and what its files say of it."""
 
     model: Ovis
+    spec: ModelSpec
 
 
 _models: dict[tuple[str, str, str, str], Loaded] = {}  # by id, device, precision and quantization
@@ -113,10 +115,12 @@ def _load(
     folder = folder_of(spec, progress)
     progress(f"Loading {spec.name}", None)
     words = _words(spec, folder)
+    known = replace(zoo.resolve(str(folder)), id=spec.id, name=spec.name)
     if not spec.bundled:  # what the files say, where the name told little
-        refuse_what_cannot_fit(replace(zoo.resolve(str(folder)), name=spec.name), place, precision, quantize)
+        refuse_what_cannot_fit(known, place, precision, quantize)
     model = load(folder, dtype=precision, device=place, quantize=quantize, progress=progress)
-    return Loaded(words.prompts, words.decoder, words.ending, model)
+    named = spec.bundled or zoo.find(spec.repository) is not None
+    return Loaded(words.prompts, words.decoder, words.ending, model, spec if named else known)
 
 
 def look_over(spec: ModelSpec, folder: Path) -> None:
@@ -137,6 +141,8 @@ def _words(spec: ModelSpec, folder: Path) -> Words:
         )
         prompts = PromptTokenizer(tokenizer)
         return Words(prompts, tokenizer.backend_tokenizer, _ending(folder, config, tokenizer, prompts))
+    except BackendError:
+        raise
     except Exception as error:  # the library's errors for damaged files are of many kinds, some plain Exception
         raise BackendError(f"The tokenizer of {spec.name} is damaged: download it again.") from error
 
@@ -144,13 +150,26 @@ def _words(spec: ModelSpec, folder: Path) -> Words:
 def _ending(folder: Path, config: OvisConfig, tokenizer: Any, prompts: PromptTokenizer) -> Ending:
     """Every id that any of the checkpoint's files calls an end, and the end of a turn."""
     named: list[int | Sequence[int] | None] = [tokenizer.eos_token_id, config.llm_config.eos_token_id]
-    if (folder / "generation_config.json").is_file():
-        named.append(GenerationConfig.from_pretrained(folder, local_files_only=True).eos_token_id)
+    named.append(_generation_end(folder))
     ids = {i for entry in named if entry is not None for i in ([entry] if isinstance(entry, int) else entry)}
     turn_end = chat_format(config).assistant.partition("{}")[2].strip()
     ids |= {prompts.controls[turn_end]} if turn_end in prompts.controls else set()
     pad = tokenizer.pad_token_id
     return Ending(tuple(sorted(ids)), pad if pad is not None else min(ids))
+
+
+def _generation_end(folder: Path) -> int | list[int] | None:
+    """What generation_config.json calls an end. Raises BackendError."""
+    file = folder / "generation_config.json"
+    if not file.is_file():
+        return None
+    try:
+        end = json.loads(file.read_text(encoding="utf-8")).get("eos_token_id")
+        if end is None or all(isinstance(one, int) for one in ([end] if isinstance(end, int) else list(end))):
+            return end  # type: ignore[no-any-return]
+        raise TypeError(f"eos_token_id is {end!r}")
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError) as error:
+        raise BackendError(f"generation_config.json in {called(folder)} is damaged: download it again.") from error
 
 
 def refuse_what_cannot_fit(

@@ -41,7 +41,9 @@ class ManyAnswers:
     def load(self) -> Loaded:
         """The model, loaded by whoever comes first. Raises BackendError."""
         settings = self.settings
-        return loaded_model(self.spec, device=settings.device, dtype=settings.dtype, quantize=settings.quantize)
+        loaded = loaded_model(self.spec, device=settings.device, dtype=settings.dtype, quantize=settings.quantize)
+        self.spec = self._reader.looker.spec = loaded.spec  # the name may have told little
+        return loaded
 
     def answer(self, asked: Sequence[Conversation], settings: GenerationSettings) -> list[Message]:
         """An assistant's message for each; one that couldn't be given has `error`. Raises BackendError for bad settings

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, PreTrainedConfig
 
 from ovis_app.generation import BackendError
@@ -17,6 +18,7 @@ from ovis_app.models.prompt import FORMATS
 from ovis_app.zoo import generation
 
 UNKNOWN = "This config.json is of no Ovis that this app knows (1.6, 2 or 2.5)."
+BROKEN = "No model can be built from this config.json: download it again, or choose another checkpoint."
 
 
 class OvisConfig(PreTrainedConfig):
@@ -53,28 +55,37 @@ class OvisConfig(PreTrainedConfig):
             raise BackendError(UNKNOWN)
         try:
             facts = {"family": family, "quantization": raw.get("quantization_config"), **_facts(raw)}
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise BackendError(UNKNOWN) from error
+            _positive(facts)
+        except (KeyError, TypeError, AttributeError, ValueError, StrictDataclassError) as error:
+            raise BackendError(BROKEN) from error
         if facts["tokenize_function"] not in ("softmax", "st_argmax"):
             raise BackendError(
-                f"The visual tokens of this checkpoint are drawn by {facts['tokenize_function']}: not known here."
+                f"The visual tokens of this checkpoint are drawn by {facts['tokenize_function']}, which this app can't "
+                "repeat: choose another checkpoint."
             )
         return cls(
             preprocessor=dict(preprocessor or {}), tie_word_embeddings=facts["llm_config"].tie_word_embeddings, **facts
         )
 
 
+def called(folder: Path) -> str:
+    """What people call the model in a folder: the repository's name for one in the hub's cache."""
+    if folder.parent.name != "snapshots":
+        return folder.name
+    return folder.parent.parent.name.removeprefix("models--").replace("--", "/")
+
+
 def _read(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise BackendError(f"There is no {path.name} in {path.parent.name}: is this an Ovis checkpoint?") from error
+        raise BackendError(f"There is no {path.name} in {called(path.parent)}: is this an Ovis checkpoint?") from error
     except OSError as error:
-        raise BackendError(f"{path.name} in {path.parent.name} can't be read: check its permissions.") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise BackendError(f"{path.name} in {path.parent.name} is damaged: download it again.") from error
+        raise BackendError(f"{path.name} in {called(path.parent)} can't be read: check its permissions.") from error
+    except (ValueError, RecursionError) as error:
+        raise BackendError(f"{path.name} in {called(path.parent)} is damaged: download it again.") from error
     if not isinstance(content, dict):
-        raise BackendError(f"{path.name} in {path.parent.name} is damaged: download it again.")
+        raise BackendError(f"{path.name} in {called(path.parent)} is damaged: download it again.")
     return content
 
 
@@ -115,11 +126,21 @@ def _facts(raw: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _positive(facts: Mapping[str, Any]) -> None:
+    """Raises ValueError where a size is none."""
+    llm = facts["llm_config"]
+    sizes = {name: facts[name] for name in ("hidden_stride", "visual_vocab_size", "max_context")}
+    sizes |= {name: getattr(llm, name) for name in ("hidden_size", "num_hidden_layers", "vocab_size")}
+    for name, size in sizes.items():
+        if not isinstance(size, int) or size < 1:
+            raise ValueError(f"{name} is {size!r}")
+
+
 def language_model_config(raw: Mapping[str, Any]) -> PreTrainedConfig:
     """The language model's own config class, without the legacy defaults that released files dump beside it."""
     dropped = {"model_type", "torch_dtype", "transformers_version", "architectures", "auto_map"}
     dropped |= {"attn_implementation", "_attn_implementation", "_attn_implementation_autoset"}
     if raw["model_type"] not in FORMATS:
-        raise ValueError(f"no chat format for {raw['model_type']}")
+        raise BackendError(UNKNOWN)
     kept = {key: value for key, value in raw.items() if value is not None and key not in dropped}
     return AutoConfig.for_model(raw["model_type"], **kept)

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from ovis_app.generation import BackendError
-from ovis_app.models.config import OvisConfig
+from ovis_app.models.config import OvisConfig, called
 from ovis_app.models.ovis import Ovis
 
 LIBRARIES = ("gptqmodel", "optimum")
@@ -33,7 +33,7 @@ def refuse_without_means(name: str, device: str) -> None:
 
 def load(folder: Path, config: OvisConfig, *, dtype: torch.dtype, device: str) -> Ovis:
     """The model, its language model's layers by gptqmodel's kernels. Raises BackendError."""
-    refuse_without_means(folder.name, device)
+    refuse_without_means(called(folder), device)
     from transformers import GPTQConfig
 
     facts = {key: value for key, value in (config.quantization or {}).items() if key != "quant_method"}
@@ -50,5 +50,5 @@ def load(folder: Path, config: OvisConfig, *, dtype: torch.dtype, device: str) -
         )
     except Exception as error:  # the loader's own errors are many and name paths; the cause goes to the log
         raise BackendError(
-            f"{folder.name} can't be loaded by gptqmodel: update gptqmodel and optimum, or choose another model."
+            f"{called(folder)} can't be loaded by gptqmodel: update gptqmodel and optimum, or choose another model."
         ) from error

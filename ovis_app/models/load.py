@@ -6,27 +6,32 @@ Knows which tensor belongs where and says what is wrong with a checkpoint in a s
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from transformers import GenerationConfig
 from transformers.initialization import no_init_weights
 
 from ovis_app.generation import BackendError
 from ovis_app.models import gptq, ovis2_hf, quantize, spread
-from ovis_app.models.config import OvisConfig
+from ovis_app.models.config import BROKEN, OvisConfig, called
 from ovis_app.models.devices import choose_attention
+from ovis_app.models.families import FAMILIES
 from ovis_app.models.hub import Progress, amount, unheard
 from ovis_app.models.ovis import Ovis
+from ovis_app.models.visual import Visual
 from ovis_app.models.weights import Damaged, Reader, Stored, Unknown, stored
 
 log = logging.getLogger(__name__)
 
 Place = Callable[[str], tuple[str, int, int]]  # a tensor's name -> a parameter's name, part, parts
+LAYER = re.compile(r"\.(layers|blocks)\.\d+\..*(weight|bias)$")  # a tensor that no model can do without
 PLACES: dict[str, Place] = {"released": lambda name: (name, 0, 1), "hf": ovis2_hf.place}
 
 
@@ -55,19 +60,44 @@ def load(
     else:
         model = skeleton(config, dtype)
         with _sentences(folder):
-            _fill(model, _goals(model, tensors, PLACES[config.layout], folder), device, quantize, progress, folder.name)
+            _fill(
+                model, _goals(model, tensors, PLACES[config.layout], folder), device, quantize, progress, called(folder)
+            )
     model.llm.generation_config = GenerationConfig()  # sampling is the request's affair, not the checkpoint's
     return model.eval()
 
 
 def check(folder: Path) -> OvisConfig:
     """The config of a checkpoint folder, once all is right that can be known before the weights are read: every shard
-    is there, whole by its header, and of the shapes that the config asks for. Takes no memory. Raises BackendError."""
+    is there, whole by its header, and of the shapes that the config asks for, and a model of shapes alone can look at a
+    picture. Takes no memory. Raises BackendError."""
     config, tensors = _read_facts(folder)
-    if config.quantization is None:
+    if config.quantization is not None:
+        return config
+    try:
+        if _layers(config) > len(tensors):
+            raise _unfit(folder, _layers(config) - len(tensors))
         with torch.device("meta"):  # not `skeleton`, which would touch what other threads share
-            _goals(Ovis(config), tensors, PLACES[config.layout], folder)
+            model = Ovis(config)
+        _goals(model, tensors, PLACES[config.layout], folder)
+        _look(model, config)
+    except BackendError:
+        raise
+    except Exception as error:  # what a config's nonsense leads to is of many kinds
+        raise BackendError(BROKEN) from error
     return config
+
+
+def _layers(config: OvisConfig) -> int:
+    """How many layers the config asks for: before they are built, which takes for ever for a million."""
+    return int(config.llm_config.num_hidden_layers) + int(config.vision_config.get("num_hidden_layers") or 0)
+
+
+@torch.inference_mode()
+def _look(model: Ovis, config: OvisConfig) -> None:
+    """Takes a picture through a model on the meta device, where nothing is computed and every size must fit."""
+    pixels = FAMILIES[config.family].pixels(config, Visual("image", (Image.new("RGB", (8, 8)),), max_partition=1))
+    model.encode(pixels.values.to("meta"), pixels.grids)
 
 
 def _read_facts(folder: Path) -> tuple[OvisConfig, dict[str, Stored]]:
@@ -93,10 +123,10 @@ def _stored(folder: Path) -> dict[str, Stored]:
             return stored(folder)
     except FileNotFoundError as error:
         raise BackendError(
-            f"{folder.name} has no .safetensors weights; other formats could run code and are not loaded."
+            f"{called(folder)} has no .safetensors weights; other formats could run code and are not loaded."
         ) from error
     except OSError as error:
-        raise BackendError(f"The weights in {_name(folder)} can't be read: check their permissions.") from error
+        raise BackendError(f"The weights in {called(folder)} can't be read: check their permissions.") from error
 
 
 @contextmanager
@@ -111,16 +141,9 @@ def _sentences(folder: Path) -> Iterator[None]:
             error.file.resolve().unlink(missing_ok=True)
             error.file.unlink(missing_ok=True)
         advice = "it will be downloaded again at the next try" if again else "download it again"
-        raise BackendError(f"The weights in {_name(folder)} are damaged: {error}; {advice}.") from error
+        raise BackendError(f"The weights in {called(folder)} are damaged: {error}; {advice}.") from error
     except Unknown as error:
-        raise BackendError(f"In {_name(folder)}, {error}, which this app can't read: choose another model.") from error
-
-
-def _name(folder: Path) -> str:
-    """What people call the model in a folder: the repository's name for one in the hub's cache."""
-    if folder.parent.name != "snapshots":
-        return folder.name
-    return folder.parent.parent.name.removeprefix("models--").replace("--", "/")
+        raise BackendError(f"In {called(folder)}, {error}, which this app can't read: choose another model.") from error
 
 
 def _goals(model: Ovis, tensors: Mapping[str, Stored], place: Place, folder: Path) -> list[Goal]:
@@ -130,20 +153,25 @@ def _goals(model: Ovis, tensors: Mapping[str, Stored], place: Place, folder: Pat
     wrong = 0
     for name, tensor in tensors.items():
         goal, part, count = place(name)
-        if goal not in slots:
-            continue  # heads of the tower and the like, which the originals don't use either
+        if goal not in slots:  # heads of the tower and the like, which the originals don't use either
+            wrong += LAYER.search(goal) is not None  # but not a layer, which was trained to be used
+            continue
         wrong += torch.Size(tensor.shape).numel() * count != slots[goal].numel()
         wrong += tensor.shape[-1:] != slots[goal].shape[-1:]
         parts.setdefault(goal, {})[part] = tensor
     tied = model.all_tied_weights_keys
     missing = [name for name in slots if name not in parts and tied.get(name) not in parts]
     if wrong or missing:
-        log.warning("missing: %s", missing[:20])
-        raise BackendError(
-            f"The weights in {_name(folder)} don't fit its config.json ({wrong + len(missing)} tensors differ): "
-            "download it again, or choose another checkpoint."
-        )
+        log.info("missing: %s", missing[:20])
+        raise _unfit(folder, wrong + len(missing))
     return [Goal(name, tuple(found[part] for part in sorted(found))) for name, found in parts.items()]
+
+
+def _unfit(folder: Path, differ: int) -> BackendError:
+    return BackendError(
+        f"The weights in {called(folder)} don't fit its config.json ({differ} tensors differ): "
+        "download it again, or choose another checkpoint."
+    )
 
 
 def _fill(model: Ovis, goals: list[Goal], device: str, bits: str, progress: Progress, name: str) -> None:

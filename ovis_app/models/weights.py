@@ -62,8 +62,13 @@ class Stored:
 
 def stored(folder: Path) -> dict[str, Stored]:
     """Every tensor of a checkpoint by its name. Raises Damaged, also for a shard that the index names and isn't there;
-    Unknown; FileNotFoundError where there are no safetensors files at all."""
-    found = {name: tensor for file in _files(folder) for name, tensor in _tensors(file)}
+    a tensor that two shards hold; Unknown; FileNotFoundError where there are no safetensors files at all."""
+    found: dict[str, Stored] = {}
+    for file in _files(folder):
+        tensors = dict(_tensors(file))
+        if not found.keys().isdisjoint(tensors):
+            raise Damaged(file, "holds weights that another file holds too", half=False)
+        found |= tensors
     if not found:
         raise FileNotFoundError(f"no weights in {folder.name}")
     return found
@@ -79,7 +84,7 @@ def _files(folder: Path) -> list[Path]:
     try:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
         files = [folder / Path(name).name for name in names]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise Damaged(index, "is damaged", half=isinstance(error, ValueError)) from error
     for file in files:
         if not file.is_file():
@@ -97,12 +102,12 @@ def _tensors(file: Path) -> Iterator[tuple[str, Stored]]:
             raise Damaged(file, "is damaged or incomplete")
         try:
             header = json.loads(stream.read(length))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise Damaged(file, "is damaged or incomplete") from error
     try:
         header.pop("__metadata__", None)
         found = [(name, _stored(file, facts, 8 + length)) for name, facts in header.items()]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise Damaged(file, "has a header that makes no sense", half=False) from error
     end = max((tensor.end for _, tensor in found), default=8 + length)
     if end > size:

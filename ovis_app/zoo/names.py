@@ -94,12 +94,23 @@ def _of_folder(name: str) -> ModelSpec:
         quantization=_quantization(config),
         size=size if "quantization_config" in config else 0,
     )
-    if "min_pixels" not in processor:
+    pictures = _resolution(processor)
+    if pictures is None:
         return own
-    pictures = Resolution(processor["min_pixels"], processor["max_pixels"])
-    clips = Resolution(*(processor.get(f"video_{side}_pixels", processor[f"{side}_pixels"]) for side in ("min", "max")))
-    defaults = replace(own.defaults, frames=processor.get("frames", own.defaults.frames))
+    frames = processor.get("frames")
+    defaults = replace(own.defaults, frames=frames) if _counts(frames) else own.defaults
+    clips = _resolution(processor, "video_") or pictures
     return replace(own, single=pictures, several=pictures, clip=clips, defaults=defaults)
+
+
+def _resolution(processor: Mapping[str, Any], kind: str = "") -> Resolution | None:
+    """The pixels that a preprocessor_config.json names; None where it names none, or nonsense."""
+    sizes = [processor.get(f"{kind}{side}_pixels") for side in ("min", "max")]
+    return Resolution(*sizes) if all(map(_counts, sizes)) else None  # type: ignore[arg-type]
+
+
+def _counts(value: object) -> bool:
+    return isinstance(value, int) and value > 0
 
 
 def _quantization(config: Mapping[str, Any]) -> str:
@@ -116,6 +127,8 @@ def _language_model(config: Mapping[str, Any]) -> LanguageModel | None:
         hidden, layers, heads = config["hidden_size"], config["num_hidden_layers"], config["num_attention_heads"]
         kv_heads = config.get("num_key_value_heads") or heads
         head_dim = config.get("head_dim") or hidden // heads
+        if not all(map(_counts, (hidden, layers, heads, kv_heads, head_dim, config["intermediate_size"]))):
+            return None  # loading says what is wrong
         linears = layers * hidden * (2 * head_dim * (heads + kv_heads) + 3 * config["intermediate_size"])
         return LanguageModel(layers, kv_heads, head_dim, linears / 1e9)
     except (KeyError, TypeError, ZeroDivisionError):
@@ -124,7 +137,7 @@ def _language_model(config: Mapping[str, Any]) -> LanguageModel | None:
 
 def _json(file: Path) -> dict[str, Any]:
     """A file's JSON object; empty where there is none: loading says what is wrong."""
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, RecursionError):
         content = json.loads(file.read_text(encoding="utf-8"))
         return content if isinstance(content, dict) else {}
     return {}

@@ -295,6 +295,7 @@ def test_a_model_that_is_too_big_is_refused_at_once_with_what_would_fit(
 
 
 def test_old_turns_are_left_out_only_where_that_was_asked_for(backend: LocalBackend) -> None:
+    answer(backend, ask("Hi"))
     backend._answerer.spec = replace(backend.spec, context=1000)
     turns = [Message("user", "word " * 100), Message("assistant", "Yes.", finish="end")]
     talk = Conversation((*turns * 5, Message("user", "And now?")))
