@@ -48,8 +48,8 @@ def attach_all(files: Sequence[tuple[Path, str]], limits: Limits) -> tuple[tuple
     rest = files[limits.files_per_turn :]
     if rest:
         others = f" and {len(rest) - 1} more" if len(rest) > 1 else ""
-        most = limits.files_per_turn
-        refused.append(f"“{shown_name(rest[0][1])}”{others} did not fit: attach at most {most} files to a message.")
+        most = "1 file" if limits.files_per_turn == 1 else f"{limits.files_per_turn} files"
+        refused.append(f"“{shown_name(rest[0][1])}”{others} did not fit: attach at most {most} to a message.")
     return tuple(good), tuple(refused)
 
 

@@ -70,6 +70,8 @@ def test_too_many_files_are_one_sentence_and_stay_unopened(write):
     good, sentences = attach_all(files, Limits(files_per_turn=4))
     assert len(good) == 4
     assert sentences == ("“4.png” and 195 more did not fit: attach at most 4 files to a message.",)
+    _, sentences = attach_all(files[:2], Limits(files_per_turn=1))
+    assert sentences == ("“1.png” did not fit: attach at most 1 file to a message.",)
 
 
 def test_no_files_are_fine():
