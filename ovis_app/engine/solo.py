@@ -27,6 +27,7 @@ from ovis_app.engine.decode import Decoder
 from ovis_app.engine.draws import COLD, Draw, Drawing
 from ovis_app.engine.loop import Drawn, Prompt, run
 from ovis_app.generation import GenerationSettings
+from ovis_app.models.devices import few_threads
 from ovis_app.models.ovis import Ovis
 
 
@@ -109,15 +110,16 @@ def generate(
         prompt = read(model, inputs_embeds, mask, cache)
         drawn = Drawn(room, rules_of(settings, own), decoder.device)
         return torch.tensor(run(decoder, prompt, drawn, over=halt.over, eos=ending.eos, streamer=streamer))
-    ids = model.llm.generate(
-        inputs_embeds=inputs_embeds,
-        attention_mask=mask[None].to(inputs_embeds.device),
-        generation_config=generation_config(replace(settings, temperature=0.0), ending, room),  # `own` draws
-        logits_processor=own,
-        stopping_criteria=StoppingCriteriaList([halt]),
-        streamer=streamer,
-        past_key_values=cache,
-    )
+    with few_threads(model.llm):
+        ids = model.llm.generate(
+            inputs_embeds=inputs_embeds,
+            attention_mask=mask[None].to(inputs_embeds.device),
+            generation_config=generation_config(replace(settings, temperature=0.0), ending, room),  # `own` draws
+            logits_processor=own,
+            stopping_criteria=StoppingCriteriaList([halt]),
+            streamer=streamer,
+            past_key_values=cache,
+        )
     return ids[0]  # type: ignore[no-any-return]
 
 

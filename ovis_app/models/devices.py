@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
+from torch import nn
 from transformers.utils import is_flash_attn_2_available
 
 from ovis_app.generation import BackendError
 from ovis_app.zoo import ModelSpec
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+FEW_BYTES = 64 << 20  # of a language model, below which a second thread brings a CPU nothing
 SMALL = 0.1  # billions of parameters, below which float32 on a CPU costs nothing
 
 
@@ -33,6 +38,22 @@ def choose_dtype(wanted: str, device: str, spec: ModelSpec) -> torch.dtype:
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     fast = device == "cpu" and cpu_has_bfloat16() and not 0 < spec.parameters < SMALL
     return torch.bfloat16 if fast else torch.float32
+
+
+@contextmanager
+def few_threads(llm: nn.Module) -> Iterator[None]:
+    """One thread for a model so small that a CPU computes each product in microseconds: threads then wait for one
+    another most of the time, and for as long as something else keeps a core busy."""
+    weights = list(llm.parameters())
+    threads = torch.get_num_threads()
+    if weights[0].device.type != "cpu" or sum(weight.nbytes for weight in weights) > FEW_BYTES:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def cpu_has_bfloat16() -> bool:

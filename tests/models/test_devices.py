@@ -10,11 +10,13 @@ import torch
 
 from ovis_app import zoo
 from ovis_app.backends import loading
-from ovis_app.generation import BackendError
+from ovis_app.engine import solo
+from ovis_app.generation import BackendError, GenerationSettings
 from ovis_app.models import devices, gptq, memory, quantize, spread
 from ovis_app.models.config import OvisConfig
 from ovis_app.models.load import load, skeleton
 from ovis_app.models.spread import finish, of_map, plan
+from tests.engine.prompts import ENDING, tiny
 
 GOLDEN = Path(__file__).resolve().parent.parent / "fixtures" / "golden"
 TINY = zoo.resolve(str(GOLDEN / "ovis2.5" / "public-a" / "checkpoint"))
@@ -50,6 +52,33 @@ def test_attention_is_what_the_model_can(family: str, attention: str) -> None:
     model = load(GOLDEN / family / "public-a" / "checkpoint")
     assert model.llm.config._attn_implementation == attention
     assert model.llm.model.layers[0].self_attn.config._attn_implementation == attention
+
+
+def test_a_small_model_answers_on_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside one busy core, two threads take ten times as long a token as one."""
+    small, seen = tiny("ovis2.5"), []
+
+    class Streamer:
+        def put(self, value: torch.Tensor) -> None:
+            seen.append(torch.get_num_threads())
+
+        def end(self) -> None:
+            pass
+
+    def threads() -> set[int]:
+        seen.clear()
+        inputs = solo.embeddings(small.model, torch.tensor([5, 6, 7]), None)
+        solo.generate(small.model, inputs, GenerationSettings(max_new_tokens=3), ending=ENDING, streamer=Streamer())
+        return set(seen)
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert threads() == {1} and torch.get_num_threads() == 2
+        monkeypatch.setattr(devices, "FEW_BYTES", 0)
+        assert threads() == {2}
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_flash_attention_where_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
