@@ -37,6 +37,7 @@ from tqdm.auto import tqdm
 FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "merges.txt", "vocab.txt", "*.model")
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+CLOSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR}
 HALF = "*.incomplete"
 STALE = 3600.0  # seconds without a write, after which a half-written file belongs to nobody
 TICK = 0.1  # seconds between two reports
@@ -144,7 +145,8 @@ def name_of(error: BaseException) -> str:
         return "unknown"
     if isinstance(error, LocalEntryNotFoundError) and isinstance(error.__cause__, OfflineModeIsEnabled):
         return "offline"
-    return "disk" if isinstance(error, OSError) and error.errno in FULL else "network"
+    number = error.errno if isinstance(error, OSError) else None
+    return "disk" if number in FULL else "folder" if number in CLOSED else "network"
 
 
 def tidy(repository: str) -> None:

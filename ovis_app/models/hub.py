@@ -33,6 +33,7 @@ PROBLEMS = {
     "revision": "{name} has no such revision: check what stands behind the @.",
     "offline": "{name} is not on this disk and HF_HUB_OFFLINE is set: unset it to download the model.",
     "disk": "The disk is too full to download {name}: free some space, or set HF_HOME to a larger disk, and try again.",
+    "folder": "{name} can't be written to the download folder: check its permissions, or set HF_HOME to another one.",
     "pickle": "{name} has pickled weights only, which could run code: choose one with .safetensors files.",
     "weights": "{name} has no .safetensors weights: is it an Ovis checkpoint?",
     "config": "{name} has no config.json: is it an Ovis checkpoint?",

@@ -261,6 +261,14 @@ def test_a_full_disk_is_one_sentence(repository: Path, tmp_path: Path, patch: st
         assert weights(fetch(hub, tmp_path / "home")) == SIZE
 
 
+def test_a_folder_of_downloads_that_cannot_be_made_is_one_sentence(repository: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with serve(Hub(REPOSITORY, repository)) as hub:
+        error = str(fetch(hub, tmp_path / "file" / "home")["error"])
+        assert "check its permissions" in error and "HF_HOME" in error and str(tmp_path) not in error
+        assert weights(fetch(hub, tmp_path / "home")) == SIZE
+
+
 def test_what_a_killed_download_left_is_tidied_up(repository: Path, tmp_path: Path) -> None:
     """Half-written files that nobody has touched for long go; one that another process may be writing stays."""
     blobs = tmp_path / "home" / "hub" / "models--someone--Tiny-Ovis" / "blobs"
