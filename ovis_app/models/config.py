@@ -56,7 +56,7 @@ class OvisConfig(PreTrainedConfig):
         try:
             facts = {"family": family, "quantization": raw.get("quantization_config"), **_facts(raw)}
             _positive(facts)
-        except (KeyError, TypeError, AttributeError, ValueError, StrictDataclassError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError, StrictDataclassError) as error:
             raise BackendError(BROKEN) from error
         if facts["tokenize_function"] not in ("softmax", "st_argmax"):
             raise BackendError(

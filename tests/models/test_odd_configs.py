@@ -141,3 +141,9 @@ def test_what_is_loaded_from_the_hubs_cache_is_called_by_its_name(tmp_path: Path
     (snapshot / "config.json").write_text("[")
     with pytest.raises(BackendError, match=r"config.json in someone/Tiny is damaged"):
         load(snapshot)
+
+
+def test_heads_that_are_none_of_a_language_model_that_divides_by_them(tmp_path: Path) -> None:
+    folder = folder_of("ovis1.6", tmp_path)
+    edited(folder, "config.json", llm(num_attention_heads=0))
+    assert "No model can be built" in refused(folder)
