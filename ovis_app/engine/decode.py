@@ -69,13 +69,9 @@ class Graphs:
             with unwaiting():
                 self.step(chunks)
         torch.cuda.current_stream().wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
-        with (
-            torch.cuda.stream(
-                torch.cuda.current_stream()
-            ),  # where a recording fails, its own would stay the current one
-            torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"),
-        ):
+        graph, here = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+        # `stream`, since where a recording fails its own would stay the current one.
+        with torch.cuda.stream(here), torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
             self.step(chunks)
         self._graphs[chunks] = graph
 
