@@ -30,6 +30,9 @@ from ovis_app.generation import GenerationSettings
 from ovis_app.models.devices import few_threads
 from ovis_app.models.ovis import Ovis
 
+# Tokens of a prompt that are read at a time: more take memory, and Stop would have to wait for them. Fewer take longer.
+PIECE, GPU_PIECE = 2048, 8192
+
 
 @dataclass(frozen=True)
 class Ending:
@@ -96,7 +99,8 @@ def generate(
     decoder: Decoder | None = None,
 ) -> Tensor:
     """New token ids [tokens] after a prompt [1, tokens, hidden] with its `mask` [tokens]. `stop` is asked before every
-    token; `processors` see generated ids only. What `cache` holds of the prompt's beginning isn't computed again.
+    token and every piece of the prompt; `processors` see generated ids only. What `cache` holds of the prompt's
+    beginning isn't computed again.
     `decoder` makes the tokens after the first where it has room for them. Raises BackendError for bad settings."""
     settings = settings.check()
     limit = settings.max_new_tokens
@@ -106,8 +110,18 @@ def generate(
     if settings.temperature >= COLD:
         own.append(Drawing(Draw.of(settings), len(mask)))
     halt = Stop(stop, limit, budget)
+    cache = DynamicCache(config=model.llm.config) if cache is None else cache
+    piece = GPU_PIECE if inputs_embeds.is_cuda else PIECE
+    for end in range(cache.get_seq_length() + piece, len(mask), piece):
+        if stop():
+            break
+        read(model, inputs_embeds, mask, cache, end)
+    if stop():
+        if streamer is not None:
+            streamer.end()  # type: ignore[no-untyped-call]
+        return torch.tensor([], dtype=torch.long)
     if decoder is not None and decoder.fits(len(mask) + room):
-        prompt = read(model, inputs_embeds, mask, cache)
+        prompt = Prompt(cache, mask, read(model, inputs_embeds, mask, cache, len(mask)))
         drawn = Drawn(room, rules_of(settings, own), decoder.device)
         return torch.tensor(run(decoder, prompt, drawn, over=halt.over, eos=ending.eos, streamer=streamer))
     with few_threads(model.llm):
@@ -123,21 +137,20 @@ def generate(
     return ids[0]  # type: ignore[no-any-return]
 
 
-def read(model: Ovis, inputs_embeds: Tensor, mask: Tensor, cache: DynamicCache | None) -> Prompt:
-    """Reads what `cache` doesn't hold of a prompt [1, tokens, hidden] yet, with the positions that `generate` gives."""
-    llm, device = model.llm, inputs_embeds.device
-    cache = DynamicCache(config=llm.config) if cache is None else cache
-    held = cache.get_seq_length()
+def read(model: Ovis, inputs_embeds: Tensor, mask: Tensor, cache: DynamicCache, end: int) -> Tensor:
+    """Reads a prompt [1, tokens, hidden] with its `mask` [tokens] from where `cache` stops up to the token `end`, with
+    the positions that `generate` gives. Logits [1, vocabulary] of the last token read, in float32."""
+    held, device = cache.get_seq_length(), inputs_embeds.device
     positions = (mask.cumsum(0) - 1).masked_fill(mask == 0, 0)
-    out = llm(
-        inputs_embeds=inputs_embeds[:, held:],
-        attention_mask=None if mask.all() else mask[None].to(device),
-        position_ids=positions[None, held:].to(device),
+    out = model.llm(
+        inputs_embeds=inputs_embeds[:, held:end],
+        attention_mask=None if mask[:end].all() else mask[None, :end].to(device),
+        position_ids=positions[None, held:end].to(device),
         past_key_values=cache,
         use_cache=True,
         logits_to_keep=1,
     )
-    return Prompt(cache, mask, out.logits[:, -1].float())
+    return out.logits[:, -1].float()  # type: ignore[no-any-return]
 
 
 def rules_of(settings: GenerationSettings, own: LogitsProcessorList) -> LogitsProcessorList:
