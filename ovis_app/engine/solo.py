@@ -100,8 +100,8 @@ def generate(
 ) -> Tensor:
     """New token ids [tokens] after a prompt [1, tokens, hidden] with its `mask` [tokens]. `stop` is asked before every
     token and every piece of the prompt; `processors` see generated ids only. What `cache` holds of the prompt's
-    beginning isn't computed again.
-    `decoder` makes the tokens after the first where it has room for them. Raises BackendError for bad settings."""
+    beginning isn't computed again. `decoder` makes the tokens after the first where it has room for them. Raises
+    BackendError for bad settings."""
     settings = settings.check()
     limit = settings.max_new_tokens
     room = limit if budget is None else max(limit, budget.forced_until)
@@ -111,12 +111,7 @@ def generate(
         own.append(Drawing(Draw.of(settings), len(mask)))
     halt = Stop(stop, limit, budget)
     cache = DynamicCache(config=model.llm.config) if cache is None else cache
-    piece = GPU_PIECE if inputs_embeds.is_cuda else PIECE
-    for end in range(cache.get_seq_length() + piece, len(mask), piece):
-        if stop():
-            break
-        read(model, inputs_embeds, mask, cache, end)
-    if stop():
+    if not read_beginning(model, inputs_embeds, mask, cache, stop):
         if streamer is not None:
             streamer.end()  # type: ignore[no-untyped-call]
         return torch.tensor([], dtype=torch.long)
@@ -135,6 +130,19 @@ def generate(
             past_key_values=cache,
         )
     return ids[0]  # type: ignore[no-any-return]
+
+
+def read_beginning(
+    model: Ovis, inputs_embeds: Tensor, mask: Tensor, cache: DynamicCache, stop: Callable[[], bool]
+) -> bool:
+    """Reads a prompt [1, tokens, hidden] into `cache`, piece by piece, until at most one piece is left; False once
+    `stop()` says so."""
+    piece = GPU_PIECE if inputs_embeds.is_cuda else PIECE
+    for end in range(cache.get_seq_length() + piece, len(mask), piece):
+        if stop():
+            return False
+        read(model, inputs_embeds, mask, cache, end)
+    return not stop()
 
 
 def read(model: Ovis, inputs_embeds: Tensor, mask: Tensor, cache: DynamicCache, end: int) -> Tensor:
