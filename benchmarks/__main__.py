@@ -27,7 +27,7 @@ SMALL = {
     "video": ("--repeats", "1"),
     "start": ("--repeats", "1"),
     "memory": (),
-    "load": ("--shape", "tiny", "--only", "memory"),
+    "load": ("--only", "memory", "--dtypes", "bfloat16"),
     "decode": ("--repeats", "1"),
 }
 FULL = {"users": ("--users", "32")}

@@ -13,7 +13,7 @@ import queue
 import resource
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,12 +96,12 @@ def answers(quantize: str, answer: Any) -> None:
     answer.put((said, sum(value.nbytes for value in set(asker.model.llm.parameters())), tokens / seconds))
 
 
-def memory(folder: Path) -> list[tuple[Any, ...]]:
+def memory(folder: Path, precisions: Sequence[str]) -> list[tuple[Any, ...]]:
     """Rows: precision, quantization, way, weights, peak over the baseline, their ratio, seconds."""
     rows = []
-    for name, dtype in DTYPES.items():
+    for name in precisions:
         for way, quantize in (*((way, "none") for way in WAYS), ("ours", "int8"), ("ours", "int4")):
-            peak, weights, seconds = alone(measure, way, folder, dtype, quantize)
+            peak, weights, seconds = alone(measure, way, folder, DTYPES[name], quantize)
             rows.append((name, quantize, way, weights / 1e9, peak / 1e9, peak / weights, seconds))
     return rows
 
@@ -119,6 +119,7 @@ def agreement() -> list[tuple[Any, ...]]:
 def main() -> None:
     parser = report.arguments(__doc__, shape="44m", repeats=1)
     parser.add_argument("--only", choices=("memory", "answers"), help="one half")
+    parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=list(DTYPES), help="precisions to load in")
     options = parser.parse_args()
     headline: list[report.Headline] = []
     details: dict[str, Any] = {"shape": options.shape}
@@ -127,11 +128,11 @@ def main() -> None:
 
         with tempfile.TemporaryDirectory() as made:
             folder = checkpoint(options.shape, Path(made) / "random", dtype=torch.bfloat16)
-            rows = memory(folder)
+            rows = memory(folder, options.dtypes)
         columns = ("loaded as", "quantized", "way", "weights GB", "peak GB", "peak / weights", "seconds")
         print(report.table(columns, rows))
         ways = {(row[0], row[2]): row for row in rows if row[1] == "none"}
-        for name in DTYPES:
+        for name in options.dtypes:
             ours, naive = ways[name, "ours"][4], ways[name, "naive"][4]
             headline.append(report.Headline(f"load_peak_{name}", ours, naive, "GB"))
         details["memory"] = rows
