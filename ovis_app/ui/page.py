@@ -30,6 +30,7 @@ from ovis_app.zoo import Example, ModelSpec
 STATIC = Path(__file__).parent / "static"
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 AT_ONCE: dict[str, Any] = PRIVATE | {"queue": False}  # events that only touch the page
+DONE = "() => window.ovis.checking(false)"  # all that follows from a question, or from its refusal, is over
 _VIEWPORT = '<meta name="viewport" content="width=device-width, initial-scale=1, interactive-widget=resizes-content">'
 
 
@@ -100,14 +101,14 @@ def _wire_answers(parts: Parts, backend: Backend, limits: Limits, at_once: int) 
             example, [tab, parts.model], [*parts.shown, parts.composer.switches["thinking"]], **AT_ONCE
         ),
     ]
-    starts[0].then(None, js="() => window.ovis.checking(false)")
     answers: list[Any] = [_answered(start, parts, backend, at_once) for start in starts]
     # First the answer is cancelled, then the tab changes: nothing that was still under way may come after.
     halted = box.stop(None, cancels=answers)
-    halted.then(lambda state: _show(handlers.stop(state)), [tab], parts.shown, **AT_ONCE)
+    stopped = halted.then(lambda state: _show(handlers.stop(state)), [tab], parts.shown, **AT_ONCE)
+    stopped.then(None, js=DONE)
     cancelled = parts.header.new_chat.click(None, cancels=answers)
     cleared = cancelled.then(lambda: _show(handlers.clear()), None, parts.shown, **AT_ONCE)
-    cleared.then(None, js="() => window.ovis.focus()")
+    cleared.then(None, js="() => { window.ovis.checking(false); window.ovis.focus(); }")
 
 
 def _of(spec: ModelSpec, limits: Limits) -> Limits:
@@ -144,7 +145,7 @@ def _answered(start: Any, parts: Parts, backend: Backend, at_once: int) -> Any:
         concurrency_limit=at_once,
         **PRIVATE,
     )
-    answered.then(settle, [parts.tab], parts.shown, **AT_ONCE)
+    answered.then(settle, [parts.tab], parts.shown, **AT_ONCE).then(None, js=DONE)
     return answered
 
 

@@ -59,5 +59,6 @@ def test_mini_keeps_the_question_when_a_file_is_refused(mini: Any, tmp_path: Any
     mini.wait_for_function("document.body.innerText.includes('notes.mp4')")
     mini.wait_for_function("document.querySelectorAll('#box .thumbnail-item').length === 1")  # the good file
     assert mini.input_value("#box textarea") == "What is at the top left?"
+    mini.wait_for_selector("body:not(.checking)")
     mini.press("#box textarea", "Enter")
     says(mini, "It is a red circle.")

@@ -40,6 +40,17 @@ window.ovis = (() => {
     document.body.classList.toggle("checking", on);
   }
 
+  // Until all that follows from a question is over, another one would be taken for it.
+  function hold(event) {
+    const sends = event.type === "click" ? event.target.closest("#box .submit-button")
+      : event.key === "Enter" && !event.shiftKey && event.target.closest("#box");
+    if (!sends || !document.body.classList.contains("checking")) return;
+    event.preventDefault();
+    event.stopImmediatePropagation();
+  }
+  document.addEventListener("keydown", hold, true);
+  document.addEventListener("click", hold, true);
+
   // What was being typed outlives a reload of this tab.
   function restoreDraft() {
     const box = find("#box textarea");
