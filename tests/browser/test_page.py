@@ -69,6 +69,8 @@ def test_the_answer_streams_and_stop_keeps_what_was_said(tab: Any, server: Serve
     tab.click("#box .stop-button")
     figures(tab, 1)
     assert tab.inner_text(".figures") == "stopped" and "word3" in conversation(tab)
+    tab.wait_for_selector("body:not(.checking)")
+    ask(tab, "and now?")
     until(tab, lambda: server.backend.live == 0)
     ask_again = conversation(tab)
     tab.fill("#box textarea", "next")
@@ -197,6 +199,19 @@ def test_a_refused_file_is_named_and_nothing_is_lost(tab: Any, tmp_path: Path) -
         tab.press("#box textarea", "Enter")
     figures(tab, 1)
     assert "(with left.png)" in conversation(tab) and tab.locator("#notice p").count() == 0
+
+
+def test_nothing_is_sent_before_all_that_follows_from_the_last_question_is_over(tab: Any) -> None:
+    """The end of a refused question would be taken for the end of the next one."""
+    tab.evaluate("window.ovis.checking(true)")
+    tab.fill("#box textarea", "Too soon?")
+    tab.press("#box textarea", "Enter")
+    tab.click("#box .submit-button")
+    tab.wait_for_timeout(300)
+    assert tab.locator(".question").count() == 0 and tab.input_value("#box textarea") == "Too soon?"
+    tab.evaluate("window.ovis.checking(false)")
+    tab.press("#box textarea", "Enter")
+    figures(tab, 1)
 
 
 @pytest.mark.parametrize("typed", ["<image>", "<b>bold</b> & **stars**", "  two\n    four  spaces"])
