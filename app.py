@@ -15,7 +15,7 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from ovis_app.importing import importing
+from ovis_app.frozen_imports import importing
 from ovis_app.settings import Settings, add_arguments, read
 
 if TYPE_CHECKING:

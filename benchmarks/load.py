@@ -30,8 +30,8 @@ KINDS = ("count", "what is at", "description", "word", "color", "position", "is 
 
 def loaded(way: str, folder: Path, dtype: torch.dtype, quantize: str) -> Any:
     """The model, in one of the ways."""
+    from ovis_app.checkpoints.load import load
     from ovis_app.models.config import OvisConfig
-    from ovis_app.models.load import load
     from ovis_app.models.ovis import Ovis
 
     if way == "ours":
@@ -47,8 +47,8 @@ def loaded(way: str, folder: Path, dtype: torch.dtype, quantize: str) -> Any:
 
 def measure(way: str, folder: Path, dtype: torch.dtype, quantize: str, answer: Any) -> None:
     """Puts (peak over the baseline, bytes of the weights, seconds)."""
-    from ovis_app.models import load as _  # noqa: F401 (what libraries take is not the weights')
-    from ovis_app.models import quantize as quantizing
+    from ovis_app.checkpoints import bitsandbytes as quantizing
+    from ovis_app.checkpoints import load as _  # noqa: F401 (what libraries take is not the weights')
 
     if quantize != "none":
         quantizing._library()
@@ -82,8 +82,8 @@ def alone(work: Callable[..., None], *arguments: Any) -> Any:
 def answers(quantize: str, answer: Any) -> None:
     """Puts (answers of Ovis-mini to fresh questions, bytes of its language model, tokens a second)."""
     from benchmarks.shapes import MINI
-    from ovis_app.models.load import load
-    from ovis_app.training.evaluate import Answerer, cases
+    from ovis_app.checkpoints.load import load
+    from ovis_app.training.mini.evaluate import Answerer, cases
 
     torch.set_num_threads(1)
     asker = Answerer(MINI)

@@ -14,11 +14,11 @@ from transformers import AutoTokenizer, GenerationConfig
 from ovis_app.conversation import Conversation, Media
 from ovis_app.media import Limits, open_image, sample_frames
 from ovis_app.models.config import OvisConfig
-from ovis_app.models.families import FAMILIES
+from ovis_app.models.families.table import FAMILIES
+from ovis_app.models.inputs import assemble, chat_format
 from ovis_app.models.ovis import load
+from ovis_app.models.preprocess.values import Visual
 from ovis_app.models.prompt import PromptTokenizer, Turn, encode_turns
-from ovis_app.models.question import assemble, chat_format
-from ovis_app.models.visual import Visual
 
 PIXELS = 1 << 23  # a picture's area at most where its detail says nothing
 

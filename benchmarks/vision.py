@@ -21,8 +21,8 @@ from benchmarks.report import Headline, arguments, finish, table
 from benchmarks.shapes import SHAPES, device_of, random_model
 from ovis_app.models.config import OvisConfig
 from ovis_app.models.ovis import Ovis
-from ovis_app.models.segments import can_vary
-from ovis_app.models.visual import Pixels
+from ovis_app.models.preprocess.values import Pixels
+from ovis_app.models.vision.segment_attention import can_vary
 
 TOKENS = (64, 256, 784, 1568, 3136, 6000)  # visual tokens of one picture
 ONCE = 300  # visual tokens: more are measured once on a CPU

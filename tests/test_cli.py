@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from ovis_app.__main__ import main
 from ovis_app.backends.fake import FakeBackend
+from ovis_app.cli import main
 from ovis_app.conversation import Stats
 from ovis_app.generation import Answer, Done, Recast
 

@@ -14,24 +14,29 @@ ROOT = Path(__file__).parent.parent / "ovis_app"
 
 MAY_IMPORT: dict[str, set[str]] = {
     "settings": set(),
-    "importing": set(),
+    "limits": set(),
+    "frozen_imports": set(),
     "conversation": set(),
     "generation": {"conversation", "zoo"},  # zoo for a type only
     "zoo": {"generation"},
-    "media": {"conversation"},
-    "models": {"conversation", "generation", "zoo", "media"},
-    "engine": {"conversation", "generation", "zoo", "models"},
-    "backends": {"conversation", "generation", "zoo", "chat", "media", "models", "engine", "settings", "importing"},
+    "media": {"conversation", "limits"},
+    "models": {"conversation", "generation", "zoo", "media", "checkpoints"},
+    "checkpoints": {"conversation", "generation", "zoo", "media", "models"},
+    "engine": {"conversation", "generation", "zoo", "models", "checkpoints"},
+    "backends": {"conversation", "generation", "zoo", "chat", "media", "limits", "models", "checkpoints", "engine"}
+    | {"settings", "frozen_imports"},
     "chat": {"conversation", "generation"},
-    "ui": {"conversation", "generation", "zoo", "chat", "media", "settings"},
-    "training": {"conversation", "generation", "zoo", "media", "models", "engine", "backends", "chat", "settings"},
-    "batch": {"conversation", "media"},
-    "__main__": {"batch", "conversation", "generation", "zoo", "chat", "media", "settings", "backends"},
+    "ui": {"conversation", "generation", "zoo", "chat", "media", "limits", "settings"},
+    "training": {"conversation", "generation", "zoo", "media", "limits", "models", "checkpoints", "engine", "backends"}
+    | {"chat", "settings"},
+    "batch_files": {"conversation", "media", "limits"},
+    "cli": {"batch_files", "conversation", "generation", "zoo", "chat", "media", "limits", "settings", "backends"},
+    "__main__": {"cli"},
 }
 ONLY_IN = {
     "gradio": {"ui", "api"},
-    "torch": {"models", "engine", "backends", "training"},
-    "transformers": {"models", "engine", "backends", "training"},
+    "torch": {"models", "checkpoints", "engine", "backends", "training"},
+    "transformers": {"models", "checkpoints", "engine", "backends", "training"},
     "av": {"media", "training"},
 }
 

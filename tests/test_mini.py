@@ -8,13 +8,13 @@ import pytest
 from PIL import Image
 
 from ovis_app import chat
-from ovis_app.backends.local import LocalBackend
+from ovis_app.backends.local.backend import LocalBackend
 from ovis_app.conversation import Conversation, Media, Message
 from ovis_app.generation import GenerationSettings, Request
 from ovis_app.media import Limits
 from ovis_app.settings import Settings
-from ovis_app.training.examples import picture, shape
-from ovis_app.training.scenes import draw
+from ovis_app.training.mini.world.examples import picture, shape
+from ovis_app.training.mini.world.scenes import draw
 
 EXAMPLES = Path(__file__).parent.parent / "assets" / "examples"
 PLAIN = GenerationSettings(max_new_tokens=200)

@@ -11,7 +11,7 @@ import pytest
 
 from ovis_app import chat, zoo
 from ovis_app.backends.fake import FakeBackend
-from ovis_app.backends.late import FAILED, LateBackend
+from ovis_app.backends.lazy import FAILED, LateBackend
 from ovis_app.conversation import Conversation, Message
 from ovis_app.generation import Done, Request, Waiting
 from tests.waiting import PATIENCE

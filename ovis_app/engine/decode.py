@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
+from ovis_app.checkpoints.memory_fit import working_room
 from ovis_app.engine.static_cache import CHUNK, NAME, CacheShape, StaticCache
-from ovis_app.models.memory import working_room
 from ovis_app.models.ovis import Ovis
 
 log = logging.getLogger(__name__)

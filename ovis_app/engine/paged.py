@@ -22,7 +22,7 @@ from transformers.utils.import_utils import is_flash_attn_2_available, is_flash_
 from ovis_app.engine import segments
 from ovis_app.engine.decode import recordable
 from ovis_app.models.devices import runs_flash
-from ovis_app.models.segments import varlen
+from ovis_app.models.vision.segment_attention import varlen
 
 log = logging.getLogger(__name__)
 

@@ -1,8 +1,8 @@
 """transformers' continuous batching, made fit for this app: explicit sizes, a thread that ends with the process, a box
 for each request's answer, and two repairs to its scheduler.
 
-All that leans on the inside of transformers' paged engine is here and in draws.py. Knows pages and batches; refuses to
-know conversations, pictures and settings.
+All that leans on the inside of transformers' paged engine is here and in sampling.py. Knows pages and batches;
+refuses to know conversations, pictures and settings.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from transformers import ContinuousBatchingConfig, GenerationConfig, PreTrainedM
 from transformers.generation.continuous_batching import continuous_api, scheduler
 from transformers.generation.continuous_batching.requests import GenerationOutput, RequestState, RequestStatus
 
-from ovis_app.engine.draws import MOST, Draws
 from ovis_app.engine.paged import PAGE, means
+from ovis_app.engine.sampling import MOST, Draws
 from ovis_app.engine.solo import Ending
 
 log = logging.getLogger(__name__)

@@ -21,8 +21,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from ovis_app.checkpoints.bitsandbytes import beside
 from ovis_app.models.prompt import FIRST_INDICATOR, VISUAL_ATOM
-from ovis_app.models.quantize import beside
 
 RENEW = 1 << 30  # ids are 32 bit: well before they end, whoever holds these rows should empty them and `clear`
 PATIENCE = 0.1  # seconds between two questions whether a waiting request is still wanted

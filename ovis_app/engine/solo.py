@@ -22,10 +22,10 @@ from transformers import (
 )
 from transformers.generation.streamers import BaseStreamer
 
-from ovis_app.engine.budget import ThinkingBudget
 from ovis_app.engine.decode import Decoder
-from ovis_app.engine.draws import COLD, Draw, Drawing
 from ovis_app.engine.loop import Drawn, Prompt, run
+from ovis_app.engine.sampling import COLD, Draw, Drawing
+from ovis_app.engine.thinking_budget import ThinkingBudget
 from ovis_app.generation import GenerationSettings
 from ovis_app.models.devices import few_threads
 from ovis_app.models.ovis import Ovis

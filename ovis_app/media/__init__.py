@@ -1,10 +1,10 @@
 """Pictures and clips that people attach: checked, upright, limited, sampled. Knows files and pixels; refuses to know
 models, pages and requests."""
 
+from ovis_app.limits import Limits, MediaCancelled, MediaError, shown_name
 from ovis_app.media.attach import attach, attach_all
-from ovis_app.media.digest import digest
+from ovis_app.media.content_hash import digest
 from ovis_app.media.images import open_image
-from ovis_app.media.limits import Limits, MediaCancelled, MediaError, shown_name
 from ovis_app.media.video import Clip, VideoInfo, probe, sample_frames, thumbnail
 
 __all__ = [

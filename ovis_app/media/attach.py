@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ovis_app.conversation import Media, MediaKind
+from ovis_app.limits import MEGABYTE, Limits, MediaError, refusal, shown_name
+from ovis_app.media.file_types import HEAD, Kind, kind_of
 from ovis_app.media.images import check_image
-from ovis_app.media.kinds import HEAD, Kind, kind_of
-from ovis_app.media.limits import MEGABYTE, Limits, MediaError, refusal, shown_name
 from ovis_app.media.video import check_video
 
 log = logging.getLogger(__name__)

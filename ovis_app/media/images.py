@@ -17,8 +17,8 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ovis_app.conversation import Media
-from ovis_app.media.kinds import HEAD, HEIC, Kind, kind_of
-from ovis_app.media.limits import Limits, MediaError, refusal
+from ovis_app.limits import Limits, MediaError, refusal
+from ovis_app.media.file_types import HEAD, HEIC, Kind, kind_of
 
 log = logging.getLogger(__name__)
 

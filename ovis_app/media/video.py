@@ -14,10 +14,10 @@ from typing import Any
 from PIL import Image
 
 from ovis_app.conversation import Media
-from ovis_app.media import process
-from ovis_app.media.kinds import HEAD, Kind, kind_of
-from ovis_app.media.limits import Limits, MediaCancelled, MediaError, count_of, refusal
-from ovis_app.media.tone import toned
+from ovis_app.limits import Limits, MediaCancelled, MediaError, count_of, refusal
+from ovis_app.media import decoder_process
+from ovis_app.media.file_types import HEAD, Kind, kind_of
+from ovis_app.media.tone_mapping import toned
 
 log = logging.getLogger(__name__)
 
@@ -129,16 +129,16 @@ def _read(
             kind = kind_of(file.read(HEAD))
             job = _job(kind, name, limits, count, side)
             file.seek(0)
-            with closing(process.records(file, job, limits, stop)) as records:
+            with closing(decoder_process.records(file, job, limits, stop)) as records:
                 for record, raw in records:
                     if "refused" in record:
                         raise _refused(name, limits, str(record["refused"]), str(record.get("cause", "")))
                     yield record, _picture(record, raw)
-    except process.Stopped:
+    except decoder_process.Stopped:
         raise refusal(name, "was not read to its end: send it again.", MediaCancelled) from None
-    except process.OutOfTime as error:
+    except decoder_process.OutOfTime as error:
         raise _refused(name, limits, "slow", "OutOfTime") from error
-    except (process.Broken, KeyError, ValueError, TypeError) as error:
+    except (decoder_process.Broken, KeyError, ValueError, TypeError) as error:
         raise _refused(name, limits, "unreadable", type(error).__name__) from error
     except FileNotFoundError as error:
         raise refusal(name, "is no longer here: attach it again.") from error

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from ovis_app.models.config import OvisConfig
-from ovis_app.models.families import FAMILIES
+from ovis_app.models.families.table import FAMILIES
+from ovis_app.models.preprocess.values import Grid, Pixels
 from ovis_app.models.prompt import FIRST_INDICATOR, VISUAL_ATOM
-from ovis_app.models.visual import Grid, Pixels
 
 # What is encoded at a time, which bounds memory and changes no result: frames and tiles never see each other.
 SOFTMAX_ROWS = 256  # rows of the visual softmax; at 65,532 columns they would be the memory peak
@@ -156,6 +156,6 @@ def _loaded(parameter: Tensor) -> bool:
 
 def load(folder: Path | str, *, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Ovis:
     """The model of a checkpoint folder, ready to answer. Raises BackendError with a sentence for people."""
-    from ovis_app.models import load as loading
+    from ovis_app.checkpoints import load as loading
 
     return loading.load(Path(folder), dtype=dtype, device=device)

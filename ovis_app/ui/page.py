@@ -19,12 +19,13 @@ from starlette.middleware import Middleware
 from ovis_app.generation import Backend
 from ovis_app.media import Limits
 from ovis_app.settings import Settings
-from ovis_app.ui import guard, handlers, parts, render, wire_models
-from ovis_app.ui.choices import all_knobs, recommended, settings_from
+from ovis_app.ui import components, handlers, http_guard, render
+from ovis_app.ui.components import EXAMPLES, Parts
+from ovis_app.ui.controls import all_knobs, recommended, settings_from
 from ovis_app.ui.handlers import Draft, Tab
 from ovis_app.ui.panels import conversation
-from ovis_app.ui.parts import EXAMPLES, Parts
 from ovis_app.ui.theme import theme
+from ovis_app.ui.wiring import models
 from ovis_app.zoo import Example, ModelSpec
 
 STATIC = Path(__file__).parent / "static"
@@ -36,17 +37,17 @@ _VIEWPORT = '<meta name="viewport" content="width=device-width, initial-scale=1,
 
 def build(backend: Backend, settings: Settings, limits: Limits) -> gr.Blocks:
     """The page over this backend."""
-    guard.install()
+    http_guard.install()
     # Served where they lie: otherwise Gradio would hash every picture of the conversation at every update.
     gr.set_static_paths([get_upload_folder(), EXAMPLES])
     page: gr.Blocks = gr.Blocks(
         title="Ovis", fill_height=True, fill_width=True, analytics_enabled=False, delete_cache=(3600, 86400)
     )
     with page:
-        whole = parts.build(backend.status(), choosable=settings.choosable)
+        whole = components.build(backend.status(), choosable=settings.choosable)
         _wire_answers(whole, backend, limits, settings.at_once)
         _wire_page(whole, backend)
-        wire_models.wire(page, whole, backend, choosable=settings.choosable, at_once=AT_ONCE)
+        models.wire(page, whole, backend, choosable=settings.choosable, at_once=AT_ONCE)
         _wire_program(backend, limits, settings.at_once)
     page.queue(max_size=settings.queue_size, api_open=False)
     return page
@@ -70,7 +71,7 @@ def launch_options(settings: Settings, limits: Limits) -> dict[str, Any]:
         "ssr_mode": False,
         "state_session_capacity": 200,
         "max_threads": 40 + settings.at_once,  # each answer holds one
-        "app_kwargs": {"middleware": [Middleware(guard.Guard)]},
+        "app_kwargs": {"middleware": [Middleware(http_guard.Guard)]},
     }
 
 

@@ -17,13 +17,13 @@ import torch
 from PIL import Image
 
 from ovis_app import chat
-from ovis_app.backends import loading
-from ovis_app.backends.local import LocalBackend
+from ovis_app.backends.local import model_pool
+from ovis_app.backends.local.backend import LocalBackend
+from ovis_app.checkpoints import memory_fit
 from ovis_app.conversation import Conversation, Detail, Media, Message
 from ovis_app.engine import solo
 from ovis_app.generation import Answer, BackendError, Done, GenerationSettings, Request
 from ovis_app.media import Limits
-from ovis_app.models import memory
 from ovis_app.settings import Settings
 from tests.waiting import until
 
@@ -63,7 +63,7 @@ def long_answers(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return whole(self, input_ids, scores, **rest)
 
     monkeypatch.setattr(solo.Stop, "__call__", counting)
-    monkeypatch.setattr(loading, "_ending", lambda *_: solo.Ending((703,), 608))
+    monkeypatch.setattr(model_pool, "_ending", lambda *_: solo.Ending((703,), 608))
     return counts
 
 
@@ -78,17 +78,17 @@ def test_an_answer_ends_with_its_figures(backend: LocalBackend, picture: Media) 
 
 def test_six_first_users_load_the_model_once(monkeypatch: pytest.MonkeyPatch) -> None:
     loads: list[str] = []
-    whole = loading.load
+    whole = model_pool.load
 
     def counting(folder: Path, **options: object) -> object:
         loads.append(str(folder))
         return whole(folder, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(loading, "load", counting)
-    monkeypatch.setattr(loading, "_models", {})
+    monkeypatch.setattr(model_pool, "load", counting)
+    monkeypatch.setattr(model_pool, "_models", {})
     spec = LocalBackend(Settings(model=str(CHECKPOINT)), Limits()).spec
     threads = [
-        threading.Thread(target=loading.loaded_model, args=(spec,), kwargs={"device": "cpu", "dtype": "auto"})
+        threading.Thread(target=model_pool.loaded_model, args=(spec,), kwargs={"device": "cpu", "dtype": "auto"})
         for _ in range(6)
     ]
     for thread in threads:
@@ -199,7 +199,7 @@ HOSTILE = [
 @pytest.mark.parametrize("text", HOSTILE)
 def test_typed_control_strings_are_text(backend: LocalBackend, picture: Media, text: str) -> None:
     """The prompt has the control tokens of a neutral question, no more, and the answer comes."""
-    loaded = loading.loaded_model(backend.spec, device="cpu", dtype="auto")
+    loaded = model_pool.loaded_model(backend.spec, device="cpu", dtype="auto")
 
     def controls(typed: str) -> list[int]:
         request = ask(f"What does {typed} mean?", picture)
@@ -213,7 +213,7 @@ def test_typed_control_strings_are_text(backend: LocalBackend, picture: Media, t
 
 
 def test_switches_write_their_lines_on_the_last_question_alone(backend: LocalBackend) -> None:
-    loaded = loading.loaded_model(backend.spec, device="cpu", dtype="auto")
+    loaded = model_pool.loaded_model(backend.spec, device="cpu", dtype="auto")
     talk = Conversation((Message("user", "One?"), Message("assistant", "Yes."), Message("user", "Two?")))
 
     def prompt(**switches: bool) -> str:
@@ -246,7 +246,7 @@ def test_damaged_checkpoints_are_one_sentence(broken_folder: Path) -> None:
     def error() -> str:
         with pytest.raises(BackendError) as caught:
             spec = LocalBackend(Settings(model=str(broken_folder)), Limits()).spec
-            loading._load(spec, place="cpu", precision=torch.float32)
+            model_pool._load(spec, place="cpu", precision=torch.float32)
         assert str(broken_folder.parent) not in str(caught.value)
         return str(caught.value)
 
@@ -264,8 +264,8 @@ def test_damaged_checkpoints_are_one_sentence(broken_folder: Path) -> None:
 
 
 def test_a_model_that_cannot_fit_is_refused_before_any_download(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "bytes_available", lambda device: int(8e9))
-    monkeypatch.setattr(loading, "folder_of", lambda *_: pytest.fail("it was fetched"))
+    monkeypatch.setattr(memory_fit, "bytes_available", lambda device: int(8e9))
+    monkeypatch.setattr(model_pool, "folder_of", lambda *_: pytest.fail("it was fetched"))
     backend = LocalBackend(Settings(model="Ovis2.5-9B", device="cpu", dtype="float32"), Limits())
     message = answer(backend, ask("Hi"))
     assert "Ovis2.5-9B needs about 40 GB" in message.error and "8 GB are free" in message.error
@@ -316,7 +316,7 @@ def test_a_picture_larger_than_the_context_is_not_even_encoded(backend: LocalBac
 def test_an_answer_that_never_came_leaves_no_empty_turn(backend: LocalBackend) -> None:
     failed = Message("assistant", error="It broke.", finish="error")
     talk = Conversation((Message("user", "One?"), failed, Message("user", "Two?")))
-    loaded = loading.loaded_model(backend.spec, device="cpu", dtype="auto")
+    loaded = model_pool.loaded_model(backend.spec, device="cpu", dtype="auto")
     read = backend._answerer._reader.read(loaded, talk, SHORT, note=lambda _: None, stop=lambda: False)
     starts = read.ids.tolist().count(loaded.prompts.control("<|im_start|>"))
     assert starts == 3  # two questions and the answer to come
@@ -335,7 +335,7 @@ def test_two_conversations_in_turn_both_keep_what_they_computed(backend: LocalBa
 def test_the_process_ends_well_under_a_running_answer() -> None:
     """Leaving in the middle of an answer, as Ctrl-C does, is no crash."""
     code = (
-        "from ovis_app.backends.local import LocalBackend\n"
+        "from ovis_app.backends.local.backend import LocalBackend\n"
         "from ovis_app.media import Limits\n"
         "from ovis_app.settings import Settings\n"
         "from ovis_app.conversation import Conversation, Message\n"

@@ -14,14 +14,14 @@ import pytest
 from PIL import Image
 
 from ovis_app import chat
-from ovis_app.backends import loading
-from ovis_app.backends.local import LocalBackend
+from ovis_app.backends.local import model_pool
+from ovis_app.backends.local.backend import LocalBackend
+from ovis_app.checkpoints.hub import unheard
 from ovis_app.conversation import Conversation, Media, Message
 from ovis_app.engine import batched, solo
 from ovis_app.engine.decode import Decoder
 from ovis_app.generation import Answer, GenerationSettings, Request
 from ovis_app.media import Limits
-from ovis_app.models.hub import unheard
 from ovis_app.settings import Settings
 from tests.waiting import PATIENCE, until
 
@@ -114,8 +114,8 @@ def test_who_comes_alone_has_the_recorded_graphs_and_who_comes_then_is_batched(
 @pytest.fixture
 def endless(monkeypatch: pytest.MonkeyPatch) -> None:
     """No answer ends by itself."""
-    monkeypatch.setattr(loading, "_models", {})
-    monkeypatch.setattr(loading, "_ending", lambda *_: solo.Ending((703,), 608))
+    monkeypatch.setattr(model_pool, "_models", {})
+    monkeypatch.setattr(model_pool, "_ending", lambda *_: solo.Ending((703,), 608))
 
 
 def test_stop_ends_one_answer_and_gives_its_pages_back(endless: None) -> None:

@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ovis_app import chat
-from ovis_app.backends import loading
-from ovis_app.backends.local import LocalBackend
+from ovis_app.backends.local import model_pool
+from ovis_app.backends.local.backend import LocalBackend
+from ovis_app.checkpoints.hub import unheard
 from ovis_app.conversation import Conversation, Media, Message
 from ovis_app.engine.decode import Decoder, servable
 from ovis_app.generation import GenerationSettings, Request
 from ovis_app.media import Limits
-from ovis_app.models.hub import unheard
 from ovis_app.models.ovis import Ovis
 from ovis_app.settings import Settings
 
@@ -62,7 +62,7 @@ def decoder(family: str) -> Decoder | None:
     """Static buffers for the family's language model, where it can have them."""
     folder = str(GOLDEN / family / "public-a" / "checkpoint")
     spec = LocalBackend(Settings(model=folder, device="cpu"), Limits()).spec
-    llm = loading.loaded_model(spec, device="cpu", dtype="auto").model.llm
+    llm = model_pool.loaded_model(spec, device="cpu", dtype="auto").model.llm
     return Decoder(llm, 4096) if servable(llm) else None
 
 
@@ -160,7 +160,7 @@ def test_a_second_turn_reads_only_what_is_new(
     backend = LocalBackend(Settings(model=folder, device="cpu"), Limits())
     talk = answered(backend, Conversation((Message("user", "What is it?", (pictures[0],)),)), SHORT)
     assert len(encoded) == 1
-    model = loading.loaded_model(backend.spec, device="cpu", dtype="auto").model
+    model = model_pool.loaded_model(backend.spec, device="cpu", dtype="auto").model
     lengths: list[int] = []
     hook = model.llm.model.register_forward_pre_hook(
         lambda _, __, inputs: (

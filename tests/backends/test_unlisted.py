@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from ovis_app import chat, zoo
-from ovis_app.backends import loading
-from ovis_app.backends.local import LocalBackend
-from ovis_app.backends.many import ManyAnswers
+from ovis_app.backends.local import model_pool
+from ovis_app.backends.local.backend import LocalBackend
+from ovis_app.backends.local.offline import ManyAnswers
 from ovis_app.conversation import Conversation, Media, Message
 from ovis_app.generation import GenerationSettings, Request
 from ovis_app.media import Limits
@@ -24,8 +24,8 @@ GOLDEN = Path(__file__).parent.parent / "fixtures" / "golden"
 
 def fetched(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Settings:
     """The name of a repository whose files lie in `folder`."""
-    monkeypatch.setattr(loading, "folder_of", lambda *_: folder)
-    loading.release()
+    monkeypatch.setattr(model_pool, "folder_of", lambda *_: folder)
+    model_pool.release()
     return Settings(model="someone/Unlisted", device="cpu", engine="plain")
 
 
@@ -33,7 +33,7 @@ def both(settings: Settings, conversation: Conversation, wanted: GenerationSetti
     """The answer to one question, and that of a batch of one."""
     with closing(LocalBackend(settings, Limits())) as backend:
         *_, last = chat.reply(backend, Request(conversation, wanted))
-    loading.release()
+    model_pool.release()
     return [last.messages[-1], *ManyAnswers(settings, Limits()).answer([conversation], wanted)]
 
 

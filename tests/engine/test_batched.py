@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from ovis_app.engine.batched import BatchedEngine, unfit
-from ovis_app.engine.budget import ThinkingBudget
 from ovis_app.engine.pages import Manager
+from ovis_app.engine.thinking_budget import ThinkingBudget
 from ovis_app.generation import BackendError
 from tests.engine.crowd import FAMILIES, LONG, LOREM, SHORT, SMALL, After, engine, random_load, text
 from tests.engine.prompts import ENDING, Written, tiny

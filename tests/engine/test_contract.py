@@ -16,8 +16,8 @@ from PIL import Image
 from torch import nn
 
 from ovis_app import chat
-from ovis_app.backends import loading
-from ovis_app.backends.local import LocalBackend
+from ovis_app.backends.local import model_pool
+from ovis_app.backends.local.backend import LocalBackend
 from ovis_app.conversation import Conversation, Media, Message
 from ovis_app.engine import solo
 from ovis_app.engine.batch import generate_many
@@ -171,7 +171,7 @@ def test_out_of_memory_ends_one_answer_and_the_next_works(
     assert len(answerer._prefixes) and answerer._reader.looker.cache.bytes
     if where == "picture":
         answerer._reader.looker.cache.clear()
-    llm = loading.loaded_model(backend.spec, device="cpu", dtype="auto").model.llm
+    llm = model_pool.loaded_model(backend.spec, device="cpu", dtype="auto").model.llm
     part: type[nn.Module] = Ovis if where == "picture" else type(llm.model)
     whole, left = part.encode if where == "picture" else part.forward, [3 if where == "later token" else 0]
 

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from ovis_app.checkpoints.memory_fit import working_room
 from ovis_app.engine import decode, paged, solo
-from ovis_app.engine.budget import ThinkingBudget
 from ovis_app.engine.decode import Decoder, recordable, recorded, room, servable, sizes
 from ovis_app.engine.loop import Relay
 from ovis_app.engine.static_cache import CacheShape
+from ovis_app.engine.thinking_budget import ThinkingBudget
 from ovis_app.generation import GenerationSettings
-from ovis_app.models.memory import working_room
 from ovis_app.models.ovis import Ovis, load
 
 GOLDEN = Path(__file__).parent.parent / "fixtures" / "golden"

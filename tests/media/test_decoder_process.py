@@ -11,7 +11,7 @@ import time
 import pytest
 
 from ovis_app.conversation import Media
-from ovis_app.media import Limits, MediaCancelled, MediaError, attach, attach_all, process, sample_frames
+from ovis_app.media import Limits, MediaCancelled, MediaError, attach, attach_all, decoder_process, sample_frames
 from tests.media.made import clip, numbered, playlists
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -32,7 +32,7 @@ def children(monkeypatch):
             super().__init__(*args, **kwargs)
             started.append(self)
 
-    monkeypatch.setattr(process.subprocess, "Popen", Watched)
+    monkeypatch.setattr(decoder_process.subprocess, "Popen", Watched)
     return started
 
 
@@ -43,7 +43,7 @@ def decoder(monkeypatch, tmp_path):
     def replaced(lines: str) -> None:
         script = tmp_path / "decoder.py"
         script.write_text(lines)
-        monkeypatch.setattr(process, "DECODER", script)
+        monkeypatch.setattr(decoder_process, "DECODER", script)
 
     return replaced
 
@@ -123,12 +123,12 @@ def test_too_little_memory_is_a_sentence(path):
 
 def test_readers_wait_their_turn_and_can_leave_the_line(path, monkeypatch):
     media = Media("video", path, "a.mp4")
-    monkeypatch.setattr(process, "_places", threading.BoundedSemaphore(1))
-    assert process._places.acquire(timeout=0)
+    monkeypatch.setattr(decoder_process, "_places", threading.BoundedSemaphore(1))
+    assert decoder_process._places.acquire(timeout=0)
     start = time.monotonic()
     with pytest.raises(MediaCancelled):
         sample_frames(media, 2, Limits(), stop=lambda: time.monotonic() > start + 0.1)
-    process._places.release()
+    decoder_process._places.release()
     assert len(sample_frames(media, 2, Limits()).frames) == 2
 
 
@@ -185,6 +185,6 @@ def test_even_a_playlist_reader_could_fetch_nothing(canary, write, form, name):
     job = {"format": form, "count": 1, "seconds": 60, "pixels": 10**7, "side": 64, "area": 10**7, "budget": 10**9}
     job |= {"memory": 1 << 31, "cpu_seconds": 20}
     with file.open("rb") as opened:
-        answer, _ = next(process.records(opened, job, Limits(), lambda: False))
+        answer, _ = next(decoder_process.records(opened, job, Limits(), lambda: False))
     assert "refused" in answer
     assert canary.hits == []

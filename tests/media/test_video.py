@@ -135,7 +135,7 @@ def test_probe_and_thumbnail(three_seconds):
 
 
 def test_high_dynamic_range_is_brought_down():
-    from ovis_app.media.tone import HLG, PQ, toned
+    from ovis_app.media.tone_mapping import HLG, PQ, toned
 
     for transfer, white in ((PQ, 0.58), (HLG, 0.75)):
         picture = Image.new("RGB", (2, 2), (round(255 * white),) * 3)

@@ -16,11 +16,14 @@ import torch
 from transformers import AutoTokenizer, LogitsProcessor
 
 from ovis_app.engine import solo
-from ovis_app.engine.budget import ThinkingBudget
 from ovis_app.engine.prefix import PrefixStore
+from ovis_app.engine.thinking_budget import ThinkingBudget
 from ovis_app.generation import GenerationSettings
-from ovis_app.models.families import FAMILIES
+from ovis_app.models.families.table import FAMILIES
+from ovis_app.models.inputs import Prompt, assemble, chat_format
 from ovis_app.models.ovis import Ovis, load
+from ovis_app.models.preprocess.tiling import best_grid, tile_ids
+from ovis_app.models.preprocess.values import Visual
 from ovis_app.models.prompt import (
     IMAGE,
     PLACEHOLDERS,
@@ -32,9 +35,6 @@ from ovis_app.models.prompt import (
     encode_turns,
     expand,
 )
-from ovis_app.models.question import Prompt, assemble, chat_format
-from ovis_app.models.tiling import best_grid, tile_ids
-from ovis_app.models.visual import Visual
 from tests.golden_cases import Case, cases, folders, read_cases
 
 ROLES = {"system": "system", "human": "user", "gpt": "assistant"}

@@ -9,13 +9,14 @@ import pytest
 import torch
 
 from ovis_app.models.ovis import load
-from ovis_app.training import mini, mix, stages
-from ovis_app.training.batches import UNASKED, Sample, allowed, embed, language_loss, pack
-from ovis_app.training.blueprint import new_model
-from ovis_app.training.evaluate import KINDS, cases, overlap, right
-from ovis_app.training.perception import seeing_batch, targets
-from ovis_app.training.run import Run
-from ovis_app.training.scenes import Scene, Shape
+from ovis_app.training.mini import __main__ as mini
+from ovis_app.training.mini import data_mixture, stages
+from ovis_app.training.mini.architecture import new_model
+from ovis_app.training.mini.evaluate import KINDS, cases, overlap, right
+from ovis_app.training.mini.packing import UNASKED, Sample, allowed, embed, language_loss, pack
+from ovis_app.training.mini.probe import seeing_batch, targets
+from ovis_app.training.mini.trainer import Run
+from ovis_app.training.mini.world.scenes import Scene, Shape
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,7 @@ def test_a_saved_model_answers_as_it_did(work: Path, tmp_path: Path) -> None:
     config, tokenizer = mini.prepare(Run(work, mini.MINUTES), tiny=True)
     model = new_model(config).half().float().eval()
     mini.export(model, config, Run(work, mini.MINUTES), tmp_path)
-    pictures, samples = mix.step(random.Random("a"), simple=True)
+    pictures, samples = data_mixture.step(random.Random("a"), simple=True)
     rows, grids = torch.cat([p.rows for p in pictures]), [p.grid for p in pictures]
     losses = []
     for each in (model, load(tmp_path)):
@@ -52,7 +53,7 @@ def test_a_saved_model_answers_as_it_did(work: Path, tmp_path: Path) -> None:
 def test_questions_packed_together_are_asked_as_if_alone(work: Path) -> None:
     config, tokenizer = mini.prepare(Run(work, mini.MINUTES), tiny=True)
     model = new_model(config).eval()
-    pictures, samples = mix.step(random.Random("b"))
+    pictures, samples = data_mixture.step(random.Random("b"))
     visual = model.encode(torch.cat([p.rows for p in pictures]), [p.grid for p in pictures])
     for sample in (samples[0], samples[-3], samples[-2], samples[-1]):
         together = language_loss(model, pack([sample], pictures, tokenizer), visual)[0].item()
@@ -107,7 +108,7 @@ def test_boxes_are_judged_by_overlap() -> None:
 def test_packed_attention_is_the_models_own(work: Path) -> None:
     config, tokenizer = mini.prepare(Run(work, mini.MINUTES), tiny=True)
     model = new_model(config).eval()
-    pictures, samples = mix.step(random.Random("d"))
+    pictures, samples = data_mixture.step(random.Random("d"))
     sample = samples[-2]
     visual = model.encode(torch.cat([p.rows for p in pictures]), [p.grid for p in pictures])
     alone = pack([Sample(sample.pictures, sample.questions[:1])], pictures, tokenizer)

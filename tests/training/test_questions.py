@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from ovis_app.training import dialogues, media_talk, questions
-from ovis_app.training.questions import Speaker, Turn
-from ovis_app.training.scenes import Clip, Scene, Shape, Word
+from ovis_app.training.mini.world import dialogues, media_talk, questions
+from ovis_app.training.mini.world.questions import Speaker, Turn
+from ovis_app.training.mini.world.scenes import Clip, Scene, Shape, Word
 
 CIRCLE = Shape("circle", "red", 0, 30, 30, 20)
 SQUARE = Shape("square", "blue", 4, 100, 100, 20)

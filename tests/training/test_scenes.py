@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ovis_app.training.scenes import (
+from ovis_app.training.mini.world.scenes import (
     COLORS,
     HEADINGS,
     KINDS,

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer
 
-from ovis_app.training.corpus import sentences
-from ovis_app.training.tokenizer import MARKS, learn, write
+from ovis_app.training.mini.tokenizer import MARKS, learn, write
+from ovis_app.training.mini.world.corpus import sentences
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from benchmarks.served import Pulse
 from benchmarks.shapes import checkpoint
 from benchmarks.stream import growth, updates
 from benchmarks.talk import pictures
-from ovis_app.backends.local import LocalBackend
+from ovis_app.backends.local.backend import LocalBackend
 from ovis_app.generation import Event, Request
 from ovis_app.media import Limits
 from ovis_app.settings import Settings

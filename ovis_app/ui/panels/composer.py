@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import gradio as gr
 
 from ovis_app.generation import MAX_TEXT
-from ovis_app.ui.choices import SWITCHES
+from ovis_app.ui.controls import SWITCHES
 from ovis_app.ui.panels.conversation import subject
 from ovis_app.zoo import ModelSpec
 

@@ -7,7 +7,7 @@ from itertools import groupby
 
 import gradio as gr
 
-from ovis_app.ui.choices import DROP, Knob, all_knobs, recommended
+from ovis_app.ui.controls import DROP, Knob, all_knobs, recommended
 from ovis_app.zoo import ModelSpec
 
 

@@ -1,0 +1,87 @@
+"""A backend whose code isn't imported yet: it stands for the real one until the page is open, then hands on.
+
+Importing torch and transformers takes longer than opening the page. Knows when to begin, not what is behind.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+
+from ovis_app.frozen_imports import importing
+from ovis_app.generation import Backend, BackendError, Event, Offer, Request, Status, Waiting
+from ovis_app.zoo import ModelSpec
+
+log = logging.getLogger(__name__)
+
+POLL = 0.1  # seconds between two events of a stream that waits
+STARTING = "Starting"
+FAILED = "The model's libraries can't be loaded; the cause is in the server's log. Install the requirements again."
+
+
+class LateBackend:
+    """Stands for the backend that `make` imports and returns, and that will answer with `spec` at first. `make` runs
+    once, in a thread, when the first question comes or `warm` is called."""
+
+    def __init__(self, spec: ModelSpec, make: Callable[[], Backend]) -> None:
+        self._spec, self._make = spec, make
+        self._real: Backend | None = None
+        self._failure: BaseException | None = None
+        self._made = threading.Event()
+        self._begun = threading.Lock()  # taken once, by whoever comes first
+
+    def status(self) -> Status:
+        if self._real is not None:
+            return self._real.status()
+        return Status(self._spec, "the model can't be loaded" if self._failure is not None else STARTING)
+
+    def offers(self) -> list[Offer]:
+        return self._wait().offers()
+
+    def change(self, name: str) -> None:
+        self._wait().change(name)
+
+    def cancel_change(self) -> None:
+        self._wait().cancel_change()
+
+    def warm(self) -> None:
+        """Begins to import and to load, and returns at once."""
+        self._begin()
+
+    def stream(self, request: Request) -> Iterator[Event]:
+        self._begin()
+        while not self._made.wait(POLL):
+            yield Waiting(STARTING)
+        with closing(self._wait().stream(request)) as events:  # type: ignore[type-var]
+            yield from events
+
+    def close(self) -> None:
+        if self._begun.locked():
+            self._made.wait()  # a process that ends in the middle of an import doesn't end in peace
+        if self._real is not None:
+            self._real.close()
+
+    def _begin(self) -> None:
+        if self._begun.acquire(blocking=False):
+            threading.Thread(target=self._import, name="ovis-import", daemon=True).start()
+
+    def _import(self) -> None:
+        try:
+            with importing():
+                real = self._make()
+            getattr(real, "warm", lambda: None)()
+            self._real = real
+        except BaseException as error:  # the edge of a thread: whoever asks is told
+            log.exception("the backend can't be imported")
+            self._failure = error
+        finally:
+            self._made.set()
+
+    def _wait(self) -> Backend:
+        self._begin()
+        self._made.wait()
+        if self._real is None:
+            raise BackendError(FAILED) from self._failure
+        return self._real

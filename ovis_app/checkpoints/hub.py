@@ -1,0 +1,145 @@
+"""A model's name to a folder on this disk: a folder stays where it is, a repository is fetched from the hub.
+
+Fetches safetensors, json and tokenizer files only: code in a repository is never downloaded, let alone run. What was
+fetched stays in huggingface_hub's cache, under its conventions (HF_HOME, HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE). The
+fetching itself is download_process.py, in a process that can be ended.
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import IO, Any
+
+from ovis_app.generation import BackendError
+from ovis_app.zoo import ModelSpec
+
+# Told what happens, in words for people, and the share that is done (0 to 1; None: unknown). May raise to cancel.
+Progress = Callable[[str, float | None], None]
+
+DOWNLOADER = Path(__file__).with_name("download_process.py")
+POLL = 0.2  # seconds between two calls of `progress`, so that cancelling is never late
+
+PROBLEMS = {
+    "gated": "{name} asks you to accept its terms: do so on its page, then set HF_TOKEN and try again.",
+    "unknown": "There is no model called {name}: check the spelling, or set HF_TOKEN if it is private.",
+    "revision": "{name} has no such revision: check what stands behind the @.",
+    "offline": "{name} is not on this disk and HF_HUB_OFFLINE is set: unset it to download the model.",
+    "disk": "The disk is too full to download {name}: free some space, or set HF_HOME to a larger disk, and try again.",
+    "folder": "{name} can't be written to the download folder: check its permissions, or set HF_HOME to another one.",
+    "pickle": "{name} has pickled weights only, which could run code: choose one with .safetensors files.",
+    "weights": "{name} has no .safetensors weights: is it an Ovis checkpoint?",
+    "config": "{name} has no config.json: is it an Ovis checkpoint?",
+    "network": "{name} couldn't be downloaded: check the network and try again; files that are whole already are kept.",
+}
+NO_ROOM = (
+    "{name} needs {needed:.1f} GB on the disk and {free:.1f} GB are free: "
+    "free some space, or set HF_HOME to a larger disk, and try again."
+)
+
+
+class DownloadFailed(Exception):
+    """What the downloader said of its failure, for the log."""
+
+
+def unheard(note: str, share: float | None) -> None:
+    """The progress of whoever doesn't ask."""
+
+
+def folder_of(spec: ModelSpec, progress: Progress = unheard) -> Path:
+    """The checkpoint's folder, fetched if need be; `progress` hears how far that is several times a second, and what
+    it raises ends the download at once and passes through. Raises BackendError."""
+    if spec.folder is not None:
+        return spec.folder
+    if not spec.repository:
+        raise BackendError(f"There is no model called {spec.name}: name a folder with a config.json, or a repository.")
+    progress(f"Looking for {spec.name}", None)
+    started, words, share, room = time.monotonic(), f"Looking for {spec.name}", None, ""
+    with closing(_messages(spec.repository, spec.revision)) as messages:  # however this ends, the downloader does
+        for message in messages:
+            if "folder" in message:
+                return Path(message["folder"])
+            if "problem" in message:
+                sentence = room or PROBLEMS[message["problem"]].format(name=spec.id)
+                raise BackendError(sentence) from DownloadFailed(message["cause"])
+            if "needed" in message:
+                room = NO_ROOM.format(name=spec.name, **{k: v / 1e9 for k, v in message.items()})
+            if "done" in message:
+                share = message["done"] / message["total"]
+                words = downloaded(spec.name, message["done"], message["total"], time.monotonic() - started)
+            progress(words, share)
+    raise BackendError(PROBLEMS["network"].format(name=spec.id)) from DownloadFailed("the downloader died")
+
+
+def _messages(repository: str, revision: str) -> Generator[dict[str, Any], None, None]:
+    """What the downloader says, and an empty message whenever it has said nothing for a while. Closing ends it."""
+    process = subprocess.Popen(
+        [sys.executable, "-P", str(DOWNLOADER), repository, revision],  # -P: this folder stays off the child's path
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdin is not None and process.stdout is not None
+    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+    pump = threading.Thread(target=_pump, args=(process.stdout, lines), name="download-pipe", daemon=True)
+    pump.start()
+    half_written: list[Path] = []
+
+    def heard(line: str) -> dict[str, Any]:
+        message: dict[str, Any] = json.loads(line)
+        if "half_written" in message:
+            half_written.append(Path(message["half_written"]))
+        return message
+
+    try:
+        while True:
+            try:
+                line = lines.get(timeout=POLL)
+            except queue.Empty:
+                yield {}
+                continue
+            if not line:
+                return
+            yield heard(line)
+    finally:
+        process.kill()  # at its end nothing is left to kill
+        process.wait()
+        pump.join()
+        process.stdin.close()
+        process.stdout.close()
+        while not lines.empty():
+            with suppress(ValueError):  # the end, or a line that was cut
+                heard(lines.get())
+        for file in half_written:
+            with suppress(OSError):
+                file.unlink()
+
+
+def _pump(stream: IO[str], lines: queue.SimpleQueue[str]) -> None:
+    """Moves lines from the pipe to the queue; an empty one is the end."""
+    for line in stream:
+        lines.put(line)
+    lines.put("")
+
+
+def downloaded(name: str, done: float, total: float, seconds: float) -> str:
+    """How far a download is: "Downloading Ovis2.5-2B: 1.2 of 5.1 GB, 3 min left"."""
+    text = f"Downloading {name}: {amount(done, total)}"
+    if 0 < done < total and seconds > 2:
+        left = seconds * (total - done) / done
+        text += f", {left / 60:.0f} min left" if left >= 90 else f", {left:.0f} s left"
+    return text
+
+
+def amount(done: float, total: float) -> str:
+    """ "1.2 of 5.1 GB"."""
+    unit, size = next((u, s) for u, s in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)) if total >= s or u == "kB")
+    return f"{done / size:.1f} of {total / size:.1f} {unit}"

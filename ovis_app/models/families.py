@@ -1,8 +1,0 @@
-"""The families by name. Adding one is adding a file and a line here."""
-
-from __future__ import annotations
-
-from ovis_app.models import ovis1_6, ovis2, ovis2_5
-from ovis_app.models.family import Family
-
-FAMILIES: dict[str, Family] = {row.FAMILY.name: row.FAMILY for row in (ovis1_6, ovis2, ovis2_5)}

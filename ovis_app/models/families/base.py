@@ -1,0 +1,27 @@
+"""What one generation of Ovis decides for itself; everything else is common. A family's file fills one row of these."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from ovis_app.models.config import OvisConfig
+from ovis_app.models.preprocess.values import Pixels, Visual
+from ovis_app.models.prompt import Part
+
+
+@dataclass(frozen=True)
+class Family:
+    """A generation: its tower, its rows of the visual table, its pixels and the way it writes a question."""
+
+    name: str
+    indicators: int  # last rows of the visual embedding table
+    tower_name: str  # under `visual_tokenizer` in the weights
+    tower: Callable[[OvisConfig], nn.Module]
+    pixels: Callable[[OvisConfig, Visual], Pixels]
+    user_content: Callable[[str, Sequence[tuple[str, int]]], tuple[Part, ...]]  # text, and (kind, placeholders) each
+    spread: Callable[[Visual], tuple[Visual, ...]]  # a visual as one value per placeholder
+    softmax_in_float32: bool  # otherwise in the dtype of the weights
+    masks_padding: bool  # pad ids inside a prompt are hidden from attention, as in the original

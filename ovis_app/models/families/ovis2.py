@@ -1,0 +1,69 @@
+"""The Ovis2 family: tiles, AIMv2 and Qwen2.5; a clip is its frames as pictures.
+
+Knows prompt rows, tiles and decoded pictures; refuses to know files, threads and generation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from torch import nn
+
+from ovis_app.models.config import OvisConfig
+from ovis_app.models.families.base import Family
+from ovis_app.models.preprocess.tiling import TileFormat, tile_ids, tiles
+from ovis_app.models.preprocess.values import Pixels, Visual
+from ovis_app.models.prompt import IMAGE, Part
+from ovis_app.models.vision.aimv2_siglip import AIMv2, AIMv2Config, merged_tokens
+
+CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+
+
+def tower(config: OvisConfig) -> nn.Module:
+    return AIMv2(AIMv2Config.read(config.vision_config), config.hidden_stride)
+
+
+def user_content(text: str, media: Sequence[tuple[str, int]]) -> tuple[Part, ...]:
+    """One picture stands on a line of its own, several are numbered, a clip's frames are lines without numbers."""
+    content: list[Part] = []
+    for number, (kind, places) in enumerate(media, start=1):
+        label = f"Image {number}: " if len(media) > 1 and kind == "image" else ""
+        for _ in range(places):
+            content += [label, IMAGE, "\n"] if label else [IMAGE, "\n"]
+    return (*content, text)
+
+
+def spread(visual: Visual) -> tuple[Visual, ...]:
+    """A clip as one uncut picture a frame."""
+    if visual.kind == "image":
+        return (visual,)
+    return tuple(replace(visual, kind="image", frames=(frame,), max_partition=1) for frame in visual.frames)
+
+
+def pixels(config: OvisConfig, visual: Visual) -> Pixels:
+    """The whole picture and its tiles, with the indicators that lay out the grid."""
+    facts = config.preprocessor or {}
+    size = facts.get("crop_size") or facts.get("size") or {}
+    tile = TileFormat(
+        side=size.get("height") or config.vision_config["image_size"],
+        mean=tuple(facts.get("image_mean", CLIP_MEAN)),
+        std=tuple(facts.get("image_std", CLIP_STD)),
+    )
+    values, grid = tiles(visual.frames[0], tile, max_partition=visual.max_partition)
+    patch_side = config.vision_config["image_size"] // config.vision_config["patch_size"]
+    tokens = merged_tokens(patch_side, config.hidden_stride)
+    return Pixels(values, (), tile_ids(grid, tokens), tokens * len(values))
+
+
+FAMILY = Family(
+    name="ovis2",
+    indicators=5,
+    tower_name="backbone",
+    tower=tower,
+    pixels=pixels,
+    user_content=user_content,
+    spread=spread,
+    softmax_in_float32=False,
+    masks_padding=True,
+)

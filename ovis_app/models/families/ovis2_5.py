@@ -1,0 +1,64 @@
+"""The Ovis2.5 family: native resolution, SigLIP 2 and Qwen3. Its tower is siglip2_navit.py.
+
+Knows prompt rows, resolutions and decoded pictures; refuses to know files, threads and generation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from ovis_app.models.config import OvisConfig
+from ovis_app.models.families.base import Family
+from ovis_app.models.preprocess.native_resolution import patches
+from ovis_app.models.preprocess.values import Pixels, Visual
+from ovis_app.models.prompt import FIRST_INDICATOR, IMAGE, VIDEO, VISUAL_ATOM, Part
+from ovis_app.models.vision.siglip2_navit import NaViT, NaViTConfig
+
+INDICATOR = {"image": FIRST_INDICATOR, "video": FIRST_INDICATOR - 2}  # the start; the end is one below
+
+
+def tower(config: OvisConfig) -> nn.Module:
+    return NaViT(NaViTConfig.read(config.vision_config))
+
+
+def user_content(text: str, media: Sequence[tuple[str, int]]) -> tuple[Part, ...]:
+    """A line for each picture or clip, then the text."""
+    lines: list[Part] = []
+    for kind, _ in media:
+        lines += [IMAGE if kind == "image" else VIDEO, "\n"]
+    return (*lines, text)
+
+
+def span(kind: str, tokens: int) -> tuple[int, ...]:
+    """The ids of a picture's or a whole clip's visual tokens, between their indicators."""
+    first = INDICATOR[kind]
+    return (first, *(VISUAL_ATOM,) * tokens, first - 1)
+
+
+def pixels(config: OvisConfig, visual: Visual) -> Pixels:
+    """One pair of indicators around all the visual tokens of a picture or of all of a clip's frames."""
+    facts = NaViTConfig.read(config.vision_config)
+    rows, grid = patches(
+        visual.frames,
+        patch_size=facts.patch_size,
+        stride=facts.hidden_stride,
+        min_pixels=visual.min_pixels,
+        max_pixels=visual.max_pixels,
+    )
+    tokens = len(rows) // facts.hidden_stride**2
+    return Pixels(rows, (grid,), span(visual.kind, tokens), tokens)
+
+
+FAMILY = Family(
+    name="ovis2_5",
+    indicators=4,
+    tower_name="vit",
+    tower=tower,
+    pixels=pixels,
+    user_content=user_content,
+    spread=lambda visual: (visual,),
+    softmax_in_float32=True,
+    masks_padding=False,
+)

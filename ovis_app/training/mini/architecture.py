@@ -1,0 +1,144 @@
+"""What Ovis-mini is made of: its config in the released layout, its picture sizes, and how a checkpoint is written.
+
+Knows sizes and files. Refuses to know what the model learns or how.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from ovis_app.models.config import OvisConfig
+from ovis_app.models.ovis import Ovis
+from ovis_app.models.preprocess.native_resolution import patches
+from ovis_app.models.preprocess.values import Grid
+
+PATCH, STRIDE = 16, 2
+TOKEN = PATCH * STRIDE  # pixels a side of one visual token
+IMAGE_PIXELS = 224 * 224  # least and most: every picture becomes about 49 visual tokens
+CLIP_PIXELS = 128 * 128  # of one frame: about 16 visual tokens
+FRAMES = 8
+HEAD_GAIN = 4.0  # of the head's LayerNorm: the softmax over the visual words must not start flat
+
+LLM = {
+    "model_type": "qwen3", "hidden_size": 192, "intermediate_size": 512, "num_hidden_layers": 5,
+    "num_attention_heads": 6, "num_key_value_heads": 3, "head_dim": 32, "hidden_act": "silu",
+    "max_position_embeddings": 4096, "rms_norm_eps": 1e-06, "rope_theta": 10000, "tie_word_embeddings": True,
+    "attention_bias": False, "attention_dropout": 0.0, "initializer_range": 0.02, "use_cache": True,
+}  # fmt: skip
+TOWER = {
+    "model_type": "siglip2_navit", "hidden_size": 160, "intermediate_size": 480, "num_hidden_layers": 4,
+    "num_attention_heads": 5, "num_channels": 3, "num_patches": -1, "image_size": 224, "patch_size": PATCH,
+    "hidden_act": "gelu_pytorch_tanh", "layer_norm_eps": 1e-06, "hidden_stride": STRIDE, "window_size": 112,
+    "fullatt_block_indexes": None, "temporal_patch_size": 1, "preserve_original_pe": True, "use_rope": True,
+    "attention_dropout": 0.0,
+}  # fmt: skip
+VISUAL_VOCABULARY = 640
+TINY = {"llm": {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2,
+                "num_key_value_heads": 1, "head_dim": 16},
+        "tower": {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2},
+        "words": 32}  # fmt: skip
+
+
+def released_config(*, tokens: int, end: int, pad: int, tiny: bool = False) -> dict[str, Any]:
+    """config.json's content for a vocabulary of `tokens` entries, in the layout of the released checkpoints."""
+    llm = {**LLM, **(TINY["llm"] if tiny else {}), "vocab_size": tokens, "bos_token_id": pad, "eos_token_id": end}
+    return {
+        "architectures": ["Ovis2_5"],
+        "auto_map": {
+            "AutoConfig": "configuration_ovis2_5.Ovis2_5_Config",
+            "AutoModelForCausalLM": "modeling_ovis2_5.Ovis2_5",
+        },
+        "model_type": "ovis2_5",
+        "conversation_formatter_class": "Qwen3ConversationFormatter",
+        "hidden_size": llm["hidden_size"],
+        "llm_config": {"architectures": ["Qwen3ForCausalLM"], **llm},
+        "tie_word_embeddings": True,
+        "torch_dtype": "float16",
+        "visual_vocab_size": TINY["words"] if tiny else VISUAL_VOCABULARY,
+        "vit_config": {**TOWER, **(TINY["tower"] if tiny else {})},
+    }
+
+
+def new_model(config: dict[str, Any], seed: int = 0) -> Ovis:
+    """An untrained model whose visual half starts as the training needs it."""
+    torch.manual_seed(seed)
+    model = Ovis(OvisConfig.from_released(config))
+    for module in model.visual_tokenizer.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=0.5 / module.in_features**0.5)
+    nn.init.constant_(model.visual_tokenizer.head[1].weight, HEAD_GAIN)
+    positions = model.visual_tokenizer.vit.vision_model.embeddings.position_embedding.weight
+    positions.data.copy_(_smooth_positions(*positions.shape))
+    nn.init.normal_(model.vte.weight, std=1.0)
+    nn.init.normal_(model.llm.get_input_embeddings().weight, std=0.04)
+    return model
+
+
+def _smooth_positions(places: int, size: int) -> Tensor:
+    """Starting rows for the position table: mixed waves of both axes, so that it says where a patch is from the start
+    and still does when it is resized."""
+    side = round(places**0.5)
+    line = (torch.arange(side, dtype=torch.float32) + 0.5) / side
+    turns = torch.tensor([0.25, 0.5, 1.0, 2.0, 3.0]) * 2 * torch.pi * line[:, None]
+    waves = torch.cat((turns.sin(), turns.cos()), dim=1)  # [side, 10]
+    down, across = waves[:, None].expand(side, side, -1), waves[None].expand(side, side, -1)
+    features = torch.cat((down, across), dim=2).reshape(places, -1)
+    return features @ torch.randn(features.shape[1], size) * 0.1
+
+
+def look(frames: list[Image.Image], *, clip: bool = False) -> tuple[Tensor, Grid]:
+    """Patch rows and grid of an image, or of a clip's frames, at mini's recommended size."""
+    pixels = CLIP_PIXELS if clip else IMAGE_PIXELS
+    return patches(frames, patch_size=PATCH, stride=STRIDE, min_pixels=pixels, max_pixels=pixels)
+
+
+def visual_tokens(grid: Grid) -> int:
+    frames, rows, columns = grid
+    return frames * rows * columns // STRIDE**2
+
+
+def released_weights(model: Ovis) -> dict[str, Tensor]:
+    """The weights in float16 under the released names; the tied output layer is left out."""
+    kept = {name: value for name, value in model.state_dict().items() if name != "llm.lm_head.weight"}
+    return {name: value.detach().to(torch.float16).contiguous().clone() for name, value in kept.items()}
+
+
+def save(model: Ovis, config: dict[str, Any], folder: Path) -> None:
+    """Writes config, weights, generation_config and preprocessor_config; the tokenizer writes its own files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    end, pad = config["llm_config"]["eos_token_id"], config["llm_config"]["bos_token_id"]
+    _write(folder / "config.json", config)
+    _write(
+        folder / "generation_config.json",
+        {"do_sample": False, "bos_token_id": pad, "eos_token_id": [end, pad], "pad_token_id": pad},
+    )
+    _write(
+        folder / "preprocessor_config.json",
+        {
+            "do_normalize": True, "do_rescale": True, "do_resize": True,
+            "image_mean": [0.5] * 3, "image_std": [0.5] * 3,
+            "image_processor_type": "SiglipImageProcessor", "resample": 3, "rescale_factor": 1 / 255,
+            "size": {"height": 224, "width": 224}, "min_pixels": IMAGE_PIXELS, "max_pixels": IMAGE_PIXELS,
+            "video_min_pixels": CLIP_PIXELS, "video_max_pixels": CLIP_PIXELS, "frames": FRAMES,
+        },
+    )  # fmt: skip
+    partial = folder / "model.safetensors.partial"
+    save_file(released_weights(model), partial, metadata={"format": "pt"})
+    partial.chmod(0o644)
+    partial.replace(folder / "model.safetensors")
+
+
+def indicator_rows(model: Ovis) -> Tensor:
+    """Embeddings of image start and end, video start and end."""
+    return model.indicators
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,309 @@
+"""Another model for everybody: what is running ends first, what is asked meanwhile is answered by the new one, and
+where that can't be loaded the old one is back. On tiny checkpoints of three generations."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from ovis_app import chat, zoo
+from ovis_app.backends.local import backend as local
+from ovis_app.backends.local import model_pool
+from ovis_app.backends.local.backend import LocalBackend
+from ovis_app.checkpoints import memory_fit
+from ovis_app.checkpoints.hub import Progress
+from ovis_app.conversation import Conversation, Media, Message
+from ovis_app.engine import solo
+from ovis_app.generation import Answer, BackendError, Done, Event, GenerationSettings, Request
+from ovis_app.media import Limits
+from ovis_app.settings import Settings
+from ovis_app.zoo import ModelSpec
+from tests.waiting import PATIENCE, until
+
+GOLDEN = Path(__file__).parent.parent / "fixtures" / "golden"
+FOLDERS = {name: GOLDEN / name / "public-a" / "checkpoint" for name in ("ovis2.5", "ovis2", "ovis1.6")}
+SHORT = GenerationSettings(max_new_tokens=32)
+
+
+@pytest.fixture
+def backend() -> Iterator[LocalBackend]:
+    with closing(LocalBackend(Settings(model=str(FOLDERS["ovis2.5"]), device="cpu"), Limits())) as here:
+        yield here
+
+
+def ask(text: str, *media: Media, settings: GenerationSettings = SHORT) -> Request:
+    return Request(Conversation((Message("user", text, media),)), settings)
+
+
+def answer(backend: LocalBackend, request: Request) -> Message:
+    *_, last = chat.reply(backend, request)
+    return last.messages[-1]
+
+
+def changed(backend: LocalBackend, name: str | Path) -> None:
+    """Changes the model and waits for the end of that, and of answers before it."""
+    backend.change(str(name))
+    until(lambda: backend.status().change is None and backend.status().words != "answering")
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Media:
+    path = tmp_path / "red.png"
+    Image.new("RGB", (96, 64), "red").save(path)
+    return Media("image", path, "red.png")
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
+    """The ids of each answer: tiny random models say much that is no text."""
+    answers: list[list[int]] = []
+    whole = solo.generate
+
+    def listening(*args: object, **options: object) -> torch.Tensor:
+        ids = whole(*args, **options)  # type: ignore[arg-type]
+        answers.append(ids.tolist())
+        return ids
+
+    monkeypatch.setattr(solo, "generate", listening)
+    return answers
+
+
+@pytest.fixture
+def endless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No answer ends by itself."""
+    monkeypatch.setattr(model_pool, "_ending", lambda *_: solo.Ending((703,), 608))
+
+
+@pytest.mark.parametrize("name", ["ovis2", "ovis1.6"])
+def test_after_a_change_the_other_model_answers_in_its_own_words(
+    backend: LocalBackend, picture: Media, said: list[list[int]], name: str
+) -> None:
+    answer(backend, ask("What is it?", picture))
+    changed(backend, FOLDERS[name])
+    status = backend.status()
+    assert status.model.id == str(FOLDERS[name]) and status.words == "ready" and status.problem == ""
+    answer(backend, ask("What is it?", picture))
+    with closing(LocalBackend(Settings(model=str(FOLDERS[name]), device="cpu"), Limits())) as fresh:
+        answer(fresh, ask("What is it?", picture))
+    changed(backend, FOLDERS["ovis2.5"])
+    answer(backend, ask("What is it?", picture))
+    first, second, anew, again = said
+    assert second == anew != first == again
+
+
+def test_only_the_model_that_answers_stays_in_memory(backend: LocalBackend) -> None:
+    answer(backend, ask("Hi"))
+    changed(backend, FOLDERS["ovis2"])
+    assert len(model_pool._models) == 1
+
+
+def test_a_conversation_goes_on_with_the_other_model(backend: LocalBackend, picture: Media) -> None:
+    *_, talk = chat.reply(backend, ask("What is it?", picture))
+    changed(backend, FOLDERS["ovis2"])
+    *_, more = chat.reply(backend, Request(talk.add(Message("user", "And now?")), SHORT))
+    last = more.messages[-1]
+    assert last.error == "" and last.stats is not None and last.stats.visual_tokens > 0
+
+
+def test_the_running_answer_ends_first(backend: LocalBackend, endless: None) -> None:
+    with closing(backend.stream(ask("go on", settings=GenerationSettings(max_new_tokens=400)))) as events:
+        wait_for_text(events)
+        backend.change(str(FOLDERS["ovis2"]))
+        until(lambda: (change := backend.status().change) is not None and "running answers" in change.words)
+        wait_for_text(events)  # it goes on
+        assert backend.status().model.id == str(FOLDERS["ovis2.5"])
+    until(lambda: backend.status().change is None)
+    assert backend.status().model.id == str(FOLDERS["ovis2"])
+
+
+def wait_for_text(events: Iterator[Event]) -> None:
+    next(event for event in events if isinstance(event, Answer))
+
+
+def test_what_is_asked_meanwhile_is_answered_by_the_new_model(
+    backend: LocalBackend, monkeypatch: pytest.MonkeyPatch, said: list[list[int]]
+) -> None:
+    answer(backend, ask("warm up"))
+    begun, go_on = threading.Event(), threading.Event()
+    whole = model_pool.load
+
+    def held(*args: object, **options: object) -> object:
+        begun.set()
+        assert go_on.wait(PATIENCE)
+        return whole(*args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(model_pool, "load", held)
+    backend.change(str(FOLDERS["ovis2"]))
+    assert begun.wait(PATIENCE)
+    with closing(backend.stream(ask("Hi"))) as events:
+        assert "Loading" in next(events).note  # type: ignore[union-attr]
+        go_on.set()
+        list(events)
+    with closing(LocalBackend(Settings(model=str(FOLDERS["ovis2"]), device="cpu"), Limits())) as fresh:
+        answer(fresh, ask("Hi"))
+    assert said[-2] == said[-1]
+
+
+@pytest.mark.parametrize("harm", ["weights", "tokenizer", "config"])
+def test_what_can_be_known_of_a_checkpoint_is_known_before_the_present_model_goes(
+    backend: LocalBackend, tmp_path: Path, harm: str
+) -> None:
+    answer(backend, ask("Hi"))
+    present = list(model_pool._models.values())
+    broken = tmp_path / "broken"
+    shutil.copytree(FOLDERS["ovis2"], broken)
+    if harm == "weights":
+        (broken / "model.safetensors").write_bytes((broken / "model.safetensors").read_bytes()[:5000])
+    elif harm == "tokenizer":
+        for name in model_pool.TOKENIZERS:
+            (broken / name).unlink(missing_ok=True)
+    else:
+        (broken / "config.json").write_text('{"model_type": "llama"}')
+    changed(backend, broken)
+    status = backend.status()
+    assert status.problem.endswith(".") and str(tmp_path) not in status.problem
+    assert status.model.id == str(FOLDERS["ovis2.5"]) and status.words == "ready"
+    assert list(model_pool._models.values()) == present
+
+
+def test_where_the_new_model_cannot_be_loaded_the_old_one_is_back(
+    backend: LocalBackend, monkeypatch: pytest.MonkeyPatch, picture: Media
+) -> None:
+    first = answer(backend, ask("What is it?", picture)).text
+    whole = model_pool.load
+
+    def failing(folder: Path, **options: object) -> object:
+        if "ovis2.5" in str(folder):
+            return whole(folder, **options)  # type: ignore[arg-type]
+        raise BackendError("The disk is gone: put it back.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(model_pool, "load", failing)
+        changed(backend, FOLDERS["ovis2"])
+    assert backend.status().problem == "The disk is gone: put it back. checkpoint answers again."
+    assert backend.status().words == "ready"
+    assert answer(backend, ask("What is it?", picture)).text == first
+    changed(backend, FOLDERS["ovis2"])
+    assert backend.status().problem == "" and backend.status().model.id == str(FOLDERS["ovis2"])
+
+
+def test_a_name_of_nothing_is_a_sentence(backend: LocalBackend) -> None:
+    changed(backend, "no-such-model")
+    assert "no model called no-such-model" in backend.status().problem
+    assert answer(backend, ask("Hi")).error == ""
+
+
+def test_a_change_that_waits_for_answers_is_cancelled_at_once(backend: LocalBackend, endless: None) -> None:
+    with closing(backend.stream(ask("go on", settings=GenerationSettings(max_new_tokens=400)))) as events:
+        wait_for_text(events)
+        backend.change(str(FOLDERS["ovis2"]))
+        until(lambda: (change := backend.status().change) is not None and "running answers" in change.words)
+        present = list(model_pool._models.values())
+        backend.cancel_change()
+        assert backend.status().change is None
+        wait_for_text(events)
+    until(lambda: backend.status().words == "ready")
+    assert list(model_pool._models.values()) == present and backend.status().model.id == str(FOLDERS["ovis2.5"])
+
+
+def test_a_cancelled_change_leaves_the_first_loading_alone(
+    backend: LocalBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the first model loads, another is asked for and cancelled: the question that waits gets its answer."""
+    go_on = threading.Event()
+    whole = model_pool._load
+    model_pool.release()
+
+    def slow(spec: ModelSpec, **options: object) -> object:
+        while not go_on.wait(0.01):
+            options["progress"]("Loading slowly", 0.5)  # type: ignore[operator]
+        return whole(spec, **options)  # type: ignore[arg-type]
+
+    def fetch(spec: ModelSpec, progress: Progress) -> Path:
+        while True:
+            progress("Downloading something", 0.1)
+            time.sleep(0.01)
+
+    monkeypatch.setattr(model_pool, "_load", slow)
+    monkeypatch.setattr(local, "folder_of", fetch)
+    with closing(backend.stream(ask("Hi"))) as events:
+        next(events)
+        until(lambda: backend.status().words == "Loading slowly")
+        backend.change(str(FOLDERS["ovis2"]))
+        until(lambda: (change := backend.status().change) is not None and change.share == 0.1)
+        assert backend.status().words == "Loading slowly"
+        backend.cancel_change()
+        until(lambda: backend.status().change is None)
+        go_on.set()
+        assert isinstance(list(events)[-1], Done)
+    until(lambda: backend.status().words == "ready")
+
+
+@pytest.mark.parametrize("where", ["fetching", "loading"])
+def test_a_change_can_be_cancelled_and_begun_again(
+    backend: LocalBackend, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """Whoever fetches or loads tells how far it is, again and again, and is ended there."""
+    first = answer(backend, ask("Hi")).text
+
+    def slow(*args: object, **options: object) -> object:
+        progress = options.get("progress") or args[1]
+        for share in range(10_000):
+            progress("Downloading", share / 10_000)  # type: ignore[operator]
+            time.sleep(0.002)
+        pytest.fail("nobody ended it")
+
+    with monkeypatch.context() as patch:
+        if where == "fetching":
+            patch.setattr(local, "folder_of", slow)
+        else:
+            whole = model_pool._load
+            patch.setattr(
+                model_pool, "_load", lambda spec, **o: (slow if "2.5" not in spec.id else whole)(spec, **o)
+            )  # fmt: skip
+        backend.change(str(FOLDERS["ovis2"]))
+        until(lambda: (change := backend.status().change) is not None and (change.share or 0) > 0.001)
+        with pytest.raises(BackendError, match="on its way"):
+            backend.change(str(FOLDERS["ovis1.6"]))
+        backend.cancel_change()
+        until(lambda: backend.status().change is None)
+    assert backend.status().problem == "" and answer(backend, ask("Hi")).text == first
+    changed(backend, FOLDERS["ovis2"])
+    assert backend.status().model.id == str(FOLDERS["ovis2"])
+
+
+def test_a_model_that_is_too_big_is_refused_at_once_with_what_would_fit(
+    backend: LocalBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer(backend, ask("Hi"))
+    monkeypatch.setattr(memory_fit, "bytes_available", lambda device: int(8e9))
+    with pytest.raises(BackendError, match=r"Ovis2-34B needs about .* GB are free: .*try Ovis"):
+        backend.change("Ovis2-34B")
+    assert backend.status().change is None
+    lacking = {offer.model.name for offer in backend.offers() if "GPU" in offer.lacks}
+    assert lacking == {row.name for row in zoo.MODELS if row.quantization}
+    verdicts = {offer.model.name: offer.verdict for offer in backend.offers()}
+    assert verdicts["Ovis2-34B"] == "too big" and verdicts["Ovis-mini"] == "fits"
+
+
+def test_old_turns_are_left_out_only_where_that_was_asked_for(backend: LocalBackend) -> None:
+    answer(backend, ask("Hi"))
+    backend._answerer.spec = replace(backend.spec, context=1000)
+    turns = [Message("user", "word " * 100), Message("assistant", "Yes.", finish="end")]
+    talk = Conversation((*turns * 5, Message("user", "And now?")))
+    refused = answer(backend, Request(talk, SHORT))
+    assert "more than" in refused.error and "new chat" in refused.error
+    message = answer(backend, Request(talk, replace(SHORT, drop_old_turns=True)))
+    assert message.error == "" and message.stats is not None
+    kept = Request(Conversation(talk.messages[2 * message.stats.dropped_turns :]), SHORT)
+    assert message.stats.dropped_turns > 0 and message.text == answer(backend, kept).text
+    assert "more than" in answer(backend, ask("word " * 1000, settings=replace(SHORT, drop_old_turns=True))).error

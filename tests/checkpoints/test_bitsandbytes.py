@@ -1,0 +1,157 @@
+"""Quantized while it is read: less memory, nearly the same answers, and pictures see what they saw."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+from ovis_app import zoo
+from ovis_app.backends.local import model_pool
+from ovis_app.checkpoints import bitsandbytes
+from ovis_app.checkpoints.load import load
+from ovis_app.engine import solo
+from ovis_app.engine.batched import BatchedEngine
+from ovis_app.engine.pages import Sizes
+from ovis_app.generation import BackendError, GenerationSettings
+from ovis_app.models.ovis import Ovis
+from ovis_app.training.mini.evaluate import Answerer, cases
+
+GOLDEN = Path(__file__).resolve().parent.parent / "fixtures" / "golden"
+FAMILIES = ("ovis1.6", "ovis2", "ovis2.5")
+BITS = ("int8", "int4")
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small products are slower on several."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def plain() -> Ovis:
+    return load(zoo.MINI_FOLDER)
+
+
+@pytest.fixture(scope="module", params=BITS)
+def small(request: pytest.FixtureRequest) -> tuple[str, Ovis]:
+    return request.param, load(zoo.MINI_FOLDER, quantize=request.param)
+
+
+def held(module: torch.nn.Module) -> int:
+    return sum(value.nbytes for value in set(module.parameters()))
+
+
+def test_only_the_layers_of_the_language_model_are_quantized(plain: Ovis, small: tuple[str, Ovis]) -> None:
+    bits, model = small
+    kept = {name: value for name, value in plain.state_dict().items() if not name.startswith("llm.model.layers")}
+    values = model.state_dict()
+    assert all(torch.equal(values[name], value) for name, value in kept.items())
+    share = {"int8": 1 / 4, "int4": 1 / 8}[bits] + 0.03
+    assert held(model.llm.model.layers) < share * held(plain.llm.model.layers)
+    linears = [module for module in plain.llm.model.layers.modules() if isinstance(module, torch.nn.Linear)]
+    quantized = [module for module in model.llm.model.layers.modules() if type(module).__module__.startswith("bits")]
+    assert len(quantized) == len(linears) == 35
+
+
+def test_the_head_is_left_alone() -> None:
+    llm = torch.nn.ModuleDict({"lm_head": torch.nn.Linear(64, 64), "up_proj": torch.nn.Linear(64, 64)})
+    assert set(bitsandbytes.linears(llm)) == {"up_proj"}
+
+
+def test_pictures_are_encoded_the_same(plain: Ovis, small: tuple[str, Ovis]) -> None:
+    pixels = torch.linspace(-1, 1, 196 * 768).view(196, 768)
+    with torch.inference_mode():
+        assert torch.equal(plain.encode(pixels, [(1, 14, 14)]), small[1].encode(pixels, [(1, 14, 14)]))
+
+
+def test_the_mini_answers_as_before(plain: Ovis, small: tuple[str, Ovis]) -> None:
+    """Greedy answers to fresh questions; benchmarks/load.py counts many more."""
+    asker = Answerer(zoo.MINI_FOLDER)
+    asked = cases("count", 6) + cases("what is at", 6)
+    said = []
+    for model in (plain, small[1]):
+        asker.model = model
+        said.append(asker.answers(asked))
+    assert sum(map(str.__eq__, *said)) >= 11
+
+
+@pytest.mark.parametrize("bits", BITS)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_generates_quantized(family: str, bits: str) -> None:
+    spec = zoo.resolve(str(GOLDEN / family / "public-a" / "checkpoint"))
+    loaded = model_pool.loaded_model(spec, device="cpu", dtype="bfloat16", quantize=bits)
+    ids = torch.tensor(loaded.prompts.trusted("Hello there"))
+    embeddings = solo.embeddings(loaded.model, ids, None)
+    new = solo.generate(loaded.model, embeddings, GenerationSettings(max_new_tokens=4), ending=loaded.ending)
+    assert 1 <= len(new) <= 4
+    assert model_pool.loaded_model(spec, device="cpu", dtype="bfloat16") is not loaded
+
+
+def test_a_missing_library_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    with pytest.raises(BackendError, match="pip install bitsandbytes"):
+        load(zoo.MINI_FOLDER, quantize="int8")
+    with pytest.raises(BackendError, match="needs a CPU or an NVIDIA GPU"):
+        bitsandbytes.prepare(torch.nn.Linear(2, 2), "int8", "mps")
+
+
+def test_no_compiled_code_is_fetched() -> None:
+    """bitsandbytes would take a kernel from a hub repository where the package `kernels` is installed."""
+    with bitsandbytes._without_downloads(), pytest.raises(ImportError):
+        import kernels  # noqa: F401
+    assert "kernels" not in sys.modules
+
+
+@dataclass(frozen=True)
+class Prompted:
+    """A prompt as the paged engine takes it."""
+
+    ids: torch.Tensor
+    mask: torch.Tensor
+    keys: tuple[int, ...]
+    visual: torch.Tensor | None
+
+
+@pytest.mark.parametrize("bits", BITS)
+@pytest.mark.parametrize("first", ["solo", "batched"])
+def test_both_engines_answer_alike_whoever_comes_first(bits: str, first: str) -> None:
+    """They share the quantized weights, also what the library keeps beside them."""
+    spec = zoo.MINI
+    model_pool.release()
+    loaded = model_pool.loaded_model(spec, device="cpu", dtype="float32", quantize=bits)
+    ids = torch.tensor(loaded.prompts.trusted("Hello there, how are you?"))
+    prompt = Prompted(ids, torch.ones_like(ids), tuple(ids.tolist()), None)
+    settings = GenerationSettings(max_new_tokens=12)
+
+    def alone() -> list[int]:
+        inputs = solo.embeddings(loaded.model, ids, None)
+        return solo.generate(loaded.model, inputs, settings, ending=loaded.ending).tolist()
+
+    before = alone() if first == "solo" else None
+    engine = BatchedEngine(loaded.model, loaded.ending, Sizes(page=8, pages=32, step=64, requests=4, slots=64))
+    try:
+        together = engine.generate(prompt, settings).tolist()
+        assert together == alone() and (before is None or together == before)
+        for mine, theirs in zip(quantized(loaded.model.llm), quantized(engine._llm), strict=True):
+            tensors = [tensors_of(module) for module in (mine, theirs)]
+            assert tensors[0] and tensors[0] == tensors[1], "weights are there twice"
+    finally:
+        engine.close()
+
+
+def quantized(llm: torch.nn.Module) -> list[torch.nn.Module]:
+    return [module for module in llm.modules() if type(module).__module__.startswith("bits")]
+
+
+def tensors_of(module: torch.nn.Module) -> set[int]:
+    """Where in memory a quantized module's numbers lie: its weight, and what is kept beside it."""
+    places = [module.weight, *vars(getattr(module, "state", None) or module.quant_state).values()]
+    return {value.data_ptr() for value in places if isinstance(value, torch.Tensor)}
