@@ -15,10 +15,11 @@ ROOT = Path(__file__).parent.parent / "ovis_app"
 MAY_IMPORT: dict[str, set[str]] = {
     "settings": set(),
     "limits": set(),
+    "bundled": set(),
     "frozen_imports": set(),
     "conversation": set(),
     "generation": {"conversation", "zoo"},  # zoo for a type only
-    "zoo": {"generation"},
+    "zoo": {"generation", "bundled"},
     "media": {"conversation", "limits"},
     "models": {"conversation", "generation", "zoo", "media", "checkpoints"},
     "checkpoints": {"conversation", "generation", "zoo", "media", "models"},
@@ -26,11 +27,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "backends": {"conversation", "generation", "zoo", "chat", "media", "limits", "models", "checkpoints", "engine"}
     | {"settings", "frozen_imports"},
     "chat": {"conversation", "generation"},
-    "ui": {"conversation", "generation", "zoo", "chat", "media", "limits", "settings"},
+    "ui": {"conversation", "generation", "zoo", "chat", "media", "limits", "settings", "bundled"},
     "training": {"conversation", "generation", "zoo", "media", "limits", "models", "checkpoints", "engine", "backends"}
     | {"chat", "settings"},
     "batch_files": {"conversation", "media", "limits"},
-    "cli": {"batch_files", "conversation", "generation", "zoo", "chat", "media", "limits", "settings", "backends"},
+    "cli": {"batch_files", "conversation", "generation", "zoo", "chat", "media", "limits", "settings", "backends"}
+    | {"serve"},
+    "serve": {"settings", "frozen_imports", "generation", "backends", "media", "ui"},
     "__main__": {"cli"},
 }
 ONLY_IN = {
