@@ -34,7 +34,7 @@ def open_page(settings: Settings) -> tuple[gr.Blocks, dict[str, Any], Any]:
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     with importing():
         from ovis_app.backends import open_backend
-        from ovis_app.media import Limits
+        from ovis_app.limits import Limits
         from ovis_app.ui import page
 
     limits = Limits(**settings.limits())

@@ -10,12 +10,12 @@ from collections.abc import Generator
 from contextlib import closing
 from dataclasses import replace
 
+from ovis_app.backend import Backend
 from ovis_app.conversation import Conversation, Message
-from ovis_app.generation import Answer, Backend, BackendError, Done, Event, Recast, Request, Thinking, Waiting
+from ovis_app.errors import UNEXPECTED, BackendError
+from ovis_app.generation import Answer, Done, Event, Recast, Request, Thinking, Waiting
 
 log = logging.getLogger(__name__)
-
-UNEXPECTED = "Something went wrong while answering. Please try again; the cause is in the server's log."
 
 
 def reply(backend: Backend, request: Request) -> Generator[Conversation, None, None]:

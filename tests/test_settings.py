@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ovis_app import settings
-from ovis_app.media import Limits
+from ovis_app.limits import Limits
 
 ROOT = Path(__file__).parent.parent
 

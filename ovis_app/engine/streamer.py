@@ -15,7 +15,8 @@ from tokenizers.decoders import DecodeStream
 from torch import Tensor
 from transformers import TextIteratorStreamer
 
-from ovis_app.generation import Answer, BackendError, Done, Event, Recast, Thinking, Waiting
+from ovis_app.errors import BackendError
+from ovis_app.generation import Answer, Done, Event, Recast, Thinking, Waiting
 
 
 @dataclass(frozen=True)

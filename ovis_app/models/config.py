@@ -13,7 +13,7 @@ from typing import Any
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, PreTrainedConfig
 
-from ovis_app.generation import BackendError
+from ovis_app.errors import BackendError
 from ovis_app.models.prompt import FORMATS
 from ovis_app.zoo import generation
 
@@ -35,6 +35,7 @@ class OvisConfig(PreTrainedConfig):
     visual_vocab_size: int = 65536  # indicator rows included
     tokenize_function: str = "softmax"  # or st_argmax: one-hot visual tokens
     max_context: int = 32768  # tokens, prompt and answer together
+    attention: Any = None  # the language model's attention implementation; None leaves it to transformers
     quantization: Any = None  # quantization_config's dict of weights that were released quantized
 
     def get_text_config(self, *args: Any, **kwargs: Any) -> PreTrainedConfig:

@@ -11,7 +11,7 @@ from typing import Any
 
 import gradio as gr
 
-from ovis_app.generation import Status
+from ovis_app.backend import Status
 from ovis_app.ui.controls import SWITCHES, all_knobs, recommended
 from ovis_app.ui.handlers import Tab
 from ovis_app.ui.panels import composer, conversation, drawer, header, models

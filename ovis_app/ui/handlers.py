@@ -12,9 +12,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ovis_app import chat
+from ovis_app.backend import Backend
 from ovis_app.conversation import Conversation, Message, Stats
-from ovis_app.generation import MAX_TEXT, Backend, GenerationSettings, Request
-from ovis_app.media import Limits, attach_all
+from ovis_app.generation import MAX_TEXT, GenerationSettings, Request
+from ovis_app.limits import Limits
+from ovis_app.media import attach_all
 from ovis_app.zoo import Example
 
 UPDATE_SECONDS = 0.06  # at most about 16 updates of the page a second

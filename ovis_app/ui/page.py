@@ -16,8 +16,8 @@ import gradio as gr
 from gradio.utils import get_upload_folder
 from starlette.middleware import Middleware
 
-from ovis_app.generation import Backend
-from ovis_app.media import Limits
+from ovis_app.backend import Backend
+from ovis_app.limits import Limits
 from ovis_app.settings import Settings
 from ovis_app.ui import components, handlers, http_guard, render
 from ovis_app.ui.components import EXAMPLES, Parts

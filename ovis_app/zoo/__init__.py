@@ -1,6 +1,6 @@
 """The models: what is known of each, which there are, and how a name finds its own."""
 
-from ovis_app.zoo.resolve import find, generation, resolve, table
+from ovis_app.zoo.resolve import find, generation, of_folder, resolve, table
 from ovis_app.zoo.rows import FAMILY_ROWS, MINI, MODELS
 from ovis_app.zoo.spec import MINI_FOLDER, Example, LanguageModel, ModelSpec, Resolution
 
@@ -15,6 +15,7 @@ __all__ = [
     "Resolution",
     "find",
     "generation",
+    "of_folder",
     "resolve",
     "table",
 ]

@@ -17,7 +17,7 @@ import httpx
 from ovis_app.backends.fake import FakeBackend
 from ovis_app.conversation import Stats
 from ovis_app.generation import Answer, Done, Event, Request, Thinking
-from ovis_app.media import Limits
+from ovis_app.limits import Limits
 from ovis_app.settings import Settings
 from ovis_app.ui import page
 from tests.waiting import PATIENCE

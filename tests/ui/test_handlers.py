@@ -7,7 +7,7 @@ import pytest
 from ovis_app.backends.fake import FakeBackend
 from ovis_app.conversation import Conversation, Media, Message, Stats
 from ovis_app.generation import GenerationSettings
-from ovis_app.media import Limits
+from ovis_app.limits import Limits
 from ovis_app.ui import handlers
 from ovis_app.ui.handlers import Draft, Tab
 from ovis_app.ui.page import EXAMPLES

@@ -16,8 +16,9 @@ from PIL import Image
 from torch import Tensor
 from transformers import AutoTokenizer
 
+from ovis_app.checkpoints.load import load
 from ovis_app.models.inputs import assemble
-from ovis_app.models.ovis import Ovis, load
+from ovis_app.models.ovis import Ovis
 from ovis_app.models.preprocess.values import Visual
 from ovis_app.models.prompt import QWEN3, PromptTokenizer, encode_turns
 from ovis_app.training.mini.architecture import CLIP_PIXELS, IMAGE_PIXELS

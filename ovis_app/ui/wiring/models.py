@@ -9,7 +9,8 @@ from typing import Any
 
 import gradio as gr
 
-from ovis_app.generation import Backend, BackendError
+from ovis_app.backend import Backend
+from ovis_app.errors import BackendError
 from ovis_app.ui.components import Parts, controls_for
 from ovis_app.ui.panels import header, models
 from ovis_app.zoo import ModelSpec
