@@ -34,10 +34,9 @@ def open_page(settings: Settings) -> tuple[gr.Blocks, dict[str, Any], Any]:
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     with importing():
         from ovis_app.backends import open_backend
-        from ovis_app.limits import Limits
         from ovis_app.ui import page
 
-    limits = Limits(**settings.limits())
+    limits = settings.limits()
     backend = open_backend(settings, limits, late=True)
     return page.build(backend, settings, limits), page.launch_options(settings, limits), backend
 

@@ -107,7 +107,6 @@ def _started(given: argparse.Namespace) -> tuple[Settings, Limits, GenerationSet
     from ovis_app import zoo
     from ovis_app.errors import BackendError
     from ovis_app.generation import GenerationSettings
-    from ovis_app.limits import Limits
 
     try:
         settings = settings_module.read(given)
@@ -137,7 +136,7 @@ def _started(given: argparse.Namespace) -> tuple[Settings, Limits, GenerationSet
         frames=given.frames,
     )
     try:
-        return settings, Limits(**settings.limits()), generation.check()
+        return settings, settings.limits(), generation.check()
     except BackendError as error:
         raise BadInput(error) from error
 

@@ -59,7 +59,7 @@ def test_what_may_be_nothing_cannot_be_less(flag: str) -> None:
 
 
 def test_upload_limits_have_the_same_defaults_everywhere() -> None:
-    assert Limits(**settings.Settings().limits()) == Limits()  # type: ignore[arg-type]
+    assert settings.Settings().limits() == Limits()
 
 
 PROBE = """

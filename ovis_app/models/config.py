@@ -75,7 +75,9 @@ class OvisConfig(PreTrainedConfig):
                 "repeat: choose another checkpoint."
             )
         config = cls(
-            preprocessor=dict(preprocessor or {}), tie_word_embeddings=facts["llm_config"].tie_word_embeddings, **facts
+            preprocessor=dict(preprocessor or {}),
+            tie_word_embeddings=facts["llm_config"].tie_word_embeddings,  # type: ignore[call-arg]
+            **facts,
         )
         try:
             _ = config.pixel_format

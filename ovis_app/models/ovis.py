@@ -6,6 +6,7 @@ Knows modules and weights; refuses to know prompts, pictures as files, and how t
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +35,7 @@ class VisualTokenizer(nn.Module):
         tower = self.family.tower(config)
         words = config.visual_vocab_size - self.family.indicators
         self.add_module(self.family.tower_name, tower)
-        self.head = nn.Sequential(nn.Linear(tower.feature_size, words, bias=False), nn.LayerNorm(words))
+        self.head = nn.Sequential(nn.Linear(cast(int, tower.feature_size), words, bias=False), nn.LayerNorm(words))
 
     def features(self, pixel_values: Tensor, grids: Sequence[Grid]) -> Tensor:
         """Merged patches of the tower, [visual tokens, features]."""
@@ -54,6 +55,7 @@ class VisualTokenizer(nn.Module):
 class Ovis(PreTrainedModel):
     """An Ovis of any generation. Attribute names are the released weights' names."""
 
+    config: OvisConfig
     config_class = OvisConfig
     base_model_prefix = ""
     _supports_sdpa = True

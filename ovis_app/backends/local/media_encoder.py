@@ -92,10 +92,11 @@ class MediaEncoder:
         stop.check()
         sizes = {name: value for name, value in asdict(detail).items() if name != "frames"}
         if media.kind == "image":
-            visual, times = Visual("image", (open_image(media, self._limits),), **sizes), ()
+            times: tuple[float, ...] = ()
+            visual = Visual("image", (open_image(media, self._limits),), **sizes)
         else:
             clip = sample_frames(media, detail.frames or FRAMES, self._limits, stop=stop)
-            visual, times = Visual("video", clip.frames, **sizes), clip.times
+            times, visual = clip.times, Visual("video", clip.frames, **sizes)
         config = self._model.config
         family = FAMILIES[config.family]
         return DecodedMedia(key, media, tuple(family.pixels(config, part) for part in family.spread(visual)), times)

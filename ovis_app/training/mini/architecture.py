@@ -42,7 +42,8 @@ TOWER = {
     "attention_dropout": 0.0,
 }  # fmt: skip
 VISUAL_VOCABULARY = 640
-TINY = {"llm": {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2,
+TINY: dict[str, Any] = {
+        "llm": {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2,
                 "num_key_value_heads": 1, "head_dim": 16},
         "tower": {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2},
         "words": 32}  # fmt: skip

@@ -32,6 +32,9 @@ BATCH = 12
 LONGEST = 200  # tokens of an answer
 
 
+Ask = Callable[[random.Random, str], tuple[list[Turn], tuple[Visual, ...]]]  # draws a conversation in a language
+
+
 @dataclass(frozen=True)
 class Case:
     """A conversation with its pictures, and the turn whose answer is judged."""
@@ -50,7 +53,7 @@ def moving(clip: Clip, rng: random.Random) -> tuple[Visual, ...]:
     return (Visual("video", frames, CLIP_PIXELS, CLIP_PIXELS),)
 
 
-def _one(ask: Callable[[Scene, Speaker], Turn], scene: Callable[[random.Random], Scene] = random_scene):
+def _one(ask: Callable[[Scene, Speaker], Turn], scene: Callable[[random.Random], Scene] = random_scene) -> Ask:
     def case(rng: random.Random, language: str) -> tuple[list[Turn], tuple[Visual, ...]]:
         here = scene(rng)
         return [ask(here, Speaker(language, rng))], still(here)
@@ -58,7 +61,7 @@ def _one(ask: Callable[[Scene, Speaker], Turn], scene: Callable[[random.Random],
     return case
 
 
-def _several(ask: Callable[[Sequence[Scene], Speaker], Turn]):
+def _several(ask: Callable[[Sequence[Scene], Speaker], Turn]) -> Ask:
     def case(rng: random.Random, language: str) -> tuple[list[Turn], tuple[Visual, ...]]:
         here = [random_scene(rng) for _ in range(rng.choice((2, 2, 3, 4)))]
         return [ask(here, Speaker(language, rng))], still(*here)
@@ -71,7 +74,7 @@ def _clip(rng: random.Random, language: str) -> tuple[list[Turn], tuple[Visual, 
     return [media_talk.about_clip(clip, Speaker(language, rng))], moving(clip, rng)
 
 
-def _talk(wanted: Callable[[str], bool]):
+def _talk(wanted: Callable[[str], bool]) -> Ask:
     def case(rng: random.Random, language: str) -> tuple[list[Turn], tuple[Visual, ...]]:
         while True:
             here = random_scene(rng)
@@ -91,7 +94,7 @@ def _chat(rng: random.Random, language: str) -> tuple[list[Turn], tuple[Visual, 
     return [dialogues.chat(Speaker(language, rng))], ()
 
 
-KINDS: dict[str, Callable[[random.Random, str], tuple[list[Turn], tuple[Visual, ...]]]] = {
+KINDS: dict[str, Ask] = {
     "color": _one(questions.color),
     "shape of a color": _one(questions.shape_of),
     "what is at": _one(questions.at),
