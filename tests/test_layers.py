@@ -32,6 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "engine": {"zoo", "models", "checkpoints", *VALUES},
     "backends": {"backend", "zoo", "chat", "media", "models", "checkpoints", "engine", "settings", "frozen_imports"}
     | VALUES,
+    "api": {"backend", "zoo", "chat", "media", *VALUES},
     "ui": {"backend", "zoo", "chat", "media", "settings", *VALUES},
     "training": {"zoo", "media", "models", "checkpoints", "engine", "backends", "chat", "settings", *VALUES},
     "cli": {"backend", "batch_files", "zoo", "chat", "media", "settings", "backends", *VALUES},
