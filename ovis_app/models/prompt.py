@@ -177,7 +177,7 @@ def stripped(content: Sequence[Part]) -> tuple[Part, ...]:
 
 
 def without_thought(content: Sequence[Part], think_end: str) -> tuple[Part, ...]:
-    """What follows the last thought, without newlines before it, as the released template of Ovis2.5 repeats answers."""
+    """What follows the last thought, without newlines before it, as Ovis2.5's released template repeats answers."""
     parts = list(content)
     ends = [number for number, part in enumerate(parts) if isinstance(part, str) and think_end in part]
     if ends:
