@@ -14,8 +14,9 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+from ovis_app.backend import Backend
+from ovis_app.errors import BackendError
 from ovis_app.frozen_imports import importing
-from ovis_app.generation import Backend, BackendError
 from ovis_app.settings import Flags, Settings, add_arguments, read
 
 
@@ -24,13 +25,16 @@ def open_page(settings: Settings) -> tuple[Any, dict[str, Any], Backend]:
     Raises BackendError."""
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     with importing():
+        from ovis_app.api import gradio_endpoints
         from ovis_app.backends import open_backend
-        from ovis_app.media import Limits
         from ovis_app.ui import page
 
-    limits = Limits(**settings.limits())
+    limits = settings.limits()
     backend = open_backend(settings, limits, late=True)
-    return page.build(backend, settings, limits), page.launch_options(settings, limits), backend
+    demo = page.build(backend, settings, limits)
+    with demo:
+        gradio_endpoints.add(backend, limits, at_once=settings.at_once)
+    return demo, page.launch_options(settings, limits), backend
 
 
 def main(arguments: Sequence[str] | None = None, *, program: str | None = None) -> int:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from ovis_app.generation import Backend, BackendError
-from ovis_app.media import Limits
+from ovis_app.backend import Backend
+from ovis_app.errors import BackendError
+from ovis_app.limits import Limits
 from ovis_app.settings import Settings
 
 LIGHT = "A model in this process needs more than is installed: run `pip install 'ovis-app[local]'`."
@@ -27,9 +28,9 @@ def open_backend(settings: Settings, limits: Limits, *, late: bool = False) -> B
     require_local()
     if late:
         from ovis_app import zoo
-        from ovis_app.backends.lazy import LateBackend
+        from ovis_app.backends.lazy import LazyBackend
 
-        return LateBackend(zoo.resolve(settings.model), lambda: open_backend(settings, limits))
+        return LazyBackend(zoo.resolve(settings.model), lambda: open_backend(settings, limits))
     from ovis_app.backends.local.backend import LocalBackend
 
     return LocalBackend(settings, limits)
