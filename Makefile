@@ -1,10 +1,11 @@
 # make run: chat.  make test: everything that is tested.  make check: lint, format, types.  make bench: figures.
+# make lock: after a change of pyproject.toml's bounds.  make test-latest, test-lowest: the suite with other versions.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: run install install-dev test check format bench clean
+.PHONY: run install install-dev test test-latest test-lowest lock check format bench clean
 
 run: install
 	$(BIN)/python app.py $(ARGS)
@@ -15,6 +16,14 @@ install-dev: $(VENV)/.installed-dev
 
 test: install-dev
 	$(BIN)/python -m pytest $(ARGS)
+
+test-latest test-lowest: test-%: install-dev
+	$(BIN)/python -m tools.lock $* --out .venv-$*.lock
+	$(BIN)/python tools/install.py .venv-$* .venv-$*.lock
+	.venv-$*/bin/python -m pytest $(ARGS)
+
+lock: install-dev
+	$(BIN)/python -m tools.lock $(ARGS)
 
 check: install-dev
 	$(BIN)/ruff check .
@@ -29,16 +38,15 @@ bench: install-dev
 	$(BIN)/python -m benchmarks $(ARGS)
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) .venv-latest* .venv-lowest*
 
-$(BIN)/python:
+python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make run PYTHON=python3.12")'
-	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed: requirements.txt | $(BIN)/python
-	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.txt
+$(VENV)/.installed: requirements.lock tools/install.py | python
+	@$(PYTHON) tools/install.py $(VENV) requirements.lock
 	@touch $@
 
-$(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
-	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements-dev.txt
+$(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed | python
+	@$(PYTHON) tools/install.py $(VENV) requirements-dev.lock
 	@touch $@

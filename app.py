@@ -33,13 +33,16 @@ def open_page(settings: Settings) -> tuple[gr.Blocks, dict[str, Any], Any]:
     """The page, its launch options and the backend behind it. Gradio is imported here, after the flags were read."""
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     with importing():
+        from ovis_app.api import gradio_endpoints
         from ovis_app.backends import open_backend
-        from ovis_app.media import Limits
         from ovis_app.ui import page
 
-    limits = Limits(**settings.limits())
+    limits = settings.limits()
     backend = open_backend(settings, limits, late=True)
-    return page.build(backend, settings, limits), page.launch_options(settings, limits), backend
+    demo = page.build(backend, settings, limits)
+    with demo:
+        gradio_endpoints.add(backend, limits, at_once=settings.at_once)
+    return demo, page.launch_options(settings, limits), backend
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from benchmarks.report import Headline, arguments, finish, table
 from benchmarks.shapes import MINI, device_of, random_model
+from ovis_app.checkpoints.tokenizer import Ending
 from ovis_app.engine import solo
 from ovis_app.engine.decode import Decoder, Eager, Graphs, cache_shape, warm_up
 from ovis_app.engine.streamer import TokenStreamer
@@ -59,7 +60,7 @@ def way(model: Ovis, decoder: Decoder | None) -> Way:
     """An answer to a prompt of ids, by the decoder or by `generate`."""
 
     def answer(ids: Tensor, settings: GenerationSettings, heard: TokenStreamer) -> None:
-        ending = solo.Ending((model.llm.config.vocab_size - 1,), 0)
+        ending = Ending((model.llm.config.vocab_size - 1,), 0)
         embeddings = solo.embeddings(model, ids, None)
         solo.generate(model, embeddings, settings, ending=ending, streamer=heard, decoder=decoder)
 

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer, GenerationConfig
 
+from ovis_app.checkpoints.load import load
 from ovis_app.conversation import Conversation, Media
-from ovis_app.media import Limits, open_image, sample_frames
+from ovis_app.limits import Limits
+from ovis_app.media import open_image, sample_frames
 from ovis_app.models.config import OvisConfig
 from ovis_app.models.families.table import FAMILIES
 from ovis_app.models.inputs import assemble, chat_format
-from ovis_app.models.ovis import load
 from ovis_app.models.preprocess.values import Visual
 from ovis_app.models.prompt import PromptTokenizer, Turn, encode_turns
 

@@ -89,7 +89,7 @@ def main() -> None:
     options = parser.parse_args()
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     from ovis_app.backends import open_backend
-    from ovis_app.media import Limits
+    from ovis_app.limits import Limits
     from ovis_app.settings import Settings
     from ovis_app.ui import page
 

@@ -13,10 +13,11 @@ from pathlib import Path
 
 from PIL import Image
 
+from ovis_app.backend import Backend
 from ovis_app.backends import open_backend
 from ovis_app.conversation import Conversation, Detail, Media, Message
-from ovis_app.generation import Answer, Backend, Done, GenerationSettings, Request, Thinking
-from ovis_app.media import Limits
+from ovis_app.generation import Answer, Done, GenerationSettings, Request, Thinking
+from ovis_app.limits import Limits
 from ovis_app.settings import Settings
 
 WORDS = ("what", "shape", "color", "is", "the", "left", "right", "above", "circle", "square", "red", "blue", "many")

@@ -20,8 +20,8 @@ from benchmarks.plain import Plain
 from benchmarks.report import Headline, arguments, finish, table
 from benchmarks.shapes import checkpoint, device_of
 from benchmarks.talk import backend, conversation, first_token, pictures, question
+from ovis_app.backend import Backend
 from ovis_app.conversation import Conversation
-from ovis_app.generation import Backend
 
 GROWTH = (1, 2, 4, 8, 16)  # turns
 SIZES = (64, 256, 784, 1568, 3136, 6272)  # visual tokens

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from benchmarks.report import Headline, arguments, finish, table
 from benchmarks.shapes import device_of, random_model
+from ovis_app.checkpoints.tokenizer import Ending
 from ovis_app.engine import solo
 from ovis_app.engine.batched import BatchedEngine
 from ovis_app.engine.decode import Decoder, warm_up
@@ -95,7 +96,7 @@ def rate(asked: Sequence[Prompt], answer: Callable[[Prompt, Any], Tensor]) -> Ra
 
 
 def one_at_a_time(
-    model: Ovis, settings: GenerationSettings, ending: solo.Ending, decoder: Decoder | None
+    model: Ovis, settings: GenerationSettings, ending: Ending, decoder: Decoder | None
 ) -> Callable[[Prompt, Any], Tensor]:
     """The solo engine behind a queue, as fast as whoever is alone has it: an answer begins once those that came before
     are over."""
@@ -179,7 +180,7 @@ def main() -> None:
     device = device_of(options.device)
     model = random_model(options.shape, device=device)
     users = [number for number in USERS if number <= options.users]
-    ending = solo.Ending((model.config.llm_config.vocab_size,), 0)  # no answer ends by itself
+    ending = Ending((model.config.llm_config.vocab_size,), 0)  # no answer ends by itself
     room = (options.tokens + options.new) * max(users)
     sizes = None if device.startswith("cuda") else Sizes(pages=2 * room // 32 + 64, slots=2 * room + 64)
     decoder = warm_up(model, context=options.tokens + options.new)  # None without a GPU

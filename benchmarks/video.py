@@ -25,7 +25,8 @@ from benchmarks.shapes import checkpoint
 from benchmarks.talk import backend, first_token
 from ovis_app import media
 from ovis_app.conversation import Conversation, Detail, Media, Message
-from ovis_app.media import Limits, sample_frames, thumbnail
+from ovis_app.limits import Limits
+from ovis_app.media import sample_frames, thumbnail
 
 FRAMES, FPS, PIECE = 12, 30, 10  # frames wanted; frames per second; seconds that are encoded once and then repeated
 WIDTH, HEIGHT = 1920, 1080

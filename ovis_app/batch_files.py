@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from ovis_app.conversation import Conversation, Message
-from ovis_app.media import Limits, attach_all
+from ovis_app.errors import BatchError
+from ovis_app.limits import Limits
+from ovis_app.media import attach_all
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
 CLIPS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
@@ -26,10 +28,6 @@ Answerer = Callable[[Sequence[Conversation]], list[Message]]
 
 
 csv.field_size_limit(1 << 30)  # thoughts are long
-
-
-class BatchError(Exception):
-    """The input or output can't be used; its text is a sentence."""
 
 
 @dataclass(frozen=True)

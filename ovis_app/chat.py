@@ -6,16 +6,19 @@ The same road for the page, the command line and programs. Knows no Gradio and n
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator
+import time
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import replace
 
+from ovis_app.backend import Backend
 from ovis_app.conversation import Conversation, Message
-from ovis_app.generation import Answer, Backend, BackendError, Done, Event, Recast, Request, Thinking, Waiting
+from ovis_app.errors import UNEXPECTED, BackendError
+from ovis_app.generation import Answer, Done, Event, Recast, Request, Thinking, Waiting
 
 log = logging.getLogger(__name__)
 
-UNEXPECTED = "Something went wrong while answering. Please try again; the cause is in the server's log."
+UPDATE_SECONDS = 0.06  # at most about 16 updates a second reach a reader
 
 
 def reply(backend: Backend, request: Request) -> Generator[Conversation, None, None]:
@@ -61,6 +64,26 @@ def grown(conversation: Conversation, event: Event) -> Conversation:
             return conversation.replace_last(status="", thinking=last.thinking + last.text, text="")
         case Done(finish, stats):
             return conversation.replace_last(status="", finish=finish, stats=stats)
+
+
+def paced(
+    states: Iterator[Conversation], *, clock: Callable[[], float] = time.monotonic, seconds: float = UPDATE_SECONDS
+) -> Iterator[Conversation]:
+    """The first and the last of `states`, every change of phase, and what `seconds` between updates leave room for."""
+    shown, phase, pending = float("-inf"), None, None
+    for state in states:
+        now, current = clock(), _phase(state.messages[-1])
+        if current == phase and now - shown < seconds:
+            pending = state
+            continue
+        yield state
+        shown, phase, pending = clock(), current, None
+    if pending is not None:
+        yield pending
+
+
+def _phase(message: Message) -> tuple[bool, ...]:
+    return bool(message.thinking), bool(message.text), bool(message.error), message.finish is not None
 
 
 def stopped(conversation: Conversation) -> Conversation:

@@ -22,7 +22,7 @@ from ovis_app.settings import Settings
 
 if TYPE_CHECKING:
     from ovis_app.generation import GenerationSettings
-    from ovis_app.media import Limits
+    from ovis_app.limits import Limits
 
 COMMANDS = """commands:
   ask QUESTION      answer one question (the word may be left out)
@@ -105,8 +105,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _started(given: argparse.Namespace) -> tuple[Settings, Limits, GenerationSettings]:
     """What the flags ask for, checked. Raises BadInput."""
     from ovis_app import zoo
-    from ovis_app.generation import BackendError, GenerationSettings
-    from ovis_app.media import Limits
+    from ovis_app.errors import BackendError
+    from ovis_app.generation import GenerationSettings
 
     try:
         settings = settings_module.read(given)
@@ -136,7 +136,7 @@ def _started(given: argparse.Namespace) -> tuple[Settings, Limits, GenerationSet
         frames=given.frames,
     )
     try:
-        return settings, Limits(**settings.limits()), generation.check()
+        return settings, settings.limits(), generation.check()
     except BackendError as error:
         raise BadInput(error) from error
 
@@ -202,7 +202,7 @@ def _batch(words: Sequence[str]) -> int:
     from tqdm import tqdm
 
     from ovis_app import batch_files
-    from ovis_app.generation import BackendError
+    from ovis_app.errors import BackendError, BatchError
 
     if not 1 <= given.batch_size <= 256:
         raise BadInput("--batch-size must be a whole number from 1 to 256.")
@@ -212,19 +212,19 @@ def _batch(words: Sequence[str]) -> int:
         raise BadInput("--out is the input itself: name another file.")
     try:
         asked = batch_files.rows(given.input, given.prompt)
-        from ovis_app.backends.local.offline import ManyAnswers
+        from ovis_app.backends.local.offline import OfflineAnswers
 
-        many = ManyAnswers(settings, limits)
+        offline = OfflineAnswers(settings, limits)
         with tqdm(total=len(asked), initial=len(batch_files.done(given.out)), unit="row") as bar:
             answered, failed = batch_files.run(
                 asked,
                 given.out,
-                lambda conversations: many.answer(conversations, generation),
+                lambda conversations: offline.answer(conversations, generation),
                 limits=limits,
                 size=given.batch_size,
                 progress=bar.update,
             )
-    except (batch_files.BatchError, OSError, UnicodeDecodeError, csv.Error) as error:
+    except (BatchError, OSError, UnicodeDecodeError, csv.Error) as error:
         raise BadInput(error) from error
     except BackendError as error:
         print(f"ovis_app: {error}", file=sys.stderr)

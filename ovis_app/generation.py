@@ -1,22 +1,16 @@
-"""The contract between whoever asks and whoever answers: requests go in, events come out.
+"""One question and what comes of it, as values: a request goes in, events come out.
 
-`Backend.stream` is the seam of the whole app. Closing its iterator is Stop. Knows no torch, no Gradio, no files.
+Knows how an answer may be asked for, and which settings make sense. Knows no torch, no Gradio, no files, and not who
+answers (backend.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any
 
 from ovis_app.conversation import Conversation, Detail, Finish, Stats
-
-if TYPE_CHECKING:
-    from ovis_app.zoo import ModelSpec
-
-
-class BackendError(Exception):
-    """An answer that can't be given. Its text is one sentence for people: what is wrong and what to do."""
+from ovis_app.errors import BackendError
 
 
 @dataclass(frozen=True)
@@ -138,65 +132,3 @@ class Done:
 
 
 Event = Waiting | Thinking | Answer | Recast | Done
-
-
-@dataclass(frozen=True)
-class Change:
-    """A switch to another model that is under way."""
-
-    name: str  # of the model that is coming
-    words: str  # "Downloading Ovis2.5-2B: 1.2 of 5.1 GB, 3 min left"
-    share: float | None = None  # how far that is, 0 to 1; None: nobody knows
-    cancellable: bool = True
-
-
-@dataclass(frozen=True)
-class Status:
-    """What a backend as a whole is doing."""
-
-    model: ModelSpec  # that answers, or will once it is loaded
-    words: str  # "ready", "answering", "Loading Ovis2.5-2B"
-    change: Change | None = None
-    problem: str = ""  # why the last change came to nothing, as a sentence
-
-
-@dataclass(frozen=True)
-class Offer:
-    """A model that a backend could switch to, and how its memory would do."""
-
-    model: ModelSpec
-    verdict: Literal["fits", "tight", "too big"]
-    needed: int  # bytes
-    available: int  # bytes, what the present model holds included
-    lacks: str = ""  # what it needs that isn't here ("needs an NVIDIA GPU")
-
-
-class Backend(Protocol):
-    """Who answers: one model at a time. One backend serves many requests at once, from any thread."""
-
-    def status(self) -> Status:
-        """What is going on. Quick: the page asks often."""
-        ...
-
-    def offers(self) -> list[Offer]:
-        """The models that `change` knows by name; none where there is nothing to choose."""
-        ...
-
-    def change(self, name: str) -> None:
-        """Begins to switch to a name, repository or folder for everybody, and returns at once; `status` tells how it
-        goes. The present model answers until the new one is fetched, and again if that fails. Raises BackendError when
-        it can't begin."""
-        ...
-
-    def cancel_change(self) -> None:
-        """Ends a change that is under way; the present model stays."""
-        ...
-
-    def close(self) -> None:
-        """Ends what is running, before the process does."""
-        ...
-
-    def stream(self, request: Request) -> Iterator[Event]:
-        """Events until `Done`. Wakes at least every 0.1 s with an event, so that closing it always lands; closing it
-        stops the work within one token. Raises BackendError."""
-        ...

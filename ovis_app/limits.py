@@ -5,6 +5,8 @@ from __future__ import annotations
 import unicodedata
 from dataclasses import dataclass
 
+from ovis_app.errors import MediaError
+
 NAME_LENGTH = 80  # characters of a file name that a sentence shows
 MEGABYTE = 1024 * 1024
 
@@ -26,14 +28,6 @@ class Limits:
     decode_memory: int = 1536 * MEGABYTE  # bytes of address space of the decoding process (about 350 MB when idle)
 
 
-class MediaError(Exception):
-    """A file was refused. Its text is one sentence for people: it names the file and says what to do."""
-
-
-class MediaCancelled(MediaError):
-    """Reading ended because the caller's `stop` said so: nobody needs to be told."""
-
-
 def shown_name(name: str) -> str:
     """The last part of a user's file name, safe to print: no folders, no control or direction marks, not too long."""
     last = name.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
@@ -45,9 +39,9 @@ def shown_name(name: str) -> str:
     return plain or "file"
 
 
-def refusal(name: str, rest: str, kind: type[MediaError] = MediaError) -> MediaError:
+def refusal(name: str, rest: str) -> MediaError:
     """The error whose sentence is the quoted file name followed by `rest`."""
-    return kind(f"“{shown_name(name)}” {rest}")
+    return MediaError(f"“{shown_name(name)}” {rest}")
 
 
 def count_of(number: float, unit: str) -> str:

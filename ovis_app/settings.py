@@ -1,6 +1,6 @@
 """How this process was asked to run: flags first, then OVIS_* variables, then defaults.
 
-The only reader of os.environ. Imports nothing of the app and nothing heavy, so that --help answers at once.
+The only reader of os.environ. Imports nothing heavy, so that --help answers at once.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+
+from ovis_app.limits import Limits
 
 BACKENDS = ("local", "fake")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -39,11 +40,11 @@ class Settings:
     visual_cache: int = 512 * 1024 * 1024  # bytes of encoded pictures that are remembered
     prefix_cache: int = 1024 * 1024 * 1024  # bytes of recent conversations' attention that are remembered
     fake_rate: float = 0.0  # tokens per second of the scripted backend; 0 is as fast as it can
-    image_pixels: int = 60_000_000  # limits on what people upload; the same as media.Limits
-    image_bytes: int = 50 * 1024 * 1024
-    video_bytes: int = 500 * 1024 * 1024
-    video_seconds: float = 1800.0
-    files_per_turn: int = 16
+    image_pixels: int = Limits.image_pixels
+    image_bytes: int = Limits.image_bytes
+    video_bytes: int = Limits.video_bytes
+    video_seconds: float = Limits.video_seconds
+    files_per_turn: int = Limits.files_per_turn
 
     @property
     def at_once(self) -> int:
@@ -58,10 +59,10 @@ class Settings:
         private = self.server_name in ("127.0.0.1", "localhost", "::1") and not self.share
         return {"on": True, "off": False}.get(self.model_choice, private)
 
-    def limits(self) -> dict[str, Any]:
-        """What `media.Limits` takes of these settings."""
+    def limits(self) -> Limits:
+        """What people may upload."""
         names = ("image_pixels", "image_bytes", "video_bytes", "video_seconds", "files_per_turn")
-        return {name: getattr(self, name) for name in names}
+        return Limits(**{name: getattr(self, name) for name in names})
 
 
 _HELP = {

@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 
 from ovis_app import batch_files
-from ovis_app.backends.local.offline import ManyAnswers
+from ovis_app.backends.local.offline import OfflineAnswers
 from ovis_app.cli import main
 from ovis_app.conversation import Conversation, Message
 from ovis_app.generation import GenerationSettings
-from ovis_app.media import Limits
+from ovis_app.limits import Limits
 from ovis_app.settings import Settings
 
 GOLDEN = Path(__file__).parent / "fixtures" / "golden"
@@ -117,7 +117,7 @@ def test_what_batch_can_not_do_is_refused(
 @pytest.mark.parametrize("family", ["ovis2.5", "ovis2", "ovis1.6"])
 def test_answered_together_is_answered_alone(family: str, folder: Path) -> None:
     """Left-padded batches of prompts of different lengths give the tokens of one at a time."""
-    many = ManyAnswers(Settings(model=str(GOLDEN / family / "public-a" / "checkpoint"), device="cpu"), Limits())
+    many = OfflineAnswers(Settings(model=str(GOLDEN / family / "public-a" / "checkpoint"), device="cpu"), Limits())
     settings = GenerationSettings(max_new_tokens=8, max_partition=4)
     media, _ = batch_files.attach_all([(folder / "blue.png", "blue.png")], Limits())
     asked = [
@@ -137,7 +137,7 @@ def test_models_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_rows_keep_their_resolution_and_their_errors(folder: Path) -> None:
-    many = ManyAnswers(Settings(model=str(GOLDEN / "ovis2.5" / "public-a" / "checkpoint"), device="cpu"), Limits())
+    many = OfflineAnswers(Settings(model=str(GOLDEN / "ovis2.5" / "public-a" / "checkpoint"), device="cpu"), Limits())
     media, _ = batch_files.attach_all([(folder / "blue.png", "blue.png")], Limits())
     talk = Conversation((Message("user", "What?", media),))
     small, large = (

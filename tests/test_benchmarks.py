@@ -21,7 +21,8 @@ from benchmarks.report import Headline, finish, table
 from benchmarks.shapes import MINI, SHAPES, checkpoint, released_config
 from benchmarks.talk import backend, conversation, first_token, pictures
 from benchmarks.turns import Ways, by_turns, second_turn
-from ovis_app.generation import Answer, Backend, GenerationSettings, Request
+from ovis_app.backend import Backend
+from ovis_app.generation import Answer, GenerationSettings, Request
 
 HERE = Path(__file__).parent.parent / "benchmarks"
 

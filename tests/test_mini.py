@@ -11,7 +11,7 @@ from ovis_app import chat
 from ovis_app.backends.local.backend import LocalBackend
 from ovis_app.conversation import Conversation, Media, Message
 from ovis_app.generation import GenerationSettings, Request
-from ovis_app.media import Limits
+from ovis_app.limits import Limits
 from ovis_app.settings import Settings
 from ovis_app.training.mini.world.examples import picture, shape
 from ovis_app.training.mini.world.scenes import draw

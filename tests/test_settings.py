@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ovis_app import settings
-from ovis_app.media import Limits
+from ovis_app.limits import Limits
 
 ROOT = Path(__file__).parent.parent
 
@@ -59,7 +59,7 @@ def test_what_may_be_nothing_cannot_be_less(flag: str) -> None:
 
 
 def test_upload_limits_have_the_same_defaults_everywhere() -> None:
-    assert Limits(**settings.Settings().limits()) == Limits()  # type: ignore[arg-type]
+    assert settings.Settings().limits() == Limits()
 
 
 PROBE = """

@@ -11,7 +11,7 @@ import pytest
 
 from ovis_app import chat, zoo
 from ovis_app.backends.fake import FakeBackend
-from ovis_app.backends.lazy import FAILED, LateBackend
+from ovis_app.backends.lazy import FAILED, LazyBackend
 from ovis_app.conversation import Conversation, Message
 from ovis_app.generation import Done, Request, Waiting
 from tests.waiting import PATIENCE
@@ -52,18 +52,18 @@ class Making:
 
 def test_a_question_before_the_import_ends_waits_and_is_answered() -> None:
     making = Making()
-    late = LateBackend(zoo.MINI, making)
-    assert late.status().model == zoo.MINI and late.status().words != "ready"
+    late = LazyBackend(zoo.MINI, making)
+    assert late.status().model == zoo.MINI and late.status().phase == "starting"
     events = late.stream(HELLO)
     assert isinstance(next(events), Waiting) and isinstance(next(events), Waiting)
     making.may.set()
     assert isinstance(list(events)[-1], Done)
-    assert late.status().words == "ready" and late.offers() == making.real.offers()
+    assert late.status().phase == "ready" and late.offers() == making.real.offers()
 
 
 def test_leaving_before_the_import_ends_asks_nothing() -> None:
     making = Making()
-    events = LateBackend(zoo.MINI, making).stream(HELLO)
+    events = LazyBackend(zoo.MINI, making).stream(HELLO)
     next(events)
     events.close()  # type: ignore[attr-defined]
     making.may.set()
@@ -72,7 +72,7 @@ def test_leaving_before_the_import_ends_asks_nothing() -> None:
 
 def test_what_is_behind_is_made_once() -> None:
     making = Making()
-    late = LateBackend(zoo.MINI, making)
+    late = LazyBackend(zoo.MINI, making)
     asking = [threading.Thread(target=lambda: list(late.stream(HELLO))) for _ in range(4)]
     late.warm()
     for one in asking:
@@ -86,17 +86,17 @@ def test_what_is_behind_is_made_once() -> None:
 def test_an_import_that_fails_is_a_sentence_for_everybody_who_asks() -> None:
     making = Making(ImportError("libtorch is missing"))
     making.may.set()
-    late = LateBackend(zoo.MINI, making)
+    late = LazyBackend(zoo.MINI, making)
     for _ in range(2):
         *_, last = chat.reply(late, HELLO)
         assert last.messages[-1].error == FAILED
-    assert "can't" in late.status().words
+    assert late.status().phase == "failed"
 
 
 def test_closing_hands_on_and_waits_for_what_has_begun(monkeypatch: pytest.MonkeyPatch) -> None:
     making, closed = Making(), threading.Event()
     monkeypatch.setattr(making.real, "close", closed.set)
-    late = LateBackend(zoo.MINI, making)
+    late = LazyBackend(zoo.MINI, making)
     late.close()  # nothing has begun: there is nothing to wait for
     late.warm()
     threading.Timer(0.05, making.may.set).start()

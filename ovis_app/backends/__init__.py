@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ovis_app.generation import Backend
-from ovis_app.media import Limits
+from ovis_app.backend import Backend
+from ovis_app.limits import Limits
 from ovis_app.settings import Settings
 
 
@@ -16,9 +16,9 @@ def open_backend(settings: Settings, limits: Limits, *, late: bool = False) -> B
         return FakeBackend(delay=1 / settings.fake_rate if settings.fake_rate > 0 else 0.0)
     if late:
         from ovis_app import zoo
-        from ovis_app.backends.lazy import LateBackend
+        from ovis_app.backends.lazy import LazyBackend
 
-        return LateBackend(zoo.resolve(settings.model), lambda: open_backend(settings, limits))
+        return LazyBackend(zoo.resolve(settings.model), lambda: open_backend(settings, limits))
     from ovis_app.backends.local.backend import LocalBackend
 
     return LocalBackend(settings, limits)

@@ -13,8 +13,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ovis_app import zoo
+from ovis_app.backend import Change, Offer, Status
 from ovis_app.conversation import Stats
-from ovis_app.generation import Answer, BackendError, Change, Done, Event, Offer, Request, Status, Thinking, Waiting
+from ovis_app.errors import BackendError
+from ovis_app.generation import Answer, Done, Event, Request, Thinking, Waiting
 from ovis_app.zoo import ModelSpec
 
 ROOM = 24e9  # bytes that the scripted machine has
@@ -36,7 +38,7 @@ class FakeBackend:
     cancelled: threading.Event = field(default_factory=threading.Event)
 
     def status(self) -> Status:
-        return Status(self.model, "ready", self.coming, self.problem)
+        return Status(self.model, "ready", "ready", self.coming, self.problem)
 
     def offers(self) -> list[Offer]:
         return [_offer(row) for row in zoo.MODELS]

@@ -10,8 +10,10 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
+from ovis_app.backend import Backend, Offer, Status
+from ovis_app.errors import BackendError
 from ovis_app.frozen_imports import importing
-from ovis_app.generation import Backend, BackendError, Event, Offer, Request, Status, Waiting
+from ovis_app.generation import Event, Request, Waiting
 from ovis_app.zoo import ModelSpec
 
 log = logging.getLogger(__name__)
@@ -21,7 +23,7 @@ STARTING = "Starting"
 FAILED = "The model's libraries can't be loaded; the cause is in the server's log. Install the requirements again."
 
 
-class LateBackend:
+class LazyBackend:
     """Stands for the backend that `make` imports and returns, and that will answer with `spec` at first. `make` runs
     once, in a thread, when the first question comes or `warm` is called."""
 
@@ -35,7 +37,9 @@ class LateBackend:
     def status(self) -> Status:
         if self._real is not None:
             return self._real.status()
-        return Status(self._spec, "the model can't be loaded" if self._failure is not None else STARTING)
+        if self._failure is not None:
+            return Status(self._spec, "failed", "the model can't be loaded")
+        return Status(self._spec, "starting", STARTING)
 
     def offers(self) -> list[Offer]:
         return self._wait().offers()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ovis_app.generation import MAX_TEXT, BackendError, Request
-from ovis_app.media import Limits
+from ovis_app.errors import BackendError
+from ovis_app.generation import MAX_TEXT, Request
+from ovis_app.limits import Limits
 from ovis_app.zoo import ModelSpec
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ovis_app.generation import BackendError
+from ovis_app.errors import BackendError
 
 BLOCK, ROWS = 64, 32  # sizes are multiples of these: values with one scale, and rows that are packed together
 THRESHOLD = 6.0  # activations above it are multiplied unquantized (https://arxiv.org/abs/2208.07339)

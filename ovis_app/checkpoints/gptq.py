@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from ovis_app.generation import BackendError
+from ovis_app.errors import BackendError
 from ovis_app.models.config import OvisConfig, called
 from ovis_app.models.ovis import Ovis
 

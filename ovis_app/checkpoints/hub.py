@@ -18,7 +18,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from ovis_app.generation import BackendError
+from ovis_app.errors import BackendError
 from ovis_app.zoo import ModelSpec
 
 # Told what happens, in words for people, and the share that is done (0 to 1; None: unknown). May raise to cancel.

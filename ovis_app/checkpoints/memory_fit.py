@@ -1,4 +1,5 @@
-"""How much memory a model needs and how much there is, before anything is downloaded. Knows sizes, loads nothing.
+"""How much memory a model needs and how much there is, before anything is downloaded; and what to do where it can't
+fit. Knows sizes, loads nothing.
 
 An estimate: weights, keys and values of the conversation, the vision tower at work, and something for everything else.
 """
@@ -12,12 +13,15 @@ import psutil
 import torch
 
 from ovis_app import zoo
-from ovis_app.models.devices import choose_device, choose_dtype
+from ovis_app.checkpoints import gptq
+from ovis_app.checkpoints.placement import Placement
+from ovis_app.errors import BackendError
 from ovis_app.models.ovis import PATCHES, SOFTMAX_ROWS, Ovis
 from ovis_app.zoo import LanguageModel, ModelSpec
 
 Verdict = Literal["fits", "tight", "too big"]
 
+QUANTIZE = ("int8", "int4")  # from the better to the smaller
 BITS = {"int8": 8.1, "int4": 4.5}  # a quantized parameter with its share of the scales
 SHORT = 4096  # tokens of a conversation without which a model is of no use
 RESERVE = 0.5e9  # activations of a long prompt, allocator, logits
@@ -55,21 +59,11 @@ class Fit:
         return "tight" if self.least <= self.available else "too big"
 
 
-def fit(
-    spec: ModelSpec,
-    *,
-    device: str = "auto",
-    dtype: torch.dtype | str = "auto",
-    quantize: str = "none",
-    freed: int = 0,
-) -> Fit:
-    """How a model would do on a device ("auto": the best there is). `freed` bytes are counted as available: what the
-    model that it replaces holds. Raises BackendError for a device that isn't there."""
-    place = choose_device(device)
-    precision = choose_dtype(dtype, place, spec) if isinstance(dtype, str) else dtype
-    size, llm = precision.itemsize, spec.llm or _alike(spec)
+def fit(spec: ModelSpec, placement: Placement, *, freed: int = 0) -> Fit:
+    """How a model would do. `freed` bytes are counted as available: what the model that it replaces holds."""
+    place, size, llm = placement.device, placement.dtype.itemsize, spec.llm or _alike(spec)
     return Fit(
-        weights=weights(spec, llm, size, quantize),
+        weights=weights(spec, llm, size, placement.quantize),
         cache=llm.cache(spec.context, size),
         short_cache=llm.cache(min(spec.context, SHORT), size),
         vision=_vision(spec, size),
@@ -77,6 +71,37 @@ def fit(
         available=bytes_available("cuda:0" if place == "cuda" and spec.quantization else place)
         + freed,  # GPTQ: one GPU
     )
+
+
+def refuse_what_cannot_fit(spec: ModelSpec, placement: Placement, *, freed: int = 0) -> None:
+    """Raises BackendError, before any download, when a model can't be used with the memory that is free, or will be
+    once `freed` bytes are given back."""
+    if spec.quantization:
+        gptq.refuse_without_means(spec.name, placement.device)
+    found = fit(spec, placement, freed=freed)
+    if found.verdict == "too big":
+        advice = ", or ".join(_advice(spec, placement, freed)) or "use a larger machine"
+        raise BackendError(
+            f"{spec.name} needs about {found.least / 1e9:.0f} GB and {found.available / 1e9:.0f} GB are free: {advice}."
+        )
+
+
+def _advice(spec: ModelSpec, placement: Placement, freed: int) -> list[str]:
+    """What would fit in place of a model that can't."""
+
+    def fits(row: ModelSpec, way: Placement = placement) -> bool:
+        return fit(row, way, freed=freed).verdict != "too big"
+
+    advice = []
+    if placement.dtype == torch.float32 and fits(spec, placement.with_dtype(torch.bfloat16)):
+        advice.append("add --dtype bfloat16")
+    elif not spec.quantization and placement.device != "mps":
+        ways = [bits for bits in QUANTIZE if fits(spec, placement.with_quantize(bits))]
+        advice += [f"add --quantize {bits}" for bits in ways[:1]]
+    smaller = [row for row in zoo.MODELS if not row.bundled and not row.quantization and fits(row)]
+    if smaller:
+        advice.append(f"try {max(smaller, key=lambda row: row.parameters).name}")
+    return advice
 
 
 def weights(spec: ModelSpec, llm: LanguageModel, itemsize: int, quantize: str) -> int:

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ovis_app.engine.solo import Ending, generation_config
+from ovis_app.checkpoints.tokenizer import Ending
+from ovis_app.engine.solo import generation_config
 from ovis_app.generation import GenerationSettings
 from ovis_app.models.ovis import Ovis
 

@@ -20,12 +20,13 @@ from torch import Tensor
 from transformers.generation.continuous_batching.requests import GenerationOutput
 
 from ovis_app.checkpoints.memory_fit import working_room
+from ovis_app.checkpoints.tokenizer import Ending
 from ovis_app.engine.pages import BROKEN, Manager, Sizes, bytes_of_a_token
 from ovis_app.engine.sampling import COLD, MOST, Draw
 from ovis_app.engine.slots import Prompt, Slots, twin
-from ovis_app.engine.solo import Ending
 from ovis_app.engine.thinking_budget import ThinkingBudget
-from ovis_app.generation import BackendError, GenerationSettings
+from ovis_app.errors import BackendError
+from ovis_app.generation import GenerationSettings
 from ovis_app.models.ovis import Ovis
 
 log = logging.getLogger(__name__)

@@ -1,4 +1,5 @@
-"""Encoded pictures and clips, found again by content and resolution: a bounded memory of visual embeddings.
+"""The encoder cache: visual embeddings of pictures and clips, found again by content and resolution, within a budget
+of bytes.
 
 Knows hashes and bytes; refuses to know files, families and towers.
 """
@@ -28,8 +29,8 @@ class Span:
 
 
 @dataclass(frozen=True)
-class Seen:
-    """An encoded picture or clip: a span per placeholder, and the times of a clip's frames in seconds."""
+class EncodedMedia:
+    """A picture or clip as visual embeddings: a span per placeholder, and the times of a clip's frames in seconds."""
 
     kind: str
     spans: tuple[Span, ...]
@@ -40,27 +41,27 @@ class Seen:
         return sum(span.embeddings.numel() * span.embeddings.element_size() for span in self.spans)
 
 
-class VisualCache:
-    """The least recently used is forgotten first once `limit` bytes are passed. One thread at a time."""
+class EncoderCache:
+    """The least recently used is evicted first once `limit` bytes are passed. One thread at a time."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._seen: OrderedDict[str, Seen] = OrderedDict()
+        self._encoded: OrderedDict[str, EncodedMedia] = OrderedDict()
 
-    def get(self, key: str) -> Seen | None:
-        seen = self._seen.get(key)
-        if seen is not None:
-            self._seen.move_to_end(key)
-        return seen
+    def get(self, key: str) -> EncodedMedia | None:
+        encoded = self._encoded.get(key)
+        if encoded is not None:
+            self._encoded.move_to_end(key)
+        return encoded
 
-    def put(self, key: str, seen: Seen) -> None:
-        self._seen[key] = seen
-        while len(self._seen) > 1 and self.bytes > self.limit:
-            self._seen.popitem(last=False)
+    def put(self, key: str, encoded: EncodedMedia) -> None:
+        self._encoded[key] = encoded
+        while len(self._encoded) > 1 and self.bytes > self.limit:
+            self._encoded.popitem(last=False)
 
     @property
     def bytes(self) -> int:
-        return sum(seen.bytes for seen in self._seen.values())
+        return sum(encoded.bytes for encoded in self._encoded.values())
 
     def clear(self) -> None:
-        self._seen.clear()
+        self._encoded.clear()

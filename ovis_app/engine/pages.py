@@ -19,13 +19,13 @@ from transformers import ContinuousBatchingConfig, GenerationConfig, PreTrainedM
 from transformers.generation.continuous_batching import continuous_api, scheduler
 from transformers.generation.continuous_batching.requests import GenerationOutput, RequestState, RequestStatus
 
+from ovis_app.checkpoints.tokenizer import Ending
 from ovis_app.engine.paged import PAGE, hand_on, means
 from ovis_app.engine.sampling import MOST, Draws
-from ovis_app.engine.solo import Ending
+from ovis_app.errors import OUT_OF_MEMORY
 
 log = logging.getLogger(__name__)
 
-OUT_OF_MEMORY = "The model ran out of memory: lower max pixels or frames, or start a new chat, and try again."
 BROKEN = "The model failed while answering: try again, or start a new chat."
 
 CPU_TOKENS, GPU_TOKENS = 1 << 15, 1 << 20  # tokens that the pages hold at most

@@ -7,7 +7,7 @@ which keeps a GPU busy. Knows the model and the sampling rules; refuses to know 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from transformers import (
 )
 from transformers.generation.streamers import BaseStreamer
 
+from ovis_app.checkpoints.tokenizer import Ending
 from ovis_app.engine.decode import Decoder
 from ovis_app.engine.loop import Drawn, Prompt, run
 from ovis_app.engine.sampling import COLD, Draw, Drawing
@@ -33,14 +34,6 @@ from ovis_app.models.ovis import Ovis
 
 # Tokens of a prompt that are read at a time: more take memory, and Stop would have to wait for them. Fewer take longer.
 PIECE, GPU_PIECE = 2048, 8192
-
-
-@dataclass(frozen=True)
-class Ending:
-    """The ids that end an answer, and the id that fills a batch."""
-
-    eos: tuple[int, ...]
-    pad: int
 
 
 class Stop(StoppingCriteria):

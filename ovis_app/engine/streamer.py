@@ -15,7 +15,8 @@ from tokenizers.decoders import DecodeStream
 from torch import Tensor
 from transformers import TextIteratorStreamer
 
-from ovis_app.generation import Answer, BackendError, Done, Event, Recast, Thinking, Waiting
+from ovis_app.errors import BackendError
+from ovis_app.generation import Answer, Done, Event, Recast, Thinking, Waiting
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class TokenStreamer(TextIteratorStreamer):
 
     def __init__(self, *, deadline: float = float("inf")) -> None:
         """`deadline` is the time.monotonic() at which waiting is given up."""
-        super().__init__(None, timeout=HEARTBEAT)
+        super().__init__(None, timeout=HEARTBEAT)  # type: ignore[arg-type]  # it comes with `begin`
         self.deadline = deadline
         self.note = "Waiting for the model"  # what the worker is doing; it may write this at any time
         self.count = self.thought_count = 0

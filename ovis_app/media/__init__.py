@@ -1,7 +1,6 @@
 """Pictures and clips that people attach: checked, upright, limited, sampled. Knows files and pixels; refuses to know
 models, pages and requests."""
 
-from ovis_app.limits import Limits, MediaCancelled, MediaError, shown_name
 from ovis_app.media.attach import attach, attach_all
 from ovis_app.media.content_hash import digest
 from ovis_app.media.images import open_image
@@ -9,9 +8,6 @@ from ovis_app.media.video import Clip, VideoInfo, probe, sample_frames, thumbnai
 
 __all__ = [
     "Clip",
-    "Limits",
-    "MediaCancelled",
-    "MediaError",
     "VideoInfo",
     "attach",
     "attach_all",
@@ -19,6 +15,5 @@ __all__ = [
     "open_image",
     "probe",
     "sample_frames",
-    "shown_name",
     "thumbnail",
 ]

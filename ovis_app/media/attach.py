@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ovis_app.conversation import Media, MediaKind
-from ovis_app.limits import MEGABYTE, Limits, MediaError, refusal, shown_name
+from ovis_app.errors import MediaError
+from ovis_app.limits import MEGABYTE, Limits, refusal, shown_name
 from ovis_app.media.file_types import HEAD, Kind, kind_of
 from ovis_app.media.images import check_image
 from ovis_app.media.video import check_video

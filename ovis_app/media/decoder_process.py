@@ -11,12 +11,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from ovis_app.limits import Limits
+from ovis_app.stop import Stop
 
 DECODER = Path(__file__).with_name("video_decoder.py")
 POLL = 0.05  # seconds between two looks at `stop` and the clock
@@ -31,17 +32,11 @@ class OutOfTime(Exception):
     """The decoder was killed because its time was over."""
 
 
-class Stopped(Exception):
-    """The decoder was killed because `stop` said so."""
-
-
 class Broken(Exception):
     """The decoder died or sent what is not a record."""
 
 
-def records(
-    file: BinaryIO, job: Mapping[str, Any], limits: Limits, stop: Callable[[], bool]
-) -> Generator[Record, None, None]:
+def records(file: BinaryIO, job: Mapping[str, Any], limits: Limits, stop: Stop) -> Generator[Record, None, None]:
     """The records for `file`, as they come. Raises OutOfTime, Stopped or Broken; closing kills the decoder."""
     with _place(stop):
         process = subprocess.Popen(
@@ -65,22 +60,20 @@ def records(
 
 
 @contextmanager
-def _place(stop: Callable[[], bool]) -> Iterator[None]:
-    """One of the few decoders that may run at a time; waits for it as long as `stop` allows."""
+def _place(stop: Stop) -> Iterator[None]:
+    """One of the few decoders that may run at a time; waits for it until `stop` is set."""
     while not _places.acquire(timeout=POLL):
-        if stop():
-            raise Stopped
+        stop.check()
     try:
         yield
     finally:
         _places.release()
 
 
-def _arrivals(arrived: queue.SimpleQueue[Record | None], deadline: float, stop: Callable[[], bool]) -> Iterator[Record]:
+def _arrivals(arrived: queue.SimpleQueue[Record | None], deadline: float, stop: Stop) -> Iterator[Record]:
     """What the pump reads, up to and without the record that ends it."""
     while True:
-        if stop():
-            raise Stopped
+        stop.check()
         if time.monotonic() > deadline:
             raise OutOfTime
         try:

@@ -17,7 +17,8 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ovis_app.conversation import Media
-from ovis_app.limits import Limits, MediaError, refusal
+from ovis_app.errors import MediaError
+from ovis_app.limits import Limits, refusal
 from ovis_app.media.file_types import HEAD, HEIC, Kind, kind_of
 
 log = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ in a process that can be killed.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +14,12 @@ from typing import Any
 from PIL import Image
 
 from ovis_app.conversation import Media
-from ovis_app.limits import Limits, MediaCancelled, MediaError, count_of, refusal
+from ovis_app.errors import MediaError
+from ovis_app.limits import Limits, count_of, refusal
 from ovis_app.media import decoder_process
 from ovis_app.media.file_types import HEAD, Kind, kind_of
 from ovis_app.media.tone_mapping import toned
+from ovis_app.stop import NEVER, Stop
 
 log = logging.getLogger(__name__)
 
@@ -55,18 +57,14 @@ class Clip:
     duration: float
 
 
-def _never() -> bool:
-    return False
-
-
-def sample_frames(media: Media, count: int, limits: Limits, *, stop: Callable[[], bool] = _never) -> Clip:
+def sample_frames(media: Media, count: int, limits: Limits, *, stop: Stop = NEVER) -> Clip:
     """At most `count` frames, evenly spread: the clip is cut into `count` equal parts and the frame on screen in the
     middle of each is taken, or a keyframe less than a tenth of a part away from it. A clip of fewer frames gives each
     of them once. Where that would take decoding more than `limits.decode_pixels`, the keyframes nearest to the middles
     are taken, however near, and there may be fewer. Frames are upright RGB with square pixels, scaled down to
     `limits.frame_side` and `limits.clip_pixels`.
 
-    `stop` is asked at least every 0.1 s. Raises MediaCancelled when it says so, MediaError when the clip can't be read,
+    `stop` is asked at least every 0.1 s. Raises Stopped once it is set, MediaError when the clip can't be read,
     ValueError when `count` is less than one.
     """
     if count < 1:
@@ -102,7 +100,7 @@ def check_video(path: Path, name: str, limits: Limits) -> None:
 
 def _first(path: Path, name: str, limits: Limits, side: int = THUMBNAIL_SIDE) -> tuple[VideoInfo, Image.Image]:
     facts: dict[str, Any] = {}
-    with closing(_read(path, name, limits, _never, count=0, side=side)) as read:
+    with closing(_read(path, name, limits, NEVER, count=0, side=side)) as read:
         for record, picture in read:
             facts.update(record)
             if picture is not None:
@@ -121,7 +119,7 @@ def _picture(record: dict[str, Any], raw: bytes) -> Image.Image | None:
 
 
 def _read(
-    path: Path, name: str, limits: Limits, stop: Callable[[], bool], *, count: int, side: int
+    path: Path, name: str, limits: Limits, stop: Stop, *, count: int, side: int
 ) -> Generator[tuple[dict[str, Any], Image.Image | None], None, None]:
     """What the decoder tells: first about the clip, then frame by frame. Raises MediaError whatever goes wrong."""
     try:
@@ -134,8 +132,6 @@ def _read(
                     if "refused" in record:
                         raise _refused(name, limits, str(record["refused"]), str(record.get("cause", "")))
                     yield record, _picture(record, raw)
-    except decoder_process.Stopped:
-        raise refusal(name, "was not read to its end: send it again.", MediaCancelled) from None
     except decoder_process.OutOfTime as error:
         raise _refused(name, limits, "slow", "OutOfTime") from error
     except (decoder_process.Broken, KeyError, ValueError, TypeError) as error:

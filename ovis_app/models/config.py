@@ -13,12 +13,17 @@ from typing import Any
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, PreTrainedConfig
 
-from ovis_app.generation import BackendError
+from ovis_app.errors import BackendError
+from ovis_app.models.preprocess.pixel_format import PixelFormat
 from ovis_app.models.prompt import FORMATS
 from ovis_app.zoo import generation
 
 UNKNOWN = "This config.json is of no Ovis that this app knows (1.6, 2 or 2.5)."
 BROKEN = "No model can be built from this config.json: download it again, or choose another checkpoint."
+NO_PIXELS = (
+    "No model can be built from this preprocessor_config.json ({reason}): "
+    "download it again, or choose another checkpoint."
+)
 
 
 class OvisConfig(PreTrainedConfig):
@@ -35,10 +40,16 @@ class OvisConfig(PreTrainedConfig):
     visual_vocab_size: int = 65536  # indicator rows included
     tokenize_function: str = "softmax"  # or st_argmax: one-hot visual tokens
     max_context: int = 32768  # tokens, prompt and answer together
+    attention: Any = None  # the language model's attention implementation; None leaves it to transformers
     quantization: Any = None  # quantization_config's dict of weights that were released quantized
 
     def get_text_config(self, *args: Any, **kwargs: Any) -> PreTrainedConfig:
         return self.llm_config if self.llm_config is not None else self
+
+    @property
+    def pixel_format(self) -> PixelFormat:
+        """How the checkpoint wants its pixels. No field, since a config's fields must be JSON."""
+        return PixelFormat.read(self.preprocessor or {}, self.family)
 
     @classmethod
     def read(cls, folder: Path | str) -> OvisConfig:
@@ -63,9 +74,16 @@ class OvisConfig(PreTrainedConfig):
                 f"The visual tokens of this checkpoint are drawn by {facts['tokenize_function']}, which this app can't "
                 "repeat: choose another checkpoint."
             )
-        return cls(
-            preprocessor=dict(preprocessor or {}), tie_word_embeddings=facts["llm_config"].tie_word_embeddings, **facts
+        config = cls(
+            preprocessor=dict(preprocessor or {}),
+            tie_word_embeddings=facts["llm_config"].tie_word_embeddings,  # type: ignore[call-arg]
+            **facts,
         )
+        try:
+            _ = config.pixel_format
+        except ValueError as error:
+            raise BackendError(NO_PIXELS.format(reason=error)) from error
+        return config
 
 
 def called(folder: Path) -> str:

@@ -5,8 +5,8 @@ Knows modules and weights; refuses to know prompts, pictures as files, and how t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from ovis_app.models.config import OvisConfig
 from ovis_app.models.families.table import FAMILIES
 from ovis_app.models.preprocess.values import Grid, Pixels
 from ovis_app.models.prompt import FIRST_INDICATOR, VISUAL_ATOM
+from ovis_app.stop import NEVER, Stop
 
 # What is encoded at a time, which bounds memory and changes no result: frames and tiles never see each other.
 SOFTMAX_ROWS = 256  # rows of the visual softmax; at 65,532 columns they would be the memory peak
@@ -34,7 +35,7 @@ class VisualTokenizer(nn.Module):
         tower = self.family.tower(config)
         words = config.visual_vocab_size - self.family.indicators
         self.add_module(self.family.tower_name, tower)
-        self.head = nn.Sequential(nn.Linear(tower.feature_size, words, bias=False), nn.LayerNorm(words))
+        self.head = nn.Sequential(nn.Linear(cast(int, tower.feature_size), words, bias=False), nn.LayerNorm(words))
 
     def features(self, pixel_values: Tensor, grids: Sequence[Grid]) -> Tensor:
         """Merged patches of the tower, [visual tokens, features]."""
@@ -54,6 +55,7 @@ class VisualTokenizer(nn.Module):
 class Ovis(PreTrainedModel):
     """An Ovis of any generation. Attribute names are the released weights' names."""
 
+    config: OvisConfig
     config_class = OvisConfig
     base_model_prefix = ""
     _supports_sdpa = True
@@ -63,7 +65,9 @@ class Ovis(PreTrainedModel):
 
     def __init__(self, config: OvisConfig) -> None:
         super().__init__(config)
-        self.llm = AutoModelForCausalLM.from_config(config.llm_config, trust_remote_code=False)
+        self.llm = AutoModelForCausalLM.from_config(
+            config.llm_config, attn_implementation=config.attention, trust_remote_code=False
+        )
         self.visual_tokenizer = VisualTokenizer(config)
         self.vte = nn.Embedding(config.visual_vocab_size, config.llm_config.hidden_size)
         self.post_init()
@@ -90,29 +94,25 @@ class Ovis(PreTrainedModel):
         """Embeddings of the ids -301, -302, ... [indicators, hidden]."""
         return self.vte.weight[-self.visual_tokenizer.family.indicators :]
 
-    def encode(
-        self, pixel_values: Tensor, grids: Sequence[Grid] = (), *, between: Callable[[], None] = lambda: None
-    ) -> Tensor:
-        """Visual embeddings [visual tokens, hidden] of all pictures and frames, in order. `between` is called before
-        each step, and may raise to end the work."""
+    def encode(self, pixel_values: Tensor, grids: Sequence[Grid] = (), *, stop: Stop = NEVER) -> Tensor:
+        """Visual embeddings [visual tokens, hidden] of all pictures and frames, in order. Raises Stopped between
+        two steps once `stop` is set."""
         words = self.words
         parts: list[Tensor] = []
         for pixels, frames in micro_batches(pixel_values, grids):
-            between()
+            stop.check()
             for rows in self.visual_tokenizer.features(pixels, frames).split(SOFTMAX_ROWS):
                 parts.append(self.visual_tokenizer.probabilities(rows).to(words.dtype) @ words)
         return torch.cat(parts)
 
-    def encode_many(
-        self, pictures: Sequence[Pixels], *, between: Callable[[], None] = lambda: None
-    ) -> tuple[Tensor, ...]:
+    def encode_many(self, pictures: Sequence[Pixels], *, stop: Stop = NEVER) -> tuple[Tensor, ...]:
         """Visual embeddings [visual tokens, hidden] of each picture, clip or tile group, the tower taking as many
         together as it may. Each stands in memory of its own, so that forgetting one frees it."""
         if not pictures:
             return ()
         values = torch.cat([picture.values for picture in pictures]).to(device=self.device, dtype=self.dtype)
         grids = [grid for picture in pictures for grid in picture.grids]
-        whole = self.encode(values, grids, between=between)
+        whole = self.encode(values, grids, stop=stop)
         return tuple(part.clone() for part in whole.split([picture.tokens for picture in pictures]))
 
     def embed(self, ids: Tensor, visual: Tensor | None) -> Tensor:
@@ -152,10 +152,3 @@ def micro_batches(pixel_values: Tensor, grids: Sequence[Grid]) -> Iterator[tuple
 
 def _loaded(parameter: Tensor) -> bool:
     return bool(getattr(parameter, "_is_hf_initialized", False))
-
-
-def load(folder: Path | str, *, dtype: torch.dtype = torch.float32, device: str = "cpu") -> Ovis:
-    """The model of a checkpoint folder, ready to answer. Raises BackendError with a sentence for people."""
-    from ovis_app.checkpoints import load as loading
-
-    return loading.load(Path(folder), dtype=dtype, device=device)

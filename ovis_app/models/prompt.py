@@ -34,7 +34,7 @@ class ChatFormat:
     default_system: str = ""
     takes_system: bool = True  # Gemma has no system turn: its text goes before the first question
     strips: bool = False  # white space around a message is dropped
-    think_end: str = ""
+    think_end: str = ""  # ends a thought; earlier answers go back as what follows the last one, from their first line
     early_stop: str = ""  # ends a thought whose budget is spent
 
 
@@ -144,7 +144,10 @@ def encode_turns(tokenizer: PromptTokenizer, chat: ChatFormat, turns: Sequence[T
     parts = tokenizer.fill(chat.start, ())
     templates = {"system": chat.system, "user": chat.user, "assistant": chat.assistant}
     for turn in with_system(chat, turns):
-        parts += tokenizer.fill(templates[turn.role], stripped(turn.content) if chat.strips else turn.content)
+        content = stripped(turn.content) if chat.strips else turn.content
+        if turn.role == "assistant" and chat.think_end:
+            content = without_thought(content, chat.think_end)
+        parts += tokenizer.fill(templates[turn.role], content)
     parts += tokenizer.fill(chat.opening + ("" if thinking else chat.no_thinking), ())
     return tokenizer.encode(parts)
 
@@ -170,6 +173,17 @@ def stripped(content: Sequence[Part]) -> tuple[Part, ...]:
         parts[0] = parts[0].lstrip()
     if parts and isinstance(parts[-1], str):
         parts[-1] = parts[-1].rstrip()
+    return tuple(parts)
+
+
+def without_thought(content: Sequence[Part], think_end: str) -> tuple[Part, ...]:
+    """What follows the last thought, without newlines before it, as Ovis2.5's released template repeats answers."""
+    parts = list(content)
+    ends = [number for number, part in enumerate(parts) if isinstance(part, str) and think_end in part]
+    if ends:
+        parts = [str(parts[ends[-1]]).rpartition(think_end)[2], *parts[ends[-1] + 1 :]]
+    if parts and isinstance(parts[0], str):
+        parts[0] = parts[0].lstrip("\n")
     return tuple(parts)
 
 

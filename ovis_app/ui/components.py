@@ -11,7 +11,7 @@ from typing import Any
 
 import gradio as gr
 
-from ovis_app.generation import Status
+from ovis_app.backend import Status
 from ovis_app.ui.controls import SWITCHES, all_knobs, recommended
 from ovis_app.ui.handlers import Tab
 from ovis_app.ui.panels import composer, conversation, drawer, header, models
@@ -21,7 +21,7 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "assets" / "examples"
 
 
 @dataclass(frozen=True)
-class Parts:
+class Components:
     header: header.Header
     models: models.Models
     chatbot: gr.Chatbot
@@ -44,16 +44,40 @@ class Parts:
 
     @property
     def controls(self) -> list[Any]:
-        """What every change of the model may change, in the order of `controls_for`."""
+        """What every change of the model may change."""
         d, c = self.drawer, self.composer
         facts = [self.header.model, self.models.about, self.chatbot, c.box]
         return [*facts, *c.switches.values(), *d.sections.values(), *d.sliders.values()]
 
+    def controls_for(self, spec: ModelSpec) -> dict[Any, Any]:
+        """`controls` as they stand for a model: what it can't use goes, what it can stands at its own values."""
+        knobs = all_knobs(spec)
+        welcome, cards = conversation.welcome(spec), conversation.cards(conversation.offered(spec, EXAMPLES), EXAMPLES)
+        sections = {knob.section for knob in knobs if knob.offered(spec)}
+        return {
+            self.header.model: spec.name,
+            self.models.about: models.card(spec),
+            self.chatbot: gr.Chatbot(placeholder=welcome, examples=cards),
+            self.composer.box: gr.update(placeholder=composer.prompting(spec)),
+            **{
+                self.composer.switches[switch.name]: gr.update(visible=switch.offered(spec), value=False)
+                for switch in SWITCHES
+            },
+            **{column: gr.update(visible=title in sections) for title, column in self.drawer.sections.items()},
+            **{
+                self.drawer.sliders[knob.name]: gr.update(
+                    visible=knob.offered(spec), minimum=knob.low, maximum=knob.high, step=knob.step,
+                    value=recommended(spec, knob),
+                )
+                for knob in knobs
+            },
+        }  # fmt: skip
 
-def build(status: Status, *, choosable: bool) -> Parts:
+
+def build(status: Status, *, choosable: bool) -> Components:
     """The components, standing for the model that answers."""
     spec = status.model
-    return Parts(
+    return Components(
         header=header.build(status),
         models=models.build(status, choosable=choosable),
         chatbot=conversation.build(spec, conversation.offered(spec, EXAMPLES), folder=EXAMPLES),
@@ -63,28 +87,3 @@ def build(status: Status, *, choosable: bool) -> Parts:
         model=gr.State(spec),
         read=gr.State(""),
     )
-
-
-def controls_for(spec: ModelSpec) -> list[Any]:
-    """`Parts.controls` as they stand for a model: what it can't use goes, what it can stands at its own values."""
-    knobs = all_knobs(spec)
-    welcome, cards = conversation.welcome(spec), conversation.cards(conversation.offered(spec, EXAMPLES), EXAMPLES)
-    sections = dict.fromkeys(knob.section for knob in knobs)
-    return [
-        spec.name,
-        models.card(spec),
-        gr.Chatbot(placeholder=welcome, examples=cards),
-        gr.update(placeholder=composer.prompting(spec)),
-        *(gr.update(visible=switch.offered(spec), value=False) for switch in SWITCHES),
-        *(
-            gr.update(visible=any(knob.offered(spec) for knob in knobs if knob.section == section))
-            for section in sections
-        ),
-        *(
-            gr.update(
-                visible=knob.offered(spec), minimum=knob.low, maximum=knob.high, step=knob.step,
-                value=recommended(spec, knob),
-            )
-            for knob in knobs
-        ),
-    ]  # fmt: skip

@@ -6,18 +6,19 @@ Knows the conversation, the backend's contract and the limits on uploads. Knows 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ovis_app import chat
+from ovis_app.backend import Backend
 from ovis_app.conversation import Conversation, Message, Stats
-from ovis_app.generation import MAX_TEXT, Backend, GenerationSettings, Request
-from ovis_app.media import Limits, attach_all
+from ovis_app.generation import MAX_TEXT, GenerationSettings, Request
+from ovis_app.limits import Limits
+from ovis_app.media import attach_all
 from ovis_app.zoo import Example
 
-UPDATE_SECONDS = 0.06  # at most about 16 updates of the page a second
 NO_TURN = "This question didn't get its turn: it was stopped in the queue, or too many others were waiting."
 
 
@@ -78,7 +79,7 @@ def answer(
     if not tab.conversation.messages or tab.conversation.messages[-1].role != "user":
         return
     with closing(chat.reply(backend, Request(tab.conversation, settings))) as states:
-        for conversation in paced(timed(states, clock=clock), clock=clock):
+        for conversation in chat.paced(timed(states, clock=clock), clock=clock):
             yield replace(tab, conversation=conversation)
 
 
@@ -97,26 +98,6 @@ def timed(states: Iterator[Conversation], *, clock: Callable[[], float]) -> Iter
             stats = replace(last.stats or Stats(), thinking_seconds=seconds)
             conversation = conversation.replace_last(stats=stats)
         yield conversation
-
-
-def paced(
-    states: Iterator[Conversation], *, clock: Callable[[], float], seconds: float = UPDATE_SECONDS
-) -> Iterator[Conversation]:
-    """The first and the last of `states`, every change of phase, and what `seconds` between updates leave room for."""
-    shown, phase, pending = float("-inf"), None, None
-    for state in states:
-        now, current = clock(), _phase(state.messages[-1])
-        if current == phase and now - shown < seconds:
-            pending = state
-            continue
-        yield state
-        shown, phase, pending = clock(), current, None
-    if pending is not None:
-        yield pending
-
-
-def _phase(message: Message) -> tuple[bool, ...]:
-    return bool(message.thinking), bool(message.text), bool(message.error), message.finish is not None
 
 
 def settle(tab: Tab) -> Tab:
@@ -185,17 +166,3 @@ def ask_example(tab: Tab, example: Example, *, folder: Path, limits: Limits) -> 
 def draft_of(question: Message) -> Draft:
     """A question as it stood in the composer."""
     return Draft(question.text, tuple((item.path, item.label) for item in question.media))
-
-
-def ask_once(
-    question: str, files: Sequence[Path], *, backend: Backend, settings: GenerationSettings, limits: Limits
-) -> Iterator[Message]:
-    """One question of a program: its answer as it grows."""
-    media, refused = attach_all([(path, path.name) for path in files], limits)
-    if refused:
-        yield Message("assistant", error=" ".join(refused), finish="error")
-        return
-    tab = Tab(Conversation((Message("user", question, media),)))
-    with closing(answer(tab, backend=backend, settings=settings)) as tabs:
-        for state in tabs:
-            yield state.conversation.messages[-1]

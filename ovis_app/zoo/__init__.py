@@ -1,8 +1,9 @@
 """The models: what is known of each, which there are, and how a name finds its own."""
 
-from ovis_app.zoo.resolve import find, generation, resolve, table
+from ovis_app.zoo.resolve import find, generation, of_folder, resolve
 from ovis_app.zoo.rows import FAMILY_ROWS, MINI, MODELS
 from ovis_app.zoo.spec import MINI_FOLDER, Example, LanguageModel, ModelSpec, Resolution
+from ovis_app.zoo.table import table
 
 __all__ = [
     "FAMILY_ROWS",
@@ -15,6 +16,7 @@ __all__ = [
     "Resolution",
     "find",
     "generation",
+    "of_folder",
     "resolve",
     "table",
 ]

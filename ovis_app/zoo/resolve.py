@@ -1,4 +1,4 @@
-"""From what a person wrote to a row: a known name, an address, a repository or a folder. And the rows as a table.
+"""From what a person wrote to a row: a known name, an address, a repository or a folder.
 
 Reads small files of a folder; refuses to know how a model is built or loaded.
 """
@@ -45,13 +45,14 @@ def resolve(name: str) -> ModelSpec:
     lies here, else Ovis2.5's. `name@revision` is another revision of a repository; a page's address is one too."""
     name = _of_address(os.path.expanduser(name))  # noqa: PTH111 - Path's own raises for a ~ that nobody has
     if has_config(name) and find(name) is None:
-        return _of_folder(name)
+        return of_folder(Path(name), id=name)
     plain, _, revision = name.strip().partition("@")
     known = find(plain or MINI.id)
     if known is None:
         known = replace(
-            OVIS2_5, id=plain, name=Path(plain).name[:80] or plain, about=OWN, licence="", parameters=_named_size(plain)
-        )
+            OVIS2_5, id=plain, name=Path(plain).name[:80] or plain, about=OWN, licence="",
+            parameters=_named_size(plain), guessed=True,
+        )  # fmt: skip
     if not revision:
         return known
     if known.bundled:  # has no revisions: nothing of that name exists
@@ -76,17 +77,16 @@ def _named_size(name: str) -> float:
     return float(sizes[-1]) if sizes else 0.0
 
 
-def _of_folder(name: str) -> ModelSpec:
+def of_folder(folder: Path, *, id: str, name: str = "") -> ModelSpec:
     """A row for the checkpoint in a folder: its family's, with what its files say."""
-    folder = Path(name)
     config, processor = _json(folder / "config.json"), _json(folder / "preprocessor_config.json")
     row = FAMILY_ROWS[generation(config) or "ovis2_5"]
     size = sum(file.stat().st_size for file in folder.glob("*.safetensors") if file.is_file())
     itemsize = 4 if "float32" in (config.get("torch_dtype"), config.get("dtype")) else 2
     own = replace(
         row,
-        id=name,
-        name=folder.resolve().name[:80],
+        id=id,
+        name=name or folder.resolve().name[:80],
         about=OWN,
         licence="",
         parameters=size / itemsize / 1e9,
@@ -141,21 +141,3 @@ def _json(file: Path) -> dict[str, Any]:
         content = json.loads(file.read_text(encoding="utf-8"))
         return content if isinstance(content, dict) else {}
     return {}
-
-
-def table() -> str:
-    """The models as a Markdown table, for the README."""
-    lines = [
-        "| model | parameters | weights | context | pictures | clips | thinks | boxes | licence |",
-        "|---" * 9 + "|",
-    ]
-    yes = {True: "yes", False: "no"}
-    for spec in MODELS:
-        name = f"[{spec.name}]({spec.link})" if spec.link else f"{spec.name} (bundled)"
-        size = f"{spec.bytes / 1e9:.1f} GB" if spec.bytes > 1e8 else f"{spec.bytes / 1e6:.0f} MB"
-        size += f" ({spec.quantization})" if spec.quantization else ""
-        pictures = "several" if spec.several_images else "one"
-        can = [pictures, yes[spec.video], yes[spec.thinking], yes[bool(spec.boxes_suffix)]]
-        cells = [name, f"{spec.parameters:g} B", size, f"{spec.context:,}", *can, spec.licence]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"

@@ -67,6 +67,7 @@ class ModelSpec:
     boxes_suffix: str = ""  # appended to the question when "boxes" is on; empty: not trained to find coordinates
     cot_suffix: str = ""  # appended to the question when "step by step" is on; empty: not trained for it
     bundled: bool = False
+    guessed: bool = False  # from a name alone: nobody knows more before its files are here
     llm: LanguageModel | None = None  # None: nobody knows before its config.json is here
     tower: int = 1152  # width of the visual tower
     quantization: str = ""  # how the released weights are quantized; empty: they aren't

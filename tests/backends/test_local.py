@@ -19,12 +19,17 @@ from PIL import Image
 from ovis_app import chat
 from ovis_app.backends.local import model_pool
 from ovis_app.backends.local.backend import LocalBackend
-from ovis_app.checkpoints import memory_fit
+from ovis_app.checkpoints import memory_fit, tokenizer
+from ovis_app.checkpoints.hub import unheard
+from ovis_app.checkpoints.tokenizer import Ending
 from ovis_app.conversation import Conversation, Detail, Media, Message
 from ovis_app.engine import solo
-from ovis_app.generation import Answer, BackendError, Done, GenerationSettings, Request
-from ovis_app.media import Limits
+from ovis_app.errors import BackendError
+from ovis_app.generation import Answer, Done, GenerationSettings, Request
+from ovis_app.limits import Limits
 from ovis_app.settings import Settings
+from ovis_app.stop import NEVER
+from tests.models_on_cpu import loaded_on_cpu
 from tests.waiting import until
 
 CHECKPOINT = Path(__file__).parent.parent / "fixtures" / "golden" / "ovis2.5" / "public-a" / "checkpoint"
@@ -63,7 +68,7 @@ def long_answers(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return whole(self, input_ids, scores, **rest)
 
     monkeypatch.setattr(solo.Stop, "__call__", counting)
-    monkeypatch.setattr(model_pool, "_ending", lambda *_: solo.Ending((703,), 608))
+    monkeypatch.setattr(tokenizer, "ending_of", lambda *_: Ending((703,), 608))
     return counts
 
 
@@ -78,19 +83,16 @@ def test_an_answer_ends_with_its_figures(backend: LocalBackend, picture: Media) 
 
 def test_six_first_users_load_the_model_once(monkeypatch: pytest.MonkeyPatch) -> None:
     loads: list[str] = []
-    whole = model_pool.load
+    whole = model_pool.load_weights
 
-    def counting(folder: Path, **options: object) -> object:
+    def counting(folder: Path, *rest: object) -> object:
         loads.append(str(folder))
-        return whole(folder, **options)  # type: ignore[arg-type]
+        return whole(folder, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(model_pool, "load", counting)
+    monkeypatch.setattr(model_pool, "load_weights", counting)
     monkeypatch.setattr(model_pool, "_models", {})
     spec = LocalBackend(Settings(model=str(CHECKPOINT)), Limits()).spec
-    threads = [
-        threading.Thread(target=model_pool.loaded_model, args=(spec,), kwargs={"device": "cpu", "dtype": "auto"})
-        for _ in range(6)
-    ]
+    threads = [threading.Thread(target=loaded_on_cpu, args=(spec,)) for _ in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -199,13 +201,13 @@ HOSTILE = [
 @pytest.mark.parametrize("text", HOSTILE)
 def test_typed_control_strings_are_text(backend: LocalBackend, picture: Media, text: str) -> None:
     """The prompt has the control tokens of a neutral question, no more, and the answer comes."""
-    loaded = model_pool.loaded_model(backend.spec, device="cpu", dtype="auto")
+    loaded = loaded_on_cpu(backend.spec, "auto")
 
     def controls(typed: str) -> list[int]:
         request = ask(f"What does {typed} mean?", picture)
-        reader = backend._answerer._reader
-        read = reader.read(loaded, request.conversation, SHORT, note=lambda _: None, stop=lambda: False)
-        known = set(loaded.prompts.controls.values())
+        builder = backend._open(unheard)._builder
+        read = builder.build(request.conversation, SHORT, note=lambda _: None, stop=NEVER)
+        known = set(loaded.tokenizer.prompts.controls.values())
         return [token for token in read.ids.tolist() if token < 0 or token in known]
 
     assert controls(text) == controls("this")
@@ -213,13 +215,13 @@ def test_typed_control_strings_are_text(backend: LocalBackend, picture: Media, t
 
 
 def test_switches_write_their_lines_on_the_last_question_alone(backend: LocalBackend) -> None:
-    loaded = model_pool.loaded_model(backend.spec, device="cpu", dtype="auto")
+    loaded = loaded_on_cpu(backend.spec, "auto")
     talk = Conversation((Message("user", "One?"), Message("assistant", "Yes."), Message("user", "Two?")))
 
     def prompt(**switches: bool) -> str:
         settings = replace(SHORT, **switches)
-        read = backend._answerer._reader.read(loaded, talk, settings, note=lambda _: None, stop=lambda: False)
-        return loaded.decoder.decode(read.ids.tolist(), skip_special_tokens=False)
+        read = backend._open(unheard)._builder.build(talk, settings, note=lambda _: None, stop=NEVER)
+        return loaded.tokenizer.decoder.decode(read.ids.tolist(), skip_special_tokens=False)
 
     assert "coordinates" not in prompt() and "Final answer" not in prompt()
     both = prompt(boxes=True, cot=True)
@@ -246,7 +248,7 @@ def test_damaged_checkpoints_are_one_sentence(broken_folder: Path) -> None:
     def error() -> str:
         with pytest.raises(BackendError) as caught:
             spec = LocalBackend(Settings(model=str(broken_folder)), Limits()).spec
-            model_pool._load(spec, place="cpu", precision=torch.float32)
+            loaded_on_cpu(spec, "float32")
         assert str(broken_folder.parent) not in str(caught.value)
         return str(caught.value)
 
@@ -299,26 +301,26 @@ def test_out_of_memory_gives_everything_back(
     backend: LocalBackend, picture: Media, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answer(backend, ask("What?", picture))
-    assert len(backend._answerer._prefixes) and backend._answerer._reader.looker.cache.bytes
+    assert len(backend._session._prefixes) and backend._session._encoder.cache.bytes
     with monkeypatch.context() as patch:
         patch.setattr(solo, "generate", lambda *_, **__: (_ for _ in ()).throw(torch.OutOfMemoryError("full")))
         answer(backend, ask("What else?", picture))
-    assert len(backend._answerer._prefixes) == 0 and backend._answerer._reader.looker.cache.bytes == 0
+    assert len(backend._session._prefixes) == 0 and backend._session._encoder.cache.bytes == 0
 
 
 def test_a_picture_larger_than_the_context_is_not_even_encoded(backend: LocalBackend, picture: Media) -> None:
     """The page's widest setting costs what the context holds, not hours."""
     widest = replace(picture, detail=Detail(min_pixels=2**26, max_pixels=2**26))
-    detail = backend._answerer._reader.looker.detail(widest, several=False)
+    detail = backend._session._encoder.detail(widest, several=False)
     assert detail.min_pixels is not None and detail.min_pixels // 1024 <= backend.spec.context
 
 
 def test_an_answer_that_never_came_leaves_no_empty_turn(backend: LocalBackend) -> None:
     failed = Message("assistant", error="It broke.", finish="error")
     talk = Conversation((Message("user", "One?"), failed, Message("user", "Two?")))
-    loaded = model_pool.loaded_model(backend.spec, device="cpu", dtype="auto")
-    read = backend._answerer._reader.read(loaded, talk, SHORT, note=lambda _: None, stop=lambda: False)
-    starts = read.ids.tolist().count(loaded.prompts.control("<|im_start|>"))
+    loaded = loaded_on_cpu(backend.spec, "auto")
+    read = backend._open(unheard)._builder.build(talk, SHORT, note=lambda _: None, stop=NEVER)
+    starts = read.ids.tolist().count(loaded.tokenizer.prompts.control("<|im_start|>"))
     assert starts == 3  # two questions and the answer to come
 
 
@@ -328,7 +330,7 @@ def test_two_conversations_in_turn_both_keep_what_they_computed(backend: LocalBa
         for number, talk in enumerate(talks):
             *_, after = chat.reply(backend, Request(talk, SHORT))
             talks[number] = after.add(Message("user", "And then?"))
-    kept = [len(entry.keys) for entry in backend._answerer._prefixes._kept[-2:]]
+    kept = [len(entry.keys) for entry in backend._session._prefixes._kept[-2:]]
     assert min(kept) > 40
 
 
@@ -336,7 +338,7 @@ def test_the_process_ends_well_under_a_running_answer() -> None:
     """Leaving in the middle of an answer, as Ctrl-C does, is no crash."""
     code = (
         "from ovis_app.backends.local.backend import LocalBackend\n"
-        "from ovis_app.media import Limits\n"
+        "from ovis_app.limits import Limits\n"
         "from ovis_app.settings import Settings\n"
         "from ovis_app.conversation import Conversation, Message\n"
         "from ovis_app.generation import Answer, GenerationSettings, Request\n"

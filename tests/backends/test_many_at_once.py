@@ -16,12 +16,14 @@ from PIL import Image
 from ovis_app import chat
 from ovis_app.backends.local import model_pool
 from ovis_app.backends.local.backend import LocalBackend
+from ovis_app.checkpoints import tokenizer
 from ovis_app.checkpoints.hub import unheard
+from ovis_app.checkpoints.tokenizer import Ending
 from ovis_app.conversation import Conversation, Media, Message
-from ovis_app.engine import batched, solo
+from ovis_app.engine import batched
 from ovis_app.engine.decode import Decoder
 from ovis_app.generation import Answer, GenerationSettings, Request
-from ovis_app.media import Limits
+from ovis_app.limits import Limits
 from ovis_app.settings import Settings
 from tests.waiting import PATIENCE, until
 
@@ -99,14 +101,14 @@ def test_who_comes_alone_has_the_recorded_graphs_and_who_comes_then_is_batched(
     """With a stand-in for the graphs, which no CPU has."""
     long = Request(Conversation((Message("user", "Go on"),)), GenerationSettings(max_new_tokens=2000))
     with closing(opened("ovis2.5", "batched")) as backend:
-        llm = backend._answerer.load(unheard).model.llm
-        backend._answerer._decoder = Decoder(llm, 4096)
+        session = backend._open(unheard)
+        session._decoder = Decoder(session.loaded.model.llm, 4096)
         with closing(backend.stream(long)) as first:
             next(event for event in first if isinstance(event, Answer))
             short = Request(Conversation((Message("user", "Hi", (pictures[0],)),)), SHORT)
             second = answer(backend, short)
             assert second.error == "" and second.stats is not None and second.stats.engine == "batched"
-        until(lambda: backend.status().words == "ready", "the first answer never ended")
+        until(lambda: backend.status().phase == "ready", "the first answer never ended")
         alone = answer(backend, short)
         assert alone.stats is not None and alone.stats.engine == "solo" and alone.text == second.text
 
@@ -115,7 +117,7 @@ def test_who_comes_alone_has_the_recorded_graphs_and_who_comes_then_is_batched(
 def endless(monkeypatch: pytest.MonkeyPatch) -> None:
     """No answer ends by itself."""
     monkeypatch.setattr(model_pool, "_models", {})
-    monkeypatch.setattr(model_pool, "_ending", lambda *_: solo.Ending((703,), 608))
+    monkeypatch.setattr(tokenizer, "ending_of", lambda *_: Ending((703,), 608))
 
 
 def test_stop_ends_one_answer_and_gives_its_pages_back(endless: None) -> None:
@@ -126,9 +128,9 @@ def test_stop_ends_one_answer_and_gives_its_pages_back(endless: None) -> None:
                 next(event for event in events if isinstance(event, Answer))
             one.close()
             assert sum(isinstance(next(other), Answer) for _ in range(20)) > 0  # nobody else is stopped
-        engine = backend._answerer._batched
+        engine = backend._session._batched
         assert engine is not None
-        until(lambda: backend.status().words == "ready" and not engine.pages[0], "the pages are still held")
+        until(lambda: backend.status().phase == "ready" and not engine.pages[0], "the pages are still held")
 
 
 def test_a_failure_in_the_engine_is_a_sentence_and_the_next_question_works(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,7 +151,7 @@ def test_a_change_of_models_waits_for_all_answers_and_ends_the_engine(endless: N
     with closing(opened("ovis2.5", "batched")) as backend:
         with closing(backend.stream(long)) as events:
             next(event for event in events if isinstance(event, Answer))
-            engine = backend._answerer._batched
+            engine = backend._session._batched
             backend.change(FOLDERS["ovis2"])
             for _ in range(10):
                 next(events)

@@ -16,15 +16,16 @@ import torch
 from PIL import Image
 
 from ovis_app import chat, zoo
-from ovis_app.backends.local import backend as local
 from ovis_app.backends.local import model_pool
 from ovis_app.backends.local.backend import LocalBackend
-from ovis_app.checkpoints import memory_fit
+from ovis_app.checkpoints import memory_fit, tokenizer
 from ovis_app.checkpoints.hub import Progress
+from ovis_app.checkpoints.tokenizer import Ending
 from ovis_app.conversation import Conversation, Media, Message
 from ovis_app.engine import solo
-from ovis_app.generation import Answer, BackendError, Done, Event, GenerationSettings, Request
-from ovis_app.media import Limits
+from ovis_app.errors import BackendError
+from ovis_app.generation import Answer, Done, Event, GenerationSettings, Request
+from ovis_app.limits import Limits
 from ovis_app.settings import Settings
 from ovis_app.zoo import ModelSpec
 from tests.waiting import PATIENCE, until
@@ -52,7 +53,7 @@ def answer(backend: LocalBackend, request: Request) -> Message:
 def changed(backend: LocalBackend, name: str | Path) -> None:
     """Changes the model and waits for the end of that, and of answers before it."""
     backend.change(str(name))
-    until(lambda: backend.status().change is None and backend.status().words != "answering")
+    until(lambda: backend.status().change is None and backend.status().phase != "answering")
 
 
 @pytest.fixture
@@ -80,7 +81,7 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
 @pytest.fixture
 def endless(monkeypatch: pytest.MonkeyPatch) -> None:
     """No answer ends by itself."""
-    monkeypatch.setattr(model_pool, "_ending", lambda *_: solo.Ending((703,), 608))
+    monkeypatch.setattr(tokenizer, "ending_of", lambda *_: Ending((703,), 608))
 
 
 @pytest.mark.parametrize("name", ["ovis2", "ovis1.6"])
@@ -90,7 +91,7 @@ def test_after_a_change_the_other_model_answers_in_its_own_words(
     answer(backend, ask("What is it?", picture))
     changed(backend, FOLDERS[name])
     status = backend.status()
-    assert status.model.id == str(FOLDERS[name]) and status.words == "ready" and status.problem == ""
+    assert status.model.id == str(FOLDERS[name]) and status.phase == "ready" and status.problem == ""
     answer(backend, ask("What is it?", picture))
     with closing(LocalBackend(Settings(model=str(FOLDERS[name]), device="cpu"), Limits())) as fresh:
         answer(fresh, ask("What is it?", picture))
@@ -134,14 +135,14 @@ def test_what_is_asked_meanwhile_is_answered_by_the_new_model(
 ) -> None:
     answer(backend, ask("warm up"))
     begun, go_on = threading.Event(), threading.Event()
-    whole = model_pool.load
+    whole = model_pool.load_weights
 
     def held(*args: object, **options: object) -> object:
         begun.set()
         assert go_on.wait(PATIENCE)
         return whole(*args, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(model_pool, "load", held)
+    monkeypatch.setattr(model_pool, "load_weights", held)
     backend.change(str(FOLDERS["ovis2"]))
     assert begun.wait(PATIENCE)
     with closing(backend.stream(ask("Hi"))) as events:
@@ -164,14 +165,14 @@ def test_what_can_be_known_of_a_checkpoint_is_known_before_the_present_model_goe
     if harm == "weights":
         (broken / "model.safetensors").write_bytes((broken / "model.safetensors").read_bytes()[:5000])
     elif harm == "tokenizer":
-        for name in model_pool.TOKENIZERS:
+        for name in tokenizer.FILES:
             (broken / name).unlink(missing_ok=True)
     else:
         (broken / "config.json").write_text('{"model_type": "llama"}')
     changed(backend, broken)
     status = backend.status()
     assert status.problem.endswith(".") and str(tmp_path) not in status.problem
-    assert status.model.id == str(FOLDERS["ovis2.5"]) and status.words == "ready"
+    assert status.model.id == str(FOLDERS["ovis2.5"]) and status.phase == "ready"
     assert list(model_pool._models.values()) == present
 
 
@@ -179,18 +180,18 @@ def test_where_the_new_model_cannot_be_loaded_the_old_one_is_back(
     backend: LocalBackend, monkeypatch: pytest.MonkeyPatch, picture: Media
 ) -> None:
     first = answer(backend, ask("What is it?", picture)).text
-    whole = model_pool.load
+    whole = model_pool.load_weights
 
-    def failing(folder: Path, **options: object) -> object:
+    def failing(folder: Path, *rest: object) -> object:
         if "ovis2.5" in str(folder):
-            return whole(folder, **options)  # type: ignore[arg-type]
+            return whole(folder, *rest)  # type: ignore[arg-type]
         raise BackendError("The disk is gone: put it back.")
 
     with monkeypatch.context() as patch:
-        patch.setattr(model_pool, "load", failing)
+        patch.setattr(model_pool, "load_weights", failing)
         changed(backend, FOLDERS["ovis2"])
     assert backend.status().problem == "The disk is gone: put it back. checkpoint answers again."
-    assert backend.status().words == "ready"
+    assert backend.status().phase == "ready"
     assert answer(backend, ask("What is it?", picture)).text == first
     changed(backend, FOLDERS["ovis2"])
     assert backend.status().problem == "" and backend.status().model.id == str(FOLDERS["ovis2"])
@@ -211,7 +212,7 @@ def test_a_change_that_waits_for_answers_is_cancelled_at_once(backend: LocalBack
         backend.cancel_change()
         assert backend.status().change is None
         wait_for_text(events)
-    until(lambda: backend.status().words == "ready")
+    until(lambda: backend.status().phase == "ready")
     assert list(model_pool._models.values()) == present and backend.status().model.id == str(FOLDERS["ovis2.5"])
 
 
@@ -223,18 +224,19 @@ def test_a_cancelled_change_leaves_the_first_loading_alone(
     whole = model_pool._load
     model_pool.release()
 
-    def slow(spec: ModelSpec, **options: object) -> object:
+    def slow(ready: model_pool.Ready, progress: Progress) -> object:
         while not go_on.wait(0.01):
-            options["progress"]("Loading slowly", 0.5)  # type: ignore[operator]
-        return whole(spec, **options)  # type: ignore[arg-type]
+            progress("Loading slowly", 0.5)
+        return whole(ready, progress)
 
     def fetch(spec: ModelSpec, progress: Progress) -> Path:
-        while True:
+        while spec.id != str(FOLDERS["ovis2.5"]):
             progress("Downloading something", 0.1)
             time.sleep(0.01)
+        return FOLDERS["ovis2.5"]
 
     monkeypatch.setattr(model_pool, "_load", slow)
-    monkeypatch.setattr(local, "folder_of", fetch)
+    monkeypatch.setattr(model_pool, "folder_of", fetch)
     with closing(backend.stream(ask("Hi"))) as events:
         next(events)
         until(lambda: backend.status().words == "Loading slowly")
@@ -245,7 +247,7 @@ def test_a_cancelled_change_leaves_the_first_loading_alone(
         until(lambda: backend.status().change is None)
         go_on.set()
         assert isinstance(list(events)[-1], Done)
-    until(lambda: backend.status().words == "ready")
+    until(lambda: backend.status().phase == "ready")
 
 
 @pytest.mark.parametrize("where", ["fetching", "loading"])
@@ -255,21 +257,22 @@ def test_a_change_can_be_cancelled_and_begun_again(
     """Whoever fetches or loads tells how far it is, again and again, and is ended there."""
     first = answer(backend, ask("Hi")).text
 
-    def slow(*args: object, **options: object) -> object:
-        progress = options.get("progress") or args[1]
+    def slow(_: object, progress: Progress) -> object:
         for share in range(10_000):
-            progress("Downloading", share / 10_000)  # type: ignore[operator]
+            progress("Downloading", share / 10_000)
             time.sleep(0.002)
         pytest.fail("nobody ended it")
 
     with monkeypatch.context() as patch:
         if where == "fetching":
-            patch.setattr(local, "folder_of", slow)
+            patch.setattr(model_pool, "folder_of", slow)
         else:
             whole = model_pool._load
-            patch.setattr(
-                model_pool, "_load", lambda spec, **o: (slow if "2.5" not in spec.id else whole)(spec, **o)
-            )  # fmt: skip
+
+            def some(ready: model_pool.Ready, progress: Progress) -> object:
+                return (slow if "2.5" not in ready.spec.id else whole)(ready, progress)
+
+            patch.setattr(model_pool, "_load", some)
         backend.change(str(FOLDERS["ovis2"]))
         until(lambda: (change := backend.status().change) is not None and (change.share or 0) > 0.001)
         with pytest.raises(BackendError, match="on its way"):
@@ -296,8 +299,8 @@ def test_a_model_that_is_too_big_is_refused_at_once_with_what_would_fit(
 
 
 def test_old_turns_are_left_out_only_where_that_was_asked_for(backend: LocalBackend) -> None:
-    answer(backend, ask("Hi"))
-    backend._answerer.spec = replace(backend.spec, context=1000)
+    model_pool.release()
+    backend._spec = replace(backend.spec, context=1000)
     turns = [Message("user", "word " * 100), Message("assistant", "Yes.", finish="end")]
     talk = Conversation((*turns * 5, Message("user", "And now?")))
     refused = answer(backend, Request(talk, SHORT))

@@ -17,15 +17,15 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ovis_app import chat
-from ovis_app.backends.local import model_pool
 from ovis_app.backends.local.backend import LocalBackend
 from ovis_app.checkpoints.hub import unheard
 from ovis_app.conversation import Conversation, Media, Message
 from ovis_app.engine.decode import Decoder, servable
 from ovis_app.generation import GenerationSettings, Request
-from ovis_app.media import Limits
+from ovis_app.limits import Limits
 from ovis_app.models.ovis import Ovis
 from ovis_app.settings import Settings
+from tests.models_on_cpu import loaded_on_cpu
 
 GOLDEN = Path(__file__).parent.parent / "fixtures" / "golden"
 FAMILIES = ["ovis2.5", "ovis2", "ovis1.6"]
@@ -62,22 +62,21 @@ def decoder(family: str) -> Decoder | None:
     """Static buffers for the family's language model, where it can have them."""
     folder = str(GOLDEN / family / "public-a" / "checkpoint")
     spec = LocalBackend(Settings(model=folder, device="cpu"), Limits()).spec
-    llm = model_pool.loaded_model(spec, device="cpu", dtype="auto").model.llm
+    llm = loaded_on_cpu(spec).model.llm
     return Decoder(llm, 4096) if servable(llm) else None
 
 
 @contextmanager
 def static_buffers(family: str) -> Iterator[None]:
     """Answers of both backends come by way of the decoder."""
-    answerers = [backend._answerer for backend in backends(family)]
-    for answerer in answerers:
-        answerer.load(unheard)
-        answerer._decoder = decoder(family)
+    sessions = [backend._open(unheard) for backend in backends(family)]
+    for session in sessions:
+        session._decoder = decoder(family)
     try:
         yield
     finally:
-        for answerer in answerers:
-            answerer._decoder = None
+        for session in sessions:
+            session._decoder = None
 
 
 @dataclass(frozen=True)
@@ -160,7 +159,7 @@ def test_a_second_turn_reads_only_what_is_new(
     backend = LocalBackend(Settings(model=folder, device="cpu"), Limits())
     talk = answered(backend, Conversation((Message("user", "What is it?", (pictures[0],)),)), SHORT)
     assert len(encoded) == 1
-    model = model_pool.loaded_model(backend.spec, device="cpu", dtype="auto").model
+    model = loaded_on_cpu(backend.spec, "auto").model
     lengths: list[int] = []
     hook = model.llm.model.register_forward_pre_hook(
         lambda _, __, inputs: (
@@ -192,5 +191,5 @@ def test_the_memory_is_bounded(pictures: list[Media]) -> None:
     backend = LocalBackend(Settings(model=folder, device="cpu", prefix_cache=200_000, visual_cache=1), Limits())
     for number in range(5):
         answered(backend, Conversation((Message("user", f"{number} what?", (pictures[number % 3],)),)), SHORT)
-    assert 0 < backend._answerer._prefixes.bytes <= 200_000
-    assert len(backend._answerer._reader.looker.cache._seen) == 1
+    assert 0 < backend._session._prefixes.bytes <= 200_000
+    assert len(backend._session._encoder.cache._encoded) == 1

@@ -13,10 +13,10 @@ from PIL import Image
 from ovis_app import chat, zoo
 from ovis_app.backends.local import model_pool
 from ovis_app.backends.local.backend import LocalBackend
-from ovis_app.backends.local.offline import ManyAnswers
+from ovis_app.backends.local.offline import OfflineAnswers
 from ovis_app.conversation import Conversation, Media, Message
 from ovis_app.generation import GenerationSettings, Request
-from ovis_app.media import Limits
+from ovis_app.limits import Limits
 from ovis_app.settings import Settings
 
 GOLDEN = Path(__file__).parent.parent / "fixtures" / "golden"
@@ -34,7 +34,7 @@ def both(settings: Settings, conversation: Conversation, wanted: GenerationSetti
     with closing(LocalBackend(settings, Limits())) as backend:
         *_, last = chat.reply(backend, Request(conversation, wanted))
     model_pool.release()
-    return [last.messages[-1], *ManyAnswers(settings, Limits()).answer([conversation], wanted)]
+    return [last.messages[-1], *OfflineAnswers(settings, Limits()).answer([conversation], wanted)]
 
 
 def test_thinking_is_left_out_where_nobody_taught_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,9 +17,11 @@ from ovis_app.checkpoints.load import load
 from ovis_app.engine import solo
 from ovis_app.engine.batched import BatchedEngine
 from ovis_app.engine.pages import Sizes
-from ovis_app.generation import BackendError, GenerationSettings
+from ovis_app.errors import BackendError
+from ovis_app.generation import GenerationSettings
 from ovis_app.models.ovis import Ovis
 from ovis_app.training.mini.evaluate import Answerer, cases
+from tests.models_on_cpu import loaded_on_cpu
 
 GOLDEN = Path(__file__).resolve().parent.parent / "fixtures" / "golden"
 FAMILIES = ("ovis1.6", "ovis2", "ovis2.5")
@@ -87,12 +89,12 @@ def test_the_mini_answers_as_before(plain: Ovis, small: tuple[str, Ovis]) -> Non
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_generates_quantized(family: str, bits: str) -> None:
     spec = zoo.resolve(str(GOLDEN / family / "public-a" / "checkpoint"))
-    loaded = model_pool.loaded_model(spec, device="cpu", dtype="bfloat16", quantize=bits)
-    ids = torch.tensor(loaded.prompts.trusted("Hello there"))
+    loaded = loaded_on_cpu(spec, "bfloat16", bits)
+    ids = torch.tensor(loaded.tokenizer.prompts.trusted("Hello there"))
     embeddings = solo.embeddings(loaded.model, ids, None)
-    new = solo.generate(loaded.model, embeddings, GenerationSettings(max_new_tokens=4), ending=loaded.ending)
+    new = solo.generate(loaded.model, embeddings, GenerationSettings(max_new_tokens=4), ending=loaded.tokenizer.ending)
     assert 1 <= len(new) <= 4
-    assert model_pool.loaded_model(spec, device="cpu", dtype="bfloat16") is not loaded
+    assert loaded_on_cpu(spec, "bfloat16") is not loaded
 
 
 def test_a_missing_library_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,17 +128,19 @@ def test_both_engines_answer_alike_whoever_comes_first(bits: str, first: str) ->
     """They share the quantized weights, also what the library keeps beside them."""
     spec = zoo.MINI
     model_pool.release()
-    loaded = model_pool.loaded_model(spec, device="cpu", dtype="float32", quantize=bits)
-    ids = torch.tensor(loaded.prompts.trusted("Hello there, how are you?"))
+    loaded = loaded_on_cpu(spec, "float32", bits)
+    ids = torch.tensor(loaded.tokenizer.prompts.trusted("Hello there, how are you?"))
     prompt = Prompted(ids, torch.ones_like(ids), tuple(ids.tolist()), None)
     settings = GenerationSettings(max_new_tokens=12)
 
     def alone() -> list[int]:
         inputs = solo.embeddings(loaded.model, ids, None)
-        return solo.generate(loaded.model, inputs, settings, ending=loaded.ending).tolist()
+        return solo.generate(loaded.model, inputs, settings, ending=loaded.tokenizer.ending).tolist()
 
     before = alone() if first == "solo" else None
-    engine = BatchedEngine(loaded.model, loaded.ending, Sizes(page=8, pages=32, step=64, requests=4, slots=64))
+    engine = BatchedEngine(
+        loaded.model, loaded.tokenizer.ending, Sizes(page=8, pages=32, step=64, requests=4, slots=64)
+    )
     try:
         together = engine.generate(prompt, settings).tolist()
         assert together == alone() and (before is None or together == before)

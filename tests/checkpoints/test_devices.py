@@ -13,11 +13,14 @@ from ovis_app.backends.local import model_pool
 from ovis_app.checkpoints import bitsandbytes, device_map, gptq, memory_fit
 from ovis_app.checkpoints.device_map import finish, of_map, plan
 from ovis_app.checkpoints.load import load, skeleton
+from ovis_app.checkpoints.placement import Placement
 from ovis_app.engine import solo
-from ovis_app.generation import BackendError, GenerationSettings
+from ovis_app.errors import BackendError
+from ovis_app.generation import GenerationSettings
 from ovis_app.models import devices
 from ovis_app.models.config import OvisConfig
 from tests.engine.prompts import ENDING, tiny
+from tests.models_on_cpu import loaded_on_cpu, on_cpu
 
 GOLDEN = Path(__file__).resolve().parent.parent / "fixtures" / "golden"
 TINY = zoo.resolve(str(GOLDEN / "ovis2.5" / "public-a" / "checkpoint"))
@@ -94,7 +97,7 @@ def test_flash_attention_where_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def fitted(name: str, gigabytes: float, monkeypatch: pytest.MonkeyPatch, **how: str) -> memory_fit.Fit:
     monkeypatch.setattr(memory_fit, "bytes_available", lambda device: int(gigabytes * 1e9))
-    return memory_fit.fit(row(name), device="cpu", **{"dtype": "bfloat16", **how})
+    return memory_fit.fit(row(name), on_cpu(row(name), "bfloat16", **how))
 
 
 def test_the_verdict_is_of_the_weights_and_of_the_conversation(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,7 +105,7 @@ def test_the_verdict_is_of_the_weights_and_of_the_conversation(monkeypatch: pyte
     assert verdicts == ["too big", "tight", "fits"]
     assert fitted("Ovis2.5-9B", 12.0, monkeypatch).verdict == "too big"
     assert fitted("Ovis2.5-9B", 12.0, monkeypatch, quantize="int4").verdict == "tight"
-    freed = memory_fit.fit(row("Ovis2.5-9B"), device="cpu", dtype="bfloat16", freed=10**11)
+    freed = memory_fit.fit(row("Ovis2.5-9B"), on_cpu(row("Ovis2.5-9B"), "bfloat16"), freed=10**11)
     assert freed.verdict == "fits"
 
 
@@ -111,7 +114,7 @@ def test_rows_hold_what_an_estimate_needs(spec: zoo.ModelSpec) -> None:
     """The layers' Linear modules and the keys and values, as the shapes have them."""
     assert spec.llm is not None
     assert 0.25 < spec.llm.linears / spec.parameters < 0.95
-    found = memory_fit.fit(spec, device="cpu", dtype="bfloat16")
+    found = memory_fit.fit(spec, on_cpu(spec, "bfloat16"))
     assert found.needed > found.least > found.weights > 0.9 * spec.bytes
     assert bool(spec.quantization) == ("GPTQ" in spec.name) and (spec.bytes < 1.3 * spec.parameters * 1e9) == bool(
         spec.quantization
@@ -121,7 +124,7 @@ def test_rows_hold_what_an_estimate_needs(spec: zoo.ModelSpec) -> None:
 def test_a_folder_is_estimated_by_its_files() -> None:
     model = load(GOLDEN / "ovis2.5" / "public-a" / "checkpoint")
     held = sum(value.nbytes for value in set(model.parameters()))
-    found = memory_fit.fit(TINY, device="cpu", dtype="float32")
+    found = memory_fit.fit(TINY, on_cpu(TINY, "float32"))
     assert found.weights == pytest.approx(held, rel=0.05)
     config = model.llm.config
     cache = 2 * config.num_hidden_layers * config.num_key_value_heads * config.head_dim * 4 * TINY.context
@@ -130,14 +133,14 @@ def test_a_folder_is_estimated_by_its_files() -> None:
 
 def test_a_name_that_tells_a_size_is_believed() -> None:
     unknown = zoo.resolve("someone/Ovis2.5-9B-for-cats")
-    assert unknown.parameters == 9.0 and memory_fit.fit(unknown, device="cpu", dtype="bfloat16").weights == 18 * 10**9
+    assert unknown.parameters == 9.0 and memory_fit.fit(unknown, on_cpu(unknown, "bfloat16")).weights == 18 * 10**9
 
 
 def refusal(spec: zoo.ModelSpec, monkeypatch: pytest.MonkeyPatch, gigabytes: float, dtype: str = "bfloat16") -> str:
     monkeypatch.setattr(memory_fit, "bytes_available", lambda device: int(gigabytes * 1e9))
     monkeypatch.setattr(model_pool, "folder_of", lambda *_: pytest.fail("it was fetched"))
     with pytest.raises(BackendError) as caught:
-        model_pool.loaded_model(spec, device="cpu", dtype=dtype)
+        loaded_on_cpu(spec, dtype)
     return str(caught.value)
 
 
@@ -165,7 +168,7 @@ def test_a_folder_quantized_by_gptq_says_so(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text("{}")
     (tmp_path / "model.safetensors").write_bytes(b"")
     with pytest.raises(BackendError, match="needs an NVIDIA GPU"):
-        model_pool.loaded_model(spec, device="cpu", dtype="auto")
+        loaded_on_cpu(spec)
 
 
 @pytest.mark.parametrize("family", ["ovis1.6", "ovis2", "ovis2.5"])
@@ -210,10 +213,9 @@ def test_what_is_spread_is_measured_by_its_bits(bits: str) -> None:
 def test_gptq_is_counted_on_one_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """It loads on one, however many there are."""
     asked: list[str] = []
-    monkeypatch.setattr(memory_fit, "choose_device", lambda device: device)
     monkeypatch.setattr(memory_fit, "bytes_available", lambda device: asked.append(device) or 10**11)
     for name, device in (("Ovis2-8B-GPTQ-Int4", "cuda"), ("Ovis2-8B-GPTQ-Int4", "cuda:1"), ("Ovis2-8B", "cuda")):
-        memory_fit.fit(row(name), device=device, dtype=torch.bfloat16)
+        memory_fit.fit(row(name), Placement(device, torch.bfloat16))
     assert asked == ["cuda:0", "cuda:1", "cuda"]
 
 

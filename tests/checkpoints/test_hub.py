@@ -30,7 +30,7 @@ FETCH = """
 import json, os, sys
 from ovis_app import zoo
 from ovis_app.generation import BackendError
-from ovis_app.models import hub
+from ovis_app.checkpoints import hub
 class Enough(Exception): pass
 heard = []
 def progress(words, share):

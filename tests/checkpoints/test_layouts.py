@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from ovis_app.models.ovis import load
+from ovis_app.checkpoints.load import load
 
 GOLDEN = Path(__file__).parent.parent / "fixtures" / "golden" / "ovis2" / "public-a" / "checkpoint"
 

@@ -15,9 +15,11 @@ from safetensors.torch import load_file, save_file
 
 from ovis_app import zoo
 from ovis_app.backends.local import model_pool
-from ovis_app.checkpoints import safetensors
+from ovis_app.checkpoints import safetensors, tokenizer
+from ovis_app.checkpoints.checkpoint import Checkpoint
 from ovis_app.checkpoints.load import load
-from ovis_app.generation import BackendError
+from ovis_app.errors import BackendError
+from tests.models_on_cpu import loaded_on_cpu
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 GOLDEN = ROOT / "tests" / "fixtures" / "golden"
@@ -102,8 +104,8 @@ def test_loading_tells_bytes_and_may_be_ended(folder: Path) -> None:
 
     spec = zoo.resolve(str(folder))
     with pytest.raises(KeyError, match="enough"):
-        model_pool.loaded_model(spec, device="cpu", dtype="float32", progress=end)
-    assert model_pool.loaded_model(spec, device="cpu", dtype="float32").model.vte.weight.any()
+        loaded_on_cpu(spec, "float32", progress=end)
+    assert loaded_on_cpu(spec, "float32").model.vte.weight.any()
 
 
 def truncated(folder: Path) -> None:
@@ -169,7 +171,7 @@ def pickle_only(folder: Path) -> None:
 
 
 def no_tokenizer(folder: Path) -> None:
-    for name in model_pool.TOKENIZERS:
+    for name in tokenizer.FILES:
         (folder / name).unlink(missing_ok=True)
 
 
@@ -211,13 +213,13 @@ def test_a_damaged_checkpoint_is_a_sentence_and_a_whole_one_loads_next(
     whole = {file: file.read_bytes() for file in folder.iterdir()}
     damage(folder)
     with pytest.raises(BackendError) as caught:
-        model_pool.loaded_model(spec, device="cpu", dtype="float32")
+        loaded_on_cpu(spec, "float32")
     assert said in str(caught.value) and str(folder.parent) not in str(caught.value)
     for file in folder.iterdir():
         file.unlink()
     for file, data in whole.items():
         file.write_bytes(data)
-    assert model_pool.loaded_model(spec, device="cpu", dtype="float32").model.vte.weight.any()
+    assert loaded_on_cpu(spec, "float32").model.vte.weight.any()
 
 
 @DAMAGES
@@ -227,19 +229,19 @@ def test_damage_is_found_before_weights_are_read(
     """All but what only the weights show: so the present model needn't be given up for it."""
     monkeypatch.setattr(safetensors.Reader, "read", lambda *_: pytest.fail("weights were read"))
     spec = zoo.resolve(str(folder))
-    model_pool.look_over(spec, folder)
+    Checkpoint.read(folder, spec.name)
     damage(folder)
     if damage is zeroed_tail:
         return
     with pytest.raises(BackendError) as caught:
-        model_pool.look_over(spec, folder)
+        Checkpoint.read(folder, spec.name)
     assert said in str(caught.value) and str(folder.parent) not in str(caught.value)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_whole_checkpoint_passes(family: str) -> None:
     folder = GOLDEN / family / "public-a" / "checkpoint"
-    model_pool.look_over(zoo.resolve(str(folder)), folder)
+    Checkpoint.read(folder, "mine")
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
@@ -254,7 +256,7 @@ def test_a_file_that_may_not_be_read_is_a_sentence(folder: Path, name: str, monk
     spec = zoo.resolve(str(folder))
     monkeypatch.setattr(Path, "open", denied)
     with pytest.raises(BackendError, match=r"check (its|their) permissions") as caught:
-        model_pool.look_over(spec, folder)
+        Checkpoint.read(folder, spec.name)
     assert str(folder.parent) not in str(caught.value)
 
 
@@ -304,19 +306,19 @@ from pathlib import Path
 import psutil
 from benchmarks.shapes import checkpoint
 from ovis_app import zoo
-from ovis_app.backends import loading
-import torch
+from ovis_app.backends.local import model_pool
+from tests.models_on_cpu import loaded_on_cpu
 large, small = sys.argv[1:]
 def resident(): return psutil.Process().memory_info().rss
-def load(folder): return loading.loaded_model(zoo.resolve(folder), device="cpu", dtype="bfloat16")
+def load(folder): return loaded_on_cpu(zoo.resolve(folder), "bfloat16")
 load(small)  # what libraries keep is not a model's
-loading.release()
+model_pool.release()
 before = resident()
 model = load(large)
 own = sum(value.nbytes for value in model.model.parameters())
 with_large = resident()
 del model
-loading.release()
+model_pool.release()
 load(small)
 print(before, own, with_large, resident())
 """
@@ -341,17 +343,17 @@ def test_a_released_model_leaves_its_memory(tmp_path: Path) -> None:
 
 def test_release_keeps_what_it_is_told_to(folder: Path) -> None:
     model_pool.release()
-    mini = model_pool.loaded_model(zoo.MINI, device="cpu", dtype="auto")
-    model_pool.loaded_model(zoo.resolve(str(folder)), device="cpu", dtype="auto")
+    mini = loaded_on_cpu(zoo.MINI, "auto")
+    loaded_on_cpu(zoo.resolve(str(folder)), "auto")
     model_pool.release(keep=mini)
     assert model_pool.held_bytes() == sum(value.nbytes for value in mini.model.parameters())
-    assert model_pool.loaded_model(zoo.MINI, device="cpu", dtype="auto") is mini
+    assert loaded_on_cpu(zoo.MINI, "auto") is mini
 
 
 def test_on_gpus_everything_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """Buffers and pages too: all that this process has taken of every GPU, not the weights alone."""
     model_pool.release()
-    mini = model_pool.loaded_model(zoo.MINI, device="cpu", dtype="auto")
+    mini = loaded_on_cpu(zoo.MINI, "auto")
     monkeypatch.setattr(type(mini.model), "device", torch.device("cuda"))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda number: (3 + number) * 10**9)
@@ -362,7 +364,7 @@ def test_on_gpus_everything_is_given_back(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_what_is_held_may_be_asked_while_another_thread_loads(monkeypatch: pytest.MonkeyPatch) -> None:
     model_pool.release()
-    mini = model_pool.loaded_model(zoo.MINI, device="cpu", dtype="auto")
+    mini = loaded_on_cpu(zoo.MINI, "auto")
     parameters = mini.model.parameters
 
     def meanwhile() -> object:

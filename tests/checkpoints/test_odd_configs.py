@@ -14,9 +14,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ovis_app import zoo
-from ovis_app.backends.local import model_pool
 from ovis_app.checkpoints.load import load
-from ovis_app.generation import BackendError
+from ovis_app.errors import BackendError
+from tests.models_on_cpu import loaded_on_cpu
 
 GOLDEN = Path(__file__).parent.parent / "fixtures" / "golden"
 Change = Callable[[dict[str, Any]], object]
@@ -35,7 +35,7 @@ def edited(folder: Path, name: str, change: Change) -> None:
 
 def refused(folder: Path) -> str:
     with pytest.raises(BackendError) as caught:
-        model_pool.loaded_model(zoo.resolve(str(folder)), device="cpu", dtype="float32")
+        loaded_on_cpu(zoo.resolve(str(folder)), "float32")
     return str(caught.value)
 
 

@@ -16,18 +16,20 @@ from PIL import Image
 from torch import Tensor
 from transformers import AutoTokenizer
 
+from ovis_app.checkpoints.load import load
+from ovis_app.checkpoints.tokenizer import Ending
 from ovis_app.engine import solo
 from ovis_app.engine.thinking_budget import ThinkingBudget
 from ovis_app.generation import GenerationSettings
 from ovis_app.models.config import OvisConfig
 from ovis_app.models.families.table import FAMILIES
 from ovis_app.models.inputs import attention_mask, chat_format
-from ovis_app.models.ovis import Ovis, load
+from ovis_app.models.ovis import Ovis
 from ovis_app.models.preprocess.values import Visual
 from ovis_app.models.prompt import VISUAL_ATOM, PromptTokenizer, Turn, encode_turns, expand
 
 GOLDEN = Path(__file__).parent.parent / "fixtures" / "golden"
-ENDING = solo.Ending((1,), 0)
+ENDING = Ending((1,), 0)
 COLORS = ("red", "green", "blue", "white")
 
 

@@ -15,7 +15,7 @@ import torch
 from ovis_app.engine.batched import BatchedEngine, unfit
 from ovis_app.engine.pages import Manager
 from ovis_app.engine.thinking_budget import ThinkingBudget
-from ovis_app.generation import BackendError
+from ovis_app.errors import BackendError
 from tests.engine.crowd import FAMILIES, LONG, LOREM, SHORT, SMALL, After, engine, random_load, text
 from tests.engine.prompts import ENDING, Written, tiny
 from tests.waiting import PATIENCE, until

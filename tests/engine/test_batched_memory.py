@@ -18,6 +18,7 @@ from ovis_app import zoo
 from ovis_app.checkpoints import memory_fit
 from ovis_app.checkpoints.load import load
 from ovis_app.checkpoints.memory_fit import working_room
+from ovis_app.checkpoints.placement import Placement
 from ovis_app.engine import pages
 from ovis_app.engine import slots as slots_module
 from ovis_app.engine.batched import BatchedEngine, unfit
@@ -26,7 +27,7 @@ from ovis_app.engine.pages import Manager, Scheduler, Sizes, bytes_of_a_token
 from ovis_app.engine.segments import SEGMENTS
 from ovis_app.engine.slots import twin
 from ovis_app.engine.thinking_budget import ThinkingBudget
-from ovis_app.generation import BackendError
+from ovis_app.errors import BackendError
 from tests.engine.crowd import LONG, LOREM, SHORT, SMALL, After, engine, text
 from tests.engine.prompts import ENDING, tiny
 from tests.waiting import PATIENCE, until
@@ -126,7 +127,7 @@ def test_pages_leave_room_to_read_pictures(monkeypatch: pytest.MonkeyPatch) -> N
 def test_the_room_to_work_is_the_estimates() -> None:
     """What loading counts with, an engine leaves."""
     model = load(zoo.MINI_FOLDER)
-    estimate = memory_fit.fit(replace(zoo.MINI, context=model.config.max_context), device="cpu", dtype="float32")
+    estimate = memory_fit.fit(replace(zoo.MINI, context=model.config.max_context), Placement("cpu", torch.float32))
     assert working_room(model) == estimate.vision + estimate.reserve
     wide = memory_fit.vision_peak(40960, 1152, 65536, 2)
     assert wide == 16384 * 1152 * 14 * 2 + 256 * 65536 * 12

@@ -16,17 +16,18 @@ from PIL import Image
 from torch import nn
 
 from ovis_app import chat
-from ovis_app.backends.local import model_pool
 from ovis_app.backends.local.backend import LocalBackend
 from ovis_app.conversation import Conversation, Media, Message
 from ovis_app.engine import solo
 from ovis_app.engine.batch import generate_many
-from ovis_app.generation import BackendError, GenerationSettings, Request
-from ovis_app.media import Limits
+from ovis_app.errors import BackendError
+from ovis_app.generation import GenerationSettings, Request
+from ovis_app.limits import Limits
 from ovis_app.models.ovis import Ovis
 from ovis_app.settings import Settings
 from tests.engine.crowd import engine, text
 from tests.engine.prompts import ENDING, tiny
+from tests.models_on_cpu import loaded_on_cpu
 
 CHECKPOINT = Path(__file__).parent.parent / "fixtures" / "golden" / "ovis2.5" / "public-a" / "checkpoint"
 RANGES = {  # what makes sense at all; whole numbers are ints here
@@ -145,11 +146,11 @@ def test_what_is_remembered_makes_room_for_what_is_read(
     path = tmp_path / "blue.png"
     Image.new("RGB", (96, 64), "blue").save(path)
     list(chat.reply(backend, ask(GenerationSettings(max_new_tokens=8))))
-    answerer, whole = backend._answerer, Ovis.encode
-    assert len(answerer._prefixes)
+    session, whole = backend._session, Ovis.encode
+    assert len(session._prefixes)
 
     def crowded(*arguments: Any, **options: Any) -> Any:
-        if len(answerer._prefixes):
+        if len(session._prefixes):
             raise torch.OutOfMemoryError("CUDA out of memory")
         return whole(*arguments, **options)
 
@@ -167,11 +168,11 @@ def test_out_of_memory_ends_one_answer_and_the_next_works(
     Image.new("RGB", (96, 64), "red").save(path)
     request = ask(GenerationSettings(max_new_tokens=8), Media("image", path, "red.png"))
     *_, before = chat.reply(backend, request)
-    answerer = backend._answerer
-    assert len(answerer._prefixes) and answerer._reader.looker.cache.bytes
+    session = backend._session
+    assert len(session._prefixes) and session._encoder.cache.bytes
     if where == "picture":
-        answerer._reader.looker.cache.clear()
-    llm = model_pool.loaded_model(backend.spec, device="cpu", dtype="auto").model.llm
+        session._encoder.cache.clear()
+    llm = loaded_on_cpu(backend.spec).model.llm
     part: type[nn.Module] = Ovis if where == "picture" else type(llm.model)
     whole, left = part.encode if where == "picture" else part.forward, [3 if where == "later token" else 0]
 
@@ -190,6 +191,6 @@ def test_out_of_memory_ends_one_answer_and_the_next_works(
         and "ran out of memory: lower max pixels" in message.error
         and left == [-2 if where == "picture" else -1]
     )
-    assert len(answerer._prefixes) == 0 and answerer._reader.looker.cache.bytes == 0
+    assert len(session._prefixes) == 0 and session._encoder.cache.bytes == 0
     *_, after = chat.reply(backend, request)
     assert after.messages[-1].error == "" and after.messages[-1].text == before.messages[-1].text

@@ -14,18 +14,20 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from ovis_app.checkpoints.load import load
 from ovis_app.checkpoints.memory_fit import working_room
+from ovis_app.checkpoints.tokenizer import Ending
 from ovis_app.engine import decode, paged, solo
 from ovis_app.engine.decode import Decoder, recordable, recorded, room, servable, sizes
 from ovis_app.engine.loop import Relay
 from ovis_app.engine.static_cache import CacheShape
 from ovis_app.engine.thinking_budget import ThinkingBudget
 from ovis_app.generation import GenerationSettings
-from ovis_app.models.ovis import Ovis, load
+from ovis_app.models.ovis import Ovis
 
 GOLDEN = Path(__file__).parent.parent / "fixtures" / "golden"
 FAMILIES = ["ovis2.5", "ovis2"]
-NEVER = solo.Ending((600,), 0)  # an id that none of the answers below contains
+NEVER = Ending((600,), 0)  # an id that none of the answers below contains
 LONG = GenerationSettings(max_new_tokens=40)
 
 
@@ -113,7 +115,7 @@ def test_tokens_that_attention_must_not_see_stay_hidden(hidden: tuple[int, ...])
 
 def test_an_answer_ends_where_generate_ends_it() -> None:
     whole = answer(33, LONG)
-    ending = solo.Ending((whole[12], 601), 0)
+    ending = Ending((whole[12], 601), 0)
     heard = Heard()
     ids = answer(33, LONG, ending=ending, decoder=decoder(), streamer=heard)
     assert ids == answer(33, LONG, ending=ending) == heard

@@ -13,7 +13,8 @@ from transformers import AutoTokenizer
 
 from ovis_app.conversation import Stats
 from ovis_app.engine.streamer import TokenStreamer
-from ovis_app.generation import Answer, BackendError, Done, Event, Recast, Thinking, Waiting
+from ovis_app.errors import BackendError
+from ovis_app.generation import Answer, Done, Event, Recast, Thinking, Waiting
 
 CHECKPOINT = Path(__file__).parent.parent / "fixtures" / "golden" / "ovis2.5" / "public-a" / "checkpoint"
 DONE = Done("end", Stats())

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from ovis_app.conversation import Media
-from ovis_app.media import Limits, MediaError, attach
+from ovis_app.errors import MediaError
+from ovis_app.limits import Limits
+from ovis_app.media import attach
 
 Write = Callable[..., Path]
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from ovis_app.media import Limits, MediaError, attach, attach_all, shown_name
+from ovis_app.errors import MediaError
+from ovis_app.limits import Limits, shown_name
+from ovis_app.media import attach, attach_all
 from tests.media.made import clip, corners, encoded, numbered
 
 PNG = encoded(corners(), "PNG")

@@ -11,7 +11,10 @@ import time
 import pytest
 
 from ovis_app.conversation import Media
-from ovis_app.media import Limits, MediaCancelled, MediaError, attach, attach_all, decoder_process, sample_frames
+from ovis_app.errors import MediaError
+from ovis_app.limits import Limits
+from ovis_app.media import attach, attach_all, decoder_process, sample_frames
+from ovis_app.stop import Stop, Stopped
 from tests.media.made import clip, numbered, playlists
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -51,12 +54,18 @@ def decoder(monkeypatch, tmp_path):
 SLEEPS = "import time\ntime.sleep(60)\n"
 
 
+def until(deadline: float) -> Stop:
+    stop = Stop()
+    stop.deadline = deadline
+    return stop
+
+
 def test_stop_kills_the_child_within_half_a_second(path, children, decoder):
     media = Media("video", path, "a.mp4")
     decoder(SLEEPS)
     asked = time.monotonic() + 0.3
-    with pytest.raises(MediaCancelled):
-        sample_frames(media, 4, Limits(), stop=lambda: time.monotonic() > asked)
+    with pytest.raises(Stopped):
+        sample_frames(media, 4, Limits(), stop=until(asked))
     assert time.monotonic() - asked < 0.5
     assert children[-1].returncode is not None  # dead and reaped
     assert not [thread for thread in threading.enumerate() if thread.name == "clip-pipe"]
@@ -64,8 +73,8 @@ def test_stop_kills_the_child_within_half_a_second(path, children, decoder):
 
 def test_stop_works_in_the_middle_of_real_decoding(path, children):
     media = Media("video", path, "a.mp4")
-    with pytest.raises(MediaCancelled):
-        sample_frames(media, 4, Limits(), stop=lambda: True)
+    with pytest.raises(Stopped):
+        sample_frames(media, 4, Limits(), stop=until(0.0))
     assert children[-1].returncode is not None
 
 
@@ -74,12 +83,13 @@ def test_stop_is_asked_at_least_every_tenth_of_a_second(path, decoder):
     decoder(SLEEPS)
     asked: list[float] = []
 
-    def stop() -> bool:
-        asked.append(time.monotonic())
-        return len(asked) > 8
+    class Listening(Stop):
+        def is_set(self) -> bool:
+            asked.append(time.monotonic())
+            return len(asked) > 8
 
-    with pytest.raises(MediaCancelled):
-        sample_frames(media, 4, Limits(), stop=stop)
+    with pytest.raises(Stopped):
+        sample_frames(media, 4, Limits(), stop=Listening())
     gaps = sorted(b - a for a, b in itertools.pairwise(asked))
     assert gaps[len(gaps) // 2] <= 0.1
 
@@ -126,8 +136,8 @@ def test_readers_wait_their_turn_and_can_leave_the_line(path, monkeypatch):
     monkeypatch.setattr(decoder_process, "_places", threading.BoundedSemaphore(1))
     assert decoder_process._places.acquire(timeout=0)
     start = time.monotonic()
-    with pytest.raises(MediaCancelled):
-        sample_frames(media, 2, Limits(), stop=lambda: time.monotonic() > start + 0.1)
+    with pytest.raises(Stopped):
+        sample_frames(media, 2, Limits(), stop=until(start + 0.1))
     decoder_process._places.release()
     assert len(sample_frames(media, 2, Limits()).frames) == 2
 
@@ -185,6 +195,6 @@ def test_even_a_playlist_reader_could_fetch_nothing(canary, write, form, name):
     job = {"format": form, "count": 1, "seconds": 60, "pixels": 10**7, "side": 64, "area": 10**7, "budget": 10**9}
     job |= {"memory": 1 << 31, "cpu_seconds": 20}
     with file.open("rb") as opened:
-        answer, _ = next(decoder_process.records(opened, job, Limits(), lambda: False))
+        answer, _ = next(decoder_process.records(opened, job, Limits(), Stop()))
     assert "refused" in answer
     assert canary.hits == []

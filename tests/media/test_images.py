@@ -7,7 +7,9 @@ import pytest
 from PIL import Image
 
 from ovis_app.conversation import Media
-from ovis_app.media import Limits, MediaError, attach, open_image
+from ovis_app.errors import MediaError
+from ovis_app.limits import Limits
+from ovis_app.media import attach, open_image
 from tests.media.made import CORNERS, corner_names, corners, encoded, huge_png, raw_png
 
 UPRIGHT = list(CORNERS)

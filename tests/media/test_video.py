@@ -9,7 +9,9 @@ import pytest
 from PIL import Image
 
 from ovis_app.conversation import Media
-from ovis_app.media import Limits, MediaError, attach, probe, sample_frames, thumbnail
+from ovis_app.errors import MediaError
+from ovis_app.limits import Limits
+from ovis_app.media import attach, probe, sample_frames, thumbnail
 from tests.media.made import CORNERS, clip, corner_names, corners, encoded, number_of, numbered, rough, sound
 
 UPRIGHT = list(CORNERS)

@@ -15,13 +15,15 @@ import pytest
 import torch
 from transformers import AutoTokenizer, LogitsProcessor
 
+from ovis_app.checkpoints.load import load
+from ovis_app.checkpoints.tokenizer import Ending
 from ovis_app.engine import solo
 from ovis_app.engine.prefix import PrefixStore
 from ovis_app.engine.thinking_budget import ThinkingBudget
 from ovis_app.generation import GenerationSettings
 from ovis_app.models.families.table import FAMILIES
 from ovis_app.models.inputs import Prompt, assemble, chat_format
-from ovis_app.models.ovis import Ovis, load
+from ovis_app.models.ovis import Ovis
 from ovis_app.models.preprocess.tiling import best_grid, tile_ids
 from ovis_app.models.preprocess.values import Visual
 from ovis_app.models.prompt import (
@@ -112,7 +114,7 @@ def test_golden_generate(case: Case) -> None:
         assert mask.tolist() == arrays["attention_mask"][0].tolist()
     close(last_logits(model, embeddings, mask).numpy(), arrays["last_logits"], 1e-4)
     settings = GenerationSettings(max_new_tokens=data["max_new_tokens"])
-    ending = solo.Ending(tuple(data["eos_token_id"]), data["eos_token_id"][0])
+    ending = Ending(tuple(data["eos_token_id"]), data["eos_token_id"][0])
     ids = solo.generate(model, embeddings, settings, ending=ending, mask=mask).tolist()
     assert ids[: data["n_safe"]] == arrays["generated_ids"].tolist()[: data["n_safe"]]
 
@@ -126,7 +128,7 @@ def test_golden_with_what_is_remembered(case: Case) -> None:
     if longest and len(prompt.ids) > longest:
         pytest.skip("the original cut this prompt")
     embeddings, keys = embedded(model, prompt), tuple(prompt.ids.tolist())
-    ending = solo.Ending(tuple(data["eos_token_id"]), data["eos_token_id"][0])
+    ending = Ending(tuple(data["eos_token_id"]), data["eos_token_id"][0])
     settings = GenerationSettings(max_new_tokens=data["max_new_tokens"])
     store = PrefixStore(limit=1 << 30, entries=1)
     half = len(keys) // 2
@@ -263,7 +265,7 @@ def test_golden_chat(case: Case) -> None:
         model,
         embedded(model, prompt),
         GenerationSettings(max_new_tokens=options["max_new_tokens"]),
-        ending=solo.Ending((token_ids["<|im_end|>"],), token_ids["<|endoftext|>"]),
+        ending=Ending((token_ids["<|im_end|>"],), token_ids["<|endoftext|>"]),
         budget=budget,
         processors=(Forced({int(step): token for step, token in data["force"].items()}),),
     ).tolist()

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from ovis_app.checkpoints.load import load
 from ovis_app.models import ovis
-from ovis_app.models.ovis import load
 
 GOLDEN = Path(__file__).parent.parent / "fixtures" / "golden"
 

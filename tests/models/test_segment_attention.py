@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from ovis_app.checkpoints.load import load
 from ovis_app.models import ovis
 from ovis_app.models.families.table import FAMILIES
-from ovis_app.models.ovis import load
 from ovis_app.models.preprocess.values import Visual
 from ovis_app.models.vision import segment_attention
 from ovis_app.models.vision.segment_attention import Segments, attend

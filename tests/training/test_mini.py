@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ovis_app.models.ovis import load
+from ovis_app.checkpoints.load import load
 from ovis_app.training.mini import __main__ as mini
 from ovis_app.training.mini import data_mixture, stages
 from ovis_app.training.mini.architecture import new_model

@@ -14,10 +14,11 @@ from typing import Any
 
 import httpx
 
+from ovis_app.api import gradio_endpoints
 from ovis_app.backends.fake import FakeBackend
 from ovis_app.conversation import Stats
 from ovis_app.generation import Answer, Done, Event, Request, Thinking
-from ovis_app.media import Limits
+from ovis_app.limits import Limits
 from ovis_app.settings import Settings
 from ovis_app.ui import page
 from tests.waiting import PATIENCE
@@ -69,6 +70,8 @@ def served(backend: HeldBackend, **changes: Any) -> Iterator[Served]:
     settings = Settings(backend="fake", port=free_port(), **changes)
     limits = Limits()
     blocks = page.build(backend, settings, limits)
+    with blocks:
+        gradio_endpoints.add(backend, limits, at_once=settings.at_once)
     _, url, _ = blocks.launch(**page.launch_options(settings, limits), prevent_thread_lock=True, quiet=True)
     try:
         yield Served(url, backend, blocks)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from ovis_app.generation import BackendError
+from ovis_app.errors import BackendError
 from ovis_app.ui.controls import knobs, recommended, settings_from
 from ovis_app.zoo import MINI, MODELS
 

@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from ovis_app import chat
+from ovis_app.api import gradio_endpoints
 from ovis_app.backends.fake import FakeBackend
 from ovis_app.conversation import Conversation, Media, Message, Stats
 from ovis_app.generation import GenerationSettings
-from ovis_app.media import Limits
+from ovis_app.limits import Limits
 from ovis_app.ui import handlers
 from ovis_app.ui.handlers import Draft, Tab
 from ovis_app.ui.page import EXAMPLES
@@ -115,7 +117,7 @@ def test_updates_are_paced_but_first_last_and_changes_of_phase_always_come() -> 
             conversation = conversation.replace_last(text=conversation.messages[-1].text + f"{i} ", status="")
             yield conversation
 
-    shown = list(handlers.paced(states(), clock=clock))
+    shown = list(chat.paced(states(), clock=clock))
     assert shown[0].messages[-1].status == "s" and shown[1].messages[-1].text == "0 "
     assert shown[-1].messages[-1].text.endswith("99 ")
     assert 14 <= len(shown) <= 20
@@ -197,7 +199,7 @@ def test_an_example_without_its_file_says_so() -> None:
 
 def test_a_program_gets_a_growing_answer_or_a_sentence(tmp_path: Path) -> None:
     ask = {"backend": FakeBackend(), "settings": SETTINGS, "limits": LIMITS}
-    *_, last = handlers.ask_once("hi", [PICTURE[0]], **ask)
+    *_, last = gradio_endpoints.answered("hi", [PICTURE[0]], **ask)
     assert last.text.startswith("You said: hi") and "shapes.png" in last.text
-    [refused] = handlers.ask_once("hi", [tmp_path / "gone.png"], **ask)
+    [refused] = gradio_endpoints.answered("hi", [tmp_path / "gone.png"], **ask)
     assert "gone.png" in refused.error

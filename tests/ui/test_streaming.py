@@ -19,7 +19,7 @@ from benchmarks.stream import growth, updates
 from benchmarks.talk import pictures
 from ovis_app.backends.local.backend import LocalBackend
 from ovis_app.generation import Event, Request
-from ovis_app.media import Limits
+from ovis_app.limits import Limits
 from ovis_app.settings import Settings
 from tests.ui.serving import EXAMPLES, HeldBackend, Wire, served
 from tests.waiting import PATIENCE

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from gradio_client import Client, handle_file
 
-from ovis_app.media import Limits
+from ovis_app.limits import Limits
 from ovis_app.settings import Settings
 from ovis_app.ui import page
 from ovis_app.zoo import MODELS, ModelSpec, find

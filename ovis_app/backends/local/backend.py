@@ -11,60 +11,65 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import partial
 
 import torch
 
 from ovis_app import zoo
+from ovis_app.backend import Offer, Phase, Status
 from ovis_app.backends.local import model_pool
-from ovis_app.backends.local.media_encoder import Halted
-from ovis_app.backends.local.model_switch import Cancelled, Changes, Coming
-from ovis_app.backends.local.session import Answerer, Question, free_memory
-from ovis_app.backends.local.worker import Crowd, Worker
+from ovis_app.backends.local.model_pool import Ready, free_memory
+from ovis_app.backends.local.model_switch import ModelSwitch, PendingChange
+from ovis_app.backends.local.prompt_builder import PreparedRequest
+from ovis_app.backends.local.session import Session
+from ovis_app.backends.local.worker import ThreadGroup, Worker
 from ovis_app.backends.validation import checked
 from ovis_app.checkpoints import gptq, memory_fit
-from ovis_app.checkpoints.hub import Progress, folder_of
+from ovis_app.checkpoints.hub import Progress
+from ovis_app.checkpoints.placement import Placement
 from ovis_app.engine.streamer import TokenStreamer
-from ovis_app.generation import BackendError, Event, Offer, Request, Status, Waiting
-from ovis_app.media import Limits, MediaCancelled, MediaError
-from ovis_app.models.devices import choose_device
+from ovis_app.errors import OUT_OF_MEMORY, BackendError, UserError
+from ovis_app.generation import Event, Request, Waiting
+from ovis_app.limits import Limits
 from ovis_app.settings import Settings
+from ovis_app.stop import Stop, Stopped
 from ovis_app.zoo import ModelSpec
 
 log = logging.getLogger(__name__)
 
-READY = "ready"
-PATIENCE = 0.05  # seconds between two questions whether a change is still wanted
-GRACE = 1.0  # seconds after its deadline in which an answer may still end by itself
+POLL_SECONDS = 0.05  # how often a change that waits for answers checks whether it is still wanted
+GRACE_SECONDS = 1.0  # after its deadline, in which an answer may still end by itself
 TOO_LONG = "The answer took too long and was stopped: ask for less, or raise the deadline."
-OUT_OF_MEMORY = "The model ran out of memory: lower max pixels or frames, or start a new chat, and try again."
 FAILED = "The model failed while answering: try again, or start a new chat."
+WORDS: dict[Phase, str] = {"starting": "Starting", "ready": "ready", "failed": "the model can't be loaded"}
 
 
 class LocalBackend:
-    """Answers with one model. `stream` may be called from any thread; a single worker reads one question after another,
-    and answers them in turn too, but for those that the engine answers together."""
+    """Answers with one model. `stream` may be called from any thread; a single worker prepares one request after
+    another, and answers them in turn too, but for those that the engine answers together."""
 
     def __init__(self, settings: Settings, limits: Limits) -> None:
         self.settings, self.limits = settings, limits
-        self._answerer = Answerer(zoo.resolve(settings.model), settings, limits)
+        self._spec = zoo.resolve(settings.model)
+        self._ready: Ready | None = None  # the files of `_spec`, once they were looked over
+        self._session: Session | None = None
+        self._phase: Phase = "starting"
+        self._words = WORDS["starting"]
         self._worker = Worker("ovis-worker")
-        self._state = "Starting"
-        self._crowd = Crowd()
-        self._closing = threading.Event()
-        self._changes = Changes(self._closing)
+        self._answers = ThreadGroup()
+        self._closing = Stop()
+        self._switch = ModelSwitch(self._closing)
         atexit.register(self.close)
 
     @property
     def spec(self) -> ModelSpec:
-        """The model that answers."""
-        return self._answerer.spec
+        """The model that answers, or will once it is loaded."""
+        return self._spec
 
     def status(self) -> Status:
-        busy = self._worker.busy or self._crowd.busy
-        words = "answering" if self._state == READY and busy else self._state
-        return Status(self.spec, words, self._changes.now(), self._changes.problem)
+        answering = self._phase == "ready" and (self._worker.busy or self._answers.busy)
+        phase, words = ("answering", "answering") if answering else (self._phase, self._words)
+        return Status(self._spec, phase, words, self._switch.now(), self._switch.problem)  # type: ignore[arg-type]
 
     def warm(self) -> None:
         """Starts loading the model, and returns at once. A failure shows in `status` and in the first answer."""
@@ -72,113 +77,129 @@ class LocalBackend:
 
     def _warm(self) -> None:
         try:
-            self._load(self._loading)
-        except Cancelled:
+            self._open(self._report)
+        except Stopped:
             pass  # the process ends
         except BackendError as error:
             log.warning("the model can't be loaded: %s", error, exc_info=error.__cause__)
 
-    def _load(self, progress: Progress) -> model_pool.Loaded:
-        if self._state != READY:
-            self._state = f"Loading {self.spec.name}"
+    def _open(self, progress: Progress) -> Session:
+        """The session of the present model, loaded unless it is there. Raises BackendError, and what `progress`
+        raises."""
+        if self._session is not None:
+            return self._session
+        self._enter("loading", f"Loading {self._spec.name}")
         try:
-            loaded = self._answerer.load(progress)
+            if self._ready is None:
+                loaded = model_pool.loaded_model(self._spec, self._placement(self._spec), progress=progress)
+            else:
+                loaded = model_pool.load_ready(self._ready, progress=progress)
+            session = Session(loaded, self.settings, self.limits, progress=progress)
         except BaseException:
-            self._state = "the model can't be loaded"
+            self._enter("failed")
             raise
-        self._state = READY
-        return loaded
+        self._spec, self._ready = loaded.spec, Ready(loaded.spec, loaded.placement, loaded.checkpoint)
+        self._session = session
+        self._enter("ready")
+        return session
 
-    def _loading(self, words: str, share: float | None) -> None:
+    def _enter(self, phase: Phase, words: str = "") -> None:
+        self._phase, self._words = phase, words or WORDS[phase]
+
+    def _report(self, words: str, share: float | None) -> None:
         """Shows how far loading is, to whoever waits for an answer."""
-        if self._closing.is_set():
-            raise Cancelled
-        self._state = words
+        self._closing.check()
+        self._words = words
 
     # --- changes of models -------------------------------------------------------------------------------------------
 
     def offers(self) -> list[Offer]:
-        rows = [self.spec, *(row for row in zoo.MODELS if row.id != self.spec.id)]
-        return [self._offer(row) for row in rows]
+        freed = self._freed()
+        return [
+            self._offer(row, freed) for row in (self._spec, *zoo.MODELS) if row is self._spec or row.id != self._spec.id
+        ]
 
-    def _offer(self, spec: ModelSpec) -> Offer:
-        fit = memory_fit.fit(spec, **self._way(), freed=self._freed())
-        lacks = gptq.needs(choose_device(self.settings.device)) if spec.quantization else ""
+    def _offer(self, spec: ModelSpec, freed: int) -> Offer:
+        placement = self._placement(spec)
+        fit = memory_fit.fit(spec, placement, freed=freed)
+        lacks = gptq.needs(placement.device) if spec.quantization else ""
         return Offer(spec, fit.verdict, fit.needed, fit.available, lacks)
 
-    def _way(self) -> dict[str, str]:
-        """How models are loaded here."""
-        return {"device": self.settings.device, "dtype": self.settings.dtype, "quantize": self.settings.quantize}
+    def _placement(self, spec: ModelSpec) -> Placement:
+        """How a model is put on this machine. Raises BackendError for a device that isn't there."""
+        settings = self.settings
+        return Placement.choose(spec, device=settings.device, dtype=settings.dtype, quantize=settings.quantize)
 
     def _freed(self) -> int:
         """Bytes that the present model gives back when it goes."""
-        return model_pool.held_bytes() + self._answerer.bytes
+        return model_pool.held_bytes() + (0 if self._session is None else self._session.bytes)
 
     def change(self, name: str) -> None:
         spec = zoo.resolve(name)
-        self._changes.problem = ""  # of the change before: here is another
-        if spec.id == self.spec.id and self._state == READY:
+        self._switch.problem = ""  # of the change before: here is another
+        if spec.id == self._spec.id and self._phase == "ready":
             raise BackendError(f"{spec.name} answers already.")
-        model_pool.refuse_what_cannot_fit(spec, **self._way(), freed=self._freed())
-        coming = self._changes.begin(spec)
-        threading.Thread(target=self._fetch, args=(coming,), name="ovis-fetch", daemon=True).start()
+        placement = self._placement(spec)
+        memory_fit.refuse_what_cannot_fit(spec, placement, freed=self._freed())
+        pending = self._switch.begin(spec)
+        threading.Thread(target=self._fetch, args=(pending, placement), name="ovis-fetch", daemon=True).start()
 
     def cancel_change(self) -> None:
-        self._changes.cancel()
+        self._switch.cancel()
 
-    def _fetch(self, coming: Coming) -> None:
+    def _fetch(self, pending: PendingChange, placement: Placement) -> None:
         """In a thread of its own: the present model goes on answering until the new one's files are here, and look as
         if they could be loaded."""
+        ready: list[Ready] = []
 
-        def fetched() -> None:
-            folder = folder_of(coming.spec, self._changes.progress(coming))
-            model_pool.look_over(coming.spec, folder)
-            if not coming.spec.bundled and zoo.find(coming.spec.id) is None:  # the name told little, the files tell all
-                named = {"id": coming.spec.id, "name": coming.spec.name}
-                coming.spec = replace(zoo.resolve(str(folder)), **named)
-                model_pool.refuse_what_cannot_fit(coming.spec, **self._way(), freed=self._freed())
+        def fetch() -> None:
+            progress = self._switch.progress(pending)
+            ready.append(model_pool.fetch(pending.spec, placement, progress=progress, freed=self._freed))
 
-        problem = self._problem_of(coming.spec, fetched)
+        problem = self._problem_of(pending.spec, fetch)
         if problem is not None:
-            self._changes.end(coming, problem)
-        elif self._changes.step(coming, "waiting", "Waiting for the running answers"):
-            coming.ticket = self._worker.submit(partial(self._exchange, coming))
+            self._switch.end(pending, problem)
+            return
+        pending.spec = ready[0].spec
+        if self._switch.step(pending, "waiting", "Waiting for the running answers"):
+            pending.ticket = self._worker.submit(partial(self._exchange, pending, ready[0]))
 
-    def _exchange(self, coming: Coming) -> None:
+    def _exchange(self, pending: PendingChange, ready: Ready) -> None:
         """In the worker, between two answers: gives the present model up and loads the new one; if that fails, the
         other way round."""
-        while self._crowd.busy and self._changes.wanted(coming):
-            self._crowd.wait(PATIENCE)
-        if not self._changes.step(coming, "loading", f"Loading {coming.spec.name}"):
+        while self._answers.busy and self._switch.wanted(pending):
+            self._answers.wait(POLL_SECONDS)
+        if not self._switch.step(pending, "loading", f"Loading {ready.spec.name}"):
             return
-        present, told = self._answerer, self._changes.progress(coming)
+        before, before_ready, report = self._spec, self._ready, self._switch.progress(pending)
 
-        def shown(words: str, share: float | None) -> None:
-            told(words, share)
-            self._state = words
+        def progress(words: str, share: float | None) -> None:
+            report(words, share)
+            self._words = words
 
-        problem = self._problem_of(
-            coming.spec, lambda: self._seat(Answerer(coming.spec, self.settings, self.limits), shown)
-        )
+        problem = self._problem_of(ready.spec, lambda: self._seat(ready.spec, ready, progress))
         if problem is not None:
-            self._changes.step(coming, "going back", f"Loading {present.spec.name} again")
-            back = self._problem_of(present.spec, lambda: self._seat(present, shown))
-            answers = "" if not problem else f"{present.spec.name} answers again."
+            self._switch.step(pending, "going back", f"Loading {before.name} again")
+            back = self._problem_of(before, lambda: self._seat(before, before_ready, progress))
+            answers = "" if not problem else f"{before.name} answers again."
             problem = " ".join(part for part in (problem, answers if back is None else back) if part)
-        self._changes.end(coming, problem or "")
+        self._switch.end(pending, problem or "")
 
-    def _seat(self, answerer: Answerer, progress: Progress) -> None:
-        """Makes room and loads."""
-        self._answerer.close()
-        self._answerer, self._state = answerer, f"Loading {answerer.spec.name}"
+    def _seat(self, spec: ModelSpec, ready: Ready | None, progress: Progress) -> None:
+        """Gives up whatever is loaded, and loads."""
+        if self._session is not None:
+            self._session.close()
+        self._session = None
+        self._spec, self._ready = spec, ready
+        self._enter("loading", f"Loading {spec.name}")
         model_pool.release()
-        self._load(progress)
+        self._open(progress)
 
     def _problem_of(self, spec: ModelSpec, work: Callable[[], None]) -> str | None:
         """Does a part of a change. None when that went well, a sentence when not, nothing when it was cancelled."""
         try:
             work()
-        except Cancelled:
+        except Stopped:
             return ""
         except BackendError as error:
             log.warning("%s can't be loaded: %s", spec.name, error, exc_info=error.__cause__)
@@ -192,9 +213,8 @@ class LocalBackend:
 
     def stream(self, request: Request) -> Iterator[Event]:
         """Events of one answer; see `Backend`. Raises BackendError for bad settings before anything is queued."""
-        checked(request, self.spec, self.limits)
-        stop = threading.Event()
-        streamer = TokenStreamer()
+        checked(request, self._spec, self.limits)
+        stop, streamer = Stop(self._closing), TokenStreamer()
         ticket = self._worker.submit(partial(self._work, request, streamer, stop, time.monotonic()))
         try:
             for event in streamer:
@@ -205,61 +225,62 @@ class LocalBackend:
 
     def _waits_for(self, ticket: int) -> str:
         """What stands before a question's own work; nothing once that has begun."""
-        if self._state != READY:
-            return self._state
-        ahead, coming = self._worker.ahead(ticket), self._changes.coming
-        if ahead and coming is not None and 0 < coming.ticket < ticket:
-            return f"Waiting for {coming.spec.name}"
+        if self._phase != "ready":
+            return self._words
+        ahead, pending = self._worker.ahead(ticket), self._switch.pending
+        if ahead and pending is not None and 0 < pending.ticket < ticket:
+            return f"Waiting for {pending.spec.name}"
         return f"Waiting for {ahead} other question{'s' if ahead > 1 else ''}" if ahead else ""
 
     def close(self) -> None:
         """Ends what is running and what waits. Called at the end of the process at the latest."""
         self._closing.set()
         self._worker.close()
-        self._crowd.wait(10.0)
-        self._answerer.close()
+        self._answers.wait(10.0)
+        if self._session is not None:
+            self._session.close()
+        self._session = None
 
-    def _work(self, request: Request, streamer: TokenStreamer, stop: threading.Event, started: float) -> None:
-        """In the worker: loads if need be, reads, and answers; or leaves the answer to a thread of its own."""
-        over = float("inf")
-
-        def halted() -> bool:
-            return stop.is_set() or self._closing.is_set() or time.monotonic() > over
+    def _work(self, request: Request, streamer: TokenStreamer, stop: Stop, started: float) -> None:
+        """In the worker: loads if need be, prepares, and answers; or leaves the answer to a thread of its own."""
 
         def begin() -> None:
             """The clock runs once the work does, and anew once it is the answer's turn."""
-            nonlocal over
-            over = time.monotonic() + self.settings.deadline
-            streamer.deadline = over + GRACE
+            stop.deadline = time.monotonic() + self.settings.deadline
+            streamer.deadline = stop.deadline + GRACE_SECONDS
 
-        def read_and_answer() -> None:
-            if halted():
+        def prepare_and_answer() -> None:
+            if stop.is_set():
                 return
-            loaded = self._load(self._loading)
+            session = self._open(self._report)
             begin()
-            asked = checked(request, self.spec, self.limits)  # by the model that answers: it may have changed
-            question = self._answerer.read(loaded, asked, streamer, halted)
-            if self._answerer.at_once:
-                self._crowd.start(partial(self._edge, partial(answer, loaded, question), streamer, free_memory))
+            asked = checked(request, self._spec, self.limits)  # by the model that answers: it may have changed
+            prepared = session.prepare(asked, streamer, stop)
+            if session.at_once:
+                self._answers.start(partial(self._edge, partial(answer, session, prepared), streamer, free_memory))
             else:
-                answer(loaded, question)
+                answer(session, prepared)
 
-        def answer(loaded: model_pool.Loaded, question: Question) -> None:
-            done = self._answerer.answer(loaded, question, streamer, halted=halted, begin=begin, started=started)
-            if done.finish == "stopped" and not stop.is_set() and not self._closing.is_set():
+        def answer(session: Session, prepared: PreparedRequest) -> None:
+            done = session.answer(prepared, streamer, stop, begin=begin, started=started)
+            if done.finish == "stopped" and not stop.wanted_no_more():
                 raise BackendError(TOO_LONG)
             streamer.done(done)
 
-        self._edge(read_and_answer, streamer, self._answerer.forget)
+        self._edge(prepare_and_answer, streamer, self._evict)
+
+    def _evict(self) -> None:
+        if self._session is not None:
+            self._session.evict()
 
     def _edge(self, work: Callable[[], None], streamer: TokenStreamer, clean: Callable[[], None]) -> None:
         """The edge of a thread: whatever happens, the reader hears an end. `clean` gives memory back."""
         failed = ""
         try:
             work()
-        except (Halted, MediaCancelled, Cancelled):
+        except Stopped:
             streamer.fail(TOO_LONG)  # read only if it was the deadline, not a reader who left
-        except (BackendError, MediaError) as error:
+        except UserError as error:
             log.info("refused: %s", error, exc_info=error.__cause__)
             streamer.fail(str(error))
         except torch.OutOfMemoryError:

@@ -1,6 +1,6 @@
-"""Pictures and clips to visual embeddings: files opened, what is new encoded together, what was seen remembered.
+"""Pictures and clips to visual embeddings: files decoded, what is new encoded together, what is known cached.
 
-Knows files, resolutions and the memory of encoded pictures; refuses to know turns, prompts and generation.
+Knows files, resolutions and the encoder cache; refuses to know turns, prompts and generation.
 """
 
 from __future__ import annotations
@@ -12,30 +12,26 @@ from dataclasses import asdict, dataclass
 
 import torch
 
-from ovis_app.backends.local.model_pool import Loaded
+from ovis_app.backends.local.model_pool import LoadedModel
 from ovis_app.conversation import Conversation, Detail, Media
-from ovis_app.engine.encoder_cache import Seen, Span, VisualCache
-from ovis_app.media import Limits, digest, open_image, sample_frames
+from ovis_app.engine.encoder_cache import EncodedMedia, EncoderCache, Span
+from ovis_app.limits import Limits
+from ovis_app.media import digest, open_image, sample_frames
 from ovis_app.models.families.table import FAMILIES
 from ovis_app.models.preprocess.values import Pixels, Visual
-from ovis_app.zoo import ModelSpec
+from ovis_app.stop import Stop
 
 FRAMES = 8  # of a clip where nobody recommends a number
 PIXELS_A_TOKEN = 32 * 32  # of Ovis2.5: patch 16, stride 2
 CONTENT = -(1 << 20)  # content names lie below this, placeholders above
 TOGETHER = 128 * 1024 * 1024  # bytes of pixels that wait to be encoded in one go, at most
 
-Note = Callable[[str], None]
-Stop = Callable[[], bool]
-
-
-class Halted(Exception):
-    """Nobody waits for this answer any more."""
+Note = Callable[[str], None]  # hears what is happening, in a few words
 
 
 @dataclass(frozen=True)
-class Opened:
-    """A picture or clip that the tower hasn't seen yet: its pixels, a part for each placeholder that it gets."""
+class DecodedMedia:
+    """A picture or clip that isn't encoded yet: its pixels, a part for each placeholder that it gets."""
 
     key: str
     media: Media
@@ -47,19 +43,17 @@ class Opened:
         return sum(part.values.nbytes for part in self.parts)
 
 
-class Looker:
-    """Looks at the media of conversations for one model. One thread at a time."""
+class MediaEncoder:
+    """Encodes the media of conversations for one loaded model. One thread at a time."""
 
-    def __init__(self, spec: ModelSpec, limits: Limits, cache_bytes: int) -> None:
-        self.spec, self.limits = spec, limits
-        self.cache = VisualCache(cache_bytes)
+    def __init__(self, loaded: LoadedModel, limits: Limits, *, cache_bytes: int) -> None:
+        self._spec, self._model, self._limits = loaded.spec, loaded.model, limits
+        self.cache = EncoderCache(cache_bytes)
 
-    def look(
-        self, loaded: Loaded, conversation: Conversation, *, note: Note, stop: Stop
-    ) -> list[tuple[Seen, ...]]:  # fmt: skip
-        """What each message's media look like to the model. Raises MediaError, and Halted once `stop()`."""
-        seen: dict[str, Seen] = {}
-        waiting: list[Opened] = []
+    def encode(self, conversation: Conversation, *, note: Note, stop: Stop) -> list[tuple[EncodedMedia, ...]]:
+        """Each message's media. Raises MediaError, and Stopped once `stop` is set."""
+        encoded: dict[str, EncodedMedia] = {}
+        waiting: list[DecodedMedia] = []
         wanted: list[list[str]] = []  # keys, by message
         for message in conversation.messages:
             wanted.append([])
@@ -67,21 +61,21 @@ class Looker:
                 detail = self.detail(media, several=len(message.media) > 1)
                 key = json.dumps([digest(media), media.kind, asdict(detail)])
                 wanted[-1].append(key)
-                known = seen.get(key) or self.cache.get(key)
+                known = encoded.get(key) or self.cache.get(key)
                 if known is not None:
-                    seen[key] = known
+                    encoded[key] = known
                 elif all(one.key != key for one in waiting):
                     note(f"Opening {media.label}")
-                    waiting.append(self._open(loaded, key, media, detail, stop))
+                    waiting.append(self._decode(key, media, detail, stop))
                 if sum(one.bytes for one in waiting) > TOGETHER:
-                    seen |= self._encode(loaded, waiting, note, stop)
+                    encoded |= self._encode(waiting, note, stop)
                     waiting = []
-        seen |= self._encode(loaded, waiting, note, stop)
-        return [tuple(seen[key] for key in keys) for keys in wanted]
+        encoded |= self._encode(waiting, note, stop)
+        return [tuple(encoded[key] for key in keys) for keys in wanted]
 
     def detail(self, media: Media, *, several: bool) -> Detail:
         """What was asked for, completed by what the model's row recommends."""
-        spec, asked = self.spec, media.detail
+        spec, asked = self._spec, media.detail
         advised = spec.clip if media.kind == "video" else spec.several if several else spec.single
         frames = (asked.frames or spec.defaults.frames or FRAMES) if media.kind == "video" else None
         # No more than the context could hold: past that the prompt is refused, and the work would be for nothing.
@@ -94,38 +88,33 @@ class Looker:
             frames=frames,
         )
 
-    def _open(self, loaded: Loaded, key: str, media: Media, detail: Detail, stop: Stop) -> Opened:
-        if stop():
-            raise Halted
+    def _decode(self, key: str, media: Media, detail: Detail, stop: Stop) -> DecodedMedia:
+        stop.check()
         sizes = {name: value for name, value in asdict(detail).items() if name != "frames"}
         if media.kind == "image":
-            visual, times = Visual("image", (open_image(media, self.limits),), **sizes), ()
+            times: tuple[float, ...] = ()
+            visual = Visual("image", (open_image(media, self._limits),), **sizes)
         else:
-            clip = sample_frames(media, detail.frames or FRAMES, self.limits, stop=stop)
-            visual, times = Visual("video", clip.frames, **sizes), clip.times
-        config = loaded.model.config
+            clip = sample_frames(media, detail.frames or FRAMES, self._limits, stop=stop)
+            times, visual = clip.times, Visual("video", clip.frames, **sizes)
+        config = self._model.config
         family = FAMILIES[config.family]
-        return Opened(key, media, tuple(family.pixels(config, part) for part in family.spread(visual)), times)
+        return DecodedMedia(key, media, tuple(family.pixels(config, part) for part in family.spread(visual)), times)
 
-    def _encode(self, loaded: Loaded, opened: Sequence[Opened], note: Note, stop: Stop) -> dict[str, Seen]:
-        """What was opened, through the tower together, and remembered."""
-
-        def between() -> None:
-            if stop():
-                raise Halted
-
-        if opened:
-            note(f"Looking at {opened[0].media.label if len(opened) == 1 else f'{len(opened)} files'}")
+    def _encode(self, decoded: Sequence[DecodedMedia], note: Note, stop: Stop) -> dict[str, EncodedMedia]:
+        """What was decoded, through the tower together, and into the cache."""
+        if decoded:
+            note(f"Looking at {decoded[0].media.label if len(decoded) == 1 else f'{len(decoded)} files'}")
         with torch.inference_mode():
-            embeddings = iter(loaded.model.encode_many([part for one in opened for part in one.parts], between=between))
-        seen = {}
-        for one in opened:
+            embeddings = iter(self._model.encode_many([part for one in decoded for part in one.parts], stop=stop))
+        encoded = {}
+        for one in decoded:
             spans = tuple(
                 Span(part.ids, next(embeddings), _name(one.key, number)) for number, part in enumerate(one.parts)
             )
-            seen[one.key] = Seen(one.media.kind, spans, one.times)
-            self.cache.put(one.key, seen[one.key])
-        return seen
+            encoded[one.key] = EncodedMedia(one.media.kind, spans, one.times)
+            self.cache.put(one.key, encoded[one.key])
+        return encoded
 
 
 def _name(key: str, number: int) -> int:

@@ -9,86 +9,84 @@ import threading
 from dataclasses import dataclass, field
 from typing import Literal
 
+from ovis_app.backend import Change
 from ovis_app.checkpoints.hub import Progress
-from ovis_app.generation import BackendError, Change
+from ovis_app.errors import BackendError
+from ovis_app.stop import Stop
 from ovis_app.zoo import ModelSpec
 
 Phase = Literal["fetching", "waiting", "loading", "going back"]  # the present model answers in the first two
 
 
-class Cancelled(Exception):
-    """Whoever wanted this wants it no more, or the process ends."""
-
-
 @dataclass(eq=False)
-class Coming:
+class PendingChange:
     """A change that is under way. Only its own thread writes what it says."""
 
     spec: ModelSpec
     words: str
+    stop: Stop
     share: float | None = None
     phase: Phase = "fetching"
     ticket: int = 0  # of the exchange in the worker's queue, once it stands there
-    unwanted: threading.Event = field(default_factory=threading.Event)
 
 
-class Changes:
-    """The one change that may be under way. From any thread."""
+@dataclass
+class ModelSwitch:
+    """The one change that may be under way. From any thread. `closing` is set when the process ends."""
 
-    def __init__(self, closing: threading.Event) -> None:
-        self._closing = closing
-        self._lock = threading.Lock()
-        self.coming: Coming | None = None
-        self.problem = ""
+    closing: Stop
+    pending: PendingChange | None = None
+    problem: str = ""
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def now(self) -> Change | None:
         """The change as the page sees it."""
-        coming = self.coming
-        if coming is None:
+        pending = self.pending
+        if pending is None:
             return None
-        return Change(coming.spec.name, coming.words, coming.share, coming.phase != "going back")
+        return Change(pending.spec.name, pending.words, pending.share, pending.phase != "going back")
 
-    def begin(self, spec: ModelSpec) -> Coming:
+    def begin(self, spec: ModelSpec) -> PendingChange:
         """Raises BackendError while another change is under way."""
         with self._lock:
-            if self.coming is not None:
-                raise BackendError(f"{self.coming.spec.name} is on its way: wait for it, or cancel it first.")
-            self.coming, self.problem = Coming(spec, f"Looking for {spec.name}"), ""
-            return self.coming
+            if self.pending is not None:
+                raise BackendError(f"{self.pending.spec.name} is on its way: wait for it, or cancel it first.")
+            self.pending = PendingChange(spec, f"Looking for {spec.name}", Stop(self.closing))
+            self.problem = ""
+            return self.pending
 
     def cancel(self) -> None:
-        """The change ends: at once while it only waits, else as soon as it tells how far it is."""
+        """The change ends: at once while it only waits, else as soon as it reports its progress."""
         with self._lock:
-            coming = self.coming
-            if coming is None or coming.phase == "going back":
+            pending = self.pending
+            if pending is None or pending.phase == "going back":
                 return
-            coming.unwanted.set()
-            if coming.phase == "waiting":
-                self.coming = None
+            pending.stop.set()
+            if pending.phase == "waiting":
+                self.pending = None
 
-    def step(self, coming: Coming, phase: Phase, words: str) -> bool:
+    def step(self, pending: PendingChange, phase: Phase, words: str) -> bool:
         """Goes on to another phase; False where the change isn't wanted any more."""
         with self._lock:
-            if self.coming is not coming:
+            if self.pending is not pending:
                 return False
-            coming.phase, coming.words, coming.share = phase, words, None
+            pending.phase, pending.words, pending.share = phase, words, None
             return True
 
-    def wanted(self, coming: Coming) -> bool:
-        return self.coming is coming and not self._closing.is_set()
+    def wanted(self, pending: PendingChange) -> bool:
+        return self.pending is pending and not self.closing.is_set()
 
-    def end(self, coming: Coming, problem: str) -> None:
+    def end(self, pending: PendingChange, problem: str) -> None:
         """`problem` is why it came to nothing, or empty."""
         with self._lock:
-            if self.coming is coming:
-                self.coming, self.problem = None, problem
+            if self.pending is pending:
+                self.pending, self.problem = None, problem
 
-    def progress(self, coming: Coming) -> Progress:
-        """Where a change tells how far it is, and is told that nobody wants it: by Cancelled."""
+    def progress(self, pending: PendingChange) -> Progress:
+        """Where a change reports its progress, and hears by Stopped that nobody wants it. What goes back goes on."""
 
-        def told(words: str, share: float | None) -> None:
-            if self._closing.is_set() or (coming.unwanted.is_set() and coming.phase != "going back"):
-                raise Cancelled
-            coming.words, coming.share = words, share
+        def report(words: str, share: float | None) -> None:
+            (self.closing if pending.phase == "going back" else pending.stop).check()
+            pending.words, pending.share = words, share
 
-        return told
+        return report

@@ -1,31 +1,36 @@
-"""A conversation to a prompt that the language model can read: its media looked at, its turns written.
+"""A conversation to a prompt that the language model can take: media encoded, turns written, and what fits behind.
 
-Knows chat formats and families; refuses to know files, generation and threads.
+Knows chat formats, families and the context; refuses to know files, generation and threads.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from ovis_app.backends.local.media_encoder import Looker, Note, Stop
-from ovis_app.backends.local.model_pool import Loaded
+from ovis_app.backends.local.media_encoder import MediaEncoder, Note
+from ovis_app.backends.local.model_pool import LoadedModel
 from ovis_app.conversation import Conversation
-from ovis_app.engine.encoder_cache import Seen
+from ovis_app.engine.encoder_cache import EncodedMedia
+from ovis_app.engine.thinking_budget import ThinkingBudget
+from ovis_app.errors import BackendError
 from ovis_app.generation import GenerationSettings
-from ovis_app.media import Limits
 from ovis_app.models.families.table import FAMILIES
 from ovis_app.models.inputs import attention_mask, chat_format
 from ovis_app.models.prompt import Turn, encode_turns, expand
+from ovis_app.stop import Stop
 from ovis_app.zoo import ModelSpec
+
+ANSWER_TOKENS = 16  # kept for the answer after a thought whose budget was spent
+DROPPED_FOR = 256  # new tokens that must fit once old turns are dropped to make room
 
 
 @dataclass(frozen=True)
-class Read:
-    """A prompt, ready. `keys` name its tokens by content, for finding what was computed before."""
+class Prompt:
+    """A prompt whose media are encoded. `keys` name its tokens by content, for finding what was computed before."""
 
     ids: Tensor  # [tokens], long, negative for visual tokens and indicators
     mask: Tensor  # [tokens], long
@@ -35,30 +40,51 @@ class Read:
     frame_times: tuple[float, ...]  # of the clip attached to the question, in seconds
 
 
-class Reader:
-    """Reads conversations for one model."""
+@dataclass(frozen=True)
+class PreparedRequest:
+    """A prompt, and settings that fit behind it."""
 
-    def __init__(self, spec: ModelSpec, limits: Limits, cache_bytes: int) -> None:
-        self.looker = Looker(spec, limits, cache_bytes)
+    prompt: Prompt
+    settings: GenerationSettings
+    budget: ThinkingBudget | None
+    dropped: int = 0  # of the oldest questions, left out to make room
 
-    @property
-    def spec(self) -> ModelSpec:
-        return self.looker.spec
 
-    def read(
-        self, loaded: Loaded, conversation: Conversation, settings: GenerationSettings, *, note: Note, stop: Stop
-    ) -> Read:
-        """The prompt of a conversation that ends with a question. Raises MediaError, and Halted once `stop()`."""
-        seen = self.looker.look(loaded, conversation, note=note, stop=stop)
-        turns = turns_of(loaded, conversation, seen, settings, self.spec)
-        spans = [span for group in seen for item in group for span in item.spans]
-        chat = chat_format(loaded.model.config)
-        written = encode_turns(loaded.prompts, chat, turns, thinking=settings.thinking)
+class PromptBuilder:
+    """Builds prompts for one loaded model."""
+
+    def __init__(self, loaded: LoadedModel, encoder: MediaEncoder) -> None:
+        self._loaded, self.encoder = loaded, encoder
+
+    def prepare(
+        self, conversation: Conversation, settings: GenerationSettings, *, note: Note, stop: Stop
+    ) -> PreparedRequest:
+        """A conversation that ends with a question, and settings that fit; the oldest turns are left out where that is
+        allowed and needed. Raises BackendError, MediaError, and Stopped once `stop` is set."""
+        loaded, dropped = self._loaded, 0
+        while True:
+            prompt = self.build(conversation, settings, note=note, stop=stop)
+            shorter = without_oldest(conversation) if settings.drop_old_turns else None
+            if shorter is None or len(prompt.ids) + min(settings.max_new_tokens, DROPPED_FOR) <= loaded.context:
+                break
+            conversation, dropped = shorter, dropped + 1
+        stop.check()
+        settings = fitted(settings, loaded, len(prompt.ids))
+        return PreparedRequest(prompt, settings, budget_of(loaded, settings) if settings.thinking else None, dropped)
+
+    def build(self, conversation: Conversation, settings: GenerationSettings, *, note: Note, stop: Stop) -> Prompt:
+        """The prompt of a conversation that ends with a question. Raises MediaError, and Stopped once `stop` is set."""
+        loaded, config = self._loaded, self._loaded.model.config
+        media = self.encoder.encode(conversation, note=note, stop=stop)
+        turns = turns_of(loaded, conversation, media, settings)
+        spans = [span for group in media for item in group for span in item.spans]
+        prompts = loaded.tokenizer.prompts
+        written = encode_turns(prompts, chat_format(config), turns, thinking=settings.thinking)
         ids = torch.tensor(expand(written, [span.ids for span in spans]), dtype=torch.long)
-        clips = [item.times for item in seen[-1] if item.times]
-        return Read(
+        clips = [item.times for item in media[-1] if item.times]
+        return Prompt(
             ids=ids,
-            mask=attention_mask(loaded.model.config, loaded.prompts, ids),
+            mask=attention_mask(config, prompts, ids),
             keys=tuple(expand(written, [span.keys for span in spans])),
             visual=torch.cat([span.embeddings for span in spans]) if spans else None,
             visual_tokens=sum(len(span.embeddings) for span in spans),
@@ -67,11 +93,10 @@ class Reader:
 
 
 def turns_of(
-    loaded: Loaded,
+    loaded: LoadedModel,
     conversation: Conversation,
-    seen: Sequence[Sequence[Seen]],
+    media: Sequence[Sequence[EncodedMedia]],
     settings: GenerationSettings,
-    spec: ModelSpec,
 ) -> list[Turn]:
     """Messages and their media as turns: answers plain, the step-by-step line on the last question."""
     family = FAMILIES[loaded.model.config.family]
@@ -81,9 +106,9 @@ def turns_of(
         if message.role == "user":
             text = message.text
             if number == last:
-                text = "\n".join((text, *(line for line in suffixes(settings, spec) if line not in text)))
-            media = [(item.kind, len(item.spans)) for item in seen[number]]
-            turns.append(Turn("user", family.user_content(text, media)))
+                text = "\n".join((text, *(line for line in suffixes(settings, loaded.spec) if line not in text)))
+            places = [(item.kind, len(item.spans)) for item in media[number]]
+            turns.append(Turn("user", family.user_content(text, places)))
         elif message.role == "assistant" and message.text:  # an answer that never came teaches silence
             turns.append(Turn("assistant", (message.text,)))
     return turns
@@ -94,3 +119,39 @@ def suffixes(settings: GenerationSettings, spec: ModelSpec) -> tuple[str, ...]:
     boxes = spec.boxes_suffix if settings.boxes else ""
     steps = spec.cot_suffix if settings.cot else ""
     return tuple(line for line in (boxes, steps) if line)
+
+
+def without_oldest(conversation: Conversation) -> Conversation | None:
+    """The conversation without its first question and what was said to it; None where that is the only one."""
+    asked = [index for index, message in enumerate(conversation.messages) if message.role == "user"]
+    return Conversation(conversation.messages[asked[1] :]) if len(asked) > 1 else None
+
+
+def fitted(settings: GenerationSettings, loaded: LoadedModel, prompt_tokens: int) -> GenerationSettings:
+    """The settings with as many new tokens as the context has left. Raises BackendError when it has none."""
+    left = loaded.context - prompt_tokens
+    if left < 1:
+        raise BackendError(
+            f"This conversation is {prompt_tokens:,} tokens long, {1 - left:,} more than {loaded.spec.name} can read "
+            "with an answer: shorten the question, attach less, lower max pixels, start a new chat, or let the oldest "
+            "turns be forgotten in the settings."
+        )
+    return replace(settings, max_new_tokens=min(settings.max_new_tokens, left))
+
+
+def budget_of(loaded: LoadedModel, settings: GenerationSettings) -> ThinkingBudget | None:
+    """The budget's rule, lowered where the early-stop text and an answer would not fit behind it. Raises BackendError
+    where a thought and its answer have no room."""
+    if settings.thinking_budget is None:
+        return None
+    prompts, chat = loaded.tokenizer.prompts, chat_format(loaded.model.config)
+    early_stop = prompts.trusted(chat.early_stop)
+    most = settings.max_new_tokens - len(early_stop) - ANSWER_TOKENS
+    if most < 1:
+        raise BackendError(
+            f"Thinking needs room for {len(early_stop) + ANSWER_TOKENS + 64} new tokens and there is room for "
+            f"{settings.max_new_tokens}: raise max new tokens, turn thinking off, or start a new chat."
+        )
+    return ThinkingBudget(
+        budget=min(settings.thinking_budget, most), early_stop=early_stop, think_end=prompts.control(chat.think_end)
+    )

@@ -1,4 +1,4 @@
-"""One thread that does one piece of work after another, and a crowd of them that does many at once. Knows nothing of
+"""One thread that does one piece of work after another, and a group of them that does many at once. Knows nothing of
 models."""
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Worker:
             self._finished += 1
 
 
-class Crowd:
+class ThreadGroup:
     """A thread for each piece of work, which must see to its own errors."""
 
     def __init__(self) -> None:

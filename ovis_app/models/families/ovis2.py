@@ -12,12 +12,10 @@ from torch import nn
 
 from ovis_app.models.config import OvisConfig
 from ovis_app.models.families.base import Family
-from ovis_app.models.preprocess.tiling import TileFormat, tile_ids, tiles
+from ovis_app.models.preprocess.tiling import tile_ids, tiles
 from ovis_app.models.preprocess.values import Pixels, Visual
 from ovis_app.models.prompt import IMAGE, Part
 from ovis_app.models.vision.aimv2_siglip import AIMv2, AIMv2Config, merged_tokens
-
-CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
 def tower(config: OvisConfig) -> nn.Module:
@@ -45,12 +43,8 @@ def pixels(config: OvisConfig, visual: Visual) -> Pixels:
     """The whole picture and its tiles, with the indicators that lay out the grid."""
     facts = config.preprocessor or {}
     size = facts.get("crop_size") or facts.get("size") or {}
-    tile = TileFormat(
-        side=size.get("height") or config.vision_config["image_size"],
-        mean=tuple(facts.get("image_mean", CLIP_MEAN)),
-        std=tuple(facts.get("image_std", CLIP_STD)),
-    )
-    values, grid = tiles(visual.frames[0], tile, max_partition=visual.max_partition)
+    side = size.get("height") or config.vision_config["image_size"]
+    values, grid = tiles(visual.frames[0], config.pixel_format, side=side, max_partition=visual.max_partition)
     patch_side = config.vision_config["image_size"] // config.vision_config["patch_size"]
     tokens = merged_tokens(patch_side, config.hidden_stride)
     return Pixels(values, (), tile_ids(grid, tokens), tokens * len(values))

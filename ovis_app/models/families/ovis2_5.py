@@ -42,6 +42,7 @@ def pixels(config: OvisConfig, visual: Visual) -> Pixels:
     facts = NaViTConfig.read(config.vision_config)
     rows, grid = patches(
         visual.frames,
+        config.pixel_format,
         patch_size=facts.patch_size,
         stride=facts.hidden_stride,
         min_pixels=visual.min_pixels,

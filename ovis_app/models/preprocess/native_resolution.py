@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ovis_app.models.preprocess.pixel_format import PixelFormat
 from ovis_app.models.preprocess.values import Grid
 
 MAX_ASPECT = 200
@@ -42,26 +43,28 @@ def smart_resize(height: int, width: int, *, factor: int, min_pixels: int, max_p
 
 
 def patches(
-    frames: Sequence[Image.Image], *, patch_size: int, stride: int, min_pixels: int, max_pixels: int
+    frames: Sequence[Image.Image],
+    pixel_format: PixelFormat,
+    *,
+    patch_size: int,
+    stride: int,
+    min_pixels: int,
+    max_pixels: int,
 ) -> tuple[Tensor, Grid]:
     """Patch rows of one image (one frame) or one clip (all frames take the first one's size).
 
-    Returns float32 rows [t*h*w, 3 * patch * patch] in -1..1, in stride x stride blocks, and their grid (t, h, w).
+    Returns float32 rows [t*h*w, 3 * patch * patch], in stride x stride blocks, and their grid (t, h, w).
     """
     first = frames[0]
     height, width = smart_resize(
         first.height, first.width, factor=patch_size * stride, min_pixels=min_pixels, max_pixels=max_pixels
     )
-    planes = np.stack([_normalised(frame, height, width) for frame in frames])  # [t, 3, height, width]
+    planes = np.stack(
+        [pixel_format.values(frame.convert("RGB"), width, height) for frame in frames]
+    )  # [t, 3, height, width]
     rows, columns = height // patch_size, width // patch_size
     split = planes.reshape(
         len(frames), 3, rows // stride, stride, patch_size, columns // stride, stride, patch_size
     )  # [t, c, h/s, s, p, w/s, s, p]
     ordered = split.transpose(0, 2, 5, 3, 6, 1, 4, 7).reshape(len(frames) * rows * columns, -1)
     return torch.from_numpy(np.ascontiguousarray(ordered)), (len(frames), rows, columns)
-
-
-def _normalised(frame: Image.Image, height: int, width: int) -> np.ndarray:
-    resized = frame.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
-    scaled = np.asarray(resized, dtype=np.uint8).astype(np.float64) * (1 / 255)
-    return ((scaled.astype(np.float32) - np.float32(0.5)) / np.float32(0.5)).transpose(2, 0, 1)

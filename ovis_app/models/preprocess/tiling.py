@@ -5,28 +5,18 @@ Knows PIL and numpy, no files and no models. Source: the preprocessing released 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from ovis_app.models.preprocess.pixel_format import PixelFormat
 from ovis_app.models.prompt import FIRST_INDICATOR, VISUAL_ATOM
 
 COVERED = 0.9  # a grid that keeps more than this share of the picture is good enough
 START, WHOLE_END, COLUMN, ROW, END = (FIRST_INDICATOR - i for i in range(5))
 
 Box = tuple[int, int, int, int]  # left, upper, right, lower in pixels
-
-
-@dataclass(frozen=True)
-class TileFormat:
-    """How a checkpoint wants its tiles, from preprocessor_config.json."""
-
-    side: int  # pixels
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
 
 
 def boxes(width: int, height: int, grid: tuple[int, int]) -> list[Box]:
@@ -83,26 +73,24 @@ def tile_ids(grid: tuple[int, int], tokens: int) -> tuple[int, ...]:
     return (*ids, END)
 
 
-def tiles(image: Image.Image, tile: TileFormat, *, max_partition: int) -> tuple[Tensor, tuple[int, int]]:
+def tiles(
+    image: Image.Image, pixel_format: PixelFormat, *, side: int, max_partition: int
+) -> tuple[Tensor, tuple[int, int]]:
     """The whole picture and, if its grid has several parts, those: float32 [tiles, 3, side, side], and the grid."""
     image = image.convert("RGB")
-    grid = best_grid(*image.size, side=tile.side, max_partition=max_partition)
+    grid = best_grid(*image.size, side=side, max_partition=max_partition)
     parts = [image.crop(box) for box in boxes(*image.size, grid)] if grid != (1, 1) else []
-    return torch.from_numpy(np.stack([_tile(part, tile) for part in (image, *parts)])), grid
+    return torch.from_numpy(np.stack([_tile(part, pixel_format, side) for part in (image, *parts)])), grid
 
 
-def _tile(image: Image.Image, tile: TileFormat) -> np.ndarray:
+def _tile(image: Image.Image, pixel_format: PixelFormat, side: int) -> np.ndarray:
     """One tile, its aspect kept, normalised and centred in a square of zeros: [3, side, side]."""
     width, height = image.size
-    side = tile.side
     if width >= height:
         new_width, new_height = side, side if width == height else max(int(height / width * side), 1)
     else:
         new_width, new_height = max(int(width / height * side), 1), side
-    resized = np.asarray(image.resize((new_width, new_height), Image.Resampling.BICUBIC), dtype=np.uint8)
-    scaled = (resized.astype(np.float64) * (1 / 255)).astype(np.float32)
-    values = (scaled - np.array(tile.mean, dtype=np.float32)) / np.array(tile.std, dtype=np.float32)
     square = np.zeros((3, side, side), dtype=np.float32)
     top, left = (side - new_height) // 2, (side - new_width) // 2
-    square[:, top : top + new_height, left : left + new_width] = values.transpose(2, 0, 1)
+    square[:, top : top + new_height, left : left + new_width] = pixel_format.values(image, new_width, new_height)
     return square

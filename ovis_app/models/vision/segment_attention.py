@@ -9,8 +9,10 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -22,11 +24,11 @@ log = logging.getLogger(__name__)
 
 Varlen = Callable[..., Tensor]
 
-varlen: Varlen | None
-try:
-    from torch.nn.attention.varlen import varlen_attn as varlen
-except ImportError:  # torch below 2.10
-    varlen = None
+varlen: Varlen | None = None
+with suppress(ImportError):  # torch below 2.10
+    from torch.nn.attention.varlen import varlen_attn
+
+    varlen = cast(Varlen, varlen_attn)
 
 
 @dataclass(frozen=True)
@@ -85,5 +87,5 @@ def attend(query: Tensor, key: Tensor, value: Tensor, segments: Segments) -> Ten
 
 def _batched(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """[runs, length, heads, head_dim] each and back."""
-    states = (tensor.transpose(1, 2) for tensor in (query, key, value))
-    return F.scaled_dot_product_attention(*states).transpose(1, 2)
+    query, key, value = (states.transpose(1, 2) for states in (query, key, value))
+    return F.scaled_dot_product_attention(query, key, value).transpose(1, 2)

@@ -144,8 +144,10 @@ class Attention(nn.Module):
     def __init__(self, config: NaViTConfig) -> None:
         super().__init__()
         self.heads = config.num_attention_heads
-        for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
-            setattr(self, name, nn.Linear(config.hidden_size, config.hidden_size))
+        self.q_proj = nn.Linear(config.hidden_size, config.hidden_size)
+        self.k_proj = nn.Linear(config.hidden_size, config.hidden_size)
+        self.v_proj = nn.Linear(config.hidden_size, config.hidden_size)
+        self.out_proj = nn.Linear(config.hidden_size, config.hidden_size)
 
     def forward(self, hidden: Tensor, turn: tuple[Tensor, Tensor] | None, segments: Segments) -> Tensor:
         split = (len(hidden), self.heads, -1)

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from tokenizers import Tokenizer
+from torch.multiprocessing.spawn import spawn
 from transformers import AutoTokenizer
 
 from ovis_app.models.ovis import Ovis
@@ -112,7 +113,7 @@ def main() -> None:
             parser.error(f"{options.work} holds an earlier run: add --resume, or name another --work")
         arguments = (options.processes, options.work, options.out, options.tiny, options.steps)
         prepare(Run(options.work, MINUTES), tiny=options.tiny)
-        torch.multiprocessing.spawn(train, args=arguments, nprocs=options.processes)
+        spawn(train, args=arguments, nprocs=options.processes)
 
 
 if __name__ == "__main__":

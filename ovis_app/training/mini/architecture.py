@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ovis_app.models.config import OvisConfig
 from ovis_app.models.ovis import Ovis
 from ovis_app.models.preprocess.native_resolution import patches
+from ovis_app.models.preprocess.pixel_format import PixelFormat
 from ovis_app.models.preprocess.values import Grid
 
 PATCH, STRIDE = 16, 2
@@ -24,6 +25,7 @@ TOKEN = PATCH * STRIDE  # pixels a side of one visual token
 IMAGE_PIXELS = 224 * 224  # least and most: every picture becomes about 49 visual tokens
 CLIP_PIXELS = 128 * 128  # of one frame: about 16 visual tokens
 FRAMES = 8
+PIXELS = PixelFormat(Image.Resampling.BICUBIC)
 HEAD_GAIN = 4.0  # of the head's LayerNorm: the softmax over the visual words must not start flat
 
 LLM = {
@@ -40,7 +42,8 @@ TOWER = {
     "attention_dropout": 0.0,
 }  # fmt: skip
 VISUAL_VOCABULARY = 640
-TINY = {"llm": {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2,
+TINY: dict[str, Any] = {
+        "llm": {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2,
                 "num_key_value_heads": 1, "head_dim": 16},
         "tower": {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2},
         "words": 32}  # fmt: skip
@@ -96,7 +99,7 @@ def _smooth_positions(places: int, size: int) -> Tensor:
 def look(frames: list[Image.Image], *, clip: bool = False) -> tuple[Tensor, Grid]:
     """Patch rows and grid of an image, or of a clip's frames, at mini's recommended size."""
     pixels = CLIP_PIXELS if clip else IMAGE_PIXELS
-    return patches(frames, patch_size=PATCH, stride=STRIDE, min_pixels=pixels, max_pixels=pixels)
+    return patches(frames, PIXELS, patch_size=PATCH, stride=STRIDE, min_pixels=pixels, max_pixels=pixels)
 
 
 def visual_tokens(grid: Grid) -> int:
@@ -123,8 +126,9 @@ def save(model: Ovis, config: dict[str, Any], folder: Path) -> None:
         folder / "preprocessor_config.json",
         {
             "do_normalize": True, "do_rescale": True, "do_resize": True,
-            "image_mean": [0.5] * 3, "image_std": [0.5] * 3,
-            "image_processor_type": "SiglipImageProcessor", "resample": 3, "rescale_factor": 1 / 255,
+            "image_mean": list(PIXELS.mean), "image_std": list(PIXELS.std),
+            "image_processor_type": "SiglipImageProcessor", "resample": int(PIXELS.resample),
+            "rescale_factor": PIXELS.rescale_factor,
             "size": {"height": 224, "width": 224}, "min_pixels": IMAGE_PIXELS, "max_pixels": IMAGE_PIXELS,
             "video_min_pixels": CLIP_PIXELS, "video_max_pixels": CLIP_PIXELS, "frames": FRAMES,
         },

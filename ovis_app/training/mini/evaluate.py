@@ -16,8 +16,9 @@ from PIL import Image
 from torch import Tensor
 from transformers import AutoTokenizer
 
+from ovis_app.checkpoints.load import load
 from ovis_app.models.inputs import assemble
-from ovis_app.models.ovis import Ovis, load
+from ovis_app.models.ovis import Ovis
 from ovis_app.models.preprocess.values import Visual
 from ovis_app.models.prompt import QWEN3, PromptTokenizer, encode_turns
 from ovis_app.training.mini.architecture import CLIP_PIXELS, IMAGE_PIXELS
@@ -29,6 +30,9 @@ from ovis_app.training.mini.world.scenes import Clip, Scene, draw, random_clip, 
 
 BATCH = 12
 LONGEST = 200  # tokens of an answer
+
+
+Ask = Callable[[random.Random, str], tuple[list[Turn], tuple[Visual, ...]]]  # draws a conversation in a language
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ def moving(clip: Clip, rng: random.Random) -> tuple[Visual, ...]:
     return (Visual("video", frames, CLIP_PIXELS, CLIP_PIXELS),)
 
 
-def _one(ask: Callable[[Scene, Speaker], Turn], scene: Callable[[random.Random], Scene] = random_scene):
+def _one(ask: Callable[[Scene, Speaker], Turn], scene: Callable[[random.Random], Scene] = random_scene) -> Ask:
     def case(rng: random.Random, language: str) -> tuple[list[Turn], tuple[Visual, ...]]:
         here = scene(rng)
         return [ask(here, Speaker(language, rng))], still(here)
@@ -57,7 +61,7 @@ def _one(ask: Callable[[Scene, Speaker], Turn], scene: Callable[[random.Random],
     return case
 
 
-def _several(ask: Callable[[Sequence[Scene], Speaker], Turn]):
+def _several(ask: Callable[[Sequence[Scene], Speaker], Turn]) -> Ask:
     def case(rng: random.Random, language: str) -> tuple[list[Turn], tuple[Visual, ...]]:
         here = [random_scene(rng) for _ in range(rng.choice((2, 2, 3, 4)))]
         return [ask(here, Speaker(language, rng))], still(*here)
@@ -70,7 +74,7 @@ def _clip(rng: random.Random, language: str) -> tuple[list[Turn], tuple[Visual, 
     return [media_talk.about_clip(clip, Speaker(language, rng))], moving(clip, rng)
 
 
-def _talk(wanted: Callable[[str], bool]):
+def _talk(wanted: Callable[[str], bool]) -> Ask:
     def case(rng: random.Random, language: str) -> tuple[list[Turn], tuple[Visual, ...]]:
         while True:
             here = random_scene(rng)
@@ -90,7 +94,7 @@ def _chat(rng: random.Random, language: str) -> tuple[list[Turn], tuple[Visual, 
     return [dialogues.chat(Speaker(language, rng))], ()
 
 
-KINDS: dict[str, Callable[[random.Random, str], tuple[list[Turn], tuple[Visual, ...]]]] = {
+KINDS: dict[str, Ask] = {
     "color": _one(questions.color),
     "shape of a color": _one(questions.shape_of),
     "what is at": _one(questions.at),

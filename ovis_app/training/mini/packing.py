@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from transformers import AttentionInterface
 
 from ovis_app.models.families.ovis2_5 import span
-from ovis_app.models.ovis import FIRST_INDICATOR, VISUAL_ATOM, Ovis
+from ovis_app.models.ovis import Ovis
 from ovis_app.models.preprocess.values import Grid
-from ovis_app.models.prompt import QWEN3, PromptTokenizer, Turn, encode_turns, expand
+from ovis_app.models.prompt import FIRST_INDICATOR, QWEN3, VISUAL_ATOM, PromptTokenizer, Turn, encode_turns, expand
 from ovis_app.training.mini.architecture import visual_tokens
 
 UNASKED = -100

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from html import escape
+from typing import Literal
 
 import gradio as gr
 
-from ovis_app.generation import Status
+from ovis_app.backend import Status
 
 NOT_CHANGED = "the new model can't be loaded"
 
@@ -27,7 +28,7 @@ def build(status: Status) -> Header:
     with gr.Row(elem_id="header"):
         gr.HTML("<h1>Ovis</h1>", elem_id="title")
         model = gr.Button(status.model.name, elem_id="model", elem_classes="quiet", size="sm")
-        pill = gr.HTML(status_pill(status.words), elem_id="status")
+        pill = gr.HTML(pill_of(status, ""), elem_id="status")
         new_chat = gr.Button("New chat", elem_id="new-chat", elem_classes="quiet", size="sm")
         theme = gr.Button("Light or dark", elem_id="theme", elem_classes="quiet icon", size="sm")
         settings = gr.Button("Settings", elem_id="settings", elem_classes="quiet icon", size="sm")
@@ -35,17 +36,19 @@ def build(status: Status) -> Header:
 
 
 def pill_of(status: Status, read: str) -> str:
-    """The pill for a state: a change under way, or a failed one until its sentence was `read`, comes first."""
+    """The pill for a state: a change under way, or a failed one until its sentence was `read`, comes first. Whether it
+    is answering shows in the conversation, so here that counts as ready."""
     if status.change is not None:
-        return status_pill(status.change.words)
-    return status_pill(NOT_CHANGED if status.problem not in ("", read) else status.words)
+        return status_pill("busy", status.change.words)
+    if status.problem not in ("", read):
+        return status_pill("failed", NOT_CHANGED)
+    if status.phase in ("ready", "answering"):
+        return status_pill("calm", "ready")
+    return status_pill("failed" if status.phase == "failed" else "busy", status.words)
 
 
-def status_pill(words: str) -> str:
-    """The backend's state in words and a dot; the words carry the meaning, the dot only underlines it. Whether it is
-    answering shows in the conversation, so here that counts as ready."""
-    words = "ready" if words == "answering" else words
-    state = "calm" if words == "ready" else "failed" if "can't" in words else "busy"
+def status_pill(state: Literal["calm", "busy", "failed"], words: str) -> str:
+    """A state in words and a dot; the words carry the meaning, the dot only underlines it."""
     return f'<span class="pill {state}" role="status" title="{escape(words)}"><i></i>{escape(words)}</span>'
 
 
@@ -53,4 +56,4 @@ def next_look(status: Status) -> float:
     """Seconds until the state is worth asking for again."""
     if status.change is not None:
         return 0.5
-    return 15.0 if status.words in ("ready", "answering") else 1.5
+    return 15.0 if status.phase in ("ready", "answering") else 1.5

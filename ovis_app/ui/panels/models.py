@@ -8,7 +8,7 @@ from html import escape
 
 import gradio as gr
 
-from ovis_app.generation import Offer, Status
+from ovis_app.backend import Offer, Status
 from ovis_app.ui.panels.drawer import head
 from ovis_app.zoo import MODELS, ModelSpec
 

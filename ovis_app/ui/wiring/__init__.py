@@ -1,0 +1,1 @@
+"""Which event calls which handler, and what it may change. Holds no logic."""

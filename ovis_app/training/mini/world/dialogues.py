@@ -118,7 +118,8 @@ def chat(say: Speaker) -> Turn:
         }  # fmt: skip
         return Turn("no image", say.ask(say.rng.choice(ABSENT), **names), say.tongue.attach, say.tongue.attach)
     row = say.rng.choice(say.tongue.chat)
-    question, answer = say.rng.choice(row["asked"]), str(row["answer"])
+    asked: list[str] = list(row["asked"])  # type: ignore[call-overload]
+    question, answer = say.rng.choice(asked), str(row["answer"])
     if say.rng.random() < 0.2 and "<" not in question:
         question = question.lower().rstrip("?.!？。！")
     return Turn("chat", question, answer, answer)

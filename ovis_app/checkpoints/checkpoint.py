@@ -1,0 +1,148 @@
+"""A checkpoint's folder, looked over: what its small files and the headers of its weights say, each read once.
+
+Everything that can be wrong with a checkpoint before its weights are read shows here, and takes no memory of note:
+a config that is unknown or makes no sense, a tokenizer that is missing or damaged, a shard that is missing or
+incomplete, shapes that don't fit. Refuses to know devices and precisions.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from ovis_app.checkpoints import hf_names
+from ovis_app.checkpoints.safetensors import Damaged, Stored, Unknown, stored
+from ovis_app.checkpoints.tokenizer import ChatTokenizer, read_tokenizer
+from ovis_app.errors import BackendError
+from ovis_app.models.config import BROKEN, OvisConfig, called
+from ovis_app.models.families.table import FAMILIES
+from ovis_app.models.ovis import Ovis
+from ovis_app.models.preprocess.values import Visual
+
+log = logging.getLogger(__name__)
+
+Place = Callable[[str], tuple[str, int, int]]  # a tensor's name -> a parameter's name, part, parts
+LAYER = re.compile(r"\.(layers|blocks)\.\d+\..*(weight|bias)$")  # a tensor that no model can do without
+PLACES: dict[str, Place] = {"released": lambda name: (name, 0, 1), "hf": hf_names.place}
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A parameter, and the tensors that fill it: more than one where our module fuses what the file keeps apart."""
+
+    name: str
+    parts: tuple[Stored, ...]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A folder whose files belong together and can be loaded. `tensors` are the weights by their names in the files."""
+
+    folder: Path
+    config: OvisConfig
+    tensors: Mapping[str, Stored]
+    tokenizer: ChatTokenizer
+
+    @classmethod
+    def read(cls, folder: Path, name: str) -> Checkpoint:
+        """Looks a folder over; `name` is what people call the model. Raises BackendError with a sentence for people."""
+        config, tensors = OvisConfig.read(folder), read_headers(folder)
+        tokenizer = read_tokenizer(folder, config, name)
+        if config.quantization is None:
+            check_shapes(folder, config, tensors)
+        return cls(folder, config, tensors, tokenizer)
+
+
+def read_headers(folder: Path) -> dict[str, Stored]:
+    """The folder's tensors. Raises BackendError."""
+    try:
+        with damage_as_sentences(folder):
+            return stored(folder)
+    except FileNotFoundError as error:
+        raise BackendError(
+            f"{called(folder)} has no .safetensors weights; other formats could run code and are not loaded."
+        ) from error
+    except OSError as error:
+        raise BackendError(f"The weights in {called(folder)} can't be read: check their permissions.") from error
+
+
+def check_shapes(folder: Path, config: OvisConfig, tensors: Mapping[str, Stored]) -> None:
+    """Raises BackendError unless the weights are of the shapes that the config asks for, and a model of shapes alone
+    can take in a picture."""
+    layers = layers_of(config)
+    try:
+        if layers > len(tensors):
+            raise unfit(folder, layers - len(tensors))
+        with torch.device("meta"):
+            model = Ovis(config)
+        goals_of(model, tensors, config, folder)
+        _encode_nothing(model, config)
+    except BackendError:
+        raise
+    except Exception as error:  # what a config's nonsense leads to is of many kinds
+        raise BackendError(BROKEN) from error
+
+
+def layers_of(config: OvisConfig) -> int:
+    """How many layers the config asks for: before they are built, which takes for ever for a million."""
+    return int(config.llm_config.num_hidden_layers) + int(config.vision_config.get("num_hidden_layers") or 0)
+
+
+@torch.inference_mode()
+def _encode_nothing(model: Ovis, config: OvisConfig) -> None:
+    """Takes a picture through a model on the meta device, where nothing is computed and every size must fit."""
+    pixels = FAMILIES[config.family].pixels(config, Visual("image", (Image.new("RGB", (8, 8)),), max_partition=1))
+    model.encode(pixels.values.to("meta"), pixels.grids)
+
+
+def goals_of(model: Ovis, tensors: Mapping[str, Stored], config: OvisConfig, folder: Path) -> list[Goal]:
+    """Which tensors go where, in the order of the files. Raises BackendError where they don't fit the model."""
+    place = PLACES[config.layout]
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    parts: dict[str, dict[int, Stored]] = {}
+    wrong = 0
+    for name, tensor in tensors.items():
+        goal, part, count = place(name)
+        if goal not in parameters:  # heads of the tower and the like, which the originals don't use either
+            wrong += LAYER.search(goal) is not None  # but not a layer, which was trained to be used
+            continue
+        wrong += torch.Size(tensor.shape).numel() * count != parameters[goal].numel()
+        wrong += tensor.shape[-1:] != parameters[goal].shape[-1:]
+        parts.setdefault(goal, {})[part] = tensor
+    tied = model.all_tied_weights_keys
+    missing = [name for name in parameters if name not in parts and tied.get(name) not in parts]
+    if wrong or missing:
+        log.info("missing: %s", missing[:20])
+        raise unfit(folder, wrong + len(missing))
+    return [Goal(name, tuple(found[part] for part in sorted(found))) for name, found in parts.items()]
+
+
+def unfit(folder: Path, differ: int) -> BackendError:
+    return BackendError(
+        f"The weights in {called(folder)} don't fit its config.json ({differ} tensors differ): "
+        "download it again, or choose another checkpoint."
+    )
+
+
+@contextmanager
+def damage_as_sentences(folder: Path) -> Iterator[None]:
+    """What is wrong with a file, for people. A file of the hub's cache that was never written to its end is removed, so
+    that the next try downloads it anew."""
+    try:
+        yield
+    except Damaged as error:
+        again = error.half and folder.parent.name == "snapshots"
+        if again:
+            error.file.resolve().unlink(missing_ok=True)
+            error.file.unlink(missing_ok=True)
+        advice = "it will be downloaded again at the next try" if again else "download it again"
+        raise BackendError(f"The weights in {called(folder)} are damaged: {error}; {advice}.") from error
+    except Unknown as error:
+        raise BackendError(f"In {called(folder)}, {error}, which this app can't read: choose another model.") from error

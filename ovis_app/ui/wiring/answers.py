@@ -1,0 +1,96 @@
+"""What asks, what answers and what stops: from a question's events to the end of its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import closing
+from dataclasses import replace
+from typing import Any
+
+import gradio as gr
+
+from ovis_app.backend import Backend
+from ovis_app.limits import Limits
+from ovis_app.ui import handlers, render
+from ovis_app.ui.components import EXAMPLES, Components
+from ovis_app.ui.controls import settings_from
+from ovis_app.ui.handlers import Tab
+from ovis_app.ui.panels import conversation
+from ovis_app.ui.wiring.events import AT_ONCE, DONE, PRIVATE, Updates, draft_in, shown
+from ovis_app.zoo import Example, ModelSpec
+
+
+def wire(parts: Components, backend: Backend, limits: Limits, *, at_once: int) -> None:
+    """`at_once` answers may be given at once; the others wait in Gradio's queue."""
+    tab, box = parts.tab, parts.composer.box
+
+    def send(state: Tab, value: dict[str, Any] | None) -> Updates:
+        draft, spec = draft_in(value), backend.status().model
+        after, left = handlers.send(state, draft, limits=_of(spec, limits), video=spec.video)
+        return shown(parts, after, None if left == draft else left)
+
+    def regenerate(state: Tab) -> Updates:
+        return shown(parts, handlers.regenerate(state))
+
+    def example(state: Tab, model: ModelSpec, event: gr.SelectData) -> Updates:
+        chosen = _example(model, event.index)
+        if chosen is None:
+            return {}
+        after = shown(parts, handlers.ask_example(state, chosen, folder=EXAMPLES, limits=limits))
+        return after | {parts.composer.switches["thinking"]: True} if chosen.thinking else after
+
+    box.submit(None, js="() => window.ovis.checking(true)")
+    starts = [
+        box.submit(send, [tab, box], parts.shown, **AT_ONCE),
+        parts.composer.regenerate.click(regenerate, [tab], parts.shown, **AT_ONCE),
+        parts.chatbot.option_select(regenerate, [tab], parts.shown, **AT_ONCE),
+        parts.chatbot.example_select(
+            example, [tab, parts.model], [*parts.shown, parts.composer.switches["thinking"]], **AT_ONCE
+        ),
+    ]
+    answers: list[Any] = [_answered(start, parts, backend, at_once) for start in starts]
+    # First the answer is cancelled, then the tab changes: nothing that was still under way may come after.
+    halted = box.stop(None, cancels=answers)
+    stopped = halted.then(lambda state: shown(parts, handlers.stop(state)), [tab], parts.shown, **AT_ONCE)
+    stopped.then(None, js=DONE)
+    cancelled = parts.header.new_chat.click(None, cancels=answers)
+    cleared = cancelled.then(lambda: shown(parts, handlers.clear()), None, parts.shown, **AT_ONCE)
+    cleared.then(None, js="() => { window.ovis.checking(false); window.ovis.focus(); }")
+
+
+def _answered(start: Any, parts: Components, backend: Backend, at_once: int) -> Any:
+    inputs = parts.settings_inputs()
+
+    def answer(state: Tab, model: ModelSpec, *values: Any) -> Generator[Updates, None, None]:
+        spec = backend.status().model
+        given = dict(zip(inputs, values, strict=True))
+        if model != spec:  # the sliders stand for the model before
+            given = {name: value for name, value in given.items() if name not in parts.drawer.sliders}
+        wanted = settings_from(spec, given)
+        with closing(handlers.answer(state, backend=backend, settings=wanted)) as states:
+            for after in states:
+                yield {parts.tab: after, parts.chatbot: render.messages(after.conversation)}
+
+    def settle(state: Tab) -> Updates:
+        # A tab that was cleared meanwhile has nothing to settle, and mustn't be shown again as it was before.
+        return shown(parts, handlers.settle(state)) if state.conversation.messages else {}
+
+    answered = start.then(
+        answer,
+        [parts.tab, parts.model, *inputs.values()],
+        [parts.tab, parts.chatbot],
+        concurrency_id="answers",
+        concurrency_limit=at_once,
+        **PRIVATE,
+    )
+    answered.then(settle, [parts.tab], parts.shown, **AT_ONCE).then(None, js=DONE)
+    return answered
+
+
+def _of(spec: ModelSpec, limits: Limits) -> Limits:
+    """The limits for a model: some look at one picture only."""
+    return limits if spec.several_images else replace(limits, files_per_turn=1)
+
+
+def _example(spec: ModelSpec, index: object) -> Example | None:
+    return next((one for place, one in enumerate(conversation.offered(spec, EXAMPLES)) if place == index), None)

@@ -1,0 +1,51 @@
+"""Options that events share, and what the tab shows after one: values by the component that shows them."""
+
+from __future__ import annotations
+
+import mimetypes
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from ovis_app.ui import handlers, render
+from ovis_app.ui.components import Components
+from ovis_app.ui.handlers import Draft, Tab
+
+PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+AT_ONCE: dict[str, Any] = PRIVATE | {"queue": False}  # events that only touch the page
+DONE = "() => window.ovis.checking(false)"  # all that follows from a question, or from its refusal, is over
+
+Updates = dict[Any, Any]  # by component
+
+
+def shown(parts: Components, tab: Tab, draft: Draft | None = None) -> Updates:
+    """Everything that follows from a tab. `draft` is what the composer should hold; None leaves it alone."""
+    composer = parts.composer
+    busy = handlers.awaiting(tab.conversation)
+    can = gr.update(interactive=tab.conversation.last_user() is not None and not busy)
+    box: dict[str, Any] = {"submit_btn": not busy, "stop_btn": busy}
+    if draft is not None:
+        box["value"] = {"text": draft.text, "files": [_uploaded(path, name) for path, name in draft.files]}
+    notice = "Editing your question. Sending it replaces the answer." if tab.editing is not None else tab.notice
+    return {
+        parts.tab: tab,
+        parts.chatbot: render.messages(tab.conversation),
+        composer.box: gr.update(**box),
+        composer.notice: f'<p role="status">{render.escaped(notice)}</p>' if notice else "",
+        composer.leave_edit: gr.update(visible=tab.editing is not None),
+        composer.regenerate: can,
+        composer.edit: can,
+        composer.undo: can,
+    }
+
+
+def draft_in(value: dict[str, Any] | None) -> Draft:
+    """What the composer holds."""
+    value = value or {}
+    files = tuple((Path(path), Path(path).name) for path in value.get("files") or ())
+    return Draft(value.get("text") or "", files)
+
+
+def _uploaded(path: Path, name: str) -> gr.FileData:
+    return gr.FileData(path=str(path), orig_name=name, mime_type=mimetypes.guess_type(name)[0])

@@ -1,0 +1,119 @@
+"""`make install`: what was killed is repaired by the next try, and what can't be is one line that says what to do."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tools.install import UNFINISHED, untried
+
+ROOT = Path(__file__).parent.parent
+SCRIPT = ROOT / "tools" / "install.py"
+NOTHING = {"PIP_CONFIG_FILE": os.devnull, "PIP_FIND_LINKS": "", "PIP_RETRIES": "1", "PIP_NO_CACHE_DIR": "1"}
+
+
+def wheel(folder: Path, name: str) -> None:
+    """A package of two modules."""
+    files = {
+        f"{name}/__init__.py": "from .part import value\n",
+        f"{name}/part.py": "value = 'as it should be'\n",
+        f"{name}-1.0.dist-info/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n",
+        f"{name}-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    record = f"{name}-1.0.dist-info/RECORD"
+    with zipfile.ZipFile(folder / f"{name}-1.0-py3-none-any.whl", "w") as archive:
+        for path, text in files.items():
+            archive.writestr(path, text)
+        archive.writestr(record, "".join(f"{path},,{len(text)}\n" for path, text in files.items()) + f"{record},,\n")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with wheels and a lock, and an environment in which that is installed."""
+    folder = tmp_path_factory.mktemp("install")
+    wheel(folder, "first")
+    wheel(folder, "second")
+    (folder / "a.lock").write_text("first==1.0\nsecond==1.0\n")
+    assert install(folder).returncode == 0
+    return folder
+
+
+def install(folder: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | NOTHING | {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(folder)} | variables
+    command = [sys.executable, SCRIPT, folder / "env", folder / "a.lock", "--bare"]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+
+
+def works(folder: Path) -> bool:
+    code = "import first, second; assert first.value == second.value == 'as it should be'"
+    return subprocess.run([folder / "env/bin/python", "-c", code], capture_output=True, check=False).returncode == 0
+
+
+def site(folder: Path) -> Path:
+    (found,) = (folder / "env").glob("lib/python*/site-packages")
+    return found
+
+
+BREAKS: dict[str, Callable[[Path], object]] = {
+    "a file is missing": lambda place: (place / "second/part.py").unlink(),
+    "a file is half written": lambda place: (place / "second/part.py").write_text("value = "),
+    "the files came, their list didn't": lambda place: (place / "second-1.0.dist-info/RECORD").unlink(),
+    "put aside, not replaced": lambda place: (place / "second").rename(place / "~econd"),
+}
+
+
+@pytest.mark.parametrize("how", BREAKS)
+def test_an_install_that_was_killed_is_repaired_by_the_next(place: Path, how: str) -> None:
+    BREAKS[how](site(place))
+    (place / "env" / UNFINISHED).touch()
+    done = install(place)
+    assert done.returncode == 0 and works(place), done.stderr
+    assert "once more: second." in done.stdout and not list(site(place).glob("~*"))
+
+
+def test_an_environment_that_was_killed_in_the_making_is_made_again(place: Path) -> None:
+    (site(place) / "pip" / "__main__.py").unlink()
+    assert install(place).returncode == 0 and works(place)
+
+
+def test_what_is_there_is_enough_without_a_network(place: Path, tmp_path: Path) -> None:
+    done = install(place, PIP_NO_INDEX="", PIP_FIND_LINKS="", PIP_INDEX_URL="http://127.0.0.1:1/simple")
+    assert done.returncode == 0 and works(place), done.stderr
+
+
+def test_without_a_network_one_line_says_what_to_do(place: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.lock").write_text("absent==1.0\n")
+    (tmp_path / "env").symlink_to(place / "env")
+    done = install(tmp_path, PIP_NO_INDEX="", PIP_FIND_LINKS="", PIP_INDEX_URL="http://127.0.0.1:1/simple")
+    assert done.returncode == 1 and "pip download" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_what_an_index_does_not_have_is_no_matter_of_the_network(place: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.lock").write_text("absent==1.0\n")
+    (tmp_path / "env").symlink_to(place / "env")
+    done = install(tmp_path)
+    assert done.returncode == 1 and "absent==1.0" in done.stderr and "can't be reached" not in done.stderr
+
+
+def test_a_python_that_is_too_old_is_told_so_in_one_line(tmp_path: Path) -> None:
+    old = tmp_path / "python"
+    old.write_text(
+        f"#!/bin/sh\nexec {sys.executable} -c 'import sys; sys.version_info = (3, 10); exec(sys.argv[1])' \"$2\"\n"
+    )
+    old.chmod(0o755)
+    command = ["make", "--silent", "install", f"PYTHON={old}", f"VENV={tmp_path / 'env'}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    said = [line for line in done.stderr.splitlines() if not line.startswith("make")]
+    assert done.returncode != 0 and said == ["Python 3.11 or newer is needed: make run PYTHON=python3.12"]
+    assert not (tmp_path / "env").exists()
+
+
+def test_a_newer_python_is_said_to_be_untried() -> None:
+    assert untried((3, 11)) == untried((3, 13)) == ""
+    assert untried((3, 14)) == "Python 3.14 is untried; 3.11 to 3.13 are what this was made with."
