@@ -76,7 +76,7 @@ def finish(model: nn.Module, rule: Devices, *, hooks: bool = False) -> None:
     names += [name for name, _ in llm.named_children() if name != "model"]
     placed = {name: rule(f"llm.{name}") for name in names}
     if hooks or len(set(placed.values())) > 1:
-        dispatch_model(llm, device_map=placed, skip_keys="past_key_values", force_hooks=True)
+        dispatch_model(llm, device_map=placed, skip_keys=["cache", "past_key_values"], force_hooks=True)
 
 
 def _bytes(model: nn.Module) -> int:

@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
 from ovis_app.checkpoints.memory_fit import working_room
-from ovis_app.engine.static_cache import CHUNK, NAME, CacheShape, StaticCache
+from ovis_app.engine.static_cache import CACHE, CHUNK, NAME, CacheShape, StaticCache
 from ovis_app.models.ovis import Ovis
 
 log = logging.getLogger(__name__)
@@ -177,8 +177,8 @@ class Decoder:
             input_ids=self.token,
             position_ids=self.position,
             attention_mask=mask,
-            past_key_values=self.cache,
             use_cache=True,
+            **{CACHE: self.cache},
         )
         return out.logits[:, -1]  # type: ignore[no-any-return]
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 from transformers import AttentionInterface, PreTrainedModel
 from transformers.utils.import_utils import is_flash_attn_2_available, is_flash_attn_3_available
 
@@ -82,21 +83,32 @@ def attend(
     *,
     scaling: float | None = None,
     cache: Any = None,
+    pages: Any,
     **where: Any,
 ) -> tuple[Tensor, None]:
-    """[1, tokens, heads, size] from `query` [1, heads, tokens, size], new `key` and `value` [1, groups, tokens, size]
-    and what the pages hold of each request; `where` says where each begins among queries and keys."""
-    key, value = cache.update(key_states=key, value_states=value, layer_idx=module.layer_idx, kwargs=where)
+    """[1, tokens, heads, size] from `query` [1, heads, tokens, size] and the requests' `key` and `value` [1, groups,
+    tokens, size], which are the new ones only where `pages` are read in place; `where` says where each begins among
+    queries and keys. Up to transformers 5.23 `cache` does what its attention modules have done since 5.24."""
+    if cache is not None:
+        key, value = cache.update(key_states=key, value_states=value, layer_idx=module.layer_idx, kwargs=where)
     query, key, value = (states[0].transpose(0, 1) for states in (query, key, value))
     ends = where["cu_seq_lens_q"], where["cu_seq_lens_k"]
     if where["block_table"] is None:
         longest = where["max_length_q"], where["max_length_k"]
         return along(query, key, value, ends, longest, scaling).unsqueeze(0), None
-    pages = where["k_cache"], where["v_cache"]
+    held = where["k_cache"], where["v_cache"]
     if module.layer_idx == 0:  # the same for all layers, and as many kernels as the rest of one
-        trash = cache.layer_to_allocator[0].write_trash_index
-        cache.newest = Newest.of(ends[1], where["block_table"], pages[0].shape[1], trash)
-    return in_place(query, key, value, pages, where["block_table"], cache.newest, scaling).unsqueeze(0), None
+        trash = pages.layer_to_allocator[0].write_trash_index
+        pages.newest = Newest.of(ends[1], where["block_table"], held[0].shape[1], trash)
+    return in_place(query, key, value, held, where["block_table"], pages.newest, scaling).unsqueeze(0), None
+
+
+def hand_on(llm: PreTrainedModel) -> RemovableHandle:
+    """`attend` gets the pages under this name too: since transformers 5.24 attention modules keep `cache` to
+    themselves. Until the handle is removed."""
+    return llm.register_forward_pre_hook(
+        lambda module, args, named: (args, {**named, "pages": named.get("cache")}), with_kwargs=True
+    )
 
 
 def along(

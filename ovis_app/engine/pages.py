@@ -7,6 +7,7 @@ refuses to know conversations, pictures and settings.
 
 from __future__ import annotations
 
+import inspect
 import logging
 import threading
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from transformers.generation.continuous_batching import continuous_api, schedule
 from transformers.generation.continuous_batching.requests import GenerationOutput, RequestState, RequestStatus
 
 from ovis_app.checkpoints.tokenizer import Ending
-from ovis_app.engine.paged import PAGE, means
+from ovis_app.engine.paged import PAGE, hand_on, means
 from ovis_app.engine.sampling import MOST, Draws
 from ovis_app.errors import OUT_OF_MEMORY
 
@@ -151,6 +152,7 @@ class Manager(continuous_api.ContinuousBatchingManager):
         self.output_router = self.router = Router()
         # The process's generator is solo's, and may be in use.
         self.distributed_helper.set_tp_seed = lambda *_: None  # type: ignore[method-assign]
+        self._handed = hand_on(llm)
 
     def switch_to_cb_friendly_attn(self, model: Any, auto_switch_to_flash: bool = True) -> None:
         """To the best that is here for a batch of requests, where the original would fetch kernels."""
@@ -165,7 +167,10 @@ class Manager(continuous_api.ContinuousBatchingManager):
     def start(self) -> None:
         """A daemon, unlike the original's: a process may end under it."""
         self.background_thread_status.clear()
-        thread = threading.Thread(target=self._run_generation_loop, name="ovis-batch", daemon=True)
+        target = self._run_generation_loop
+        # transformers 5.24 asks for it, 5.23 knew no other: the mode is a thread's, and new threads aren't in it.
+        how = {name: False for name in inspect.signature(target).parameters if name == "use_inference_mode"}
+        thread = threading.Thread(target=target, kwargs=how, name="ovis-batch", daemon=True)
         self._generation_thread = thread  # type: ignore[assignment]
         thread.start()
 
@@ -174,6 +179,7 @@ class Manager(continuous_api.ContinuousBatchingManager):
         error = self.background_thread_status.fatal_error
         if error is not None:  # or its traceback would keep the pages, and the next manager find no memory for its own
             error.__traceback__ = error.__context__ = None
+        self._handed.remove()
         if self._generation_thread is not None:
             self.stop(block=True, timeout=seconds, hard_stop=True)
 

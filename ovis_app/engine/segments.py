@@ -28,9 +28,11 @@ def attend(
     cache: Any = None,
     **where: Any,
 ) -> tuple[Tensor, None]:
-    """[1, tokens, heads, size] from `query` [1, heads, tokens, size], new `key` and `value` [1, groups, tokens, size]
-    and what the pages hold of each request; `where` says where each begins among queries and keys."""
-    key, value = cache.update(key_states=key, value_states=value, layer_idx=module.layer_idx, kwargs=where)
+    """[1, tokens, heads, size] from `query` [1, heads, tokens, size] and the requests' `key` and `value` [1, groups,
+    tokens, size]; `where` says where each begins among queries and keys. Up to transformers 5.23 key and value are the
+    new ones only, and `cache` adds what the pages hold; since 5.24 its attention modules have done that."""
+    if cache is not None:
+        key, value = cache.update(key_states=key, value_states=value, layer_idx=module.layer_idx, kwargs=where)
     attended = torch.empty_like(query)
     queries, keys = (pairwise(where[name].tolist()) for name in ("cu_seq_lens_q", "cu_seq_lens_k"))
     for (first, end), (first_key, end_key) in zip(queries, keys, strict=True):

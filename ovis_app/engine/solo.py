@@ -26,6 +26,7 @@ from ovis_app.checkpoints.tokenizer import Ending
 from ovis_app.engine.decode import Decoder
 from ovis_app.engine.loop import Drawn, Prompt, run
 from ovis_app.engine.sampling import COLD, Draw, Drawing
+from ovis_app.engine.static_cache import CACHE
 from ovis_app.engine.thinking_budget import ThinkingBudget
 from ovis_app.generation import GenerationSettings
 from ovis_app.models.devices import few_threads
@@ -120,7 +121,7 @@ def generate(
             logits_processor=own,
             stopping_criteria=StoppingCriteriaList([halt]),
             streamer=streamer,
-            past_key_values=cache,
+            **{CACHE: cache},
         )
     return ids[0]  # type: ignore[no-any-return]
 
@@ -147,9 +148,9 @@ def read(model: Ovis, inputs_embeds: Tensor, mask: Tensor, cache: DynamicCache, 
         inputs_embeds=inputs_embeds[:, held:end],
         attention_mask=None if mask[:end].all() else mask[None, :end].to(device),
         position_ids=positions[None, held:end].to(device),
-        past_key_values=cache,
         use_cache=True,
         logits_to_keep=1,
+        **{CACHE: cache},
     )
     return out.logits[:, -1].float()  # type: ignore[no-any-return]
 

@@ -6,15 +6,18 @@ models, prompts and graphs. Between two conversations the buffers hold zeros: `l
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AttentionInterface, DynamicCache
+from transformers.modeling_outputs import CausalLMOutputWithPast
 
 CHUNK = 128  # tokens: one matrix product each, so that a long conversation keeps a whole GPU busy
 NAME = "ovis_static"  # of `attend` among transformers' attention functions
+# What language models call the cache that they take. transformers 5.24 renamed it.
+CACHE = "cache" if any(field.name == "cache" for field in fields(CausalLMOutputWithPast)) else "past_key_values"
 
 
 @dataclass(frozen=True)
@@ -33,8 +36,8 @@ class CacheShape:
 
 
 class StaticCache:
-    """Room for `tokens` tokens of one conversation. A language model takes it as `past_key_values` for one new token,
-    which is written at `place`; `mask` says which tokens it may look at."""
+    """Room for `tokens` tokens of one conversation. A language model takes it as its `CACHE` for one new token, which
+    is written at `place`; `mask` says which tokens it may look at."""
 
     def __init__(self, shape: CacheShape, tokens: int, device: torch.device) -> None:
         self.shape, self.chunks, self.device = shape, -(-tokens // CHUNK), device
