@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from importlib.util import find_spec
 from pathlib import Path
 
 from ovis_app.limits import Limits
@@ -18,6 +19,7 @@ BACKENDS = ("local", "fake")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 ENGINES = ("auto", "solo", "batched", "plain")
 QUANTIZE = ("none", "int8", "int4")
+NVIDIA = Path("/dev/nvidiactl")  # there wherever an NVIDIA GPU can be used
 DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,2})?")
 
 
@@ -49,8 +51,8 @@ class Settings:
     @property
     def at_once(self) -> int:
         """Answers that the page gives at once; the rest wait in its queue. Torch, which knows the GPU, isn't there
-        yet."""
-        gpu = Path("/dev/nvidiactl").exists()
+        yet, so this goes by what is installed: where solo will answer, it isn't 32."""
+        gpu = NVIDIA.exists() and reads_pages()
         return 32 if self.engine == "batched" or (self.engine == "auto" and gpu) else 4
 
     @property
@@ -65,13 +67,24 @@ class Settings:
         return Limits(**{name: getattr(self, name) for name in names})
 
 
+def reads_pages() -> bool:
+    """Whether flash-attn is installed, or a torch whose own attention takes pages. Without either, `auto` is solo."""
+    if find_spec("flash_attn") or find_spec("flash_attn_interface"):
+        return True
+    torch = find_spec("torch")
+    if torch is None or torch.origin is None:
+        return False
+    own = Path(torch.origin).parent / "nn" / "attention" / "varlen.py"
+    return own.is_file() and "block_table" in own.read_text("utf-8")
+
+
 _HELP = {
     "model": "a known name (ovis-mini, Ovis2.5-2B), a hub repository (also @revision) or a folder",
     "backend": "who answers: the model in this process, or a scripted stand-in for trying the page",
     "device": "auto, cpu, cuda, cuda:1, mps",
     "dtype": "precision of the weights; auto is bfloat16 where the device computes it fast, else float32",
     "quantize": "bits of the language model's weights: int8 and int4 take less memory and change answers a little",
-    "engine": "solo answers in turn, batched many at once (auto: on a GPU), plain in turn with nothing prepared",
+    "engine": "solo answers in turn, batched many at once (auto: where that is faster), plain in turn, unprepared",
     "server_name": "address to listen on; 0.0.0.0 lets other machines in",
     "port": "port to listen on",
     "model_choice": "whether the page may switch models; auto is on where only this machine reaches it",
