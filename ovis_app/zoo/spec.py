@@ -10,9 +10,10 @@ import re
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from ovis_app import bundled
 from ovis_app.generation import GenerationSettings
 
-MINI_FOLDER = Path(__file__).resolve().parent.parent.parent / "assets" / "ovis-mini"
+MINI_FOLDER = bundled.folder("ovis-mini")
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 # One organisation: the name that its models are known by, and what the hub calls it today (the first one redirects).
 ORGANISATIONS = ("AIDC-AI", "ATH-MaaS")
