@@ -1,91 +1,16 @@
-"""Starts the app: settings -> backend -> page -> launch. The only file that knows both ends.
+"""What a Space runs, and `python app.py`: ovis_app/serve.py does it. Imported, it exposes `demo`.
 
-`python app.py --help` lists the flags. Imported, it exposes `demo`, set up from OVIS_* variables alone.
+`demo` is set up from OVIS_* variables alone.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import shutil
-import signal
 import sys
-import tempfile
-import threading
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
 
-from ovis_app.frozen_imports import importing
-from ovis_app.settings import Settings, add_arguments, read
-
-if TYPE_CHECKING:
-    import gradio as gr
-
-
-class Flags(argparse.ArgumentParser):
-    """A parser that says in one line what is wrong."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (--help lists the flags)\n")
-
-
-def open_page(settings: Settings) -> tuple[gr.Blocks, dict[str, Any], Any]:
-    """The page, its launch options and the backend behind it. Gradio is imported here, after the flags were read."""
-    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-    with importing():
-        from ovis_app.api import gradio_endpoints
-        from ovis_app.backends import open_backend
-        from ovis_app.ui import page
-
-    limits = settings.limits()
-    backend = open_backend(settings, limits, late=True)
-    demo = page.build(backend, settings, limits)
-    with demo:
-        gradio_endpoints.add(backend, limits, at_once=settings.at_once)
-    return demo, page.launch_options(settings, limits), backend
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Serves the page until it is told to stop. Returns the exit code."""
-    parser = Flags(description="Chat with an Ovis vision language model.")
-    add_arguments(parser)
-    try:
-        settings = read(parser.parse_args(arguments))
-    except ValueError as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
-        return 2
-    ending = threading.Event()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, lambda *_: ending.set())
-    own = None if "GRADIO_TEMP_DIR" in os.environ else tempfile.mkdtemp(prefix="ovis-")
-    if own:
-        os.environ["GRADIO_TEMP_DIR"] = own
-    try:
-        return serve(settings, ending)
-    finally:
-        if own:
-            shutil.rmtree(own, ignore_errors=True)
-
-
-def serve(settings: Settings, ending: threading.Event) -> int:
-    """Launches, warms the backend up once the page is there, and waits."""
-    page, options, backend = open_page(settings)
-    try:
-        _, url, public = page.launch(**options, prevent_thread_lock=True, quiet=True)
-    except OSError as error:
-        print(f"The page can't open on {settings.server_name}:{settings.port}: {error}", file=sys.stderr)
-        return 1
-    print(f"Ovis is ready on {public or url}", flush=True)
-    warm = getattr(backend, "warm", None)
-    if warm is not None:
-        warm()
-    ending.wait()
-    page.close(verbose=False)
-    backend.close()
-    return 0
-
+from ovis_app import serve
+from ovis_app.settings import read
 
 if __name__ == "__main__":
-    sys.exit(main())
-else:
-    demo, launch_options, _backend = open_page(read(argparse.Namespace()))
+    sys.exit(serve.main())
+demo, launch_options, _backend = serve.open_page(read(argparse.Namespace()))

@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from ovis_app import settings as settings_module
 from ovis_app.conversation import Conversation, Message
-from ovis_app.settings import Settings
+from ovis_app.settings import Flags, Settings
 
 if TYPE_CHECKING:
     from ovis_app.generation import GenerationSettings
@@ -28,7 +28,7 @@ COMMANDS = """commands:
   ask QUESTION      answer one question (the word may be left out)
   batch INPUT       answer a folder, CSV or JSON-lines file of questions
   models            list the models that are known by name
-  serve             open the page, as `python app.py` does
+  serve             open the page
 """
 
 
@@ -36,16 +36,18 @@ class BadInput(Exception):
     """A flag or file that can't be used; its text is a sentence."""
 
 
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
+def program() -> str:
+    """How this was called."""
+    return "ovis" if Path(sys.argv[0]).stem == "ovis" else "python -m ovis_app"
 
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog.removeprefix('python -m ')}: {message} (--help lists the flags)\n")
+
+def _say(words: object) -> None:
+    print(f"{program().removeprefix('python -m ')}: {words}", file=sys.stderr)
 
 
 def ask_parser() -> argparse.ArgumentParser:
-    flags = _Parser(
-        prog="python -m ovis_app",
+    flags = Flags(
+        prog=program(),
         description="Ask an Ovis model about pictures, a clip or nothing but text.",
         epilog=COMMANDS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -60,9 +62,7 @@ def ask_parser() -> argparse.ArgumentParser:
 
 
 def batch_parser() -> argparse.ArgumentParser:
-    flags = _Parser(
-        prog="python -m ovis_app batch", description="Answer many questions; what is answered already is kept."
-    )
+    flags = Flags(prog=f"{program()} batch", description="Answer many questions; what is answered already is kept.")
     flags.add_argument("input", type=Path, help="a folder of files, a CSV or .jsonl (id, prompt, image, images, video)")
     flags.add_argument("--prompt", default="", help="what to ask where a row has no prompt of its own")
     flags.add_argument("--out", type=Path, required=True, help="where answers go: .jsonl or .csv; appended to")
@@ -95,10 +95,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _COMMANDS[command](rest)
     except BadInput as error:
-        print(f"ovis_app: {error}", file=sys.stderr)
+        _say(error)
         return 2
     except KeyboardInterrupt:
-        print("ovis_app: stopped.", file=sys.stderr)
+        _say("stopped.")
         return 130
 
 
@@ -154,9 +154,14 @@ def _ask(words: Sequence[str]) -> int:
 
     from ovis_app import chat
     from ovis_app.backends import open_backend
+    from ovis_app.errors import BackendError
     from ovis_app.generation import Request
 
-    backend = open_backend(replace(settings, engine="plain"), limits)  # one question isn't worth preparing for
+    try:
+        backend = open_backend(replace(settings, engine="plain"), limits)  # one question isn't worth preparing for
+    except BackendError as error:
+        _say(error)
+        return 1
     conversation = Conversation((Message("user", given.question, media),))
     last = Message("assistant")
     try:
@@ -191,7 +196,7 @@ def _finish(message: Message, model: str, *, as_json: bool) -> int:
     elif message.text:
         print()
     if message.error:
-        print(f"ovis_app: {message.error}", file=sys.stderr)
+        _say(message.error)
         return 1
     return 0
 
@@ -202,6 +207,7 @@ def _batch(words: Sequence[str]) -> int:
     from tqdm import tqdm
 
     from ovis_app import batch_files
+    from ovis_app.backends import require_local
     from ovis_app.errors import BackendError, BatchError
 
     if not 1 <= given.batch_size <= 256:
@@ -212,6 +218,7 @@ def _batch(words: Sequence[str]) -> int:
         raise BadInput("--out is the input itself: name another file.")
     try:
         asked = batch_files.rows(given.input, given.prompt)
+        require_local()
         from ovis_app.backends.local.offline import OfflineAnswers
 
         offline = OfflineAnswers(settings, limits)
@@ -227,14 +234,14 @@ def _batch(words: Sequence[str]) -> int:
     except (BatchError, OSError, UnicodeDecodeError, csv.Error) as error:
         raise BadInput(error) from error
     except BackendError as error:
-        print(f"ovis_app: {error}", file=sys.stderr)
+        _say(error)
         return 1
     print(f"{answered} answered, {failed} failed, in {given.out}", file=sys.stderr)
     return 1 if failed and not answered else 0
 
 
 def _models(words: Sequence[str]) -> int:
-    _Parser(prog="python -m ovis_app models", description="List the models that are known by name.").parse_args(words)
+    Flags(prog=f"{program()} models", description="List the models that are known by name.").parse_args(words)
     from ovis_app import zoo
 
     print(zoo.table(), end="")
@@ -242,11 +249,9 @@ def _models(words: Sequence[str]) -> int:
 
 
 def _serve(words: Sequence[str]) -> int:
-    import runpy
+    from ovis_app import serve
 
-    sys.argv = ["app.py", *words]
-    runpy.run_path(str(Path(__file__).resolve().parent.parent / "app.py"), run_name="__main__")
-    return 0
+    return serve.main(words, program=f"{program()} serve")
 
 
 _COMMANDS = {"ask": _ask, "batch": _batch, "models": _models, "serve": _serve}

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NoReturn
 
 from ovis_app.limits import Limits
 
@@ -107,6 +108,13 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "engine": ENGINES,
     "model_choice": ("auto", "on", "off"),
 }
+
+
+class Flags(argparse.ArgumentParser):
+    """A parser that says in one line what is wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog.removeprefix('python -m ')}: {message} (--help lists the flags)\n")
 
 
 def add_arguments(parser: argparse.ArgumentParser, names: Sequence[str] = tuple(_HELP)) -> None:

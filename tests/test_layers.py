@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Collection, Iterator
@@ -17,12 +18,13 @@ VALUES = {"errors", "stop", "limits", "conversation", "generation"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "stop": set(),
+    "bundled": set(),
     "frozen_imports": set(),
     "conversation": set(),
     "limits": {"errors"},
     "settings": {"limits"},
     "generation": {"conversation", "errors"},
-    "zoo": {"generation"},
+    "zoo": {"generation", "bundled"},
     "backend": {"generation", "zoo"},
     "chat": {"backend", *VALUES},
     "media": VALUES,
@@ -33,16 +35,19 @@ MAY_IMPORT: dict[str, set[str]] = {
     "backends": {"backend", "zoo", "chat", "media", "models", "checkpoints", "engine", "settings", "frozen_imports"}
     | VALUES,
     "api": {"backend", "zoo", "chat", "media", *VALUES},
-    "ui": {"backend", "zoo", "chat", "media", "settings", *VALUES},
+    "ui": {"backend", "zoo", "chat", "media", "settings", "bundled", *VALUES},
     "training": {"zoo", "media", "models", "checkpoints", "engine", "backends", "chat", "settings", *VALUES},
-    "cli": {"backend", "batch_files", "zoo", "chat", "media", "settings", "backends", *VALUES},
+    "serve": {"backend", "backends", "api", "ui", "settings", "frozen_imports", *VALUES},
+    "cli": {"backend", "batch_files", "zoo", "chat", "media", "settings", "backends", "serve", *VALUES},
     "__main__": {"cli"},
 }
+WITH_TORCH = {"models", "checkpoints", "engine", "backends/local", "training"}
 ONLY_IN = {
     "gradio": {"ui", "api"},
-    "torch": {"models", "checkpoints", "engine", "backends", "training"},
-    "transformers": {"models", "checkpoints", "engine", "backends", "training"},
     "av": {"media", "training"},
+    **dict.fromkeys(
+        ("torch", "transformers", "tokenizers", "accelerate", "huggingface_hub", "bitsandbytes"), WITH_TORCH
+    ),
 }
 
 
@@ -72,8 +77,11 @@ def test_imports_go_down(file: Path) -> None:
         parts = name.split(".")
         if parts[0] == "ovis_app" and len(parts) > 1 and parts[1] != here:
             assert parts[1] in MAY_IMPORT[here], f"{here} must not import {name}"
+        path = file.relative_to(ROOT).as_posix()
         if parts[0] in ONLY_IN:
-            assert here in ONLY_IN[parts[0]], f"{here} must not import {name}"
+            assert any(path == at or path.startswith(f"{at}/") for at in ONLY_IN[parts[0]]), (
+                f"{path} must not import {name}"
+            )
 
 
 def test_imports_have_no_circles() -> None:
@@ -82,6 +90,15 @@ def test_imports_have_no_circles() -> None:
     graph = {name: {known for asked in names(file) if (known := nearest(asked, files))} for name, file in files.items()}
     order = TopologicalSorter({name: needed - {name} for name, needed in graph.items()})
     order.prepare()  # raises CycleError, which names the modules
+
+
+def test_the_tree_in_the_documentation_names_every_file() -> None:
+    text = (ROOT.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    tree = text.split("```")[1]
+    told = set(re.findall(r"[\w.]+\.py", tree))
+    there = {file.name for file in ROOT.rglob("*.py") if file.name != "__init__.py"}
+    assert there - told == set(), "not in the tree"
+    assert told - there == {"app.py", "install.py", "lock.py"}, "in the tree alone"
 
 
 def module(file: Path) -> str:

@@ -21,6 +21,33 @@ def test_every_spelling_finds_the_row(name: str) -> None:
     assert spec is not None and spec.id == "AIDC-AI/Ovis2.5-9B"
 
 
+@pytest.mark.parametrize("organisation", ["AIDC-AI", "ATH-MaaS", "aidc-ai", "ATH-MAAS"])
+@pytest.mark.parametrize("model", ["Ovis2.5-9B", "Ovis9-Unlisted-3B"])
+@pytest.mark.parametrize(
+    "written",
+    [
+        "{}",
+        " {}/ ",
+        "https://models.example/{}",
+        "HTTPS://models.example/{}/",
+        "https://models.example/models/{}?library=x#top",
+        "huggingface.co/{}",
+        "www.huggingface.co/{}/",
+    ],
+)
+@pytest.mark.parametrize(
+    ("revised", "revision"), [("", ""), ("@v1.0", "v1.0"), ("/tree/v1.0", "v1.0"), ("/tree/v1.0/", "v1.0")]
+)
+def test_both_names_of_the_organisation_are_one_model(
+    organisation: str, model: str, written: str, revised: str, revision: str
+) -> None:
+    """So that what one tab calls AIDC-AI and another ATH-MaaS isn't loaded twice."""
+    spec = zoo.resolve(written.format(f"{organisation}/{model}{revised}"))
+    assert (spec.repository, spec.revision) == (f"AIDC-AI/{model}", revision)
+    assert zoo.resolve(spec.id) == spec
+    assert spec.parameters == (9.17 if model == "Ovis2.5-9B" else 3.0)
+
+
 def test_names_are_unique() -> None:
     assert len({spec.name.lower() for spec in zoo.MODELS}) == len(zoo.MODELS)
 

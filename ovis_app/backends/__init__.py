@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 from ovis_app.backend import Backend
+from ovis_app.errors import BackendError
 from ovis_app.limits import Limits
 from ovis_app.settings import Settings
+
+LIGHT = "A model in this process needs more than is installed: run `pip install 'ovis-app[local]'`."
+
+
+def require_local() -> None:
+    """Raises BackendError where the extra `local` isn't installed; imports nothing."""
+    if find_spec("torch") is None or find_spec("transformers") is None:
+        raise BackendError(LIGHT)
 
 
 def open_backend(settings: Settings, limits: Limits, *, late: bool = False) -> Backend:
     """The backend that `settings` ask for. Returns at once; models load when they are first needed or warmed, and with
-    `late` so does everything that imports torch."""
+    `late` so does everything that imports torch. Raises BackendError where what it needs isn't installed."""
     if settings.backend == "fake":
         from ovis_app.backends.fake import FakeBackend
 
         return FakeBackend(delay=1 / settings.fake_rate if settings.fake_rate > 0 else 0.0)
+    require_local()
     if late:
         from ovis_app import zoo
         from ovis_app.backends.lazy import LazyBackend

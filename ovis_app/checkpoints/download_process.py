@@ -1,4 +1,4 @@
-"""Fetches one repository, as a process of its own: `python -P download_process.py REPOSITORY REVISION`.
+"""Fetches one repository, as a process of its own: `python -P download_process.py REVISION REPOSITORY [OTHER NAME]`.
 
 A process can be ended at any moment, whatever the network does; threads can't. Writes a JSON object a line to stdout:
 how far it is, then the folder or what went wrong. Ends at once when its stdin does.
@@ -15,6 +15,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from fnmatch import fnmatch
 from pathlib import Path
@@ -56,6 +57,27 @@ def say(**message: Any) -> None:
 
 class Problem(Exception):
     """The repository isn't what can be loaded; its text is the problem's name."""
+
+
+def fetch_any(names: Sequence[str], revision: str | None) -> str:
+    """The folder of a repository that has several names: that under which most of it is here already, or else the first
+    one that the hub knows. Raises what `fetch` raises."""
+    first, *others = sorted(names, key=lambda name: -weights_here(name, revision))
+    try:
+        return fetch(first, revision)
+    except RepositoryNotFoundError as error:
+        if not others or name_of(error) != "unknown":
+            raise
+        return fetch_any(others, revision)
+
+
+def weights_here(repository: str, revision: str | None) -> int:
+    """Bytes of weights in the cache; 0 for a name that can't be."""
+    with suppress(HFValidationError, OSError):
+        config = try_to_load_from_cache(repository, "config.json", revision=revision)
+        if isinstance(config, str):
+            return sum(file.stat().st_size for file in Path(config).parent.glob("*.safetensors"))
+    return 0
 
 
 def fetch(repository: str, revision: str | None) -> str:
@@ -173,13 +195,14 @@ def leave_with_parent() -> None:
 
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then ends this process
-    repository, revision = sys.argv[1], sys.argv[2] or None
+    revision, names = sys.argv[1] or None, sys.argv[2:]
     threading.Thread(target=leave_with_parent, daemon=True).start()
     sys.addaudithook(tell_half_written)
     try:
-        with suppress(HFValidationError, OSError):  # a name that can't be: fetching says so
-            tidy(repository)
-        say(folder=fetch(repository, revision))
+        for name in names:
+            with suppress(HFValidationError, OSError):  # a name that can't be: fetching says so
+                tidy(name)
+        say(folder=fetch_any(names, revision))
     except Exception as error:  # the edge of the process
         say(problem=name_of(error), cause=repr(error))
     sys.stdout.flush()

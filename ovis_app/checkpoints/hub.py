@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import IO, Any
@@ -62,7 +62,7 @@ def folder_of(spec: ModelSpec, progress: Progress = unheard) -> Path:
         raise BackendError(f"There is no model called {spec.name}: name a folder with a config.json, or a repository.")
     progress(f"Looking for {spec.name}", None)
     started, words, share, room = time.monotonic(), f"Looking for {spec.name}", None, ""
-    with closing(_messages(spec.repository, spec.revision)) as messages:  # however this ends, the downloader does
+    with closing(_messages(spec.repositories, spec.revision)) as messages:  # however this ends, the downloader does
         for message in messages:
             if "folder" in message:
                 return Path(message["folder"])
@@ -78,10 +78,10 @@ def folder_of(spec: ModelSpec, progress: Progress = unheard) -> Path:
     raise BackendError(PROBLEMS["network"].format(name=spec.id)) from DownloadFailed("the downloader died")
 
 
-def _messages(repository: str, revision: str) -> Generator[dict[str, Any], None, None]:
+def _messages(repositories: Sequence[str], revision: str) -> Generator[dict[str, Any], None, None]:
     """What the downloader says, and an empty message whenever it has said nothing for a while. Closing ends it."""
     process = subprocess.Popen(
-        [sys.executable, "-P", str(DOWNLOADER), repository, revision],  # -P: this folder stays off the child's path
+        [sys.executable, "-P", str(DOWNLOADER), revision, *repositories],  # -P: this folder stays off the child's path
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

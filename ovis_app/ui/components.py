@@ -6,18 +6,18 @@ Knows panels and models; refuses to know events, and what a tab is in the middle
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from ovis_app import bundled
 from ovis_app.backend import Status
 from ovis_app.ui.controls import SWITCHES, all_knobs, recommended
 from ovis_app.ui.handlers import Tab
 from ovis_app.ui.panels import composer, conversation, drawer, header, models
 from ovis_app.zoo import ModelSpec
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "assets" / "examples"
+EXAMPLES = bundled.folder("examples")
 
 
 @dataclass(frozen=True)

@@ -16,17 +16,16 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from ovis_app.zoo.rows import FAMILY_ROWS, MINI, MODELS, OVIS2_5
-from ovis_app.zoo.spec import LanguageModel, ModelSpec, Resolution, has_config
+from ovis_app.zoo.spec import ORGANISATIONS, LanguageModel, ModelSpec, Resolution, has_config
 
 OWN = "A checkpoint of your own."
-ORGANISATIONS = ("aidc-ai/", "ath-maas/")  # the newer address of the same files
+PAGE = re.compile(r"(www\.)?(huggingface\.co|hf\.co)/", re.IGNORECASE)  # an address without its https
+TREE = re.compile(r"[\w.-]+/[\w.-]+/tree/.+")  # the end of one, with a revision
 
 
 def find(name: str) -> ModelSpec | None:
-    """The row of an id, a short name or a name under the organisation's newer address; case doesn't matter."""
-    wanted = name.strip().rstrip("/").lower()
-    for organisation in ORGANISATIONS:
-        wanted = wanted.removeprefix(organisation)
+    """The row of an id, under either name of its organisation, or of a short name; case doesn't matter."""
+    wanted = _known_organisation(name.strip().rstrip("/")).lower()
     return next((spec for spec in MODELS if wanted in (spec.id.lower(), spec.name.lower())), None)
 
 
@@ -43,10 +42,11 @@ def generation(config: Mapping[str, Any]) -> str | None:
 def resolve(name: str) -> ModelSpec:
     """The row of a known name, or one made up for a folder or an unknown repository: its family's where its config.json
     lies here, else Ovis2.5's. `name@revision` is another revision of a repository; a page's address is one too."""
-    name = _of_address(os.path.expanduser(name))  # noqa: PTH111 - Path's own raises for a ~ that nobody has
+    name = os.path.expanduser(name)  # noqa: PTH111 - Path's own raises for a ~ that nobody has
     if has_config(name) and find(name) is None:
         return of_folder(Path(name), id=name)
-    plain, _, revision = name.strip().partition("@")
+    plain, _, revision = _of_address(name).strip().partition("@")
+    plain, revision = _known_organisation(plain.rstrip("/") or plain), revision.rstrip("/")
     known = find(plain or MINI.id)
     if known is None:
         known = replace(
@@ -60,11 +60,19 @@ def resolve(name: str) -> ModelSpec:
     return replace(known, id=f"{known.id}@{revision}", name=f"{known.name}@{revision}")
 
 
+def _known_organisation(name: str) -> str:
+    """A repository of the organisation under the name that its models are known by. Other names as they are."""
+    organisation, slash, model = name.partition("/")
+    same = slash and organisation.lower() in map(str.lower, ORGANISATIONS)
+    return f"{ORGANISATIONS[0]}/{model}" if same else name
+
+
 def _of_address(name: str) -> str:
     """The repository of a web address: its last two parts, and the revision behind /tree/. Other names as they are."""
+    written = name.strip()
     with suppress(ValueError):
-        address = urlsplit(name.strip())
-        if address.scheme in ("http", "https"):
+        address = urlsplit(f"https://{written}" if PAGE.match(written) else written)
+        if address.scheme in ("http", "https") or TREE.fullmatch(written):
             path, _, revision = unquote(address.path).partition("/tree/")
             repository = "/".join(path.strip("/").split("/")[-2:])
             return f"{repository}@{revision.strip('/')}" if revision.strip("/") else repository

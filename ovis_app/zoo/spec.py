@@ -10,10 +10,13 @@ import re
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from ovis_app import bundled
 from ovis_app.generation import GenerationSettings
 
-MINI_FOLDER = Path(__file__).resolve().parent.parent.parent / "assets" / "ovis-mini"
+MINI_FOLDER = bundled.folder("ovis-mini")
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+# One organisation: the name that its models are known by, and what the hub calls it today (the first one redirects).
+ORGANISATIONS = ("AIDC-AI", "ATH-MaaS")
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,14 @@ class ModelSpec:
         name = self.id.partition("@")[0]
         here = os.path.isdir(self.id)  # noqa: PTH112 - Path's own raises for a name that is too long
         return "" if self.bundled or here or not REPOSITORY.fullmatch(name) else name
+
+    @property
+    def repositories(self) -> tuple[str, ...]:
+        """Every name that the hub or its cache may have for the same files; `repository` is the first."""
+        organisation, _, model = self.repository.partition("/")
+        if organisation in ORGANISATIONS:
+            return tuple(f"{name}/{model}" for name in ORGANISATIONS)
+        return (self.repository,) if self.repository else ()
 
     @property
     def revision(self) -> str:

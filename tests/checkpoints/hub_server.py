@@ -25,6 +25,7 @@ class Hub:
     cut: int | None = None
     pace: int = 0
     token: str = ""  # without which files are refused; empty is open to all
+    former: str = ""  # the repository's name before it moved, which redirects
     revisions: tuple[str, ...] = ("main", COMMIT)
     asked: list[tuple[str, str, str]] = field(default_factory=list)  # method, path, range
     url: str = ""
@@ -43,7 +44,9 @@ class Handler(BaseHTTPRequestHandler):
     def _answer(self, *, body: bool) -> None:
         hub, path = self.hub, self.path.partition("?")[0]
         hub.asked.append((self.command, path, self.headers.get("Range", "")))
-        if path.startswith(f"/api/models/{hub.repository}"):
+        if hub.former and f"/{hub.former}/" in f"{path}/":
+            self._redirect(self.path.replace(hub.former, hub.repository, 1))
+        elif path.startswith(f"/api/models/{hub.repository}"):
             self._describe(path.removeprefix(f"/api/models/{hub.repository}").strip("/"))
         elif path.startswith(f"/{hub.repository}/resolve/"):
             self._file(hub.folder / path.rpartition("/")[2], body=body)
@@ -76,6 +79,12 @@ class Handler(BaseHTTPRequestHandler):
     def _refuse(self, status: int, code: str) -> None:
         self.send_response(status)
         self.send_header("X-Error-Code", code)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def _redirect(self, path: str) -> None:
+        self.send_response(307)
+        self.send_header("Location", path)
         self.send_header("Content-Length", "0")
         self.end_headers()
 

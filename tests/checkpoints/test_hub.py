@@ -191,10 +191,41 @@ def test_a_revision_is_named_behind_the_repository(repository: Path, tmp_path: P
         assert "no such revision" in str(fetch(hub, tmp_path / "home", f"{REPOSITORY}@v9")["error"])
 
 
+BOTH = ("AIDC-AI/Tiny-Ovis", "ATH-MaaS/Tiny-Ovis")
+
+
+@pytest.mark.parametrize("here", BOTH)
+def test_what_is_here_under_either_name_of_the_organisation_is_found(
+    repository: Path, tmp_path: Path, here: str
+) -> None:
+    """Fetched from a hub that knows one of the names alone; then both find it, with and without a network."""
+    with serve(Hub(here, repository)) as hub:
+        found = [fetch(hub, tmp_path / "home", name) for name in (here, *BOTH, f"{BOTH[0]}@{COMMIT}")]
+        assert [weights(each) for each in found] == [SIZE] * 4
+        assert len([path for method, path, _ in hub.asked if method == "GET" and "model.safetensors" in path]) == 1
+        hub.asked.clear()
+        for name in (*BOTH, *(f"{name}@{COMMIT}" for name in BOTH), "ath-maas/Tiny-Ovis"):
+            assert weights(fetch(hub, tmp_path / "home", name, HF_HUB_OFFLINE="1")) == SIZE
+        assert hub.asked == []
+
+
+def test_a_repository_that_moved_is_fetched_once(repository: Path, tmp_path: Path) -> None:
+    """The hub redirects the first name to the second, and somebody has the second already."""
+    with serve(Hub(BOTH[1], repository, former=BOTH[0])) as hub:
+        assert weights(fetch(hub, tmp_path / "new", BOTH[0])) == SIZE
+        copy = "from huggingface_hub import snapshot_download; snapshot_download('ATH-MaaS/Tiny-Ovis')"
+        subprocess.run([sys.executable, "-c", copy], env=environment(hub, tmp_path / "old"), check=True, timeout=120)
+        hub.asked.clear()
+        for name in BOTH:
+            assert weights(fetch(hub, tmp_path / "old", name)) == SIZE
+        assert not [path for method, path, _ in hub.asked if method == "GET" and "/resolve/" in path]
+
+
 def test_an_unknown_repository_is_named(repository: Path, tmp_path: Path) -> None:
     with serve(Hub(REPOSITORY, repository)) as hub:
         assert "check the spelling" in str(fetch(hub, tmp_path / "home", "someone/Other")["error"])
         assert "check the spelling" in str(fetch(hub, tmp_path / "home", f"someone/{'x' * 300}")["error"])
+        assert "check the spelling" in str(fetch(hub, tmp_path / "home", "ATH-MaaS/Ovis9-3B")["error"])
 
 
 def test_a_gated_repository_needs_a_token(repository: Path, tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ovis_app.checkpoints.load import check, load
+from ovis_app.checkpoints.checkpoint import Checkpoint
+from ovis_app.checkpoints.load import load
 from ovis_app.errors import BackendError
 from ovis_app.models.config import OvisConfig
 from ovis_app.models.families.table import FAMILIES
@@ -133,7 +134,7 @@ def test_the_numbers_are_the_checkpoints(
 def test_pixels_that_make_no_sense_are_one_sentence(folder: Folder, generation: str, name: str, value: object) -> None:
     """Said when the checkpoint is looked over, before its weights are read."""
     said = folder(generation, **{name: value})
-    for looked_over in (check, load):
+    for looked_over in (lambda folder: Checkpoint.read(folder, "mine"), load):
         with pytest.raises(BackendError) as caught:
             looked_over(said)
         sentence = str(caught.value)

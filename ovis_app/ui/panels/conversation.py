@@ -67,7 +67,7 @@ def welcome(spec: ModelSpec) -> str:
     """The empty page's words."""
     hint = (
         "<p>The full-size models answer on this page too: choose one at the top, or start with "
-        "<code>python app.py --model Ovis2.5-2B</code></p>"
+        "<code>--model Ovis2.5-2B</code></p>"
         if spec.bundled
         else ""
     )

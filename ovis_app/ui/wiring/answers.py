@@ -16,7 +16,7 @@ from ovis_app.ui.components import EXAMPLES, Components
 from ovis_app.ui.controls import settings_from
 from ovis_app.ui.handlers import Tab
 from ovis_app.ui.panels import conversation
-from ovis_app.ui.wiring.events import AT_ONCE, DONE, PRIVATE, Updates, draft_in, shown
+from ovis_app.ui.wiring.events import AT_ONCE, DONE, NOTHING, PRIVATE, Updates, draft_in, shown
 from ovis_app.zoo import Example, ModelSpec
 
 
@@ -35,7 +35,7 @@ def wire(parts: Components, backend: Backend, limits: Limits, *, at_once: int) -
     def example(state: Tab, model: ModelSpec, event: gr.SelectData) -> Updates:
         chosen = _example(model, event.index)
         if chosen is None:
-            return {}
+            return NOTHING
         after = shown(parts, handlers.ask_example(state, chosen, folder=EXAMPLES, limits=limits))
         return after | {parts.composer.switches["thinking"]: True} if chosen.thinking else after
 
@@ -73,7 +73,7 @@ def _answered(start: Any, parts: Components, backend: Backend, at_once: int) -> 
 
     def settle(state: Tab) -> Updates:
         # A tab that was cleared meanwhile has nothing to settle, and mustn't be shown again as it was before.
-        return shown(parts, handlers.settle(state)) if state.conversation.messages else {}
+        return shown(parts, handlers.settle(state)) if state.conversation.messages else NOTHING
 
     answered = start.then(
         answer,

@@ -17,6 +17,7 @@ AT_ONCE: dict[str, Any] = PRIVATE | {"queue": False}  # events that only touch t
 DONE = "() => window.ovis.checking(false)"  # all that follows from a question, or from its refusal, is over
 
 Updates = dict[Any, Any]  # by component
+NOTHING: Updates = gr.skip()
 
 
 def shown(parts: Components, tab: Tab, draft: Draft | None = None) -> Updates:

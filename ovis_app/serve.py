@@ -1,0 +1,81 @@
+"""Starts the app: settings -> backend -> page -> launch. The only file that knows both ends.
+
+Parses flags before it imports anything heavy. Refuses to know who calls: `ovis serve`, `python app.py` or a Space.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from ovis_app.backend import Backend
+from ovis_app.errors import BackendError
+from ovis_app.frozen_imports import importing
+from ovis_app.settings import Flags, Settings, add_arguments, read
+
+
+def open_page(settings: Settings) -> tuple[Any, dict[str, Any], Backend]:
+    """The page (a gr.Blocks), its launch options and the backend behind it. Imports Gradio, after the flags were read.
+    Raises BackendError."""
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    with importing():
+        from ovis_app.api import gradio_endpoints
+        from ovis_app.backends import open_backend
+        from ovis_app.ui import page
+
+    limits = settings.limits()
+    backend = open_backend(settings, limits, late=True)
+    demo = page.build(backend, settings, limits)
+    with demo:
+        gradio_endpoints.add(backend, limits, at_once=settings.at_once)
+    return demo, page.launch_options(settings, limits), backend
+
+
+def main(arguments: Sequence[str] | None = None, *, program: str | None = None) -> int:
+    """Serves the page until it is told to stop. `program` is how it was called. Returns the exit code."""
+    parser = Flags(program, description="Chat with an Ovis vision language model.")
+    add_arguments(parser)
+    try:
+        settings = read(parser.parse_args(arguments))
+    except ValueError as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return 2
+    ending = threading.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda *_: ending.set())
+    own = None if "GRADIO_TEMP_DIR" in os.environ else tempfile.mkdtemp(prefix="ovis-")
+    if own:
+        os.environ["GRADIO_TEMP_DIR"] = own
+    try:
+        return serve(settings, ending)
+    finally:
+        if own:
+            shutil.rmtree(own, ignore_errors=True)
+
+
+def serve(settings: Settings, ending: threading.Event) -> int:
+    """Launches, warms the backend up once the page is there, and waits."""
+    try:
+        page, options, backend = open_page(settings)
+    except BackendError as error:
+        print(error, file=sys.stderr)
+        return 1
+    try:
+        _, url, public = page.launch(**options, prevent_thread_lock=True, quiet=True)
+    except OSError as error:
+        print(f"The page can't open on {settings.server_name}:{settings.port}: {error}", file=sys.stderr)
+        return 1
+    print(f"Ovis is ready on {public or url}", flush=True)
+    warm = getattr(backend, "warm", None)
+    if warm is not None:
+        warm()
+    ending.wait()
+    page.close(verbose=False)
+    backend.close()
+    return 0
