@@ -92,8 +92,8 @@ class PromptTokenizer:
 
     def __init__(self, tokenizer: Any) -> None:
         """`tokenizer` is a transformers fast tokenizer."""
-        self._with_controls: Tokenizer = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
-        self._plain = _without_controls(self._with_controls)
+        self.with_controls: Tokenizer = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+        self._plain = _without_controls(self.with_controls)
         self.pad: int | None = tokenizer.pad_token_id
         self.controls: dict[str, int] = dict(tokenizer.get_added_vocab())
         longest_first = sorted(self.controls, key=len, reverse=True)
@@ -105,7 +105,7 @@ class PromptTokenizer:
 
     def trusted(self, text: str) -> list[int]:
         """Ids of our own text, in which control strings are control tokens."""
-        return list(self._with_controls.encode(text, add_special_tokens=False).ids)
+        return list(self.with_controls.encode(text, add_special_tokens=False).ids)
 
     def encode(self, parts: Iterable[Part]) -> list[int]:
         """Ids of parts; neighbouring text is encoded in one piece, as the original does."""

@@ -175,7 +175,7 @@ class Answerer:
     def _text(self, ids: list[int]) -> str:
         control = {self.tokenizer.control(END), self.tokenizer.control("<|endoftext|>")}
         kept = [token for token in ids if token not in control]
-        return self.tokenizer._with_controls.decode(kept, skip_special_tokens=False)
+        return self.tokenizer.with_controls.decode(kept, skip_special_tokens=False)
 
 
 def right(case: Case, said: str) -> bool:
