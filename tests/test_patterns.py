@@ -36,6 +36,7 @@ Used = tuple[str, re.Pattern[str], frozenset[str]]  # where it stands, the patte
 def patterns() -> Iterator[Used]:
     """Every pattern of the source."""
     files = {file: ast.parse(file.read_text(encoding="utf-8")) for file in sorted(ROOT.rglob("*.py"))}
+    calls = {_called(node) for tree in files.values() for node in ast.walk(tree) if isinstance(node, ast.Call)}
     for file, tree in files.items():
         where = file.relative_to(ROOT).as_posix()
         names = {node.value: _name(node) for node in ast.walk(tree) if isinstance(node, ast.Assign)}
@@ -43,7 +44,7 @@ def patterns() -> Iterator[Used]:
             if not isinstance(node, ast.Call) or _called(node)[0] != "re" or _called(node)[1] not in CALLS:
                 continue
             pattern, method = _pattern(node, where), _called(node)[1]
-            methods = _methods(files.values(), names.get(node)) if method == "compile" else {method}
+            methods = _methods(calls, names.get(node)) if method == "compile" else {method}
             if pattern is not None:
                 yield f"{where}:{node.lineno}", pattern, frozenset(methods)
     from ovis_app.checkpoints import hf_names
@@ -64,9 +65,8 @@ def _called(call: ast.Call) -> tuple[str, str]:
     return "", ""
 
 
-def _methods(trees: Iterable[ast.AST], name: str | None) -> set[str]:
+def _methods(calls: Iterable[tuple[str, str]], name: str | None) -> set[str]:
     """How a pattern of this name is used anywhere; one without a name could be used in any way."""
-    calls = {_called(node) for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)}
     return {method for called, method in calls if called == name} or {"search", "fullmatch"}
 
 
@@ -87,7 +87,10 @@ def _hostile() -> Iterator[tuple[str, list[str]]]:
         yield f"{start}{piece}…", [start + piece * (length // len(piece)) + "!" for length in LENGTHS]
 
 
-@pytest.mark.parametrize(("pattern", "methods"), [pytest.param(*one[1:], id=one[0]) for one in patterns()])
+FOUND = list(patterns())
+
+
+@pytest.mark.parametrize(("pattern", "methods"), [pytest.param(*one[1:], id=one[0]) for one in FOUND])
 def test_a_pattern_is_linear_on_hostile_text(pattern: re.Pattern[str], methods: frozenset[str]) -> None:
     for shown, texts in _hostile():
         for text in texts:
@@ -101,5 +104,5 @@ def test_a_pattern_is_linear_on_hostile_text(pattern: re.Pattern[str], methods: 
 
 
 def test_all_patterns_are_found() -> None:
-    found = {where.partition(":")[0] for where, _, _ in patterns()}
+    found = {where.partition(":")[0] for where, _, _ in FOUND}
     assert {"ui/boxes.py", "ui/panels/conversation.py", "zoo/resolve.py", "zoo/spec.py", "settings.py"} <= found

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from ovis_app.conversation import Conversation, Media
 
 MOST = 32  # boxes drawn of one answer
-# Bounded and possessive (no step back), so that whatever a model writes is read in time that grows with its length only.
+# Bounded and possessive (no step back): whatever a model writes is read in time that grows with its length only.
 _GAP = r"\s{0,16}+"
 _NUMBER = rf"{_GAP}((?:\d{{1,9}}+(?:\.\d{{1,20}}+)?+)|\.\d{{1,20}}+){_GAP}"
 _POINT = rf"\({_NUMBER},{_NUMBER}\)"
