@@ -50,12 +50,12 @@ class Parts:
         return [*facts, *c.switches.values(), *d.sections.values(), *d.sliders.values()]
 
 
-def build(status: Status, *, choosable: bool) -> Parts:
+def build(status: Status) -> Parts:
     """The components, standing for the model that answers."""
     spec = status.model
     return Parts(
         header=header.build(status),
-        models=models.build(status, choosable=choosable),
+        models=models.build(status),
         chatbot=conversation.build(spec, conversation.offered(spec, EXAMPLES), folder=EXAMPLES),
         composer=composer.build(spec),
         drawer=drawer.build(spec),

@@ -14,7 +14,6 @@ from typing import Any
 
 import gradio as gr
 from gradio.utils import get_upload_folder
-from starlette.middleware import Middleware
 
 from ovis_app.generation import Backend
 from ovis_app.media import Limits
@@ -37,17 +36,16 @@ _VIEWPORT = '<meta name="viewport" content="width=device-width, initial-scale=1,
 
 def build(backend: Backend, settings: Settings, limits: Limits) -> gr.Blocks:
     """The page over this backend."""
-    http_guard.install()
     # Served where they lie: otherwise Gradio would hash every picture of the conversation at every update.
     gr.set_static_paths([get_upload_folder(), EXAMPLES])
     page: gr.Blocks = gr.Blocks(
         title="Ovis", fill_height=True, fill_width=True, analytics_enabled=False, delete_cache=(3600, 86400)
     )
     with page:
-        whole = components.build(backend.status(), choosable=settings.choosable)
+        whole = components.build(backend.status())
         _wire_answers(whole, backend, limits, settings.at_once)
         _wire_page(whole, backend)
-        models.wire(page, whole, backend, choosable=settings.choosable, at_once=AT_ONCE)
+        models.wire(page, whole, backend, settings=settings, at_once=AT_ONCE)
         _wire_program(backend, limits, settings.at_once)
     page.queue(max_size=settings.queue_size, api_open=False)
     return page
@@ -71,7 +69,7 @@ def launch_options(settings: Settings, limits: Limits) -> dict[str, Any]:
         "ssr_mode": False,
         "state_session_capacity": 200,
         "max_threads": 40 + settings.at_once,  # each answer holds one
-        "app_kwargs": {"middleware": [Middleware(http_guard.Guard)]},
+        "app_kwargs": {"middleware": [http_guard.middleware(settings, limits, [EXAMPLES])]},
     }
 
 

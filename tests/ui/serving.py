@@ -67,7 +67,7 @@ def free_port() -> int:
 def served(backend: HeldBackend, **changes: Any) -> Iterator[Served]:
     """The page over this backend while the block runs."""
     settings = Settings(backend="fake", port=free_port(), **changes)
-    limits = Limits()
+    limits = Limits(**settings.limits())
     blocks = page.build(backend, settings, limits)
     _, url, _ = blocks.launch(**page.launch_options(settings, limits), prevent_thread_lock=True, quiet=True)
     try:
