@@ -6,10 +6,12 @@ The only reader of os.environ. Imports nothing heavy, so that --help answers at 
 from __future__ import annotations
 
 import argparse
+import ipaddress
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
@@ -19,6 +21,8 @@ BACKENDS = ("local", "fake")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 ENGINES = ("auto", "solo", "batched", "plain")
 QUANTIZE = ("none", "int8", "int4")
+NVIDIA = Path("/dev/nvidiactl")  # there wherever an NVIDIA GPU can be used
+HOST = re.compile(r"[a-z0-9._-]{1,253}|[0-9a-f:]{2,45}")
 DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,2})?")
 
 
@@ -35,7 +39,8 @@ class Settings:
     server_name: str = "127.0.0.1"
     port: int = 7860
     share: bool = False
-    model_choice: str = "auto"  # whether the page may change models; auto: where only this machine reaches it
+    allowed_hosts: str = ""  # names, with commas between them, that the page answers to beside this machine's own
+    model_choice: str = "auto"  # whether the page may change models; auto: whoever asks from this very machine
     queue_size: int = 32  # questions waiting at most; more are refused with a sentence
     deadline: float = 600.0  # seconds that one answer may take
     visual_cache: int = 512 * 1024 * 1024  # bytes of encoded pictures that are remembered
@@ -50,20 +55,49 @@ class Settings:
     @property
     def at_once(self) -> int:
         """Answers that the page gives at once; the rest wait in its queue. Torch, which knows the GPU, isn't there
-        yet."""
-        gpu = Path("/dev/nvidiactl").exists()
+        yet, so this goes by what is installed: where solo will answer, it isn't 32."""
+        gpu = NVIDIA.exists() and reads_pages()
         return 32 if self.engine == "batched" or (self.engine == "auto" and gpu) else 4
 
     @property
+    def private(self) -> bool:
+        """Whether the page is meant for this machine alone, as far as the address that it listens on tells."""
+        return loopback(self.server_name) and not self.share
+
+    @property
     def choosable(self) -> bool:
-        """Whether whoever sees the page may change the model for everybody."""
-        private = self.server_name in ("127.0.0.1", "localhost", "::1") and not self.share
-        return {"on": True, "off": False}.get(self.model_choice, private)
+        """Whether anybody may change the model for everybody; with auto only who asks from this machine."""
+        return {"on": True, "off": False}.get(self.model_choice, self.private)
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        """`allowed_hosts` one by one."""
+        return frozenset(name.strip().lower().rstrip(".") for name in self.allowed_hosts.split(",") if name.strip())
 
     def limits(self) -> Limits:
         """What people may upload."""
         names = ("image_pixels", "image_bytes", "video_bytes", "video_seconds", "files_per_turn")
         return Limits(**{name: getattr(self, name) for name in names})
+
+
+def reads_pages() -> bool:
+    """Whether flash-attn is installed, or a torch whose own attention takes pages. Without either, `auto` is solo."""
+    if find_spec("flash_attn") or find_spec("flash_attn_interface"):
+        return True
+    torch = find_spec("torch")
+    if torch is None or torch.origin is None:
+        return False
+    own = Path(torch.origin).parent / "nn" / "attention" / "varlen.py"
+    return own.is_file() and "block_table" in own.read_text("utf-8")
+
+
+def loopback(name: str) -> bool:
+    """Whether a host name or address means this very machine."""
+    name = name.lower().strip("[]").rstrip(".")
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return name == "localhost" or name.endswith(".localhost")
 
 
 _HELP = {
@@ -72,10 +106,11 @@ _HELP = {
     "device": "auto, cpu, cuda, cuda:1, mps",
     "dtype": "precision of the weights; auto is bfloat16 where the device computes it fast, else float32",
     "quantize": "bits of the language model's weights: int8 and int4 take less memory and change answers a little",
-    "engine": "solo answers in turn, batched many at once (auto: on a GPU), plain in turn with nothing prepared",
+    "engine": "solo answers in turn, batched many at once (auto: where that is faster), plain in turn, unprepared",
     "server_name": "address to listen on; 0.0.0.0 lets other machines in",
     "port": "port to listen on",
-    "model_choice": "whether the page may switch models; auto is on where only this machine reaches it",
+    "allowed_hosts": "names that the page answers to beside this machine's own, as a proxy's; commas between",
+    "model_choice": "who may switch models, to a folder here too: on is everybody, auto who asks from this machine",
     "share": "open a public link through Gradio's relay",
     "queue_size": "questions that may wait at once",
     "deadline": "seconds that one answer may take",
@@ -158,10 +193,15 @@ def read(arguments: argparse.Namespace, environment: Mapping[str, str] = os.envi
     place = {"server_name": "0.0.0.0"} if "SPACE_ID" in environment else {}  # a Space is reached from outside
     given = {name: value for name, value in vars(arguments).items() if name in known}
     settings = Settings(**{**place, **from_environment(environment), **given})
+    if "SPACE_HOST" in environment:  # a Space's own name always passes
+        settings = replace(settings, allowed_hosts=f"{settings.allowed_hosts},{environment['SPACE_HOST']}".strip(","))
     if not 0 <= settings.port <= 65535:
         raise ValueError(f"The port must lie between 0 and 65535, not {settings.port}.")
     if not DEVICE.fullmatch(settings.device):
         raise ValueError(f"The device must be auto, cpu, mps, cuda or cuda:1, not {settings.device!r}.")
+    for host in settings.hosts:
+        if not HOST.fullmatch(host):
+            raise ValueError(f"--allowed-hosts takes host names such as chat.example.org, not {host!r}.")
     for name in (
         "queue_size",
         "deadline",

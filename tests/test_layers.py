@@ -43,7 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 WITH_TORCH = {"models", "checkpoints", "engine", "backends/local", "training"}
 ONLY_IN = {
-    "gradio": {"ui", "api", "serve.py"},
+    "gradio": {"ui", "api"},
     "av": {"media", "training"},
     **dict.fromkeys(
         ("torch", "transformers", "tokenizers", "accelerate", "huggingface_hub", "bitsandbytes"), WITH_TORCH

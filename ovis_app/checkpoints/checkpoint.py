@@ -29,7 +29,8 @@ from ovis_app.models.preprocess.values import Visual
 log = logging.getLogger(__name__)
 
 Place = Callable[[str], tuple[str, int, int]]  # a tensor's name -> a parameter's name, part, parts
-LAYER = re.compile(r"\.(layers|blocks)\.\d+\..*(weight|bias)$")  # a tensor that no model can do without
+# A tensor that no model can do without. The name is a stranger's: atomic, so that it is walked through once.
+LAYER = re.compile(r"^(?>.*?\.(?:layers|blocks)\.\d+\.).*(?:weight|bias)$")
 PLACES: dict[str, Place] = {"released": lambda name: (name, 0, 1), "hf": hf_names.place}
 
 

@@ -12,6 +12,7 @@ import logging
 import threading
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Protocol
 
@@ -21,7 +22,8 @@ from transformers.generation.continuous_batching.requests import GenerationOutpu
 
 from ovis_app.checkpoints.memory_fit import working_room
 from ovis_app.checkpoints.tokenizer import Ending
-from ovis_app.engine.pages import BROKEN, Manager, Sizes, bytes_of_a_token
+from ovis_app.engine.paged import means
+from ovis_app.engine.pages import BROKEN, EngineFailed, Manager, Sizes, bytes_of_a_token, of_memory
 from ovis_app.engine.sampling import COLD, MOST, Draw
 from ovis_app.engine.slots import Prompt, Slots, twin
 from ovis_app.engine.thinking_budget import ThinkingBudget
@@ -35,6 +37,7 @@ HEARTBEAT = 0.05  # seconds between two questions whether a request is still wan
 Parts = Generator[list[int], None, None]  # new tokens as they come; closing it ends them
 TRIAL = 8  # tokens that are read and that are said to see that all of it works
 NO_ROOM = "There isn't enough memory for many requests at once: try again, or use --engine solo."
+NOT_STARTED = "The engine for many requests at once can't start; the cause is in the server's log: use --engine solo."
 CLOSED = "The model is being shut down: try again later."
 
 
@@ -60,7 +63,7 @@ class BatchedEngine:
         self.slots = Slots(embedding, model.indicators.detach())
         self._lock = threading.Lock()  # of starting and ending
         self._manager: Manager | None = None
-        self._closed = False
+        self._over: Callable[[], BackendError] | None = None  # why nothing is answered any more
         self._live = 0
         self._idle = threading.Condition()
         self._numbers = itertools.count()
@@ -101,7 +104,8 @@ class BatchedEngine:
         stop: Callable[[], bool] = lambda: False,
     ) -> Tensor:
         """New token ids [tokens], put into `streamer` as they come. Blocks until the answer ends or `stop()`, which is
-        asked at least every 0.1 s and gives the request's pages back at once. Raises BackendError."""
+        asked at least every 0.1 s and gives the request's pages back at once. Raises BackendError: EngineFailed where
+        solo may answer yet."""
         settings = settings.check()
         reason = self.refuses(prompt, settings, budget)
         if reason:
@@ -190,34 +194,36 @@ class BatchedEngine:
             if not ended:
                 manager.cancel_request(name)
 
-    def _heard(self, manager: Manager, box: SimpleQueue[GenerationOutput | str]) -> GenerationOutput | None:
+    def _heard(self, manager: Manager, box: SimpleQueue[GenerationOutput | EngineFailed]) -> GenerationOutput | None:
         """What a step brought, or None after a heartbeat without. Raises BackendError once the manager has failed."""
         try:
             output = box.get(timeout=HEARTBEAT)
         except Empty:
             if manager.alive:
                 return None
-            output = BROKEN
-        if not isinstance(output, str):
+            self._end(manager)  # now its thread has told what it had to tell
+            output = manager.router.failure() if box.empty() else box.get()
+        if not isinstance(output, EngineFailed):
             return output
         self._end(manager)
-        raise BackendError(CLOSED if self._closed else output)
+        raise output if self._over is None else self._over()
 
     # --- starting and ending -----------------------------------------------------------------------------------------
 
     def warm(self) -> None:
         """Takes the memory, on a GPU captures the graphs, and answers something, before the first request. Raises
-        BackendError where that can't be done; the engine is closed then."""
+        EngineFailed where that can't be done; the engine is closed then."""
         try:
             for _ in self._tokens([0] * TRIAL, TRIAL, Draw(), lambda: False):
                 pass
-        except BackendError:
+        except BaseException:
             self.close()
             raise
 
-    def close(self) -> None:
-        """Ends its thread; requests that are under way hear of it."""
-        self._closed = True
+    def close(self, *, failed: bool = False) -> None:
+        """Ends its thread. Requests that are under way hear of it: that the model goes, or that this engine has
+        `failed`, so that solo may answer them."""
+        self._over = partial(EngineFailed, BROKEN, memory=False) if failed else partial(BackendError, CLOSED)
         atexit.unregister(self.close)
         self._end(self._manager)
 
@@ -234,23 +240,31 @@ class BatchedEngine:
 
     def _started(self) -> Manager:
         """The running manager: a new one, with its graphs, where there is none or its thread has died. Raises
-        BackendError."""
+        BackendError: an EngineFailed where a new one can't start."""
         with self._lock:
-            if self._closed:
-                raise BackendError(CLOSED)
+            if self._over is not None:
+                raise self._over()
             if self._manager is not None and not self._manager.alive:
                 self._manager.end()
                 self._manager = None
             if self._manager is None:
-                manager = Manager(self._llm, self.ending, self.sizes)
                 try:
-                    manager.warmup()
-                except (RuntimeError, MemoryError, ValueError) as error:
-                    raise BackendError(NO_ROOM) from error
-                manager.start()
+                    self._manager = self._new_manager()
+                except Exception as error:  # compilers and drivers fail in many ways, and solo can answer
+                    full = of_memory(error)
+                    raise EngineFailed(NO_ROOM if full else NOT_STARTED, memory=full) from error
                 atexit.register(self.close)
-                self._manager = manager
             return self._manager
+
+    def _new_manager(self) -> Manager:
+        manager = Manager(self._llm, self.ending, self.sizes)
+        try:
+            manager.warmup()
+            manager.start()
+        except BaseException:
+            manager.end()
+            raise
+        return manager
 
     def _end(self, manager: Manager | None) -> None:
         """Ends this manager, unless that was done before; the next request starts another."""
@@ -274,6 +288,22 @@ def unfit(model: Ovis) -> str | None:
         return "A model that is spread over several devices answers one request at a time."
     if not fitting(model).pages:
         return "Beside this model there is no memory for many requests at once: it answers one at a time."
+    return None
+
+
+def slower(model: Ovis) -> str | None:
+    """Why solo is faster on a GPU than this engine, in one sentence; None where it isn't, as far as that is known. On
+    an H200 without pages that are read in place, solo gave 479 tokens a second and this engine 13."""
+    if model.llm.device.type != "cuda":
+        return None
+    found = means(model.llm)
+    if not found.in_place:
+        return (
+            "Nothing here reads the pages of many requests in place, so solo is faster: install flash-attn, or a torch "
+            "whose own attention does."
+        )
+    if not found.graphs:
+        return "This model's steps can't be recorded for many requests, so solo is faster."
     return None
 
 

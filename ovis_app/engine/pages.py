@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import logging
 import threading
+import traceback
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
@@ -22,7 +23,7 @@ from transformers.generation.continuous_batching.requests import GenerationOutpu
 from ovis_app.checkpoints.tokenizer import Ending
 from ovis_app.engine.paged import PAGE, hand_on, means
 from ovis_app.engine.sampling import MOST, Draws
-from ovis_app.errors import OUT_OF_MEMORY
+from ovis_app.errors import OUT_OF_MEMORY, BackendError
 
 log = logging.getLogger(__name__)
 
@@ -96,12 +97,27 @@ class Scheduler(scheduler.FIFOScheduler):
 scheduler.SCHEDULER_MAPPING["ovis"] = Scheduler
 
 
+class EngineFailed(BackendError):
+    """The engine can't answer, though the model may. For want of `memory`, or for whatever else the log says."""
+
+    def __init__(self, sentence: str, *, memory: bool) -> None:
+        super().__init__(sentence)
+        self.memory = memory
+
+
+def of_memory(error: BaseException) -> bool:
+    """Whether an error is a lack of memory. Nothing else may be called so."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError)
+
+
 class Router(continuous_api.OutputRouter):
-    """Puts what comes out into the box of the request that it belongs to: outputs, or a sentence when it failed."""
+    """Puts what comes out into the box of the request that it belongs to: outputs, or the failure. Logs each cause."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.boxes: dict[str, SimpleQueue[GenerationOutput | str]] = {}
+        self.boxes: dict[str, SimpleQueue[GenerationOutput | EngineFailed]] = {}
+        self._cause = ""  # the last that was logged
+        self._memory = False  # whether that was a lack of memory
 
     def deliver(self, output: GenerationOutput) -> None:
         self._put(output.request_id, output)
@@ -111,12 +127,23 @@ class Router(continuous_api.OutputRouter):
             self._put(output.request_id, output)
 
     def fail_and_deliver(self, state: RequestState, error: Exception) -> None:
-        """Tells text, not the exception: its traceback would keep tensors."""
         state.status = RequestStatus.FAILED
-        full = isinstance(error, torch.OutOfMemoryError | MemoryError)
-        self._put(state.request_id, OUT_OF_MEMORY if full else BROKEN)
+        if error.__traceback__ is not None:  # else nobody raised it: what is left is ended for a cause known before
+            self.log_cause(error)
+        self._put(state.request_id, self.failure())
 
-    def _put(self, request: str, what: GenerationOutput | str) -> None:
+    def failure(self) -> EngineFailed:
+        """What a request is told. Never the error itself, whose traceback would keep tensors."""
+        return EngineFailed(OUT_OF_MEMORY if self._memory else BROKEN, memory=self._memory)
+
+    def log_cause(self, error: BaseException) -> None:
+        """Once for all requests that fail of it; as text, for the same reason."""
+        cause = "".join(traceback.format_exception(error))
+        if cause != self._cause:
+            log.error("the engine for many requests at once failed\n%s", cause)
+        self._cause, self._memory = cause, of_memory(error)
+
+    def _put(self, request: str, what: GenerationOutput | EngineFailed) -> None:
         box = self.boxes.get(request)
         if box is not None:  # else nobody waits for it any more
             box.put(what)
@@ -167,12 +194,18 @@ class Manager(continuous_api.ContinuousBatchingManager):
     def start(self) -> None:
         """A daemon, unlike the original's: a process may end under it."""
         self.background_thread_status.clear()
-        target = self._run_generation_loop
-        # transformers 5.24 asks for it, 5.23 knew no other: the mode is a thread's, and new threads aren't in it.
-        how = {name: False for name in inspect.signature(target).parameters if name == "use_inference_mode"}
-        thread = threading.Thread(target=target, kwargs=how, name="ovis-batch", daemon=True)
+        thread = threading.Thread(target=self._run, name="ovis-batch", daemon=True)
         self._generation_thread = thread  # type: ignore[assignment]
         thread.start()
+
+    def _run(self) -> None:
+        """The edge of the thread: what the original doesn't catch is in the log too."""
+        try:
+            loop = self._run_generation_loop
+            # transformers 5.24 asks for it, 5.23 knew no other: the mode is a thread's, and new threads aren't in it.
+            loop(**{name: False for name in inspect.signature(loop).parameters if name == "use_inference_mode"})
+        except BaseException as error:
+            self.router.log_cause(error)
 
     def end(self, seconds: float = 10.0) -> None:
         """Ends the thread after the step under way, fails what is left, and gives the memory back."""

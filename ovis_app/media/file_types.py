@@ -19,12 +19,14 @@ HEAD = 1024  # bytes that `kind_of` looks at
 class Kind:
     """`media` is None for files that can't be attached; `advice` then ends the sentence that says so.
 
-    `formats` names Pillow plugins for an image, and one FFmpeg demuxer for a video.
+    `formats` names Pillow plugins for an image, and one FFmpeg demuxer for a video. `mime` is what a browser is told,
+    empty for what it shouldn't open.
     """
 
     media: MediaKind | None
     formats: tuple[str, ...] = ()
     advice: str = ""
+    mime: str = ""
 
 
 def kind_of(head: bytes) -> Kind:
@@ -32,12 +34,12 @@ def kind_of(head: bytes) -> Kind:
     return next((kind for matches, kind in _KINDS if matches(head)), UNKNOWN)
 
 
-def _image(*formats: str) -> Kind:
-    return Kind("image", formats)
+def _image(name: str) -> Kind:
+    return Kind("image", (name,), mime=f"image/{name.lower()}")
 
 
-def _video(demuxer: str) -> Kind:
-    return Kind("video", (demuxer,))
+def _video(demuxer: str, mime: str) -> Kind:
+    return Kind("video", (demuxer,), mime=mime)
 
 
 def _other(advice: str) -> Kind:
@@ -100,16 +102,16 @@ _KINDS: tuple[tuple[Callable[[bytes], bool], Kind], ...] = (
     (_starts(b"BM"), _image("BMP")),
     (_starts(b"II*\0", b"MM\0*"), _image("TIFF")),
     (_brand(b"avif", b"avis"), _image("AVIF")),
-    (_brand(b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1"), Kind("image", (HEIC,), _HEIC_ADVICE)),
+    (_brand(b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1"), Kind("image", (HEIC,), _HEIC_ADVICE, "image/heic")),
     (_brand(b"M4A ", b"M4B "), _AUDIO),
-    (_starts(b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot", at=4), _video("mov")),
-    (_starts(b"\x1aE\xdf\xa3"), _video("matroska")),
-    (_riff(b"AVI "), _video("avi")),
-    (_transport_stream, _video("mpegts")),
-    (_starts(b"\0\0\x01\xba"), _video("mpeg")),
-    (_starts(b"FLV\x01"), _video("flv")),
-    (_starts(b"OggS"), _video("ogg")),
-    (_starts(b"0&\xb2u\x8ef\xcf\x11"), _video("asf")),
+    (_starts(b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot", at=4), _video("mov", "video/mp4")),
+    (_starts(b"\x1aE\xdf\xa3"), _video("matroska", "video/webm")),
+    (_riff(b"AVI "), _video("avi", "video/x-msvideo")),
+    (_transport_stream, _video("mpegts", "video/mp2t")),
+    (_starts(b"\0\0\x01\xba"), _video("mpeg", "video/mpeg")),
+    (_starts(b"FLV\x01"), _video("flv", "video/x-flv")),
+    (_starts(b"OggS"), _video("ogg", "video/ogg")),
+    (_starts(b"0&\xb2u\x8ef\xcf\x11"), _video("asf", "video/x-ms-asf")),
     (_starts(b"ID3", b"fLaC", b"\xff\xfb", b"\xff\xf3", b"\xff\xf1"), _AUDIO),
     (_riff(b"WAVE"), _AUDIO),
     (_starts(b"%PDF-"), _other("is a PDF document: save the pages you need as pictures and attach those.")),

@@ -14,9 +14,13 @@ from urllib.parse import quote
 from ovis_app.conversation import Conversation, Media
 
 MOST = 32  # boxes drawn of one answer
-_NUMBER = r"\s*(\d*\.?\d+)\s*"
+# Bounded and possessive (no step back): whatever a model writes is read in time that grows with its length only.
+_GAP = r"\s{0,16}+"
+_NUMBER = rf"{_GAP}((?:\d{{1,9}}+(?:\.\d{{1,20}}+)?+)|\.\d{{1,20}}+){_GAP}"
 _POINT = rf"\({_NUMBER},{_NUMBER}\)"
-_BOX = re.compile(rf"(?:<ref>(?P<name>[^<]{{0,80}})</ref>\s*)?<box>\s*{_POINT}\s*,\s*{_POINT}\s*</box>")
+_BOX = re.compile(
+    rf"(?:<ref>(?P<name>[^<]{{0,80}}+)</ref>{_GAP})?<box>{_GAP}{_POINT}{_GAP},{_GAP}{_POINT}{_GAP}</box>", re.ASCII
+)
 
 
 @dataclass(frozen=True)

@@ -74,12 +74,12 @@ class Components:
         }  # fmt: skip
 
 
-def build(status: Status, *, choosable: bool) -> Components:
+def build(status: Status) -> Components:
     """The components, standing for the model that answers."""
     spec = status.model
     return Components(
         header=header.build(status),
-        models=models.build(status, choosable=choosable),
+        models=models.build(status),
         chatbot=conversation.build(spec, conversation.offered(spec, EXAMPLES), folder=EXAMPLES),
         composer=composer.build(spec),
         drawer=drawer.build(spec),

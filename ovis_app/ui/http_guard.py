@@ -1,69 +1,182 @@
-"""What a client may not do past the page: addresses as files, direct runs, headers that browsers need to hear.
+"""What a client may not do past the page: a middleware between the network and Gradio. In this order: who asks and
+under which name, what there is to ask, how files are sent back, how much may be sent, headers that browsers must hear.
 
-Knows HTTP and Gradio's download hook. Knows nothing of conversations.
+Knows HTTP and Gradio's download hooks. Knows nothing of conversations and components. Passes event streams and bodies
+through as they come.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+import logging
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import gradio as gr
 from gradio import processing_utils
+from gradio.utils import get_space, get_upload_folder
+from starlette.datastructures import Headers
+from starlette.formparsers import MultiPartException
+from starlette.middleware import Middleware
+from starlette.responses import PlainTextResponse
 
+from ovis_app.limits import Limits
+from ovis_app.settings import Settings
+from ovis_app.ui import http_files
+from ovis_app.ui.http_bodies import Counted, Files, Meter, Refused, too_large
+from ovis_app.ui.http_hosts import Hosts, place_of
+from ovis_app.ui.http_routes import FILE_ROUTE, JSON, SMALL, Route, route_of
+
+log = logging.getLogger(__name__)
+
+Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Headers = tuple[tuple[bytes, bytes], ...]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 NO_ADDRESSES = "Files must be uploaded; addresses are not fetched."
-_HEADERS: Headers = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
-    # Pictures in a model's words may not call other hosts.
-    (b"content-security-policy", b"img-src 'self' data: blob:; media-src 'self' data: blob:; object-src 'none'"),
+OPEN = (
+    "The page listens on %s: whoever reaches this machine can use it. Listen on 127.0.0.1 to keep it to yourself, or "
+    "put a proxy that asks who they are in front of it."
 )
-# What people upload is shown, never run: a page or a drawing among it gets no script and no origin.
-_FILE_HEADERS: Headers = (*_HEADERS[:2], (b"content-security-policy", b"sandbox; default-src 'none'"))
+LONGEST_QUERY = 8 * 1024  # bytes
+FRAMES = "https://huggingface.co https://*.hf.space"  # who may show a Space's page in a frame
+# Pictures in a model's words may not call other hosts, nor its forms send anything there.
+_POLICY = (
+    "img-src 'self' data: blob:; media-src 'self' data: blob:; object-src 'none'; base-uri 'self'; form-action 'self'; "
+    "frame-ancestors 'self'"
+)
+_PLAIN = {"x-content-type-options": "nosniff", "referrer-policy": "no-referrer"}
 
 
-async def refuse_download(url: str, cache_dir: str) -> str:
-    """Stands where Gradio would download an address that a client gave as a file."""
+async def refuse_address(url: str, *_: object, **__: object) -> Any:
+    """Stands where Gradio would fetch an address that a client gave as a file."""
     raise gr.Error(NO_ADDRESSES, print_exception=False)
 
 
 def install() -> None:
-    """Makes Gradio refuse addresses. Looked up by it at each call, so replacing the name is enough."""
-    processing_utils.async_ssrf_protected_download = refuse_download
+    """Makes Gradio refuse addresses. Looked up by it at each call, so replacing the names is enough."""
+    processing_utils.async_ssrf_protected_download = refuse_address
+    processing_utils.async_ssrf_protected_get = refuse_address
+
+
+def middleware(settings: Settings, limits: Limits, folders: Sequence[Path] = ()) -> Middleware:
+    """The guard as Gradio takes it. `folders` hold the app's own files that the page shows."""
+    install()
+    space = get_space() is not None
+    if not (settings.private or settings.share or space):
+        log.warning(OPEN, settings.server_name)
+    policy = f"{_POLICY} {FRAMES}" if space else _POLICY
+    served = (Path(get_upload_folder()), *folders)
+    return Middleware(Guard, hosts=Hosts.of(settings), limits=limits, folders=served, policy=policy)
 
 
 class Guard:
-    """Middleware: refuses what the page never asks for, and adds headers. Passes event streams through untouched."""
+    """Between the network and Gradio."""
 
-    def __init__(self, app: App) -> None:
-        self.app = app
+    def __init__(self, app: App, *, hosts: Hosts, limits: Limits, folders: Sequence[Path], policy: str) -> None:
+        self.app, self.hosts, self.limits, self.folders = app, hosts, limits, folders
+        self.headers = {**_PLAIN, "content-security-policy": policy}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
-            return
-        if _refused(unquote(scope["path"])):
-            await send({"type": "http.response.start", "status": 404, "headers": [(b"content-type", b"text/plain")]})
-            await send({"type": "http.response.body", "body": b"Not found"})
-            return
+        elif scope["type"] == "http":
+            try:
+                await self._answer(scope, receive, send)
+            except Refused as error:
+                await PlainTextResponse(str(error), error.status, _PLAIN)(scope, receive, send)
+        # Nothing here speaks anything else; a connection that nobody accepts is closed.
 
-        headers = _FILE_HEADERS if "/file=" in scope["path"] else _HEADERS
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Raises Refused for what is refused before Gradio hears of it."""
+        headers = Headers(scope=scope)
+        self._check_sender(scope["method"], headers)
+        path, raw = _path(scope)
+        if path.startswith(FILE_ROUTE) and raw.startswith(FILE_ROUTE.encode()) and scope["method"] in ("GET", "HEAD"):
+            response = await http_files.answer(path.removeprefix(FILE_ROUTE), self.folders)
+            await response(scope, receive, send)
+            return
+        route = route_of(scope["method"], path)
+        if route is None or raw != path.encode():  # one spelling for everything: none of these paths needs another
+            raise Refused(404, "Not found")
+        if len(scope.get("query_string", b"")) > LONGEST_QUERY:
+            raise Refused(414, "That address is too long.")
+        meter = self._meter(route, headers)
+        _check_length(headers, meter)
+        await self._pass(scope, receive, send, meter)
 
-        async def headed(message: MutableMapping[str, Any]) -> None:
+    def _check_sender(self, method: str, headers: Headers) -> None:
+        hosts = headers.getlist("host")
+        place = place_of(hosts[0]) if len(hosts) == 1 else None
+        if len(hosts) > 1 or not self.hosts.known(place):
+            sentence = (
+                "This page answers to this machine's own name only: start it with --allowed-hosts to add another."
+            )
+            raise Refused(400 if place is None else 421, sentence)
+        origin = headers.get("origin")
+        if origin is not None and method not in ("GET", "HEAD", "OPTIONS") and not self.hosts.own(origin, headers):
+            raise Refused(
+                403, "Another site may not use this page: start it with --allowed-hosts and that site's name to let it."
+            )
+
+    def _meter(self, route: Route, headers: Headers) -> Meter:
+        if route.body == "files":
+            return Files(headers.get("content-type", "").encode("latin-1"), self.limits)
+        return Counted(JSON if route.body == "json" else SMALL)
+
+    async def _pass(self, scope: Scope, receive: Receive, send: Send, meter: Meter) -> None:
+        """Lets Gradio answer, as long as the body keeps to its limits. Past them the answer is given at once, whatever
+        is still on its way, and nothing that Gradio says after that is sent."""
+        began = refused = False
+
+        async def metered() -> Message:
+            nonlocal refused
+            message = await receive()
+            if message["type"] == "http.request" and not refused:
+                try:
+                    meter.take(message.get("body", b""))
+                except Refused as error:
+                    refused = True
+                    if not began:
+                        await PlainTextResponse(str(error), error.status, _PLAIN)(scope, receive, send)
+                    # The one exception after which Gradio removes what it has stored of an upload.
+                    raise MultiPartException(str(error)) from None
+            return message
+
+        async def headed(message: Message) -> None:
+            nonlocal began
+            if refused and not began:
+                return
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), *headers]
+                began = True
+                kept = [
+                    (name, value) for name, value in message.get("headers", ()) if name.decode() not in self.headers
+                ]
+                message["headers"] = [*kept, *((name.encode(), value.encode()) for name, value in self.headers.items())]
             await send(message)
 
-        await self.app(scope, receive, headed)
+        try:
+            await self.app(scope, metered, headed)
+        except Exception:  # of whatever Gradio was reading: the client has its answer already
+            if not refused:
+                raise
 
 
-def _refused(path: str) -> bool:
-    after = path.partition("/file=")[2].lower()
-    return after.startswith(("http:", "https:")) or "/pwa_icon" in path
+def _path(scope: Scope) -> tuple[str, bytes]:
+    """The decoded path behind the app's prefix, and how it was spelled."""
+    path, raw = scope["path"], scope.get("raw_path") or scope["path"].encode()
+    prefix = scope.get("root_path", "").rstrip("/")
+    if prefix and path.startswith(f"{prefix}/") and raw.startswith(f"{prefix}/".encode()):
+        return path[len(prefix) :], raw[len(prefix.encode()) :]
+    return path, raw
+
+
+def _check_length(headers: Headers, meter: Meter) -> None:
+    """An announced length that is too large is refused before anything is read."""
+    announced = headers.get("content-length", "0")
+    if not (announced.isascii() and announced.isdigit()):
+        raise Refused(400, "That content-length isn't a number.")
+    if len(announced) > 18 or int(announced) > meter.most:
+        raise too_large(meter.most)

@@ -10,7 +10,6 @@ from typing import Any
 
 import gradio as gr
 from gradio.utils import get_upload_folder
-from starlette.middleware import Middleware
 
 from ovis_app.backend import Backend
 from ovis_app.limits import Limits
@@ -26,17 +25,16 @@ _VIEWPORT = '<meta name="viewport" content="width=device-width, initial-scale=1,
 
 def build(backend: Backend, settings: Settings, limits: Limits) -> gr.Blocks:
     """The page over this backend."""
-    http_guard.install()
     # Served where they lie: otherwise Gradio would hash every picture of the conversation at every update.
     gr.set_static_paths([get_upload_folder(), EXAMPLES])
     page: gr.Blocks = gr.Blocks(
         title="Ovis", fill_height=True, fill_width=True, analytics_enabled=False, delete_cache=(3600, 86400)
     )
     with page:
-        whole = components.build(backend.status(), choosable=settings.choosable)
+        whole = components.build(backend.status())
         answers.wire(whole, backend, limits, at_once=settings.at_once)
         editing.wire(whole, backend)
-        models.wire(page, whole, backend, choosable=settings.choosable)
+        models.wire(page, whole, backend, settings)
     page.queue(max_size=settings.queue_size, api_open=False)
     return page
 
@@ -59,5 +57,5 @@ def launch_options(settings: Settings, limits: Limits) -> dict[str, Any]:
         "ssr_mode": False,
         "state_session_capacity": 200,
         "max_threads": 40 + settings.at_once,  # each answer holds one
-        "app_kwargs": {"middleware": [Middleware(http_guard.Guard)]},
+        "app_kwargs": {"middleware": [http_guard.middleware(settings, limits, [EXAMPLES])]},
     }

@@ -6,6 +6,7 @@ from __future__ import annotations
 import shutil
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -18,7 +19,7 @@ from PIL import Image
 from ovis_app import chat, zoo
 from ovis_app.backends.local import model_pool
 from ovis_app.backends.local.backend import LocalBackend
-from ovis_app.checkpoints import memory_fit, tokenizer
+from ovis_app.checkpoints import checkpoint, memory_fit, tokenizer
 from ovis_app.checkpoints.hub import Progress
 from ovis_app.checkpoints.tokenizer import Ending
 from ovis_app.conversation import Conversation, Media, Message
@@ -310,3 +311,22 @@ def test_old_turns_are_left_out_only_where_that_was_asked_for(backend: LocalBack
     kept = Request(Conversation(talk.messages[2 * message.stats.dropped_turns :]), SHORT)
     assert message.stats.dropped_turns > 0 and message.text == answer(backend, kept).text
     assert "more than" in answer(backend, ask("word " * 1000, settings=replace(SHORT, drop_old_turns=True))).error
+
+
+def test_a_change_asks_each_question_once(backend: LocalBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a name is, whether it fits, what the headers say and how its tokens are read."""
+    answer(backend, ask("Hi"))
+    model_pool.release()
+    asked: Counter[str] = Counter()
+
+    def counted(owner: object, name: str) -> None:
+        whole = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda *args, **options: asked.update([name]) or whole(*args, **options))
+
+    counted(zoo, "resolve")
+    counted(memory_fit, "fit")
+    counted(checkpoint, "stored")
+    counted(tokenizer.AutoTokenizer, "from_pretrained")
+    changed(backend, FOLDERS["ovis2"])
+    assert backend.status().model.id == str(FOLDERS["ovis2"]) and backend.status().problem == ""
+    assert asked == {"resolve": 1, "fit": 1, "stored": 1, "from_pretrained": 1}

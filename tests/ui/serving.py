@@ -68,7 +68,7 @@ def free_port() -> int:
 def served(backend: HeldBackend, **changes: Any) -> Iterator[Served]:
     """The page over this backend while the block runs."""
     settings = Settings(backend="fake", port=free_port(), **changes)
-    limits = Limits()
+    limits = Limits(**settings.limits())
     blocks = page.build(backend, settings, limits)
     with blocks:
         gradio_endpoints.add(backend, limits, at_once=settings.at_once)

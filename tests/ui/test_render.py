@@ -7,7 +7,7 @@ import gradio as gr
 import pytest
 
 from ovis_app.conversation import Conversation, Media, Message, Stats
-from ovis_app.ui import render
+from ovis_app.ui import boxes, render
 
 
 def rows(*messages: Message) -> list[dict]:
@@ -109,3 +109,9 @@ def test_many_frames_are_shortened_but_all_there_on_hover() -> None:
 @pytest.mark.parametrize(("value", "shown"), [(0.012, "0.01 s"), (2.34, "2.3 s"), (75, "1 min 15 s")])
 def test_durations(value: float, shown: str) -> None:
     assert render.seconds(value) == shown
+
+
+def test_boxes_in_every_usual_spelling() -> None:
+    for corner in ("(0.1,0.2),(0.3,0.45)", "( .1 , 0.2 ) , (0.3,.45)", "(0.10000000000000001,0.2),(0.3,0.45)"):
+        [box] = boxes.found(f"<ref>cup</ref> <box>{corner}</box>")
+        assert (box.name, box.left, box.top, box.right, box.bottom) == ("cup", 0.1, 0.2, 0.3, 0.45)

@@ -21,11 +21,11 @@ from ovis_app.backends.local.prompt_builder import PreparedRequest, PromptBuilde
 from ovis_app.checkpoints.hub import Progress, unheard
 from ovis_app.conversation import Stats
 from ovis_app.engine import solo
-from ovis_app.engine.batched import BatchedEngine, unfit
+from ovis_app.engine.batched import BatchedEngine, slower, unfit
 from ovis_app.engine.decode import Decoder, warm_up
+from ovis_app.engine.pages import EngineFailed, of_memory
 from ovis_app.engine.prefix import PrefixStore
 from ovis_app.engine.streamer import TokenStreamer
-from ovis_app.errors import BackendError
 from ovis_app.generation import Done, Request
 from ovis_app.limits import Limits
 from ovis_app.settings import Settings
@@ -34,6 +34,8 @@ from ovis_app.stop import Stop
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.1  # how often a waiting answer checks whether it is still wanted
+NO_MEMORY = "there isn't enough memory for many requests at once; use --engine solo to be spared the attempt."
+ENGINE_FAILED = "the engine for many requests at once failed; the cause is in this log. Use --engine solo for now."
 
 
 class Session:
@@ -50,6 +52,7 @@ class Session:
         self._builder = PromptBuilder(loaded, self._encoder)
         self._prefixes = PrefixStore(limit=settings.prefix_cache)
         self._batched: BatchedEngine | None = None
+        self._failed = False  # whether there was one, or should have been
         self._decoder: Decoder | None = None
         self._live = 0  # answers under way
         self._live_lock = threading.Lock()
@@ -70,12 +73,13 @@ class Session:
             model, context=self.loaded.context, progress=lambda done, total: progress(words, done / total)
         )
         if wanted == "batched" or (wanted == "auto" and model.device.type == "cuda"):
-            reason = unfit(model)
+            reason = unfit(model) or (slower(model) if wanted == "auto" else None)
             if reason is None:
                 progress(words, None)
-                self._batched = batched(self.loaded, must=wanted == "batched")
+                self._batched = batched(self.loaded)
+                self._failed = self._batched is None
             else:
-                log.info("answers come one at a time: %s", reason)
+                log.warning("answers come one at a time: %s", reason)
 
     @property
     def bytes(self) -> int:
@@ -126,15 +130,7 @@ class Session:
             think_start=controls.get("<think>"),
             think_end=controls.get("</think>"),
         )
-        with self._placed(prepared, stop) as engine:
-            begin()
-            streamer.say("Reading the conversation")
-            if engine is not None:
-                ids = engine.generate(
-                    prompt, prepared.settings, budget=prepared.budget, streamer=streamer, stop=stop.is_set
-                )
-            else:
-                ids = self._solo(prepared, streamer, stop)
+        ids, together = self._generate(prepared, streamer, stop, begin=begin)
         ended = len(ids) > 0 and int(ids[-1]) in tokenizer.ending.eos
         stats = replace(
             measured(streamer, started),
@@ -142,22 +138,59 @@ class Session:
             visual_tokens=prompt.visual_tokens,
             frame_times=prompt.frame_times,
             dropped_turns=prepared.dropped,
-            engine="" if self._batched is None else "solo" if engine is None else "batched",
+            engine="batched" if together else "solo" if self._failed or self._batched is not None else "",
         )
         return Done("end" if ended else "stopped" if stop.is_set() else "length", stats)
 
+    def _generate(
+        self, prepared: PreparedRequest, streamer: TokenStreamer, stop: Stop, *, begin: Callable[[], None],
+        alone: bool = False,
+    ) -> tuple[Tensor, bool]:  # fmt: skip
+        """New ids, and whether they were computed together with others. Where the engine for that fails before anything
+        was said, solo answers."""
+        with self._placed(prepared, stop, alone=alone) as engine:
+            begin()
+            streamer.say("Reading the conversation")
+            if engine is None:
+                return self._solo(prepared, streamer, stop), False
+            try:
+                ids = engine.generate(
+                    prepared.prompt, prepared.settings, budget=prepared.budget, streamer=streamer, stop=stop.is_set
+                )
+                return ids, True
+            except EngineFailed as failed:
+                self._fall_back(engine, failed)
+                if streamer.count:
+                    raise
+        free_memory()  # here the failure is gone, and with it what its traceback held
+        return self._generate(prepared, streamer, stop, begin=begin, alone=True)
+
+    def _fall_back(self, engine: BatchedEngine, failed: EngineFailed) -> None:
+        """Gives the engine up, unless it lacked memory: that may be there for the next question."""
+        cause = failed if failed.__cause__ is not None else None  # else the engine has logged it
+        if failed.memory:
+            log.warning("an answer is given alone: %s", failed, exc_info=cause)
+            return
+        with self._live_lock:
+            if self._batched is not engine:
+                return
+            self._batched, self._failed = None, True
+        log.warning("answers come one at a time from now on: %s", ENGINE_FAILED, exc_info=cause)
+        engine.close(failed=True)
+
     @contextmanager
-    def _placed(self, prepared: PreparedRequest, stop: Stop) -> Iterator[BatchedEngine | None]:
+    def _placed(self, prepared: PreparedRequest, stop: Stop, *, alone: bool) -> Iterator[BatchedEngine | None]:
         """The engine that answers a question together with others, or None once it is this one's turn to be answered
-        alone. Whoever comes while nobody else is here is answered alone where recorded graphs make that faster."""
+        `alone`. Whoever comes while nobody else is here is answered alone where recorded graphs make that faster."""
         with self._live_lock:
             first = self._live == 0
             self._live += 1
+            engine = None if alone or (first and self._decoder is not None) else self._batched
         try:
-            if self._batched is not None and not (first and self._decoder is not None):
-                refusal = self._batched.refuses(prepared.prompt, prepared.settings, prepared.budget)
+            if engine is not None:
+                refusal = engine.refuses(prepared.prompt, prepared.settings, prepared.budget)
                 if refusal is None:
-                    yield self._batched
+                    yield engine
                     return
                 log.info("answered alone: %s", refusal)
             while not self._solo_lock.acquire(timeout=POLL_SECONDS):
@@ -190,16 +223,16 @@ class Session:
         return ids
 
 
-def batched(loaded: LoadedModel, *, must: bool) -> BatchedEngine | None:
-    """The engine for many at once, its memory taken. Where that isn't there: None, or a BackendError when it `must`."""
+def batched(loaded: LoadedModel) -> BatchedEngine | None:
+    """The engine for many at once, its memory taken. None, and a warning that says why, where it can't be had: then
+    solo answers, also who asked for this engine."""
     try:
         engine = BatchedEngine(loaded.model, loaded.tokenizer.ending)
         engine.warm()
         return engine
-    except (BackendError, torch.OutOfMemoryError) as error:
-        if must:
-            raise BackendError("There isn't enough memory for many requests at once: use --engine solo.") from error
-        log.warning("answers come one at a time: %s", error)
+    except Exception as error:  # compilers and drivers fail in many ways, and answers come without them too
+        full = error.memory if isinstance(error, EngineFailed) else of_memory(error)
+        log.warning("answers come one at a time: %s", NO_MEMORY if full else ENGINE_FAILED, exc_info=True)
     free_memory()
     return None
 

@@ -20,6 +20,7 @@ class Models:
     progress: gr.HTML
     cancel: gr.Button
     refusal: gr.HTML
+    choice: gr.Column  # what else could answer; hidden until somebody asks who may choose
     search: gr.Textbox
     listed: gr.Radio
     use: gr.Button
@@ -27,7 +28,7 @@ class Models:
     use_own: gr.Button
 
 
-def build(status: Status, *, choosable: bool) -> Models:
+def build(status: Status) -> Models:
     """The panel's components; whether a model fits is looked up when the panel opens."""
     with gr.Column(elem_id="models", elem_classes="side"):
         close = head("Model", "close-models")
@@ -35,7 +36,7 @@ def build(status: Status, *, choosable: bool) -> Models:
         progress = gr.HTML(coming(status), elem_id="model-progress")
         cancel = gr.Button("Cancel", elem_id="cancel-change", size="sm", visible=status.change is not None)
         refusal = gr.HTML("", elem_id="model-refusal")
-        with gr.Column(visible=choosable, elem_id="model-choice"):
+        with gr.Column(visible=False, elem_id="model-choice") as choice:
             gr.HTML("<h3>Change it</h3>")
             search = gr.Textbox(
                 label="Search the models",
@@ -58,7 +59,7 @@ def build(status: Status, *, choosable: bool) -> Models:
                 elem_id="own-model",
             )
             use_own = gr.Button("Use it", elem_id="use-own", size="sm")
-    return Models(close, about, progress, cancel, refusal, search, listed, use, own, use_own)
+    return Models(close, about, progress, cancel, refusal, choice, search, listed, use, own, use_own)
 
 
 def abilities(spec: ModelSpec) -> str:

@@ -1,6 +1,7 @@
 """What looks at the backend's state and changes its model: the pill, the panel of models, the controls that follow.
 
-Holds no logic: what there is to choose and to say comes from the backend, how it looks from panels.
+Holds no logic: what there is to choose and to say comes from the backend, how it looks from panels, and who may choose
+is decided for each request anew.
 """
 
 from __future__ import annotations
@@ -9,52 +10,65 @@ import gradio as gr
 
 from ovis_app.backend import Backend
 from ovis_app.errors import BackendError
+from ovis_app.settings import Settings
 from ovis_app.ui.components import Components
+from ovis_app.ui.http_hosts import may_choose
 from ovis_app.ui.panels import header, models
 from ovis_app.ui.wiring.events import AT_ONCE, Updates
 from ovis_app.zoo import ModelSpec
 
+NOT_YOURS = "Only whoever runs this page may change its model."
 
-def wire(page: gr.Blocks, parts: Components, backend: Backend, *, choosable: bool) -> None:
+
+def wire(page: gr.Blocks, parts: Components, backend: Backend, settings: Settings) -> None:
     panel = parts.models
     inputs = [parts.model, panel.search, parts.read]
     outlook = [parts.header.status, parts.header.timer, panel.progress, panel.cancel, parts.model]
     outlook += [*parts.controls, panel.listed]
 
-    def others(wanted: str = "") -> Updates:
+    def allowed(request: gr.Request) -> bool:
+        return may_choose(settings, request.client.host if request.client else "", request.headers)
+
+    def others(wanted: str, request: gr.Request) -> Updates:
         """The list of what else could answer; whether it fits may have changed."""
         present = backend.status().model.id
         try:
-            offers = [offer for offer in backend.offers() if offer.model.id != present] if choosable else []
+            offers = [offer for offer in backend.offers() if offer.model.id != present] if allowed(request) else []
         except BackendError:  # of a device that isn't there: the pill says so
             offers = []
         return {panel.listed: gr.update(choices=models.found(offers, wanted), value=None)}
 
-    def look(shown: ModelSpec, wanted: str, read: str) -> Updates:
+    def look(shown: ModelSpec, wanted: str, read: str, request: gr.Request) -> Updates:
         """The outlook now; the controls only where they stood for another model."""
         now = backend.status()
-        follow = {**parts.controls_for(now.model), **others(wanted)} if now.model != shown else {}
+        follow = {**parts.controls_for(now.model), **others(wanted, request)} if now.model != shown else {}
         return {
             parts.header.status: header.pill_of(now, read),
             parts.header.timer: gr.Timer(header.next_look(now)),
             panel.progress: models.coming(now),
-            panel.cancel: gr.update(visible=now.change is not None and now.change.cancellable),
+            panel.cancel: gr.update(visible=now.change is not None and now.change.cancellable and allowed(request)),
             parts.model: now.model,
             **follow,
         }
 
-    def change(shown: ModelSpec, wanted: str, read: str, name: str | None) -> Updates:
+    def change(shown: ModelSpec, wanted: str, read: str, name: str | None, request: gr.Request) -> Updates:
         refusal = ""
         try:
-            if name and name.strip():
+            if not allowed(request):
+                refusal = models.refused(NOT_YOURS)
+            elif name and name.strip():
                 backend.change(name.strip())
         except BackendError as error:
             refusal = models.refused(str(error))
-        return look(shown, wanted, read) | {panel.refusal: refusal}
+        return look(shown, wanted, read, request) | {panel.refusal: refusal}
 
-    def cancel(shown: ModelSpec, wanted: str, read: str) -> Updates:
-        backend.cancel_change()
-        return look(shown, wanted, read)
+    def cancel(shown: ModelSpec, wanted: str, read: str, request: gr.Request) -> Updates:
+        if allowed(request):
+            backend.cancel_change()
+        return look(shown, wanted, read, request)
+
+    def show_choice(request: gr.Request) -> Updates:
+        return {panel.choice: gr.update(visible=allowed(request))}
 
     def mark_read() -> Updates:
         """Whoever opens or closes the panel has read how the last change went."""
@@ -65,8 +79,9 @@ def wire(page: gr.Blocks, parts: Components, backend: Backend, *, choosable: boo
         seen(look, inputs, outlook, **AT_ONCE)
     for button in (parts.header.model, panel.close):
         button.click(None, js="() => window.ovis.toggle('models')")
-    if not choosable:
+    if not settings.choosable:
         return
+    page.load(show_choice, None, panel.choice, **AT_ONCE)
     for begin in (parts.header.model.click, panel.search.change):
         begin(others, [panel.search], [panel.listed], trigger_mode="always_last", **AT_ONCE)
     panel.listed.change(lambda chosen: gr.update(interactive=bool(chosen)), [panel.listed], [panel.use], **AT_ONCE)

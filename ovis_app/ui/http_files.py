@@ -1,0 +1,53 @@
+"""How a file that somebody uploaded is sent back: as the picture or clip that its first bytes say it is, or as bytes to
+save, and never as a page. Knows folders, file types and headers; refuses to go by a file's name.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import anyio
+from starlette.responses import FileResponse, PlainTextResponse, Response
+
+from ovis_app.media.file_types import HEAD, kind_of
+
+# Whatever a browser makes of it, it has no origin, runs nothing and fetches nothing but itself.
+FILE_HEADERS = {
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "content-security-policy": "default-src 'none'; media-src 'self'; frame-ancestors 'none'; sandbox",
+}
+BYTES = "application/octet-stream"
+
+
+async def answer(path: str, folders: Sequence[Path]) -> Response:
+    """The file at `path`, if it lies in one of `folders`. Its name can't be guessed, so knowing it is access."""
+    found = await anyio.to_thread.run_sync(partial(_look, path, folders))
+    if found is None:
+        return PlainTextResponse("Not found", 404, FILE_HEADERS)
+    file, status, kind, shown = found
+    headers = {**FILE_HEADERS, "accept-ranges": "bytes"}
+    return FileResponse(
+        file, 200, headers, kind, filename=file.name, stat_result=status, content_disposition_type=shown
+    )
+
+
+def _look(path: str, folders: Sequence[Path]) -> tuple[Path, os.stat_result, str, str] | None:
+    """The file, what it is, and whether a browser may open it or is to save it."""
+    file = Path(path)
+    if "\0" in path or path.startswith("//") or not file.is_absolute() or os.path.normpath(path) != path:
+        return None
+    try:
+        real = file.resolve(strict=True)
+        if not real.is_file() or not any(real.is_relative_to(folder.resolve()) for folder in folders):
+            return None
+        with real.open("rb") as opened:
+            kind = kind_of(opened.read(HEAD))
+        status = real.stat()
+    except OSError:
+        return None
+    # A picture stands in the page all the same; opened by itself it is saved, since it is as somebody made it.
+    return real, status, kind.mime or BYTES, "inline" if kind.media == "video" else "attachment"

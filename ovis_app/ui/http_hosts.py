@@ -1,0 +1,105 @@
+"""Who asks, and under which name: hosts, origins, proxies. Knows headers; knows nothing of routes and bodies.
+
+A page of another site can make a browser send requests to this machine, and, by a name that is first its own and then
+points here (DNS rebinding), read the answers. A proxy on this machine lets strangers in under its own address.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from ovis_app.settings import Settings, loopback
+
+SHARE_HOST = ".gradio.live"  # where Gradio's relay publishes a shared page
+# What proxies and tunnels add. Whoever comes through one isn't on this machine.
+FORWARDING = ("x-forwarded", "x-envoy-", "x-amzn-", "cf-", "fly-", "ngrok-", "tailscale-")
+FORWARDED = frozenset(
+    ("forwarded", "via", "x-real-ip", "x-client-ip", "x-cluster-client-ip", "x-original-host", "true-client-ip")
+)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A host and its port, as a Host header or an origin names them."""
+
+    host: str
+    port: int | None
+
+    def is_of(self, other: Place) -> bool:
+        """Whether this origin's place is the one that a Host header means. Some proxies leave out the port."""
+        return self.host == other.host and other.port in (None, self.port)
+
+
+def place_of(text: str, scheme: str = "") -> Place | None:
+    """The place that `host:port` names; None where it makes no sense. A scheme tells the port that isn't written."""
+    try:
+        parts = urlsplit(f"//{text.strip()}")
+        port = parts.port
+    except ValueError:
+        return None
+    if not parts.hostname or parts.path or parts.query or "@" in text:
+        return None
+    return Place(parts.hostname.rstrip("."), port or {"http": 80, "https": 443}.get(scheme))
+
+
+@dataclass(frozen=True)
+class Hosts:
+    """The names that this page answers to."""
+
+    checked: bool  # only where this machine alone is meant
+    shared: bool
+    allowed: frozenset[str]  # beside this machine's own names
+
+    @staticmethod
+    def of(settings: Settings) -> Hosts:
+        return Hosts(settings.private, settings.share, settings.hosts)
+
+    def known(self, host: Place | None) -> bool:
+        """Whether a Host header may be answered."""
+        return not self.checked or (host is not None and (loopback(host.host) or host.host in self.allowed))
+
+    def own(self, origin: str, headers: Mapping[str, str]) -> bool:
+        """Whether an Origin header is this page's: that of the host it is asked by, or an allowed one."""
+        scheme, _, rest = origin.partition("://")
+        place = place_of(rest, scheme)
+        if place is None:
+            return False
+        if place.host in self.allowed or (self.shared and place.host.endswith(SHARE_HOST)):
+            return True
+        asked = place_of(headers.get("host", ""))
+        if asked is None or place.is_of(asked):
+            return asked is not None
+        # A proxy here that asks by its own name says which name it was asked by. A page elsewhere can't add this
+        # header: its browser asks first, and Gradio refuses that for a host of this machine.
+        told = place_of(headers.get("x-forwarded-host", "").split(",")[0])
+        return (self.shared or loopback(asked.host)) and told is not None and place.is_of(told)
+
+
+def here(peer: str, headers: Mapping[str, str]) -> bool:
+    """Whether a request comes from this very machine, through no proxy or tunnel that says so."""
+    asked = place_of(headers.get("host", ""))
+    origin = headers.get("origin")
+    return (
+        loopback(peer)
+        and asked is not None
+        and loopback(asked.host)
+        and not forwarded(headers)
+        and (origin is None or _is_here(origin))
+    )
+
+
+def forwarded(names: Iterable[str]) -> bool:
+    """Whether one of these headers is a proxy's."""
+    return any(name.lower() in FORWARDED or name.lower().startswith(FORWARDING) for name in names)
+
+
+def _is_here(origin: str) -> bool:
+    place = place_of(origin.partition("://")[2])
+    return place is not None and loopback(place.host)
+
+
+def may_choose(settings: Settings, peer: str, headers: Mapping[str, str]) -> bool:
+    """Whether whoever asks may change the model for everybody, to a folder of this machine too."""
+    return settings.model_choice == "on" or (settings.choosable and here(peer, headers))

@@ -1,0 +1,120 @@
+"""What a browser makes of hostile uploads and of the guard's headers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.browser.test_page import SHAPES, ask
+from tests.media.made import clip, numbered
+from tests.ui.hostile import FILES, RAN, spellings
+from tests.ui.serving import Served, Wire
+
+Open = Callable[..., Any]
+
+
+@pytest.fixture
+def stored(server: Served, tmp_path: Path) -> dict[str, str]:
+    """Where each hostile file lies after its upload."""
+    wire = Wire(server)
+    paths = {}
+    for name, data in FILES.items():
+        (tmp_path / name).write_bytes(data)
+        paths[name] = wire.upload(tmp_path / name)["path"]
+    wire.close()
+    return paths
+
+
+class Watched:
+    """A tab that notes which documents it gets, and whether a script of a file ran in one of them."""
+
+    def __init__(self, context: Any) -> None:
+        self.said: list[str] = []
+        self.tab = context.new_page()
+        self.tab.on("console", lambda message: self.said.append(message.text))
+
+    def visit(self, address: str) -> None:
+        """Opens an address; a download or a refusal opens nothing."""
+        from playwright.sync_api import Error
+
+        try:
+            self.tab.goto(address, wait_until="load")
+        except Error as error:
+            assert "Download is starting" in str(error) or "ERR_" in str(error), error
+            return
+        here = self.tab.evaluate("({origin: self.origin, kind: document.contentType, title: document.title})")
+        assert RAN not in here["title"], address
+        # Only refusals have the page's origin: 404 as text, or as Gradio's JSON for what isn't among its own files.
+        assert here["origin"] == "null" or here["kind"] in ("text/plain", "application/json"), (address, here)
+
+    @property
+    def ran(self) -> bool:
+        return any(RAN in text for text in self.said)
+
+
+@pytest.mark.parametrize("name", ["page.html", "drawing.svg"])
+def test_no_spelling_opens_an_upload_as_a_page(browser: Any, server: Served, stored: dict[str, str], name: str) -> None:
+    with browser.new_context(accept_downloads=False) as context:
+        watched = Watched(context)
+        for target in spellings(stored[name]):
+            watched.visit(server.url.rstrip("/") + target)
+        assert not watched.ran
+
+
+def test_no_upload_opens_as_a_page(browser: Any, server: Served, stored: dict[str, str]) -> None:
+    with browser.new_context(accept_downloads=False) as context:
+        watched = Watched(context)
+        for path in stored.values():
+            for target in list(spellings(path))[:6]:
+                watched.visit(server.url.rstrip("/") + target)
+        assert not watched.ran
+
+
+LOADS = """async (address) => {
+    const tries = [
+        ['script', {src: address}], ['script', {src: address, type: 'module'}], ['iframe', {src: address}],
+        ['object', {data: address}], ['embed', {src: address}], ['link', {rel: 'stylesheet', href: address}],
+        ['link', {rel: 'import', href: address}], ['img', {src: address}], ['video', {src: address}],
+    ];
+    for (const [kind, fields] of tries) {
+        const element = Object.assign(document.createElement(kind), fields);
+        await new Promise((done) => {
+            element.onload = element.onerror = done;
+            setTimeout(done, 300);
+            document.body.append(element);
+        });
+    }
+    let worker = 'no';
+    try { new Worker(address); } catch { }
+    try { await navigator.serviceWorker.register(address); worker = 'registered'; } catch { }
+    return worker;
+}"""
+
+
+def test_the_page_itself_can_load_no_upload_as_script(open_tab: Open, server: Served, stored: dict[str, str]) -> None:
+    tab = open_tab(accept_downloads=False)
+    said: list[str] = []
+    tab.on("console", lambda message: said.append(message.text))
+    for name in ("script.js", "module.mjs", "polyglot.gif", "drawing.svg", "page.html", "html.png"):
+        address = f"{server.url}gradio_api/file={stored[name]}"
+        assert tab.evaluate(LOADS, address) == "no"
+    assert not any(RAN in text for text in said) and RAN not in tab.title()
+
+
+def test_the_page_breaks_none_of_its_own_rules(open_tab: Open, tmp_path: Path) -> None:
+    tab = open_tab(accept_downloads=True)
+    said: list[str] = []
+    missing: list[str] = []
+    tab.on("console", lambda message: said.append(message.text))
+    tab.on("response", lambda response: missing.append(response.url) if response.status >= 400 else None)
+    tab.reload()
+    tab.wait_for_selector("#box textarea")
+    ask(tab, "What is it?", [SHAPES])
+    assert tab.evaluate("document.querySelector('#conversation img').naturalWidth") > 0
+    ask(tab, "And this?", [clip(tmp_path / "moves.mp4", map(numbered, range(20)))])
+    tab.wait_for_function("() => document.querySelector('#conversation video')?.videoWidth > 0")
+    assert not [text for text in said if "Content Security Policy" in text or "Refused to" in text]
+    assert missing == []

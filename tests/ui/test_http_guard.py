@@ -1,0 +1,572 @@
+"""What a stranger may not do past the page, asked byte by byte, since clients tidy up what they send."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import logging
+import socket
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import anyio
+import pytest
+from gradio.utils import get_upload_folder
+from starlette.requests import Request
+
+from ovis_app.limits import Limits
+from ovis_app.settings import Settings
+from ovis_app.ui import http_guard, page
+from tests.canary import Canary, canary
+from tests.media.made import clip, corners, encoded, numbered
+from tests.ui.hostile import FILES, spellings
+from tests.ui.serving import EXAMPLES, HeldBackend, Served, Wire, served
+from tests.waiting import PATIENCE
+
+MEGABYTE = 1024 * 1024
+
+
+@dataclass
+class Said:
+    """What the server answered."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+def connect(server: Served) -> socket.socket:
+    place = urlsplit(server.url)
+    return socket.create_connection((place.hostname, place.port), timeout=PATIENCE)
+
+
+def answer(connection: socket.socket, method: str = "GET") -> Said:
+    response = http.client.HTTPResponse(connection, method=method)
+    response.begin()
+    return Said(response.status, {name.lower(): value for name, value in response.getheaders()}, response.read())
+
+
+def ask(server: Served, target: str, *headers: str, method: str = "GET", body: bytes = b"", host: str = "") -> Said:
+    """A request whose first line and headers are exactly these."""
+    lines = [
+        f"{method} {target} HTTP/1.1",
+        f"Host: {host or urlsplit(server.url).netloc}",
+        "Connection: close",
+        *headers,
+    ]
+    if body:
+        lines.append(f"Content-Length: {len(body)}")
+    with closing(connect(server)) as connection:
+        connection.sendall("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
+        return answer(connection, method)
+
+
+def file(server: Served, path: str | Path, *headers: str) -> Said:
+    return ask(server, f"/gradio_api/file={quote(str(path))}", *headers)
+
+
+def event(wire: Wire, files: list[Any], text: str = "x") -> bytes:
+    """The body of a question that is sent."""
+    fn = wire.event("box", "submit")["id"]
+    data = [None, {"text": text, "files": files}]
+    return json.dumps({"fn_index": fn, "session_hash": wire.session, "data": data}).encode()
+
+
+def post(server: Served, route: str, body: bytes, *headers: str, host: str = "") -> Said:
+    return ask(server, route, "Content-Type: application/json", *headers, method="POST", body=body, host=host)
+
+
+# --- what is uploaded is never a page -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_nothing_uploaded_is_a_page_whatever_the_spelling(
+    server: Served, wire: Wire, tmp_path: Path, name: str
+) -> None:
+    source = tmp_path / "file"
+    source.write_bytes(FILES[name])
+    stored = wire.upload(source.rename(tmp_path / name))["path"]
+    every = list(spellings(stored))
+    for target in every if name in ("page.html", "polyglot.gif") else every[:9]:
+        if " " in target or "#" in target:
+            continue  # no HTTP; a browser test has them too
+        said = ask(server, target)
+        if said.status in (404, 400):
+            assert FILES[name] not in said.body
+            continue
+        assert said.status == 200, target
+        kind = said.headers["content-type"]
+        assert kind == ("image/gif" if FILES[name].startswith(b"GIF") else "application/octet-stream"), target
+        assert said.headers["content-disposition"].startswith("attachment"), target
+        assert said.headers["x-content-type-options"] == "nosniff"
+        assert "sandbox" in said.headers["content-security-policy"]
+
+
+def test_the_usual_spelling_alone_is_there(server: Served, wire: Wire) -> None:
+    stored = wire.upload(EXAMPLES / "shapes.png")["path"]
+    there = [target for target in spellings(stored) if " " not in target and ask(server, target).status == 200]
+    usual = f"/gradio_api/file={quote(stored)}"
+    # The route is spelled in one way; what follows it may be percent-encoded as a browser likes.
+    same = {usual, usual + "?x=.png", usual + "#.png", f"{usual.rpartition('/')[0]}%2F{usual.rpartition('/')[2]}"}
+    assert usual in there and set(there) <= {*same, f"/gradio_api/file={quote(stored, safe='')}"}
+
+
+def test_a_file_is_what_its_bytes_say(server: Served, wire: Wire, tmp_path: Path) -> None:
+    liar = tmp_path / "picture.html"
+    liar.write_bytes(encoded(corners(), "PNG"))
+    said = file(server, wire.upload(liar)["path"])
+    assert said.headers["content-type"] == "image/png" and said.body == liar.read_bytes()
+    movie = clip(tmp_path / "movie.mp4", map(numbered, range(3)))
+    stored = wire.upload(movie)["path"]
+    said = file(server, stored)
+    assert said.headers["content-type"] == "video/mp4" and said.headers["content-disposition"].startswith("inline")
+    part = file(server, stored, "Range: bytes=4-7")
+    assert part.status == 206 and part.body == movie.read_bytes()[4:8] == b"ftyp"
+    assert part.headers["content-range"] == f"bytes 4-7/{len(movie.read_bytes())}"
+    assert "sandbox" in part.headers["content-security-policy"]
+    head = ask(server, f"/gradio_api/file={quote(stored)}", method="HEAD")
+    assert head.status == 200 and head.headers["content-type"] == "video/mp4" and head.body == b""
+
+
+def test_files_outside_the_served_folders_are_not_there(server: Served, wire: Wire, tmp_path: Path) -> None:
+    stored = Path(wire.upload(EXAMPLES / "shapes.png")["path"])
+    assert file(server, stored).status == file(server, EXAMPLES / "left.png").status == 200
+    outside = tmp_path / "secret.png"
+    outside.write_bytes(encoded(corners(), "PNG"))
+    link = stored.with_name("link.png")
+    link.symlink_to(outside)
+    try:
+        for path in (
+            outside,
+            link,
+            "/etc/passwd",
+            page.STATIC / "page.js",
+            stored.parent,
+            get_upload_folder(),
+            "x.png",
+        ):
+            assert file(server, path).status == 404, path
+    finally:
+        link.unlink()
+
+
+# --- no relay -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bird() -> Iterator[Canary]:
+    with canary() as here:
+        yield here
+
+
+def addresses(place: str) -> list[str]:
+    port = place.rpartition(":")[2]
+    hosts = (place, f"localhost:{port}", f"user@{place}")
+    urls = [f"{scheme}{host}/x.png" for host in hosts for scheme in ("http://", "https://", "HTTP://", "//")]
+    odd = [
+        f"http:/{place}/x",
+        f"http:{place}/x",
+        f"http%3A//{place}/x",
+        f" http://{place}/x",
+        f"\\\\{place}\\x",
+        f"file://{place}/x",
+        f"ftp://{place}/x",
+        f"gopher://{place}/x",
+        f"concat:http://{place}/x",
+        "file:///etc/passwd",
+        f"data:text/uri-list,http://{place}/x",
+    ]
+    return [*urls, *odd]
+
+
+ROUTES = ("/gradio_api/file=", "/gradio_api/file/", "/file=", "/file/", "/gradio_api/proxy=", "/proxy=",
+          "/gradio_api/url=", "/gradio_api/stream/", "/config?deep_link=", "/?deep_link=", "/gradio_api/FILE=",
+          "/gradio_api//file=", "/gradio_api/%66ile/", "/gradio_api/custom_component/")  # fmt: skip
+
+
+def test_no_route_fetches_an_address(server: Served, bird: Canary) -> None:
+    for route in ROUTES:
+        for address in addresses(bird.address):
+            for target in (route + quote(address, safe=":/%[]@"), route + quote(address, safe="")):
+                assert bird.address.encode() not in ask(server, target).body, target
+    for absolute in (f"http://{bird.address}/x", f"https://{bird.address}/gradio_api/file=/x"):
+        assert ask(server, absolute).status == 404
+    assert ask(server, bird.address, method="CONNECT").status in (400, 404)
+    assert ask(server, f"/gradio_api/upload_progress?upload_id=http://{bird.address}/x").status == 404
+    assert bird.hits == []
+
+
+def test_no_event_fetches_an_address(server: Served, wire: Wire, bird: Canary) -> None:
+    stored = wire.upload(EXAMPLES / "shapes.png")
+    for address in addresses(bird.address):
+        for one in (
+            {"path": address, "meta": {"_type": "gradio.FileData"}},
+            {**stored, "url": address},
+            {**stored, "path": address, "url": address, "is_stream": True},
+            {"url": address, "meta": {"_type": "gradio.FileData"}},
+            {"path": address, "orig_name": "x.png", "mime_type": "image/png", "meta": {"_type": "gradio.FileData"}},
+            address,
+        ):
+            post(server, "/gradio_api/run/predict", event(wire, [one]))
+            asked = {"data": ["what?", [one]]}
+            post(server, "/gradio_api/call/chat", json.dumps(asked).encode())
+            body = {"fn_index": wire.after(wire.event("box", "submit"))["id"], "session_hash": wire.session}
+            post(server, "/gradio_api/queue/join", json.dumps({**body, "data": [one] * 12}).encode())
+    wire.ask("after all of them")  # what was queued before it has run
+    assert bird.hits == []
+
+
+@pytest.mark.parametrize(
+    "route", ["process_recording", "component_server", "vibe-edit", "vibe-code", "run-history/connect"]
+)
+def test_what_the_page_never_asks_for_is_not_there(server: Served, route: str) -> None:
+    assert post(server, f"/gradio_api/{route}", b"{}").status == 404
+    for gone in ("/pwa_icon/12000", "/monitoring", "/monitoring/summary", "/gradio_api/deep_link?session_hash=x",
+                 "/gradio_api/dev/reload", "/gradio_api/runs", "/login", "/docs"):  # fmt: skip
+        assert ask(server, gone).status == 404
+
+
+# --- bodies ---------------------------------------------------------------------------------------------------------
+
+
+def opened(server: Served, route: str, *headers: str) -> socket.socket:
+    """A connection whose request has begun and whose body is still to come."""
+    connection = connect(server)
+    lines = [f"POST {route} HTTP/1.1", f"Host: {urlsplit(server.url).netloc}", *headers, "", ""]
+    connection.sendall("\r\n".join(lines).encode())
+    return connection
+
+
+@pytest.mark.parametrize("route", ["/gradio_api/queue/join", "/gradio_api/run/predict", "/gradio_api/call/chat"])
+def test_an_announced_length_is_refused_before_a_byte_of_it_is_sent(server: Served, route: str) -> None:
+    length = f"Content-Length: {60 * MEGABYTE}"
+    with closing(opened(server, route, "Content-Type: application/json", length)) as connection:
+        said = answer(connection)
+    assert said.status == 413 and b"4 MB" in said.body and said.body.endswith(b".")
+
+
+@pytest.mark.parametrize("route", ["/gradio_api/queue/join", "/gradio_api/run/predict", "/gradio_api/call/chat"])
+def test_a_body_without_a_length_is_refused_while_it_arrives(server: Served, route: str) -> None:
+    kind, chunked = "Content-Type: application/json", "Transfer-Encoding: chunked"
+    piece = b"[" * 65536
+    with closing(opened(server, route, kind, chunked)) as connection:
+        for _ in range(4 * MEGABYTE // len(piece) + 1):
+            connection.sendall(b"%x\r\n%b\r\n" % (len(piece), piece))
+        said = answer(connection)  # though the body hasn't ended
+    assert said.status == 413
+
+
+def test_small_requests_stay_small(server: Served) -> None:
+    body = json.dumps({"session_hash": "x", "fn_index": 0, "event_id": "y" * 100_000}).encode()
+    assert post(server, "/gradio_api/cancel", body).status == 413
+    assert ask(server, "/config", body=b"x" * 100_000).status == 413
+
+
+@pytest.mark.parametrize("length", ["-1", "1e9", "9" * 5000, "0x10", "+5"])
+def test_a_length_that_is_no_number_is_refused(server: Served, length: str) -> None:
+    with closing(opened(server, "/gradio_api/queue/join", f"Content-Length: {length}")) as connection:
+        assert answer(connection).status in (400, 413)
+
+
+def test_a_length_that_is_too_great_is_not_waited_for(server: Served) -> None:
+    with closing(opened(server, "/gradio_api/queue/join", "Content-Length: 5000000")) as connection:
+        connection.sendall(b"{}")
+        assert answer(connection).status == 413
+
+
+def test_what_is_within_the_limit_passes(wire: Wire) -> None:
+    out = wire.send("x" * 150_000)
+    assert "x" * 1000 in str(out[1])
+
+
+def form(*parts: tuple[str, bytes]) -> tuple[str, bytes]:
+    """A form's Content-Type header and its body; a part is what follows `form-data;` and what it holds."""
+    body = b"".join(
+        b"--edge\r\nContent-Disposition: form-data; %b\r\n\r\n%b\r\n" % (named.encode(), data) for named, data in parts
+    )
+    return "Content-Type: multipart/form-data; boundary=edge", body + b"--edge--\r\n"
+
+
+def upload(server: Served, *parts: tuple[str, bytes]) -> Said:
+    kind, body = form(*parts)
+    return ask(server, "/gradio_api/upload", kind, method="POST", body=body)
+
+
+def a_file(name: str) -> tuple[str, bytes]:
+    return f'name="files"; filename="{name}"', name.encode()
+
+
+def test_uploads_have_their_own_limits(server: Served) -> None:
+    assert upload(server, a_file("a.png"), a_file("b.png")).status == 200
+    assert upload(server, *(a_file(f"{i}.png") for i in range(64))).status == 200
+    many = upload(server, *(a_file(f"{i}.png") for i in range(65)))
+    assert many.status == 413 and b"fewer" in many.body
+    for named in ('name="files"', 'name="x"', 'name="files"; filename*=', ""):
+        assert upload(server, a_file("a.png"), (named, b"x" * 100)).status in (400, 413), named
+    assert ask(server, "/gradio_api/upload", "Content-Type: text/plain", method="POST", body=b"x").status == 400
+    assert (
+        ask(server, "/gradio_api/upload", "Content-Type: multipart/form-data", method="POST", body=b"x").status == 400
+    )
+    length = f"Content-Length: {900 * MEGABYTE}"
+    with closing(opened(server, "/gradio_api/upload", form()[0], length)) as connection:
+        assert answer(connection).status == 413
+
+
+def test_an_upload_that_is_refused_midway_leaves_nothing(server: Served, wire: Wire) -> None:
+    folder = Path(get_upload_folder())
+    wire.upload(EXAMPLES / "shapes.png")
+    before = set(folder.glob("tmp*"))
+    limits = Limits(image_bytes=1, video_bytes=1, files_per_turn=1)
+    with limited(limits) as small:
+        kind, body = form(a_file("a.png"), ('name="files"; filename="b.png"', b"x" * 300_000))
+        for headers, sent in ((f"Content-Length: {len(body)}", body), ("Transfer-Encoding: chunked", chunks(body))):
+            with closing(opened(small, "/gradio_api/upload", kind, headers)) as connection:
+                connection.sendall(sent)
+                assert answer(connection).status == 413
+    assert set(folder.glob("tmp*")) == before
+
+
+def chunks(body: bytes) -> bytes:
+    return b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+
+
+def limited(limits: Limits) -> Any:
+    return served(HeldBackend(), image_bytes=limits.image_bytes, video_bytes=limits.video_bytes,
+                  files_per_turn=limits.files_per_turn)  # fmt: skip
+
+
+def guarded(app: Any, **changes: Any) -> Any:
+    """The guard before an app that a test plays."""
+    made = http_guard.middleware(Settings(**changes), Limits())
+    return made.cls(app, *made.args, **made.kwargs)
+
+
+def scope(path: str, method: str = "POST", *headers: tuple[str, str]) -> dict[str, Any]:
+    listed = [("host", "localhost"), *headers]
+    return {
+        "type": "http", "method": method, "path": path, "raw_path": path.encode(), "query_string": b"", "root_path": "",
+        "headers": [(name.encode(), value.encode()) for name, value in listed], "client": ("127.0.0.1", 1),
+    }  # fmt: skip
+
+
+@dataclass
+class Client:
+    """Sends a body piece by piece and keeps what comes back."""
+
+    pieces: list[bytes]
+    got: list[dict[str, Any]] = field(default_factory=list)
+
+    async def receive(self) -> dict[str, Any]:
+        if not self.pieces:
+            return {"type": "http.disconnect"}
+        return {"type": "http.request", "body": self.pieces.pop(0), "more_body": bool(self.pieces)}
+
+    async def send(self, message: dict[str, Any]) -> None:
+        self.got.append(message)
+
+
+def test_the_app_never_holds_more_than_the_limit() -> None:
+    seen: list[int] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        async for part in Request(scope, receive).stream():
+            seen.append(len(part))
+        raise AssertionError("the whole body arrived")
+
+    client = Client([b"x" * MEGABYTE] * 60)
+    anyio.run(guarded(app), scope("/gradio_api/queue/join"), client.receive, client.send)
+    assert sum(seen) == 4 * MEGABYTE and len(client.pieces) == 55
+    assert [message.get("status") for message in client.got] == [413, None]
+
+
+def test_event_streams_pass_as_they_come() -> None:
+    client = Client([b""])
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/event-stream")]})
+        for number in range(3):
+            await send({"type": "http.response.body", "body": b"data: %d\n\n" % number, "more_body": True})
+            assert client.got[-1]["body"] == b"data: %d\n\n" % number  # it isn't held back
+        await send({"type": "http.response.body", "body": b""})
+
+    anyio.run(guarded(app), scope("/gradio_api/queue/data", "GET"), client.receive, client.send)
+    assert len(client.got) == 5
+
+
+@pytest.mark.parametrize(("path", "status"), [("/chat/config", 200), ("/config", 200), ("/chat/file=/x", 404),
+                                               ("/chat/gradio_api/file/x", 404), ("/chatconfig", 404),
+                                               ("/chat/chat/config", 404), ("/chat", 404)])  # fmt: skip
+def test_behind_a_prefix_the_same_is_there(path: str, status: int) -> None:
+    client = Client([b""])
+    anyio.run(guarded(nothing), scope(path, "GET") | {"root_path": "/chat"}, client.receive, client.send)
+    assert client.got[0]["status"] == status
+
+
+def test_a_long_address_is_refused_and_harms_nobody(server: Served) -> None:
+    assert ask(server, f"/config?{'x=1&' * 2_300}").status == ask(server, f"/config?{'x=1&' * 12_000}").status == 414
+    for endless in (f"GET /config?{'x' * 300_000}", f"GET /config HTTP/1.1\r\nX-Long: {'x' * 300_000}"):
+        with closing(connect(server)) as connection, suppress(ConnectionError):
+            connection.sendall(endless.encode())
+            assert answer(connection).status == 400
+    assert ask(server, "/config").status == 200
+
+
+# --- who asks, and under which name ---------------------------------------------------------------------------------
+
+
+def test_another_name_is_answered_only_where_it_is_allowed(server: Served) -> None:
+    port = urlsplit(server.url).port
+    for good in (f"127.0.0.1:{port}", f"localhost:{port}", "localhost", "LOCALHOST", "app.localhost", "[::1]:1"):
+        assert ask(server, "/config", host=good).status == 200, good
+    for bad in (f"evil.example:{port}", "localhost.evil.example", "127.0.0.1.evil.example", "evil.example", "10.0.0.1",
+                "localhost@evil.example", "0.0.0.0"):  # fmt: skip
+        said = ask(server, "/config", host=bad)
+        assert said.status in (400, 421) and b"--allowed-hosts" in said.body and said.body.count(b".") == 1, bad
+    twice = ask(server, "/config", "Host: evil.example")
+    assert twice.status == 400
+
+
+def test_allowed_hosts_are_answered_too() -> None:
+    with served(HeldBackend(), allowed_hosts="chat.example.org, OTHER.example") as server:
+        for host, status in (("chat.example.org", 200), ("other.example:443", 200), ("third.example", 421)):
+            assert ask(server, "/config", host=host).status == status
+        origin = "Origin: https://chat.example.org"
+        assert (
+            post(server, "/gradio_api/cancel", b'{"session_hash":"a","fn_index":0,"event_id":"b"}', origin).status
+            == 200
+        )
+
+
+@pytest.mark.parametrize("changes", [{"server_name": "0.0.0.0"}, {"server_name": "0.0.0.0", "share": True}])
+def test_where_others_are_let_in_every_name_is_answered(changes: dict[str, Any]) -> None:
+    client = Client([b""])
+    guard = guarded(nothing, **changes)
+    anyio.run(
+        guard, scope("/config", "GET") | {"headers": [(b"host", b"anything.gradio.live")]}, client.receive, client.send
+    )
+    assert client.got[0]["status"] == 200
+
+
+async def nothing(scope: Any, receive: Any, send: Any) -> None:
+    async for _ in Request(scope, receive).stream():
+        pass
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+
+ORIGINS = [  # listens on, is asked by, origin, more headers, status
+    ({}, "localhost:7860", "http://localhost:7860", {}, 200),
+    ({}, "127.0.0.1:7860", "http://127.0.0.1:7860", {}, 200),
+    ({}, "127.0.0.1:7860", "http://evil.example", {}, 403),
+    ({}, "127.0.0.1:7860", "http://127.0.0.1:3000", {}, 403),  # another page of this machine
+    ({}, "127.0.0.1:7860", "null", {}, 403),
+    ({}, "127.0.0.1:7860", "https://codes.example", {"x-forwarded-host": "codes.example"}, 200),
+    ({"server_name": "0.0.0.0"}, "10.0.0.5:7860", "http://10.0.0.5:7860", {}, 200),
+    ({"server_name": "0.0.0.0"}, "chat.example", "https://chat.example", {}, 200),
+    ({"server_name": "0.0.0.0"}, "chat.example", "https://chat.example:8443", {}, 200),
+    ({"server_name": "0.0.0.0"}, "10.0.0.5:7860", "http://evil.example", {}, 403),
+    ({"server_name": "0.0.0.0"}, "10.0.0.5:7860", "http://evil.example", {"x-forwarded-host": "evil.example"}, 403),
+    ({"server_name": "0.0.0.0", "allowed_hosts": "shop.example"}, "10.0.0.5", "https://shop.example", {}, 200),
+    ({"share": True}, "abc.gradio.live", "https://abc.gradio.live", {}, 200),
+    ({"share": True}, "localhost:7860", "https://abc.gradio.live", {}, 200),
+    ({"share": True}, "abc.gradio.live", "https://evil.example", {}, 403),
+]
+
+
+@pytest.mark.parametrize("route", ["/gradio_api/queue/join", "/gradio_api/upload", "/gradio_api/run/predict"])
+def test_another_site_may_neither_post_nor_upload(route: str) -> None:
+    for changes, host, origin, more, status in ORIGINS:
+        client = Client([b""])
+        kind = ("content-type", "multipart/form-data; boundary=edge")
+        asked = scope(route, "POST", ("origin", origin), kind, *more.items())
+        asked["headers"] = [(b"host", host.encode()), *asked["headers"][1:]]
+        anyio.run(guarded(nothing, **changes), asked, client.receive, client.send)
+        assert client.got[0]["status"] == status, (changes, host, origin, more)
+
+
+def test_the_page_says_what_may_frame_it_and_where_forms_go(server: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = ask(server, "/").headers["content-security-policy"]
+    for part in (
+        "form-action 'self'",
+        "frame-ancestors 'self'",
+        "base-uri 'self'",
+        "object-src 'none'",
+        "img-src 'self'",
+    ):
+        assert part in policy
+    assert "huggingface" not in policy
+    monkeypatch.setenv("SYSTEM", "spaces")
+    monkeypatch.setenv("SPACE_ID", "someone/ovis")
+    client = Client([b""])
+    anyio.run(guarded(nothing, server_name="0.0.0.0"), scope("/", "GET"), client.receive, client.send)
+    assert "https://huggingface.co" in dict(client.got[0]["headers"])[b"content-security-policy"].decode()
+
+
+def test_listening_to_everybody_is_said_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    http_guard.middleware(Settings(), Limits())
+    http_guard.middleware(Settings(server_name="0.0.0.0", share=True), Limits())
+    assert not caplog.records
+    http_guard.middleware(Settings(server_name="0.0.0.0"), Limits())
+    [record] = caplog.records
+    assert record.levelno == logging.WARNING and "0.0.0.0" in record.getMessage()
+
+
+# --- who may change the model ---------------------------------------------------------------------------------------
+
+PROXIED = ["X-Forwarded-For: 203.0.113.5", "X-Forwarded-For: 127.0.0.1", "X-Forwarded-Host: chat.example",
+           "X-Forwarded-Proto: https", "Forwarded: for=203.0.113.5", "Via: 1.1 proxy", "X-Real-IP: 203.0.113.5",
+           "CF-Connecting-IP: 203.0.113.5", "CF-Ray: 1"]  # fmt: skip
+
+
+def change(server: Served, wire: Wire, *headers: str, host: str = "", name: str = "Ovis2-1B") -> Said:
+    chosen = wire.event("use-own", "click")
+    body = {"fn_index": chosen["id"], "session_hash": wire.session, "data": [None, "", None, name]}
+    return post(server, "/gradio_api/run/predict", json.dumps(body).encode(), *headers, host=host)
+
+
+@pytest.mark.parametrize("header", PROXIED)
+def test_whoever_comes_through_a_proxy_cannot_change_the_model(header: str, tmp_path: Path) -> None:
+    with served(HeldBackend(fetching=60), allowed_hosts="chat.example") as server, closing(Wire(server)) as wire:
+        for name in ("Ovis2-1B", str(tmp_path)):
+            said = change(server, wire, header, name=name)
+            assert said.status == 200 and b"Only whoever runs this page" in said.body
+            assert str(tmp_path).encode() not in said.body
+        assert server.backend.coming is None
+        change(server, wire)
+        assert server.backend.coming is not None
+        cancel = {"fn_index": wire.event("cancel-change", "click")["id"], "session_hash": wire.session}
+        post(server, "/gradio_api/run/predict", json.dumps({**cancel, "data": [None, "", None]}).encode(), header)
+        assert not server.backend.cancelled.is_set()
+        server.backend.cancel_change()
+
+
+def test_only_names_of_this_machine_may_change_the_model() -> None:
+    with served(HeldBackend(fetching=60), allowed_hosts="chat.example") as server, closing(Wire(server)) as wire:
+        for host, origin in (("chat.example", ""), ("", "Origin: https://chat.example")):
+            said = change(server, wire, *([origin] if origin else []), host=host)
+            assert said.status == 200 and b"Only whoever runs this page" in said.body
+        assert server.backend.coming is None
+
+
+def test_the_operator_may_let_everybody_choose() -> None:
+    with served(HeldBackend(fetching=60), model_choice="on") as server, closing(Wire(server)) as wire:
+        change(server, wire, "X-Forwarded-For: 203.0.113.5")
+        assert server.backend.coming is not None
+        server.backend.cancel_change()
+
+
+def test_the_choice_is_shown_only_to_whom_it_belongs() -> None:
+    for header, shown in (("X-Forwarded-For: 203.0.113.5", False), ("X-Harmless: 1", True)):
+        with served(HeldBackend()) as server, closing(Wire(server)) as wire:
+            choice = wire.id_of("model-choice")
+            [load] = [d for d in wire.config["dependencies"] if d["outputs"] == [choice]]
+            body = {"fn_index": load["id"], "session_hash": wire.session, "data": []}
+            said = post(server, "/gradio_api/run/predict", json.dumps(body).encode(), header)
+            assert json.loads(said.body)["data"][0]["visible"] is shown
+            opened = {"fn_index": wire.event("model", "click")["id"], "session_hash": wire.session, "data": [""]}
+            said = post(server, "/gradio_api/run/predict", json.dumps(opened).encode(), header)
+            assert (b"Ovis2.5-9B" in said.body) is shown
