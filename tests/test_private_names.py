@@ -60,7 +60,11 @@ STAYING = {
     ),
     "training/mini/packing.py": {"_attn_implementation": ATTENTION},
     "ui/http_guard.py": dict.fromkeys(
-        ("gradio.processing_utils", "processing_utils.async_ssrf_protected_download ="),
+        (
+            "gradio.processing_utils",
+            "processing_utils.async_ssrf_protected_download =",
+            "processing_utils.async_ssrf_protected_get =",
+        ),
         "Gradio fetches addresses that clients give as files, and has no switch for it",
     ),
     "ui/page.py": {"gradio.utils.get_upload_folder": "what people upload is served where it lies"},

@@ -14,7 +14,6 @@ from typing import Any
 
 import gradio as gr
 from gradio import processing_utils
-from gradio.utils import get_space, get_upload_folder
 from starlette.datastructures import Headers
 from starlette.formparsers import MultiPartException
 from starlette.middleware import Middleware
@@ -61,15 +60,13 @@ def install() -> None:
     processing_utils.async_ssrf_protected_get = refuse_address
 
 
-def middleware(settings: Settings, limits: Limits, folders: Sequence[Path] = ()) -> Middleware:
-    """The guard as Gradio takes it. `folders` hold the app's own files that the page shows."""
+def middleware(settings: Settings, limits: Limits, folders: Sequence[Path]) -> Middleware:
+    """The guard as Gradio takes it. `folders` hold the files that the page shows: uploads, and the app's own."""
     install()
-    space = get_space() is not None
-    if not (settings.private or settings.share or space):
+    if not (settings.private or settings.share or settings.space):
         log.warning(OPEN, settings.server_name)
-    policy = f"{_POLICY} {FRAMES}" if space else _POLICY
-    served = (Path(get_upload_folder()), *folders)
-    return Middleware(Guard, hosts=Hosts.of(settings), limits=limits, folders=served, policy=policy)
+    policy = f"{_POLICY} {FRAMES}" if settings.space else _POLICY
+    return Middleware(Guard, hosts=Hosts.of(settings), limits=limits, folders=folders, policy=policy)
 
 
 class Guard:

@@ -341,7 +341,7 @@ def limited(limits: Limits) -> Any:
 
 def guarded(app: Any, **changes: Any) -> Any:
     """The guard before an app that a test plays."""
-    made = http_guard.middleware(Settings(**changes), Limits())
+    made = http_guard.middleware(Settings(**changes), Limits(), [])
     return made.cls(app, *made.args, **made.kwargs)
 
 
@@ -488,7 +488,7 @@ def test_another_site_may_neither_post_nor_upload(route: str) -> None:
         assert client.got[0]["status"] == status, (changes, host, origin, more)
 
 
-def test_the_page_says_what_may_frame_it_and_where_forms_go(server: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_says_what_may_frame_it_and_where_forms_go(server: Served) -> None:
     policy = ask(server, "/").headers["content-security-policy"]
     for part in (
         "form-action 'self'",
@@ -499,18 +499,16 @@ def test_the_page_says_what_may_frame_it_and_where_forms_go(server: Served, monk
     ):
         assert part in policy
     assert "huggingface" not in policy
-    monkeypatch.setenv("SYSTEM", "spaces")
-    monkeypatch.setenv("SPACE_ID", "someone/ovis")
     client = Client([b""])
-    anyio.run(guarded(nothing, server_name="0.0.0.0"), scope("/", "GET"), client.receive, client.send)
+    anyio.run(guarded(nothing, server_name="0.0.0.0", space=True), scope("/", "GET"), client.receive, client.send)
     assert "https://huggingface.co" in dict(client.got[0]["headers"])[b"content-security-policy"].decode()
 
 
 def test_listening_to_everybody_is_said_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    http_guard.middleware(Settings(), Limits())
-    http_guard.middleware(Settings(server_name="0.0.0.0", share=True), Limits())
+    http_guard.middleware(Settings(), Limits(), [])
+    http_guard.middleware(Settings(server_name="0.0.0.0", share=True), Limits(), [])
     assert not caplog.records
-    http_guard.middleware(Settings(server_name="0.0.0.0"), Limits())
+    http_guard.middleware(Settings(server_name="0.0.0.0"), Limits(), [])
     [record] = caplog.records
     assert record.levelno == logging.WARNING and "0.0.0.0" in record.getMessage()
 
