@@ -88,6 +88,7 @@ def install(folder: Path, lock: Path, *, project: bool) -> int:
     python, mark = make(folder), folder / UNFINISHED
     if mark.exists() and (forgotten := mend(folder)):
         print(f"An earlier try was ended in the middle; once more: {', '.join(forgotten)}.")
+    print(f"Installing what {lock} names into {folder}; the first time takes a few minutes.", flush=True)
     mark.touch()
     wanted = [["-r", str(lock)]]
     if project:
