@@ -22,7 +22,7 @@ from starlette.responses import PlainTextResponse
 from ovis_app.limits import Limits
 from ovis_app.settings import Settings
 from ovis_app.ui import http_files
-from ovis_app.ui.http_bodies import Counted, Files, Meter, Refused, too_large
+from ovis_app.ui.http_bodies import Counted, Files, Json, Meter, Refused, too_large
 from ovis_app.ui.http_hosts import Hosts, place_of
 from ovis_app.ui.http_routes import FILE_ROUTE, JSON, SMALL, Route, route_of
 
@@ -121,7 +121,7 @@ class Guard:
     def _meter(self, route: Route, headers: Headers) -> Meter:
         if route.body == "files":
             return Files(headers.get("content-type", "").encode("latin-1"), self.limits)
-        return Counted(JSON if route.body == "json" else SMALL)
+        return Json(JSON) if route.body == "json" else Counted(SMALL)
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send, meter: Meter) -> None:
         """Lets Gradio answer, as long as the body keeps to its limits. Past them the answer is given at once, whatever

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import http.client
 import json
 import logging
@@ -20,7 +21,7 @@ from starlette.requests import Request
 
 from ovis_app.limits import Limits
 from ovis_app.settings import Settings
-from ovis_app.ui import http_guard, page
+from ovis_app.ui import http_bodies, http_guard, page
 from tests.canary import Canary, canary
 from tests.media.made import clip, corners, encoded, numbered
 from tests.ui.hostile import FILES, spellings
@@ -279,8 +280,37 @@ def test_a_length_that_is_too_great_is_not_waited_for(server: Served) -> None:
 
 
 def test_what_is_within_the_limit_passes(wire: Wire) -> None:
-    out = wire.send("x" * 150_000)
-    assert "x" * 1000 in str(out[1])
+    for text in ("x" * 150_000, '[{"a, b"}],\\' * 15_000):
+        assert text[:1000] in html.unescape(str(wire.send(text)[1][0]["content"][0]["value"]))
+        wire.session = wire.session[::-1]
+
+
+def test_a_body_of_countless_values_is_refused(server: Served, wire: Wire, caplog: pytest.LogCaptureFixture) -> None:
+    fn = wire.event("box", "submit")["id"]
+    for value in ("{}", "[]", "0", '""', '"\\\\"', '"\\","'):
+        files = f"[{','.join([value] * 30_000)}]"
+        body = f'{{"fn_index": {fn}, "data": [null, {{"text": "x", "files": {files}}}]}}'
+        assert post(server, "/gradio_api/run/predict", body.encode()).status == 413, value
+    assert post(server, "/gradio_api/run/predict", b'{"data": []}'.decode().encode("utf-16")).status == 400
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 65536])
+def test_values_are_counted_wherever_a_body_is_cut(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = json.dumps(
+        {"data": ['a, "b", [c] {d} \\', "\\\\,", ",,[[" * 50, "é\u2c22,", {"x": [1, 2, {}]}]}, ensure_ascii=False
+    )
+    values = 1 + 1 + 4 + 1 + 1 + 2 + 1  # openings and commas outside of strings
+    data = text.encode()
+
+    def taken(most: int) -> None:
+        monkeypatch.setattr(http_bodies, "VALUES", most)
+        meter = http_bodies.Json(4096)
+        for at in range(0, len(data), size):
+            meter.take(data[at : at + size])
+
+    taken(values)
+    with pytest.raises(http_bodies.Refused):
+        taken(values - 1)
 
 
 def form(*parts: tuple[str, bytes]) -> tuple[str, bytes]:
