@@ -51,6 +51,7 @@ class Settings:
     video_bytes: int = Limits.video_bytes
     video_seconds: float = Limits.video_seconds
     files_per_turn: int = Limits.files_per_turn
+    space: bool = False  # whether this is a Hugging Face Space, which its environment says
 
     @property
     def at_once(self) -> int:
@@ -164,6 +165,8 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> dict[str, o
     """The OVIS_* variables that are set, converted. Raises ValueError with a sentence for one that isn't valid."""
     values: dict[str, object] = {}
     for field in fields(Settings):
+        if field.name not in _HELP:
+            continue
         raw = environment.get(f"OVIS_{field.name.upper()}")
         if raw is None or raw == "":
             continue
@@ -190,7 +193,8 @@ def _converted(name: str, raw: str, default: object) -> object:
 def read(arguments: argparse.Namespace, environment: Mapping[str, str] = os.environ) -> Settings:
     """Settings from parsed flags over variables over defaults. Raises ValueError with a sentence."""
     known = {field.name for field in fields(Settings)}
-    place = {"server_name": "0.0.0.0"} if "SPACE_ID" in environment else {}  # a Space is reached from outside
+    # A Space is reached from outside.
+    place = {"server_name": "0.0.0.0", "space": True} if "SPACE_ID" in environment else {}
     given = {name: value for name, value in vars(arguments).items() if name in known}
     settings = Settings(**{**place, **from_environment(environment), **given})
     if "SPACE_HOST" in environment:  # a Space's own name always passes

@@ -1,6 +1,7 @@
 """Reads fixture directories of recorded golden cases: what the original implementation computed on tiny checkpoints.
 
 Directories come from tests/fixtures/golden and from OVIS_GOLDEN (paths separated by ":").
+Each has its checkpoint and pictures; public-bilinear differs in preprocessor_config.json alone and links to public-a's.
 """
 
 from __future__ import annotations

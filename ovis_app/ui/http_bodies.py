@@ -13,6 +13,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from ovis_app.limits import MEGABYTE, Limits
 
+VALUES = 20_000  # of an event's inputs; a million empty objects are 4 MB, and checking each one took Gradio 9 s
 FILES_A_TURN = 4  # times the files of a question: more are refused in a sentence, but not without end
 PART = 16 * 1024  # bytes around each file of a form
 
@@ -45,6 +46,31 @@ class Counted:
         self.seen += len(data)
         if self.seen > self.most:
             raise too_large(self.most)
+
+
+class Json:
+    """At most `most` bytes and `VALUES` values of JSON, counted by what stands between them outside of strings."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._counted = Counted(most)
+        self._values = 0
+        self._quoted = False
+        self._rest = b""  # a backslash whose other half is still to come
+
+    def take(self, data: bytes) -> None:
+        self._counted.take(data)
+        if b"\0" in data:  # of UTF-16, in which bytes don't mean what is counted here
+            raise Refused(400, "JSON is sent as UTF-8.")
+        data = (self._rest + data).replace(b"\\\\", b"")
+        self._rest = b"\\" if data.endswith(b"\\") else b""
+        data = data.removesuffix(b"\\").replace(b'\\"', b"")
+        parts = data.split(b'"')
+        for part in parts[self._quoted :: 2]:
+            self._values += part.count(b",") + part.count(b"[") + part.count(b"{")
+        self._quoted ^= len(parts) % 2 == 0
+        if self._values > VALUES:
+            raise Refused(413, f"Those are more than the {VALUES:,} values that may be sent here at once: send fewer.")
 
 
 def too_large(most: int) -> Refused:

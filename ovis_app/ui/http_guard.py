@@ -14,7 +14,6 @@ from typing import Any
 
 import gradio as gr
 from gradio import processing_utils
-from gradio.utils import get_space, get_upload_folder
 from starlette.datastructures import Headers
 from starlette.formparsers import MultiPartException
 from starlette.middleware import Middleware
@@ -23,7 +22,7 @@ from starlette.responses import PlainTextResponse
 from ovis_app.limits import Limits
 from ovis_app.settings import Settings
 from ovis_app.ui import http_files
-from ovis_app.ui.http_bodies import Counted, Files, Meter, Refused, too_large
+from ovis_app.ui.http_bodies import Counted, Files, Json, Meter, Refused, too_large
 from ovis_app.ui.http_hosts import Hosts, place_of
 from ovis_app.ui.http_routes import FILE_ROUTE, JSON, SMALL, Route, route_of
 
@@ -61,15 +60,13 @@ def install() -> None:
     processing_utils.async_ssrf_protected_get = refuse_address
 
 
-def middleware(settings: Settings, limits: Limits, folders: Sequence[Path] = ()) -> Middleware:
-    """The guard as Gradio takes it. `folders` hold the app's own files that the page shows."""
+def middleware(settings: Settings, limits: Limits, folders: Sequence[Path]) -> Middleware:
+    """The guard as Gradio takes it. `folders` hold the files that the page shows: uploads, and the app's own."""
     install()
-    space = get_space() is not None
-    if not (settings.private or settings.share or space):
+    if not (settings.private or settings.share or settings.space):
         log.warning(OPEN, settings.server_name)
-    policy = f"{_POLICY} {FRAMES}" if space else _POLICY
-    served = (Path(get_upload_folder()), *folders)
-    return Middleware(Guard, hosts=Hosts.of(settings), limits=limits, folders=served, policy=policy)
+    policy = f"{_POLICY} {FRAMES}" if settings.space else _POLICY
+    return Middleware(Guard, hosts=Hosts.of(settings), limits=limits, folders=folders, policy=policy)
 
 
 class Guard:
@@ -124,7 +121,7 @@ class Guard:
     def _meter(self, route: Route, headers: Headers) -> Meter:
         if route.body == "files":
             return Files(headers.get("content-type", "").encode("latin-1"), self.limits)
-        return Counted(JSON if route.body == "json" else SMALL)
+        return Json(JSON) if route.body == "json" else Counted(SMALL)
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send, meter: Meter) -> None:
         """Lets Gradio answer, as long as the body keeps to its limits. Past them the answer is given at once, whatever

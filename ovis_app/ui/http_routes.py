@@ -32,19 +32,18 @@ _NAME = r"[A-Za-z0-9_.-]{1,200}"
 _STATIC = r"(?:[A-Za-z0-9_@-][A-Za-z0-9_.@-]{0,200}/){0,8}[A-Za-z0-9_@-][A-Za-z0-9_.@-]{0,200}"
 
 
-def _row(method: str, path: str, body: Body = "small") -> Route:
-    return Route(method, re.compile(path), body)
-
-
 ROUTES: tuple[Route, ...] = (
-    _row("GET", r"/|/config/?|/theme\.css|/robots\.txt|/manifest\.json|/favicon\.ico"),
-    _row("GET", rf"/(?:assets|static|svelte)/{_STATIC}"),
-    _row("GET", r"/gradio_api/(?:info|user|login_check|app_id|token)/?"),
-    _row("GET", r"/gradio_api/(?:openapi\.json|theme\.css|startup-events|upload_progress|queue/data|queue/status)"),
-    _row("GET", rf"/gradio_api/(?:heartbeat/{_NAME}|call/(?:v2/)?{_NAME}/{_NAME})"),
-    _row("POST", r"/gradio_api/(?:cancel|reset/?)"),
-    _row("POST", rf"/gradio_api/(?:queue/join|(?:run|api|call|call/v2)/{_NAME}/?)", "json"),
-    _row("POST", r"/gradio_api/upload", "files"),
+    Route("GET", re.compile(r"/|/config/?|/theme\.css|/robots\.txt|/manifest\.json|/favicon\.ico")),
+    Route("GET", re.compile(rf"/(?:assets|static|svelte)/{_STATIC}")),
+    Route("GET", re.compile(r"/gradio_api/(?:info|user|login_check|app_id|token)/?")),
+    Route(
+        "GET",
+        re.compile(r"/gradio_api/(?:openapi\.json|theme\.css|startup-events|upload_progress|queue/data|queue/status)"),
+    ),
+    Route("GET", re.compile(rf"/gradio_api/(?:heartbeat/{_NAME}|call/(?:v2/)?{_NAME}/{_NAME})")),
+    Route("POST", re.compile(r"/gradio_api/(?:cancel|reset/?)")),
+    Route("POST", re.compile(rf"/gradio_api/(?:queue/join|(?:run|api|call|call/v2)/{_NAME}/?)"), "json"),
+    Route("POST", re.compile(r"/gradio_api/upload"), "files"),
 )
 
 

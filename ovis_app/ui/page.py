@@ -57,5 +57,5 @@ def launch_options(settings: Settings, limits: Limits) -> dict[str, Any]:
         "ssr_mode": False,
         "state_session_capacity": 200,
         "max_threads": 40 + settings.at_once,  # each answer holds one
-        "app_kwargs": {"middleware": [http_guard.middleware(settings, limits, [EXAMPLES])]},
+        "app_kwargs": {"middleware": [http_guard.middleware(settings, limits, [Path(get_upload_folder()), EXAMPLES])]},
     }

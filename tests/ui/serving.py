@@ -18,7 +18,6 @@ from ovis_app.api import gradio_endpoints
 from ovis_app.backends.fake import FakeBackend
 from ovis_app.conversation import Stats
 from ovis_app.generation import Answer, Done, Event, Request, Thinking
-from ovis_app.limits import Limits
 from ovis_app.settings import Settings
 from ovis_app.ui import page
 from tests.waiting import PATIENCE
@@ -68,7 +67,7 @@ def free_port() -> int:
 def served(backend: HeldBackend, **changes: Any) -> Iterator[Served]:
     """The page over this backend while the block runs."""
     settings = Settings(backend="fake", port=free_port(), **changes)
-    limits = Limits(**settings.limits())
+    limits = settings.limits()
     blocks = page.build(backend, settings, limits)
     with blocks:
         gradio_endpoints.add(backend, limits, at_once=settings.at_once)

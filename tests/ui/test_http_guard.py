@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import http.client
 import json
 import logging
@@ -20,7 +21,7 @@ from starlette.requests import Request
 
 from ovis_app.limits import Limits
 from ovis_app.settings import Settings
-from ovis_app.ui import http_guard, page
+from ovis_app.ui import http_bodies, http_guard, page
 from tests.canary import Canary, canary
 from tests.media.made import clip, corners, encoded, numbered
 from tests.ui.hostile import FILES, spellings
@@ -279,8 +280,37 @@ def test_a_length_that_is_too_great_is_not_waited_for(server: Served) -> None:
 
 
 def test_what_is_within_the_limit_passes(wire: Wire) -> None:
-    out = wire.send("x" * 150_000)
-    assert "x" * 1000 in str(out[1])
+    for text in ("x" * 150_000, '[{"a, b"}],\\' * 15_000):
+        assert text[:1000] in html.unescape(str(wire.send(text)[1][0]["content"][0]["value"]))
+        wire.session = wire.session[::-1]
+
+
+def test_a_body_of_countless_values_is_refused(server: Served, wire: Wire, caplog: pytest.LogCaptureFixture) -> None:
+    fn = wire.event("box", "submit")["id"]
+    for value in ("{}", "[]", "0", '""', '"\\\\"', '"\\","'):
+        files = f"[{','.join([value] * 30_000)}]"
+        body = f'{{"fn_index": {fn}, "data": [null, {{"text": "x", "files": {files}}}]}}'
+        assert post(server, "/gradio_api/run/predict", body.encode()).status == 413, value
+    assert post(server, "/gradio_api/run/predict", b'{"data": []}'.decode().encode("utf-16")).status == 400
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 65536])
+def test_values_are_counted_wherever_a_body_is_cut(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = json.dumps(
+        {"data": ['a, "b", [c] {d} \\', "\\\\,", ",,[[" * 50, "é\u2c22,", {"x": [1, 2, {}]}]}, ensure_ascii=False
+    )
+    values = 1 + 1 + 4 + 1 + 1 + 2 + 1  # openings and commas outside of strings
+    data = text.encode()
+
+    def taken(most: int) -> None:
+        monkeypatch.setattr(http_bodies, "VALUES", most)
+        meter = http_bodies.Json(4096)
+        for at in range(0, len(data), size):
+            meter.take(data[at : at + size])
+
+    taken(values)
+    with pytest.raises(http_bodies.Refused):
+        taken(values - 1)
 
 
 def form(*parts: tuple[str, bytes]) -> tuple[str, bytes]:
@@ -341,7 +371,7 @@ def limited(limits: Limits) -> Any:
 
 def guarded(app: Any, **changes: Any) -> Any:
     """The guard before an app that a test plays."""
-    made = http_guard.middleware(Settings(**changes), Limits())
+    made = http_guard.middleware(Settings(**changes), Limits(), [])
     return made.cls(app, *made.args, **made.kwargs)
 
 
@@ -488,7 +518,7 @@ def test_another_site_may_neither_post_nor_upload(route: str) -> None:
         assert client.got[0]["status"] == status, (changes, host, origin, more)
 
 
-def test_the_page_says_what_may_frame_it_and_where_forms_go(server: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_says_what_may_frame_it_and_where_forms_go(server: Served) -> None:
     policy = ask(server, "/").headers["content-security-policy"]
     for part in (
         "form-action 'self'",
@@ -499,18 +529,16 @@ def test_the_page_says_what_may_frame_it_and_where_forms_go(server: Served, monk
     ):
         assert part in policy
     assert "huggingface" not in policy
-    monkeypatch.setenv("SYSTEM", "spaces")
-    monkeypatch.setenv("SPACE_ID", "someone/ovis")
     client = Client([b""])
-    anyio.run(guarded(nothing, server_name="0.0.0.0"), scope("/", "GET"), client.receive, client.send)
+    anyio.run(guarded(nothing, server_name="0.0.0.0", space=True), scope("/", "GET"), client.receive, client.send)
     assert "https://huggingface.co" in dict(client.got[0]["headers"])[b"content-security-policy"].decode()
 
 
 def test_listening_to_everybody_is_said_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    http_guard.middleware(Settings(), Limits())
-    http_guard.middleware(Settings(server_name="0.0.0.0", share=True), Limits())
+    http_guard.middleware(Settings(), Limits(), [])
+    http_guard.middleware(Settings(server_name="0.0.0.0", share=True), Limits(), [])
     assert not caplog.records
-    http_guard.middleware(Settings(server_name="0.0.0.0"), Limits())
+    http_guard.middleware(Settings(server_name="0.0.0.0"), Limits(), [])
     [record] = caplog.records
     assert record.levelno == logging.WARNING and "0.0.0.0" in record.getMessage()
 
