@@ -66,11 +66,7 @@ STAYING = {
             "processing_utils.async_ssrf_protected_get =",
         ),
         "Gradio fetches addresses that clients give as files, and has no switch for it",
-    )
-    | {
-        "gradio.utils.get_space": "whether this is a Space, as Gradio sees it",
-        "gradio.utils.get_upload_folder": "what people upload is served as what it is",
-    },
+    ),
     "ui/page.py": {"gradio.utils.get_upload_folder": "what people upload is served where it lies"},
     "ui/panels/drawer.py": {
         "slider.preprocess =": "what isn't sane becomes a sentence, not a trace; Gradio writes a file beside a subclass"
