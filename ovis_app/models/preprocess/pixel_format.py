@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 Channels = tuple[float, ...]  # red, green, blue
-LEAST, MOST = 1e-6, 1e6  # of the numbers; what is multiplied with or divided by is at least the one
+MOST, LEAST = 1e6, 1e-6  # no number is above the one; what multiplies or divides isn't below the other
 
 
 @dataclass(frozen=True)
