@@ -56,7 +56,7 @@ class Settings:
     @property
     def at_once(self) -> int:
         """Answers that the page gives at once; the rest wait in its queue. Torch, which knows the GPU, isn't there
-        yet, so this goes by what is installed: where solo will answer, it isn't 32."""
+        yet, so this goes by what is installed: where that says that solo will answer, it isn't 32."""
         gpu = NVIDIA.exists() and reads_pages()
         return 32 if self.engine == "batched" or (self.engine == "auto" and gpu) else 4
 

@@ -169,7 +169,9 @@ class Session:
         """Gives the engine up, unless it lacked memory: that may be there for the next question."""
         cause = failed if failed.__cause__ is not None else None  # else the engine has logged it
         if failed.memory:
-            log.warning("an answer is given alone: %s", failed, exc_info=cause)
+            log.warning(
+                "the engine for many requests at once lacked memory; the next question tries it again", exc_info=cause
+            )
             return
         with self._live_lock:
             if self._batched is not engine:
