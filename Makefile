@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: run install install-dev test test-latest test-lowest lock check format bench clean
+.PHONY: python run install install-dev test test-latest test-lowest lock check format bench clean
 
 run: install
 	$(BIN)/python app.py $(ARGS)
