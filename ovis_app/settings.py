@@ -147,7 +147,9 @@ def add_arguments(parser: argparse.ArgumentParser, names: Sequence[str] = tuple(
             continue
         flag = "--" + field.name.replace("_", "-")
         variable = f"OVIS_{field.name.upper()}"
-        text = f"{_HELP[field.name]} (default: {field.default}; variable {variable})".replace("%", "%%")
+        text = f"{_HELP[field.name]} (default: {field.default if field.default != '' else 'none'}; variable {variable})".replace(
+            "%", "%%"
+        )
         if isinstance(field.default, bool):
             parser.add_argument(flag, action="store_true", default=argparse.SUPPRESS, help=text)
         else:
