@@ -8,6 +8,7 @@ import json
 import logging
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +39,12 @@ class Said:
     status: int
     headers: dict[str, str]
     body: bytes
+
+
+def run(app: Any, *arguments: Any) -> None:
+    """An ASGI app, in a thread of its own: where browser tests ran before, this one has an event loop already."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(anyio.run, app, *arguments).result()
 
 
 def connect(server: Served) -> socket.socket:
@@ -408,7 +415,7 @@ def test_the_app_never_holds_more_than_the_limit() -> None:
         raise AssertionError("the whole body arrived")
 
     client = Client([b"x" * MEGABYTE] * 60)
-    anyio.run(guarded(app), scope("/gradio_api/queue/join"), client.receive, client.send)
+    run(guarded(app), scope("/gradio_api/queue/join"), client.receive, client.send)
     assert sum(seen) == 4 * MEGABYTE and len(client.pieces) == 55
     assert [message.get("status") for message in client.got] == [413, None]
 
@@ -423,7 +430,7 @@ def test_event_streams_pass_as_they_come() -> None:
             assert client.got[-1]["body"] == b"data: %d\n\n" % number  # it isn't held back
         await send({"type": "http.response.body", "body": b""})
 
-    anyio.run(guarded(app), scope("/gradio_api/queue/data", "GET"), client.receive, client.send)
+    run(guarded(app), scope("/gradio_api/queue/data", "GET"), client.receive, client.send)
     assert len(client.got) == 5
 
 
@@ -432,7 +439,7 @@ def test_event_streams_pass_as_they_come() -> None:
                                                ("/chat/chat/config", 404), ("/chat", 404)])  # fmt: skip
 def test_behind_a_prefix_the_same_is_there(path: str, status: int) -> None:
     client = Client([b""])
-    anyio.run(guarded(nothing), scope(path, "GET") | {"root_path": "/chat"}, client.receive, client.send)
+    run(guarded(nothing), scope(path, "GET") | {"root_path": "/chat"}, client.receive, client.send)
     assert client.got[0]["status"] == status
 
 
@@ -475,9 +482,7 @@ def test_allowed_hosts_are_answered_too() -> None:
 def test_where_others_are_let_in_every_name_is_answered(changes: dict[str, Any]) -> None:
     client = Client([b""])
     guard = guarded(nothing, **changes)
-    anyio.run(
-        guard, scope("/config", "GET") | {"headers": [(b"host", b"anything.gradio.live")]}, client.receive, client.send
-    )
+    run(guard, scope("/config", "GET") | {"headers": [(b"host", b"anything.gradio.live")]}, client.receive, client.send)
     assert client.got[0]["status"] == 200
 
 
@@ -514,7 +519,7 @@ def test_another_site_may_neither_post_nor_upload(route: str) -> None:
         kind = ("content-type", "multipart/form-data; boundary=edge")
         asked = scope(route, "POST", ("origin", origin), kind, *more.items())
         asked["headers"] = [(b"host", host.encode()), *asked["headers"][1:]]
-        anyio.run(guarded(nothing, **changes), asked, client.receive, client.send)
+        run(guarded(nothing, **changes), asked, client.receive, client.send)
         assert client.got[0]["status"] == status, (changes, host, origin, more)
 
 
@@ -530,7 +535,7 @@ def test_the_page_says_what_may_frame_it_and_where_forms_go(server: Served) -> N
         assert part in policy
     assert "huggingface" not in policy
     client = Client([b""])
-    anyio.run(guarded(nothing, server_name="0.0.0.0", space=True), scope("/", "GET"), client.receive, client.send)
+    run(guarded(nothing, server_name="0.0.0.0", space=True), scope("/", "GET"), client.receive, client.send)
     assert "https://huggingface.co" in dict(client.got[0]["headers"])[b"content-security-policy"].decode()
 
 
