@@ -9,6 +9,7 @@ import mimetypes
 from collections.abc import Generator
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from ovis_app.generation import Backend
 from ovis_app.media import Limits
 from ovis_app.settings import Settings
 from ovis_app.ui import components, handlers, http_guard, render
+from ovis_app.ui.aside import aside
 from ovis_app.ui.components import EXAMPLES, Parts
 from ovis_app.ui.controls import all_knobs, recommended, settings_from
 from ovis_app.ui.handlers import Draft, Tab
@@ -76,19 +78,20 @@ def launch_options(settings: Settings, limits: Limits) -> dict[str, Any]:
 def _wire_answers(parts: Parts, backend: Backend, limits: Limits, at_once: int) -> None:
     tab, box = parts.tab, parts.composer.box
 
-    def send(state: Tab, value: dict[str, Any] | None) -> list[Any]:
+    async def send(state: Tab, value: dict[str, Any] | None) -> list[Any]:
         draft, spec = _draft(value), backend.status().model
-        after, left = handlers.send(state, draft, limits=_of(spec, limits), video=spec.video)
+        work = partial(handlers.send, state, draft, limits=_of(spec, limits), video=spec.video)
+        after, left = await aside(work) if draft.files else work()
         return _show(after, None if left == draft else left)
 
     def regenerate(state: Tab) -> list[Any]:
         return _show(handlers.regenerate(state))
 
-    def example(state: Tab, shown: ModelSpec, event: gr.SelectData) -> list[Any]:
+    async def example(state: Tab, shown: ModelSpec, event: gr.SelectData) -> list[Any]:
         chosen = _example(shown, event.index)
         if chosen is None:
             return [gr.skip()] * (len(parts.shown) + 1)
-        after = handlers.ask_example(state, chosen, folder=EXAMPLES, limits=limits)
+        after = await aside(partial(handlers.ask_example, state, chosen, folder=EXAMPLES, limits=limits))
         return [*_show(after), True if chosen.thinking else gr.skip()]
 
     box.submit(None, js="() => window.ovis.checking(true)")
