@@ -147,9 +147,8 @@ def add_arguments(parser: argparse.ArgumentParser, names: Sequence[str] = tuple(
             continue
         flag = "--" + field.name.replace("_", "-")
         variable = f"OVIS_{field.name.upper()}"
-        text = f"{_HELP[field.name]} (default: {field.default if field.default != '' else 'none'}; variable {variable})".replace(
-            "%", "%%"
-        )
+        default = "none" if field.default == "" else field.default
+        text = f"{_HELP[field.name]} (default: {default}; variable {variable})".replace("%", "%%")
         if isinstance(field.default, bool):
             parser.add_argument(flag, action="store_true", default=argparse.SUPPRESS, help=text)
         else:

@@ -7,6 +7,7 @@ import http.client
 import json
 import logging
 import socket
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
@@ -21,6 +22,7 @@ from gradio.utils import get_upload_folder
 from starlette.requests import Request
 
 from ovis_app.limits import Limits
+from ovis_app.media import decoder_process
 from ovis_app.settings import Settings
 from ovis_app.ui import http_bodies, http_guard, page
 from tests.canary import Canary, canary
@@ -603,3 +605,40 @@ def test_the_choice_is_shown_only_to_whom_it_belongs() -> None:
             opened = {"fn_index": wire.event("model", "click")["id"], "session_hash": wire.session, "data": [""]}
             said = post(server, "/gradio_api/run/predict", json.dumps(opened).encode(), header)
             assert (b"Ovis2.5-9B" in said.body) is shown
+
+
+# --- files are looked at aside --------------------------------------------------------------------------------------
+
+
+def test_others_are_served_while_many_pictures_wait_to_be_looked_at(
+    server: Served, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = threading.Event()
+
+    def waiting(files: Any, *_: Any) -> Iterator[Any]:
+        assert gate.wait(PATIENCE)
+        yield from (({}, b"") for _ in files)
+
+    monkeypatch.setattr(decoder_process, "image_records", waiting)
+    body, session = event(wire, [wire.upload(EXAMPLES / "shapes.png")], "bomb").decode(), wire.session
+    answered: list[bytes] = []
+
+    def send(number: int) -> None:
+        one = body.replace(session, f"{session}{number}").encode()
+        answered.append(post(server, "/gradio_api/run/predict", one).body)
+
+    senders = [threading.Thread(target=send, args=(n,)) for n in range(60)]  # more than Gradio has threads
+    for sender in senders:
+        sender.start()
+    try:
+        for turn in range(5):
+            wire.session = f"{session}-{turn}"
+            assert "text alone" in str(wire.send("text alone")[1])
+            wire.run(wire.event("model", "click"), [""])
+            assert ask(server, "/").status == 200
+        assert answered == []
+    finally:
+        gate.set()
+        for sender in senders:
+            sender.join()
+    assert len(answered) == 60 and all(b"bomb" in one for one in answered)
