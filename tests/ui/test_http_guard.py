@@ -63,7 +63,7 @@ def ask(
 ) -> Said:
     """A request whose first line and headers are exactly these."""
     lines = [
-        f"{method} {target} HTTP/1.1",
+        f"{method} {target} HTTP/{version}",
         f"Host: {host or urlsplit(server.url).netloc}",
         "Connection: close",
         *headers,
