@@ -60,10 +60,18 @@ def answer(connection: socket.socket, method: str = "GET") -> Said:
     return Said(response.status, {name.lower(): value for name, value in response.getheaders()}, response.read())
 
 
-def ask(server: Served, target: str, *headers: str, method: str = "GET", body: bytes = b"", host: str = "") -> Said:
+def ask(
+    server: Served,
+    target: str,
+    *headers: str,
+    method: str = "GET",
+    body: bytes = b"",
+    host: str = "",
+    version: str = "1.1",
+) -> Said:
     """A request whose first line and headers are exactly these."""
     lines = [
-        f"{method} {target} HTTP/1.1",
+        f"{method} {target} HTTP/{version}",
         f"Host: {host or urlsplit(server.url).netloc}",
         "Connection: close",
         *headers,
@@ -584,6 +592,16 @@ def test_only_names_of_this_machine_may_change_the_model() -> None:
         for host, origin in (("chat.example", ""), ("", "Origin: https://chat.example")):
             said = change(server, wire, *([origin] if origin else []), host=host)
             assert said.status == 200 and b"Only whoever runs this page" in said.body
+        assert server.backend.coming is None
+
+
+def test_a_proxy_that_adds_nothing_but_speaks_the_old_protocol_is_one() -> None:
+    with served(HeldBackend(fetching=60)) as server, closing(Wire(server)) as wire:
+        data = [None, "", None, "Ovis2-1B"]
+        body = {"fn_index": wire.event("use-own", "click")["id"], "session_hash": wire.session, "data": data}
+        said = ask(server, "/gradio_api/run/predict", "Content-Type: application/json", method="POST",
+                   body=json.dumps(body).encode(), version="1.0")  # fmt: skip
+        assert said.status == 200 and b"Only whoever runs this page" in said.body
         assert server.backend.coming is None
 
 
