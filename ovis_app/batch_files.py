@@ -51,6 +51,8 @@ def rows(source: Path, prompt: str) -> list[Row]:
     elif source.suffix.lower() in (".jsonl", ".ndjson"):
         lines = source.read_text(encoding="utf-8").split("\n")
         found = [_row(_json(line, n), n, source.parent, prompt) for n, line in enumerate(lines, 1) if line.strip()]
+    elif not source.exists():
+        raise BatchError(f"There is no file or folder {source.name}.")
     else:
         raise BatchError(f"{source.name} is no folder, CSV or JSON-lines (.jsonl) file.")
     if not found:

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from ovis_app.backend import Backend
 from ovis_app.conversation import Conversation, Message
-from ovis_app.errors import UNEXPECTED, BackendError
+from ovis_app.errors import UNEXPECTED, UserError
 from ovis_app.generation import Answer, Done, Event, Recast, Request, Thinking, Waiting
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ def reply(backend: Backend, request: Request) -> Generator[Conversation, None, N
             for event in events:
                 conversation = grown(conversation, event)
                 yield conversation
-    except BackendError as error:
+    except UserError as error:
         log.info("answer refused: %s", error, exc_info=error.__cause__)
         yield conversation.replace_last(status="", error=str(error), finish="error")
     except Exception:  # the edge of a turn: whatever happened, the person hears of it and the conversation survives

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -221,12 +222,16 @@ def _batch(words: Sequence[str]) -> int:
         require_local()
         from ovis_app.backends.local.offline import OfflineAnswers
 
-        offline = OfflineAnswers(settings, limits)
+        @cache
+        def offline() -> OfflineAnswers:
+            """Loads the model once there is something to answer."""
+            return OfflineAnswers(settings, limits)
+
         with tqdm(total=len(asked), initial=len(batch_files.done(given.out)), unit="row") as bar:
             answered, failed = batch_files.run(
                 asked,
                 given.out,
-                lambda conversations: offline.answer(conversations, generation),
+                lambda conversations: offline().answer(conversations, generation),
                 limits=limits,
                 size=given.batch_size,
                 progress=bar.update,

@@ -5,9 +5,11 @@ Parses flags before it imports anything heavy. Refuses to know who calls: `ovis 
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -46,6 +48,10 @@ def main(arguments: Sequence[str] | None = None, *, program: str | None = None) 
     except ValueError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 2
+    refusal = unlistenable(settings)
+    if refusal:
+        print(f"{parser.prog}: {refusal}", file=sys.stderr)
+        return 1
     ending = threading.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: ending.set())
@@ -59,12 +65,24 @@ def main(arguments: Sequence[str] | None = None, *, program: str | None = None) 
             shutil.rmtree(own, ignore_errors=True)
 
 
+def unlistenable(settings: Settings) -> str:
+    """Why nothing can listen where the page should, as a sentence; empty where it can."""
+    try:
+        found = socket.getaddrinfo(settings.server_name, settings.port, type=socket.SOCK_STREAM)
+        with socket.create_server(found[0][4][:2], family=found[0][0]):
+            return ""
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            return f"port {settings.port} is taken: name another with --port, or end what listens there."
+        return f"nothing can listen on {settings.server_name}:{settings.port}: name another address or port."
+
+
 def serve(settings: Settings, ending: threading.Event) -> int:
     """Launches, warms the backend up once the page is there, and waits."""
     try:
         page, options, backend = open_page(settings)
     except BackendError as error:
-        print(error, file=sys.stderr)
+        print(f"ovis serve: {error}", file=sys.stderr)
         return 1
     try:
         _, url, public = page.launch(**options, prevent_thread_lock=True, quiet=True)

@@ -1,6 +1,6 @@
 """How this process was asked to run: flags first, then OVIS_* variables, then defaults.
 
-The only reader of os.environ. Imports nothing heavy, so that --help answers at once.
+The only reader of OVIS_* and of what a Space says. Imports nothing heavy, so that --help answers at once.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ _HELP = {
     "queue_size": "questions that may wait at once",
     "deadline": "seconds that one answer may take",
     "visual_cache": "bytes of encoded pictures that are remembered between questions",
-    "prefix_cache": "bytes of recent conversations' attention that are remembered; 0 reads everything every time",
+    "prefix_cache": "bytes of recent conversations' attention that are remembered; 0 prefills all of every prompt",
     "fake_rate": "pace of the scripted stand-in, in tokens per second; 0 is as fast as it can",
     "image_pixels": "largest picture, in pixels",
     "image_bytes": "largest picture file, in bytes",
@@ -147,7 +147,8 @@ def add_arguments(parser: argparse.ArgumentParser, names: Sequence[str] = tuple(
             continue
         flag = "--" + field.name.replace("_", "-")
         variable = f"OVIS_{field.name.upper()}"
-        text = f"{_HELP[field.name]} (default: {field.default}; variable {variable})".replace("%", "%%")
+        default = "none" if field.default == "" else field.default
+        text = f"{_HELP[field.name]} (default: {default}; variable {variable})".replace("%", "%%")
         if isinstance(field.default, bool):
             parser.add_argument(flag, action="store_true", default=argparse.SUPPRESS, help=text)
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ovis_app.backends.local import model_pool
 from ovis_app.backends.local.model_pool import LoadedModel
-from ovis_app.checkpoints.hub import Progress, unheard
+from ovis_app.checkpoints.hub import Progress, no_progress
 from ovis_app.checkpoints.placement import Placement
 from ovis_app.zoo import ModelSpec
 
@@ -14,6 +14,6 @@ def on_cpu(spec: ModelSpec, dtype: str = "auto", quantize: str = "none") -> Plac
 
 
 def loaded_on_cpu(
-    spec: ModelSpec, dtype: str = "auto", quantize: str = "none", *, progress: Progress = unheard
+    spec: ModelSpec, dtype: str = "auto", quantize: str = "none", *, progress: Progress = no_progress
 ) -> LoadedModel:
     return model_pool.loaded_model(spec, on_cpu(spec, dtype, quantize), progress=progress)

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from ovis_app import batch_files
+from ovis_app.backends.local import offline
 from ovis_app.backends.local.offline import OfflineAnswers
 from ovis_app.cli import main
 from ovis_app.conversation import Conversation, Message
@@ -158,3 +159,11 @@ def test_ids_are_kept_apart_and_odd_line_ends_are_text(folder: Path, content: st
         batch_files.rows(folder / "in.jsonl", "")
     (folder / "in.jsonl").write_text(content.replace('"id": 2', '"id": 3').replace("\\u2028", "\u2028"), "utf-8")
     assert [row.id for row in batch_files.rows(folder / "in.jsonl", "")] == ["0", "2", "3"]
+
+
+def test_where_everything_is_answered_no_model_is_loaded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = folder.parent / "answers.jsonl"
+    rows = batch_files.rows(folder, "What is it?")
+    out.write_text("".join(json.dumps({"id": row.id, "finish": "end", "error": ""}) + "\n" for row in rows))
+    monkeypatch.setattr(offline, "loaded_model", lambda *_: pytest.fail("a model was loaded"))
+    assert main(["batch", str(folder), "--prompt", "What is it?", "--out", str(out)]) == 0

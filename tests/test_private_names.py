@@ -43,6 +43,9 @@ STAYING = {
     "checkpoints/load.py": {
         "transformers.initialization.no_init_weights": "weights are read straight into place, not first made up"
     },
+    "media/image_decoder.py": {
+        "Image.MAX_IMAGE_PIXELS =": "Pillow's documented way to set its limit; the job has its own"
+    },
     "models/devices.py": dict.fromkeys(
         ("_is_amx_tile_supported", "_is_avx512_bf16_supported"),
         "torch has no public question for it, and bfloat16 is slow without; absent, it counts as no",

@@ -79,6 +79,28 @@ def test_a_space_listens_to_the_outside() -> None:
     assert read([], {}).server_name == "127.0.0.1"
 
 
+def test_allowed_hosts_are_names_and_a_spaces_own_is_among_them() -> None:
+    assert read([], {}).hosts == frozenset()
+    assert read(["--allowed-hosts", "A.example, b.example."], {}).hosts == {"a.example", "b.example"}
+    space = {"SPACE_ID": "someone/ovis", "SPACE_HOST": "someone-ovis.hf.space", "OVIS_ALLOWED_HOSTS": "a.example"}
+    assert read([], space).hosts == {"a.example", "someone-ovis.hf.space"}
+    for wrong in ("https://a.example", "a.example:80", "*", "a b"):
+        with pytest.raises(ValueError, match="--allowed-hosts takes host names"):
+            read(["--allowed-hosts", wrong], {})
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1", "127.8.9.1", "localhost", "LOCALHOST.", "app.localhost", "::1", "[::1]"])
+def test_names_of_this_machine(name: str) -> None:
+    assert settings.loopback(name) and settings.Settings(server_name=name).private
+
+
+@pytest.mark.parametrize(
+    "name", ["0.0.0.0", "::", "10.0.0.1", "localhost.example", "127.0.0.1.example", "", "2130706433"]
+)
+def test_names_of_others(name: str) -> None:
+    assert not settings.loopback(name)
+
+
 @pytest.mark.parametrize(
     "run",
     ["runpy.run_path('app.py', run_name='__main__')", "runpy.run_module('ovis_app', run_name='__main__')"],

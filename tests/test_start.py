@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import threading
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ovis_app import chat, zoo
+from ovis_app import chat, serve, zoo
 from ovis_app.backends.fake import FakeBackend
 from ovis_app.backends.lazy import FAILED, LazyBackend
 from ovis_app.conversation import Conversation, Message
@@ -102,3 +103,14 @@ def test_closing_hands_on_and_waits_for_what_has_begun(monkeypatch: pytest.Monke
     threading.Timer(0.05, making.may.set).start()
     late.close()
     assert closed.is_set()
+
+
+def test_a_taken_port_is_said_before_the_page_is_made(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        assert serve.main(["--port", str(port)], program="ovis serve") == 1
+    assert capsys.readouterr().err == (
+        f"ovis serve: port {port} is taken: name another with --port, or end what listens there.\n"
+    )
+    assert serve.main(["--server-name", "192.0.2.1"], program="ovis serve") == 1
+    assert "nothing can listen on 192.0.2.1:7860" in capsys.readouterr().err

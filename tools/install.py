@@ -47,12 +47,19 @@ def untried(version: tuple[int, int]) -> str:
 
 
 def make(folder: Path) -> Path:
-    """The environment's Python. What a killed try left without a working pip is made again."""
+    """The environment's Python. One without a pip gets it; what doesn't run at all is made again."""
     python = folder / "bin" / "python"
-    works = python.exists() and subprocess.run([python, "-m", "pip", "--version"], capture_output=True).returncode == 0
-    if not works:
+    if (
+        not python.exists()
+        or not _runs(python, "--version")
+        or (not _runs(python, "-m", "pip", "--version") and not _runs(python, "-m", "ensurepip"))
+    ):
         venv.create(folder, clear=True, symlinks=True, with_pip=True)
     return python
+
+
+def _runs(python: Path, *words: str) -> bool:
+    return subprocess.run([python, *words], capture_output=True, check=False).returncode == 0
 
 
 def mend(folder: Path) -> list[str]:

@@ -9,7 +9,10 @@ from ovis_app.errors import BackendError
 from ovis_app.limits import Limits
 from ovis_app.settings import Settings
 
-LIGHT = "A model in this process needs more than is installed: run `pip install 'ovis-app[local]'`."
+LIGHT = (
+    "PyTorch, which a model in this process needs, isn't installed: run `pip install 'ovis-app[local]'` (in a checkout "
+    "`pip install '.[local]'`), or try the page with `ovis serve --backend fake`."
+)
 
 
 def require_local() -> None:

@@ -19,7 +19,7 @@ from ovis_app.errors import BackendError
 from ovis_app.generation import Answer, Done, Event, Request, Thinking, Waiting
 from ovis_app.zoo import ModelSpec
 
-ROOM = 24e9  # bytes that the scripted machine has
+FREE = 24e9  # bytes that the scripted machine has
 STEPS = 40  # of a pretended download
 
 
@@ -49,7 +49,7 @@ class FakeBackend:
         if spec.id == self.model.id:
             raise BackendError(f"{spec.name} answers already.")
         if _offer(spec).verdict == "too big":
-            raise BackendError(f"{spec.name} needs more than the {ROOM / 1e9:.0f} GB that are free: try Ovis2.5-9B.")
+            raise BackendError(f"{spec.name} needs more than the {FREE / 1e9:.0f} GB that are free: try Ovis2.5-9B.")
         if self.coming is not None:
             raise BackendError(f"{self.coming.name} is on its way: wait for it, or cancel it first.")
         self.coming = Change(spec.name, f"Looking for {spec.name}")
@@ -97,8 +97,8 @@ class FakeBackend:
         thinks = request.settings.thinking or "think" in words
         thought = ["I", "look", "at", "the", "picture.", "I", "see", "it."] if thinks else []
         names = ", ".join(media.label for media in question.media)
-        told = f"You said: {question.text}" + (f" (with {names})" if names else "")
-        pieces = [f"word{i}" for i in range(self.tokens)] if "long" in words or "slow" in words else told.split(" ")
+        echo = f"You said: {question.text}" + (f" (with {names})" if names else "")
+        pieces = [f"word{i}" for i in range(self.tokens)] if "long" in words or "slow" in words else echo.split(" ")
         for piece in thought:
             yield Thinking(piece + " ")
             _rest(pause)
@@ -123,8 +123,8 @@ class FakeBackend:
 
 
 def _offer(spec: ModelSpec) -> Offer:
-    verdict = "fits" if spec.bytes < 0.7 * ROOM else "tight" if spec.bytes < ROOM else "too big"
-    return Offer(spec, verdict, spec.bytes, int(ROOM))  # type: ignore[arg-type]
+    verdict = "fits" if spec.bytes < 0.7 * FREE else "tight" if spec.bytes < FREE else "too big"
+    return Offer(spec, verdict, spec.bytes, int(FREE))  # type: ignore[arg-type]
 
 
 def _rest(seconds: float) -> None:

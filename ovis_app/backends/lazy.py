@@ -18,7 +18,7 @@ from ovis_app.zoo import ModelSpec
 
 log = logging.getLogger(__name__)
 
-POLL = 0.1  # seconds between two events of a stream that waits
+POLL_SECONDS = 0.1  # seconds between two events of a stream that waits
 STARTING = "Starting"
 FAILED = "The model's libraries can't be loaded; the cause is in the server's log. Install the requirements again."
 
@@ -56,7 +56,7 @@ class LazyBackend:
 
     def stream(self, request: Request) -> Iterator[Event]:
         self._begin()
-        while not self._made.wait(POLL):
+        while not self._made.wait(POLL_SECONDS):
             yield Waiting(STARTING)
         with closing(self._wait().stream(request)) as events:  # type: ignore[type-var]
             yield from events

@@ -26,12 +26,14 @@ from ovis_app.models.families.table import FAMILIES
 from ovis_app.models.ovis import Ovis
 from ovis_app.models.preprocess.values import Visual
 
+UNREADABLE = "The weights in {name} can't be read: check their permissions, and the disk."
+
 log = logging.getLogger(__name__)
 
-Place = Callable[[str], tuple[str, int, int]]  # a tensor's name -> a parameter's name, part, parts
+Rename = Callable[[str], tuple[str, int, int]]  # a tensor's name -> a parameter's name, part, parts
 # A tensor that no model can do without. The name is a stranger's: atomic, so that it is walked through once.
 LAYER = re.compile(r"^(?>.*?\.(?:layers|blocks)\.\d+\.).*(?:weight|bias)$")
-PLACES: dict[str, Place] = {"released": lambda name: (name, 0, 1), "hf": hf_names.place}
+RENAMES: dict[str, Rename] = {"released": lambda name: (name, 0, 1), "hf": hf_names.rename}
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def read_headers(folder: Path) -> dict[str, Stored]:
             f"{called(folder)} has no .safetensors weights; other formats could run code and are not loaded."
         ) from error
     except OSError as error:
-        raise BackendError(f"The weights in {called(folder)} can't be read: check their permissions.") from error
+        raise BackendError(UNREADABLE.format(name=called(folder))) from error
 
 
 def check_shapes(folder: Path, config: OvisConfig, tensors: Mapping[str, Stored]) -> None:
@@ -105,12 +107,12 @@ def _encode_nothing(model: Ovis, config: OvisConfig) -> None:
 
 def goals_of(model: Ovis, tensors: Mapping[str, Stored], config: OvisConfig, folder: Path) -> list[Goal]:
     """Which tensors go where, in the order of the files. Raises BackendError where they don't fit the model."""
-    place = PLACES[config.layout]
+    rename = RENAMES[config.layout]
     parameters = dict(model.named_parameters(remove_duplicate=False))
     parts: dict[str, dict[int, Stored]] = {}
     wrong = 0
     for name, tensor in tensors.items():
-        goal, part, count = place(name)
+        goal, part, count = rename(name)
         if goal not in parameters:  # heads of the tower and the like, which the originals don't use either
             wrong += LAYER.search(goal) is not None  # but not a layer, which was trained to be used
             continue

@@ -16,36 +16,36 @@ from ovis_app.checkpoints.memory_fit import BITS
 
 Devices = Callable[[str], torch.device]  # of a parameter's name
 
-ROOM = 0.85  # share of a GPU's free memory that weights may take: conversations need the rest
+WEIGHTS_SHARE = 0.85  # share of a GPU's free memory that weights may take: conversations need the rest
 
 
-def devices(model: nn.Module, device: str, small: Set[str] = frozenset(), bits: str = "none") -> Devices:
-    """The device of every parameter of `model`, which has shapes and no weights yet; `small` are those that will be
+def devices(model: nn.Module, device: str, quantized: Set[str] = frozenset(), bits: str = "none") -> Devices:
+    """The device of every parameter of `model`, which has shapes and no weights yet; `quantized` are those that will be
     quantized to `bits`."""
     if device != "cuda" or torch.cuda.device_count() < 2:
         one = torch.device(device)
         return lambda name: one
     free = {number: torch.cuda.mem_get_info(number)[0] for number in range(torch.cuda.device_count())}
-    if size(model, small, bits) <= free[0] * ROOM:
+    if size(model, quantized, bits) <= free[0] * WEIGHTS_SHARE:
         first = torch.device("cuda:0")
         return lambda name: first
-    return of_map(plan(model, {number: int(size * ROOM) for number, size in free.items()}))
+    return of_map(plan(model, {number: int(size * WEIGHTS_SHARE) for number, size in free.items()}))
 
 
-def size(model: nn.Module, small: Set[str], bits: str) -> int:
-    """Bytes of the model's weights once loaded, the modules of `small` quantized, whose own are empty yet."""
-    modules = [model.get_submodule(name.rpartition(".")[0]) for name in small]
+def size(model: nn.Module, quantized: Set[str], bits: str) -> int:
+    """Bytes of the model's weights once loaded, the modules of `quantized` quantized, whose own are empty yet."""
+    modules = [model.get_submodule(name.rpartition(".")[0]) for name in quantized]
     count = sum(module.in_features * module.out_features for module in modules)  # type: ignore[operator, misc]
     return _bytes(model) + round(count * BITS.get(bits, 0.0) / 8)
 
 
-def plan(model: nn.Module, room: Mapping[int, int]) -> dict[str, int]:
+def plan(model: nn.Module, capacity: Mapping[int, int]) -> dict[str, int]:
     """Module names to GPU numbers: the layers of `model.llm` in order, each GPU with a part as large as its share of
-    the room (bytes), all else on the first."""
+    the capacity (bytes), all else on the first."""
     layers = model.get_submodule("llm.model.layers")
-    first, count = min(room), len(list(layers.children()))
+    first, count = min(capacity), len(list(layers.children()))
     others = _bytes(model) - _bytes(layers)
-    left = {number: max(size - (others if number == first else 0), 0) for number, size in sorted(room.items())}
+    left = {number: max(size - (others if number == first else 0), 0) for number, size in sorted(capacity.items())}
     ends = list(accumulate(left.values()))
     placed = {"": first}
     for layer in range(count):

@@ -31,7 +31,7 @@ RENAMINGS = (
 FUSED = re.compile(r"\.attention\.([qkv])_proj\.(weight|bias)$")
 
 
-def place(name: str) -> tuple[str, int, int]:
+def rename(name: str) -> tuple[str, int, int]:
     """Where a tensor of an -hf file goes: our name, and which of how many equal parts of its rows it is."""
     fused = FUSED.search(name)
     part, parts = ("qkv".index(fused[1]), 3) if fused else (0, 1)

@@ -21,11 +21,11 @@ from typing import IO, Any
 from ovis_app.errors import BackendError
 from ovis_app.zoo import ModelSpec
 
-# Told what happens, in words for people, and the share that is done (0 to 1; None: unknown). May raise to cancel.
+# Hears what happens, in words for people, and the share that is done (0 to 1; None: unknown). May raise to cancel.
 Progress = Callable[[str, float | None], None]
 
 DOWNLOADER = Path(__file__).with_name("download_process.py")
-POLL = 0.2  # seconds between two calls of `progress`, so that cancelling is never late
+POLL_SECONDS = 0.2  # seconds between two calls of `progress`, so that cancelling is never late
 
 PROBLEMS = {
     "gated": "{name} asks you to accept its terms: do so on its page, then set HF_TOKEN and try again.",
@@ -39,7 +39,7 @@ PROBLEMS = {
     "config": "{name} has no config.json: is it an Ovis checkpoint?",
     "network": "{name} couldn't be downloaded: check the network and try again; files that are whole already are kept.",
 }
-NO_ROOM = (
+DISK_FULL = (
     "{name} needs {needed:.1f} GB on the disk and {free:.1f} GB are free: "
     "free some space, or set HF_HOME to a larger disk, and try again."
 )
@@ -49,11 +49,11 @@ class DownloadFailed(Exception):
     """What the downloader said of its failure, for the log."""
 
 
-def unheard(note: str, share: float | None) -> None:
+def no_progress(note: str, share: float | None) -> None:
     """The progress of whoever doesn't ask."""
 
 
-def folder_of(spec: ModelSpec, progress: Progress = unheard) -> Path:
+def folder_of(spec: ModelSpec, progress: Progress = no_progress) -> Path:
     """The checkpoint's folder, fetched if need be; `progress` hears how far that is several times a second, and what
     it raises ends the download at once and passes through. Raises BackendError."""
     if spec.folder is not None:
@@ -61,16 +61,16 @@ def folder_of(spec: ModelSpec, progress: Progress = unheard) -> Path:
     if not spec.repository:
         raise BackendError(f"There is no model called {spec.name}: name a folder with a config.json, or a repository.")
     progress(f"Looking for {spec.name}", None)
-    started, words, share, room = time.monotonic(), f"Looking for {spec.name}", None, ""
+    started, words, share, too_full = time.monotonic(), f"Looking for {spec.name}", None, ""
     with closing(_messages(spec.repositories, spec.revision)) as messages:  # however this ends, the downloader does
         for message in messages:
             if "folder" in message:
                 return Path(message["folder"])
             if "problem" in message:
-                sentence = room or PROBLEMS[message["problem"]].format(name=spec.id)
+                sentence = too_full or PROBLEMS[message["problem"]].format(name=spec.id)
                 raise BackendError(sentence) from DownloadFailed(message["cause"])
             if "needed" in message:
-                room = NO_ROOM.format(name=spec.name, **{k: v / 1e9 for k, v in message.items()})
+                too_full = DISK_FULL.format(name=spec.name, **{k: v / 1e9 for k, v in message.items()})
             if "done" in message:
                 share = message["done"] / message["total"]
                 words = downloaded(spec.name, message["done"], message["total"], time.monotonic() - started)
@@ -93,7 +93,7 @@ def _messages(repositories: Sequence[str], revision: str) -> Generator[dict[str,
     pump.start()
     half_written: list[Path] = []
 
-    def heard(line: str) -> dict[str, Any]:
+    def noted(line: str) -> dict[str, Any]:
         message: dict[str, Any] = json.loads(line)
         if "half_written" in message:
             half_written.append(Path(message["half_written"]))
@@ -102,13 +102,13 @@ def _messages(repositories: Sequence[str], revision: str) -> Generator[dict[str,
     try:
         while True:
             try:
-                line = lines.get(timeout=POLL)
+                line = lines.get(timeout=POLL_SECONDS)
             except queue.Empty:
                 yield {}
                 continue
             if not line:
                 return
-            yield heard(line)
+            yield noted(line)
     finally:
         process.kill()  # at its end nothing is left to kill
         process.wait()
@@ -117,7 +117,7 @@ def _messages(repositories: Sequence[str], revision: str) -> Generator[dict[str,
         process.stdout.close()
         while not lines.empty():
             with suppress(ValueError):  # the end, or a line that was cut
-                heard(lines.get())
+                noted(lines.get())
         for file in half_written:
             with suppress(OSError):
                 file.unlink()

@@ -15,10 +15,11 @@ from transformers import GenerationConfig
 from transformers.initialization import no_init_weights
 
 from ovis_app.checkpoints import bitsandbytes, device_map, gptq
-from ovis_app.checkpoints.checkpoint import Goal, damage_as_sentences, goals_of, read_headers
-from ovis_app.checkpoints.hub import Progress, amount, unheard
+from ovis_app.checkpoints.checkpoint import UNREADABLE, Goal, damage_as_sentences, goals_of, read_headers
+from ovis_app.checkpoints.hub import Progress, amount, no_progress
 from ovis_app.checkpoints.placement import Placement
 from ovis_app.checkpoints.safetensors import Reader, Stored
+from ovis_app.errors import BackendError
 from ovis_app.models.config import OvisConfig, called
 from ovis_app.models.devices import choose_attention
 from ovis_app.models.ovis import Ovis
@@ -30,7 +31,7 @@ def load(
     dtype: torch.dtype = torch.float32,
     device: str = "cpu",
     quantize: str = "none",
-    progress: Progress = unheard,
+    progress: Progress = no_progress,
 ) -> Ovis:
     """The model of a folder for whoever needs nothing else of it: training, tests, benchmarks. Raises BackendError."""
     config = OvisConfig.read(folder)
@@ -38,7 +39,11 @@ def load(
 
 
 def load_weights(
-    folder: Path, config: OvisConfig, tensors: Mapping[str, Stored], placement: Placement, progress: Progress = unheard
+    folder: Path,
+    config: OvisConfig,
+    tensors: Mapping[str, Stored],
+    placement: Placement,
+    progress: Progress = no_progress,
 ) -> Ovis:
     """The model of a checkpoint whose config and headers were read, ready to answer. `progress` hears of the bytes that
     are read; what it raises passes through. Raises BackendError with a sentence for people."""
@@ -49,8 +54,11 @@ def load_weights(
     else:
         model = skeleton(config, placement.dtype)
         goals = goals_of(model, tensors, config, folder)
-        with damage_as_sentences(folder):
-            _fill(model, goals, placement, progress, called(folder))
+        try:
+            with damage_as_sentences(folder):
+                _fill(model, goals, placement, progress, called(folder))
+        except OSError as error:
+            raise BackendError(UNREADABLE.format(name=called(folder))) from error
     model.llm.generation_config = GenerationConfig()  # sampling is the request's affair, not the checkpoint's
     return model.eval()
 
@@ -72,18 +80,20 @@ def _fill(model: Ovis, goals: list[Goal], placement: Placement, progress: Progre
     total = sum(part.end - part.begin for goal in goals for part in goal.parts)
     done = 0
 
-    def told(count: int) -> None:
+    def count_bytes(count: int) -> None:
         nonlocal done
         done += count
         progress(f"Loading {name}: {amount(done, total)}", done / total)
 
-    small = {f"llm.{weight}" for weight in bitsandbytes.prepare(model.llm, bits, device)} if bits != "none" else set()
-    devices = device_map.devices(model, device, small, bits)
-    with Reader(told) as reader:
+    quantized = (
+        {f"llm.{weight}" for weight in bitsandbytes.prepare(model.llm, bits, device)} if bits != "none" else set()
+    )
+    devices = device_map.devices(model, device, quantized, bits)
+    with Reader(count_bytes) as reader:
         for goal in goals:
             where = devices(goal.name)
             module, leaf = _module(model, goal.name)
-            if goal.name in small:
+            if goal.name in quantized:
                 shape = goal.parts[0].shape
                 full = torch.empty(shape, dtype=model.vte.weight.dtype)
                 reader.read(goal.parts[0], full)

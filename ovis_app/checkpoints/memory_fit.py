@@ -16,6 +16,7 @@ from ovis_app import zoo
 from ovis_app.checkpoints import gptq
 from ovis_app.checkpoints.placement import Placement
 from ovis_app.errors import BackendError
+from ovis_app.models.devices import SMALL
 from ovis_app.models.ovis import PATCHES, SOFTMAX_ROWS, Ovis
 from ovis_app.zoo import LanguageModel, ModelSpec
 
@@ -26,7 +27,6 @@ BITS = {"int8": 8.1, "int4": 4.5}  # a quantized parameter with its share of the
 SHORT = 4096  # tokens of a conversation without which a model is of no use
 RESERVE = 0.5e9  # activations of a long prompt, allocator, logits
 SMALL_RESERVE = 0.05e9  # the same for a model of some megabytes
-SMALL = 0.1  # billions of parameters, below which a model takes megabytes
 ROW = 14  # widths of the tower that a patch takes at work; measured: 14 in bfloat16, 9 in float32
 
 
@@ -127,8 +127,8 @@ def reserve(parameters: float) -> int:
     return round(RESERVE if parameters > SMALL else SMALL_RESERVE)
 
 
-def working_room(model: Ovis) -> int:
-    """Bytes that must stay free beside a loaded model, whatever else takes memory: it reads pictures in them."""
+def working_memory(model: Ovis) -> int:
+    """Bytes that must stay free beside a loaded model, whatever else takes memory: pictures are encoded in them."""
     config, parameters = model.config, sum(value.numel() for value in model.parameters()) / 1e9
     words = 0 if parameters < SMALL else config.visual_vocab_size
     peak = vision_peak(config.max_context, config.vision_config["hidden_size"], words, model.dtype.itemsize)

@@ -5,7 +5,7 @@ Resolved once, from what was asked for and what this machine has, and handed on.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -15,18 +15,24 @@ from ovis_app.zoo import ModelSpec
 
 @dataclass(frozen=True)
 class Placement:
-    """`device` is a torch device; plain "cuda" may be several GPUs. `quantize` is "none", "int8" or "int4"."""
+    """`device` is a torch device; plain "cuda" may be several GPUs. `quantize` is "none", "int8" or "int4". `automatic`
+    says that nobody asked for a precision."""
 
     device: str
     dtype: torch.dtype
     quantize: str = "none"
+    automatic: bool = field(default=False, compare=False)
 
     @classmethod
     def choose(cls, spec: ModelSpec, *, device: str = "auto", dtype: str = "auto", quantize: str = "none") -> Placement:
         """What was asked for, or what this machine does best with such a model. Raises BackendError for a device that
         isn't there."""
         place = choose_device(device)
-        return cls(place, choose_dtype(dtype, place, spec), quantize)
+        return cls(place, choose_dtype(dtype, place, spec), quantize, automatic=dtype == "auto")
+
+    def of(self, spec: ModelSpec) -> Placement:
+        """The same for a model that more is known of now."""
+        return self.with_dtype(choose_dtype("auto", self.device, spec)) if self.automatic else self
 
     def with_dtype(self, dtype: torch.dtype) -> Placement:
         return replace(self, dtype=dtype)

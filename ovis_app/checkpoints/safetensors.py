@@ -29,11 +29,11 @@ DTYPES = {
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
-PIECE = 8 * 2**20  # bytes read at a time: what there is beside the parameters, and how often progress is told
+PIECE = 8 * 2**20  # bytes read at a time: what there is beside the parameters, and how often progress is reported
 MOST_HEADER = 100 * 2**20  # bytes, the format's own limit
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 
-Told = Callable[[int], None]
+Counted = Callable[[int], None]
 
 
 class Damaged(Exception):
@@ -128,11 +128,11 @@ def _stored(file: Path, facts: Mapping[str, object], start: int) -> Stored:
 
 
 class Reader:
-    """Reads tensors one after the other, keeping one file open. `told` hears of every piece how many bytes it had, and
+    """Reads tensors one after the other, keeping one file open. `counted` is called with the bytes of every piece, and
     may raise to end the reading. Close it at the end, or use it with `with`."""
 
-    def __init__(self, told: Told) -> None:
-        self._told = told
+    def __init__(self, counted: Counted) -> None:
+        self._counted = counted
         self._file: Path | None = None
         self._stream: BinaryIO | None = None
         self._piece = torch.empty(0, dtype=torch.uint8)
@@ -163,7 +163,7 @@ class Reader:
             alive = alive or bool(raw[:4096].any() or raw.any())
             if not direct:
                 part.copy_(values)
-            self._told(len(raw))
+            self._counted(len(raw))
         if not alive:
             raise Damaged(tensor.file, "has zeros where its last weights should be")
 

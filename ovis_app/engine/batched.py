@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from transformers.generation.continuous_batching.requests import GenerationOutput
 
-from ovis_app.checkpoints.memory_fit import working_room
+from ovis_app.checkpoints.memory_fit import working_memory
 from ovis_app.checkpoints.tokenizer import Ending
 from ovis_app.engine.paged import means
 from ovis_app.engine.pages import BROKEN, EngineFailed, Manager, Sizes, bytes_of_a_token, of_memory
@@ -309,7 +309,7 @@ def slower(model: Ovis) -> str | None:
 
 def fitting(model: Ovis) -> Sizes:
     """What the engine may take beside a model, with room to read pictures left."""
-    return Sizes.fitting(model.llm, working=working_room(model))
+    return Sizes.fitting(model.llm, working=working_memory(model))
 
 
 def room(settings: GenerationSettings, budget: ThinkingBudget | None) -> int:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
-from ovis_app.checkpoints.memory_fit import working_room
+from ovis_app.checkpoints.memory_fit import working_memory
 from ovis_app.engine.static_cache import CACHE, CHUNK, NAME, CacheShape, StaticCache
 from ovis_app.models.ovis import Ovis
 
@@ -230,7 +230,7 @@ def warm_up(model: Ovis, *, context: int, progress: Progress = lambda done, tota
     if llm.device.type != "cuda" or not servable(llm) or not recordable(llm):
         return None
     free, _ = torch.cuda.mem_get_info(llm.device)
-    tokens = room(cache_shape(llm), context, free - working_room(model))
+    tokens = room(cache_shape(llm), context, free - working_memory(model))
     if not tokens:
         log.info("decoding isn't recorded: no memory for static buffers")
         return None

@@ -36,7 +36,7 @@ from ovis_app.models.ovis import Ovis
 PIECE, GPU_PIECE = 2048, 8192
 
 
-class Stop(StoppingCriteria):
+class StopsGenerate(StoppingCriteria):
     """Ends generate before the next token once `stop()` says so or the limit is reached. A budget's forced text is
     always finished, as in the original, even where it goes past the limit."""
 
@@ -103,7 +103,7 @@ def generate(
     own = LogitsProcessorList([*processors, *([budget] if budget is not None else [])])
     if settings.temperature >= COLD:
         own.append(Drawing(Draw.of(settings), len(mask)))
-    halt = Stop(stop, limit, budget)
+    halt = StopsGenerate(stop, limit, budget)
     cache = DynamicCache(config=model.llm.config) if cache is None else cache
     if not read_beginning(model, inputs_embeds, mask, cache, stop):
         if streamer is not None:

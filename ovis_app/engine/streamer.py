@@ -15,7 +15,7 @@ from tokenizers.decoders import DecodeStream
 from torch import Tensor
 from transformers import TextIteratorStreamer
 
-from ovis_app.errors import BackendError
+from ovis_app.errors import TOO_LONG, BackendError
 from ovis_app.generation import Answer, Done, Event, Recast, Thinking, Waiting
 
 
@@ -144,7 +144,7 @@ class TokenStreamer(TextIteratorStreamer):
             event = self.text_queue.get(timeout=HEARTBEAT)
         except Empty:
             if time.monotonic() > self.deadline:
-                raise BackendError("The answer took too long and was stopped: ask for less, or try again.") from None
+                raise BackendError(TOO_LONG) from None
             return Waiting(self.note)
         if isinstance(event, Failure):
             raise BackendError(event.sentence)

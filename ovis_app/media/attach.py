@@ -1,6 +1,6 @@
 """The gate for files that people attach: decides by content what they are, and keeps a turn's rules.
 
-Knows sizes and rules; the pixels are checked by `images` and `video`.
+Knows sizes and rules; the pixels are checked by `images` and `video`, in processes of their own.
 """
 
 from __future__ import annotations
@@ -8,16 +8,20 @@ from __future__ import annotations
 import logging
 import stat
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from ovis_app.conversation import Media, MediaKind
 from ovis_app.errors import MediaError
 from ovis_app.limits import MEGABYTE, Limits, refusal, shown_name
 from ovis_app.media.file_types import HEAD, Kind, kind_of
-from ovis_app.media.images import check_image
+from ovis_app.media.images import check_images
 from ovis_app.media.video import check_video
 
 log = logging.getLogger(__name__)
+
+
+File = tuple[Path, str]  # where it lies and what its owner calls it
 
 
 def attach(path: Path, name: str, limits: Limits) -> Media:
@@ -25,33 +29,52 @@ def attach(path: Path, name: str, limits: Limits) -> Media:
     every byte of a picture is looked at, so that damage shows here and not in the answer. Raises MediaError."""
     kind = _kind(path, name, limits)
     if kind.media == "image":
-        check_image(path, name, limits)
-    elif kind.media == "video":
-        check_video(path, name, limits)
+        [refused] = check_images([(path, name)], limits)
+        if refused is not None:
+            raise refused
     else:
-        raise refusal(name, kind.advice)
+        check_video(path, name, limits)
+    assert kind.media is not None
     return Media(kind.media, path, shown_name(name))
 
 
-def attach_all(files: Sequence[tuple[Path, str]], limits: Limits) -> tuple[tuple[Media, ...], tuple[str, ...]]:
+def attach_all(files: Sequence[File], limits: Limits) -> tuple[tuple[Media, ...], tuple[str, ...]]:
     """The files that can go into one turn, and a sentence for each that can't: several pictures or one clip, never
     both (the first good file decides), and at most `limits.files_per_turn`; one sentence stands for all beyond."""
     good: list[Media] = []
     refused: list[str] = []
-    for path, name in files[: limits.files_per_turn]:
+    pictures: dict[File, MediaError | None] = {}  # looked at together, once it is clear that pictures are wanted
+    for place, (path, name) in enumerate(files[: limits.files_per_turn]):
         try:
-            media = attach(path, name, limits)
-            _fits(media.kind, name, good)
+            kind = _kind(path, name, limits).media
+            assert kind is not None
+            _fits(kind, name, good)
+            if kind == "video":
+                check_video(path, name, limits)
+            else:
+                pictures = pictures or _looked_at(files[place : limits.files_per_turn], limits)
+                if (error := pictures[path, name]) is not None:
+                    raise error
         except MediaError as error:
             refused.append(str(error))
         else:
-            good.append(media)
+            good.append(Media(kind, path, shown_name(name)))
     rest = files[limits.files_per_turn :]
     if rest:
         others = f" and {len(rest) - 1} more" if len(rest) > 1 else ""
         most = "1 file" if limits.files_per_turn == 1 else f"{limits.files_per_turn} files"
         refused.append(f"“{shown_name(rest[0][1])}”{others} did not fit: attach at most {most} to a message.")
     return tuple(good), tuple(refused)
+
+
+def _looked_at(files: Sequence[File], limits: Limits) -> dict[File, MediaError | None]:
+    """The verdict on every picture among the files."""
+    pictures: list[File] = []
+    for path, name in files:
+        with suppress(MediaError):
+            if _kind(path, name, limits).media == "image":
+                pictures.append((path, name))
+    return dict(zip(pictures, check_images(pictures, limits), strict=True))
 
 
 def _fits(kind: MediaKind, name: str, good: Sequence[Media]) -> None:
@@ -63,6 +86,7 @@ def _fits(kind: MediaKind, name: str, good: Sequence[Media]) -> None:
 
 
 def _kind(path: Path, name: str, limits: Limits) -> Kind:
+    """The kind of a file that may be attached, by its first bytes and its size."""
     try:
         about = path.stat()
         if not stat.S_ISREG(about.st_mode):
@@ -78,4 +102,6 @@ def _kind(path: Path, name: str, limits: Limits) -> Kind:
     if kind.media and about.st_size > most:
         what, remedy = ("clips", "trim it") if kind.media == "video" else ("pictures", "scale it down")
         raise refusal(name, f"is larger than the {most / MEGABYTE:g} MB allowed for {what}: {remedy} and try again.")
+    if kind.media is None:
+        raise refusal(name, kind.advice)
     return kind

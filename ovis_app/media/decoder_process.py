@@ -1,4 +1,5 @@
-"""Runs the decoder in a process of its own and hands on its records. Knows pipes, clocks and kills; nothing of clips.
+"""Runs a decoder in a process of its own and hands on its records. Knows pipes, clocks and kills; nothing of clips and
+pictures.
 
 Whatever ends the reading, the process is dead, reaped and its pipes closed before control returns.
 """
@@ -11,8 +12,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -20,12 +21,15 @@ from ovis_app.limits import Limits
 from ovis_app.stop import Stop
 
 DECODER = Path(__file__).with_name("video_decoder.py")
+IMAGE_DECODER = Path(__file__).with_name("image_decoder.py")
 POLL = 0.05  # seconds between two looks at `stop` and the clock
+CHUNK = 1 << 18  # bytes of a file that are handed on at once
 MOST_HEADER = 65_536  # bytes; a decoder that sends more has been taken over by its file
 
 Record = tuple[dict[str, Any], bytes]
 
-_places = threading.BoundedSemaphore(4)  # decoders at a time; more only slow each other down
+_places = threading.BoundedSemaphore(4)  # clips at a time; more only slow each other down
+_image_places = threading.BoundedSemaphore(2)  # messages whose pictures are checked; each takes `image_memory` at most
 
 
 class OutOfTime(Exception):
@@ -37,41 +41,76 @@ class Broken(Exception):
 
 
 def records(file: BinaryIO, job: Mapping[str, Any], limits: Limits, stop: Stop) -> Generator[Record, None, None]:
-    """The records for `file`, as they come. Raises OutOfTime, Stopped or Broken; closing kills the decoder."""
-    with _place(stop):
-        process = subprocess.Popen(
-            [sys.executable, "-P", str(DECODER), json.dumps(dict(job))],  # -P: this folder stays off the child's path
-            stdin=file,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
-        assert process.stdout is not None
-        arrived: queue.SimpleQueue[Record | None] = queue.SimpleQueue()
-        most = 3 * limits.clip_pixels  # bytes of RGB
-        pump = threading.Thread(target=_pump, args=(process.stdout, arrived, most), name="clip-pipe", daemon=True)
+    """The records for a clip, as they come. Raises OutOfTime, Stopped or Broken; closing kills the decoder."""
+    with _place(_places, stop), _child(DECODER, job, file) as process:
+        yield from _records(process, 3 * limits.clip_pixels, limits.decode_seconds, stop)  # bytes of RGB
+
+
+def image_records(
+    files: Sequence[tuple[Path, int]], job: Mapping[str, Any], limits: Limits, stop: Stop
+) -> Generator[Record, None, None]:
+    """A record for each picture, given as its path and size in bytes: one process looks at all of them, each in its own
+    time. Raises as `records` does."""
+    with _place(_image_places, stop), _child(IMAGE_DECODER, job, subprocess.PIPE) as process:
+        assert process.stdin is not None
+        feeder = threading.Thread(target=_feed, args=(process.stdin, files), name="picture-pipe", daemon=True)
+        feeder.start()
         try:
-            pump.start()
-            yield from _arrivals(arrived, time.monotonic() + limits.decode_seconds, stop)
+            yield from _records(process, 0, limits.decode_seconds, stop, each=True)
         finally:
-            process.kill()
-            process.wait()
-            pump.join()
-            process.stdout.close()
+            process.kill()  # so that the feeder isn't left writing
+            feeder.join()
 
 
 @contextmanager
-def _place(stop: Stop) -> Iterator[None]:
+def _place(places: threading.BoundedSemaphore, stop: Stop) -> Iterator[None]:
     """One of the few decoders that may run at a time; waits for it until `stop` is set."""
-    while not _places.acquire(timeout=POLL):
+    while not places.acquire(timeout=POLL):
         stop.check()
     try:
         yield
     finally:
-        _places.release()
+        places.release()
 
 
-def _arrivals(arrived: queue.SimpleQueue[Record | None], deadline: float, stop: Stop) -> Iterator[Record]:
+@contextmanager
+def _child(program: Path, job: Mapping[str, Any], stdin: BinaryIO | int) -> Iterator[subprocess.Popen[bytes]]:
+    """A decoder that runs; killed and reaped at the end of the block."""
+    process = subprocess.Popen(
+        [sys.executable, "-P", str(program), json.dumps(dict(job))],  # -P: this folder stays off the child's path
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                with suppress(OSError):  # what is left to write has no reader any more
+                    pipe.close()
+
+
+def _records(
+    process: subprocess.Popen[bytes], most: int, seconds: float, stop: Stop, *, each: bool = False
+) -> Generator[Record, None, None]:
+    """What a decoder writes, with at most `most` bytes of pixels, in `seconds` for all of it or for each record."""
+    assert process.stdout is not None
+    arrived: queue.SimpleQueue[Record | None] = queue.SimpleQueue()
+    pump = threading.Thread(target=_pump, args=(process.stdout, arrived, most), name="clip-pipe", daemon=True)
+    pump.start()
+    try:
+        yield from _arrivals(arrived, seconds, stop, each=each)
+    finally:
+        process.kill()
+        pump.join()
+
+
+def _arrivals(arrived: queue.SimpleQueue[Record | None], seconds: float, stop: Stop, *, each: bool) -> Iterator[Record]:
     """What the pump reads, up to and without the record that ends it."""
+    deadline = time.monotonic() + seconds
     while True:
         stop.check()
         if time.monotonic() > deadline:
@@ -85,6 +124,20 @@ def _arrivals(arrived: queue.SimpleQueue[Record | None], deadline: float, stop: 
         if record[0].get("end"):
             return
         yield record
+        if each:
+            deadline = time.monotonic() + seconds
+
+
+def _feed(pipe: BinaryIO, files: Sequence[tuple[Path, int]]) -> None:
+    """Writes the files one after the other, each as long as it was said to be; a shorter one ends it."""
+    with suppress(OSError), pipe:  # the decoder's end, or the file's, shows in the records
+        for path, size in files:
+            with path.open("rb") as file:
+                while size and (data := file.read(min(size, CHUNK))):
+                    pipe.write(data)
+                    size -= len(data)
+            if size:
+                return
 
 
 def _pump(pipe: BinaryIO, arrived: queue.SimpleQueue[Record | None], most: int) -> None:

@@ -1,17 +1,20 @@
 """Image files to upright RGB pictures. Knows Pillow's formats and modes; knows nothing of models or clips.
 
-Size is checked before a pixel is decoded, only the formats that `kinds` names are tried, and a damaged file is refused
-rather than shown half gray.
+What people attach is checked by `image_decoder`, in a process that can be killed, a few messages at a time; what passed
+is opened here. Size is checked before a pixel is decoded, only the formats that `file_types` names are tried, and a
+damaged file is refused rather than shown half gray.
 """
 
 from __future__ import annotations
 
 import logging
 import struct
+import threading
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -19,7 +22,9 @@ from PIL import Image, UnidentifiedImageError
 from ovis_app.conversation import Media
 from ovis_app.errors import MediaError
 from ovis_app.limits import Limits, refusal
+from ovis_app.media import decoder_process
 from ovis_app.media.file_types import HEAD, HEIC, Kind, kind_of
+from ovis_app.stop import NEVER
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +49,8 @@ _DAMAGE = (
 )
 _TOO_LARGE = (Image.DecompressionBombError, Image.DecompressionBombWarning, MemoryError)
 
+_open_places = threading.BoundedSemaphore(2)  # pictures decoded in full at a time, whoever asks
+
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -58,19 +65,58 @@ _UPRIGHT = {
 def open_image(media: Media, limits: Limits) -> Image.Image:
     """The picture as RGB, upright as its EXIF data says; transparent parts become white, of an animation the first
     frame is taken, and 16-bit values are scaled to 8. Raises MediaError."""
-    with _opened(media.path, media.label, limits) as picture:
+    with _open_places, _opened(media.path, media.label, limits) as picture:
         picture.load()
         return _upright(_rgb(picture), _orientation(picture))
 
 
-def check_image(path: Path, name: str, limits: Limits) -> None:
-    """Raises MediaError when `open_image` would, or when a PNG's checksums are wrong. JPEGs are decoded at an eighth of
-    their size, which reads every byte at a fraction of the cost."""
-    with _opened(path, name, limits) as picture:
-        picture.verify()
-    with _opened(path, name, limits) as picture:
-        picture.draft(None, (picture.width // 8 + 1, picture.height // 8 + 1))
-        picture.load()
+def check_images(files: Sequence[tuple[Path, str]], limits: Limits) -> list[MediaError | None]:
+    """For each picture, given as its path and name: why `open_image` would refuse it, or None."""
+    verdicts: list[MediaError | None] = []
+    while len(verdicts) < len(files):  # a picture that ends its process doesn't end the others
+        verdicts += _checked(files[len(verdicts) :], limits)
+    return verdicts
+
+
+def _checked(files: Sequence[tuple[Path, str]], limits: Limits) -> Iterator[MediaError | None]:
+    """The verdicts of one process: at least one, and as many as it lives for."""
+    given: list[tuple[Path, int]] = []
+    jobs: list[dict[str, Any]] = []
+    for path, name in files:
+        try:
+            with path.open("rb") as file:
+                jobs.append({"formats": _formats(kind_of(file.read(HEAD)), name), "bytes": path.stat().st_size})
+            given.append((path, jobs[-1]["bytes"]))
+        except (MediaError, OSError) as error:
+            if not given:
+                yield error if isinstance(error, MediaError) else _unreadable(name, error)
+                return
+            break  # first what stands before it
+    job = {"files": jobs, "pixels": limits.image_pixels, "memory": limits.image_memory}
+    job["cpu_seconds"] = int(limits.decode_seconds * 4 * len(jobs)) + 1
+    names = [name for _, name in files[: len(given)]]
+    try:
+        with closing(decoder_process.image_records(given, job, limits, NEVER)) as records:
+            for record, _ in records:
+                yield _verdict(names.pop(0), record, limits)
+        if names:
+            raise decoder_process.Broken
+    except decoder_process.OutOfTime:
+        yield refusal(names[0], "takes too long to read: scale it down and attach it again.")
+    except (decoder_process.Broken, OSError, IndexError) as error:
+        log.info("image refused: %s", type(error).__name__)
+        if names:
+            yield _unreadable(names[0], error)
+
+
+def _verdict(name: str, record: dict[str, Any], limits: Limits) -> MediaError | None:
+    reason = record.get("refused")
+    if reason is None:
+        return None
+    log.info("image refused: %s %s", reason, record.get("cause", ""))
+    if reason == "pixels":
+        return _too_large(name, limits)
+    return _unreadable(name, UnidentifiedImageError() if reason == "odd" else None)
 
 
 @contextmanager
@@ -118,7 +164,7 @@ def _too_large(name: str, limits: Limits) -> MediaError:
     return refusal(name, f"has more than {most:g} million pixels: scale it down and attach it again.")
 
 
-def _unreadable(name: str, error: BaseException) -> MediaError:
+def _unreadable(name: str, error: BaseException | None) -> MediaError:
     if isinstance(error, FileNotFoundError):
         return refusal(name, "is no longer here: attach it again.")
     if isinstance(error, UnidentifiedImageError):

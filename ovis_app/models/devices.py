@@ -14,7 +14,7 @@ from ovis_app.zoo import ModelSpec
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 FEW_BYTES = 64 << 20  # of a language model, below which a second thread brings a CPU nothing
-SMALL = 0.1  # billions of parameters, below which float32 on a CPU costs nothing
+SMALL = 0.1  # billions of parameters, below which a model takes megabytes, and float32 on a CPU costs nothing
 
 
 def choose_device(wanted: str) -> str:

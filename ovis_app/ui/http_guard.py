@@ -88,6 +88,8 @@ class Guard:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises Refused for what is refused before Gradio hears of it."""
+        if scope.get("http_version") == "1.0":  # of no browser, but of nginx, which adds no header by itself
+            scope["headers"] = [*scope["headers"], (b"via", b"1.0")]
         headers = Headers(scope=scope)
         self._check_sender(scope["method"], headers)
         path, raw = _path(scope)

@@ -17,7 +17,7 @@ from ovis_app.backends.local import model_pool, session
 from ovis_app.backends.local.backend import LocalBackend
 from ovis_app.backends.local.session import Session
 from ovis_app.checkpoints import tokenizer
-from ovis_app.checkpoints.hub import unheard
+from ovis_app.checkpoints.hub import no_progress
 from ovis_app.checkpoints.tokenizer import Ending
 from ovis_app.conversation import Conversation, Message
 from ovis_app.engine import paged, pages
@@ -55,7 +55,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch, engine: str) -> LocalBackend:
     with monkeypatch.context() as patch:
         if engine == "auto":
             patch.setattr(Ovis, "device", torch.device("cuda"))
-        backend._open(unheard)
+        backend._open(no_progress)
     return backend
 
 

@@ -20,7 +20,7 @@ from ovis_app import chat
 from ovis_app.backends.local import model_pool
 from ovis_app.backends.local.backend import LocalBackend
 from ovis_app.checkpoints import memory_fit, tokenizer
-from ovis_app.checkpoints.hub import unheard
+from ovis_app.checkpoints.hub import no_progress
 from ovis_app.checkpoints.tokenizer import Ending
 from ovis_app.conversation import Conversation, Detail, Media, Message
 from ovis_app.engine import solo
@@ -61,13 +61,15 @@ def picture(tmp_path: Path) -> Media:
 def long_answers(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """No answer ends by itself; counts the tokens that were generated."""
     counts: list[int] = []
-    whole = solo.Stop.__call__
+    whole = solo.StopsGenerate.__call__
 
-    def counting(self: solo.Stop, input_ids: torch.Tensor, scores: torch.Tensor, **rest: object) -> torch.Tensor:
+    def counting(
+        self: solo.StopsGenerate, input_ids: torch.Tensor, scores: torch.Tensor, **rest: object
+    ) -> torch.Tensor:
         counts.append(input_ids.shape[1])
         return whole(self, input_ids, scores, **rest)
 
-    monkeypatch.setattr(solo.Stop, "__call__", counting)
+    monkeypatch.setattr(solo.StopsGenerate, "__call__", counting)
     monkeypatch.setattr(tokenizer, "ending_of", lambda *_: Ending((703,), 608))
     return counts
 
@@ -205,7 +207,7 @@ def test_typed_control_strings_are_text(backend: LocalBackend, picture: Media, t
 
     def controls(typed: str) -> list[int]:
         request = ask(f"What does {typed} mean?", picture)
-        builder = backend._open(unheard)._builder
+        builder = backend._open(no_progress)._builder
         read = builder.build(request.conversation, SHORT, note=lambda _: None, stop=NEVER)
         known = set(loaded.tokenizer.prompts.controls.values())
         return [token for token in read.ids.tolist() if token < 0 or token in known]
@@ -220,7 +222,7 @@ def test_switches_write_their_lines_on_the_last_question_alone(backend: LocalBac
 
     def prompt(**switches: bool) -> str:
         settings = replace(SHORT, **switches)
-        read = backend._open(unheard)._builder.build(talk, settings, note=lambda _: None, stop=NEVER)
+        read = backend._open(no_progress)._builder.build(talk, settings, note=lambda _: None, stop=NEVER)
         return loaded.tokenizer.decoder.decode(read.ids.tolist(), skip_special_tokens=False)
 
     assert "coordinates" not in prompt() and "Final answer" not in prompt()
@@ -319,7 +321,7 @@ def test_an_answer_that_never_came_leaves_no_empty_turn(backend: LocalBackend) -
     failed = Message("assistant", error="It broke.", finish="error")
     talk = Conversation((Message("user", "One?"), failed, Message("user", "Two?")))
     loaded = loaded_on_cpu(backend.spec, "auto")
-    read = backend._open(unheard)._builder.build(talk, SHORT, note=lambda _: None, stop=NEVER)
+    read = backend._open(no_progress)._builder.build(talk, SHORT, note=lambda _: None, stop=NEVER)
     starts = read.ids.tolist().count(loaded.tokenizer.prompts.control("<|im_start|>"))
     assert starts == 3  # two questions and the answer to come
 

@@ -17,7 +17,7 @@ from ovis_app import chat
 from ovis_app.backends.local import model_pool
 from ovis_app.backends.local.backend import LocalBackend
 from ovis_app.checkpoints import tokenizer
-from ovis_app.checkpoints.hub import unheard
+from ovis_app.checkpoints.hub import no_progress
 from ovis_app.checkpoints.tokenizer import Ending
 from ovis_app.conversation import Conversation, Media, Message
 from ovis_app.engine import batched
@@ -101,7 +101,7 @@ def test_who_comes_alone_has_the_recorded_graphs_and_who_comes_then_is_batched(
     """With a stand-in for the graphs, which no CPU has."""
     long = Request(Conversation((Message("user", "Go on"),)), GenerationSettings(max_new_tokens=2000))
     with closing(opened("ovis2.5", "batched")) as backend:
-        session = backend._open(unheard)
+        session = backend._open(no_progress)
         session._decoder = Decoder(session.loaded.model.llm, 4096)
         with closing(backend.stream(long)) as first:
             next(event for event in first if isinstance(event, Answer))

@@ -330,3 +330,51 @@ def test_a_change_asks_each_question_once(backend: LocalBackend, monkeypatch: py
     changed(backend, FOLDERS["ovis2"])
     assert backend.status().model.id == str(FOLDERS["ovis2"]) and backend.status().problem == ""
     assert asked == {"resolve": 1, "fit": 1, "stored": 1, "from_pretrained": 1}
+
+
+def test_a_change_that_is_cancelled_while_its_files_are_looked_over_leaves_the_present_model(
+    backend: LocalBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer(backend, ask("Hi"))
+    present = list(model_pool._models.values())
+    whole = checkpoint.Checkpoint.read
+
+    def read(folder: Path, name: str) -> checkpoint.Checkpoint:
+        backend.cancel_change()
+        return whole(folder, name)
+
+    monkeypatch.setattr(checkpoint.Checkpoint, "read", read)
+    changed(backend, FOLDERS["ovis2"])
+    assert list(model_pool._models.values()) == present and backend.status().phase == "ready"
+    assert backend.status().problem == "" and backend.status().model.id == str(FOLDERS["ovis2.5"])
+
+
+@pytest.mark.parametrize(
+    ("failure", "said"),
+    [(torch.OutOfMemoryError("full"), "more memory than is free"), (RuntimeError("a driver"), "server's log")],
+)
+def test_a_model_that_fails_to_load_is_fetched_and_tried_anew_by_the_next_question(
+    backend: LocalBackend, monkeypatch: pytest.MonkeyPatch, failure: Exception, said: str
+) -> None:
+    """What is said is that it can't be loaded, not that the answer asks for too much."""
+    answer(backend, ask("Hi"))
+
+    def failing(*_: object) -> object:
+        raise failure
+
+    with monkeypatch.context() as patch:
+        patch.setattr(model_pool, "load_weights", failing)
+        changed(backend, FOLDERS["ovis2"])
+        assert backend.status().phase == "failed" and said in backend.status().problem
+        assert said in answer(backend, ask("Hi")).error
+    fetched: list[str] = []
+    whole = model_pool.folder_of
+    monkeypatch.setattr(model_pool, "folder_of", lambda *args: fetched.append("again") or whole(*args))
+    assert answer(backend, ask("Hi")).error == "" and fetched == ["again"]
+
+
+def test_each_model_is_offered_once(backend: LocalBackend) -> None:
+    with closing(LocalBackend(Settings(device="cpu"), Limits())) as here:
+        for one in (backend, here):
+            names = [offer.model.id for offer in one.offers()]
+            assert len(names) == len(set(names))

@@ -18,7 +18,7 @@ from PIL import Image
 
 from ovis_app import chat
 from ovis_app.backends.local.backend import LocalBackend
-from ovis_app.checkpoints.hub import unheard
+from ovis_app.checkpoints.hub import no_progress
 from ovis_app.conversation import Conversation, Media, Message
 from ovis_app.engine.decode import Decoder, servable
 from ovis_app.generation import GenerationSettings, Request
@@ -69,7 +69,7 @@ def decoder(family: str) -> Decoder | None:
 @contextmanager
 def static_buffers(family: str) -> Iterator[None]:
     """Answers of both backends come by way of the decoder."""
-    sessions = [backend._open(unheard) for backend in backends(family)]
+    sessions = [backend._open(no_progress) for backend in backends(family)]
     for session in sessions:
         session._decoder = decoder(family)
     try:

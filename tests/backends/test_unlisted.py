@@ -8,15 +8,18 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from ovis_app import chat, zoo
 from ovis_app.backends.local import model_pool
 from ovis_app.backends.local.backend import LocalBackend
 from ovis_app.backends.local.offline import OfflineAnswers
+from ovis_app.checkpoints.placement import Placement
 from ovis_app.conversation import Conversation, Media, Message
 from ovis_app.generation import GenerationSettings, Request
 from ovis_app.limits import Limits
+from ovis_app.models import devices
 from ovis_app.settings import Settings
 
 GOLDEN = Path(__file__).parent.parent / "fixtures" / "golden"
@@ -63,3 +66,15 @@ def test_pictures_are_read_at_the_size_that_the_files_name(monkeypatch: pytest.M
     for message in both(settings, Conversation((asked,)), GenerationSettings(max_new_tokens=4)):
         assert message.stats is not None and message.stats.visual_tokens == 4
     assert zoo.resolve("someone/Unlisted").single.max_pixels > 4096
+
+
+def test_the_precision_is_chosen_by_what_the_files_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name alone doesn't tell that a model is small: where a CPU has bfloat16, that would be asked for."""
+    monkeypatch.setattr(devices, "cpu_has_bfloat16", lambda: True)
+    settings = fetched(monkeypatch, GOLDEN / "ovis2.5" / "public-a" / "checkpoint")
+    spec = zoo.resolve(settings.model)
+    asked = Placement.choose(spec, device="cpu")
+    assert asked.dtype == torch.bfloat16
+    loaded = model_pool.loaded_model(spec, asked)
+    assert loaded.placement.dtype == torch.float32 == loaded.model.dtype
+    assert model_pool.loaded_model(spec, asked) is loaded

@@ -341,13 +341,13 @@ def test_a_released_model_leaves_its_memory(tmp_path: Path) -> None:
     assert after - before < 0.1 * own
 
 
-def test_release_keeps_what_it_is_told_to(folder: Path) -> None:
+def test_a_model_is_in_memory_once_until_it_is_released() -> None:
     model_pool.release()
-    mini = loaded_on_cpu(zoo.MINI, "auto")
-    loaded_on_cpu(zoo.resolve(str(folder)), "auto")
-    model_pool.release(keep=mini)
-    assert model_pool.held_bytes() == sum(value.nbytes for value in mini.model.parameters())
-    assert loaded_on_cpu(zoo.MINI, "auto") is mini
+    mini = loaded_on_cpu(zoo.MINI)
+    assert loaded_on_cpu(zoo.MINI) is mini
+    assert model_pool.loaded_bytes() == sum(value.nbytes for value in mini.model.parameters())
+    model_pool.release()
+    assert model_pool.loaded_bytes() == 0
 
 
 def test_on_gpus_everything_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -357,9 +357,9 @@ def test_on_gpus_everything_is_given_back(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(type(mini.model), "device", torch.device("cuda"))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda number: (3 + number) * 10**9)
-    assert model_pool.held_bytes() == 7 * 10**9
+    assert model_pool.loaded_bytes() == 7 * 10**9
     model_pool._models.clear()
-    assert model_pool.held_bytes() == 0
+    assert model_pool.loaded_bytes() == 0
 
 
 def test_what_is_held_may_be_asked_while_another_thread_loads(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -372,5 +372,5 @@ def test_what_is_held_may_be_asked_while_another_thread_loads(monkeypatch: pytes
         return parameters()
 
     monkeypatch.setattr(mini.model, "parameters", meanwhile)
-    assert model_pool.held_bytes() > 0
+    assert model_pool.loaded_bytes() > 0
     model_pool._models.clear()

@@ -17,7 +17,7 @@ from transformers.generation.continuous_batching import continuous_api
 from ovis_app import zoo
 from ovis_app.checkpoints import memory_fit
 from ovis_app.checkpoints.load import load
-from ovis_app.checkpoints.memory_fit import working_room
+from ovis_app.checkpoints.memory_fit import working_memory
 from ovis_app.checkpoints.placement import Placement
 from ovis_app.engine import pages
 from ovis_app.engine import slots as slots_module
@@ -120,7 +120,9 @@ def test_pages_leave_room_to_read_pictures(monkeypatch: pytest.MonkeyPatch) -> N
     assert pages.tokens_in(pages.share(int(1.3e9), working), token, pages.GPU_TOKENS) == 0
     assert pages.tokens_in(int(1e12), token, pages.GPU_TOKENS) == pages.GPU_TOKENS
     model = tiny("ovis2.5").model
-    monkeypatch.setattr(Sizes, "fitting", lambda llm, working: Sizes(pages=0 if working == working_room(model) else 9))
+    monkeypatch.setattr(
+        Sizes, "fitting", lambda llm, working: Sizes(pages=0 if working == working_memory(model) else 9)
+    )
     assert "no memory" in (unfit(model) or "")
 
 
@@ -128,7 +130,7 @@ def test_the_room_to_work_is_the_estimates() -> None:
     """What loading counts with, an engine leaves."""
     model = load(zoo.MINI_FOLDER)
     estimate = memory_fit.fit(replace(zoo.MINI, context=model.config.max_context), Placement("cpu", torch.float32))
-    assert working_room(model) == estimate.vision + estimate.reserve
+    assert working_memory(model) == estimate.vision + estimate.reserve
     wide = memory_fit.vision_peak(40960, 1152, 65536, 2)
     assert wide == 16384 * 1152 * 14 * 2 + 256 * 65536 * 12
 

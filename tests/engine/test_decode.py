@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from ovis_app.checkpoints.load import load
-from ovis_app.checkpoints.memory_fit import working_room
+from ovis_app.checkpoints.memory_fit import working_memory
 from ovis_app.checkpoints.tokenizer import Ending
 from ovis_app.engine import decode, paged, solo
 from ovis_app.engine.decode import Decoder, recordable, recorded, room, servable, sizes
@@ -305,7 +305,7 @@ def test_buffers_leave_room_to_read_pictures(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(decode.torch.cuda, "mem_get_info", lambda device: (int(3e9), int(24e9)))
     monkeypatch.setattr(type(there.llm), "device", torch.device("cuda"), raising=False)
     assert decode.warm_up(there, context=40_960) is None
-    assert asked == [int(3e9) - working_room(there)]
+    assert asked == [int(3e9) - working_memory(there)]
 
 
 def test_ids_are_waited_for_on_their_own_device(monkeypatch: pytest.MonkeyPatch) -> None:

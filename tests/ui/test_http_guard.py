@@ -7,6 +7,7 @@ import http.client
 import json
 import logging
 import socket
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
@@ -21,6 +22,7 @@ from gradio.utils import get_upload_folder
 from starlette.requests import Request
 
 from ovis_app.limits import Limits
+from ovis_app.media import decoder_process
 from ovis_app.settings import Settings
 from ovis_app.ui import http_bodies, http_guard, page
 from tests.canary import Canary, canary
@@ -58,10 +60,18 @@ def answer(connection: socket.socket, method: str = "GET") -> Said:
     return Said(response.status, {name.lower(): value for name, value in response.getheaders()}, response.read())
 
 
-def ask(server: Served, target: str, *headers: str, method: str = "GET", body: bytes = b"", host: str = "") -> Said:
+def ask(
+    server: Served,
+    target: str,
+    *headers: str,
+    method: str = "GET",
+    body: bytes = b"",
+    host: str = "",
+    version: str = "1.1",
+) -> Said:
     """A request whose first line and headers are exactly these."""
     lines = [
-        f"{method} {target} HTTP/1.1",
+        f"{method} {target} HTTP/{version}",
         f"Host: {host or urlsplit(server.url).netloc}",
         "Connection: close",
         *headers,
@@ -585,6 +595,16 @@ def test_only_names_of_this_machine_may_change_the_model() -> None:
         assert server.backend.coming is None
 
 
+def test_a_proxy_that_adds_nothing_but_speaks_the_old_protocol_is_one() -> None:
+    with served(HeldBackend(fetching=60)) as server, closing(Wire(server)) as wire:
+        data = [None, "", None, "Ovis2-1B"]
+        body = {"fn_index": wire.event("use-own", "click")["id"], "session_hash": wire.session, "data": data}
+        said = ask(server, "/gradio_api/run/predict", "Content-Type: application/json", method="POST",
+                   body=json.dumps(body).encode(), version="1.0")  # fmt: skip
+        assert said.status == 200 and b"Only whoever runs this page" in said.body
+        assert server.backend.coming is None
+
+
 def test_the_operator_may_let_everybody_choose() -> None:
     with served(HeldBackend(fetching=60), model_choice="on") as server, closing(Wire(server)) as wire:
         change(server, wire, "X-Forwarded-For: 203.0.113.5")
@@ -603,3 +623,40 @@ def test_the_choice_is_shown_only_to_whom_it_belongs() -> None:
             opened = {"fn_index": wire.event("model", "click")["id"], "session_hash": wire.session, "data": [""]}
             said = post(server, "/gradio_api/run/predict", json.dumps(opened).encode(), header)
             assert (b"Ovis2.5-9B" in said.body) is shown
+
+
+# --- files are looked at aside --------------------------------------------------------------------------------------
+
+
+def test_others_are_served_while_many_pictures_wait_to_be_looked_at(
+    server: Served, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = threading.Event()
+
+    def waiting(files: Any, *_: Any) -> Iterator[Any]:
+        assert gate.wait(PATIENCE)
+        yield from (({}, b"") for _ in files)
+
+    monkeypatch.setattr(decoder_process, "image_records", waiting)
+    body, session = event(wire, [wire.upload(EXAMPLES / "shapes.png")], "bomb").decode(), wire.session
+    answered: list[bytes] = []
+
+    def send(number: int) -> None:
+        one = body.replace(session, f"{session}{number}").encode()
+        answered.append(post(server, "/gradio_api/run/predict", one).body)
+
+    senders = [threading.Thread(target=send, args=(n,)) for n in range(60)]  # more than Gradio has threads
+    for sender in senders:
+        sender.start()
+    try:
+        for turn in range(5):
+            wire.session = f"{session}-{turn}"
+            assert "text alone" in str(wire.send("text alone")[1])
+            wire.run(wire.event("model", "click"), [""])
+            assert ask(server, "/").status == 200
+        assert answered == []
+    finally:
+        gate.set()
+        for sender in senders:
+            sender.join()
+    assert len(answered) == 60 and all(b"bomb" in one for one in answered)

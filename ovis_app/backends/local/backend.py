@@ -28,7 +28,7 @@ from ovis_app.checkpoints import gptq, memory_fit
 from ovis_app.checkpoints.hub import Progress
 from ovis_app.checkpoints.placement import Placement
 from ovis_app.engine.streamer import TokenStreamer
-from ovis_app.errors import OUT_OF_MEMORY, BackendError, UserError
+from ovis_app.errors import OUT_OF_MEMORY, TOO_LONG, BackendError, UserError
 from ovis_app.generation import Event, Request, Waiting
 from ovis_app.limits import Limits
 from ovis_app.settings import Settings
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.05  # how often a change that waits for answers checks whether it is still wanted
 GRACE_SECONDS = 1.0  # after its deadline, in which an answer may still end by itself
-TOO_LONG = "The answer took too long and was stopped: ask for less, or raise the deadline."
+NOT_LOADED = "{name} can't be loaded; the cause is in the server's log."
 FAILED = "The model failed while answering: try again, or start a new chat."
 WORDS: dict[Phase, str] = {"starting": "Starting", "ready": "ready", "failed": "the model can't be loaded"}
 
@@ -80,7 +80,7 @@ class LocalBackend:
             self._open(self._report)
         except Stopped:
             pass  # the process ends
-        except BackendError as error:
+        except UserError as error:
             log.warning("the model can't be loaded: %s", error, exc_info=error.__cause__)
 
     def _open(self, progress: Progress) -> Session:
@@ -95,13 +95,30 @@ class LocalBackend:
             else:
                 loaded = model_pool.load_ready(self._ready, progress=progress)
             session = Session(loaded, self.settings, self.limits, progress=progress)
-        except BaseException:
-            self._enter("failed")
+        except (UserError, Stopped):
+            self._fail()
             raise
+        except Exception as error:  # what drivers and disks raise is of many kinds; here it is known what failed
+            self._fail()
+            log.exception("%s can't be loaded", self._spec.name)
+            raise BackendError(self._why(error)) from error
         self._spec, self._ready = loaded.spec, Ready(loaded.spec, loaded.placement, loaded.checkpoint)
         self._session = session
         self._enter("ready")
         return session
+
+    def _fail(self) -> None:
+        """The next try begins anew: what was looked over may be what is wrong."""
+        self._ready = None
+        self._enter("failed")
+
+    def _why(self, error: Exception) -> str:
+        """Why the model can't be loaded, as a sentence."""
+        if isinstance(error, torch.OutOfMemoryError | MemoryError):
+            return (
+                f"{self._spec.name} needs more memory than is free: close what else uses it, or choose a smaller model."
+            )
+        return NOT_LOADED.format(name=self._spec.name)
 
     def _enter(self, phase: Phase, words: str = "") -> None:
         self._phase, self._words = phase, words or WORDS[phase]
@@ -114,10 +131,8 @@ class LocalBackend:
     # --- changes of models -------------------------------------------------------------------------------------------
 
     def offers(self) -> list[Offer]:
-        freed = self._freed()
-        return [
-            self._offer(row, freed) for row in (self._spec, *zoo.MODELS) if row is self._spec or row.id != self._spec.id
-        ]
+        freed, present = self._freed(), self._spec
+        return [self._offer(row, freed) for row in (present, *(row for row in zoo.MODELS if row.id != present.id))]
 
     def _offer(self, spec: ModelSpec, freed: int) -> Offer:
         placement = self._placement(spec)
@@ -132,7 +147,8 @@ class LocalBackend:
 
     def _freed(self) -> int:
         """Bytes that the present model gives back when it goes."""
-        return model_pool.held_bytes() + (0 if self._session is None else self._session.bytes)
+        session = self._session  # the worker may take it away meanwhile
+        return model_pool.loaded_bytes() + (0 if session is None else session.bytes)
 
     def change(self, name: str) -> None:
         spec = zoo.resolve(name)
@@ -201,12 +217,12 @@ class LocalBackend:
             work()
         except Stopped:
             return ""
-        except BackendError as error:
+        except UserError as error:
             log.warning("%s can't be loaded: %s", spec.name, error, exc_info=error.__cause__)
             return str(error)
         except Exception:  # the edge of a thread: the page must hear of it, and the worker live on
             log.exception("%s can't be loaded", spec.name)
-            return f"{spec.name} can't be loaded; the cause is in the server's log."
+            return NOT_LOADED.format(name=spec.name)
         return None
 
     # --- answers -----------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from transformers.utils import logging as transformers_logging
 
 from ovis_app import zoo
 from ovis_app.checkpoints.checkpoint import Checkpoint
-from ovis_app.checkpoints.hub import Progress, folder_of, unheard
+from ovis_app.checkpoints.hub import Progress, folder_of, no_progress
 from ovis_app.checkpoints.load import load_weights
 from ovis_app.checkpoints.memory_fit import refuse_what_cannot_fit
 from ovis_app.checkpoints.placement import Placement
@@ -65,7 +65,7 @@ _loading = threading.Lock()
 
 
 def fetch(
-    spec: ModelSpec, placement: Placement, *, progress: Progress = unheard, freed: Callable[[], int] = lambda: 0
+    spec: ModelSpec, placement: Placement, *, progress: Progress = no_progress, freed: Callable[[], int] = lambda: 0
 ) -> Ready:
     """Fetches a model's files if need be and looks them over; nothing of note is loaded. Whether a row that is known
     fits was asked before; `freed` says how many bytes will be given back before it is loaded. `progress` hears how far
@@ -73,21 +73,23 @@ def fetch(
     checkpoint = Checkpoint.read(folder_of(spec, progress), spec.name)
     if spec.guessed:  # the name told little, the files tell all
         spec = zoo.of_folder(checkpoint.folder, id=spec.id, name=spec.name)
+        placement = placement.of(spec)
         refuse_what_cannot_fit(spec, placement, freed=freed())
     return Ready(spec, placement, checkpoint)
 
 
-def loaded_model(spec: ModelSpec, placement: Placement, *, progress: Progress = unheard) -> LoadedModel:
+def loaded_model(spec: ModelSpec, placement: Placement, *, progress: Progress = no_progress) -> LoadedModel:
     """The process's one copy of a model, fetched and loaded by whoever comes first. Raises BackendError."""
     with _loading:
         found = _models.get((spec.id, placement))
         if found is not None:
             return found
         refuse_what_cannot_fit(spec, placement)
-        return _load(fetch(spec, placement, progress=progress), progress)
+        ready = fetch(spec, placement, progress=progress)
+        return _models.get((ready.spec.id, ready.placement)) or _load(ready, progress)
 
 
-def load_ready(ready: Ready, *, progress: Progress = unheard) -> LoadedModel:
+def load_ready(ready: Ready, *, progress: Progress = no_progress) -> LoadedModel:
     """The same for one whose files are here."""
     with _loading:
         return _models.get((ready.spec.id, ready.placement)) or _load(ready, progress)
@@ -104,11 +106,10 @@ def _load(ready: Ready, progress: Progress) -> LoadedModel:
     return loaded
 
 
-def release(keep: LoadedModel | None = None) -> None:
-    """Forgets every model but `keep`, and gives back to the system what nobody else holds of them."""
+def release() -> None:
+    """Forgets every model, and gives back to the system what nobody else holds of them."""
     with _loading:
-        for key in [key for key, loaded in _models.items() if loaded is not keep]:
-            del _models[key]
+        _models.clear()
     free_memory()
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):  # glibc keeps freed memory until it is asked; others have no such call
@@ -122,7 +123,7 @@ def free_memory() -> None:
         torch.cuda.empty_cache()
 
 
-def held_bytes() -> int:
+def loaded_bytes() -> int:
     """What `release` would give back: the loaded models' weights; on GPUs all that this process has there, since what
     the models remember and the engines' buffers and pages go with them."""
     held = list(_models.values())  # another thread may be loading

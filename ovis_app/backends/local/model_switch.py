@@ -70,6 +70,9 @@ class ModelSwitch:
         with self._lock:
             if self.pending is not pending:
                 return False
+            if phase != "going back" and pending.stop.is_set():  # cancelled where nobody could hear of it
+                self.pending = None
+                return False
             pending.phase, pending.words, pending.share = phase, words, None
             return True
 

@@ -57,8 +57,8 @@ class OfflineAnswers:
                 log.exception("out of memory")
                 answers[number] = failure(OUT_OF_MEMORY)
         # Rows are answered together where they may say equally much; the context cuts some shorter.
-        for room in {one.settings.max_new_tokens for _, one in prepared}:
-            group = [(number, one) for number, one in prepared if one.settings.max_new_tokens == room]
+        for most in {one.settings.max_new_tokens for _, one in prepared}:
+            group = [(number, one) for number, one in prepared if one.settings.max_new_tokens == most]
             said = self._generate([one for _, one in group])
             answers.update((number, message) for (number, _), message in zip(group, said, strict=True))
         return [answers[number] for number in range(len(asked))]

@@ -18,7 +18,7 @@ from torch import Tensor
 from ovis_app.backends.local.media_encoder import MediaEncoder
 from ovis_app.backends.local.model_pool import LoadedModel, free_memory
 from ovis_app.backends.local.prompt_builder import PreparedRequest, PromptBuilder
-from ovis_app.checkpoints.hub import Progress, unheard
+from ovis_app.checkpoints.hub import Progress, no_progress
 from ovis_app.conversation import Stats
 from ovis_app.engine import solo
 from ovis_app.engine.batched import BatchedEngine, slower, unfit
@@ -43,7 +43,7 @@ class Session:
     where `at_once` is true several may be answered at a time, from any thread."""
 
     def __init__(
-        self, loaded: LoadedModel, settings: Settings, limits: Limits, *, progress: Progress = unheard
+        self, loaded: LoadedModel, settings: Settings, limits: Limits, *, progress: Progress = no_progress
     ) -> None:
         """Prepares the engines: everything that would be on the first user's time. Raises BackendError, and what
         `progress` raises."""
@@ -86,7 +86,8 @@ class Session:
         """What the caches take, beside the weights; nothing on a GPU, whose memory is counted as a whole."""
         if self.loaded.model.device.type == "cuda":
             return 0
-        pages = 0 if self._batched is None else self._batched.bytes
+        engine = self._batched  # an answer may give it up meanwhile
+        pages = 0 if engine is None else engine.bytes
         return self._prefixes.bytes + self._encoder.cache.bytes + pages
 
     def evict(self) -> None:
@@ -97,9 +98,10 @@ class Session:
 
     def close(self) -> None:
         """Ends the engines and empties the caches."""
-        if self._batched is not None:
-            self._batched.close()
-        self._batched = self._decoder = None
+        with self._live_lock:
+            engine, self._batched, self._decoder = self._batched, None, None
+        if engine is not None:
+            engine.close()
         self.evict()
 
     # --- one question ------------------------------------------------------------------------------------------------
@@ -148,7 +150,7 @@ class Session:
     ) -> tuple[Tensor, bool]:  # fmt: skip
         """New ids, and whether they were computed together with others. Where the engine for that fails before anything
         was said, solo answers."""
-        with self._placed(prepared, stop, alone=alone) as engine:
+        with self._placed(prepared, streamer, stop, alone=alone) as engine:
             begin()
             streamer.say("Reading the conversation")
             if engine is None:
@@ -162,6 +164,7 @@ class Session:
                 self._fall_back(engine, failed)
                 if streamer.count:
                     raise
+                del engine  # it goes with its table of visual tokens before solo answers
         free_memory()  # here the failure is gone, and with it what its traceback held
         return self._generate(prepared, streamer, stop, begin=begin, alone=True)
 
@@ -181,7 +184,9 @@ class Session:
         engine.close(failed=True)
 
     @contextmanager
-    def _placed(self, prepared: PreparedRequest, stop: Stop, *, alone: bool) -> Iterator[BatchedEngine | None]:
+    def _placed(
+        self, prepared: PreparedRequest, streamer: TokenStreamer, stop: Stop, *, alone: bool
+    ) -> Iterator[BatchedEngine | None]:
         """The engine that answers a question together with others, or None once it is this one's turn to be answered
         `alone`. Whoever comes while nobody else is here is answered alone where recorded graphs make that faster."""
         with self._live_lock:
@@ -195,6 +200,8 @@ class Session:
                     yield engine
                     return
                 log.info("answered alone: %s", refusal)
+            engine = None
+            stop.deadline = streamer.deadline = float("inf")  # the clock stands until `begin`
             while not self._solo_lock.acquire(timeout=POLL_SECONDS):
                 stop.check()
             try:

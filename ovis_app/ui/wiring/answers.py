@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -12,6 +13,7 @@ import gradio as gr
 from ovis_app.backend import Backend
 from ovis_app.limits import Limits
 from ovis_app.ui import handlers, render
+from ovis_app.ui.aside import aside
 from ovis_app.ui.components import EXAMPLES, Components
 from ovis_app.ui.controls import settings_from
 from ovis_app.ui.handlers import Tab
@@ -24,19 +26,21 @@ def wire(parts: Components, backend: Backend, limits: Limits, *, at_once: int) -
     """`at_once` answers may be given at once; the others wait in Gradio's queue."""
     tab, box = parts.tab, parts.composer.box
 
-    def send(state: Tab, value: dict[str, Any] | None) -> Updates:
+    async def send(state: Tab, value: dict[str, Any] | None) -> Updates:
         draft, spec = draft_in(value), backend.status().model
-        after, left = handlers.send(state, draft, limits=_of(spec, limits), video=spec.video)
+        work = partial(handlers.send, state, draft, limits=_of(spec, limits), video=spec.video)
+        after, left = await aside(work) if draft.files else work()
         return shown(parts, after, None if left == draft else left)
 
     def regenerate(state: Tab) -> Updates:
         return shown(parts, handlers.regenerate(state))
 
-    def example(state: Tab, model: ModelSpec, event: gr.SelectData) -> Updates:
+    async def example(state: Tab, model: ModelSpec, event: gr.SelectData) -> Updates:
         chosen = _example(model, event.index)
         if chosen is None:
             return NOTHING
-        after = shown(parts, handlers.ask_example(state, chosen, folder=EXAMPLES, limits=limits))
+        asked = await aside(partial(handlers.ask_example, state, chosen, folder=EXAMPLES, limits=limits))
+        after = shown(parts, asked)
         return after | {parts.composer.switches["thinking"]: True} if chosen.thinking else after
 
     box.submit(None, js="() => window.ovis.checking(true)")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gradio as gr
 
 from ovis_app.backend import Backend
-from ovis_app.errors import BackendError
+from ovis_app.errors import UserError
 from ovis_app.settings import Settings
 from ovis_app.ui.components import Components
 from ovis_app.ui.http_hosts import may_choose
@@ -34,7 +34,7 @@ def wire(page: gr.Blocks, parts: Components, backend: Backend, settings: Setting
         present = backend.status().model.id
         try:
             offers = [offer for offer in backend.offers() if offer.model.id != present] if allowed(request) else []
-        except BackendError:  # of a device that isn't there: the pill says so
+        except UserError:  # of a device that isn't there: the pill says so
             offers = []
         return {panel.listed: gr.update(choices=models.found(offers, wanted), value=None)}
 
@@ -58,7 +58,7 @@ def wire(page: gr.Blocks, parts: Components, backend: Backend, settings: Setting
                 refusal = models.refused(NOT_YOURS)
             elif name and name.strip():
                 backend.change(name.strip())
-        except BackendError as error:
+        except UserError as error:
             refusal = models.refused(str(error))
         return look(shown, wanted, read, request) | {panel.refusal: refusal}
 

@@ -1,0 +1,191 @@
+"""The process that checks pictures: one for a message, few at a time, never more memory than it was given, and whatever
+ends it is a sentence about one picture."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from PIL import Image
+
+from ovis_app.errors import MediaError
+from ovis_app.limits import Limits
+from ovis_app.media import attach, attach_all, decoder_process
+from tests.media.made import clip, corners, encoded, numbered, raw_png
+from tests.waiting import until
+
+pytestmark = pytest.mark.usefixtures("no_leaks")
+
+PNG = encoded(corners(), "PNG")
+FAKE = """
+import json, os, sys, time, struct
+def send(record):
+    head = json.dumps(record).encode()
+    sys.stdout.buffer.write(struct.pack(">I", len(head)) + head)
+    sys.stdout.buffer.flush()
+for file in json.loads(sys.argv[1])["files"]:
+    data = sys.stdin.buffer.read(file["bytes"])
+    if b"CRASH" in data: os.abort()
+    if b"HANG" in data: time.sleep(60)
+    if b"LIE" in data: send({"end": True}); sys.exit()
+    if b"FLOOD" in data:
+        for _ in range(100): send({})
+    send({})
+send({"end": True})
+"""
+
+
+@pytest.fixture
+def children(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
+    """Every process that is started."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    class Watched(subprocess.Popen):  # type: ignore[type-arg]
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            started.append(self)
+
+    monkeypatch.setattr(decoder_process.subprocess, "Popen", Watched)
+    return started
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    script = tmp_path / "decoder.py"
+    script.write_text(FAKE)
+    monkeypatch.setattr(decoder_process, "IMAGE_DECODER", script)
+    return script
+
+
+def bomb(side: int = 7740) -> bytes:
+    """60 million pixels in a few kB."""
+    return raw_png(side, side, bits=8, colour=2, row=bytes(3 * side))
+
+
+def test_one_process_looks_at_all_pictures_of_a_message(write: Callable[..., Path], children: list[Any]) -> None:
+    files = [(write(f"secret-{i}.png", PNG), f"secret-{i}.png") for i in range(5)]
+    good, refused = attach_all(files, Limits())
+    assert len(good) == 5 and not refused
+    [child] = children
+    assert child.returncode is not None  # dead and reaped
+    assert not [word for word in child.args if "secret" in word or "hidden-folder" in word]
+
+
+def test_a_picture_that_ends_its_process_does_not_end_the_others(
+    write: Callable[..., Path], fake: Path, children: list[Any]
+) -> None:
+    kinds = ("fine", "CRASH", "also", "LIE", "HANG", "good")
+    files = [(write(f"{kind}.png", PNG + kind.encode()), f"{kind}.png") for kind in kinds]
+    good, refused = attach_all(files, Limits(decode_seconds=1.5))
+    assert [media.name for media in good] == ["fine.png", "also.png", "good.png"]
+    assert [sentence.partition(" ")[0] for sentence in refused] == ["“CRASH.png”", "“LIE.png”", "“HANG.png”"]
+    assert "takes too long" in refused[2] and all(child.returncode is not None for child in children)
+
+
+def test_a_process_that_says_too_much_is_believed_for_what_was_asked(write: Callable[..., Path], fake: Path) -> None:
+    good, refused = attach_all([(write("a.png", PNG + b"FLOOD"), "a.png")], Limits())
+    assert len(good) == 1 and not refused
+
+
+def test_damaged_pictures_among_good_ones_are_named(write: Callable[..., Path], children: list[Any]) -> None:
+    files = [(write("a.png", PNG), "a.png"), (write("b.png", PNG[:100]), "b.png"), (write("c.png", PNG), "c.png")]
+    files += [(write("d.txt", b"text"), "d.txt"), (write("e.png", PNG), "e.png")]
+    good, refused = attach_all(files, Limits())
+    assert [media.name for media in good] == ["a.png", "c.png", "e.png"] and len(children) == 1
+    assert refused[0].startswith("“b.png” is damaged") and refused[1].startswith("“d.txt” holds text")
+
+
+def test_pictures_beside_a_clip_are_not_even_looked_at(
+    write: Callable[..., Path], tmp_path: Path, children: list[Any]
+) -> None:
+    movie = clip(tmp_path / "m.mp4", map(numbered, range(3)))
+    good, refused = attach_all(
+        [(movie, "m.mp4"), *((write(f"{i}.png", bomb()), f"{i}.png") for i in range(3))], Limits()
+    )
+    assert [media.kind for media in good] == ["video"] and len(refused) == 3 and len(children) == 1
+
+
+def test_too_little_memory_is_a_sentence(write: Callable[..., Path]) -> None:
+    with pytest.raises(MediaError, match=r"^“a.png” has more than 60 million pixels"):
+        attach(write("a.png", bomb()), "a.png", Limits(image_memory=128 * 1024 * 1024))
+
+
+def test_a_webp_that_claims_too_much_is_refused_before_it_takes_memory(write: Callable[..., Path]) -> None:
+    for lossless in (True, False):
+        data = encoded(Image.new("RGB", (64, 48)), "WEBP", lossless=lossless)
+        attach(write("a.webp", data), "a.webp", Limits(image_pixels=64 * 48))
+        with pytest.raises(MediaError, match="million pixels"):
+            attach(write("a.webp", data), "a.webp", Limits(image_pixels=64 * 48 - 1))
+    two = [Image.new("RGB", (64, 48), colour) for colour in ("red", "blue")]
+    animated = io.BytesIO()
+    two[0].save(animated, "WEBP", save_all=True, append_images=two[1:])
+    with pytest.raises(MediaError, match="million pixels"):
+        attach(write("a.webp", animated.getvalue()), "a.webp", Limits(image_pixels=64 * 48 - 1))
+
+
+def test_two_messages_at_a_time_are_looked_at(
+    write: Callable[..., Path], fake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    living: list[int] = []
+    lock = threading.Lock()
+
+    class Counted(subprocess.Popen):  # type: ignore[type-arg]
+        live = 0
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            with lock:
+                Counted.live += 1
+                living.append(Counted.live)
+            super().__init__(*args, **kwargs)
+
+        def wait(self, timeout: float | None = None) -> int:
+            code = super().wait(timeout)
+            with lock:
+                Counted.live -= 1
+            return code
+
+    monkeypatch.setattr(decoder_process.subprocess, "Popen", Counted)
+    path = write("a.png", PNG)
+    threads = [threading.Thread(target=attach, args=(path, "a.png", Limits())) for _ in range(10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(living) == 10 and max(living) <= 2
+
+
+def test_no_number_of_messages_takes_the_apps_memory(write: Callable[..., Path]) -> None:
+    path, me = write("bomb.png", bomb()), psutil.Process()
+    before = me.memory_info().rss
+    most = [before]
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.is_set():
+            most.append(me.memory_info().rss)
+            time.sleep(0.005)
+
+    watcher = threading.Thread(target=watch)
+    threads = [threading.Thread(target=attach, args=(path, "bomb.png", Limits())) for _ in range(4)]
+    for thread in (watcher, *threads):
+        thread.start()
+    for thread in threads:
+        thread.join()
+    over.set()
+    watcher.join()
+    assert max(most) - before < 100 * 1024 * 1024  # one such picture is 240 MB
+
+
+def test_pictures_larger_than_a_pipe_arrive_whole(write: Callable[..., Path]) -> None:
+    noise = encoded(Image.effect_noise((2000, 1500), 90), "PNG")
+    assert len(noise) > 1_000_000
+    good, refused = attach_all([(write(f"{i}.png", noise), f"{i}.png") for i in range(3)], Limits())
+    assert len(good) == 3 and not refused
+    until(lambda: not [one for one in threading.enumerate() if one.name == "picture-pipe"])
