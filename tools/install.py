@@ -48,12 +48,9 @@ def untried(version: tuple[int, int]) -> str:
 
 def make(folder: Path) -> Path:
     """The environment's Python. One without a pip gets it; what doesn't run at all is made again."""
-    python = folder / "bin" / "python"
-    if (
-        not python.exists()
-        or not _runs(python, "--version")
-        or (not _runs(python, "-m", "pip", "--version") and not _runs(python, "-m", "ensurepip"))
-    ):
+    python, pip = folder / "bin" / "python", ("-m", "pip", "--version")
+    runs = python.exists() and _runs(python, "--version")
+    if not (runs and (_runs(python, *pip) or (_runs(python, "-m", "ensurepip") and _runs(python, *pip)))):
         venv.create(folder, clear=True, symlinks=True, with_pip=True)
     return python
 
