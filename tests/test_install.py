@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -80,6 +81,15 @@ def test_an_install_that_was_killed_is_repaired_by_the_next(place: Path, how: st
 def test_an_environment_that_was_killed_in_the_making_is_made_again(place: Path) -> None:
     (site(place) / "pip" / "__main__.py").unlink()
     assert install(place).returncode == 0 and works(place)
+
+
+def test_an_environment_without_pip_gets_it_and_keeps_what_it_has(place: Path) -> None:
+    """As uv makes one; a build of torch that lies in it isn't fetched a second time."""
+    (site(place) / "kept.py").touch()
+    for left in site(place).glob("pip*"):
+        shutil.rmtree(left)
+    done = install(place)
+    assert done.returncode == 0 and works(place) and (site(place) / "kept.py").exists(), done.stderr
 
 
 def test_what_is_there_is_enough_without_a_network(place: Path, tmp_path: Path) -> None:
