@@ -71,7 +71,7 @@ def wire(page: gr.Blocks, parts: Parts, backend: Backend, *, settings: Settings,
         return look(shown, wanted, read, request)
 
     def show_choice(request: gr.Request) -> Any:
-        return gr.update(visible=allowed(request))
+        return gr.update(visible=True if allowed(request) else "hidden")
 
     def mark_read() -> list[Any]:
         """Whoever opens or closes the panel has read how the last change went."""
