@@ -124,3 +124,16 @@ def test_escape_closes_the_panel_and_focus_returns(page: Any) -> None:
     page.keyboard.press("Escape")
     page.wait_for_function("!document.body.classList.contains('models-open')")
     assert page.evaluate("document.activeElement.id") == "model"
+
+
+def test_whoever_comes_through_a_proxy_sees_no_choice(browser: Any, own_server: Served) -> None:
+    with browser.new_context(extra_http_headers={"X-Real-IP": "203.0.113.5"}) as context:
+        page = opened(context, own_server)
+        page.click("#model")
+        page.wait_for_selector("#model-card")
+        page.wait_for_timeout(500)
+        assert not page.is_visible("#model-choice") and not page.is_visible("#use-own")
+    own = opened(browser.new_context(), own_server)
+    own.click("#model")
+    own.wait_for_selector("#use-own")
+    own.context.close()

@@ -619,7 +619,7 @@ def test_the_choice_is_shown_only_to_whom_it_belongs() -> None:
             [load] = [d for d in wire.config["dependencies"] if d["outputs"] == [choice]]
             body = {"fn_index": load["id"], "session_hash": wire.session, "data": []}
             said = post(server, "/gradio_api/run/predict", json.dumps(body).encode(), header)
-            assert json.loads(said.body)["data"][0]["visible"] is shown
+            assert json.loads(said.body)["data"][0]["visible"] == (True if shown else "hidden")
             opened = {"fn_index": wire.event("model", "click")["id"], "session_hash": wire.session, "data": [""]}
             said = post(server, "/gradio_api/run/predict", json.dumps(opened).encode(), header)
             assert (b"Ovis2.5-9B" in said.body) is shown

@@ -36,7 +36,7 @@ def build(status: Status) -> Models:
         progress = gr.HTML(coming(status), elem_id="model-progress")
         cancel = gr.Button("Cancel", elem_id="cancel-change", size="sm", visible=status.change is not None)
         refusal = gr.HTML("", elem_id="model-refusal")
-        with gr.Column(visible=False, elem_id="model-choice") as choice:
+        with gr.Column(visible="hidden", elem_id="model-choice") as choice:
             gr.HTML("<h3>Change it</h3>")
             search = gr.Textbox(
                 label="Search the models",

@@ -68,7 +68,7 @@ def wire(page: gr.Blocks, parts: Components, backend: Backend, settings: Setting
         return look(shown, wanted, read, request)
 
     def show_choice(request: gr.Request) -> Updates:
-        return {panel.choice: gr.update(visible=allowed(request))}
+        return {panel.choice: gr.update(visible=True if allowed(request) else "hidden")}
 
     def mark_read() -> Updates:
         """Whoever opens or closes the panel has read how the last change went."""
