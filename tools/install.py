@@ -47,19 +47,16 @@ def untried(version: tuple[int, int]) -> str:
 
 
 def make(folder: Path) -> Path:
-    """The environment's Python. One without a pip gets it; where that doesn't help, all is made again."""
-    python = folder / "bin" / "python"
-    if not _has_pip(python) and not (_runs(python, "-m", "ensurepip") and _has_pip(python)):
+    """The environment's Python. One without a pip gets it; what doesn't run at all is made again."""
+    python, pip = folder / "bin" / "python", ("-m", "pip", "--version")
+    runs = python.exists() and _runs(python, "--version")
+    if not (runs and (_runs(python, *pip) or (_runs(python, "-m", "ensurepip") and _runs(python, *pip)))):
         venv.create(folder, clear=True, symlinks=True, with_pip=True)
     return python
 
 
-def _has_pip(python: Path) -> bool:
-    return _runs(python, "-m", "pip", "--version")
-
-
 def _runs(python: Path, *words: str) -> bool:
-    return python.exists() and subprocess.run([python, *words], capture_output=True, check=False).returncode == 0
+    return subprocess.run([python, *words], capture_output=True, check=False).returncode == 0
 
 
 def mend(folder: Path) -> list[str]:
