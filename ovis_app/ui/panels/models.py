@@ -20,7 +20,7 @@ class Models:
     progress: gr.HTML
     cancel: gr.Button
     refusal: gr.HTML
-    choice: gr.Column  # what else could answer; hidden until somebody asks who may choose
+    may_choose: gr.HTML  # a mark where whoever looks may choose, by which page.css shows what there is to choose
     search: gr.Textbox
     listed: gr.Radio
     use: gr.Button
@@ -36,7 +36,8 @@ def build(status: Status) -> Models:
         progress = gr.HTML(coming(status), elem_id="model-progress")
         cancel = gr.Button("Cancel", elem_id="cancel-change", size="sm", visible=status.change is not None)
         refusal = gr.HTML("", elem_id="model-refusal")
-        with gr.Column(visible="hidden", elem_id="model-choice") as choice:
+        may_choose = gr.HTML("", elem_id="may-choose")
+        with gr.Column(elem_id="model-choice"):
             gr.HTML("<h3>Change it</h3>")
             search = gr.Textbox(
                 label="Search the models",
@@ -59,7 +60,7 @@ def build(status: Status) -> Models:
                 elem_id="own-model",
             )
             use_own = gr.Button("Use it", elem_id="use-own", size="sm")
-    return Models(close, about, progress, cancel, refusal, choice, search, listed, use, own, use_own)
+    return Models(close, about, progress, cancel, refusal, may_choose, search, listed, use, own, use_own)
 
 
 def abilities(spec: ModelSpec) -> str:

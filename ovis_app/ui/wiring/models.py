@@ -68,7 +68,8 @@ def wire(page: gr.Blocks, parts: Components, backend: Backend, settings: Setting
         return look(shown, wanted, read, request)
 
     def show_choice(request: gr.Request) -> Updates:
-        return {panel.choice: gr.update(visible=True if allowed(request) else "hidden")}
+        # By a mark and not by an update of the column, which would draw it anew under whoever types into it.
+        return {panel.may_choose: "<i></i>" if allowed(request) else ""}
 
     def mark_read() -> Updates:
         """Whoever opens or closes the panel has read how the last change went."""
@@ -81,7 +82,7 @@ def wire(page: gr.Blocks, parts: Components, backend: Backend, settings: Setting
         button.click(None, js="() => window.ovis.toggle('models')")
     if not settings.choosable:
         return
-    page.load(show_choice, None, panel.choice, **AT_ONCE)
+    page.load(show_choice, None, panel.may_choose, **AT_ONCE)
     for begin in (parts.header.model.click, panel.search.change):
         begin(others, [panel.search], [panel.listed], trigger_mode="always_last", **AT_ONCE)
     panel.listed.change(lambda chosen: gr.update(interactive=bool(chosen)), [panel.listed], [panel.use], **AT_ONCE)
