@@ -38,6 +38,10 @@ def wire(page: gr.Blocks, parts: Components, backend: Backend, settings: Setting
             offers = []
         return {panel.listed: gr.update(choices=models.found(offers, wanted), value=None)}
 
+    def refreshed(wanted: str, request: gr.Request) -> Updates:
+        """The same as the panel opens: what was chosen before this came stays chosen."""
+        return {panel.listed: gr.update(choices=others(wanted, request)[panel.listed]["choices"])}
+
     def look(shown: ModelSpec, wanted: str, read: str, request: gr.Request) -> Updates:
         """The outlook now; the controls only where they stood for another model."""
         now = backend.status()
@@ -83,8 +87,8 @@ def wire(page: gr.Blocks, parts: Components, backend: Backend, settings: Setting
     if not settings.choosable:
         return
     page.load(show_choice, None, panel.may_choose, **AT_ONCE)
-    for begin in (parts.header.model.click, panel.search.change):
-        begin(others, [panel.search], [panel.listed], trigger_mode="always_last", **AT_ONCE)
+    parts.header.model.click(refreshed, [panel.search], [panel.listed], trigger_mode="always_last", **AT_ONCE)
+    panel.search.change(others, [panel.search], [panel.listed], trigger_mode="always_last", **AT_ONCE)
     panel.listed.change(lambda chosen: gr.update(interactive=bool(chosen)), [panel.listed], [panel.use], **AT_ONCE)
     for start, wanted in (
         (panel.use.click, panel.listed),
