@@ -1,16 +1,15 @@
-"""How a request chooses its next token: greedy, or drawn by its own temperature, top-k, top-p and seed.
+"""The sampler: each sequence's next token, greedy or drawn by its own temperature, top-k, top-p, penalty and seed.
 
-The paged engine's own processors draw for all requests or for none, from one generator. Here each draw's random number
-comes from the request's seed and the token's position alone, so that a seed gives the same answer whoever else is
-being answered, and by whichever engine. Knows scores; refuses to know requests beyond their `draw`.
+A draw's random number comes from the request's seed and the token's place in the answer alone, so that a seed gives the
+same answer whoever else is being answered. Knows scores; refuses to know sequences, models and readers.
 """
 
 from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +18,6 @@ from transformers import LogitsProcessor
 from ovis_app.generation import GenerationSettings
 
 COLD = 0.01  # temperatures below this are greedy: logits over them would overflow
-MOST = 1024  # tokens that a draw on a GPU chooses among: its shapes are fixed
 LIKELY = 1024  # tokens that a draw on a CPU looks at before it looks at all
 
 
@@ -39,71 +37,71 @@ class Draw:
         seed = secrets.randbits(32) if settings.seed is None else settings.seed
         return cls(settings.temperature, settings.top_k, settings.top_p, seed)
 
+    @property
+    def greedy(self) -> bool:
+        return self.temperature < COLD
+
     def number(self, position: int) -> float:
-        """The random number in [0, 1) for the token at `position`, exact in float32."""
+        """The random number in [0, 1) for the answer's token `position`, exact in float32."""
         digest = hashlib.blake2b(f"{self.seed} {position}".encode(), digest_size=3).digest()
         return int.from_bytes(digest) / 2**24
 
 
-class Draws:
-    """Stands in for the paged engine's `ContinuousBatchingLogitsProcessorList`, with its names. Four rows of numbers
-    for each token that is computed: temperature, top-p and the random number in float32, and top-k."""
+@dataclass(frozen=True)
+class Choice:
+    """What decides one sequence's next token beside its scores."""
 
-    tensors_required = 4
-    do_processing = True
+    draw: Draw
+    generated: Sequence[int]  # ids of the answer so far
+    penalty: float = 1.0  # of what was generated (https://arxiv.org/abs/1909.05858)
+    forced: int | None = None  # the token that a rule wants, whatever the scores say
 
-    def __init__(self, most: int | None) -> None:
-        """`most` candidates for a draw; None takes as many as the requests at hand need."""
-        self.most = most
 
-    def check_kwargs(self, kwargs: dict[str, Any]) -> None:
-        """Raises TypeError when a request came without its Draw."""
-        if kwargs and not isinstance(kwargs.get("draw"), Draw):
-            raise TypeError("a request's draw must be a Draw")
+def choose(scores: Tensor, choices: Sequence[Choice]) -> list[int]:
+    """A token for each row of `scores` [rows, vocabulary] in float32, which it may change. One that draws gets the same
+    token in any company: its random number comes from its seed and its place in the answer."""
+    for row, choice in enumerate(choices):
+        if choice.penalty != 1.0 and choice.generated:
+            penalize(scores[row], choice.generated, choice.penalty)
+    if all(choice.draw.greedy for choice in choices):
+        tokens: list[int] = scores.argmax(-1).tolist()
+    else:
+        tokens = _mixed(scores, [choice.draw for choice in choices], [len(choice.generated) for choice in choices])
+    return [
+        token if choice.forced is None else choice.forced for token, choice in zip(tokens, choices, strict=True)
+    ]
 
-    def fill_defaults(self, numbers: Tensor) -> None:
-        numbers.zero_()
 
-    def prepare_tensor_args(self, requests_in_batch: list[Any], arg_storage: Tensor) -> Tensor:
-        """Writes the numbers of all requests that get a token into `arg_storage` [4, tokens], int32."""
-        states = [request.state for request in requests_in_batch if request.has_new_token]
-        draws = [(state.logit_processor_kwargs.get("draw", Draw()), state.position_offset) for state in states]
-        real = torch.tensor(
-            [[draw.temperature, draw.top_p, draw.number(position)] for draw, position in draws], dtype=torch.float32
-        ).reshape(-1, 3)
-        whole = torch.tensor([[draw.top_k] for draw, _ in draws], dtype=torch.int32).reshape(-1, 1)
-        numbers = torch.cat([real.view(torch.int32), whole], dim=1).T
-        arg_storage[:, : len(states)] = numbers.to(arg_storage.device)
-        return arg_storage
+def penalize(scores: Tensor, generated: Sequence[int], penalty: float) -> None:
+    """Makes what was generated less likely in `scores` [vocabulary], in place, each id once."""
+    ids = torch.tensor(sorted(set(generated)), device=scores.device)
+    values = scores[ids]
+    scores[ids] = torch.where(values < 0, values * penalty, values / penalty)
 
-    def __call__(self, input_ids: Tensor, scores: Tensor, numbers: Tensor) -> Tensor:
-        """`scores` [tokens, vocabulary] with the chosen token's at infinity: the engine takes the largest."""
-        temperature, top_p, random = (row.view(torch.float32) for row in numbers[:3, : len(scores)])
-        top_k = numbers[3, : len(scores)]
-        if scores.device.type == "cpu" and not bool((temperature > 0).any()):
-            return scores
-        most = scores.shape[-1] if self.most is None else min(self.most, scores.shape[-1])
-        token = drawn(scores, temperature, top_k, top_p, random, most)
-        chosen = torch.where(temperature > 0, token, scores.argmax(-1))
-        return scores.scatter(1, chosen[:, None], torch.inf)
+
+def _mixed(scores: Tensor, draws: Sequence[Draw], positions: Sequence[int]) -> list[int]:
+    device = scores.device
+    numbers = [draw.number(position) for draw, position in zip(draws, positions, strict=True)]
+    rows = [[draw.temperature for draw in draws], [draw.top_p for draw in draws], numbers]
+    temperature, top_p, random = torch.tensor(rows, dtype=torch.float32).to(device)
+    top_k = torch.tensor([draw.top_k for draw in draws]).to(device)
+    words = scores.shape[-1]
+    most = max(min(draw.top_k or words, words) for draw in draws if not draw.greedy)
+    token = drawn(scores, temperature, top_k, top_p, random, most)
+    chosen: list[int] = torch.where(temperature > 0, token, scores.argmax(-1)).tolist()
+    return chosen
 
 
 class Drawing(LogitsProcessor):
-    """Draws as `Draws` does, for one request alone. The last of its processors."""
+    """Draws as `choose` does, for `generate` of transformers. The last of its processors."""
 
-    def __init__(self, draw: Draw, prompt: int) -> None:
-        """`prompt` tokens come before what is generated."""
-        self.draw, self.prompt = draw, prompt
+    def __init__(self, draw: Draw) -> None:
+        self.draw = draw
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """`scores` [1, vocabulary] after the generated ids [1, tokens], with the chosen token's at infinity."""
-        draw, device = self.draw, scores.device
-        values = (draw.temperature, draw.top_p, draw.number(self.prompt + input_ids.shape[1]))
-        temperature, top_p, random = (torch.full((1,), value, device=device) for value in values)  # float32
-        top_k = torch.full((1,), draw.top_k, device=device)
-        most = min(draw.top_k or scores.shape[-1], scores.shape[-1])
-        token = drawn(scores, temperature, top_k, top_p, random, most)
-        return scores.scatter(1, token[:, None], torch.inf)
+        token = _mixed(scores, [self.draw], [input_ids.shape[1]])
+        return scores.index_fill(1, torch.tensor(token, device=scores.device), torch.inf)
 
 
 def drawn(scores: Tensor, temperature: Tensor, top_k: Tensor, top_p: Tensor, random: Tensor, most: int) -> Tensor:

@@ -1,10 +1,12 @@
-"""The thinking budget, as a logits processor without state: once the budget is spent and the thought has not ended,
+"""The thinking budget, as a rule without state: once the budget is spent and the thought has not ended,
 the early-stop text is forced, token by token, and the answer follows. Knows generated ids only.
 
 Gives the tokens of the original's two generate calls (AIDC-AI/Ovis2.5, `generate` with a thinking budget) in one.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -23,17 +25,18 @@ class ThinkingBudget(LogitsProcessor):
         """Generated length at which the forced text is complete."""
         return self.budget + len(self.early_stop)
 
-    def forces(self, generated: Tensor) -> bool:
-        """Whether the next token after `generated` [tokens] is a forced one."""
-        count = len(generated)
-        if not self.budget <= count < self.forced_until:
-            return False
-        return not bool((generated[: self.budget] == self.think_end).any())
+    def forced(self, generated: Sequence[int]) -> int | None:
+        """The token that must follow `generated`; None where the scores decide."""
+        place = len(generated) - self.budget
+        if not 0 <= place < len(self.early_stop) or self.think_end in generated[: self.budget]:
+            return None
+        return self.early_stop[place]
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """`scores` [batch, vocabulary] with all but the forced token at -inf in rows whose budget is spent."""
-        for row, generated in enumerate(input_ids):
-            if self.forces(generated):
+        for row, generated in enumerate(input_ids.tolist()):
+            token = self.forced(generated)
+            if token is not None:
                 scores[row] = torch.finfo(scores.dtype).min
-                scores[row, self.early_stop[len(generated) - self.budget]] = 0
+                scores[row, token] = 0
         return scores

@@ -117,18 +117,25 @@ class Ovis(PreTrainedModel):
 
     def embed(self, ids: Tensor, visual: Tensor | None) -> Tensor:
         """Embeddings [1, tokens, hidden] of prompt ids [tokens] whose negative ids are visual: -300 takes the next row
-        of `visual` [visual tokens, hidden], -301 - i is indicator i. Raises ValueError when rows and places differ."""
-        embeddings = self.llm.get_input_embeddings()(ids.clamp(min=0))  # Gemma 2 scales its text rows in here
+        of `visual` [visual tokens, hidden], -301 - i is indicator i. Ids on a CPU make no GPU wait. Raises ValueError
+        when rows and places differ."""
+        device = self.device
+        embeddings = self.llm.get_input_embeddings()(ids.clamp(min=0).to(device))  # Gemma 2 scales its text rows here
         scale = getattr(self.llm.get_input_embeddings(), "embed_scale", None)
         atoms, marks = ids == VISUAL_ATOM, ids <= FIRST_INDICATOR
         rows = 0 if visual is None else len(visual)
         if int(atoms.sum()) != rows:
             raise ValueError(f"{int(atoms.sum())} places for {rows} visual tokens")
-        for places, values in ((atoms, visual), (marks, self.indicators[FIRST_INDICATOR - ids[marks]])):
+        indicators = (FIRST_INDICATOR - ids[marks]).to(device)
+        for places, values in ((atoms, visual), (marks, self.indicators[indicators] if len(indicators) else None)):
             if values is not None and len(values):
                 scaled = values if scale is None else values * scale.to(values.dtype)
-                embeddings = embeddings.masked_scatter(places[:, None], scaled.to(embeddings.dtype))
+                embeddings = embeddings.index_copy(0, places.nonzero()[:, 0].to(device), scaled.to(embeddings.dtype))
         return embeddings[None]
+
+    def set_attention(self, name: str) -> None:
+        """How the language model attends, by its name among transformers' attentions; it began as config.attention."""
+        self.llm.set_attn_implementation(name)
 
 
 def micro_batches(pixel_values: Tensor, grids: Sequence[Grid]) -> Iterator[tuple[Tensor, tuple[Grid, ...]]]:

@@ -1,0 +1,165 @@
+"""One token for every running sequence, by hand over joined weights: the forward of Qwen 2, Qwen 3 and Llama.
+
+transformers' modules launch 52 operations a layer, this about 20: for a single row, most of the time goes into calling
+them. Knows these models' mathematics and upstream's names for their weights; refuses to know sequences and schedules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from ovis_app.engine import joined_weights
+from ovis_app.engine.attention.torch_attention import AttentionBatch, attend
+from ovis_app.engine.joined_weights import GATE_UP, QKV
+from ovis_app.engine.row_product import RowProduct
+
+MODEL_TYPES = ("qwen2", "qwen3", "llama")
+ROPE_TYPES = ("default", "linear", "llama3")  # whose tables don't depend on the sequence
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer's weights. Norms are [hidden] or [head size]."""
+
+    input_norm: Tensor
+    qkv: RowProduct
+    query_norm: Tensor | None
+    key_norm: Tensor | None
+    out: RowProduct
+    post_norm: Tensor
+    gate_up: RowProduct
+    down: RowProduct
+
+
+class DecodeStep:
+    """Logits for one new token of each of several sequences. Made over a model's own weights."""
+
+    def __init__(self, llm: PreTrainedModel, *, context: int) -> None:
+        """Joins the weights of `llm`, for sequences of `context` tokens at most. `unfit` says beforehand why not."""
+        config: Any = llm.config.get_text_config()
+        body = cast(nn.Module, llm.get_submodule("model"))
+        self.llm = llm
+        self.heads, self.groups = config.num_attention_heads, config.num_key_value_heads
+        self.size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        self.eps = config.rms_norm_eps
+        self.scaling = self.size**-0.5
+        self.embedding = cast(nn.Embedding, llm.get_input_embeddings())
+        self.norm = _weight(body, "norm")
+        self.layers = [self._layer(layer) for layer in cast(nn.ModuleList, body.get_submodule("layers"))]
+        head = cast(nn.Linear, llm.get_output_embeddings())
+        self.head = RowProduct(head.weight, head.bias)
+        self.cos, self.sin = rope_tables(llm, context)
+
+    def _layer(self, layer: nn.Module) -> Layer:
+        attention, mlp = layer.get_submodule("self_attn"), layer.get_submodule("mlp")
+        qkv = joined_weights.join([attention.get_submodule(name) for name in QKV])
+        gate_up = joined_weights.join([mlp.get_submodule(name) for name in GATE_UP])
+        out, down = cast(nn.Linear, attention.get_submodule("o_proj")), cast(nn.Linear, mlp.get_submodule("down_proj"))
+        normed = hasattr(attention, "q_norm")
+        return Layer(
+            input_norm=_weight(layer, "input_layernorm"),
+            qkv=RowProduct(*qkv),
+            query_norm=_weight(attention, "q_norm") if normed else None,
+            key_norm=_weight(attention, "k_norm") if normed else None,
+            out=RowProduct(out.weight, out.bias),
+            post_norm=_weight(layer, "post_attention_layernorm"),
+            gate_up=RowProduct(*gate_up),
+            down=RowProduct(down.weight, down.bias),
+        )
+
+    @property
+    def together(self) -> bool:
+        """Whether the model's own weights are still the ones that this step reads."""
+        for module, layer in zip(cast(nn.ModuleList, self.llm.get_submodule("model.layers")), self.layers, strict=True):
+            attention, mlp = module.get_submodule("self_attn"), module.get_submodule("mlp")
+            for parts, product in (
+                ([attention.get_submodule(name) for name in QKV], layer.qkv),
+                ([mlp.get_submodule(name) for name in GATE_UP], layer.gate_up),
+            ):
+                if not joined_weights.together(parts, product.weight, product.bias):
+                    return False
+        return True
+
+    @torch.inference_mode()
+    def __call__(self, tokens: Tensor, positions: Tensor, batch: AttentionBatch) -> Tensor:
+        """Logits [sequences, vocabulary] behind `tokens` [sequences] at `positions` [sequences]."""
+        device = self.norm.device
+        hidden = F.embedding(tokens.to(device), self.embedding.weight)
+        places = positions.to(device)
+        cos, sin = self.cos[places][:, None], self.sin[places][:, None]  # [sequences, 1, head size]
+        for number, layer in enumerate(self.layers):
+            hidden = hidden + self._attention(number, layer, self._normed(hidden, layer.input_norm), cos, sin, batch)
+            gate, up = layer.gate_up(self._normed(hidden, layer.post_norm)).chunk(2, dim=-1)
+            hidden = hidden + layer.down(F.silu(gate).mul_(up))
+        return self.head(self._normed(hidden, self.norm))
+
+    def _attention(
+        self, number: int, layer: Layer, hidden: Tensor, cos: Tensor, sin: Tensor, batch: AttentionBatch
+    ) -> Tensor:
+        """[sequences, hidden]."""
+        both = self.heads + self.groups
+        qkv = layer.qkv(hidden).view(len(hidden), both + self.groups, self.size)
+        turned = qkv[:, :both]
+        if layer.query_norm is not None:
+            query, key = qkv[:, : self.heads], qkv[:, self.heads : both]
+            turned = torch.cat([self._normed(query, layer.query_norm), self._normed(key, layer.key_norm)], dim=1)
+        turned = turned * cos + _half_turned(turned) * sin
+        query, key, value = turned[:, : self.heads], turned[:, self.heads :], qkv[:, both:]
+        out = attend(
+            batch, number, query.transpose(0, 1), key.transpose(0, 1), value.transpose(0, 1), scaling=self.scaling
+        )
+        return layer.out(out.reshape(len(hidden), -1))
+
+    def _normed(self, values: Tensor, weight: Tensor | None) -> Tensor:
+        return F.rms_norm(values, values.shape[-1:], weight, self.eps)
+
+
+def unfit(llm: PreTrainedModel) -> str:
+    """Why a language model's tokens go through its modules, in a few words; empty where a DecodeStep can make them."""
+    config: Any = llm.config.get_text_config()
+    if config.model_type not in MODEL_TYPES:
+        return f"{config.model_type} has no decode step of its own"
+    if set(getattr(config, "layer_types", None) or ["full_attention"]) != {"full_attention"}:
+        return "it attends through a sliding window"
+    if (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default") not in ROPE_TYPES:
+        return "its positions depend on the length of the conversation"
+    if config.hidden_act != "silu":
+        return f"its activation is {config.hidden_act}"
+    if any(type(llm.get_submodule(name)) is not nn.Linear for name in _linears(llm)):
+        return "its weights are quantized"
+    if len({weight.device for weight in llm.parameters()}) > 1:
+        return "it is spread over several devices"
+    return ""
+
+
+def _linears(llm: PreTrainedModel) -> list[str]:
+    """Names of what a DecodeStep multiplies by."""
+    parts = (*(f"self_attn.{name}" for name in (*QKV, "o_proj")), *(f"mlp.{name}" for name in (*GATE_UP, "down_proj")))
+    count = len(cast(nn.ModuleList, llm.get_submodule("model.layers")))
+    return [f"model.layers.{number}.{part}" for number in range(count) for part in parts]
+
+
+@torch.inference_mode()
+def rope_tables(llm: PreTrainedModel, context: int) -> tuple[Tensor, Tensor]:
+    """Cosines and sines [context, head size] of every position, by the model's own module."""
+    rotary: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = llm.get_submodule("model.rotary_emb")
+    device = next(llm.parameters()).device
+    cos, sin = rotary(torch.empty(1, dtype=llm.dtype, device=device), torch.arange(context, device=device)[None])
+    return cos[0], sin[0]
+
+
+def _weight(module: nn.Module, name: str) -> Tensor:
+    return cast(Tensor, module.get_submodule(name).weight)
+
+
+def _half_turned(values: Tensor) -> Tensor:
+    """[..., size]: the halves exchanged, the second negated, as rotary positions want it."""
+    first, second = values.chunk(2, dim=-1)
+    return torch.cat([-second, first], dim=-1)

@@ -1,0 +1,306 @@
+"""The engine: requests in, each one's tokens into its own streamer, step by step.
+
+A thread drives it once `start` was called; without, whoever asks drives it by `step`. Knows sequences, steps and their
+failures; refuses to know conversations, pictures as files, and models' insides.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence as SequenceOf
+from queue import Empty, SimpleQueue
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from ovis_app.checkpoints.tokenizer import Ending
+from ovis_app.engine.block_manager import BlockManager
+from ovis_app.engine.model_runner import ModelRunner
+from ovis_app.engine.pace import Pace
+from ovis_app.engine.sampling import Choice, Draw, choose
+from ovis_app.engine.scheduler import Chunk, Scheduler
+from ovis_app.engine.sequence import Sequence
+from ovis_app.engine.thinking_budget import ThinkingBudget
+from ovis_app.engine.turns import Turns
+from ovis_app.errors import OUT_OF_MEMORY, BackendError
+from ovis_app.generation import GenerationSettings
+
+log = logging.getLogger(__name__)
+
+CPU_PACE = {"seconds": 0.12, "alone_seconds": 0.5, "most": 2048}
+GPU_PACE = {"seconds": 0.04, "alone_seconds": 0.3, "most": 8192}
+FAILED = "The model failed while answering: try again, or start a new chat."
+CLOSED = "The model is being shut down: try again later."
+TOO_LONG = (
+    "The conversation and its answer may take {tokens:,} tokens and there is memory for {room:,}: lower max new tokens or "
+    "max pixels, or start a new chat."
+)
+
+
+class Prompt(Protocol):
+    """A prompt whose media are encoded: ids and mask [tokens], `keys` with visual tokens named by content, and the
+    visual tokens' embeddings [visual tokens, hidden]."""
+
+    @property
+    def ids(self) -> Tensor: ...
+    @property
+    def mask(self) -> Tensor: ...
+    @property
+    def keys(self) -> tuple[int, ...]: ...
+    @property
+    def visual(self) -> Tensor | None: ...
+
+
+class Streamer(Protocol):
+    """What hears an answer: new ids [tokens] as they come, then its end. A `TokenStreamer` is one."""
+
+    def put(self, value: Tensor) -> None: ...
+    def end(self) -> None: ...
+
+
+class Answer:
+    """One request's answer under way."""
+
+    def __init__(
+        self, sequence: Sequence, settings: GenerationSettings, budget: ThinkingBudget | None, streamer: Streamer | None,
+        stop: Callable[[], bool],
+    ) -> None:  # fmt: skip
+        self.sequence, self.settings, self.budget = sequence, settings, budget
+        self.streamer, self.stop = streamer, stop
+        self.draw = Draw.of(settings)
+        self.error: BaseException | None = None
+        self._over = threading.Event()
+
+    @property
+    def ids(self) -> Tensor:
+        """The answer so far, [tokens]."""
+        return torch.tensor(self.sequence.generated, dtype=torch.long)
+
+    @property
+    def over(self) -> bool:
+        return self._over.is_set()
+
+    def wait(self) -> Tensor:
+        """The whole answer, [tokens]. Raises BackendError, or torch.OutOfMemoryError where that was the end of it."""
+        self._over.wait()
+        if self.error is not None:
+            raise self.error
+        return self.ids
+
+    # --- the engine's side -------------------------------------------------------------------------------------------
+
+    def choice(self) -> Choice:
+        generated = self.sequence.generated
+        forced = None if self.budget is None else self.budget.forced(generated)
+        return Choice(self.draw, generated, self.settings.repetition_penalty, forced)
+
+    def take(self, token: int, eos: SequenceOf[int]) -> bool:
+        """One token more; whether the answer is over with it. A forced text is finished, even past the limit."""
+        self.sequence.append(token)
+        if self.streamer is not None:
+            self.streamer.put(torch.tensor([token]))
+        count = len(self.sequence) - self.sequence.prompt_length
+        if token in eos:
+            return True
+        if count < self.settings.max_new_tokens:
+            return False
+        return self.budget is None or self.budget.forced(self.sequence.generated) is None
+
+    def end(self, error: BaseException | None = None) -> None:
+        self.error = error
+        if error is None and self.streamer is not None:
+            try:
+                self.streamer.end()
+            except Exception as failure:  # the reader's own; nobody else is to suffer from it
+                log.exception("an answer's last characters failed")
+                self.error = failed(failure)
+        self._over.set()
+
+
+class Engine:
+    """Answers many requests at once with one model, over one pool of blocks. From any thread."""
+
+    def __init__(
+        self, runner: ModelRunner, blocks: BlockManager, ending: Ending, *, context: int, most_running: int = 64,
+        give_memory_back: Callable[[], None] = lambda: None,
+    ) -> None:  # fmt: skip
+        """`context` tokens of prompt and answer together at most; `give_memory_back` is called when a step runs out of
+        memory."""
+        self.runner, self.blocks, self.ending, self.context = runner, blocks, ending, context
+        self.scheduler = Scheduler(blocks, most_running=most_running)
+        self.turns = Turns()
+        self._give_memory_back = give_memory_back
+        gpu = runner.model.device.type == "cuda"
+        self.pace = Pace(**(GPU_PACE if gpu else CPU_PACE))  # type: ignore[arg-type]
+        self._live: dict[Sequence, Answer] = {}
+        self._inbox: SimpleQueue[Answer] = SimpleQueue()
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    # --- asking ------------------------------------------------------------------------------------------------------
+
+    def add(
+        self, prompt: Prompt, settings: GenerationSettings, *, budget: ThinkingBudget | None = None,
+        streamer: Streamer | None = None, stop: Callable[[], bool] = lambda: False,
+    ) -> Answer:  # fmt: skip
+        """Queues a request. `stop` is asked before each step. Raises BackendError for settings that aren't sane, and for
+        what would never fit."""
+        settings = settings.check()
+        if self._closed:
+            raise BackendError(CLOSED)
+        # What the mask hides is seen by nobody and moves no position: it isn't computed at all.
+        seen = prompt.mask.bool().tolist()
+        ids = [token for token, kept in zip(prompt.ids.tolist(), seen, strict=True) if kept]
+        keys = [key for key, kept in zip(prompt.keys, seen, strict=True) if kept]
+        limit = settings.max_new_tokens
+        tokens = len(ids) + (limit if budget is None or budget.budget > limit else max(limit, budget.forced_until))
+        room = min(self.context, self.blocks.count * self.blocks.block_size)
+        if tokens > room:
+            raise BackendError(TOO_LONG.format(tokens=tokens, room=room))
+        answer = Answer(Sequence(ids, keys, prompt.visual), settings, budget, streamer, stop)
+        self._inbox.put(answer)
+        self._wake.set()
+        return answer
+
+    def generate(
+        self, prompt: Prompt, settings: GenerationSettings, *, budget: ThinkingBudget | None = None,
+        streamer: Streamer | None = None, stop: Callable[[], bool] = lambda: False,
+    ) -> Tensor:  # fmt: skip
+        """New token ids [tokens], put into `streamer` as they come. Blocks until the answer ends. Raises BackendError,
+        and torch.OutOfMemoryError where this answer has no memory."""
+        answer = self.add(prompt, settings, budget=budget, streamer=streamer, stop=stop)
+        if self._thread is None:
+            with self.runner.threads():
+                while not answer.over:
+                    self.step()
+        return answer.wait()
+
+    # --- steps -------------------------------------------------------------------------------------------------------
+
+    def step(self) -> bool:
+        """One step for all that is asked; False where there is nothing to do."""
+        self._take_in()
+        for sequence, answer in list(self._live.items()):
+            if answer.stop():
+                self._end(sequence)
+        chunks = self.scheduler.schedule(self.pace.tokens(decoding=self.scheduler.decoding))
+        if not chunks:
+            return False
+        prefill = sum(chunk.tokens for chunk in chunks if chunk.sequence.pending > 1)
+        with self.turns:
+            begin = time.perf_counter()
+            self._compute(chunks)
+            self.pace.took(prefill, time.perf_counter() - begin)
+        return True
+
+    def _take_in(self) -> None:
+        while True:
+            try:
+                answer = self._inbox.get_nowait()
+            except Empty:
+                return
+            self._live[answer.sequence] = answer
+            self.scheduler.add(answer.sequence)
+
+    def _compute(self, chunks: SequenceOf[Chunk]) -> None:
+        """Runs chunks together; where that fails, in halves, so that what fails fails alone."""
+        try:
+            logits = self.runner.run(chunks)
+            rows = [chunk for chunk in chunks if chunk.last]
+            choices = [self._live[chunk.sequence].choice() for chunk in rows]
+            tokens = [] if logits is None else choose(logits, choices)
+        except Exception as error:  # what drivers and kernels raise is of many kinds
+            halves = self._halves(chunks, error)
+            if not halves:
+                self._fail(chunks[0].sequence, error)
+        else:
+            self._advance(chunks, rows, tokens)
+            return
+        for half in halves:  # here the exception is gone, and with it what its traceback held
+            self._compute(half)
+
+    def _halves(self, chunks: SequenceOf[Chunk], error: Exception) -> list[SequenceOf[Chunk]]:
+        """What to try instead of a step that failed; nothing where it was one chunk that can't be made smaller."""
+        memory = isinstance(error, torch.OutOfMemoryError | MemoryError)
+        log.warning("a step of %d chunks failed: %s", len(chunks), error, exc_info=not memory)
+        if memory:
+            self._give_memory_back()
+            self.pace.out_of_memory()
+        if len(chunks) > 1:
+            middle = len(chunks) // 2
+            return [chunks[:middle], chunks[middle:]]
+        only = chunks[0]
+        if memory and only.tokens > self.blocks.block_size:
+            return [[Chunk(only.sequence, only.tokens // 2)]]
+        return []
+
+    def _advance(self, chunks: SequenceOf[Chunk], rows: SequenceOf[Chunk], tokens: SequenceOf[int]) -> None:
+        for chunk in chunks:
+            chunk.sequence.computed += chunk.tokens
+            self.blocks.remember(chunk.sequence)
+        for chunk, token in zip(rows, tokens, strict=True):
+            answer = self._live[chunk.sequence]
+            try:
+                over = answer.take(token, self.ending.eos)
+            except Exception as error:  # the reader's own; nobody else is to suffer from it
+                self._fail(chunk.sequence, error)
+                continue
+            if over:
+                self._end(chunk.sequence)
+
+    def _fail(self, sequence: Sequence, error: Exception) -> None:
+        memory = isinstance(error, torch.OutOfMemoryError | MemoryError)
+        if not memory:
+            log.error("an answer failed", exc_info=error)
+        self._end(sequence, torch.OutOfMemoryError(OUT_OF_MEMORY) if memory else failed(error))
+
+    def _end(self, sequence: Sequence, error: BaseException | None = None) -> None:
+        self.scheduler.remove(sequence)
+        self._live.pop(sequence).end(error)
+
+    # --- the thread --------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Drives the engine from a thread of its own, until `close`."""
+        self._thread = threading.Thread(target=self._drive, name="ovis-engine", daemon=True)
+        self._thread.start()
+        atexit.register(self.close)  # an interpreter that goes down under a thread inside torch aborts
+
+    def _drive(self) -> None:
+        with self.runner.threads():
+            while not self._closed:
+                try:
+                    busy = self.step()
+                except Exception as error:  # the edge of the thread: answers under way end, the next ones begin anew
+                    log.exception("the engine failed")
+                    self._end_all(failed(error))
+                    continue
+                if not busy and self._inbox.empty():
+                    self._wake.wait()
+                    self._wake.clear()
+        self._end_all(BackendError(CLOSED))
+
+    def _end_all(self, error: BaseException) -> None:
+        self._take_in()
+        for sequence in list(self._live):
+            self._end(sequence, error)
+
+    def close(self, seconds: float = 10.0) -> None:
+        """Ends the thread after the step under way, and all answers with it."""
+        self._closed = True
+        self._wake.set()
+        atexit.unregister(self.close)
+        if self._thread is None:
+            self._end_all(BackendError(CLOSED))
+        elif self._thread is not threading.current_thread():
+            self._thread.join(seconds)
+
+
+def failed(error: BaseException) -> BackendError:
+    """What a reader is told: never the error itself, whose traceback would keep tensors."""
+    return error if isinstance(error, BackendError) else BackendError(FAILED)

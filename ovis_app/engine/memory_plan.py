@@ -1,0 +1,61 @@
+"""Who gets how much of a device's memory: weights, the vision tower at work, room to work, and the KV pool.
+
+One plan a loaded model, made before the pool is. Knows bytes; refuses to know how any of it is used.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from ovis_app.checkpoints.memory_fit import bytes_available, working_memory
+from ovis_app.engine.block_manager import BLOCK_SIZE
+from ovis_app.engine.kv_pool import KVShape
+from ovis_app.errors import BackendError
+from ovis_app.models.ovis import Ovis
+
+LEAST = 1024  # tokens: with fewer in the pool nobody's conversation fits
+MOST_CONTEXTS = 64  # that the pool holds: as many as are answered at once
+CPU_SHARE = 0.8  # of what is free, at most
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """Bytes on the device where the model's tables are."""
+
+    weights: int
+    working: int  # the vision tower at its micro-batch, logits, activations
+    kv: int
+    token: int  # keys and values of one token
+    prefix_cache: int  # of `kv`, what may be kept for prompts to come
+
+    @classmethod
+    def of(cls, model: Ovis, *, context: int, prefix_cache: int, gpu_memory: float) -> MemoryPlan:
+        """For a loaded model whose conversations have `context` tokens at most. On a GPU all is at most the share
+        `gpu_memory` of the card; on a CPU the pool holds the prefix cache and one conversation beside it. Raises
+        BackendError where there isn't room for anybody."""
+        weights = sum(value.nbytes for value in model.parameters())
+        token = KVShape.of(model.llm.config.get_text_config()).token_bytes(model.dtype)
+        working = working_memory(model)
+        if model.device.type == "cuda":
+            free, total = torch.cuda.mem_get_info(model.device)
+            kv = int(free - total * (1 - gpu_memory)) - working
+            kept = kv
+            advice = "raise --gpu-memory, lower --context-tokens or take a smaller model"
+        else:
+            kept = prefix_cache
+            kv = min(prefix_cache + context * token, int(bytes_available("cpu") * CPU_SHARE) - working)
+            advice = "close what else uses memory, or take a smaller model"
+        kv = min(kv, MOST_CONTEXTS * context * token)
+        if kv < min(LEAST, context) * token:
+            raise BackendError(f"Beside this model there is no memory for a conversation: {advice}.")
+        return cls(weights, working, kv, token, min(kept, kv))
+
+    @property
+    def blocks(self) -> int:
+        return self.kv // (self.token * BLOCK_SIZE)
+
+    @property
+    def cached_blocks(self) -> int:
+        return self.prefix_cache // (self.token * BLOCK_SIZE)

@@ -1,0 +1,90 @@
+"""One step of the language model: a scheduled batch in, logits of the rows that choose a token out.
+
+All chunks stand in one flattened row, without padding. A step in which everybody decodes goes by the decode step where
+the model has one; all else through transformers' modules, which know of the pool by their attention alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+
+import torch
+from torch import Tensor
+
+from ovis_app.engine.attention.torch_attention import NAME, AttentionBatch, Span
+from ovis_app.engine.decode_step import DecodeStep
+from ovis_app.engine.kv_pool import KVPool
+from ovis_app.engine.scheduler import Chunk
+from ovis_app.models.devices import few_threads
+from ovis_app.models.ovis import Ovis
+from ovis_app.models.prompt import VISUAL_ATOM
+
+
+class ModelRunner:
+    """Runs steps of one model over one pool. One thread at a time."""
+
+    def __init__(self, model: Ovis, pool: KVPool, decode_step: DecodeStep | None = None) -> None:
+        self.model, self.pool, self.decode_step = model, pool, decode_step
+        model.set_attention(NAME)
+
+    def threads(self) -> AbstractContextManager[None]:
+        """As many threads as this model is worth, for whoever runs its steps."""
+        return few_threads(self.model.llm)
+
+    @torch.inference_mode()
+    def run(self, chunks: Sequence[Chunk]) -> Tensor | None:
+        """Logits [chunks that end, vocabulary] in float32, of the last row of each chunk that ends its sequence's
+        tokens, in order; None where none does. All chunks' keys and values are in the pool afterwards."""
+        if self.decode_step is not None and all(chunk.tokens == 1 and chunk.last for chunk in chunks):
+            tokens = torch.tensor([chunk.sequence.ids[-1] for chunk in chunks])
+            if int(tokens.min()) >= 0:  # a prompt may end with a visual token
+                positions = torch.tensor([chunk.sequence.computed for chunk in chunks])
+                return self.decode_step(tokens, positions, self.attention_batch(chunks)).float()
+        return self._through_modules(chunks)
+
+    def _through_modules(self, chunks: Sequence[Chunk]) -> Tensor | None:
+        device = self.model.device
+        ends, row = [], 0
+        for chunk in chunks:
+            row += chunk.tokens
+            if chunk.last:
+                ends.append(row - 1)
+        positions = [torch.arange(chunk.sequence.computed, chunk.sequence.computed + chunk.tokens) for chunk in chunks]
+        out = self.model.llm(
+            inputs_embeds=self.embed(chunks),
+            position_ids=torch.cat(positions)[None].to(device),
+            use_cache=False,
+            logits_to_keep=torch.tensor(ends or [row - 1], device=device),
+            blocks=self.attention_batch(chunks),
+        )
+        return out.logits[0].float() if ends else None
+
+    def embed(self, chunks: Sequence[Chunk]) -> Tensor:
+        """[1, rows, hidden]."""
+        ids: list[int] = []
+        visual: list[Tensor] = []
+        for chunk in chunks:
+            sequence, begin = chunk.sequence, chunk.sequence.computed
+            part = sequence.ids[begin : begin + chunk.tokens]
+            rows = part.count(VISUAL_ATOM)
+            if rows:
+                assert sequence.visual is not None
+                before = sequence.ids[:begin].count(VISUAL_ATOM)
+                visual.append(sequence.visual[before : before + rows])
+            ids += part
+        return self.model.embed(torch.tensor(ids), torch.cat(visual) if visual else None)
+
+    def attention_batch(self, chunks: Sequence[Chunk]) -> AttentionBatch:
+        size = self.pool.block_size
+        spans: list[Span] = []
+        slots: list[int] = []
+        for chunk in chunks:
+            table, begin = chunk.sequence.block_table, chunk.sequence.computed
+            context = begin + chunk.tokens
+            used = table[: -(-context // size)]
+            run = used == list(range(used[0], used[0] + len(used)))
+            blocks = None if run else torch.tensor(used)
+            spans.append(Span(len(slots), chunk.tokens, context, used[0] * size, blocks))
+            slots += [table[place // size] * size + place % size for place in range(begin, context)]
+        return AttentionBatch(self.pool, torch.tensor(slots), spans)
