@@ -10,7 +10,8 @@ import atexit
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence as SequenceOf
+from collections.abc import Callable
+from collections.abc import Sequence as SequenceOf
 from queue import Empty, SimpleQueue
 from typing import Protocol
 
@@ -67,10 +68,11 @@ class Answer:
 
     def __init__(
         self, sequence: Sequence, settings: GenerationSettings, budget: ThinkingBudget | None, streamer: Streamer | None,
-        stop: Callable[[], bool],
+        stop: Callable[[], bool], begin: Callable[[], None],
     ) -> None:  # fmt: skip
         self.sequence, self.settings, self.budget = sequence, settings, budget
         self.streamer, self.stop = streamer, stop
+        self._begin: Callable[[], None] | None = begin
         self.draw = Draw.of(settings)
         self.error: BaseException | None = None
         self._over = threading.Event()
@@ -92,6 +94,12 @@ class Answer:
         return self.ids
 
     # --- the engine's side -------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Its first step comes."""
+        begin, self._begin = self._begin, None
+        if begin is not None:
+            begin()
 
     def choice(self) -> Choice:
         generated = self.sequence.generated
@@ -126,13 +134,13 @@ class Engine:
 
     def __init__(
         self, runner: ModelRunner, blocks: BlockManager, ending: Ending, *, context: int, most_running: int = 64,
-        give_memory_back: Callable[[], None] = lambda: None,
+        turns: Turns | None = None, give_memory_back: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
-        """`context` tokens of prompt and answer together at most; `give_memory_back` is called when a step runs out of
-        memory."""
+        """`context` tokens of prompt and answer together at most. `turns` are taken with whoever else computes on the
+        device; `give_memory_back` is called when a step runs out of memory."""
         self.runner, self.blocks, self.ending, self.context = runner, blocks, ending, context
         self.scheduler = Scheduler(blocks, most_running=most_running)
-        self.turns = Turns()
+        self.turns = Turns() if turns is None else turns
         self._give_memory_back = give_memory_back
         gpu = runner.model.device.type == "cuda"
         self.pace = Pace(**(GPU_PACE if gpu else CPU_PACE))  # type: ignore[arg-type]
@@ -147,8 +155,9 @@ class Engine:
     def add(
         self, prompt: Prompt, settings: GenerationSettings, *, budget: ThinkingBudget | None = None,
         streamer: Streamer | None = None, stop: Callable[[], bool] = lambda: False,
+        begin: Callable[[], None] = lambda: None,
     ) -> Answer:  # fmt: skip
-        """Queues a request. `stop` is asked before each step. Raises BackendError for settings that aren't sane, and for
+        """Queues a request. `stop` is asked before each step; `begin` is called when its first step comes. Raises BackendError for settings that aren't sane, and for
         what would never fit."""
         settings = settings.check()
         if self._closed:
@@ -162,7 +171,7 @@ class Engine:
         room = min(self.context, self.blocks.count * self.blocks.block_size)
         if tokens > room:
             raise BackendError(TOO_LONG.format(tokens=tokens, room=room))
-        answer = Answer(Sequence(ids, keys, prompt.visual), settings, budget, streamer, stop)
+        answer = Answer(Sequence(ids, keys, prompt.visual), settings, budget, streamer, stop, begin)
         self._inbox.put(answer)
         self._wake.set()
         return answer
@@ -170,15 +179,25 @@ class Engine:
     def generate(
         self, prompt: Prompt, settings: GenerationSettings, *, budget: ThinkingBudget | None = None,
         streamer: Streamer | None = None, stop: Callable[[], bool] = lambda: False,
+        begin: Callable[[], None] = lambda: None,
     ) -> Tensor:  # fmt: skip
         """New token ids [tokens], put into `streamer` as they come. Blocks until the answer ends. Raises BackendError,
         and torch.OutOfMemoryError where this answer has no memory."""
-        answer = self.add(prompt, settings, budget=budget, streamer=streamer, stop=stop)
+        answer = self.add(prompt, settings, budget=budget, streamer=streamer, stop=stop, begin=begin)
         if self._thread is None:
-            with self.runner.threads():
-                while not answer.over:
-                    self.step()
+            self.run()
         return answer.wait()
+
+    def run(self) -> None:
+        """Steps until there is nothing to do, for whoever drives an engine without a thread."""
+        with self.runner.threads():
+            while self.step():
+                pass
+
+    @property
+    def used_bytes(self) -> int:
+        """Of the pool's memory, what holds or remembers something."""
+        return self.runner.pool.bytes * (self.blocks.held + self.blocks.cached) // self.blocks.count
 
     # --- steps -------------------------------------------------------------------------------------------------------
 
@@ -191,6 +210,8 @@ class Engine:
         chunks = self.scheduler.schedule(self.pace.tokens(decoding=self.scheduler.decoding))
         if not chunks:
             return False
+        for chunk in chunks:
+            self._live[chunk.sequence].begin()
         prefill = sum(chunk.tokens for chunk in chunks if chunk.sequence.pending > 1)
         with self.turns:
             begin = time.perf_counter()

@@ -67,9 +67,7 @@ def choose(scores: Tensor, choices: Sequence[Choice]) -> list[int]:
         tokens: list[int] = scores.argmax(-1).tolist()
     else:
         tokens = _mixed(scores, [choice.draw for choice in choices], [len(choice.generated) for choice in choices])
-    return [
-        token if choice.forced is None else choice.forced for token, choice in zip(tokens, choices, strict=True)
-    ]
+    return [token if choice.forced is None else choice.forced for token, choice in zip(tokens, choices, strict=True)]
 
 
 def penalize(scores: Tensor, generated: Sequence[int], penalty: float) -> None:
