@@ -15,9 +15,8 @@ LAYER_TYPES = {"full_attention", "sliding_attention"}  # that the KV pool serves
 class Capabilities:
     """How steps are made. `why` says what keeps a faster way out, in a few words."""
 
-    decode: Literal[
-        "by hand", "modules", "plain"
-    ]  # plain: the engine can't serve the model, transformers' generate can
+    # plain: by transformers' generate, since the engine can't serve the model
+    decode: Literal["by hand", "modules", "plain"]
     attention: Literal["torch"]
     why: str = ""
 

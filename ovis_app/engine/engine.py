@@ -37,8 +37,8 @@ GPU_PACE = {"seconds": 0.04, "alone_seconds": 0.3, "most": 8192}
 FAILED = "The model failed while answering: try again, or start a new chat."
 CLOSED = "The model is being shut down: try again later."
 TOO_LONG = (
-    "The conversation and its answer may take {tokens:,} tokens and there is memory for {room:,}: lower max new tokens or "
-    "max pixels, or start a new chat."
+    "The conversation and its answer may take {tokens:,} tokens and there is memory for {room:,}: lower max new tokens "
+    "or max pixels, or start a new chat."
 )
 
 
@@ -67,8 +67,8 @@ class Answer:
     """One request's answer under way."""
 
     def __init__(
-        self, sequence: Sequence, settings: GenerationSettings, budget: ThinkingBudget | None, streamer: Streamer | None,
-        stop: Callable[[], bool], begin: Callable[[], None],
+        self, sequence: Sequence, settings: GenerationSettings, budget: ThinkingBudget | None,
+        streamer: Streamer | None, stop: Callable[[], bool], begin: Callable[[], None],
     ) -> None:  # fmt: skip
         self.sequence, self.settings, self.budget = sequence, settings, budget
         self.streamer, self.stop = streamer, stop
@@ -157,8 +157,8 @@ class Engine:
         streamer: Streamer | None = None, stop: Callable[[], bool] = lambda: False,
         begin: Callable[[], None] = lambda: None,
     ) -> Answer:  # fmt: skip
-        """Queues a request. `stop` is asked before each step; `begin` is called when its first step comes. Raises BackendError for settings that aren't sane, and for
-        what would never fit."""
+        """Queues a request. `stop` is asked before each step, `begin` is called when its first one comes. Raises
+        BackendError for settings that aren't sane, and for what would never fit."""
         settings = settings.check()
         if self._closed:
             raise BackendError(CLOSED)

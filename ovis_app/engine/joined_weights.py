@@ -23,8 +23,8 @@ def join(modules: Sequence[nn.Module]) -> tuple[Tensor, Tensor | None]:
 
 
 def together(modules: Sequence[nn.Module], weight: Tensor, bias: Tensor | None) -> bool:
-    """Whether the modules' parameters are still views of what they were joined to: moved, converted or loaded anew, they
-    come apart without a word."""
+    """Whether the modules' parameters are still views of what they were joined to: moved, converted or loaded anew,
+    they come apart without a word."""
     return _views(modules, "weight", weight) and (bias is None or _views(modules, "bias", bias))
 
 

@@ -82,8 +82,8 @@ class Scheduler:
         self.preemptions += 1
 
     def _admit(self) -> None:
-        """Those who wait, in order, as long as a block is left for each who runs: else they would preempt one another in
-        turn. Who runs alone gets all there is."""
+        """Those who wait, in order, as long as a block is left for each who runs: else they would preempt one another
+        in turn. Who runs alone gets all there is."""
         while self.waiting and len(self.running) < self.most_running:
             if not self.blocks.admit(self.waiting[0], spare=len(self.running)):
                 return
