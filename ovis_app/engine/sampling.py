@@ -57,6 +57,7 @@ class Choice:
     forced: int | None = None  # the token that a rule wants, whatever the scores say
 
 
+@torch.inference_mode()
 def choose(scores: Tensor, choices: Sequence[Choice]) -> list[int]:
     """A token for each row of `scores` [rows, vocabulary] in float32, which it may change. One that draws gets the same
     token in any company: its random number comes from its seed and its place in the answer."""
