@@ -35,6 +35,7 @@ class Settings:
     dtype: str = "auto"
     quantize: str = "none"
     engine: str = "auto"
+    lookup: str = "auto"
     server_name: str = "127.0.0.1"
     port: int = 7860
     share: bool = False
@@ -95,6 +96,7 @@ _HELP = {
     "dtype": "precision of the weights; auto is bfloat16 where the device computes it fast, else float32",
     "quantize": "bits of the language model's weights: int8 and int4 take less memory and change answers a little",
     "engine": "auto answers many at once, solo one after another; plain is transformers' generate, for comparison",
+    "lookup": "guess what repeats earlier text, and verify it: faster where answers repeat; answers stay the same",
     "server_name": "address to listen on; 0.0.0.0 lets other machines in",
     "port": "port to listen on",
     "allowed_hosts": "names that the page answers to beside this machine's own, as a proxy's; commas between",
@@ -117,6 +119,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "dtype": DTYPES,
     "quantize": QUANTIZE,
     "engine": ENGINES,
+    "lookup": ("auto", "off"),
     "model_choice": ("auto", "on", "off"),
 }
 

@@ -71,12 +71,12 @@ class BlockManager:
         return True
 
     def grow(self, sequence: Sequence) -> bool:
-        """A block more where a sequence's tokens need one; False where there is none."""
-        if self.blocks_for(len(sequence)) <= len(sequence.block_table):
-            return True
-        if not self.available:
+        """The blocks that a sequence's next tokens and drafts need; False where there are none."""
+        needed = self.blocks_for(len(sequence) + len(sequence.drafts)) - len(sequence.block_table)
+        if needed > self.available:
             return False
-        self._extend(sequence, 1)
+        for number in range(needed):
+            self._extend(sequence, needed - number)
         return True
 
     def remember(self, sequence: Sequence) -> None:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ovis_app.checkpoints.tokenizer import Ending
 from ovis_app.engine.block_manager import BlockManager
+from ovis_app.engine.lookup import FormerAnswers, Lookup
 from ovis_app.engine.model_runner import ModelRunner
 from ovis_app.engine.pace import Pace
 from ovis_app.engine.sampling import Choice, Draw, choose
@@ -34,6 +35,7 @@ log = logging.getLogger(__name__)
 
 CPU_PACE = {"seconds": 0.12, "alone_seconds": 0.5, "most": 2048}
 GPU_PACE = {"seconds": 0.04, "alone_seconds": 0.3, "most": 8192}
+GUESSED_ROWS = 16  # of a step, at most: more cost more than they bring
 FAILED = "The model failed while answering: try again, or start a new chat."
 CLOSED = "The model is being shut down: try again later."
 TOO_LONG = (
@@ -74,6 +76,7 @@ class Answer:
         self.streamer, self.stop = streamer, stop
         self._begin: Callable[[], None] | None = begin
         self.draw = Draw.of(settings)
+        self.lookup: Lookup | None = None
         self.error: BaseException | None = None
         self._over = threading.Event()
 
@@ -101,10 +104,21 @@ class Answer:
         if begin is not None:
             begin()
 
-    def choice(self) -> Choice:
-        generated = self.sequence.generated
-        forced = None if self.budget is None else self.budget.forced(generated)
-        return Choice(self.draw, generated, self.settings.repetition_penalty, forced)
+    def guess(self, most: int) -> None:
+        """Writes down what may follow, for the next step to verify."""
+        if self.lookup is not None and self.sequence.pending == 1:
+            left = self.settings.max_new_tokens - (len(self.sequence) - self.sequence.prompt_length) - 1
+            self.sequence.drafts = self.lookup.guess(min(most, left)) if left > 0 else []
+
+    def choices(self, drafts: SequenceOf[int]) -> list[Choice]:
+        """What decides the next token, and the one behind each draft if all drafts up to it come true."""
+        generated, penalty = self.sequence.generated, self.settings.repetition_penalty
+        found = []
+        for number in range(len(drafts) + 1):
+            said = [*generated, *drafts[:number]] if number else generated
+            forced = None if self.budget is None else self.budget.forced(said)
+            found.append(Choice(self.draw, said, penalty, forced))
+        return found
 
     def take(self, token: int, eos: SequenceOf[int]) -> bool:
         """One token more; whether the answer is over with it. A forced text is finished, even past the limit."""
@@ -134,13 +148,14 @@ class Engine:
 
     def __init__(
         self, runner: ModelRunner, blocks: BlockManager, ending: Ending, *, context: int, most_running: int = 64,
-        turns: Turns | None = None, give_memory_back: Callable[[], None] = lambda: None,
+        turns: Turns | None = None, lookup: bool = True, give_memory_back: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
         """`context` tokens of prompt and answer together at most. `turns` are taken with whoever else computes on the
-        device; `give_memory_back` is called when a step runs out of memory."""
+        device; `lookup` guesses; `give_memory_back` is called when a step runs out of memory."""
         self.runner, self.blocks, self.ending, self.context = runner, blocks, ending, context
         self.scheduler = Scheduler(blocks, most_running=most_running)
         self.turns = Turns() if turns is None else turns
+        self.lookup, self._former = lookup, FormerAnswers()
         self._give_memory_back = give_memory_back
         gpu = runner.model.device.type == "cuda"
         self.pace = Pace(**(GPU_PACE if gpu else CPU_PACE))  # type: ignore[arg-type]
@@ -207,6 +222,9 @@ class Engine:
         for sequence, answer in list(self._live.items()):
             if answer.stop():
                 self._end(sequence)
+        if len(self._live) <= GUESSED_ROWS // 2:
+            for answer in self._live.values():
+                answer.guess(GUESSED_ROWS // len(self._live) - 1)
         chunks = self.scheduler.schedule(self.pace.tokens(decoding=self.scheduler.decoding))
         if not chunks:
             return False
@@ -226,6 +244,9 @@ class Engine:
             except Empty:
                 return
             self._live[answer.sequence] = answer
+            if self.lookup:
+                references = self._former.references(answer.sequence, self.blocks.block_size)
+                answer.lookup = Lookup(answer.sequence, references)
             self.scheduler.add(answer.sequence)
 
     def _compute(self, chunks: SequenceOf[Chunk]) -> None:
@@ -233,7 +254,7 @@ class Engine:
         try:
             logits = self.runner.run(chunks)
             rows = [chunk for chunk in chunks if chunk.last]
-            choices = [self._live[chunk.sequence].choice() for chunk in rows]
+            choices = [one for chunk in rows for one in self._live[chunk.sequence].choices(chunk.drafts)]
             tokens = [] if logits is None else choose(logits, choices)
         except Exception as error:  # what drivers and kernels raise is of many kinds
             halves = self._halves(chunks, error)
@@ -256,6 +277,8 @@ class Engine:
             middle = len(chunks) // 2
             return [chunks[:middle], chunks[middle:]]
         only = chunks[0]
+        if only.drafts:
+            return [[Chunk(only.sequence, only.tokens)]]
         if memory and only.tokens > self.blocks.block_size:
             return [[Chunk(only.sequence, only.tokens // 2)]]
         return []
@@ -264,15 +287,30 @@ class Engine:
         for chunk in chunks:
             chunk.sequence.computed += chunk.tokens
             self.blocks.remember(chunk.sequence)
-        for chunk, token in zip(rows, tokens, strict=True):
-            answer = self._live[chunk.sequence]
+        left = iter(tokens)
+        for chunk in rows:
+            chosen = [next(left) for _ in range(1 + len(chunk.drafts))]
             try:
-                over = answer.take(token, self.ending.eos)
+                over = self._take(self._live[chunk.sequence], chunk.drafts, chosen)
             except Exception as error:  # the reader's own; nobody else is to suffer from it
                 self._fail(chunk.sequence, error)
                 continue
             if over:
                 self._end(chunk.sequence)
+
+    def _take(self, answer: Answer, drafts: SequenceOf[int], chosen: SequenceOf[int]) -> bool:
+        """The token behind the last one, and those behind drafts that came true; whether the answer is over."""
+        sequence = answer.sequence
+        sequence.drafts = []
+        over = answer.take(chosen[0], self.ending.eos)
+        true = 0
+        while not over and true < len(drafts) and drafts[true] == chosen[true]:
+            true += 1
+            sequence.computed += 1
+            over = answer.take(chosen[true], self.ending.eos)
+        if drafts and answer.lookup is not None:
+            answer.lookup.judge(len(drafts), true)
+        return over
 
     def _fail(self, sequence: Sequence, error: Exception) -> None:
         memory = isinstance(error, torch.OutOfMemoryError | MemoryError)
@@ -282,6 +320,7 @@ class Engine:
 
     def _end(self, sequence: Sequence, error: BaseException | None = None) -> None:
         self.scheduler.remove(sequence)
+        self._former.keep(sequence, self.blocks.block_size)
         self._live.pop(sequence).end(error)
 
     # --- the thread --------------------------------------------------------------------------------------------------

@@ -72,6 +72,7 @@ class Session:
             context=loaded.context,
             capabilities=self.capabilities,
             most_running=1 if settings.engine == "solo" else settings.at_once,
+            lookup=settings.lookup == "auto",
             turns=self.turns,
             give_memory_back=self.evict,
         )
