@@ -225,7 +225,8 @@ class Engine:
         if len(self._live) <= GUESSED_ROWS // 2:
             for answer in self._live.values():
                 answer.guess(GUESSED_ROWS // len(self._live) - 1)
-        chunks = self.scheduler.schedule(self.pace.tokens(decoding=self.scheduler.decoding))
+        decoding = self.scheduler.decoding
+        chunks = self.scheduler.schedule(self.pace.tokens(decoding=decoding))
         if not chunks:
             return False
         for chunk in chunks:
@@ -234,7 +235,8 @@ class Engine:
         with self.turns:
             begin = time.perf_counter()
             self._compute(chunks)
-            self.pace.took(prefill, time.perf_counter() - begin)
+            if prefill:
+                self.pace.took(prefill, time.perf_counter() - begin, decoding=decoding)
         return True
 
     def _take_in(self) -> None:
