@@ -58,7 +58,11 @@ class ModelRunner:
             logits_to_keep=torch.tensor(ends or [row - 1], device=device),
             blocks=self.attention_batch(chunks),
         )
-        return out.logits[0].float() if ends else None
+        if ends:
+            return out.logits[0].float()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)  # nobody waits for a token; the next chunk's size depends on the time taken
+        return None
 
     def embed(self, chunks: Sequence[Chunk]) -> Tensor:
         """[1, rows, hidden]."""
