@@ -97,8 +97,8 @@ class Tiny:
         return turns
 
     def plain(self, written: Written, settings: GenerationSettings, budget: ThinkingBudget | None = None) -> list[int]:
-        """What transformers' `generate` answers. The model attends as it was made to afterwards: whoever has an engine
-        over it makes a new one."""
+        """What transformers' `generate` answers. The model attends as it was made to from then on: an engine
+        over it is to be made anew."""
         ids = plain.generate(self.model, written, settings, ending=ENDING, budget=budget)
         return [int(token) for token in ids]
 
