@@ -23,7 +23,7 @@ from ovis_app.checkpoints import memory_fit, tokenizer
 from ovis_app.checkpoints.hub import no_progress
 from ovis_app.checkpoints.tokenizer import Ending
 from ovis_app.conversation import Conversation, Detail, Media, Message
-from ovis_app.engine import engine
+from ovis_app.engine.answer import Answer as EngineAnswer
 from ovis_app.engine.model_runner import ModelRunner
 from ovis_app.engine.sequence import Sequence
 from ovis_app.errors import BackendError
@@ -64,13 +64,13 @@ def picture(tmp_path: Path) -> Media:
 def long_answers(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """No answer ends by itself; counts the tokens that were generated."""
     counts: list[int] = []
-    whole = engine.Answer.take
+    whole = EngineAnswer.take
 
-    def counting(self: engine.Answer, *arguments: object) -> bool:
+    def counting(self: EngineAnswer, *arguments: object) -> bool:
         counts.append(len(self.sequence.generated))
         return whole(self, *arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(engine.Answer, "take", counting)
+    monkeypatch.setattr(EngineAnswer, "take", counting)
     monkeypatch.setattr(tokenizer, "ending_of", lambda *_: Ending((703,), 608))
     return counts
 
