@@ -12,7 +12,7 @@ import json
 import sys
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -159,7 +159,7 @@ def _ask(words: Sequence[str]) -> int:
     from ovis_app.generation import Request
 
     try:
-        backend = open_backend(replace(settings, engine="plain"), limits)  # one question isn't worth preparing for
+        backend = open_backend(settings, limits)
     except BackendError as error:
         _say(error)
         return 1

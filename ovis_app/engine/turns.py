@@ -26,7 +26,7 @@ class Turns:
                 return
         mine.wait()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: BaseException | TracebackType | None) -> None:
         with self._lock:
             self._line.popleft()
             if self._line:

@@ -6,6 +6,7 @@ Knows modules and weights; refuses to know prompts, pictures as files, and how t
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import cast
 
 import torch
@@ -23,6 +24,7 @@ SOFTMAX_ROWS = 256  # rows of the visual softmax; at 65,532 columns they would b
 PATCHES = 16384
 CPU_PATCHES = 2048  # activations of more leave a processor's caches, and take longer
 TILE = 1024  # patches of a tile, at most
+ALONE: AbstractContextManager[object] = nullcontext()  # where nobody else computes on the device
 
 
 class VisualTokenizer(nn.Module):
@@ -94,25 +96,31 @@ class Ovis(PreTrainedModel):
         """Embeddings of the ids -301, -302, ... [indicators, hidden]."""
         return self.vte.weight[-self.visual_tokenizer.family.indicators :]
 
-    def encode(self, pixel_values: Tensor, grids: Sequence[Grid] = (), *, stop: Stop = NEVER) -> Tensor:
-        """Visual embeddings [visual tokens, hidden] of all pictures and frames, in order. Raises Stopped between
-        two steps once `stop` is set."""
+    def encode(
+        self, pixel_values: Tensor, grids: Sequence[Grid] = (), *, stop: Stop = NEVER,
+        turns: AbstractContextManager[object] = ALONE,
+    ) -> Tensor:  # fmt: skip
+        """Visual embeddings [visual tokens, hidden] of all pictures and frames, in order. `turns` is entered for each
+        micro-batch. Raises Stopped between two of them once `stop` is set."""
         words = self.words
         parts: list[Tensor] = []
         for pixels, frames in micro_batches(pixel_values, grids):
             stop.check()
-            for rows in self.visual_tokenizer.features(pixels, frames).split(SOFTMAX_ROWS):
-                parts.append(self.visual_tokenizer.probabilities(rows).to(words.dtype) @ words)
+            with turns:
+                for rows in self.visual_tokenizer.features(pixels, frames).split(SOFTMAX_ROWS):
+                    parts.append(self.visual_tokenizer.probabilities(rows).to(words.dtype) @ words)
         return torch.cat(parts)
 
-    def encode_many(self, pictures: Sequence[Pixels], *, stop: Stop = NEVER) -> tuple[Tensor, ...]:
+    def encode_many(
+        self, pictures: Sequence[Pixels], *, stop: Stop = NEVER, turns: AbstractContextManager[object] = ALONE
+    ) -> tuple[Tensor, ...]:
         """Visual embeddings [visual tokens, hidden] of each picture, clip or tile group, the tower taking as many
         together as it may. Each stands in memory of its own, so that forgetting one frees it."""
         if not pictures:
             return ()
         values = torch.cat([picture.values for picture in pictures]).to(device=self.device, dtype=self.dtype)
         grids = [grid for picture in pictures for grid in picture.grids]
-        whole = self.encode(values, grids, stop=stop)
+        whole = self.encode(values, grids, stop=stop, turns=turns)
         return tuple(part.clone() for part in whole.split([picture.tokens for picture in pictures]))
 
     def embed(self, ids: Tensor, visual: Tensor | None) -> Tensor:

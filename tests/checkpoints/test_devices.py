@@ -14,11 +14,12 @@ from ovis_app.checkpoints import bitsandbytes, device_map, gptq, memory_fit
 from ovis_app.checkpoints.device_map import finish, of_map, plan
 from ovis_app.checkpoints.load import load, skeleton
 from ovis_app.checkpoints.placement import Placement
-from ovis_app.engine import solo
+from ovis_app.engine import plain
 from ovis_app.errors import BackendError
 from ovis_app.generation import GenerationSettings
 from ovis_app.models import devices
 from ovis_app.models.config import OvisConfig
+from tests.engine.engines import engine_over
 from tests.engine.prompts import ENDING, tiny
 from tests.models_on_cpu import loaded_on_cpu, on_cpu
 
@@ -61,6 +62,7 @@ def test_attention_is_what_the_model_can(family: str, attention: str) -> None:
 def test_a_small_model_answers_on_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beside one busy core, two threads take ten times as long a token as one."""
     small, seen = tiny("ovis2.5"), []
+    prompt = small.written([("Hello", ())])
 
     class Streamer:
         def put(self, value: torch.Tensor) -> None:
@@ -71,8 +73,10 @@ def test_a_small_model_answers_on_one_thread(monkeypatch: pytest.MonkeyPatch) ->
 
     def threads() -> set[int]:
         seen.clear()
-        inputs = solo.embeddings(small.model, torch.tensor([5, 6, 7]), None)
-        solo.generate(small.model, inputs, GenerationSettings(max_new_tokens=3), ending=ENDING, streamer=Streamer())
+        settings = GenerationSettings(max_new_tokens=3)
+        plain.generate(small.model, prompt, settings, ending=ENDING, streamer=Streamer())
+        with engine_over(small.model) as engine:
+            engine.generate(prompt, settings, streamer=Streamer())
         return set(seen)
 
     before = torch.get_num_threads()

@@ -10,9 +10,10 @@ from functools import cache
 
 from torch import Tensor
 
+from ovis_app.engine.answer import Answer
 from ovis_app.engine.block_manager import BLOCK_SIZE, BlockManager
 from ovis_app.engine.decode_step import DecodeStep, unfit
-from ovis_app.engine.engine import Answer, Engine
+from ovis_app.engine.engine import Engine
 from ovis_app.engine.kv_pool import KVPool
 from ovis_app.engine.model_runner import ModelRunner
 from ovis_app.engine.pace import Pace

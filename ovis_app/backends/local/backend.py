@@ -94,7 +94,7 @@ class LocalBackend:
                 loaded = model_pool.loaded_model(self._spec, self._placement(self._spec), progress=progress)
             else:
                 loaded = model_pool.load_ready(self._ready, progress=progress)
-            session = Session(loaded, self.settings, self.limits, progress=progress)
+            session = Session(loaded, self.settings, self.limits)
         except (UserError, Stopped):
             self._fail()
             raise

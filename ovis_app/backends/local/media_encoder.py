@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 
 import torch
@@ -46,9 +47,12 @@ class DecodedMedia:
 class MediaEncoder:
     """Encodes the media of conversations for one loaded model. One thread at a time."""
 
-    def __init__(self, loaded: LoadedModel, limits: Limits, *, cache_bytes: int) -> None:
+    def __init__(
+        self, loaded: LoadedModel, limits: Limits, *, cache_bytes: int, turns: AbstractContextManager[object]
+    ) -> None:
+        """`turns` is entered for each micro-batch: somebody else computes on the device too."""
         self._spec, self._model, self._limits = loaded.spec, loaded.model, limits
-        self.cache = EncoderCache(cache_bytes)
+        self.cache, self._turns = EncoderCache(cache_bytes), turns
 
     def encode(self, conversation: Conversation, *, note: Note, stop: Stop) -> list[tuple[EncodedMedia, ...]]:
         """Each message's media. Raises MediaError, and Stopped once `stop` is set."""
@@ -106,7 +110,9 @@ class MediaEncoder:
         if decoded:
             note(f"Looking at {decoded[0].media.label if len(decoded) == 1 else f'{len(decoded)} files'}")
         with torch.inference_mode():
-            embeddings = iter(self._model.encode_many([part for one in decoded for part in one.parts], stop=stop))
+            embeddings = iter(
+                self._model.encode_many([part for one in decoded for part in one.parts], stop=stop, turns=self._turns)
+            )
         encoded = {}
         for one in decoded:
             spans = tuple(
