@@ -273,7 +273,7 @@ def test_damaged_checkpoints_are_one_sentence(broken_folder: Path) -> None:
 
 
 def test_a_model_that_cannot_fit_is_refused_before_any_download(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory_fit, "bytes_available", lambda device: int(8e9))
+    monkeypatch.setattr(memory_fit, "bytes_available", lambda *_: int(8e9))
     monkeypatch.setattr(model_pool, "folder_of", lambda *_: pytest.fail("it was fetched"))
     backend = LocalBackend(Settings(model="Ovis2.5-9B", device="cpu", dtype="float32"), Limits())
     message = answer(backend, ask("Hi"))
@@ -281,6 +281,14 @@ def test_a_model_that_cannot_fit_is_refused_before_any_download(monkeypatch: pyt
     assert "try Ovis2-1B" in message.error
     backend = LocalBackend(Settings(model="Ovis2.5-2B", device="cpu", dtype="float32"), Limits())
     assert "--dtype bfloat16" in answer(backend, ask("Hi")).error
+
+
+def test_the_status_says_who_gets_how_much_memory_and_how_tokens_are_made(backend: LocalBackend) -> None:
+    answer(backend, ask("Hi"))
+    status = backend.status()
+    assert status.resources is not None and "by hand" in status.engine
+    assert status.resources.tokens >= backend.spec.context and status.resources.weights > 100_000
+    assert status.resources.conversations >= 2**30  # the prefix cache alone
 
 
 def test_done_is_the_last_event(backend: LocalBackend) -> None:

@@ -22,7 +22,7 @@ from tests.waiting import until
 
 @pytest.fixture
 def slow() -> Iterator[Served]:
-    with served(HeldBackend(delay=0.02), queue_size=2) as here:
+    with served(HeldBackend(delay=0.02), queue_size=2, engine="solo") as here:
         yield here
 
 
