@@ -69,6 +69,7 @@ def engine(
     most_running: int = 64,
     most_cached: int | None = None,
     context: int = CONTEXT,
+    lookup: bool = False,
     runner: type[ModelRunner] = Watched,
     give_memory_back: Callable[[], None] = lambda: None,
 ) -> Engine:
