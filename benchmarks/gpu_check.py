@@ -44,7 +44,7 @@ class Part:
 
     name: str  # of a benchmark, or "tests"
     shape: str
-    command: tuple[str, ...]
+    command: tuple[str, ...]  # what Python is to run
 
     @property
     def label(self) -> str:
@@ -67,14 +67,14 @@ def parts(shapes: Sequence[str], device: str, only: Sequence[str], folder: Path)
         Part(
             name,
             shape,
-            (f"benchmarks.{name}", "--shape", shape, "--device", device, *SIZES[name],
+            ("-m", f"benchmarks.{name}", "--shape", shape, "--device", device, *SIZES[name],
              "--json", str(folder / f"{name}-{shape}.json")),
         )
         for shape in shapes
         for name in SIZES
         if name in only
     ]  # fmt: skip
-    tests = Part("tests", "", ("pytest", "-x", "-q", "-p", "no:cacheprovider", "tests/engine"))
+    tests = Part("tests", "", ("-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "tests/engine"))
     return [*made, tests] if "tests" in only else made
 
 
@@ -84,7 +84,7 @@ def done(part: Part, folder: Path, seconds: float) -> Outcome:
     start = time.perf_counter()
     problem = ""
     try:
-        ended = subprocess.run([sys.executable, "-W", "ignore", "-m", *part.command], cwd=ROOT, timeout=seconds)
+        ended = subprocess.run([sys.executable, "-W", "ignore", *part.command], cwd=ROOT, timeout=seconds)
         problem = f"failed with {ended.returncode}: see above" if ended.returncode else ""
     except subprocess.TimeoutExpired:
         problem = f"not over after {seconds:.0f} s"
