@@ -207,6 +207,7 @@ def test_golden_prompt_from_turns(case: Case) -> None:
     assert ids == encode_original(tokenizer, case.data["prompt"])
 
 
+@pytest.mark.long
 @each("generate")
 def test_golden_bfloat16(case: Case) -> None:
     """In bfloat16 the last logits stay near float32's."""
@@ -252,6 +253,7 @@ def one_hot(generation: str, dtype: torch.dtype) -> Ovis:
     return model
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("generation", ["ovis1.6", "ovis2"])
 def test_one_hot_visual_tokens_in_bfloat16(generation: str) -> None:
     exact, rough = one_hot(generation, torch.float32), one_hot(generation, torch.bfloat16)
