@@ -89,6 +89,8 @@ class Engine:
         answer = Answer(Sequence(ids, keys, prompt.visual), settings, budget, streamer, stop, begin)
         self._inbox.put(answer)
         self._wake.set()
+        if self._closed:  # meanwhile: nobody may be there any more to take it in
+            raise BackendError(CLOSED)
         return answer
 
     def generate(
@@ -119,9 +121,7 @@ class Engine:
     def step(self) -> bool:
         """One step for all that is asked; False where there is nothing to do."""
         self._take_in()
-        for sequence, answer in list(self._live.items()):
-            if answer.stop():
-                self._end(sequence)
+        self._let_go()
         if len(self._live) <= GUESSED_ROWS // 2:
             for answer in self._live.values():
                 answer.guess(GUESSED_ROWS // len(self._live) - 1)
@@ -150,6 +150,17 @@ class Engine:
                 references = self._former.references(answer.sequence, self.blocks.block_size)
                 answer.lookup = Lookup(answer.sequence, references)
             self.scheduler.add(answer.sequence)
+
+    def _let_go(self) -> None:
+        """Ends the answers that nobody wants any more."""
+        for sequence, answer in list(self._live.items()):
+            try:
+                stopped = answer.stop()
+            except Exception as error:  # the reader's own; nobody else is to suffer from it
+                self._fail(sequence, error)
+                continue
+            if stopped:
+                self._end(sequence)
 
     def _compute(self, chunks: SequenceOf[Chunk]) -> None:
         """Runs chunks together; where that fails, in halves, so that what fails fails alone."""

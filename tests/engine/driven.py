@@ -39,12 +39,12 @@ class Chunked(Pace):
 
 
 class Watched(ModelRunner):
-    """Writes down what it computes: for each step, the tokens of each sequence's chunk."""
+    """Writes down what it computes: for each step, the rows of each sequence's chunk."""
 
     steps: list[list[int]]
 
     def run(self, chunks: Sequence[Chunk]) -> Tensor | None:
-        self.steps.append([chunk.tokens for chunk in chunks])
+        self.steps.append([chunk.rows for chunk in chunks])
         return super().run(chunks)
 
     @property
@@ -79,7 +79,10 @@ def engine(
     if isinstance(made, Watched):
         made.steps = []
     manager = BlockManager(blocks, block_size=block_size, most_cached=most_cached)
-    found = Engine(made, manager, ENDING, context=context, most_running=most_running, give_memory_back=give_memory_back)
+    found = Engine(
+        made, manager, ENDING, context=context, most_running=most_running, lookup=lookup,
+        give_memory_back=give_memory_back,
+    )  # fmt: skip
     if chunk is not None:
         found.pace = Chunked(chunk)
     return found

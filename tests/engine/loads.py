@@ -47,10 +47,11 @@ class Ask:
         return len(self.written.ids) + max(self.settings.max_new_tokens, forced)
 
 
-def random_load(family: str, rng: random.Random, count: int) -> list[Ask]:
+@cache
+def random_load(family: str, seed: int, count: int) -> list[Ask]:
     """Up to twice `count` requests. Half of the conversations are asked again: regenerated, or with another question
     behind the answer."""
-    small, load = tiny(family), list[Ask]()
+    small, rng, load = tiny(family), random.Random(seed), list[Ask]()
     for _ in range(count):
         written = small.written(small.random_turns(rng))
         load.append(_asked(family, written, rng, begin=rng.randrange(30)))

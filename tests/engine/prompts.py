@@ -70,7 +70,9 @@ class Tiny:
         assert len(ids) == 1, "one placeholder each keeps these tests simple"
         return ids[0], torch.cat(rows), -(1 << 20) - 1000 * number - (kind == "video")
 
-    def written(self, turns: list[tuple[str, tuple[tuple[str, int], ...]]]) -> Written:
+    def written(
+        self, turns: list[tuple[str, tuple[tuple[str, int], ...]]], *, thinking: bool = False
+    ) -> Written:  # fmt: skip
         """The prompt of turns (text, ((kind, number), ...)): questions and answers by turns, a question last."""
         family = FAMILIES[self.model.config.family]
         seen = [self.seen(*what) for _, media in turns for what in media]
@@ -78,7 +80,7 @@ class Tiny:
             Turn("assistant" if place % 2 else "user", family.user_content(text, [(kind, 1) for kind, _ in media]))
             for place, (text, media) in enumerate(turns)
         ]
-        ids = encode_turns(self.prompts, chat_format(self.model.config), said, thinking=False)
+        ids = encode_turns(self.prompts, chat_format(self.model.config), said, thinking=thinking)
         whole = torch.tensor(expand(ids, [one for one, _, _ in seen]))
         keys = expand(ids, [[name if token == VISUAL_ATOM else token for token in one] for one, _, name in seen])
         visual = torch.cat([rows for _, rows, _ in seen]) if seen else None

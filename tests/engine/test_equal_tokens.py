@@ -70,7 +70,7 @@ def test_any_load_is_answered_as_generate_answers_each(family: str, by_hand: boo
     def any_load(
         seed: int, chunk: int, block_size: int, spare: int, most_cached: int | None, lookup: bool
     ) -> None:  # fmt: skip
-        load = random_load(family, random.Random(seed), 1 if chunk == 1 else 5)
+        load = random_load(family, seed, 1 if chunk == 1 else 5)
         blocks = -(-max(ask.tokens for ask in load) // block_size) + spare
         driven = engine(
             family, blocks=blocks, block_size=block_size, chunk=chunk, by_hand=by_hand, most_cached=most_cached,
@@ -103,7 +103,7 @@ def test_preempted_answers_are_the_same(family: str, block_size: int) -> None:
 @pytest.mark.parametrize("family", ["ovis2.5", "ovis1.6"])
 def test_answers_from_the_engines_own_thread_are_the_same(family: str) -> None:
     """Requests come from threads of their own, as they do in the app."""
-    load = random_load(family, random.Random(family), 8)
+    load = random_load(family, 8, 8)
     driven, tally = engine(family, blocks=64, lookup=True), Tally()
 
     def ask(one: Ask) -> None:
