@@ -138,7 +138,7 @@ def parsed() -> argparse.Namespace:
     parser = arguments(__doc__, shape="44m")
     parser.add_argument("--users", type=int, default=16, help="how many at most (16; up to 32)")
     parser.add_argument(
-        "--tokens", type=int, nargs="+", default=[64], help="each prompt's prompt; others for most users (64)"
+        "--tokens", type=int, nargs="+", default=[64], help="of each prompt (64); others are for most users"
     )
     parser.add_argument("--visual", type=int, help="how many of them are a picture's (half)")
     parser.add_argument("--new", type=int, default=64, help="new tokens of each answer")

@@ -26,7 +26,6 @@ class ModelRunner:
 
     def __init__(self, model: Ovis, pool: KVPool, decode_step: DecodeStep | None = None) -> None:
         self.model, self.pool, self.decode_step = model, pool, decode_step
-        model.set_attention(NAME)
 
     def threads(self) -> AbstractContextManager[None]:
         """As many threads as this model is worth, for whoever runs its steps."""
@@ -45,6 +44,7 @@ class ModelRunner:
 
     def _through_modules(self, chunks: Sequence[Chunk]) -> Tensor | None:
         device = self.model.device
+        self.model.set_attention(NAME)
         ends: list[int] = []
         row = 0
         for chunk in chunks:

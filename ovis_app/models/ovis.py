@@ -70,6 +70,7 @@ class Ovis(PreTrainedModel):
         self.llm = AutoModelForCausalLM.from_config(
             config.llm_config, attn_implementation=config.attention, trust_remote_code=False
         )
+        self.attention = config.attention
         self.visual_tokenizer = VisualTokenizer(config)
         self.vte = nn.Embedding(config.visual_vocab_size, config.llm_config.hidden_size)
         self.post_init()
@@ -142,8 +143,11 @@ class Ovis(PreTrainedModel):
         return embeddings[None]
 
     def set_attention(self, name: str) -> None:
-        """How the language model attends, by its name among transformers' attentions; it began as config.attention."""
-        self.llm.set_attn_implementation(name)
+        """How the language model attends, by its name among transformers' attentions; it began as config.attention.
+        Costs nothing where it does so already."""
+        if name != self.attention:
+            self.llm.set_attn_implementation(name)
+            self.attention = name
 
 
 def micro_batches(pixel_values: Tensor, grids: Sequence[Grid]) -> Iterator[tuple[Tensor, tuple[Grid, ...]]]:

@@ -153,7 +153,7 @@ def test_a_model_that_the_engine_cannot_serve_is_answered_by_generate_and_says_s
 
 def test_a_machine_too_full_for_a_conversation_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     with closing(opened("ovis2.5", "auto")) as backend:
-        monkeypatch.setattr(memory_plan, "bytes_available", lambda device: 1000)
+        monkeypatch.setattr(memory_plan, "bytes_available", lambda *_: 1000)
         said = answer(backend, HELLO)
         assert "no memory for a conversation" in said.error and "smaller model" in said.error
         monkeypatch.undo()

@@ -221,6 +221,12 @@ def test_typed_control_strings_are_text(backend: LocalBackend, picture: Media, t
     assert answer(backend, ask(f"What does {text} mean?", picture)).error == ""
 
 
+def test_half_characters_are_marks_and_no_failure(backend: LocalBackend) -> None:
+    settings = replace(SHORT, system="careful \udfff")
+    for half in ("\ud800", "what \udc00 is it?"):
+        assert answer(backend, ask(half, settings=settings)).finish != "error"
+
+
 def test_switches_write_their_lines_on_the_last_question_alone(backend: LocalBackend) -> None:
     loaded = loaded_on_cpu(backend.spec, "auto")
     talk = Conversation((Message("user", "One?"), Message("assistant", "Yes."), Message("user", "Two?")))
@@ -273,7 +279,7 @@ def test_damaged_checkpoints_are_one_sentence(broken_folder: Path) -> None:
 
 
 def test_a_model_that_cannot_fit_is_refused_before_any_download(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory_fit, "bytes_available", lambda device: int(8e9))
+    monkeypatch.setattr(memory_fit, "bytes_available", lambda *_: int(8e9))
     monkeypatch.setattr(model_pool, "folder_of", lambda *_: pytest.fail("it was fetched"))
     backend = LocalBackend(Settings(model="Ovis2.5-9B", device="cpu", dtype="float32"), Limits())
     message = answer(backend, ask("Hi"))
@@ -281,6 +287,14 @@ def test_a_model_that_cannot_fit_is_refused_before_any_download(monkeypatch: pyt
     assert "try Ovis2-1B" in message.error
     backend = LocalBackend(Settings(model="Ovis2.5-2B", device="cpu", dtype="float32"), Limits())
     assert "--dtype bfloat16" in answer(backend, ask("Hi")).error
+
+
+def test_the_status_says_who_gets_how_much_memory_and_how_tokens_are_made(backend: LocalBackend) -> None:
+    answer(backend, ask("Hi"))
+    status = backend.status()
+    assert status.resources is not None and "by hand" in status.engine
+    assert status.resources.tokens >= backend.spec.context and status.resources.weights > 100_000
+    assert status.resources.conversations >= 2**30  # the prefix cache alone
 
 
 def test_done_is_the_last_event(backend: LocalBackend) -> None:

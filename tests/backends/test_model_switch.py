@@ -289,7 +289,7 @@ def test_a_model_that_is_too_big_is_refused_at_once_with_what_would_fit(
     backend: LocalBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answer(backend, ask("Hi"))
-    monkeypatch.setattr(memory_fit, "bytes_available", lambda device: int(8e9))
+    monkeypatch.setattr(memory_fit, "bytes_available", lambda *_: int(8e9))
     with pytest.raises(BackendError, match=r"Ovis2-34B needs about .* GB are free: .*try Ovis"):
         backend.change("Ovis2-34B")
     assert backend.status().change is None

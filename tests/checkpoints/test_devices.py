@@ -13,7 +13,6 @@ from ovis_app.backends.local import model_pool
 from ovis_app.checkpoints import bitsandbytes, device_map, gptq, memory_fit
 from ovis_app.checkpoints.device_map import finish, of_map, plan
 from ovis_app.checkpoints.load import load, skeleton
-from ovis_app.checkpoints.placement import Placement
 from ovis_app.engine import plain
 from ovis_app.errors import BackendError
 from ovis_app.generation import GenerationSettings
@@ -100,7 +99,7 @@ def test_flash_attention_where_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def fitted(name: str, gigabytes: float, monkeypatch: pytest.MonkeyPatch, **how: str) -> memory_fit.Fit:
-    monkeypatch.setattr(memory_fit, "bytes_available", lambda device: int(gigabytes * 1e9))
+    monkeypatch.setattr(memory_fit, "bytes_available", lambda *_: int(gigabytes * 1e9))
     return memory_fit.fit(row(name), on_cpu(row(name), "bfloat16", **how))
 
 
@@ -141,7 +140,7 @@ def test_a_name_that_tells_a_size_is_believed() -> None:
 
 
 def refusal(spec: zoo.ModelSpec, monkeypatch: pytest.MonkeyPatch, gigabytes: float, dtype: str = "bfloat16") -> str:
-    monkeypatch.setattr(memory_fit, "bytes_available", lambda device: int(gigabytes * 1e9))
+    monkeypatch.setattr(memory_fit, "bytes_available", lambda *_: int(gigabytes * 1e9))
     monkeypatch.setattr(model_pool, "folder_of", lambda *_: pytest.fail("it was fetched"))
     with pytest.raises(BackendError) as caught:
         loaded_on_cpu(spec, dtype)
@@ -197,6 +196,12 @@ def test_layers_are_spread_over_gpus_and_answers_stay(family: str) -> None:
         ours = [model.llm(inputs_embeds=model.embed(ids, None)).logits for model in (whole, layered)]
     assert torch.equal(*ours)
     assert hasattr(layered.llm.model.layers[0], "_hf_hook")
+    small = tiny(family)
+    prompt, settings = small.written([("What is it?", ())]), GenerationSettings(max_new_tokens=8)
+    wanted = plain.generate(whole, prompt, settings, ending=ENDING).tolist()
+    for by_hand in (True, False):  # layers that are really on several devices go through the modules
+        with engine_over(layered, by_hand=by_hand) as engine:
+            assert engine.generate(prompt, settings).tolist() == wanted
 
 
 @pytest.mark.parametrize("bits", ["none", "int8", "int4"])
@@ -212,15 +217,6 @@ def test_what_is_spread_is_measured_by_its_bits(bits: str) -> None:
     empty = skeleton(OvisConfig.read(zoo.MINI_FOLDER), torch.float32)
     small = {f"llm.{name}" for name in bitsandbytes.prepare(empty.llm, bits, "cpu")} if bits != "none" else set()
     assert device_map.size(empty, small, bits) == pytest.approx(sum(value.nbytes for value in values), rel=0.02)
-
-
-def test_gptq_is_counted_on_one_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It loads on one, however many there are."""
-    asked: list[str] = []
-    monkeypatch.setattr(memory_fit, "bytes_available", lambda device: asked.append(device) or 10**11)
-    for name, device in (("Ovis2-8B-GPTQ-Int4", "cuda"), ("Ovis2-8B-GPTQ-Int4", "cuda:1"), ("Ovis2-8B", "cuda")):
-        memory_fit.fit(row(name), Placement(device, torch.bfloat16))
-    assert asked == ["cuda:0", "cuda:1", "cuda"]
 
 
 def test_a_revision_of_a_known_model_keeps_its_facts() -> None:

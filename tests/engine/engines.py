@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from typing import Any
 
 from ovis_app.checkpoints.tokenizer import Ending
 from ovis_app.engine.block_manager import BlockManager
@@ -18,8 +19,7 @@ from tests.engine.prompts import ENDING
 CONTEXT = 4096
 
 
-@contextmanager
-def engine_over(
+def engine_made(
     model: Ovis,
     ending: Ending = ENDING,
     *,
@@ -27,10 +27,16 @@ def engine_over(
     block_size: int = 16,
     most_running: int = 8,
     by_hand: bool = True,
-) -> Iterator[Engine]:
+) -> Engine:
     """Not started: whoever asks drives it. `by_hand` uses the decode step where the model has one."""
     step = DecodeStep(model.llm, context=CONTEXT) if by_hand and Capabilities.of(model).decode == "by hand" else None
     runner = ModelRunner(model, KVPool(model.llm, blocks, block_size), step)
     manager = BlockManager(blocks, block_size=block_size)
-    with closing(Engine(runner, manager, ending, context=CONTEXT, most_running=most_running)) as made:
+    return Engine(runner, manager, ending, context=CONTEXT, most_running=most_running)
+
+
+@contextmanager
+def engine_over(model: Ovis, ending: Ending = ENDING, **options: Any) -> Iterator[Engine]:
+    """The same, closed at the end."""
+    with closing(engine_made(model, ending, **options)) as made:
         yield made

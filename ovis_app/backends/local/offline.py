@@ -36,7 +36,10 @@ class OfflineAnswers:
 
     def __init__(self, settings: Settings, limits: Limits) -> None:
         spec = zoo.resolve(settings.model)
-        placement = Placement.choose(spec, device=settings.device, dtype=settings.dtype, quantize=settings.quantize)
+        placement = Placement.choose(
+            spec, device=settings.device, dtype=settings.dtype, quantize=settings.quantize,
+            gpu_memory=settings.gpu_memory,
+        )  # fmt: skip
         self.loaded, self._limits = loaded_model(spec, placement), limits
         self._session = Session(self.loaded, settings, limits, thread=False)
 

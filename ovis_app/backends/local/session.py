@@ -14,6 +14,7 @@ from typing import ParamSpec, TypeVar
 import torch
 from torch import Tensor
 
+from ovis_app.backend import Resources
 from ovis_app.backends.local.media_encoder import MediaEncoder
 from ovis_app.backends.local.model_pool import LoadedModel, free_memory
 from ovis_app.backends.local.prompt_builder import PreparedRequest, PromptBuilder
@@ -85,6 +86,12 @@ class Session:
     @property
     def engine(self) -> Engine | None:
         return self._engine
+
+    @property
+    def resources(self) -> Resources | None:
+        """Who gets how much memory; None where nothing was planned."""
+        plan = self.plan
+        return None if plan is None else Resources(plan.weights, plan.kv, plan.tokens, plan.working)
 
     @property
     def bytes(self) -> int:
