@@ -123,13 +123,13 @@ class Engine:
         """One step for all that is asked; False where there is nothing to do."""
         self._take_in()
         self._let_go()
+        if not self._live:
+            return False
         if len(self._live) <= GUESSED_ROWS // 2:
             for answer in self._live.values():
                 answer.guess(GUESSED_ROWS // len(self._live) - 1)
         decoding = self.scheduler.decoding
         chunks = self.scheduler.schedule(self.pace.tokens(decoding=decoding))
-        if not chunks:
-            return False
         for chunk in chunks:
             self._live[chunk.sequence].report()
         prefill = sum(chunk.tokens for chunk in chunks if chunk.sequence.pending > 1)
