@@ -6,6 +6,7 @@ the model has one; all else through transformers' modules, which know of the poo
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
@@ -19,6 +20,8 @@ from ovis_app.engine.scheduler import Chunk
 from ovis_app.models.devices import few_threads
 from ovis_app.models.ovis import Ovis
 from ovis_app.models.prompt import VISUAL_ATOM
+
+log = logging.getLogger(__name__)
 
 
 class ModelRunner:
@@ -43,6 +46,9 @@ class ModelRunner:
         return self._through_modules(chunks)
 
     def _through_modules(self, chunks: Sequence[Chunk]) -> Tensor | None:
+        if self.decode_step is not None and not self.decode_step.together:
+            log.warning("the model's weights were exchanged: new tokens go through its modules from now on")
+            self.decode_step = None
         device = self.model.device
         self.model.set_attention(NAME)
         ends: list[int] = []
