@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from ovis_app.engine.turns import Turns
+from ovis_app.turns import Turns
 from tests.engine.driven import SHORT, Watched, engine, text
 from tests.waiting import PATIENCE, until
 
