@@ -12,7 +12,6 @@ import torch
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
-from ovis_app.engine.batch import generate_many
 from PIL import Image
 
 from ovis_app import chat
