@@ -45,7 +45,6 @@ class Offer:
     verdict: Literal["fits", "tight", "too big"]
     needed: int  # bytes
     available: int  # bytes, what the present model holds included
-    lacks: str = ""  # what it needs that isn't here ("needs an NVIDIA GPU")
 
 
 class Backend(Protocol):
