@@ -91,7 +91,7 @@ def _fill(model: Ovis, goals: list[Goal], placement: Placement, progress: Progre
         progress(f"Loading {name}: {amount(done, total)}", done / total)
 
     quantized = _prepare(model, goals, placement)
-    devices = device_map.devices(model, device, quantized, bits)
+    devices = device_map.devices(model, device, quantized.keys(), bits)
     full = torch.empty(max((_weights(goal) for goal in goals if goal.name in quantized), default=0), dtype=model.dtype)
     with Reader(count_bytes) as reader:
         for goal in goals:
@@ -104,7 +104,7 @@ def _fill(model: Ovis, goals: list[Goal], placement: Placement, progress: Progre
             if goal.name in quantized:
                 values = full[: _weights(goal)].view(goal.parts[0].shape)
                 _read(reader, goal, values)
-                bitsandbytes.put(module, values, where)
+                bitsandbytes.put(module, values, quantized[goal.name], where)
                 continue
             value = getattr(module, leaf)
             out = value if where.type == "cpu" else torch.empty(value.shape, dtype=value.dtype, device=where)
@@ -115,12 +115,13 @@ def _fill(model: Ovis, goals: list[Goal], placement: Placement, progress: Progre
     device_map.finish(model, devices)
 
 
-def _prepare(model: Ovis, goals: list[Goal], placement: Placement) -> set[str]:
-    """Makes modules of what will be there in fewer bits. Returns the names of the weights to be quantized. Integers
-    that were released stay only where their values wouldn't fit: unpacked anew for each token, those take ten times as
-    long."""
+def _prepare(model: Ovis, goals: list[Goal], placement: Placement) -> dict[str, bitsandbytes.Storage]:
+    """Makes modules of what will be there in fewer bits. Returns where the weights that are to be quantized go, by
+    their names. Integers that were released stay only where their values wouldn't fit: unpacked anew for each token,
+    those take ten times as long."""
     if placement.quantize != "none":
-        return {f"llm.{weight}" for weight in bitsandbytes.prepare(model.llm, placement.quantize, placement.device)}
+        found = bitsandbytes.prepare(model.llm, placement.quantize, placement.device)
+        return {f"llm.{weight}": storage for weight, storage in found.items()}
     released = {
         goal.name: part
         for goal in goals
@@ -132,7 +133,7 @@ def _prepare(model: Ovis, goals: list[Goal], placement: Placement) -> set[str]:
         if needed > memory_fit.bytes_available(placement.device):
             log.info("%.1f GB would be needed to unpack the weights: they stay as released", needed / 1e9)
             gptq.keep_packed(model, released, placement.dtype)
-    return set()
+    return {}
 
 
 def _weights(goal: Goal) -> int:
