@@ -115,20 +115,6 @@ def _in_4_bits(pieces: Iterable[Tensor], storage: Storage, options: Mapping[str,
     return state
 
 
-def beside(llm: nn.Module) -> Iterator[object]:
-    """What quantized modules keep outside of parameters and buffers: scales, and with 8 bits the weights once more. A
-    copy of the modules has to share it. With 8 bits it goes from the weight to its module at the first product, which
-    is too late where two modules have one weight: here it goes at once."""
-    for module in llm.modules():
-        state = getattr(module, "state", None)
-        if isinstance(module, nn.Linear) and state is not None:
-            if getattr(module.weight, "CB", None) is not None:
-                module.init_8bit_state()  # type: ignore[operator]
-            yield from (state.CB, state.SCB)
-        elif isinstance(module, nn.Linear) and getattr(module, "quant_state", None) is not None:
-            yield module.quant_state
-
-
 def _module(linear: nn.Linear, bits: str) -> nn.Module:
     nothing, has_bias = torch.empty(0), linear.bias is not None
     bnb = _library()

@@ -130,7 +130,7 @@ def _prepare(model: Ovis, goals: list[Goal], placement: Placement) -> dict[str, 
     }
     if released:
         needed = device_map.size(model, set(), "none") + memory_fit.beside_weights(model)
-        if needed > memory_fit.bytes_available(placement.device):
+        if needed > memory_fit.bytes_available(placement.device, placement.gpu_memory):
             log.info("%.1f GB would be needed to unpack the weights: they stay as released", needed / 1e9)
             gptq.keep_packed(model, released, placement.dtype)
     return {}

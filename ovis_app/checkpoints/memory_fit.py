@@ -67,7 +67,7 @@ def fit(spec: ModelSpec, placement: Placement, *, freed: int = 0) -> Fit:
         short_cache=llm.cache(min(spec.context, SHORT), size),
         vision=_vision(spec, size),
         reserve=reserve(spec.parameters),
-        available=bytes_available(place) + freed,
+        available=bytes_available(place, placement.gpu_memory) + freed,
     )
 
 
@@ -152,9 +152,10 @@ def _alike(spec: ModelSpec) -> LanguageModel:
     return nearest.llm
 
 
-def bytes_available(device: str) -> int:
-    """Free memory of a GPU, of all GPUs for plain "cuda", or of this machine."""
+def bytes_available(device: str, gpu_memory: float = 1.0) -> int:
+    """Free memory of this machine, or of a GPU, of all GPUs for plain "cuda", as far as `gpu_memory` of each allows."""
     if device.startswith("cuda"):
         places = [device] if ":" in device else [f"cuda:{i}" for i in range(torch.cuda.device_count())]
-        return sum(torch.cuda.mem_get_info(place)[0] for place in places)
+        sizes = [torch.cuda.mem_get_info(place) for place in places]
+        return sum(max(int(free - total * (1 - gpu_memory)), 0) for free, total in sizes)
     return int(psutil.virtual_memory().available)

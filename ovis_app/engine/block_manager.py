@@ -56,27 +56,27 @@ class BlockManager:
     def admit(self, sequence: Sequence, *, spare: int = 0) -> bool:
         """Blocks for all tokens of a sequence that has none: known ones are shared, and count as computed. False, and
         nothing changes, where fewer than `spare` would be left."""
-        known = self.known(sequence)
-        fresh = self.blocks_for(len(sequence)) - len(known)
-        revived = sum(self._references[block] == 0 for block in known)
+        shared = self.known(sequence)
+        fresh = self.blocks_for(len(sequence)) - len(shared)
+        revived = sum(self._references[block] == 0 for block in shared)
         if self.available - revived - fresh < spare:
             return False
-        for block in known:
+        for block in shared:
             self._references[block] += 1
             self._cached.pop(block, None)
-        sequence.block_table = known
-        sequence.computed = len(known) * self.block_size
+        sequence.block_table = shared
+        sequence.computed = len(shared) * self.block_size
         for number in range(fresh):
             self._extend(sequence, fresh - number)
         return True
 
     def grow(self, sequence: Sequence) -> bool:
-        """A block more where a sequence's tokens need one; False where there is none."""
-        if self.blocks_for(len(sequence)) <= len(sequence.block_table):
-            return True
-        if not self.available:
+        """The blocks that a sequence's next tokens and drafts need; False where there are none."""
+        needed = self.blocks_for(len(sequence) + len(sequence.drafts)) - len(sequence.block_table)
+        if needed > self.available:
             return False
-        self._extend(sequence, 1)
+        for number in range(needed):
+            self._extend(sequence, needed - number)
         return True
 
     def remember(self, sequence: Sequence) -> None:

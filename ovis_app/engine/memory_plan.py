@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-
 from ovis_app.checkpoints.memory_fit import bytes_available, working_memory
 from ovis_app.engine.block_manager import BLOCK_SIZE
 from ovis_app.engine.kv_pool import KVShape
@@ -39,8 +37,7 @@ class MemoryPlan:
         token = KVShape.of(model.llm.config.get_text_config()).token_bytes(model.dtype)
         working = working_memory(model)
         if model.device.type == "cuda":
-            free, total = torch.cuda.mem_get_info(model.device)
-            kv = int(free - total * (1 - gpu_memory)) - working
+            kv = bytes_available(str(model.device), gpu_memory) - working
             kept = kv
             advice = "raise --gpu-memory, lower --context-tokens or take a smaller model"
         else:
@@ -51,6 +48,11 @@ class MemoryPlan:
         if kv < min(LEAST, context) * token:
             raise BackendError(f"Beside this model there is no memory for a conversation: {advice}.")
         return cls(weights, working, kv, token, min(kept, kv))
+
+    @property
+    def tokens(self) -> int:
+        """That the pool holds."""
+        return self.blocks * BLOCK_SIZE
 
     @property
     def blocks(self) -> int:

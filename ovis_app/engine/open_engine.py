@@ -15,13 +15,15 @@ from ovis_app.engine.memory_plan import MemoryPlan
 from ovis_app.engine.model_runner import ModelRunner
 from ovis_app.models.devices import few_threads
 from ovis_app.models.ovis import Ovis
+from ovis_app.turns import Turns
 
 log = logging.getLogger(__name__)
 
 
 def open_engine(
-    model: Ovis, ending: Ending, *, plan: MemoryPlan, context: int, most_running: int = 64,
-    give_memory_back: Callable[[], None] = lambda: None, capabilities: Capabilities | None = None,
+    model: Ovis, ending: Ending, *, plan: MemoryPlan, context: int, most_running: int = 64, lookup: bool = True,
+    turns: Turns | None = None, give_memory_back: Callable[[], None] = lambda: None,
+    capabilities: Capabilities | None = None,
 ) -> Engine:  # fmt: skip
     """An engine that isn't started yet. Raises torch.OutOfMemoryError where the plan was too large after all."""
     can = Capabilities.of(model) if capabilities is None else capabilities
@@ -32,5 +34,6 @@ def open_engine(
         step = DecodeStep(model.llm, context=context) if can.decode == "by hand" else None
     runner = ModelRunner(model, pool, step)
     return Engine(
-        runner, blocks, ending, context=context, most_running=most_running, give_memory_back=give_memory_back
-    )
+        runner, blocks, ending, context=context, most_running=most_running, lookup=lookup, turns=turns,
+        give_memory_back=give_memory_back,
+    )  # fmt: skip

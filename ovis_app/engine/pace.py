@@ -6,7 +6,8 @@ Learns from how long steps took. Knows seconds and tokens; refuses to know what 
 from __future__ import annotations
 
 LEAST = 16  # tokens: with fewer a step is all overhead
-WEIGHT = 0.3  # of the latest step in the running average
+FIRST = 256  # tokens of the first chunks, until one was timed
+CHANGE = 2.0  # from one step to the next, at most
 
 
 class Pace:
@@ -14,17 +15,21 @@ class Pace:
 
     def __init__(self, *, seconds: float, alone_seconds: float, most: int) -> None:
         """`most` tokens whatever the time: more take memory."""
-        self.seconds, self.alone_seconds, self.most = seconds, alone_seconds, most
-        self._token_seconds = seconds / 256  # a guess, until there was a step
+        self.most = most
+        self._wanted = {True: seconds, False: alone_seconds}  # by whether somebody decodes
+        self._tokens = {True: float(FIRST), False: float(FIRST)}
 
     def tokens(self, *, decoding: bool) -> int:
-        wanted = self.seconds if decoding else self.alone_seconds
-        return max(min(int(wanted / self._token_seconds), self.most), LEAST)
+        return max(min(int(self._tokens[decoding]), self.most), LEAST)
 
-    def took(self, tokens: int, seconds: float) -> None:
-        """A step with `tokens` tokens of prompts took so long."""
-        if tokens >= LEAST:
-            self._token_seconds += WEIGHT * (seconds / tokens - self._token_seconds)
+    def took(self, tokens: int, seconds: float, *, decoding: bool) -> None:
+        """A step with `tokens` tokens of prompts took so long. What a step takes without any is in it, so that the next
+        is a little longer or shorter, not in proportion."""
+        ratio = self._wanted[decoding] / max(seconds, 1e-9)
+        if ratio > 1 and tokens < self.tokens(decoding=decoding):
+            return  # the prompt was over: nothing is known of more
+        changed = tokens * min(max(ratio, 1 / CHANGE), CHANGE)
+        self._tokens[decoding] = max(min(changed, self.most), LEAST)
 
     def out_of_memory(self) -> None:
         """Half as many tokens at most from now on."""

@@ -57,6 +57,7 @@ class Choice:
     forced: int | None = None  # the token that a rule wants, whatever the scores say
 
 
+@torch.inference_mode()
 def choose(scores: Tensor, choices: Sequence[Choice]) -> list[int]:
     """A token for each row of `scores` [rows, vocabulary] in float32, which it may change. One that draws gets the same
     token in any company: its random number comes from its seed and its place in the answer."""
@@ -67,9 +68,7 @@ def choose(scores: Tensor, choices: Sequence[Choice]) -> list[int]:
         tokens: list[int] = scores.argmax(-1).tolist()
     else:
         tokens = _mixed(scores, [choice.draw for choice in choices], [len(choice.generated) for choice in choices])
-    return [
-        token if choice.forced is None else choice.forced for token, choice in zip(tokens, choices, strict=True)
-    ]
+    return [token if choice.forced is None else choice.forced for token, choice in zip(tokens, choices, strict=True)]
 
 
 def penalize(scores: Tensor, generated: Sequence[int], penalty: float) -> None:

@@ -13,12 +13,13 @@ from ovis_app.backends.local import model_pool
 from ovis_app.checkpoints import bitsandbytes, device_map, memory_fit
 from ovis_app.checkpoints.device_map import finish, of_map, plan
 from ovis_app.checkpoints.load import load, skeleton
-from ovis_app.engine import solo
+from ovis_app.engine import plain
 from ovis_app.errors import BackendError
 from ovis_app.generation import GenerationSettings
 from ovis_app.models import devices
 from ovis_app.models.config import OvisConfig
 from tests.checkpoints.test_gptq import Way, checkpoint
+from tests.engine.engines import engine_over
 from tests.engine.prompts import ENDING, tiny
 from tests.models_on_cpu import loaded_on_cpu, on_cpu
 
@@ -61,6 +62,7 @@ def test_attention_is_what_the_model_can(family: str, attention: str) -> None:
 def test_a_small_model_answers_on_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beside one busy core, two threads take ten times as long a token as one."""
     small, seen = tiny("ovis2.5"), []
+    prompt = small.written([("Hello", ())])
 
     class Streamer:
         def put(self, value: torch.Tensor) -> None:
@@ -71,8 +73,10 @@ def test_a_small_model_answers_on_one_thread(monkeypatch: pytest.MonkeyPatch) ->
 
     def threads() -> set[int]:
         seen.clear()
-        inputs = solo.embeddings(small.model, torch.tensor([5, 6, 7]), None)
-        solo.generate(small.model, inputs, GenerationSettings(max_new_tokens=3), ending=ENDING, streamer=Streamer())
+        settings = GenerationSettings(max_new_tokens=3)
+        plain.generate(small.model, prompt, settings, ending=ENDING, streamer=Streamer())
+        with engine_over(small.model) as engine:
+            engine.generate(prompt, settings, streamer=Streamer())
         return set(seen)
 
     before = torch.get_num_threads()
@@ -96,7 +100,7 @@ def test_flash_attention_where_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def fitted(name: str, gigabytes: float, monkeypatch: pytest.MonkeyPatch, **how: str) -> memory_fit.Fit:
-    monkeypatch.setattr(memory_fit, "bytes_available", lambda device: int(gigabytes * 1e9))
+    monkeypatch.setattr(memory_fit, "bytes_available", lambda *_: int(gigabytes * 1e9))
     return memory_fit.fit(row(name), on_cpu(row(name), "bfloat16", **how))
 
 
@@ -137,7 +141,7 @@ def test_a_name_that_tells_a_size_is_believed() -> None:
 
 
 def refusal(spec: zoo.ModelSpec, monkeypatch: pytest.MonkeyPatch, gigabytes: float, dtype: str = "bfloat16") -> str:
-    monkeypatch.setattr(memory_fit, "bytes_available", lambda device: int(gigabytes * 1e9))
+    monkeypatch.setattr(memory_fit, "bytes_available", lambda *_: int(gigabytes * 1e9))
     monkeypatch.setattr(model_pool, "folder_of", lambda *_: pytest.fail("it was fetched"))
     with pytest.raises(BackendError) as caught:
         loaded_on_cpu(spec, dtype)
@@ -156,7 +160,7 @@ def test_what_was_released_in_fewer_bits_needs_its_files_size(
     spec: zoo.ModelSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a processor too; more where the rest is loaded in more precision, and otherwise where it's quantized anew."""
-    monkeypatch.setattr(memory_fit, "bytes_available", lambda device: 10**12)
+    monkeypatch.setattr(memory_fit, "bytes_available", lambda *_: 10**12)
     released = memory_fit.fit(spec, on_cpu(spec, "bfloat16"))
     assert released.weights == spec.bytes and released.verdict == "fits"
     rest = spec.parameters - spec.llm.linears
@@ -200,6 +204,12 @@ def test_layers_are_spread_over_gpus_and_answers_stay(family: str) -> None:
         ours = [model.llm(inputs_embeds=model.embed(ids, None)).logits for model in (whole, layered)]
     assert torch.equal(*ours)
     assert hasattr(layered.llm.model.layers[0], "_hf_hook")
+    small = tiny(family)
+    prompt, settings = small.written([("What is it?", ())]), GenerationSettings(max_new_tokens=8)
+    wanted = plain.generate(whole, prompt, settings, ending=ENDING).tolist()
+    for by_hand in (True, False):  # layers that are really on several devices go through the modules
+        with engine_over(layered, by_hand=by_hand) as engine:
+            assert engine.generate(prompt, settings).tolist() == wanted
 
 
 @pytest.mark.parametrize("bits", ["none", "int8", "int4"])

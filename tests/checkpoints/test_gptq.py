@@ -137,7 +137,7 @@ def checkpoint(folder: Path, way: Way) -> Path:
 @pytest.fixture(params=[True, False], ids=["kept", "unpacked"])
 def kept(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     """Whether there is too little memory for what integers stand for."""
-    monkeypatch.setattr(memory_fit, "bytes_available", lambda device: 0 if request.param else 10**12)
+    monkeypatch.setattr(memory_fit, "bytes_available", lambda *_: 0 if request.param else 10**12)
     return request.param
 
 
@@ -173,7 +173,7 @@ def test_kept_integers_take_the_memory_that_they_were_released_in(
     bits: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = checkpoint(tmp_path, Way(bits=bits))
-    monkeypatch.setattr(memory_fit, "bytes_available", lambda device: 0)
+    monkeypatch.setattr(memory_fit, "bytes_available", lambda *_: 0)
     model = load(folder, dtype=torch.bfloat16)
     projections = [module for module in model.llm.model.layers.modules() if isinstance(module, QuantizedLinear)]
     held = sum(value.nbytes for module in projections for name, value in module.named_parameters() if name != "bias")
@@ -188,7 +188,7 @@ def test_in_less_precision_kept_and_unpacked_are_the_same_weights(
     """So that an answer doesn't depend on how much memory happened to be free."""
     folder = checkpoint(tmp_path, Way(bits=bits, symmetric=False))
     full = load(folder, dtype=torch.bfloat16)
-    monkeypatch.setattr(memory_fit, "bytes_available", lambda device: 0)
+    monkeypatch.setattr(memory_fit, "bytes_available", lambda *_: 0)
     small = load(folder, dtype=torch.bfloat16)
     assert small.dtype == full.dtype == torch.bfloat16
     for name, module in small.llm.named_modules():

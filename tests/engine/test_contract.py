@@ -12,6 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
+from ovis_app.engine.batch import generate_many
 from PIL import Image
 from torch import nn
 
@@ -19,7 +20,6 @@ from ovis_app import chat
 from ovis_app.backends.local.backend import LocalBackend
 from ovis_app.conversation import Conversation, Media, Message
 from ovis_app.engine import solo
-from ovis_app.engine.batch import generate_many
 from ovis_app.errors import BackendError
 from ovis_app.generation import GenerationSettings, Request
 from ovis_app.limits import Limits

@@ -16,7 +16,7 @@ from functools import partial
 import torch
 
 from ovis_app import zoo
-from ovis_app.backend import Offer, Phase, Status
+from ovis_app.backend import Offer, Phase, Resources, Status
 from ovis_app.backends.local import model_pool
 from ovis_app.backends.local.model_pool import Ready, free_memory
 from ovis_app.backends.local.model_switch import ModelSwitch, PendingChange
@@ -69,7 +69,9 @@ class LocalBackend:
     def status(self) -> Status:
         answering = self._phase == "ready" and (self._worker.busy or self._answers.busy)
         phase, words = ("answering", "answering") if answering else (self._phase, self._words)
-        return Status(self._spec, phase, words, self._switch.now(), self._switch.problem)  # type: ignore[arg-type]
+        session = self._session  # the worker may take it away meanwhile
+        here = (None, "") if session is None else (session.resources, str(session.capabilities))
+        return Status(self._spec, phase, words, self._switch.now(), self._switch.problem, *here)  # type: ignore[arg-type]
 
     def warm(self) -> None:
         """Starts loading the model, and returns at once. A failure shows in `status` and in the first answer."""
@@ -94,7 +96,7 @@ class LocalBackend:
                 loaded = model_pool.loaded_model(self._spec, self._placement(self._spec), progress=progress)
             else:
                 loaded = model_pool.load_ready(self._ready, progress=progress)
-            session = Session(loaded, self.settings, self.limits, progress=progress)
+            session = Session(loaded, self.settings, self.limits)
         except (UserError, Stopped):
             self._fail()
             raise
@@ -136,12 +138,16 @@ class LocalBackend:
 
     def _offer(self, spec: ModelSpec, freed: int) -> Offer:
         fit = memory_fit.fit(spec, self._placement(spec), freed=freed)
-        return Offer(spec, fit.verdict, fit.needed, fit.available)
+        resources = Resources(fit.weights, fit.cache, spec.context, fit.vision + fit.reserve)
+        return Offer(spec, fit.verdict, fit.needed, fit.available, resources)
 
     def _placement(self, spec: ModelSpec) -> Placement:
         """How a model is put on this machine. Raises BackendError for a device that isn't there."""
         settings = self.settings
-        return Placement.choose(spec, device=settings.device, dtype=settings.dtype, quantize=settings.quantize)
+        return Placement.choose(
+            spec, device=settings.device, dtype=settings.dtype, quantize=settings.quantize,
+            gpu_memory=settings.gpu_memory,
+        )  # fmt: skip
 
     def _freed(self) -> int:
         """Bytes that the present model gives back when it goes."""
