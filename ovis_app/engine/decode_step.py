@@ -6,7 +6,7 @@ them. Knows these models' mathematics and upstream's names for their weights; re
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -44,7 +44,7 @@ class DecodeStep:
     def __init__(self, llm: PreTrainedModel, *, context: int) -> None:
         """Joins the weights of `llm`, for sequences of `context` tokens at most. `unfit` says beforehand why not."""
         config: Any = llm.config.get_text_config()
-        body = cast(nn.Module, llm.get_submodule("model"))
+        body = llm.get_submodule("model")
         self.llm = llm
         self.heads, self.groups = config.num_attention_heads, config.num_key_value_heads
         self.size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
@@ -73,6 +73,10 @@ class DecodeStep:
             gate_up=RowProduct(*gate_up),
             down=RowProduct(down.weight, down.bias),
         )
+
+    def prepare(self) -> Iterator[None]:
+        """What there is to do behind the first answers: nothing."""
+        return iter(())
 
     @property
     def together(self) -> bool:

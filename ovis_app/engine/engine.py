@@ -141,6 +141,7 @@ class Engine:
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
         self._closed = False
+        self._prepared = False
 
     # --- asking ------------------------------------------------------------------------------------------------------
 
@@ -183,20 +184,29 @@ class Engine:
     # --- steps -------------------------------------------------------------------------------------------------------
 
     def step(self) -> bool:
-        """One step for all that is asked; False where there is nothing to do."""
+        """One step for all that is asked, and a moment's work for faster ones; False where there is nothing to do."""
         self._take_in()
         for sequence, answer in list(self._live.items()):
             if answer.stop():
                 self._end(sequence)
         chunks = self.scheduler.schedule(self.pace.tokens(decoding=self.scheduler.decoding))
         if not chunks:
-            return False
+            return self._prepare()
         prefill = sum(chunk.tokens for chunk in chunks if chunk.sequence.pending > 1)
         with self.turns:
             begin = time.perf_counter()
             self._compute(chunks)
             self.pace.took(prefill, time.perf_counter() - begin)
+        self._prepare()
         return True
+
+    def _prepare(self) -> bool:
+        """Whether there was something to get ready. No turn is waited for once all is."""
+        if self._prepared:
+            return False
+        with self.turns:
+            self._prepared = not self.runner.prepare()
+        return not self._prepared
 
     def _take_in(self) -> None:
         while True:
