@@ -1,11 +1,12 @@
 # make run: chat.  make test: everything that is tested.  make check: lint, format, types.  make bench: figures.
+# make test-kernels: every kernel for every card, and all golden cases in Triton's interpreter; takes half an hour.
 # make lock: after a change of pyproject.toml's bounds.  make test-latest, test-lowest: the suite with other versions.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: python run install install-dev test test-latest test-lowest lock check format bench clean
+.PHONY: python run install install-dev test test-kernels test-latest test-lowest lock check format bench clean
 
 run: install
 	$(BIN)/python app.py $(ARGS)
@@ -16,6 +17,9 @@ install-dev: $(VENV)/.installed-dev
 
 test: install-dev
 	$(BIN)/python -m pytest $(ARGS)
+
+test-kernels: install-dev
+	$(BIN)/python -m pytest tests/engine/fused -m "kernels or not kernels" $(ARGS)
 
 test-latest test-lowest: test-%: install-dev
 	$(BIN)/python -m tools.lock $* --out .venv-$*.lock

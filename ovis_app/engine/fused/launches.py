@@ -19,6 +19,7 @@ from ovis_app.engine.kv_pool import KVPool
 OWN_PRODUCTS = 4  # rows, up to which weights are read by our own products
 MOST_SPLITS = 32  # of a sequence's tokens in attention
 ATTENTION_TILE = 32  # tokens that attention looks at together
+ATTENTION_STAGES = 5  # with fewer nothing is under way while a tile is looked at: a block's number comes first
 ELEMENTWISE = 1024  # values that a program without sums takes
 LEAST_DOT = 16  # rows and columns of a product on tensor cores
 
@@ -150,7 +151,7 @@ class Launches:
             self.query, keys, values, at.tables, at.lengths, self.sums, self.tops, self.totals, step.scaling,
             at.stride, keys.shape[1], HEADS=step.heads, GROUPS=step.groups, SIZE=step.size,
             PADDED=max(padded, LEAST_DOT), GROUP=max(power_of_two(step.heads // step.groups), LEAST_DOT),
-            BLOCK=pool.block_size, TILE=ATTENTION_TILE, WIDE=self.wide, num_warps=WARPS, num_stages=3,
+            BLOCK=pool.block_size, TILE=ATTENTION_TILE, WIDE=self.wide, num_warps=WARPS, num_stages=ATTENTION_STAGES,
         )  # fmt: skip
         yield
         kernels.combine[(rows * step.heads,)](
@@ -164,7 +165,7 @@ class Launches:
         kernels.place_heads[(at.rows, step.heads + 2 * step.groups)](
             qkv, self.squares, layer.input_norm if bias is None else bias, layer.input_norm if norm is None else norm,
             key_norm, step.cos, step.sin, at.positions, at.slots, self.query, keys, values, step.eps, at.rows,
-            keys.shape[1], HEADS=step.heads, GROUPS=step.groups, SIZE=step.size, HALF=power_of_two(step.size // 2),
+            keys.shape[1], HEADS=step.heads, GROUPS=step.groups, SIZE=step.size, PADDED=power_of_two(step.size),
             K=self.hidden, PARTS=parts, SCALED=parts > 1, BIAS=bias is not None, NORM=norm is not None, num_warps=1,
         )  # fmt: skip
 

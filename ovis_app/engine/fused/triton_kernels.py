@@ -28,32 +28,16 @@ def embed(table, tokens, residual, parts, rows, K: tl.constexpr, PARTS: tl.const
 
 @triton.jit
 def _row(
-    row: tl.constexpr, k, inputs, parts, kept,
-    K: tl.constexpr, ROWS: tl.constexpr, PARTS: tl.constexpr, KEEP: tl.constexpr, WHOLE: tl.constexpr,
+    row: tl.constexpr, k, inside, inputs, parts, kept,
+    K: tl.constexpr, ROWS: tl.constexpr, PARTS: tl.constexpr, KEEP: tl.constexpr, ZERO: tl.constexpr,
 ):  # fmt: skip
     """Places `k` of one input row in float32, with the splits of the product before; `kept` gets the sum."""
-    values = _values(inputs + row * K + k, k < K, WHOLE).to(tl.float32)
+    values = tl.load(inputs + row * K + k, mask=inside, other=ZERO).to(tl.float32)
     for part in tl.static_range(PARTS):
-        values += _values(parts + (part * ROWS + row) * K + k, k < K, WHOLE)
+        values += tl.load(parts + (part * ROWS + row) * K + k, mask=inside, other=ZERO)
     if KEEP:  # by one of all programs that have it; a branch would hold back the loads that follow
         tl.store(kept + row * K + k, values, mask=k < tl.where(tl.program_id(0) == 0, K, 0))
     return values
-
-
-@triton.jit
-def _values(places, inside, WHOLE: tl.constexpr):
-    """A load, without a mask where nothing is outside."""
-    return tl.load(places) if WHOLE else tl.load(places, mask=inside, other=0.0)
-
-
-@triton.jit
-def _streamed(places, inside, WHOLE: tl.constexpr):
-    """The same for weights: they come once, so they leave the caches to the rows."""
-    return (
-        tl.load(places, eviction_policy="evict_first")
-        if WHOLE
-        else tl.load(places, mask=inside, other=0.0, eviction_policy="evict_first")
-    )
 
 
 @triton.jit
@@ -82,6 +66,7 @@ def product(
     tl.static_assert(not GATED or SPLITS == 1)
     STEPS: tl.constexpr = (K + TILE_K * SPLITS - 1) // (TILE_K * SPLITS)
     WHOLE: tl.constexpr = K % (TILE_K * SPLITS) == 0 and N % TILE_N == 0
+    ZERO: tl.constexpr = None if WHOLE else 0.0
     split = tl.program_id(1)
     n = tl.program_id(0) * TILE_N + tl.arange(0, TILE_N)
     tile = weight + n[:, None].to(tl.int64) * K
@@ -92,14 +77,19 @@ def product(
     square0, square1, square2, square3 = none, none, none, none
     for step in range(STEPS):
         k = (split * STEPS + step) * TILE_K + tl.arange(0, TILE_K)
-        inside = (n < N)[:, None] & (k < K)[None, :]
-        gates = _streamed(tile + k[None, :], inside, WHOLE)  # first of all: their way is the longest
+        if WHOLE:  # without masks
+            inside, within = None, None
+        else:
+            inside = k < K
+            within = (n < N)[:, None] & inside[None, :]
+        # Weights first of all: their way is the longest. They come once, so they leave the caches to the rows.
+        gates = tl.load(tile + k[None, :], mask=within, other=ZERO, eviction_policy="evict_first")
         if GATED:
-            ups = _streamed(tile + N * K + k[None, :], inside, WHOLE)
+            ups = tl.load(tile + N * K + k[None, :], mask=within, other=ZERO, eviction_policy="evict_first")
         if NORM:
-            scale = _values(norm + k, k < K, WHOLE).to(tl.float32)
+            scale = tl.load(norm + k, mask=inside, other=ZERO).to(tl.float32)
         for row in tl.static_range(ROWS):
-            x = _row(row, k, inputs, parts, kept, K, ROWS, PARTS, KEEP, WHOLE)
+            x = _row(row, k, inside, inputs, parts, kept, K, ROWS, PARTS, KEEP, ZERO)
             square = x * x
             if NORM:
                 x *= scale
@@ -145,23 +135,10 @@ def _finish(
     tl.store(out + (split * ROWS + row) * N + n, result.to(out.dtype.element_ty), mask=n < N)
 
 
-@triton.jit
-def _halves(places, i, inside, SIZE: tl.constexpr):
-    """Both halves of a head's values, in float32."""
-    low = tl.load(places + i, mask=inside, other=0.0).to(tl.float32)
-    return low, tl.load(places + SIZE // 2 + i, mask=inside, other=0.0).to(tl.float32)
-
-
-@triton.jit
-def _put(places, low, high, i, inside, SIZE: tl.constexpr):
-    tl.store(places + i, low.to(places.dtype.element_ty), mask=inside)
-    tl.store(places + SIZE // 2 + i, high.to(places.dtype.element_ty), mask=inside)
-
-
 @triton.jit(do_not_specialize=["rows"])
 def place_heads(
     qkv, squares, bias, query_norm, key_norm, cos, sin, positions, slots, query, keys, values, eps, rows, tokens,
-    HEADS: tl.constexpr, GROUPS: tl.constexpr, SIZE: tl.constexpr, HALF: tl.constexpr, K: tl.constexpr,
+    HEADS: tl.constexpr, GROUPS: tl.constexpr, SIZE: tl.constexpr, PADDED: tl.constexpr, K: tl.constexpr,
     PARTS: tl.constexpr, SCALED: tl.constexpr, BIAS: tl.constexpr, NORM: tl.constexpr,
 ):  # fmt: skip
     """Heads from the joined product, one a program: `query` [rows, HEADS, SIZE] gets the queries, the pool `keys` and
@@ -169,53 +146,54 @@ def place_heads(
 
     `qkv` is [PARTS, rows, (HEADS + 2 GROUPS) SIZE]; with SCALED still to be multiplied by the norm's factor, which
     follows from `squares` [PARTS, rows] over K. BIAS adds `bias`, NORM norms queries and keys head by head. Rotary
-    positions by the tables `cos` and `sin` [context, SIZE]. HALF is a power of two, at least SIZE / 2.
+    positions by the tables `cos` and `sin` [context, SIZE]. PADDED is a power of two, at least SIZE.
     """
     row = tl.program_id(0)
     head = tl.program_id(1)
-    WIDTH: tl.constexpr = (HEADS + 2 * GROUPS) * SIZE
-    i = tl.arange(0, HALF)
-    inside = i < SIZE // 2
-    low = tl.zeros((HALF,), tl.float32)
-    high = tl.zeros((HALF,), tl.float32)
+    d = tl.arange(0, PADDED)
+    other = tl.where(d < SIZE // 2, d + SIZE // 2, d - SIZE // 2)  # in the other half, what it is turned with
+    inside = d < SIZE
+    x = tl.zeros((PADDED,), tl.float32)
+    y = tl.zeros((PADDED,), tl.float32)
     total = 0.0
     for part in tl.static_range(PARTS):
-        low_part, high_part = _halves(qkv + (part * rows + row) * WIDTH + head * SIZE, i, inside, SIZE)
-        low += low_part
-        high += high_part
+        source = qkv + ((part * rows + row) * (HEADS + 2 * GROUPS) + head) * SIZE
+        x += tl.load(source + d, mask=inside, other=0.0).to(tl.float32)
+        y += tl.load(source + other, mask=inside, other=0.0).to(tl.float32)
         if SCALED:
             total += tl.load(squares + part * rows + row)
     if SCALED:
         factor = 1.0 / tl.sqrt(total / K + eps)
-        low *= factor
-        high *= factor
+        x *= factor
+        y *= factor
     if BIAS:
-        bias_low, bias_high = _halves(bias + head * SIZE, i, inside, SIZE)
-        low += bias_low
-        high += bias_high
+        x += tl.load(bias + head * SIZE + d, mask=inside, other=0.0).to(tl.float32)
+        y += tl.load(bias + head * SIZE + other, mask=inside, other=0.0).to(tl.float32)
     if head < HEADS + GROUPS:
         if NORM:
             if head < HEADS:
-                scale_low, scale_high = _halves(query_norm, i, inside, SIZE)
+                scale_x = tl.load(query_norm + d, mask=inside, other=0.0).to(tl.float32)
+                scale_y = tl.load(query_norm + other, mask=inside, other=0.0).to(tl.float32)
             else:
-                scale_low, scale_high = _halves(key_norm, i, inside, SIZE)
-            factor = 1.0 / tl.sqrt((tl.sum(low * low, axis=0) + tl.sum(high * high, axis=0)) / SIZE + eps)
-            low *= factor * scale_low
-            high *= factor * scale_high
-        position = tl.load(positions + row).to(tl.int64) * SIZE
-        cos_low, cos_high = _halves(cos + position, i, inside, SIZE)
-        sin_low, sin_high = _halves(sin + position, i, inside, SIZE)
-        turned = low * cos_low - high * sin_low
-        high = high * cos_high + low * sin_high
-        low = turned
+                scale_x = tl.load(key_norm + d, mask=inside, other=0.0).to(tl.float32)
+                scale_y = tl.load(key_norm + other, mask=inside, other=0.0).to(tl.float32)
+            factor = 1.0 / tl.sqrt(tl.sum(x * x, axis=0) / SIZE + eps)
+            x *= factor * scale_x
+            y *= factor * scale_y
+        turn = tl.load(positions + row).to(tl.int64) * SIZE + d
+        c = tl.load(cos + turn, mask=inside, other=0.0).to(tl.float32)
+        s = tl.load(sin + turn, mask=inside, other=0.0).to(tl.float32)
+        x = x * c + tl.where(d < SIZE // 2, -y, y) * s
     slot = tl.load(slots + row).to(tl.int64)
     if head < HEADS:
-        _put(query + (row * HEADS + head) * SIZE, low, high, i, inside, SIZE)
+        tl.store(query + (row * HEADS + head) * SIZE + d, x.to(query.dtype.element_ty), mask=inside)
     elif slot >= 0:
         if head < HEADS + GROUPS:
-            _put(keys + ((head - HEADS) * tokens.to(tl.int64) + slot) * SIZE, low, high, i, inside, SIZE)
+            place = ((head - HEADS) * tokens.to(tl.int64) + slot) * SIZE + d
+            tl.store(keys + place, x.to(keys.dtype.element_ty), mask=inside)
         else:
-            _put(values + ((head - HEADS - GROUPS) * tokens.to(tl.int64) + slot) * SIZE, low, high, i, inside, SIZE)
+            place = ((head - HEADS - GROUPS) * tokens.to(tl.int64) + slot) * SIZE + d
+            tl.store(values + place, x.to(values.dtype.element_ty), mask=inside)
 
 
 @triton.jit(do_not_specialize=["stride"])
@@ -280,8 +258,7 @@ def combine(sums, tops, totals, out, splits, SIZE: tl.constexpr, PADDED: tl.cons
     s = tl.arange(0, MOST)
     d = tl.arange(0, PADDED)
     top = tl.load(tops + head * splits + s, mask=s < splits, other=float("-inf"))
-    highest = tl.max(top, axis=0)
-    weight = tl.where(top == float("-inf"), 0.0, tl.exp(top - highest))
+    weight = tl.exp(top - tl.maximum(tl.max(top, axis=0), -1e38))  # -inf less -inf would be none
     total = tl.sum(weight * tl.load(totals + head * splits + s, mask=s < splits, other=0.0), axis=0)
     place = (head * splits + s)[:, None] * SIZE + d[None, :]
     values = tl.load(sums + place, mask=(s < splits)[:, None] & (d < SIZE)[None, :], other=0.0)
