@@ -6,7 +6,7 @@ them. Knows these models' mathematics and upstream's names for their weights; re
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -73,6 +73,10 @@ class DecodeStep:
             gate_up=RowProduct(*gate_up),
             down=RowProduct(down.weight, down.bias),
         )
+
+    def prepare(self) -> Iterator[None]:
+        """What there is to do behind the first answers: nothing."""
+        return iter(())
 
     @property
     def together(self) -> bool:
