@@ -52,11 +52,11 @@ class Answer:
 
     def __init__(
         self, sequence: Sequence, settings: GenerationSettings, budget: ThinkingBudget | None,
-        streamer: Streamer | None, stop: Callable[[], bool], begin: Callable[[], None],
+        streamer: Streamer | None, stop: Callable[[], bool], progress: Callable[[float], None],
     ) -> None:  # fmt: skip
         self.sequence, self.settings, self.budget = sequence, settings, budget
         self.streamer, self.stop = streamer, stop
-        self._begin: Callable[[], None] | None = begin
+        self._progress, self._reading = progress, True
         self.draw = Draw.of(settings)
         self.lookup: Lookup | None = None
         self.error: BaseException | None = None
@@ -80,11 +80,11 @@ class Answer:
 
     # --- the engine's side -------------------------------------------------------------------------------------------
 
-    def begin(self) -> None:
-        """Its first step comes."""
-        begin, self._begin = self._begin, None
-        if begin is not None:
-            begin()
+    def report(self) -> None:
+        """A step of it comes: says how much of its prompt is computed, until all of it is."""
+        if self._reading:
+            self._reading = self.sequence.pending > 1
+            self._progress(min(self.sequence.computed / self.sequence.prompt_length, 1.0))
 
     def guess(self, most: int) -> None:
         """Writes down what may follow, for the next step to verify."""

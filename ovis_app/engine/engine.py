@@ -27,9 +27,9 @@ from ovis_app.engine.sampling import choose
 from ovis_app.engine.scheduler import Chunk, Scheduler
 from ovis_app.engine.sequence import Sequence
 from ovis_app.engine.thinking_budget import ThinkingBudget
-from ovis_app.engine.turns import Turns
 from ovis_app.errors import OUT_OF_MEMORY, BackendError
 from ovis_app.generation import GenerationSettings
+from ovis_app.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -70,9 +70,10 @@ class Engine:
     def add(
         self, prompt: Prompt, settings: GenerationSettings, *, budget: ThinkingBudget | None = None,
         streamer: Streamer | None = None, stop: Callable[[], bool] = lambda: False,
-        begin: Callable[[], None] = lambda: None,
+        progress: Callable[[float], None] = lambda _: None,
     ) -> Answer:  # fmt: skip
-        """Queues a request. `stop` is asked before each step, `begin` is called when its first one comes. Raises
+        """Queues a request. `stop` is asked before each step, `progress` hears before each how
+        much of the prompt is computed (0 to 1), from when its first one comes until all is. Raises
         BackendError for settings that aren't sane, and for what would never fit."""
         settings = settings.check()
         if self._closed:
@@ -86,7 +87,7 @@ class Engine:
         room = min(self.context, self.blocks.count * self.blocks.block_size)
         if tokens > room:
             raise BackendError(TOO_LONG.format(tokens=tokens, room=room))
-        answer = Answer(Sequence(ids, keys, prompt.visual), settings, budget, streamer, stop, begin)
+        answer = Answer(Sequence(ids, keys, prompt.visual), settings, budget, streamer, stop, progress)
         self._inbox.put(answer)
         self._wake.set()
         if self._closed:  # meanwhile: nobody may be there any more to take it in
@@ -96,11 +97,11 @@ class Engine:
     def generate(
         self, prompt: Prompt, settings: GenerationSettings, *, budget: ThinkingBudget | None = None,
         streamer: Streamer | None = None, stop: Callable[[], bool] = lambda: False,
-        begin: Callable[[], None] = lambda: None,
+        progress: Callable[[float], None] = lambda _: None,
     ) -> Tensor:  # fmt: skip
         """New token ids [tokens], put into `streamer` as they come. Blocks until the answer ends. Raises BackendError,
         and torch.OutOfMemoryError where this answer has no memory."""
-        answer = self.add(prompt, settings, budget=budget, streamer=streamer, stop=stop, begin=begin)
+        answer = self.add(prompt, settings, budget=budget, streamer=streamer, stop=stop, progress=progress)
         if self._thread is None:
             self.run()
         return answer.wait()
@@ -130,7 +131,7 @@ class Engine:
         if not chunks:
             return False
         for chunk in chunks:
-            self._live[chunk.sequence].begin()
+            self._live[chunk.sequence].report()
         prefill = sum(chunk.tokens for chunk in chunks if chunk.sequence.pending > 1)
         with self.turns:
             begin = time.perf_counter()

@@ -13,9 +13,9 @@ from ovis_app.engine.engine import Engine
 from ovis_app.engine.kv_pool import KVPool
 from ovis_app.engine.memory_plan import MemoryPlan
 from ovis_app.engine.model_runner import ModelRunner
-from ovis_app.engine.turns import Turns
 from ovis_app.models.devices import few_threads
 from ovis_app.models.ovis import Ovis
+from ovis_app.turns import Turns
 
 log = logging.getLogger(__name__)
 

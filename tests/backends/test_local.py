@@ -221,6 +221,12 @@ def test_typed_control_strings_are_text(backend: LocalBackend, picture: Media, t
     assert answer(backend, ask(f"What does {text} mean?", picture)).error == ""
 
 
+def test_half_characters_are_marks_and_no_failure(backend: LocalBackend) -> None:
+    settings = replace(SHORT, system="careful \udfff")
+    for half in ("\ud800", "what \udc00 is it?"):
+        assert answer(backend, ask(half, settings=settings)).finish != "error"
+
+
 def test_switches_write_their_lines_on_the_last_question_alone(backend: LocalBackend) -> None:
     loaded = loaded_on_cpu(backend.spec, "auto")
     talk = Conversation((Message("user", "One?"), Message("assistant", "Yes."), Message("user", "Two?")))

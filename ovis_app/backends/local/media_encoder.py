@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 
 import torch
@@ -21,6 +20,7 @@ from ovis_app.media import digest, open_image, sample_frames
 from ovis_app.models.families.table import FAMILIES
 from ovis_app.models.preprocess.values import Pixels, Visual
 from ovis_app.stop import Stop
+from ovis_app.turns import Turns
 
 FRAMES = 8  # of a clip where nobody recommends a number
 PIXELS_A_TOKEN = 32 * 32  # of Ovis2.5: patch 16, stride 2
@@ -47,10 +47,8 @@ class DecodedMedia:
 class MediaEncoder:
     """Encodes the media of conversations for one loaded model. One thread at a time."""
 
-    def __init__(
-        self, loaded: LoadedModel, limits: Limits, *, cache_bytes: int, turns: AbstractContextManager[object]
-    ) -> None:
-        """`turns` is entered for each micro-batch: somebody else computes on the device too."""
+    def __init__(self, loaded: LoadedModel, limits: Limits, *, cache_bytes: int, turns: Turns | None = None) -> None:
+        """`turns` are taken with whoever else computes on the device."""
         self._spec, self._model, self._limits = loaded.spec, loaded.model, limits
         self.cache, self._turns = EncoderCache(cache_bytes), turns
 

@@ -25,14 +25,16 @@ from ovis_app.engine.engine import Engine
 from ovis_app.engine.memory_plan import MemoryPlan
 from ovis_app.engine.open_engine import open_engine
 from ovis_app.engine.streamer import TokenStreamer
-from ovis_app.engine.turns import Turns
 from ovis_app.errors import UserError
 from ovis_app.generation import Done, Request
 from ovis_app.limits import Limits
 from ovis_app.settings import Settings
 from ovis_app.stop import Stop
+from ovis_app.turns import Turns
 
 log = logging.getLogger(__name__)
+
+READING, SHOWN_FROM = "Reading the conversation", 0.01
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -159,18 +161,23 @@ class Session:
     ) -> Tensor:
         """New ids, put into `streamer` as they come."""
 
-        def its_turn() -> None:
-            begin()
-            streamer.say("Reading the conversation")
+        waited = True
+
+        def progress(share: float) -> None:
+            nonlocal waited
+            if waited:
+                begin()
+            waited = False
+            streamer.say(READING if share < SHOWN_FROM else f"{READING}: {share:.0%}")
 
         engine, prompt, settings = self._engine, prepared.prompt, prepared.settings
         if engine is not None:
             # The clock stands until the engine takes it up.
             stop.deadline = streamer.deadline = float("inf")
             return engine.generate(
-                prompt, settings, budget=prepared.budget, streamer=streamer, stop=stop.is_set, begin=its_turn
+                prompt, settings, budget=prepared.budget, streamer=streamer, stop=stop.is_set, progress=progress
             )
-        its_turn()
+        progress(0.0)
         return plain.generate(
             self.loaded.model, prompt, settings, ending=self.loaded.tokenizer.ending, budget=prepared.budget,
             streamer=streamer, stop=stop.is_set,
