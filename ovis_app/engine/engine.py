@@ -186,7 +186,9 @@ class Engine:
         log.warning("a step of %d chunks failed: %s", len(chunks), error, exc_info=not memory)
         if memory:
             self._give_memory_back()
-            self.pace.out_of_memory()
+            prefill = sum(chunk.tokens for chunk in chunks if chunk.sequence.pending > 1)
+            if prefill:
+                self.pace.out_of_memory(prefill)
         if len(chunks) > 1:
             middle = len(chunks) // 2
             return [chunks[:middle], chunks[middle:]]

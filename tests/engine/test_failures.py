@@ -163,6 +163,21 @@ def test_what_can_not_be_made_smaller_ends_one_answer_and_says_what_to_lower() -
     assert driven.blocks.held == 0
 
 
+def test_many_tokens_without_memory_for_a_step_leave_prompts_as_they_are() -> None:
+    """Nobody read a prompt: to read in smaller pieces would bring nothing."""
+    asked = prompts(8)
+    driven = breaking(lambda chunks: torch.OutOfMemoryError("full") if all_decode(chunks) and len(chunks) > 3 else None)
+    driven.pace.most = 1024
+    answers = [driven.add(written, SHORT) for written in asked]
+    drive(driven, answers)
+    assert [ended(answer) for answer in answers] == plainly(asked)
+    assert driven.pace.most == 1024
+
+
+def all_decode(chunks: Sequence[Chunk]) -> bool:
+    return all(chunk.sequence.pending == 1 for chunk in chunks)
+
+
 # --- readers ----------------------------------------------------------------------------------------------------------
 
 
