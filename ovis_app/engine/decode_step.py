@@ -6,7 +6,7 @@ them. Knows these models' mathematics and upstream's names for their weights; re
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -120,6 +120,10 @@ class DecodeStep:
         if layer.query_norm is not None and layer.key_norm is not None:
             heads = RowNorm(layer.query_norm, layer.key_norm, eps=self.eps, heads=(self.heads, self.groups))
         return Norms(RowNorm(layer.input_norm, eps=self.eps), heads, RowNorm(layer.post_norm, eps=self.eps))
+
+    def prepare(self) -> Iterator[None]:
+        """What there is to do behind the first answers: nothing."""
+        return iter(())
 
     @property
     def together(self) -> bool:

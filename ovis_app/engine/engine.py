@@ -64,6 +64,7 @@ class Engine:
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
         self._closed = False
+        self._prepared = False
 
     # --- asking ------------------------------------------------------------------------------------------------------
 
@@ -120,16 +121,16 @@ class Engine:
     # --- steps -------------------------------------------------------------------------------------------------------
 
     def step(self) -> bool:
-        """One step for all that is asked; False where there is nothing to do."""
+        """One step for all that is asked, and a moment's work for faster ones; False where there is nothing to do."""
         self._take_in()
         self._let_go()
+        if not self._live:
+            return self._prepare()
         if len(self._live) <= GUESSED_ROWS // 2:
             for answer in self._live.values():
                 answer.guess(GUESSED_ROWS // len(self._live) - 1)
         decoding = self.scheduler.decoding
         chunks = self.scheduler.schedule(self.pace.tokens(decoding=decoding))
-        if not chunks:
-            return False
         for chunk in chunks:
             self._live[chunk.sequence].report()
         prefill = sum(chunk.tokens for chunk in chunks if chunk.sequence.pending > 1)
@@ -138,7 +139,16 @@ class Engine:
             self._compute(chunks)
             if prefill:
                 self.pace.took(prefill, time.perf_counter() - begin, decoding=decoding)
+        self._prepare()
         return True
+
+    def _prepare(self) -> bool:
+        """Whether there was something to get ready. No turn is waited for once all is."""
+        if self._prepared:
+            return False
+        with self.turns:
+            self._prepared = not self.runner.prepare()
+        return not self._prepared
 
     def _take_in(self) -> None:
         while True:

@@ -70,7 +70,7 @@ def is_sentence(said: object) -> bool:
     return isinstance(said, str) and said.endswith(".") and "\n" not in said and "odd" not in said
 
 
-# --- a step that fails ---
+# --- a step that fails ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("at", [0, 2, 7])
@@ -123,7 +123,7 @@ def test_whoever_failed_keeps_nothing_of_the_step_alive() -> None:
     assert answer.error is not None and answer.error.__traceback__ is None and answer.error.__context__ is None
 
 
-# --- memory ---
+# --- memory -----------------------------------------------------------------------------------------------------------
 
 
 def test_running_out_of_memory_costs_nobody_anything_where_smaller_steps_fit() -> None:
@@ -163,7 +163,7 @@ def test_what_can_not_be_made_smaller_ends_one_answer_and_says_what_to_lower() -
     assert driven.blocks.held == 0
 
 
-# --- readers ---
+# --- readers ----------------------------------------------------------------------------------------------------------
 
 
 class Broken(Reader):
@@ -230,7 +230,7 @@ def test_stop_lands_while_a_prompt_is_read() -> None:
     assert isinstance(driven.runner, Watched) and driven.runner.steps == [[7], [7]]
 
 
-# --- what is refused ---
+# --- what is refused --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("blocks", "context"), [(4, 2048), (256, 64)])
@@ -253,7 +253,7 @@ def test_settings_out_of_range_are_refused_by_the_engine_itself(bad: dict[str, A
     assert not driven.step()
 
 
-# --- the end of it ---
+# --- the end of it ----------------------------------------------------------------------------------------------------
 
 
 def test_closing_ends_what_is_under_way_and_what_waits_with_a_sentence() -> None:

@@ -24,7 +24,7 @@ from ovis_app.backends.local.prompt_builder import PreparedRequest
 from ovis_app.backends.local.session import Session
 from ovis_app.backends.local.worker import ThreadGroup, Worker
 from ovis_app.backends.validation import checked
-from ovis_app.checkpoints import gptq, memory_fit
+from ovis_app.checkpoints import memory_fit
 from ovis_app.checkpoints.hub import Progress
 from ovis_app.checkpoints.placement import Placement
 from ovis_app.engine.streamer import TokenStreamer
@@ -137,11 +137,9 @@ class LocalBackend:
         return [self._offer(row, freed) for row in (present, *(row for row in zoo.MODELS if row.id != present.id))]
 
     def _offer(self, spec: ModelSpec, freed: int) -> Offer:
-        placement = self._placement(spec)
-        fit = memory_fit.fit(spec, placement, freed=freed)
-        lacks = gptq.needs(placement.device) if spec.quantization else ""
+        fit = memory_fit.fit(spec, self._placement(spec), freed=freed)
         resources = Resources(fit.weights, fit.cache, spec.context, fit.vision + fit.reserve)
-        return Offer(spec, fit.verdict, fit.needed, fit.available, resources, lacks)
+        return Offer(spec, fit.verdict, fit.needed, fit.available, resources)
 
     def _placement(self, spec: ModelSpec) -> Placement:
         """How a model is put on this machine. Raises BackendError for a device that isn't there."""
