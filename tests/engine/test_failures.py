@@ -215,7 +215,6 @@ class Broken(Reader):
             raise OSError("odd")
         return False
 
-
     def progress(self, share: float) -> None:
         if self.when == "progress":
             raise OSError("odd")
@@ -226,8 +225,9 @@ def test_a_reader_that_fails_fails_alone(when: str) -> None:
     asked = prompts(5)
     expected, broken = plainly(asked), Broken(when)
     driven = engine()
+    heard = {"streamer": broken, "stop": broken, "progress": broken.progress}
     answers = [
-        driven.add(written, SHORT, **({"streamer": broken, "stop": broken, "progress": broken.progress} if number == 1 else {}))  # type: ignore[arg-type]
+        driven.add(written, SHORT, **(heard if number == 1 else {}))  # type: ignore[arg-type]
         for number, written in enumerate(asked)
     ]
     drive(driven, answers)
