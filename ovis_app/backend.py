@@ -58,7 +58,6 @@ class Offer:
     needed: int  # bytes
     available: int  # bytes, what the present model holds included
     resources: Resources | None = None  # of `needed`, for all of its context
-    lacks: str = ""  # what it needs that isn't here ("needs an NVIDIA GPU")
 
 
 class Backend(Protocol):

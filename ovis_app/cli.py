@@ -271,7 +271,7 @@ def _models(words: Sequence[str]) -> int:
         part = offer.resources
         sizes = () if part is None else (part.weights, part.conversations, part.pictures)
         cells = "".join(f"{size / 1e9:9.1f}" for size in sizes)
-        print(f"{offer.model.name:31}{cells}   {offer.lacks or offer.verdict}")
+        print(f"{offer.model.name:31}{cells}   {offer.verdict}")
     print("talk: a conversation as long as the model can read. README says what each model can do.")
     return 0
 

@@ -13,7 +13,6 @@ import psutil
 import torch
 
 from ovis_app import zoo
-from ovis_app.checkpoints import gptq
 from ovis_app.checkpoints.placement import Placement
 from ovis_app.errors import BackendError
 from ovis_app.models.devices import SMALL
@@ -75,8 +74,6 @@ def fit(spec: ModelSpec, placement: Placement, *, freed: int = 0) -> Fit:
 def refuse_what_cannot_fit(spec: ModelSpec, placement: Placement, *, freed: int = 0) -> None:
     """Raises BackendError, before any download, when a model can't be used with the memory that is free, or will be
     once `freed` bytes are given back."""
-    if spec.quantization:
-        gptq.refuse_without_means(spec.name, placement.device)
     found = fit(spec, placement, freed=freed)
     if found.verdict == "too big":
         advice = ", or ".join(_advice(spec, placement, freed)) or "use a larger machine"
@@ -94,7 +91,7 @@ def _advice(spec: ModelSpec, placement: Placement, freed: int) -> list[str]:
     advice = []
     if placement.dtype == torch.float32 and fits(spec, placement.with_dtype(torch.bfloat16)):
         advice.append("add --dtype bfloat16")
-    elif not spec.quantization and placement.device != "mps":
+    elif placement.device != "mps":
         ways = [bits for bits in QUANTIZE if fits(spec, placement.with_quantize(bits))]
         advice += [f"add --quantize {bits}" for bits in ways[:1]]
     smaller = [row for row in zoo.MODELS if not row.bundled and not row.quantization and fits(row)]
@@ -104,11 +101,15 @@ def _advice(spec: ModelSpec, placement: Placement, freed: int) -> list[str]:
 
 
 def weights(spec: ModelSpec, llm: LanguageModel, itemsize: int, quantize: str) -> int:
-    """Bytes of the weights once loaded: as released where they are quantized already."""
+    """Bytes of the weights once loaded. What was released in fewer bits stays so if need be; the rest was released in
+    two bytes a weight."""
+    linears = min(llm.linears, spec.parameters)
+    others = 1e9 * (spec.parameters - linears)
+    if quantize in BITS:
+        return round(others * itemsize + 1e9 * linears * BITS[quantize] / 8)
     if spec.quantization:
-        return spec.bytes
-    small = min(llm.linears, spec.parameters) if quantize in BITS else 0.0
-    return round(1e9 * ((spec.parameters - small) * itemsize + small * BITS.get(quantize, 0) / 8))
+        return spec.bytes + round(others * (itemsize - 2))
+    return round(1e9 * spec.parameters * itemsize)
 
 
 def _vision(spec: ModelSpec, itemsize: int) -> int:
@@ -132,6 +133,15 @@ def working_memory(model: Ovis) -> int:
     words = 0 if parameters < SMALL else config.visual_vocab_size
     peak = vision_peak(config.max_context, config.vision_config["hidden_size"], words, model.dtype.itemsize)
     return peak + reserve(parameters)
+
+
+def beside_weights(model: Ovis) -> int:
+    """Bytes that a model wants beside its weights: keys and values of a full context, and `working_memory`."""
+    llm = model.config.llm_config
+    heads = getattr(llm, "num_key_value_heads", None) or llm.num_attention_heads
+    size = getattr(llm, "head_dim", None) or llm.hidden_size // llm.num_attention_heads
+    cache = LanguageModel(llm.num_hidden_layers, heads, size, 0.0).cache(model.config.max_context, model.dtype.itemsize)
+    return cache + working_memory(model)
 
 
 def _alike(spec: ModelSpec) -> LanguageModel:

@@ -68,6 +68,29 @@ def test_the_head_is_left_alone() -> None:
     assert set(bitsandbytes.linears(llm)) == {"up_proj"}
 
 
+@pytest.mark.parametrize("bits", BITS)
+def test_rows_quantized_some_at_a_time_are_those_of_the_library(
+    bits: str, plain: Ovis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = load(zoo.MINI_FOLDER, quantize=bits)
+    monkeypatch.setattr(bitsandbytes, "PIECE", 1000)
+    pieces = load(zoo.MINI_FOLDER, quantize=bits)
+    library = bitsandbytes._library().nn
+    for name, weight in plain.llm.model.layers.named_parameters():
+        if not name.endswith("_proj.weight"):
+            continue
+        copy = weight.detach().clone()
+        if bits == "int8":
+            wanted = library.Int8Params(copy, requires_grad=False).to("cpu")
+            scales = [wanted.SCB, *(model.llm.model.layers.get_parameter(name).SCB for model in (whole, pieces))]
+        else:
+            wanted = library.Params4bit(copy, quant_type="nf4", blocksize=64, compress_statistics=False).to("cpu")
+            places = (wanted, *(model.llm.model.layers.get_parameter(name) for model in (whole, pieces)))
+            scales = [place.quant_state.absmax for place in places]
+        for model, scale in zip((whole, pieces), scales[1:], strict=True):
+            assert torch.equal(model.llm.model.layers.get_parameter(name), wanted) and torch.equal(scale, scales[0])
+
+
 def test_pictures_are_encoded_the_same(plain: Ovis, small: tuple[str, Ovis]) -> None:
     pixels = torch.linspace(-1, 1, 196 * 768).view(196, 768)
     with torch.inference_mode():

@@ -10,7 +10,7 @@ import torch
 
 from ovis_app import zoo
 from ovis_app.backends.local import model_pool
-from ovis_app.checkpoints import bitsandbytes, device_map, gptq, memory_fit
+from ovis_app.checkpoints import bitsandbytes, device_map, memory_fit
 from ovis_app.checkpoints.device_map import finish, of_map, plan
 from ovis_app.checkpoints.load import load, skeleton
 from ovis_app.engine import plain
@@ -18,6 +18,7 @@ from ovis_app.errors import BackendError
 from ovis_app.generation import GenerationSettings
 from ovis_app.models import devices
 from ovis_app.models.config import OvisConfig
+from tests.checkpoints.test_gptq import Way, checkpoint
 from tests.engine.engines import engine_over
 from tests.engine.prompts import ENDING, tiny
 from tests.models_on_cpu import loaded_on_cpu, on_cpu
@@ -154,24 +155,31 @@ def test_a_refusal_names_what_would_fit(monkeypatch: pytest.MonkeyPatch) -> None
     assert refusal(row("Ovis2-34B"), monkeypatch, 1).endswith("use a larger machine.")
 
 
-def test_gptq_without_means_is_refused_before_any_download(monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = row("ATH-MaaS/Ovis2-8B-GPTQ-Int4")
-    assert "needs an NVIDIA GPU" in refusal(spec, monkeypatch, 100)
-    monkeypatch.setattr(gptq, "find_spec", lambda name: None)
-    with pytest.raises(BackendError, match="pip install gptqmodel optimum"):
-        gptq.refuse_without_means(spec.name, "cuda")
+@pytest.mark.parametrize("spec", [spec for spec in zoo.MODELS if spec.quantization], ids=lambda spec: spec.name)
+def test_what_was_released_in_fewer_bits_needs_its_files_size(
+    spec: zoo.ModelSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a processor too; more where the rest is loaded in more precision, and otherwise where it's quantized anew."""
+    monkeypatch.setattr(memory_fit, "bytes_available", lambda *_: 10**12)
+    released = memory_fit.fit(spec, on_cpu(spec, "bfloat16"))
+    assert released.weights == spec.bytes and released.verdict == "fits"
+    rest = spec.parameters - spec.llm.linears
+    assert memory_fit.fit(spec, on_cpu(spec, "float32")).weights == pytest.approx(spec.bytes + 2e9 * rest)
+    plain = replace(spec, quantization="", size=0)
+    for bits in memory_fit.QUANTIZE:
+        again, anew = (memory_fit.fit(one, on_cpu(one, "bfloat16", bits)).weights for one in (spec, plain))
+        assert again == anew
 
 
 def test_a_folder_quantized_by_gptq_says_so(tmp_path: Path) -> None:
-    config = (GOLDEN / "ovis2" / "public-a" / "checkpoint" / "config.json").read_text()
-    quantized = config.rstrip().rstrip("}") + ', "quantization_config": {"quant_method": "gptq", "bits": 4}}'
-    (tmp_path / "config.json").write_text(quantized)
-    spec = zoo.resolve(str(tmp_path))
+    way = Way()
+    folder = checkpoint(tmp_path, way)
+    spec, plain = zoo.resolve(str(folder)), zoo.resolve(str(tmp_path / "plain"))
     assert spec.quantization == "GPTQ, 4 bits"
-    (tmp_path / "tokenizer.json").write_text("{}")
-    (tmp_path / "model.safetensors").write_bytes(b"")
-    with pytest.raises(BackendError, match="needs an NVIDIA GPU"):
-        loaded_on_cpu(spec)
+    assert spec.bytes == (folder / "model.safetensors").stat().st_size
+    assert spec.parameters == pytest.approx(plain.parameters, rel=0.1)
+    loaded = loaded_on_cpu(spec)
+    assert loaded.model.num_parameters() == loaded_on_cpu(plain).model.num_parameters()
 
 
 @pytest.mark.parametrize("family", ["ovis1.6", "ovis2", "ovis2.5"])

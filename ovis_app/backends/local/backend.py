@@ -24,11 +24,11 @@ from ovis_app.backends.local.prompt_builder import PreparedRequest
 from ovis_app.backends.local.session import Session
 from ovis_app.backends.local.worker import ThreadGroup, Worker
 from ovis_app.backends.validation import checked
-from ovis_app.checkpoints import gptq, memory_fit
+from ovis_app.checkpoints import memory_fit
 from ovis_app.checkpoints.hub import Progress
 from ovis_app.checkpoints.placement import Placement
 from ovis_app.engine.streamer import TokenStreamer
-from ovis_app.errors import OUT_OF_MEMORY, TOO_LONG, BackendError, UserError
+from ovis_app.errors import FAILED, OUT_OF_MEMORY, TOO_LONG, BackendError, UserError
 from ovis_app.generation import Event, Request, Waiting
 from ovis_app.limits import Limits
 from ovis_app.settings import Settings
@@ -40,7 +40,6 @@ log = logging.getLogger(__name__)
 POLL_SECONDS = 0.05  # how often a change that waits for answers checks whether it is still wanted
 GRACE_SECONDS = 1.0  # after its deadline, in which an answer may still end by itself
 NOT_LOADED = "{name} can't be loaded; the cause is in the server's log."
-FAILED = "The model failed while answering: try again, or start a new chat."
 WORDS: dict[Phase, str] = {"starting": "Starting", "ready": "ready", "failed": "the model can't be loaded"}
 
 
@@ -137,11 +136,9 @@ class LocalBackend:
         return [self._offer(row, freed) for row in (present, *(row for row in zoo.MODELS if row.id != present.id))]
 
     def _offer(self, spec: ModelSpec, freed: int) -> Offer:
-        placement = self._placement(spec)
-        fit = memory_fit.fit(spec, placement, freed=freed)
-        lacks = gptq.needs(placement.device) if spec.quantization else ""
+        fit = memory_fit.fit(spec, self._placement(spec), freed=freed)
         resources = Resources(fit.weights, fit.cache, spec.context, fit.vision + fit.reserve)
-        return Offer(spec, fit.verdict, fit.needed, fit.available, resources, lacks)
+        return Offer(spec, fit.verdict, fit.needed, fit.available, resources)
 
     def _placement(self, spec: ModelSpec) -> Placement:
         """How a model is put on this machine. Raises BackendError for a device that isn't there."""

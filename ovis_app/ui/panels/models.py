@@ -100,8 +100,7 @@ def on_this_machine(status: Status) -> str:
 def row(offer: Offer) -> str:
     """A model in the list: its name, then its size, whether that fits and what it can do."""
     spec = offer.model
-    verdict = offer.lacks or f"{offer.verdict} (needs {size(offer.needed)})"
-    return f"{spec.name}\n{size(spec.bytes)} · {verdict}\n{abilities(spec)}"
+    return f"{spec.name}\n{size(spec.bytes)} · {offer.verdict} (needs {size(offer.needed)})\n{abilities(spec)}"
 
 
 def found(offers: Sequence[Offer], wanted: str) -> list[tuple[str, str]]:
