@@ -103,9 +103,9 @@ def quantized(model: Ovis, bits: str) -> Ovis:
     """A new model with the same language model, its linear layers quantized on their way."""
     llm = model.llm
     weights = {name: module.weight.detach().clone() for name, module in bitsandbytes.linears(llm).items()}
-    bitsandbytes.prepare(llm, bits, model.device.type)
+    storage = bitsandbytes.prepare(llm, bits, model.device.type)
     for name, weight in weights.items():
-        bitsandbytes.put(llm.get_submodule(name), weight, model.device)
+        bitsandbytes.put(llm.get_submodule(name), weight, storage[f"{name}.weight"], model.device)
     return model
 
 
