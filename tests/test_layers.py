@@ -46,6 +46,7 @@ WITH_TORCH = {"models", "checkpoints", "engine", "backends/local", "training"}
 ONLY_IN = {
     "gradio": {"ui", "api"},
     "av": {"media", "training"},
+    "triton": {"engine/fused/triton_kernels.py"},
     **dict.fromkeys(
         ("torch", "transformers", "tokenizers", "accelerate", "huggingface_hub", "bitsandbytes"), WITH_TORCH
     ),

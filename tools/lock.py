@@ -24,7 +24,8 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parent.parent
 UV = Path(sys.executable).with_name("uv")
 WRITTEN = "# Written by `make lock` from pyproject.toml: bounds and their reasons stand there."
-# What torch brings for one kind of GPU or another. Pip fetches that with torch, where it fetches torch at all.
+# What torch brings for one kind of GPU or another. Pip fetches that with torch, where it fetches torch at all; only the
+# tests' Triton is wanted without one.
 OF_A_GPU = re.compile(r"(nvidia|cuda|triton)[-=]")
 
 
@@ -41,7 +42,7 @@ class Project:
         said = tomllib.loads(file.read_text("utf-8"))
         project, groups = said["project"], said["dependency-groups"]
         everything = sorted((*project["dependencies"], *project["optional-dependencies"]["local"]))
-        dev = [row for row in (*groups["build"], *groups["dev"]) if isinstance(row, str)]
+        dev = [row for name in ("build", "dev", "kernels") for row in groups[name] if isinstance(row, str)]
         return cls(tuple(everything), tuple(dev), frozenset(said["tool"]["ovis"]["kept-bounds"]))
 
     @property
@@ -94,7 +95,9 @@ def lock(*, upgrade: bool) -> None:
     wanted = ("pyproject.toml", "--extra", "local", "--group", "build", "--universal")
     found = everywhere(resolved(wanted, within=project.torch, known=None if upgrade else run))
     write(run, found)
-    more = resolved(("--group", "dev", "--universal"), within=found, known=None if upgrade else dev)
+    more = resolved(
+        ("--group", "dev", "--group", "kernels", "--universal"), within=found, known=None if upgrade else dev
+    )
     write(dev, [f"-r {run.name}", *(line for line in more.splitlines() if line not in found)])
 
 

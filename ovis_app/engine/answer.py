@@ -18,12 +18,12 @@ from ovis_app.engine.lookup import Lookup
 from ovis_app.engine.sampling import Choice, Draw
 from ovis_app.engine.sequence import Sequence
 from ovis_app.engine.thinking_budget import ThinkingBudget
-from ovis_app.errors import BackendError
+from ovis_app.errors import FAILED, BackendError
 from ovis_app.generation import GenerationSettings
 
 log = logging.getLogger(__name__)
 
-FAILED = "The model failed while answering: try again, or start a new chat."
+NO_MEMORY = ("out of memory", "DefaultCPUAllocator", "ALLOC_FAILED")  # in errors of mps, of CPUs, of cuBLAS
 
 
 class Prompt(Protocol):
@@ -128,3 +128,10 @@ class Answer:
 def failed(error: BaseException) -> BackendError:
     """What a reader is told: never the error itself, whose traceback would keep tensors."""
     return error if isinstance(error, BackendError) else BackendError(FAILED)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether there was no memory for a piece of work; torch names that only on some devices."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in NO_MEMORY)

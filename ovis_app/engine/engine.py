@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ovis_app.checkpoints.tokenizer import Ending
-from ovis_app.engine.answer import Answer, Prompt, Streamer, failed
+from ovis_app.engine.answer import Answer, Prompt, Streamer, failed, out_of_memory
 from ovis_app.engine.block_manager import BlockManager
 from ovis_app.engine.lookup import FormerAnswers, Lookup
 from ovis_app.engine.model_runner import ModelRunner
@@ -64,6 +64,7 @@ class Engine:
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
         self._closed = False
+        self._prepared = False
 
     # --- asking ------------------------------------------------------------------------------------------------------
 
@@ -120,25 +121,35 @@ class Engine:
     # --- steps -------------------------------------------------------------------------------------------------------
 
     def step(self) -> bool:
-        """One step for all that is asked; False where there is nothing to do."""
+        """One step for all that is asked, and a moment's work for faster ones; False where there is nothing to do."""
         self._take_in()
         self._let_go()
         if not self._live:
-            return False
+            return self._prepare()
         if len(self._live) <= GUESSED_ROWS // 2:
             for answer in self._live.values():
                 answer.guess(GUESSED_ROWS // len(self._live) - 1)
         decoding = self.scheduler.decoding
         chunks = self.scheduler.schedule(self.pace.tokens(decoding=decoding))
-        for chunk in chunks:
-            self._live[chunk.sequence].report()
+        chunks = [chunk for chunk in chunks if self._reported(chunk)]
+        if not chunks:
+            return True
         prefill = sum(chunk.tokens for chunk in chunks if chunk.sequence.pending > 1)
         with self.turns:
             begin = time.perf_counter()
             self._compute(chunks)
             if prefill:
                 self.pace.took(prefill, time.perf_counter() - begin, decoding=decoding)
+        self._prepare()
         return True
+
+    def _prepare(self) -> bool:
+        """Whether there was something to get ready. No turn is waited for once all is."""
+        if self._prepared:
+            return False
+        with self.turns:
+            self._prepared = not self.runner.prepare()
+        return not self._prepared
 
     def _take_in(self) -> None:
         while True:
@@ -163,6 +174,15 @@ class Engine:
             if stopped:
                 self._end(sequence)
 
+    def _reported(self, chunk: Chunk) -> bool:
+        """Tells a reader that a step of its answer comes; False where that ended it."""
+        try:
+            self._live[chunk.sequence].report()
+        except Exception as error:  # the reader's own; nobody else is to suffer from it
+            self._fail(chunk.sequence, error)
+            return False
+        return True
+
     def _compute(self, chunks: SequenceOf[Chunk]) -> None:
         """Runs chunks together; where that fails, in halves, so that what fails fails alone."""
         try:
@@ -182,11 +202,13 @@ class Engine:
 
     def _halves(self, chunks: SequenceOf[Chunk], error: Exception) -> list[SequenceOf[Chunk]]:
         """What to try instead of a step that failed; nothing where it was one chunk that can't be made smaller."""
-        memory = isinstance(error, torch.OutOfMemoryError | MemoryError)
+        memory = out_of_memory(error)
         log.warning("a step of %d chunks failed: %s", len(chunks), error, exc_info=not memory)
         if memory:
             self._give_memory_back()
-            self.pace.out_of_memory()
+            prefill = sum(chunk.tokens for chunk in chunks if chunk.sequence.pending > 1)
+            if prefill:
+                self.pace.out_of_memory(prefill)
         if len(chunks) > 1:
             middle = len(chunks) // 2
             return [chunks[:middle], chunks[middle:]]
@@ -227,7 +249,7 @@ class Engine:
         return over
 
     def _fail(self, sequence: Sequence, error: Exception) -> None:
-        memory = isinstance(error, torch.OutOfMemoryError | MemoryError)
+        memory = out_of_memory(error)
         if not memory:
             log.error("an answer failed", exc_info=error)
         self._end(sequence, torch.OutOfMemoryError(OUT_OF_MEMORY) if memory else failed(error))

@@ -7,14 +7,14 @@ the model has one; all else through transformers' modules, which know of the poo
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from ovis_app.engine.attention.torch_attention import NAME, AttentionBatch, Span
-from ovis_app.engine.decode_step import DecodeStep
 from ovis_app.engine.kv_pool import KVPool
 from ovis_app.engine.scheduler import Chunk
 from ovis_app.models.devices import few_threads
@@ -24,11 +24,25 @@ from ovis_app.models.prompt import VISUAL_ATOM
 log = logging.getLogger(__name__)
 
 
+class Step(Protocol):
+    """Makes one token for each of several sequences; a `DecodeStep` is one."""
+
+    @property
+    def together(self) -> bool: ...
+    def __call__(self, tokens: Tensor, positions: Tensor, batch: AttentionBatch) -> Tensor: ...
+    def prepare(self) -> Iterator[None]: ...
+
+
 class ModelRunner:
     """Runs steps of one model over one pool. One thread at a time."""
 
-    def __init__(self, model: Ovis, pool: KVPool, decode_step: DecodeStep | None = None) -> None:
+    def __init__(self, model: Ovis, pool: KVPool, decode_step: Step | None = None) -> None:
         self.model, self.pool, self.decode_step = model, pool, decode_step
+        self._preparing = iter(()) if decode_step is None else decode_step.prepare()
+
+    def prepare(self) -> bool:
+        """A moment's work, which makes later steps faster; whether there was any left."""
+        return any(True for _ in self._preparing)
 
     def threads(self) -> AbstractContextManager[None]:
         """As many threads as this model is worth, for whoever runs its steps."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -266,3 +267,27 @@ def test_ids_and_keys_must_go_together() -> None:
         Sequence([1, 2], [1])
     with pytest.raises(ValueError, match="0 ids"):
         Sequence([], [])
+
+
+def seconds_to_admit(manager: BlockManager, first: int, tokens: int) -> float:
+    """Of this thread's own time."""
+    sequence = of(*range(first, first + tokens))
+    sequence.digests(manager.block_size)
+    begin = time.thread_time()
+    assert manager.admit(sequence)
+    taken = time.thread_time() - begin
+    manager.release(sequence)
+    return taken
+
+
+@pytest.mark.parametrize("fragmented", [False, True])
+def test_a_pool_full_of_what_is_cached_hands_out_blocks_as_an_empty_one_does(fragmented: bool) -> None:
+    """A GPU's pool has 50,000 blocks, and after a while all of them are cached: to look at each for every block that
+    somebody needs took eight seconds for one long prompt."""
+    tokens, count = 16_000, 50_000
+    empty = min(seconds_to_admit(BlockManager(count), 0, tokens) for _ in range(3))
+    full, length = BlockManager(count), 64 if fragmented else tokens
+    for first in range(0, count * full.block_size, length):
+        used(full, of(*range(first, min(first + length, count * full.block_size))))
+    assert full.cached == count
+    assert seconds_to_admit(full, -tokens, tokens) < 500 * empty

@@ -41,11 +41,14 @@ def breaking(breaks: Callable[[Sequence[Chunk]], Exception | None], **options: A
     return made
 
 
-def full_at(rows: int) -> Callable[[Sequence[Chunk]], Exception | None]:
+FULL = torch.OutOfMemoryError("full")
+
+
+def full_at(rows: int, error: Exception = FULL) -> Callable[[Sequence[Chunk]], Exception | None]:
     """Memory for that many rows of a step and no more."""
 
     def breaks(chunks: Sequence[Chunk]) -> Exception | None:
-        return torch.OutOfMemoryError("full") if sum(chunk.rows for chunk in chunks) > rows else None
+        return error if sum(chunk.rows for chunk in chunks) > rows else None
 
     return breaks
 
@@ -126,10 +129,20 @@ def test_whoever_failed_keeps_nothing_of_the_step_alive() -> None:
 # --- memory -----------------------------------------------------------------------------------------------------------
 
 
-def test_running_out_of_memory_costs_nobody_anything_where_smaller_steps_fit() -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        FULL,
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: 45 bytes."),
+        RuntimeError("MPS backend out of memory (MPS allocated: 9.05 GB)."),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    ],
+    ids=["cuda", "cpu", "mps", "cublas"],
+)
+def test_running_out_of_memory_costs_nobody_anything_where_smaller_steps_fit(error: Exception) -> None:
     asked = prompts(8)
     expected, given_back = plainly(asked), list[int]()
-    driven = breaking(full_at(20), chunk=256, give_memory_back=lambda: given_back.append(1))
+    driven = breaking(full_at(20, error), chunk=256, give_memory_back=lambda: given_back.append(1))
     answers = [driven.add(written, SHORT) for written in asked]
     drive(driven, answers)
     assert [ended(answer) for answer in answers] == expected and given_back
@@ -163,11 +176,26 @@ def test_what_can_not_be_made_smaller_ends_one_answer_and_says_what_to_lower() -
     assert driven.blocks.held == 0
 
 
+def test_many_tokens_without_memory_for_a_step_leave_prompts_as_they_are() -> None:
+    """Nobody read a prompt: to read in smaller pieces would bring nothing."""
+    asked = prompts(8)
+    driven = breaking(lambda chunks: torch.OutOfMemoryError("full") if all_decode(chunks) and len(chunks) > 3 else None)
+    driven.pace.most = 1024
+    answers = [driven.add(written, SHORT) for written in asked]
+    drive(driven, answers)
+    assert [ended(answer) for answer in answers] == plainly(asked)
+    assert driven.pace.most == 1024
+
+
+def all_decode(chunks: Sequence[Chunk]) -> bool:
+    return all(chunk.sequence.pending == 1 for chunk in chunks)
+
+
 # --- readers ----------------------------------------------------------------------------------------------------------
 
 
 class Broken(Reader):
-    """Fails when it hears its third token, when it is asked, or at the end."""
+    """Fails when it hears its third token, when it is asked, at the end, or when it hears how far its prompt is."""
 
     def __init__(self, when: str) -> None:
         super().__init__()
@@ -187,20 +215,25 @@ class Broken(Reader):
             raise OSError("odd")
         return False
 
+    def progress(self, share: float) -> None:
+        if self.when == "progress":
+            raise OSError("odd")
 
-@pytest.mark.parametrize("when", ["put", "end", "stop"])
+
+@pytest.mark.parametrize("when", ["put", "end", "stop", "progress"])
 def test_a_reader_that_fails_fails_alone(when: str) -> None:
     asked = prompts(5)
     expected, broken = plainly(asked), Broken(when)
     driven = engine()
+    heard = {"streamer": broken, "stop": broken, "progress": broken.progress}
     answers = [
-        driven.add(written, SHORT, **({"streamer": broken, "stop": broken} if number == 1 else {}))  # type: ignore[arg-type]
+        driven.add(written, SHORT, **(heard if number == 1 else {}))  # type: ignore[arg-type]
         for number, written in enumerate(asked)
     ]
     drive(driven, answers)
     found = [ended(answer) for answer in answers]
     assert is_sentence(found[1]) and found[:1] + found[2:] == expected[:1] + expected[2:]
-    assert broken.heard == expected[1][:3] if when != "end" else broken.heard == expected[1]
+    assert broken.heard == expected[1][: {"end": None, "progress": 0}.get(when, 3)]
     assert driven.blocks.held == 0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ovis_app.engine.pace import LEAST, Pace
+from ovis_app.engine.pace import LEAST, RECOVERY, Pace
 
 
 def settled(pace: Pace, fixed: float, token: float, *, decoding: bool, left: int = 10**9) -> int:
@@ -33,7 +33,7 @@ def test_a_slow_device_gets_the_least_and_no_less() -> None:
 def test_memory_bounds_what_time_allows() -> None:
     pace = paced(most=512)
     assert settled(pace, 0.0, 1e-6, decoding=False) == 512
-    pace.out_of_memory()
+    pace.out_of_memory(512)
     assert pace.tokens(decoding=False) == 256
 
 
@@ -41,3 +41,22 @@ def test_the_end_of_a_prompt_teaches_nothing() -> None:
     pace = paced()
     before = settled(pace, 0.02, 0.001, decoding=True)
     assert settled(pace, 0.02, 0.001, decoding=True, left=before // 4) == before
+
+
+def test_many_who_decode_leave_prompts_half_of_the_time() -> None:
+    """Where a token for everybody takes longer than a step should, a prompt of 3,000 tokens would take 200 steps."""
+    pace = paced()
+    settled(pace, 0.0, 0.0005, decoding=False)
+    tokens = settled(pace, 0.15, 0.0005, decoding=True)
+    assert tokens * 0.0005 == pytest.approx(0.15, rel=0.1)
+
+
+def test_one_request_without_memory_does_not_slow_prompts_for_good() -> None:
+    """It is tried in halves, down to the least, before it fails."""
+    pace = paced(most=2048)
+    for tokens in (2048, 1024, 512, 256, 128, 64, 32, 16):
+        pace.out_of_memory(tokens)
+    assert pace.tokens(decoding=False) == LEAST
+    for _ in range(9 * RECOVERY):
+        pace.took(pace.tokens(decoding=False), 0.01, decoding=False)
+    assert pace.tokens(decoding=False) == 2048

@@ -28,7 +28,7 @@ from ovis_app.checkpoints import memory_fit
 from ovis_app.checkpoints.hub import Progress
 from ovis_app.checkpoints.placement import Placement
 from ovis_app.engine.streamer import TokenStreamer
-from ovis_app.errors import OUT_OF_MEMORY, TOO_LONG, BackendError, UserError
+from ovis_app.errors import FAILED, OUT_OF_MEMORY, TOO_LONG, BackendError, UserError
 from ovis_app.generation import Event, Request, Waiting
 from ovis_app.limits import Limits
 from ovis_app.settings import Settings
@@ -40,7 +40,6 @@ log = logging.getLogger(__name__)
 POLL_SECONDS = 0.05  # how often a change that waits for answers checks whether it is still wanted
 GRACE_SECONDS = 1.0  # after its deadline, in which an answer may still end by itself
 NOT_LOADED = "{name} can't be loaded; the cause is in the server's log."
-FAILED = "The model failed while answering: try again, or start a new chat."
 WORDS: dict[Phase, str] = {"starting": "Starting", "ready": "ready", "failed": "the model can't be loaded"}
 
 

@@ -1,0 +1,173 @@
+"""Which kernels a fused step launches, in which order, over which buffers. Knows weights and kernels; refuses to know
+when a step is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ovis_app.engine.decode_step import DecodeStep, Layer
+from ovis_app.engine.fused import triton_kernels as kernels
+from ovis_app.engine.fused.inputs import Inputs
+from ovis_app.engine.fused.tiles import WARPS, Tile, attention_splits, power_of_two
+from ovis_app.engine.kv_pool import KVPool
+
+OWN_PRODUCTS = 4  # rows, up to which weights are read by our own products
+MOST_SPLITS = 32  # of a sequence's tokens in attention
+ATTENTION_TILE = 32  # tokens that attention looks at together
+ATTENTION_STAGES = 5  # with fewer nothing is under way while a tile is looked at: a block's number comes first
+ELEMENTWISE = 1024  # values that a program without sums takes
+LEAST_DOT = 16  # rows and columns of a product on tensor cores
+
+
+class Launches:
+    """The kernels of one step over a model's weights, with buffers for `most_rows` rows."""
+
+    def __init__(self, step: DecodeStep, *, most_rows: int, processors: int, wide: bool = False) -> None:
+        """`wide` makes attention's products in float32, whatever the weights' type is."""
+        self.step, self.wide, self._processors = step, wide, processors
+        self._dtype = step.norm.dtype
+        self.hidden, self.inner = len(step.norm), len(step.layers[0].gate_up.weight) // 2
+        self.joined, self.width = (step.heads + 2 * step.groups) * step.size, step.heads * step.size
+        self.vocabulary = len(step.head.weight)
+        self.qkv, self.out = self._tile(self.joined, self.hidden), self._tile(self.hidden, self.width)
+        self.down = self._tile(self.hidden, self.inner)
+        self.gate_up = self._tile(self.inner, self.hidden, tiles=2, most_splits=1)
+        self.head = self._tile(self.vocabulary, self.hidden, most_splits=1)
+        self._buffers(most_rows, min(most_rows, OWN_PRODUCTS))
+
+    def _tile(self, outputs: int, inputs: int, **how: int) -> Tile:
+        return Tile.of(outputs, inputs, itemsize=self._dtype.itemsize, processors=self._processors, **how)
+
+    def _buffers(self, rows: int, own: int) -> None:
+        """For `rows` rows, or `own` where our own products are. A step's rows are always the first ones."""
+        parts = max(few * self._splits(few) for few in range(1, rows + 1)) * self.step.heads
+        floats = self.step.norm.new_empty(0, dtype=torch.float32).new_zeros
+        half = self.step.norm.new_zeros
+        self.residual = [floats(rows * self.hidden) for _ in range(2)]
+        self.qkv_parts = floats(self.qkv.splits * own * self.joined)
+        self.squares = floats(self.qkv.splits * own)
+        self.out_parts = floats(self.out.splits * own * self.hidden)
+        self.down_parts = floats(self.down.splits * own * self.hidden)
+        self.logits = floats(own * self.vocabulary)
+        self.query, self.attended = half(2, rows, self.width)
+        self.normed, self.acts = half(rows, self.hidden), half(rows, self.inner)
+        self.sums = floats(parts * self.step.size)
+        self.tops, self.totals = floats(2, parts)
+
+    def of(self, at: Inputs, pool: KVPool) -> Iterator[Tensor | None]:
+        """Launches one kernel or product each time, and gives the logits [rows, vocabulary] with the last."""
+        return self._own(at, pool) if at.rows <= OWN_PRODUCTS else self._with_libraries(at, pool)
+
+    # --- few rows ----------------------------------------------------------------------------------------------------
+
+    def _own(self, at: Inputs, pool: KVPool) -> Iterator[Tensor | None]:
+        step, rows, (now, then) = self.step, at.rows, self.residual
+        self._embed(at, now, self.down.splits)
+        yield None
+        for number, layer in enumerate(step.layers):
+            before = (self.down_parts, self.down.splits)
+            self._product(self.qkv, layer.qkv.weight, self.qkv_parts, rows, now, before, then, layer.input_norm)
+            yield None
+            yield from self._attention(at, pool, number, self.qkv_parts, self.qkv.splits)
+            self._product(self.out, layer.out.weight, self.out_parts, rows, self.attended)
+            yield None
+            before = (self.out_parts, self.out.splits)
+            self._product(
+                self.gate_up, layer.gate_up.weight, self.acts, rows, then, before, now, layer.post_norm, gated=True
+            )
+            yield None
+            self._product(self.down, layer.down.weight, self.down_parts, rows, self.acts)
+            yield None
+        before = (self.down_parts, self.down.splits)
+        self._product(self.head, step.head.weight, self.logits, rows, now, before, None, step.norm)
+        yield self.logits[: rows * self.vocabulary].view(rows, -1)
+
+    def _product(
+        self, tile: Tile, weight: Tensor, out: Tensor, rows: int, inputs: Tensor,
+        before: tuple[Tensor, int] | None = None, kept: Tensor | None = None, norm: Tensor | None = None,
+        *, gated: bool = False,
+    ) -> None:  # fmt: skip
+        """`inputs`, and the splits `before`, times a weight. What isn't there is named by another, and never read."""
+        outputs = len(weight) // 2 if gated else len(weight)
+        parts, count = (inputs, 0) if before is None else before
+        kernels.product[(-(-outputs // tile.n), tile.splits)](
+            inputs, parts, inputs if kept is None else kept, weight if norm is None else norm, weight, out,
+            self.squares, self.step.eps, N=outputs, K=weight.shape[1], ROWS=rows, PARTS=count, KEEP=kept is not None,
+            NORM=norm is not None, GATED=gated, SPLITS=tile.splits, TILE_N=tile.n, TILE_K=tile.k, LANE=tile.lane,
+            num_warps=WARPS,
+        )  # fmt: skip
+
+    # --- many rows ---------------------------------------------------------------------------------------------------
+
+    def _with_libraries(self, at: Inputs, pool: KVPool) -> Iterator[Tensor | None]:
+        step, rows = self.step, at.rows
+        normed, attended, acts = self.normed[:rows], self.attended[:rows], self.acts[:rows]
+        addend: Tensor | None = None
+        self._embed(at, self.residual[0], 0)
+        yield None
+        for number, layer in enumerate(step.layers):
+            self._add_and_norm(rows, addend, layer.input_norm)
+            yield None
+            qkv = F.linear(normed, layer.qkv.weight)
+            yield None
+            yield from self._attention(at, pool, number, qkv, 1)
+            self._add_and_norm(rows, F.linear(attended, layer.out.weight), layer.post_norm)
+            yield None
+            grid = (rows, -(-self.inner // ELEMENTWISE))
+            kernels.gate[grid](F.linear(normed, layer.gate_up.weight), self.acts, N=self.inner, TILE=ELEMENTWISE)
+            yield None
+            addend = F.linear(acts, layer.down.weight)
+            yield None
+        self._add_and_norm(rows, addend, step.norm)
+        yield F.linear(normed, step.head.weight)
+
+    def _add_and_norm(self, rows: int, addend: Tensor | None, norm: Tensor) -> None:
+        residual, tile = self.residual[0], power_of_two(self.hidden)
+        kernels.add_and_norm[(rows,)](
+            residual, residual if addend is None else addend, norm, self.normed, self.step.eps,
+            K=self.hidden, TILE=tile, ADD=addend is not None, num_warps=8 if tile > ELEMENTWISE else WARPS,
+        )  # fmt: skip
+
+    # --- both --------------------------------------------------------------------------------------------------------
+
+    def _embed(self, at: Inputs, residual: Tensor, parts: int) -> None:
+        kernels.embed[(at.rows, -(-self.hidden // ELEMENTWISE))](
+            self.step.embedding.weight, at.tokens, residual, self.down_parts, at.rows,
+            K=self.hidden, PARTS=parts, TILE=ELEMENTWISE,
+        )  # fmt: skip
+
+    def _attention(self, at: Inputs, pool: KVPool, number: int, qkv: Tensor, parts: int) -> Iterator[None]:
+        """`attended` from the joined product, whose keys and values go into the pool."""
+        step, layer, rows, splits = self.step, self.step.layers[number], at.rows, self._splits(at.rows)
+        keys, values, padded = pool.keys[number], pool.values[number], power_of_two(step.size)
+        self._place_heads(layer, at, keys, values, qkv, parts)
+        yield
+        kernels.attend[(rows, step.groups, splits)](
+            self.query, keys, values, at.tables, at.lengths, self.sums, self.tops, self.totals, step.scaling,
+            at.stride, keys.shape[1], HEADS=step.heads, GROUPS=step.groups, SIZE=step.size,
+            PADDED=max(padded, LEAST_DOT), GROUP=max(power_of_two(step.heads // step.groups), LEAST_DOT),
+            BLOCK=pool.block_size, TILE=ATTENTION_TILE, WIDE=self.wide, num_warps=WARPS, num_stages=ATTENTION_STAGES,
+        )  # fmt: skip
+        yield
+        kernels.combine[(rows * step.heads,)](
+            self.sums, self.tops, self.totals, self.attended, splits, SIZE=step.size, PADDED=padded, MOST=MOST_SPLITS
+        )
+        yield
+
+    def _place_heads(self, layer: Layer, at: Inputs, keys: Tensor, values: Tensor, qkv: Tensor, parts: int) -> None:
+        step, norm, bias = self.step, layer.query_norm, layer.qkv.bias
+        key_norm = layer.input_norm if layer.key_norm is None else layer.key_norm
+        kernels.place_heads[(at.rows, step.heads + 2 * step.groups)](
+            qkv, self.squares, layer.input_norm if bias is None else bias, layer.input_norm if norm is None else norm,
+            key_norm, step.cos, step.sin, at.positions, at.slots, self.query, keys, values, step.eps, at.rows,
+            keys.shape[1], HEADS=step.heads, GROUPS=step.groups, SIZE=step.size, PADDED=power_of_two(step.size),
+            K=self.hidden, PARTS=parts, SCALED=parts > 1, BIAS=bias is not None, NORM=norm is not None, num_warps=1,
+        )  # fmt: skip
+
+    def _splits(self, rows: int) -> int:
+        return attention_splits(rows, self.step.groups, processors=self._processors, most=MOST_SPLITS)

@@ -1,0 +1,56 @@
+"""Whether a step computes what the step in torch does, tried on made-up tokens over a small pool of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ovis_app.engine.attention.torch_attention import AttentionBatch, Span
+from ovis_app.engine.decode_step import DecodeStep
+from ovis_app.engine.fused.inputs import Inputs
+from ovis_app.engine.kv_pool import KVPool
+
+SHARED = 8  # blocks that all rows look at, beside one of their own
+LENGTHS = (40, 1, 17, 64, 16, 33, 100, 5)  # tokens, by turns
+APART = {torch.float32: 1e-3}  # the distance that is allowed, as a share of the whole
+APART_IN_HALF = 0.1  # where each order of sums rounds differently; a wrong kernel is off by about 1
+
+Run = Callable[[Inputs, KVPool], Tensor]
+
+
+@torch.inference_mode()
+def trial(step: DecodeStep, run: Run, at: Inputs, *, block_size: int, context: int) -> str:
+    """Why `run` isn't to be used for the rows of `at`, in a few words; empty where it computes what `step` does. All
+    rows but the last are filled, if there are several. `at` is padding afterwards."""
+    pool = KVPool(step.llm, SHARED + at.rows, block_size)
+    tokens, positions, batch = _made_up(step, pool, max(at.rows - 1, 1), context)
+    at.fill(tokens, positions, batch)
+    try:
+        ours = run(at, pool)[: len(tokens)].float().clone()  # before the other, whose keys it must not find
+    finally:
+        at.pad()
+    theirs = step(tokens, positions, batch).float()
+    apart = float(((ours - theirs).norm(dim=-1) / theirs.norm(dim=-1)).max())
+    if apart <= APART.get(step.norm.dtype, APART_IN_HALF):
+        return ""
+    return f"its scores for {at.rows} rows differ by {apart:.1%} from those in torch"
+
+
+def _made_up(step: DecodeStep, pool: KVPool, rows: int, context: int) -> tuple[Tensor, Tensor, AttentionBatch]:
+    """Tokens and positions [rows], and what they see, in blocks that aren't a run."""
+    random = torch.Generator().manual_seed(rows)
+    for tensor in (*pool.keys, *pool.values):
+        few = torch.randn(pool.block_size, tensor.shape[-1], generator=random)
+        tensor.view(len(tensor), -1, *few.shape).copy_(few)
+        tensor.mul_(torch.randn(tensor.shape[1], 1, generator=random).to(tensor))
+    size, slots, spans = pool.block_size, [], []
+    lengths = [min(LENGTHS[row % len(LENGTHS)], context, SHARED * size) for row in range(rows)]
+    for row, length in enumerate(lengths):
+        used, own = -(-length // size), SHARED + row
+        blocks = torch.cat([torch.randperm(SHARED, generator=random)[: used - 1], torch.tensor([own])])
+        slots.append(own * size + (length - 1) % size)
+        spans.append(Span(row, 1, length, int(blocks[0]) * size, blocks))
+    tokens = torch.randint(step.embedding.num_embeddings, (rows,), generator=random)
+    return tokens, torch.tensor(lengths) - 1, AttentionBatch(pool, torch.tensor(slots), spans)

@@ -1,0 +1,61 @@
+"""Every kernel that a step launches compiles for every kind of card, reads 16 bytes at a time and spills nothing.
+
+Compiled on a CPU, for the shapes of the 2B and the 9B model.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+if sys.platform != "linux":
+    pytest.skip("Triton is for Linux", allow_module_level=True)
+pytest.importorskip("triton", reason="Triton isn't installed")
+
+from tests.engine.fused.compiled import Compiled, compiled, launched
+
+TWO = {
+    "hidden_size": 2048, "num_attention_heads": 16, "num_key_value_heads": 8, "head_dim": 128,
+    "intermediate_size": 6144, "vocab_size": 151936,
+}  # fmt: skip
+NINE = TWO | {"hidden_size": 4096, "num_attention_heads": 32, "intermediate_size": 12288}
+A_REGISTER_OR_TWO = 16  # bytes on the stack: the assembler spares them where one more program fits then
+STREAMS = {"product", "attend"}  # what reads weights, keys and values
+FEW = [(TWO, "2b", 1, 90), (NINE, "9b", 1, 90), (NINE, "9b", 8, 90), (TWO, "2b", 1, 80), (TWO, "2b", 1, 120)]
+ALL = [
+    (sizes, name, rows, card)
+    for sizes, name in ((TWO, "2b"), (NINE, "9b")) for rows in (1, 2, 4, 8) for card in (80, 90, 120)
+]  # fmt: skip
+REST = [one for one in ALL if one[1:] not in [few[1:] for few in FEW]]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "name", "rows", "card"),
+    [*FEW, *(pytest.param(*one, marks=pytest.mark.kernels) for one in REST)],
+    ids=lambda value: None if isinstance(value, dict) else str(value),
+)
+def test_kernels_load_16_bytes_and_spill_nothing(
+    sizes: dict[str, int], name: str, rows: int, card: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    heard = launched(sizes, rows, monkeypatch)
+    assert STREAMS & {launch.name for launch in heard}
+    for launch in heard:
+        done = compiled(launch, card, tmp_path)
+        assert done.spilled <= A_REGISTER_OR_TWO, launch
+        if launch.name in STREAMS:
+            assert_wide(done, launch.name)
+            # A processor has 65,536 registers, and tiles were chosen for four programs of 128 threads at a time.
+            assert done.registers <= (128 if rows == 1 else 255)
+
+
+def assert_wide(done: Compiled, name: str) -> None:
+    if name == "product":
+        weights = [load for load in done.loads if "evict_first" in load]
+        assert len(weights) >= 8, "bytes under way come from the tile"
+        assert all(".v4.b32" in load for load in weights)
+    else:
+        assert done.copied.count(16) >= 8
+        assert set(done.copied) <= {4, 16}, "4 are a block's number"
+        assert done.ahead > 0, "the next tile comes while this one is looked at"
