@@ -93,4 +93,6 @@ def test_the_engine_takes_a_turn_for_each_step() -> None:
     driven = engine(chunk=7)
     driven.turns = Counted()
     driven.generate(text(), SHORT)
-    assert isinstance(driven.runner, Watched) and Counted.taken == len(driven.runner.steps) > 12
+    nothing_to_prepare = 1
+    assert isinstance(driven.runner, Watched)
+    assert Counted.taken - nothing_to_prepare == len(driven.runner.steps) > 12
