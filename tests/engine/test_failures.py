@@ -215,7 +215,6 @@ class Broken(Reader):
             raise OSError("odd")
         return False
 
-
     def progress(self, share: float) -> None:
         if self.when == "progress":
             raise OSError("odd")
@@ -226,10 +225,8 @@ def test_a_reader_that_fails_fails_alone(when: str) -> None:
     asked = prompts(5)
     expected, broken = plainly(asked), Broken(when)
     driven = engine()
-    answers = [
-        driven.add(written, SHORT, **({"streamer": broken, "stop": broken, "progress": broken.progress} if number == 1 else {}))  # type: ignore[arg-type]
-        for number, written in enumerate(asked)
-    ]
+    hers: dict[str, Any] = {"streamer": broken, "stop": broken, "progress": broken.progress}
+    answers = [driven.add(written, SHORT, **(hers if number == 1 else {})) for number, written in enumerate(asked)]
     drive(driven, answers)
     found = [ended(answer) for answer in answers]
     assert is_sentence(found[1]) and found[:1] + found[2:] == expected[:1] + expected[2:]
