@@ -108,10 +108,10 @@ class Engine:
         return answer.wait()
 
     def run(self) -> None:
-        """Steps until there is nothing to do, for whoever drives an engine without a thread."""
+        """Steps until all is answered, for whoever drives an engine without a thread."""
         with self.runner.threads():
-            while self.step():
-                pass
+            while self._live or not self._inbox.empty():
+                self.step()
 
     @property
     def used_bytes(self) -> int:

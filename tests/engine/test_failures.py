@@ -260,6 +260,20 @@ def test_stop_lands_while_a_prompt_is_read() -> None:
     assert isinstance(driven.runner, Watched) and driven.runner.steps == [[7], [7]]
 
 
+def test_who_drives_an_engine_has_the_answer_before_it_is_prepared_for_faster_steps() -> None:
+    """On a GPU that takes 15 seconds."""
+    driven, left = engine(), list(range(10_000))
+
+    class Slow(Watched):
+        def prepare(self) -> bool:
+            left.pop()
+            return True
+
+    driven.runner.__class__ = Slow
+    assert driven.generate(prompts(1)[0], SHORT).tolist() == plainly(prompts(1))[0]
+    assert len(left) > 9_000
+
+
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 

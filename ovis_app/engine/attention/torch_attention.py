@@ -19,7 +19,7 @@ from ovis_app.engine.kv_pool import KVPool
 
 NAME = "ovis_blocks"  # among transformers' attentions: no other name may be part of it
 # Devices where a mask costs much: with one, and fewer heads of keys than of queries, torch on CUDA writes down all
-# scores in float32, 17 GB a layer for 8,192 rows of 16,384 tokens and 32 heads. Flash attention knows this mask by name.
+# scores in float32: 17 GB a layer for 8,192 rows, 16,384 tokens, 32 heads. Flash attention knows this mask by its name.
 UNMASKED = ("cuda",)
 
 
