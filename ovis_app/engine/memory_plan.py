@@ -56,7 +56,7 @@ class MemoryPlan:
 
     @property
     def blocks(self) -> int:
-        return self.kv // (self.token * BLOCK_SIZE)
+        return -(-self.kv // (self.token * BLOCK_SIZE))  # a context is to fit, whether or not it ends with a block
 
     @property
     def cached_blocks(self) -> int:

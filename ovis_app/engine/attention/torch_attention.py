@@ -150,7 +150,7 @@ def _chunk(
         repeated = [one.repeat_interleave(len(query) // len(one), dim=0) for one in (keys, values)]
         mask = batch.mask(span, window, query)
         return _capped(query, repeated[0], repeated[1], scaling, softcap, mask).transpose(0, 1)
-    mask = None
+    mask: Tensor | None = None
     if not whole:
         unmasked = causal and query.device.type in UNMASKED
         mask = causal_lower_right(span.rows, span.context) if unmasked else batch.mask(span, window, query)
