@@ -342,3 +342,30 @@ def test_a_failure_of_the_engine_itself_ends_those_under_way_and_the_next_is_ans
         assert driven.generate(prompts(1)[0], SHORT).tolist() == expected[0]
     finally:
         driven.close()
+
+
+def test_an_answer_that_can_not_be_put_away_ends_all_the_same_and_the_next_is_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    expected = plainly(prompts(1))
+    driven, odd = engine(), list[Any]()
+    whole = driven.blocks.remember
+
+    def remember(sequence: Any) -> None:
+        if not odd:
+            odd.append(sequence)
+        if sequence is odd[0]:
+            raise AssertionError("odd")
+        whole(sequence)
+
+    monkeypatch.setattr(driven.blocks, "remember", remember)
+    driven.start()
+    try:
+        failing = driven.add(text(), SHORT)
+        until(lambda: failing.over)
+        assert is_sentence(ended(failing))
+        answer = driven.add(prompts(1)[0], SHORT)
+        until(lambda: answer.over)
+        assert ended(answer) == expected[0]
+    finally:
+        driven.close()
