@@ -131,12 +131,11 @@ class Engine:
         decoding = self.scheduler.decoding
         chunks = self.scheduler.schedule(self.pace.tokens(decoding=decoding))
         chunks = [chunk for chunk in chunks if self._reported(chunk)]
-        if not chunks:
-            return True
         prefill = sum(chunk.tokens for chunk in chunks if chunk.sequence.pending > 1)
         with self.turns:
             begin = time.perf_counter()
-            self._compute(chunks)
+            if chunks:
+                self._compute(chunks)
             if prefill:
                 self.pace.took(prefill, time.perf_counter() - begin, decoding=decoding)
         self._prepare()

@@ -148,8 +148,8 @@ def _chunk(
     whole = causal and span.context == span.rows
     if softcap is not None:
         repeated = [one.repeat_interleave(len(query) // len(one), dim=0) for one in (keys, values)]
-        mask = batch.mask(span, window, query)
-        return _capped(query, repeated[0], repeated[1], scaling, softcap, mask).transpose(0, 1)
+        seen = batch.mask(span, window, query)
+        return _capped(query, repeated[0], repeated[1], scaling, softcap, seen).transpose(0, 1)
     mask: Tensor | None = None
     if not whole:
         unmasked = causal and query.device.type in UNMASKED
