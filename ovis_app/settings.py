@@ -105,7 +105,7 @@ _HELP = {
     "queue_size": "questions that may wait at once",
     "deadline": "seconds that one answer may take",
     "visual_cache": "bytes of encoded pictures that are remembered between questions",
-    "prefix_cache": "bytes of recent conversations' attention that are remembered; 0 prefills all of every prompt",
+    "prefix_cache": "bytes of recent conversations' attention that are kept, on a GPU all that is left; 0 is none",
     "gpu_memory": "share of a GPU's memory that may be used, from 0.1 to 1",
     "fake_rate": "pace of the scripted stand-in, in tokens per second; 0 is as fast as it can",
     "image_pixels": "largest picture, in pixels",

@@ -73,9 +73,8 @@ class Engine:
         streamer: Streamer | None = None, stop: Callable[[], bool] = lambda: False,
         progress: Callable[[float], None] = lambda _: None,
     ) -> Answer:  # fmt: skip
-        """Queues a request. `stop` is asked before each step, `progress` hears before each how
-        much of the prompt is computed (0 to 1), from when its first one comes until all is. Raises
-        BackendError for settings that aren't sane, and for what would never fit."""
+        """Queues a request. `stop` is asked before each step; `progress` hears how much of the prompt is computed (0 to
+        1), from its first step until all is. Raises BackendError for bad settings, and for what would never fit."""
         settings = settings.check()
         if self._closed:
             raise BackendError(CLOSED)
@@ -108,10 +107,10 @@ class Engine:
         return answer.wait()
 
     def run(self) -> None:
-        """Steps until there is nothing to do, for whoever drives an engine without a thread."""
+        """Steps until all is answered, for whoever drives an engine without a thread."""
         with self.runner.threads():
-            while self.step():
-                pass
+            while self._live or not self._inbox.empty():
+                self.step()
 
     @property
     def used_bytes(self) -> int:
@@ -132,12 +131,11 @@ class Engine:
         decoding = self.scheduler.decoding
         chunks = self.scheduler.schedule(self.pace.tokens(decoding=decoding))
         chunks = [chunk for chunk in chunks if self._reported(chunk)]
-        if not chunks:
-            return True
         prefill = sum(chunk.tokens for chunk in chunks if chunk.sequence.pending > 1)
         with self.turns:
             begin = time.perf_counter()
-            self._compute(chunks)
+            if chunks:
+                self._compute(chunks)
             if prefill:
                 self.pace.took(prefill, time.perf_counter() - begin, decoding=decoding)
         self._prepare()
@@ -255,9 +253,14 @@ class Engine:
         self._end(sequence, torch.OutOfMemoryError(OUT_OF_MEMORY) if memory else failed(error))
 
     def _end(self, sequence: Sequence, error: BaseException | None = None) -> None:
-        self.scheduler.remove(sequence)
-        self._former.keep(sequence, self.blocks.block_size)
-        self._live.pop(sequence).end(error)
+        answer = self._live.pop(sequence)
+        try:
+            self.scheduler.remove(sequence)
+            self._former.keep(sequence, self.blocks.block_size)
+        except Exception as failure:  # a mistake of ours: the reader hears an end all the same
+            log.exception("an answer that ended can't be put away")
+            error = failed(failure)
+        answer.end(error)
 
     # --- the thread --------------------------------------------------------------------------------------------------
 

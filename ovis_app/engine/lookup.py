@@ -70,6 +70,8 @@ class FormerAnswers:
         self._answers: deque[tuple[frozenset[bytes], list[int]]] = deque(maxlen=most)
 
     def keep(self, sequence: Sequence, block_size: int) -> None:
+        if len(sequence) == sequence.prompt_length:
+            return  # it would push out one that was given
         digests = sequence.digests(block_size)[: sequence.prompt_length // block_size]
         self._answers.append((frozenset(digests), sequence.ids[max(sequence.prompt_length - NGRAM, 0) :]))
 

@@ -38,8 +38,8 @@ class MemoryPlan:
         working = working_memory(model)
         if model.device.type == "cuda":
             kv = bytes_available(str(model.device), gpu_memory) - working
-            kept = kv
-            advice = "raise --gpu-memory, lower --context-tokens or take a smaller model"
+            kept = kv if prefix_cache else 0  # what is left on a card has no other use
+            advice = "raise --gpu-memory, add --quantize int4, or take a smaller model"
         else:
             kept = prefix_cache
             kv = min(prefix_cache + context * token, int(bytes_available("cpu") * CPU_SHARE) - working)
@@ -56,7 +56,7 @@ class MemoryPlan:
 
     @property
     def blocks(self) -> int:
-        return self.kv // (self.token * BLOCK_SIZE)
+        return -(-self.kv // (self.token * BLOCK_SIZE))  # a context is to fit, whether or not it ends with a block
 
     @property
     def cached_blocks(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import threading
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from ovis_app.backends.local.backend import LocalBackend
 from ovis_app.checkpoints import tokenizer
 from ovis_app.checkpoints.tokenizer import Ending
 from ovis_app.conversation import Conversation, Media, Message
+from ovis_app.engine import memory_plan
 from ovis_app.generation import Answer, GenerationSettings, Request
 from ovis_app.limits import Limits
 from ovis_app.settings import Settings
@@ -115,3 +117,21 @@ def test_a_change_of_models_waits_for_all_answers_and_ends_the_engine(endless: N
         assert engine is not None and backend._session.engine is not engine and engine.blocks.held == 0
         message = answer(backend, Request(Conversation((Message("user", "Hi"),)), SHORT))
         assert message.error == "" and message.stats is not None and message.stats.engine == ""
+
+
+def test_where_memory_is_short_answers_are_as_long_as_it_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever length was asked for; only a prompt that leaves no room is refused."""
+    monkeypatch.setattr(model_pool, "_models", {})
+    monkeypatch.setattr(tokenizer, "ending_of", lambda *_: Ending((703,), 608))
+    monkeypatch.setattr(memory_plan, "LEAST", 64)
+    monkeypatch.setattr(memory_plan, "working_memory", lambda model: 0)
+    monkeypatch.setattr(memory_plan, "CPU_SHARE", 1.0)
+    config = json.loads((Path(FOLDERS["ovis2.5"]) / "config.json").read_text())["llm_config"]
+    token = 2 * 4 * config["num_hidden_layers"] * config["num_key_value_heads"] * config["head_dim"]
+    monkeypatch.setattr(memory_plan, "bytes_available", lambda *_: 96 * token)
+    with closing(opened("ovis2.5", "auto")) as backend:
+        long = answer(backend, Request(Conversation((Message("user", "Hi"),)), GenerationSettings(max_new_tokens=9999)))
+        assert long.finish == "length" and long.stats is not None
+        assert (long.stats.prompt_tokens or 0) + (long.stats.answer_tokens or 0) == 96
+        refused = answer(backend, Request(Conversation((Message("user", "Hi " * 99),)), SHORT))
+        assert "there is memory for 96" in refused.error

@@ -16,6 +16,7 @@ from tests.engine.driven import (
     LONG,
     SHORT,
     Reader,
+    Watched,
     ended,
     engine,
     is_sentence,
@@ -86,5 +87,46 @@ def test_a_failure_of_the_engine_itself_ends_those_under_way_and_the_next_is_ans
     try:
         assert is_sentence(ended(driven.add(text(), SHORT)))
         assert driven.generate(prompts(1)[0], SHORT).tolist() == expected[0]
+    finally:
+        driven.close()
+
+
+def test_who_drives_an_engine_has_the_answer_before_it_is_prepared_for_faster_steps() -> None:
+    """On a GPU that takes 15 seconds."""
+    driven, left = engine(), list(range(10_000))
+
+    class Slow(Watched):
+        def prepare(self) -> bool:
+            left.pop()
+            return True
+
+    driven.runner.__class__ = Slow
+    assert driven.generate(prompts(1)[0], SHORT).tolist() == plainly(prompts(1))[0]
+    assert len(left) > 9_000
+
+
+def test_an_answer_that_can_not_be_put_away_ends_all_the_same_and_the_next_is_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    expected = plainly(prompts(1))
+    driven, odd = engine(), list[Any]()
+    whole = driven.blocks.remember
+
+    def remember(sequence: Any) -> None:
+        if not odd:
+            odd.append(sequence)
+        if sequence is odd[0]:
+            raise AssertionError("odd")
+        whole(sequence)
+
+    monkeypatch.setattr(driven.blocks, "remember", remember)
+    driven.start()
+    try:
+        failing = driven.add(text(), SHORT)
+        until(lambda: failing.over)
+        assert is_sentence(ended(failing))
+        answer = driven.add(prompts(1)[0], SHORT)
+        until(lambda: answer.over)
+        assert ended(answer) == expected[0]
     finally:
         driven.close()

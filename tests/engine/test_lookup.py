@@ -125,13 +125,17 @@ def test_tokens_are_those_that_come_without_it(family: str, monkeypatch: pytest.
         assert engine.blocks.held == 0
 
 
-def test_the_same_question_again_takes_a_third_of_the_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("stopped", [0, 20])
+def test_the_same_question_again_takes_a_third_of_the_steps(monkeypatch: pytest.MonkeyPatch, stopped: int) -> None:
+    """Whoever left before the first token meanwhile."""
     small, settings = tiny("ovis2.5"), GenerationSettings(max_new_tokens=60)
     prompt = small.written([("Tell me everything.", ())])
     rows = Rows(monkeypatch)
     with engine_over(small.model, ENDING) as engine:
         first = engine.generate(prompt, settings)
         assert len(first) == 60
+        for _ in range(stopped):
+            engine.generate(prompt, settings, stop=lambda: True)
         before, rows.steps = rows.steps, 0
         assert engine.generate(prompt, settings).tolist() == first.tolist()
     assert rows.steps * 3 <= before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,6 +10,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM as Models
 from transformers import LlamaConfig
 
+from ovis_app.engine.attention import torch_attention
 from ovis_app.engine.attention.torch_attention import AttentionBatch, Span, attend, attend_rows
 from ovis_app.engine.kv_pool import KVPool
 
@@ -58,10 +60,12 @@ def chunks(draw: st.DrawFn) -> list[tuple[int, int, bool]]:
     window=st.sampled_from([None, 1, 3, 8, 64]),
     softcap=st.sampled_from([None, 2.0]),
     seed=st.integers(0, 99),
+    unmasked=st.sampled_from([("cuda",), ("cpu",)]),
 )
 def test_each_row_sees_its_own_sequence_up_to_itself(
-    batch: list[tuple[int, int, bool]], block_size: int, window: int | None, softcap: float | None, seed: int
-) -> None:
+    batch: list[tuple[int, int, bool]], block_size: int, window: int | None, softcap: float | None, seed: int,
+    unmasked: tuple[str, ...],
+) -> None:  # fmt: skip
     generator = torch.Generator().manual_seed(seed)
 
     def random(*shape: int) -> Tensor:
@@ -96,7 +100,9 @@ def test_each_row_sees_its_own_sequence_up_to_itself(
         return
     together = AttentionBatch(kept, torch.tensor(slots), spans)
     query, key, value = (torch.cat(parts, 1) for parts in (queries, news, new_values))
-    found = attend(together, 0, query, key, value, scaling=0.3, window=window, softcap=softcap)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch_attention, "UNMASKED", unmasked)
+        found = attend(together, 0, query, key, value, scaling=0.3, window=window, softcap=softcap)
     torch.testing.assert_close(found, torch.cat(expected), atol=1e-5, rtol=1e-5)
     if window is None and softcap is None:
         by_rows = (part.transpose(0, 1).contiguous() for part in (query, key, value))

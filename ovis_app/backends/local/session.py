@@ -50,17 +50,16 @@ class Session:
         self.loaded = loaded
         self.turns = Turns()
         self._encoder = MediaEncoder(loaded, limits, cache_bytes=settings.visual_cache, turns=self.turns)
-        self._builder = PromptBuilder(loaded, self._encoder)
         self.capabilities = Capabilities.of(loaded.model)
         self.plan: MemoryPlan | None = None
         self._engine: Engine | None = None
-        if settings.engine == "plain":
-            return
-        if self.capabilities.decode == "plain":
-            log.warning("answers come one at a time, by transformers' generate: %s", self.capabilities.why)
-            return
-        self._engine = self._opened(settings)
-        if thread:
+        if settings.engine != "plain":
+            if self.capabilities.decode == "plain":
+                log.warning("answers come one at a time, by transformers' generate: %s", self.capabilities.why)
+            else:
+                self._engine = self._opened(settings)
+        self._builder = PromptBuilder(loaded, self._encoder, room=None if self.plan is None else self.plan.tokens)
+        if thread and self._engine is not None:
             self._engine.start()
 
     def _opened(self, settings: Settings) -> Engine:
