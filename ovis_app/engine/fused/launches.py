@@ -13,11 +13,11 @@ from torch import Tensor
 from ovis_app.engine.decode_step import DecodeStep, Layer
 from ovis_app.engine.fused import triton_kernels as kernels
 from ovis_app.engine.fused.inputs import Inputs
-from ovis_app.engine.fused.tiles import WARPS, Tile, attention_splits, power_of_two
+from ovis_app.engine.fused.tiles import MOST_SPLITS, WARPS, Tile, attention_splits, power_of_two
 from ovis_app.engine.kv_pool import KVPool
 
 OWN_PRODUCTS = 4  # rows, up to which weights are read by our own products
-MOST_SPLITS = 32  # of a sequence's tokens in attention
+MOST_SHARES = 32  # splits of a sequence's tokens in attention
 ATTENTION_TILE = 32  # tokens that attention looks at together
 ATTENTION_STAGES = 5  # with fewer nothing is under way while a tile is looked at: a block's number comes first
 ELEMENTWISE = 1024  # values that a program without sums takes
@@ -34,14 +34,19 @@ class Launches:
         self.hidden, self.inner = len(step.norm), len(step.layers[0].gate_up.weight) // 2
         self.joined, self.width = (step.heads + 2 * step.groups) * step.size, step.heads * step.size
         self.vocabulary = len(step.head.weight)
-        self.qkv, self.out = self._tile(self.joined, self.hidden), self._tile(self.hidden, self.width)
-        self.down = self._tile(self.hidden, self.inner)
+        self.qkv = self._tile(self.joined, self.hidden)
+        self.out, self.down = (self._tile(self.hidden, size, plain=True) for size in (self.width, self.inner))
         self.gate_up = self._tile(self.inner, self.hidden, tiles=2, most_splits=1)
         self.head = self._tile(self.vocabulary, self.hidden, most_splits=1)
         self._buffers(most_rows, min(most_rows, OWN_PRODUCTS))
 
-    def _tile(self, outputs: int, inputs: int, **how: int) -> Tile:
-        return Tile.of(outputs, inputs, itemsize=self._dtype.itemsize, processors=self._processors, **how)
+    def _tile(
+        self, outputs: int, inputs: int, *, plain: bool = False, tiles: int = 1, most_splits: int = MOST_SPLITS
+    ) -> Tile:
+        return Tile.of(
+            outputs, inputs, itemsize=self._dtype.itemsize, plain=plain, tiles=tiles, most_splits=most_splits,
+            processors=self._processors,
+        )  # fmt: skip
 
     def _buffers(self, rows: int, own: int) -> None:
         """For `rows` rows, or `own` where our own products are. A step's rows are always the first ones."""
@@ -155,7 +160,7 @@ class Launches:
         )  # fmt: skip
         yield
         kernels.combine[(rows * step.heads,)](
-            self.sums, self.tops, self.totals, self.attended, splits, SIZE=step.size, PADDED=padded, MOST=MOST_SPLITS
+            self.sums, self.tops, self.totals, self.attended, splits, SIZE=step.size, PADDED=padded, MOST=MOST_SHARES
         )
         yield
 
@@ -170,4 +175,4 @@ class Launches:
         )  # fmt: skip
 
     def _splits(self, rows: int) -> int:
-        return attention_splits(rows, self.step.groups, processors=self._processors, most=MOST_SPLITS)
+        return attention_splits(rows, self.step.groups, processors=self._processors, most=MOST_SHARES)

@@ -27,12 +27,13 @@ class Tile:
 
     @classmethod
     def of(
-        cls, outputs: int, inputs: int, *, itemsize: int, tiles: int = 1, most_splits: int = MOST_SPLITS,
-        processors: int = PROCESSORS,
+        cls, outputs: int, inputs: int, *, itemsize: int, plain: bool = False, tiles: int = 1,
+        most_splits: int = MOST_SPLITS, processors: int = PROCESSORS,
     ) -> Tile:  # fmt: skip
-        """For a weight [outputs, inputs], or several whose tiles a program reads together."""
+        """For a weight [outputs, inputs], or several whose tiles a program reads together. `plain` inputs are one value
+        each instead of a sum to be normed: more of them are read for fewer outputs, which saves splits."""
         lane = 16 // itemsize
-        k = min(64 * lane, power_of_two(inputs))
+        k = min((128 if plain else 64) * lane, power_of_two(inputs))
         n = min(max(TILE_BYTES // (itemsize * k * tiles), 1), power_of_two(outputs))
         splits = 1
         while splits < most_splits and inputs >= 2 * splits * k:

@@ -25,7 +25,7 @@ def trial(step: DecodeStep, run: Run, at: Inputs, *, block_size: int, context: i
     """Why `run` isn't to be used for the rows of `at`, in a few words; empty where it computes what `step` does. All
     rows but the last are filled, if there are several. `at` is padding afterwards."""
     pool = KVPool(step.llm, SHARED + at.rows, block_size)
-    tokens, positions, batch = _made_up(step, pool, max(at.rows - 1, 1), context)
+    tokens, positions, batch = made_up(step, pool, max(at.rows - 1, 1), context)
     at.fill(tokens, positions, batch)
     try:
         ours = run(at, pool)[: len(tokens)].float().clone()  # before the other, whose keys it must not find
@@ -38,15 +38,17 @@ def trial(step: DecodeStep, run: Run, at: Inputs, *, block_size: int, context: i
     return f"its scores for {at.rows} rows differ by {apart:.1%} from those in torch"
 
 
-def _made_up(step: DecodeStep, pool: KVPool, rows: int, context: int) -> tuple[Tensor, Tensor, AttentionBatch]:
-    """Tokens and positions [rows], and what they see, in blocks that aren't a run."""
-    random = torch.Generator().manual_seed(rows)
+def made_up(
+    step: DecodeStep, pool: KVPool, rows: int, context: int, *, seed: int = 0
+) -> tuple[Tensor, Tensor, AttentionBatch]:
+    """Tokens and positions [rows], and what they see in a pool of `SHARED` + rows blocks, which aren't runs."""
+    random = torch.Generator().manual_seed(seed)
     for tensor in (*pool.keys, *pool.values):
         few = torch.randn(pool.block_size, tensor.shape[-1], generator=random)
         tensor.view(len(tensor), -1, *few.shape).copy_(few)
         tensor.mul_(torch.randn(tensor.shape[1], 1, generator=random).to(tensor))
     size, slots, spans = pool.block_size, [], []
-    lengths = [min(LENGTHS[row % len(LENGTHS)], context, SHARED * size) for row in range(rows)]
+    lengths = [min(LENGTHS[(row + seed) % len(LENGTHS)], context, SHARED * size) for row in range(rows)]
     for row, length in enumerate(lengths):
         used, own = -(-length // size), SHARED + row
         blocks = torch.cat([torch.randperm(SHARED, generator=random)[: used - 1], torch.tensor([own])])

@@ -207,6 +207,11 @@ def fused(step: DecodeStep, pool: KVPool, context: int, most_rows: int) -> Fused
     )
 
 
+def prepare(made: FusedStep) -> None:
+    for _ in made.prepare(seconds=math.inf):
+        pass
+
+
 def assert_same_logits(model: Ovis, some: list[Sequence], tokens: int) -> None:
     """The fused step's are those of the step in torch, token by token, for sequences that go on together."""
     runners = [ModelRunner(model, KVPool(model.llm, 200, 16)) for _ in range(2)]
@@ -251,8 +256,7 @@ def test_each_way_passes_the_trial(family: str, dtype: torch.dtype, caplog: pyte
     made = fused(step, pool, 60, most_rows=5)
     made.sizes = [4, 8]
     with caplog.at_level(logging.WARNING):
-        for _ in made.prepare():
-            pass
+        prepare(made)
     assert made.ready == [4, 8] and not made.why and not caplog.records
 
 
@@ -272,8 +276,7 @@ def one_token(made: FusedStep) -> tuple[Tensor, Tensor]:
 def test_a_step_that_isnt_ready_goes_by_the_one_in_torch(small: FusedStep) -> None:
     found, expected = one_token(small)
     assert torch.equal(found, expected)
-    for _ in small.prepare():
-        pass
+    prepare(small)
     found, expected = one_token(small)
     assert not torch.equal(found, expected), "it isn't used"
     assert_near(found, expected)
@@ -291,8 +294,7 @@ def test_a_step_that_computes_something_else_isnt_used(
 ) -> None:
     monkeypatch.setattr(launches.kernels, "combine", Nothing())
     with caplog.at_level(logging.WARNING):
-        for _ in small.prepare():
-            pass
+        prepare(small)
     assert small.ready == [] and "differ by" in small.why
     (warning,) = caplog.messages
     assert "differ by" in warning and "by the one in torch" in warning
@@ -306,8 +308,7 @@ def test_a_step_that_cant_be_recorded_isnt_used(small: FusedStep, caplog: pytest
 
     small._record = record  # type: ignore[assignment]
     with caplog.at_level(logging.WARNING):
-        for _ in small.prepare():
-            pass
+        prepare(small)
     (warning,) = caplog.messages
     assert warning.endswith("RuntimeError: operation not permitted when stream is capturing")
     found, expected = one_token(small)
