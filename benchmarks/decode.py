@@ -100,12 +100,12 @@ def host_seconds(engine: Engine, settings: GenerationSettings) -> float:
 
 
 def quantized(model: Ovis, bits: str) -> Ovis:
-    """A new model with the same language model, its linear layers quantized on their way."""
+    """The model, with the linear layers of its language model quantized."""
     llm = model.llm
-    weights = {name: module.weight.detach().clone() for name, module in bitsandbytes.linears(llm).items()}
-    bitsandbytes.prepare(llm, bits, model.device.type)
+    weights = {name: module.weight.detach() for name, module in bitsandbytes.linears(llm).items()}
+    storage = bitsandbytes.prepare(llm, bits, model.device.type)
     for name, weight in weights.items():
-        bitsandbytes.put(llm.get_submodule(name), weight, model.device)
+        bitsandbytes.put(llm.get_submodule(name), weight, storage[f"{name}.weight"], model.device)
     return model
 
 

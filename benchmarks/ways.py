@@ -104,7 +104,7 @@ def engine_over(model: Ovis, *, people: int, tokens: int) -> Iterator[Engine]:
     is worth for `generate` too: each way sets them for the other."""
     plan = plan_for(model, people=people, tokens=tokens)
     with few_threads(model.llm):
-        engine = open_engine(model, endless(model), plan=plan, context=tokens, most_running=people)
+        engine = open_engine(model, endless(model), plan=plan, context=tokens, most_running=people, lookup=False)
         engine.start()
         try:
             yield engine

@@ -144,7 +144,7 @@ def _packed(parts: Mapping[str, Stored | None], bits: int, taken_off: int) -> Pa
         and scales.shape == (groups, outputs)
         and zeros.shape == (groups, outputs * bits // 32)
         and outputs * bits % 32 == 0
-        and (group_of is None or (group_of.shape == (inputs,) and not group_of.dtype.is_floating_point))
+        and (group_of is None or (group_of.shape == (inputs,) and group_of.dtype in (torch.int32, torch.int64)))
         and min(inputs, outputs, groups) > 0
         and inputs % groups == 0
     )
@@ -172,7 +172,8 @@ def _read(packed: Packed, reader: Reader) -> Unpacked:
         try:
             order = _order(read(packed.group_of, inputs), groups)
         except ValueError as error:
-            raise Damaged(packed.file, f"has inputs whose groups make no sense ({error})", half=False) from error
+            what = f"has inputs whose groups make no sense ({error})"
+            raise Damaged(packed.group_of.file, what, half=False) from error
     return Unpacked(words, bits, zeros.T, scales.T, order)
 
 

@@ -118,7 +118,7 @@ def _fill(model: Ovis, goals: list[Goal], placement: Placement, progress: Progre
 def _prepare(model: Ovis, goals: list[Goal], placement: Placement) -> dict[str, bitsandbytes.Storage]:
     """Makes modules of what will be there in fewer bits. Returns where the weights that are to be quantized go, by
     their names. Integers that were released stay only where their values wouldn't fit: unpacked anew for each token,
-    those take ten times as long."""
+    they take five to ten times as long."""
     if placement.quantize != "none":
         found = bitsandbytes.prepare(model.llm, placement.quantize, placement.device)
         return {f"llm.{weight}": storage for weight, storage in found.items()}

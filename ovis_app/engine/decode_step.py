@@ -25,24 +25,31 @@ ROPE_TYPES = ("default", "linear", "llama3")  # whose tables don't depend on the
 
 
 class RowNorm:
-    """RMS norm over the last dimension, for a few rows on a CPU in four calls instead of twelve."""
+    """RMS norm over the last dimension, for a few rows on a CPU in five calls instead of twelve. With several weights,
+    each is of as many heads as `heads` says."""
 
-    def __init__(self, weight: Tensor, eps: float) -> None:
-        """`weight` [..., size] is read now: a copy is multiplied by."""
-        self.size, self.eps, self.weight = weight.shape[-1], eps, weight
-        # x / sqrt(mean(x^2) + eps) is sqrt(size) x / hypot(|x|, sqrt(size eps)); half precision would round too often
-        self._fast = weight.dtype == torch.float32 and weight.device.type == "cpu"
-        if self._fast:
-            self._scaled = weight.detach() * self.size**0.5
-            self._floor = torch.tensor((self.size * eps) ** 0.5)
+    def __init__(self, *weights: Tensor, eps: float, heads: tuple[int, ...] = ()) -> None:
+        """`weights` are [size] each, and aren't copied."""
+        self.weights, self.heads, self.eps = weights, heads, eps
+        self.size = weights[0].shape[-1]
+        # Half precision would be rounded too often.
+        self._fast = weights[0].dtype == torch.float32 and weights[0].device.type == "cpu"
+        self._floor = torch.tensor(eps**0.5)
 
     def __call__(self, values: Tensor) -> Tensor:
-        if self._fast:
+        """A new tensor like `values` [..., size], or [rows, heads, size] with several weights."""
+        if self._fast:  # sqrt(mean(x^2) + eps) is hypot(|x| / sqrt(size), sqrt(eps))
             length = torch.linalg.vector_norm(values, dim=-1, keepdim=True)
-            return torch.div(values, length.hypot_(self._floor)).mul_(self._scaled)
-        if self.weight.dim() == 1:
-            return F.rms_norm(values, (self.size,), self.weight, self.eps)
-        return F.rms_norm(values, (self.size,), None, self.eps) * self.weight
+            normed = values / length.mul_(self.size**-0.5).hypot_(self._floor)
+        elif len(self.weights) == 1:
+            return F.rms_norm(values, (self.size,), self.weights[0], self.eps)
+        else:
+            normed = F.rms_norm(values, (self.size,), None, self.eps)
+        if len(self.weights) == 1:
+            return normed.mul_(self.weights[0])
+        for part, weight in zip(normed.split(self.heads, dim=1), self.weights, strict=True):
+            part.mul_(weight)
+        return normed
 
 
 @dataclass(frozen=True)
@@ -84,7 +91,7 @@ class DecodeStep:
         self.norm = _weight(body, "norm")
         self.layers = [self._layer(layer) for layer in cast(nn.ModuleList, body.get_submodule("layers"))]
         self._norms = [self._norms_of(layer) for layer in self.layers]
-        self._last_norm = RowNorm(self.norm, self.eps)
+        self._last_norm = RowNorm(self.norm, eps=self.eps)
         head = cast(nn.Linear, llm.get_output_embeddings())
         self.head = RowProduct(head.weight, head.bias)
         self.cos, self.sin = rope_tables(llm, context)
@@ -108,16 +115,15 @@ class DecodeStep:
             down=RowProduct(down.weight, down.bias),
         )
 
-    def prepare(self) -> Iterator[None]:
-        """What there is to do behind the first answers: nothing."""
-        return iter(())
-
     def _norms_of(self, layer: Layer) -> Norms:
         heads = None
         if layer.query_norm is not None and layer.key_norm is not None:
-            queries, keys = layer.query_norm.expand(self.heads, -1), layer.key_norm.expand(self.groups, -1)
-            heads = RowNorm(torch.cat([queries, keys]), self.eps)
-        return Norms(RowNorm(layer.input_norm, self.eps), heads, RowNorm(layer.post_norm, self.eps))
+            heads = RowNorm(layer.query_norm, layer.key_norm, eps=self.eps, heads=(self.heads, self.groups))
+        return Norms(RowNorm(layer.input_norm, eps=self.eps), heads, RowNorm(layer.post_norm, eps=self.eps))
+
+    def prepare(self) -> Iterator[None]:
+        """What there is to do behind the first answers: nothing."""
+        return iter(())
 
     @property
     def together(self) -> bool:

@@ -16,7 +16,7 @@ GATE_UP = ("gate_proj", "up_proj")
 
 def join(modules: Sequence[nn.Module]) -> tuple[Tensor, Tensor | None]:
     """One weight [sum of outputs, inputs] and bias [sum of outputs] of Linear modules, whose parameters become views of
-    it. Takes the memory of one of the parts more while it copies."""
+    it. Takes as much memory again while it copies."""
     weight = _joined(modules, "weight")
     assert weight is not None
     return weight, _joined(modules, "bias")

@@ -15,10 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SIZES = (1, 2, 4, 8, 12)  # rows that are timed; a number between counts as the next
+SIZES = (1, 2, 4, 8)  # rows that are timed; a number between counts as the next, more as the last
 MOST_ROWS = 15  # with more the plain product is the fastest
-PART = (64, 128, 256)  # outputs of a part
-TRIES = 5
+PARTS = (128, 64)  # outputs of a part: the first that divides a weight's
+TRIES = 5  # of each way
+SECONDS = 0.02  # that they may take, for a processor that is busy with other things
 SMALL = 1 << 16  # values of a weight, below which calls cost more than products
 ENOUGH = 1 << 21  # values of a weight that are timed: the rest takes as long again
 
@@ -74,28 +75,30 @@ def _timed(shape: tuple[int, int], dtype: torch.dtype, threads: int) -> dict[int
     """The fastest for a shape, by rows. A weight so large that it isn't timed whole is cut into parts of the same size.
     Each try has a weight of its own, of ones: memory of zeros that was never written is read in no time."""
     outputs, inputs = shape
-    cuts = [part for part in PART if outputs % part == 0 and outputs > part]
-    step = max(PART)
-    timed = min(outputs, max(ENOUGH // inputs // step, 1) * step) if cuts else outputs
-    weights = [torch.ones(timed, inputs, dtype=dtype) for _ in range(TRIES)] if cuts else []
+    part = next((part for part in PARTS if outputs % part == 0 and outputs > part), outputs)
+    if part == outputs:
+        return dict.fromkeys(SIZES, 1)
+    timed = min(outputs, max(ENOUGH // inputs // part, 2) * part)
+    weights = [torch.ones(timed, inputs, dtype=dtype) for _ in range(TRIES)]
     found = {}
     for rows in SIZES:
         given = torch.ones(rows, inputs, dtype=dtype)
-        seconds = {outputs: _seconds(partial(F.linear, given), weights)}
-        for part in cuts:
-            seconds[part] = _seconds(partial(_cut_product, part, given), weights)
-        found[rows] = outputs // min(seconds, key=lambda part: seconds[part])
+        whole, cut = _seconds(partial(F.linear, given), weights), _seconds(partial(_cut, part, given), weights)
+        found[rows] = outputs // part if cut < whole else 1
     return found
 
 
-def _cut_product(part: int, rows: Tensor, weight: Tensor) -> Tensor:
+def _cut(part: int, rows: Tensor, weight: Tensor) -> Tensor:
     return _parts(rows, weight.view(-1, part, weight.shape[1]).transpose(1, 2)).reshape(len(rows), -1)
 
 
 def _seconds(product: Callable[[Tensor], Tensor], weights: list[Tensor]) -> float:
-    best = float("inf")
+    best, left = float("inf"), SECONDS
     for weight in weights:
         begin = time.perf_counter()
         product(weight)
-        best = min(best, time.perf_counter() - begin)
+        took = time.perf_counter() - begin
+        best, left = min(best, took), left - took
+        if left < 0:
+            break
     return best

@@ -1,8 +1,8 @@
 """A Linear whose weight is kept as integers of 4 or 8 bits, with a scale and a zero point for each group of inputs.
 
-Multiplies by exactly the values that the integers stand for, on any device, by torch's own operations: the whole weight
-is unpacked anew for each product, which takes the memory of one layer and more time than a weight that is unpacked
-already. Refuses to know files, and how weights are quantized.
+Multiplies by the values that the integers stand for, in the type of the scales, on any device by torch's own
+operations: all of the weight is unpacked anew for each product, which takes its memory for that long, and more time
+than a weight that is unpacked already. Refuses to know files, and how weights are quantized.
 """
 
 from __future__ import annotations

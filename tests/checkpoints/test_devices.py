@@ -152,6 +152,7 @@ def test_a_refusal_names_what_would_fit(monkeypatch: pytest.MonkeyPatch) -> None
     said = refusal(row("Ovis2.5-9B"), monkeypatch, 12)
     assert said == ("Ovis2.5-9B needs about 20 GB and 12 GB are free: add --quantize int4, or try Ovis2-4B.")
     assert "add --dtype bfloat16, or try Ovis2-2B" in refusal(row("Ovis2.5-2B"), monkeypatch, 12, "float32")
+    assert "add --quantize int4, or try" in refusal(row("Ovis2-34B-GPTQ-Int8"), monkeypatch, 35)
     assert refusal(row("Ovis2-34B"), monkeypatch, 1).endswith("use a larger machine.")
 
 

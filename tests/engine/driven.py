@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cache
 
+import torch
 from torch import Tensor
 
 from ovis_app.engine.answer import Answer
@@ -18,6 +19,7 @@ from ovis_app.engine.kv_pool import KVPool
 from ovis_app.engine.model_runner import ModelRunner
 from ovis_app.engine.pace import Pace
 from ovis_app.engine.scheduler import Chunk
+from ovis_app.errors import BackendError
 from ovis_app.generation import GenerationSettings
 from tests.engine.prompts import ENDING, Written, tiny
 
@@ -115,3 +117,23 @@ def drive(driven: Engine, answers: Sequence[Answer], *, most_steps: int = 5000) 
             return
         assert driven.step(), "nothing to do, and somebody waits"
     raise AssertionError("they never ended")
+
+
+def prompts(count: int) -> list[Written]:
+    return [text(f"{number} {LOREM}") for number in range(count)]
+
+
+def plainly(asked: Sequence[Written], settings: GenerationSettings = SHORT) -> list[list[int]]:
+    return [tiny("ovis2.5").plain(written, settings) for written in asked]
+
+
+def ended(answer: Answer) -> list[int] | str:
+    """An answer's tokens, or the sentence that it ended with."""
+    try:
+        return answer.wait().tolist()
+    except (BackendError, torch.OutOfMemoryError) as error:
+        return str(error)
+
+
+def is_sentence(said: object) -> bool:
+    return isinstance(said, str) and said.endswith(".") and "\n" not in said and "odd" not in said

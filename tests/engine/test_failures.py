@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -16,10 +14,20 @@ from ovis_app.engine.answer import Answer
 from ovis_app.engine.engine import Engine
 from ovis_app.engine.scheduler import Chunk
 from ovis_app.errors import BackendError
-from ovis_app.generation import GenerationSettings
-from tests.engine.driven import FAMILIES, LONG, LOREM, SHORT, Reader, Watched, drive, engine, text
-from tests.engine.prompts import Written, tiny
-from tests.waiting import PATIENCE, until
+from tests.engine.driven import (
+    FAMILIES,
+    LOREM,
+    SHORT,
+    Watched,
+    drive,
+    ended,
+    engine,
+    is_sentence,
+    plainly,
+    prompts,
+    text,
+)
+from tests.engine.prompts import tiny
 
 
 class Breaking(Watched):
@@ -51,26 +59,6 @@ def full_at(rows: int, error: Exception = FULL) -> Callable[[Sequence[Chunk]], E
         return error if sum(chunk.rows for chunk in chunks) > rows else None
 
     return breaks
-
-
-def prompts(count: int) -> list[Written]:
-    return [text(f"{number} {LOREM}") for number in range(count)]
-
-
-def plainly(asked: Sequence[Written], settings: GenerationSettings = SHORT) -> list[list[int]]:
-    return [tiny("ovis2.5").plain(written, settings) for written in asked]
-
-
-def ended(answer: Answer) -> list[int] | str:
-    """An answer's tokens, or the sentence that it ended with."""
-    try:
-        return answer.wait().tolist()
-    except (BackendError, torch.OutOfMemoryError) as error:
-        return str(error)
-
-
-def is_sentence(said: object) -> bool:
-    return isinstance(said, str) and said.endswith(".") and "\n" not in said and "odd" not in said
 
 
 # --- a step that fails ------------------------------------------------------------------------------------------------
@@ -189,183 +177,3 @@ def test_many_tokens_without_memory_for_a_step_leave_prompts_as_they_are() -> No
 
 def all_decode(chunks: Sequence[Chunk]) -> bool:
     return all(chunk.sequence.pending == 1 for chunk in chunks)
-
-
-# --- readers ----------------------------------------------------------------------------------------------------------
-
-
-class Broken(Reader):
-    """Fails when it hears its third token, when it is asked, at the end, or when it hears how far its prompt is."""
-
-    def __init__(self, when: str) -> None:
-        super().__init__()
-        self.when = when
-
-    def put(self, value: Tensor) -> None:
-        super().put(value)
-        if self.when == "put" and len(self.heard) == 3:
-            raise OSError("odd")
-
-    def end(self) -> None:
-        if self.when == "end":
-            raise OSError("odd")
-
-    def __call__(self) -> bool:
-        if self.when == "stop" and len(self.heard) == 3:
-            raise OSError("odd")
-        return False
-
-    def progress(self, share: float) -> None:
-        if self.when == "progress":
-            raise OSError("odd")
-
-
-@pytest.mark.parametrize("when", ["put", "end", "stop", "progress"])
-def test_a_reader_that_fails_fails_alone(when: str) -> None:
-    asked = prompts(5)
-    expected, broken = plainly(asked), Broken(when)
-    driven = engine()
-    hers: dict[str, Any] = {"streamer": broken, "stop": broken, "progress": broken.progress}
-    answers = [driven.add(written, SHORT, **(hers if number == 1 else {})) for number, written in enumerate(asked)]
-    drive(driven, answers)
-    found = [ended(answer) for answer in answers]
-    assert is_sentence(found[1]) and found[:1] + found[2:] == expected[:1] + expected[2:]
-    assert broken.heard == expected[1][: {"end": None, "progress": 0}.get(when, 3)]
-    assert driven.blocks.held == 0
-
-
-def test_stop_lands_within_a_step_and_gives_the_blocks_back() -> None:
-    driven = engine(block_size=4)
-    stays, leaves = Reader(), Reader(3)
-    kept = driven.add(text(), replace(SHORT, max_new_tokens=40), streamer=stays, stop=stays)
-    gone = driven.add(text("Away with me."), LONG, streamer=leaves, stop=leaves)
-    while len(leaves.heard) < 3:
-        driven.step()
-    held = driven.blocks.held
-    driven.step()
-    assert gone.over and leaves.ended and len(leaves.heard) == 3 == len(gone.wait()) and not kept.over
-    assert driven.blocks.held < held
-    drive(driven, [kept])
-    assert driven.blocks.held == 0
-
-
-def test_stop_lands_while_a_prompt_is_read() -> None:
-    driven, leave = engine(chunk=7), list[bool]()
-    answer = driven.add(text(LOREM * 8), LONG, stop=lambda: bool(leave))
-    driven.step()
-    driven.step()
-    leave.append(True)
-    driven.step()
-    assert answer.over and answer.wait().tolist() == [] and driven.blocks.held == 0
-    assert isinstance(driven.runner, Watched) and driven.runner.steps == [[7], [7]]
-
-
-def test_who_drives_an_engine_has_the_answer_before_it_is_prepared_for_faster_steps() -> None:
-    """On a GPU that takes 15 seconds."""
-    driven, left = engine(), list(range(10_000))
-
-    class Slow(Watched):
-        def prepare(self) -> bool:
-            left.pop()
-            return True
-
-    driven.runner.__class__ = Slow
-    assert driven.generate(prompts(1)[0], SHORT).tolist() == plainly(prompts(1))[0]
-    assert len(left) > 9_000
-
-
-# --- what is refused --------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("blocks", "context"), [(4, 2048), (256, 64)])
-def test_what_can_never_fit_is_refused_before_it_is_queued(blocks: int, context: int) -> None:
-    driven, tokens = engine(blocks=blocks, context=context), len(text().ids)
-    with pytest.raises(BackendError, match=r"may take 65 tokens and there is memory for 64: lower max new tokens"):
-        driven.add(text(), replace(SHORT, max_new_tokens=65 - tokens))
-    assert not driven.step() and driven.scheduler.idle
-    fitting = replace(SHORT, max_new_tokens=64 - tokens)
-    assert len(driven.generate(text(), fitting)) == 64 - tokens
-
-
-@pytest.mark.parametrize(
-    "bad", [{"temperature": float("nan")}, {"top_p": "0.5"}, {"seed": -1}, {"top_k": True}, {"max_new_tokens": 0}]
-)
-def test_settings_out_of_range_are_refused_by_the_engine_itself(bad: dict[str, Any]) -> None:
-    driven = engine()
-    with pytest.raises(BackendError, match=f"^{next(iter(bad))} must be"):
-        driven.add(text(), GenerationSettings(**bad))
-    assert not driven.step()
-
-
-# --- the end of it ----------------------------------------------------------------------------------------------------
-
-
-def test_closing_ends_what_is_under_way_and_what_waits_with_a_sentence() -> None:
-    driven = engine(most_running=1)
-    driven.start()
-    reader = Reader()
-    with ThreadPoolExecutor(2) as threads:
-        under_way = threads.submit(driven.generate, text(), LONG, streamer=reader)
-        until(lambda: reader.heard)
-        waiting = driven.add(text("Wait."), SHORT)
-        driven.close()
-        assert "shut down" in str(under_way.exception(PATIENCE)) and "shut down" in str(ended(waiting))
-    with pytest.raises(BackendError, match="shut down"):
-        driven.add(text(), SHORT)
-
-
-def test_closing_one_that_nobody_started_ends_what_was_asked() -> None:
-    driven = engine()
-    answer = driven.add(text(), LONG)
-    driven.step()
-    driven.close()
-    assert "shut down" in str(ended(answer)) and driven.blocks.held == 0
-
-
-def test_a_failure_of_the_engine_itself_ends_those_under_way_and_the_next_is_answered(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    expected = plainly(prompts(1))
-    driven, failed = engine(), threading.Event()
-    whole = driven.scheduler.schedule
-
-    def schedule(tokens: int) -> list[Chunk]:
-        if not failed.is_set():
-            failed.set()
-            raise AssertionError("odd")
-        return whole(tokens)
-
-    monkeypatch.setattr(driven.scheduler, "schedule", schedule)
-    driven.start()
-    try:
-        assert is_sentence(ended(driven.add(text(), SHORT)))
-        assert driven.generate(prompts(1)[0], SHORT).tolist() == expected[0]
-    finally:
-        driven.close()
-
-
-def test_an_answer_that_can_not_be_put_away_ends_all_the_same_and_the_next_is_answered(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    expected = plainly(prompts(1))
-    driven, odd = engine(), list[Any]()
-    whole = driven.blocks.remember
-
-    def remember(sequence: Any) -> None:
-        if not odd:
-            odd.append(sequence)
-        if sequence is odd[0]:
-            raise AssertionError("odd")
-        whole(sequence)
-
-    monkeypatch.setattr(driven.blocks, "remember", remember)
-    driven.start()
-    try:
-        failing = driven.add(text(), SHORT)
-        until(lambda: failing.over)
-        assert is_sentence(ended(failing))
-        answer = driven.add(prompts(1)[0], SHORT)
-        until(lambda: answer.over)
-        assert ended(answer) == expected[0]
-    finally:
-        driven.close()

@@ -11,8 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ovis_app.engine import joined_weights, row_product
-from ovis_app.engine.row_product import PARTS, SMALL, RowProduct, parts_for
+from ovis_app.engine import joined_weights
 
 Joined = tuple[nn.ModuleList, Tensor, Tensor | None]
 
@@ -94,38 +93,3 @@ def test_what_changes_nothing_leaves_them_together(joined: Joined) -> None:
     modules, weight, bias = joined
     for change in (lambda m: m.to(torch.float32), lambda m: m.eval(), lambda m: m.requires_grad_(False)):
         assert joined_weights.together(list(change(modules)), weight, bias)
-
-
-@pytest.mark.parametrize("parts", [1, *PARTS])
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("rows", [1, 3])
-def test_a_product_in_parts_is_the_product(
-    monkeypatch: pytest.MonkeyPatch, parts: int, bias: bool, rows: int
-) -> None:  # fmt: skip
-    monkeypatch.setattr(row_product, "parts_for", lambda weight: parts)
-    torch.manual_seed(1)
-    values, weight = torch.randn(rows, 40), torch.randn(48, 40)
-    offset = torch.randn(48) if bias else None
-    found = RowProduct(weight, offset)(values)
-    torch.testing.assert_close(found, nn.functional.linear(values, weight, offset))
-
-
-def test_a_product_in_parts_reads_the_weight_as_it_is_now(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(row_product, "parts_for", lambda weight: 4)
-    weight, row = torch.randn(48, 40), torch.randn(1, 40)
-    product = RowProduct(weight)
-    weight.mul_(2)
-    torch.testing.assert_close(product(row), nn.functional.linear(row, weight))
-
-
-def test_parts_are_tried_where_threads_and_size_make_them_worth_it() -> None:
-    large = torch.zeros(3 * 2 * 64, SMALL // 64)  # in two parts or four, not in sixteen of equal size and an odd number
-    assert parts_for(large) == 1, "one thread"
-    torch.set_num_threads(2)
-    try:
-        assert large.shape[0] % parts_for(large) == 0
-        assert parts_for(torch.zeros(7 * 11, SMALL // 64)) == 1, "it can't be cut"
-        assert parts_for(torch.zeros(64, 64)) == 1, "it is small"
-        assert parts_for(large.to("meta")) == 1, "it isn't a CPU's"
-    finally:
-        torch.set_num_threads(1)

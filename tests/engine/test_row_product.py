@@ -44,8 +44,12 @@ def test_norms_are_those_of_torch(dtype: torch.dtype) -> None:
     values[1] *= 1e-4  # where eps counts
     tolerance = {"atol": 1e-5, "rtol": 1e-5} if dtype == torch.float32 else {"atol": 0.05, "rtol": 0.02}
     whole = F.rms_norm(values.float(), (48,), weight.float(), 1e-6).to(dtype)
-    torch.testing.assert_close(RowNorm(weight, 1e-6)(values), whole, **tolerance)
-    torch.testing.assert_close(RowNorm(weight.expand(3, -1), 1e-6)(values), whole, **tolerance)
+    other = F.rms_norm(values.float(), (48,), None, 1e-6).to(dtype)
+    norm, of_heads = RowNorm(weight, eps=1e-6), RowNorm(weight, torch.ones_like(weight), eps=1e-6, heads=(1, 2))
+    torch.testing.assert_close(norm(values), whole, **tolerance)
+    torch.testing.assert_close(of_heads(values), torch.cat([whole[:, :1], other[:, 1:]], dim=1), **tolerance)
+    weight.zero_()
+    assert not norm(values).any() and not of_heads(values)[:, :1].any()
 
 
 def test_halves_are_rotated_by_their_angle() -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 
 import pytest
+from torch import Tensor
 
+from ovis_app.engine.scheduler import Chunk
 from ovis_app.turns import Turns
 from tests.engine.driven import SHORT, Watched, engine, text
 from tests.waiting import PATIENCE, until
@@ -82,15 +85,15 @@ def test_a_failure_gives_the_turn_on() -> None:
 
 def test_the_engine_takes_a_turn_for_each_step() -> None:
     """Whoever reads a picture meanwhile comes between two of them."""
+    turns, inside = Turns(), list[int]()
 
-    class Counted(Turns):
-        taken = 0
+    class Looking(Watched):
+        def run(self, chunks: Sequence[Chunk]) -> Tensor | None:
+            inside.append(len(turns._line))
+            return super().run(chunks)
 
-        def __enter__(self) -> None:
-            super().__enter__()
-            Counted.taken += 1
-
-    driven = engine(chunk=7)
-    driven.turns = Counted()
+    driven = engine(chunk=7, runner=Looking)
+    driven.turns = turns
     driven.generate(text(), SHORT)
-    assert isinstance(driven.runner, Watched) and Counted.taken == len(driven.runner.steps) > 12
+    assert len(inside) > 12 and {*inside} == {1}
+    in_line(turns, 0)
