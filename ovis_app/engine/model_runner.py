@@ -82,6 +82,8 @@ class ModelRunner:
             return out.logits[0].float()
         if device.type == "cuda":
             torch.cuda.synchronize(device)  # nobody waits for a token; the next chunk's size depends on the time taken
+        elif device.type == "mps":
+            torch.mps.synchronize()
         return None
 
     def embed(self, chunks: Sequence[Chunk]) -> Tensor:

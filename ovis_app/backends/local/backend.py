@@ -27,6 +27,7 @@ from ovis_app.backends.validation import checked
 from ovis_app.checkpoints import memory_fit
 from ovis_app.checkpoints.hub import Progress
 from ovis_app.checkpoints.placement import Placement
+from ovis_app.engine.answer import out_of_memory
 from ovis_app.engine.streamer import TokenStreamer
 from ovis_app.errors import FAILED, OUT_OF_MEMORY, TOO_LONG, BackendError, UserError
 from ovis_app.generation import Event, Request, Waiting
@@ -302,12 +303,10 @@ class LocalBackend:
         except UserError as error:
             log.info("refused: %s", error, exc_info=error.__cause__)
             streamer.fail(str(error))
-        except torch.OutOfMemoryError:
-            log.exception("out of memory")
-            failed = OUT_OF_MEMORY
-        except BaseException:
-            log.exception("generation failed")
-            failed = FAILED
+        except BaseException as error:
+            full = out_of_memory(error)
+            log.exception("out of memory" if full else "generation failed")
+            failed = OUT_OF_MEMORY if full else FAILED
         if failed:  # here the exception is gone, and with it what its traceback held
             clean()
             streamer.fail(failed)

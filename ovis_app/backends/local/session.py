@@ -20,6 +20,7 @@ from ovis_app.backends.local.model_pool import LoadedModel, free_memory
 from ovis_app.backends.local.prompt_builder import PreparedRequest, PromptBuilder
 from ovis_app.conversation import Stats
 from ovis_app.engine import plain
+from ovis_app.engine.answer import out_of_memory
 from ovis_app.engine.capabilities import Capabilities
 from ovis_app.engine.engine import Engine
 from ovis_app.engine.memory_plan import MemoryPlan
@@ -99,8 +100,7 @@ class Session:
         """What the caches take, beside the weights; nothing on a GPU, whose memory is counted as a whole."""
         if self.loaded.model.device.type == "cuda":
             return 0
-        engine = self._engine  # it may be closed meanwhile
-        return self._encoder.cache.bytes + (0 if engine is None else engine.used_bytes)
+        return self._encoder.cache.bytes + (0 if self._engine is None else self._engine.used_bytes)
 
     def evict(self) -> None:
         """Empties the cache of pictures, and gives back what nobody refers to."""
@@ -109,10 +109,8 @@ class Session:
 
     def close(self) -> None:
         """Ends the engine and empties the caches."""
-        engine, self._engine = self._engine, None
-        if engine is not None:
-            engine.close()
-            del engine
+        if self._engine is not None:
+            self._engine.close()  # whoever comes late hears so
         self.evict()
 
     # --- one question ------------------------------------------------------------------------------------------------
@@ -122,7 +120,9 @@ class Session:
         MediaError, and Stopped once `stop` is set."""
         try:
             return self._builder.prepare(request.conversation, request.settings, note=streamer.say, stop=stop)
-        except torch.OutOfMemoryError:
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
             log.info("the caches are emptied: preparing a prompt needs the memory")
         self.evict()
         return self._builder.prepare(request.conversation, request.settings, note=streamer.say, stop=stop)
