@@ -22,7 +22,10 @@ from ovis_app.models.prompt import VISUAL_ATOM
 
 
 class Step(Protocol):
-    """Makes one token for each of several sequences; a `DecodeStep` is one."""
+    """Makes one token for each of several sequences; a `DecodeStep` is one. `why` says what came to keep it from being
+    used, and a slower one in its place, since the model was loaded."""
+
+    why: str
 
     def __call__(self, tokens: Tensor, positions: Tensor, batch: AttentionBatch) -> Tensor: ...
     def prepare(self) -> Iterator[None]: ...

@@ -14,8 +14,8 @@ from ovis_app.engine.kv_pool import KVPool
 
 SHARED = 8  # blocks that all rows look at, beside one of their own
 LENGTHS = (40, 1, 17, 64, 16, 33, 100, 5)  # tokens, by turns
-# The mean distance that is allowed, as a share of the whole; one row may be twice as far. With 36 layers of random weights
-# rounding to bfloat16 takes a row 0.05 away, the worst of eight 0.10; a position that is off by one, 0.3 to 0.9.
+# The mean distance that is allowed, as a share of the whole; one row may be twice as far. With 36 layers of random
+# weights rounding to bfloat16 takes a row 0.05 away, the worst of eight 0.10; a position that is off by one 0.3 to 0.9.
 APART = {torch.float32: 1e-3}
 APART_IN_HALF = 0.12
 
