@@ -1,6 +1,6 @@
 # make run: chat.  make test: everything that is tested.  make check: lint, format, types.  make bench: figures.
 # make test-long: what `make test` has no time for.  make test-latest, test-lowest: the suite with other versions.
-# make test-kernels: every kernel for every card, and all golden cases in Triton's interpreter; takes half an hour.
+# make test-kernels: every kernel for every card, and all golden cases in Triton's interpreter; takes some minutes.
 # make lock: after a change of pyproject.toml's bounds.
 PYTHON ?= python3
 VENV := .venv

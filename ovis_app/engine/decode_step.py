@@ -78,6 +78,8 @@ class Layer:
 class DecodeStep:
     """Logits for one new token of each of several sequences. Made over a model's own weights."""
 
+    why = ""  # it is always used
+
     def __init__(self, llm: PreTrainedModel, *, context: int) -> None:
         """Joins the weights of `llm`, for sequences of `context` tokens at most. `unfit` says beforehand why not."""
         config: Any = llm.config.get_text_config()

@@ -25,7 +25,10 @@ log = logging.getLogger(__name__)
 
 
 class Step(Protocol):
-    """Makes one token for each of several sequences; a `DecodeStep` is one."""
+    """Makes one token for each of several sequences; a `DecodeStep` is one. `why` says what came to keep it from being
+    used, and a slower one in its place, since the model was loaded."""
+
+    why: str
 
     @property
     def together(self) -> bool: ...

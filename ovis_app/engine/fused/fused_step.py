@@ -66,8 +66,8 @@ class FusedStep:
         return self._ready[size]()[: len(tokens)]
 
     def prepare(self, seconds: float = MOST_SECONDS) -> Iterator[None]:
-        """Makes sizes ready, a moment's work each time. Ends with the last, after `seconds` of work, where there is no
-        memory for more, or, with a warning, where the step doesn't compute what it should."""
+        """Makes sizes ready, a moment's work each time. Ends with the last, after `seconds` of work, or where there is
+        no memory for more; with a warning where none is ready then, or the step doesn't compute what it should."""
         begin, spent = time.perf_counter(), 0.0
         for size in sorted(self.sizes, key=lambda size: (1 < size <= OWN_PRODUCTS, size)):  # those can be padded to 8
             for _ in self._prepare(size):
@@ -75,13 +75,14 @@ class FusedStep:
                 yield
                 begin = time.perf_counter()
                 if spent > seconds:
-                    log.info("getting ready took %.0f s: steps are recorded for %s rows", spent, self.ready)
+                    self._leave_it(f"getting it ready takes more than {seconds:.0f} s")
                     return
             if size not in self._ready:
                 return
 
     def _prepare(self, size: int) -> Iterator[None]:
         """Compiles, tries and records the step for one size."""
+        why = ""
         try:
             at = self._at(size)
             yield from self._compile(at)
@@ -91,13 +92,19 @@ class FusedStep:
                 self._ready[size] = self._record(partial(self.run, at, self.pool))
                 yield
         except torch.OutOfMemoryError:
-            log.info("there is no memory to record steps for more than %s rows", self.ready)
-            return
+            self._leave_it("there is no memory to get it ready")
         except Exception as error:  # what compilers and drivers raise is of many kinds
             why = f"{type(error).__name__}: {error}".partition("\n")[0]
         if why:
-            self.why = f"the fused step failed: {why}"
             self._ready.clear()
+            self._leave_it(why)
+
+    def _leave_it(self, why: str) -> None:
+        """No more sizes, since what is ready does, or since nothing is."""
+        if self._ready:
+            log.info("fused steps are recorded for %s rows, and for no more: %s", self.ready, why)
+        else:
+            self.why = why
             log.warning("the fused decode step isn't used, tokens come by the one in torch: %s", why)
 
     @torch.inference_mode()

@@ -14,8 +14,10 @@ from ovis_app.engine.kv_pool import KVPool
 
 SHARED = 8  # blocks that all rows look at, beside one of their own
 LENGTHS = (40, 1, 17, 64, 16, 33, 100, 5)  # tokens, by turns
-APART = {torch.float32: 1e-3}  # the distance that is allowed, as a share of the whole
-APART_IN_HALF = 0.1  # where each order of sums rounds differently; a wrong kernel is off by about 1
+# The mean distance that is allowed, as a share of the whole; one row may be twice as far. With 36 layers of random
+# weights rounding to bfloat16 takes a row 0.05 away, the worst of eight 0.10; a position that is off by one 0.3 to 0.9.
+APART = {torch.float32: 1e-3}
+APART_IN_HALF = 0.12
 
 Run = Callable[[Inputs, KVPool], Tensor]
 
@@ -32,10 +34,10 @@ def trial(step: DecodeStep, run: Run, at: Inputs, *, block_size: int, context: i
     finally:
         at.pad()
     theirs = step(tokens, positions, batch).float()
-    apart = float(((ours - theirs).norm(dim=-1) / theirs.norm(dim=-1)).max())
-    if apart <= APART.get(step.norm.dtype, APART_IN_HALF):
+    apart, allowed = (ours - theirs).norm(dim=-1) / theirs.norm(dim=-1), APART.get(step.norm.dtype, APART_IN_HALF)
+    if float(apart.mean()) <= allowed and float(apart.max()) <= 2 * allowed:
         return ""
-    return f"its scores for {at.rows} rows differ by {apart:.1%} from those in torch"
+    return f"its scores for {at.rows} rows differ by up to {float(apart.max()):.1%} from those in torch"
 
 
 def made_up(

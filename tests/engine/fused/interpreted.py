@@ -24,6 +24,7 @@ from ovis_app.engine.decode_step import DecodeStep
 from ovis_app.engine.fused import fused_step, launches
 from ovis_app.engine.fused import triton_kernels as kernels
 from ovis_app.engine.fused.fused_step import FusedStep
+from ovis_app.engine.fused.graphs import Launch
 from ovis_app.engine.fused.inputs import Inputs
 from ovis_app.engine.fused.launches import Launches
 from ovis_app.engine.fused.tiles import power_of_two
@@ -295,9 +296,9 @@ def test_a_step_that_computes_something_else_isnt_used(
     monkeypatch.setattr(launches.kernels, "combine", Nothing())
     with caplog.at_level(logging.WARNING):
         prepare(small)
-    assert small.ready == [] and "differ by" in small.why
+    assert small.ready == [] and "differ by up to" in small.why
     (warning,) = caplog.messages
-    assert "differ by" in warning and "by the one in torch" in warning
+    assert "differ by up to" in warning and "by the one in torch" in warning
     found, expected = one_token(small)
     assert torch.equal(found, expected)
 
@@ -315,9 +316,34 @@ def test_a_step_that_cant_be_recorded_isnt_used(small: FusedStep, caplog: pytest
     assert torch.equal(found, expected)
 
 
-def test_getting_ready_ends_in_time(small: FusedStep, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is ready by then is used; the rest is never made."""
-    small.sizes = [1, 2]
+def test_a_step_that_is_never_ready_is_told(
+    small: FusedStep, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(fused_step, "MOMENT", 0.0)
-    assert sum(1 for _ in small.prepare(seconds=0.0)) == 1
-    assert small.ready == []
+    with caplog.at_level(logging.WARNING):
+        assert sum(1 for _ in small.prepare(seconds=0.0)) == 1
+    (warning,) = caplog.messages
+    assert small.ready == [] and "takes more than 0 s" in warning
+
+
+def test_what_is_ready_is_used_where_there_is_no_memory_for_more(
+    small: FusedStep, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And where there is none for any, that is told."""
+    small.sizes = [1, 2]
+    record = small._record
+
+    def full(launch: Launch) -> Launch:
+        if small.ready or not room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return record(launch)
+
+    small._record, room = full, True
+    with caplog.at_level(logging.WARNING):
+        prepare(small)
+        assert small.ready == [1] and not small.why and not caplog.messages
+        small._ready.clear()
+        room = False
+        prepare(small)
+    (warning,) = caplog.messages
+    assert small.ready == [] and "no memory" in warning and "no memory" in small.why
