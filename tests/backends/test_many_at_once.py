@@ -6,6 +6,7 @@ import json
 import random
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from ovis_app.conversation import Conversation, Media, Message
 from ovis_app.engine import memory_plan
 from ovis_app.generation import Answer, GenerationSettings, Request
 from ovis_app.limits import Limits
+from ovis_app.models.ovis import Ovis
 from ovis_app.settings import Settings
 from tests.waiting import PATIENCE, until
 
@@ -135,3 +137,31 @@ def test_where_memory_is_short_answers_are_as_long_as_it_allows(monkeypatch: pyt
         assert (long.stats.prompt_tokens or 0) + (long.stats.answer_tokens or 0) == 96
         refused = answer(backend, Request(Conversation((Message("user", "Hi " * 99),)), SHORT))
         assert "there is memory for 96" in refused.error
+
+
+def test_nobody_waits_for_somebody_elses_picture_and_the_same_one_is_encoded_once(
+    pictures: list[Media], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on, encoded = threading.Event(), threading.Event(), list[int]()
+    whole = Ovis.encode_many
+
+    def slow(self: Ovis, *arguments: object, **options: object) -> object:
+        encoded.append(1)
+        begun.set()
+        assert go_on.wait(PATIENCE)
+        return whole(self, *arguments, **options)  # type: ignore[arg-type]
+
+    looking = Request(Conversation((Message("user", "What is it?", (pictures[0],)),)), SHORT)
+    with closing(opened("ovis2.5", "auto")) as backend, ThreadPoolExecutor(2) as threads:
+        answer(backend, Request(Conversation((Message("user", "Warm up"),)), SHORT))
+        monkeypatch.setattr(Ovis, "encode_many", slow)
+        two = [threads.submit(answer, backend, looking) for _ in range(2)]
+        assert begun.wait(PATIENCE)
+        try:
+            assert answer(backend, Request(Conversation((Message("user", "Hi"),)), SHORT)).error == ""
+            assert not two[0].done() and not two[1].done()
+        finally:
+            go_on.set()
+        said = [one.result(PATIENCE) for one in two]
+    assert [message.error for message in said] == ["", ""] and said[0].text == said[1].text
+    assert len(encoded) == 1

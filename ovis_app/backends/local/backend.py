@@ -18,9 +18,8 @@ import torch
 from ovis_app import zoo
 from ovis_app.backend import Offer, Phase, Resources, Status
 from ovis_app.backends.local import model_pool
-from ovis_app.backends.local.model_pool import Ready, free_memory
+from ovis_app.backends.local.model_pool import Ready
 from ovis_app.backends.local.model_switch import ModelSwitch, PendingChange
-from ovis_app.backends.local.prompt_builder import PreparedRequest
 from ovis_app.backends.local.session import Session
 from ovis_app.backends.local.worker import ThreadGroup, Worker
 from ovis_app.backends.validation import checked
@@ -262,32 +261,33 @@ class LocalBackend:
         self._session = None
 
     def _work(self, request: Request, streamer: TokenStreamer, stop: Stop, started: float) -> None:
-        """In the worker: loads if need be, prepares, and answers; or leaves the answer to a thread of its own."""
+        """In the worker: loads if need be, and answers; or leaves that to a thread of its own, so that nobody waits for
+        somebody else's picture."""
 
         def begin() -> None:
             """The clock runs once the work does, and anew once it is the answer's turn."""
             stop.deadline = time.monotonic() + self.settings.deadline
             streamer.deadline = stop.deadline + GRACE_SECONDS
 
-        def prepare_and_answer() -> None:
+        def load_and_answer() -> None:
             if stop.is_set():
                 return
             session = self._open(self._report)
             begin()
+            if session.at_once:
+                self._answers.start(partial(self._edge, partial(answer, session), streamer, session.evict))
+            else:
+                answer(session)
+
+        def answer(session: Session) -> None:
             asked = checked(request, self._spec, self.limits)  # by the model that answers: it may have changed
             prepared = session.prepare(asked, streamer, stop)
-            if session.at_once:
-                self._answers.start(partial(self._edge, partial(answer, session, prepared), streamer, free_memory))
-            else:
-                answer(session, prepared)
-
-        def answer(session: Session, prepared: PreparedRequest) -> None:
             done = session.answer(prepared, streamer, stop, begin=begin, started=started)
             if done.finish == "stopped" and not stop.wanted_no_more():
                 raise BackendError(TOO_LONG)
             streamer.done(done)
 
-        self._edge(prepare_and_answer, streamer, self._evict)
+        self._edge(load_and_answer, streamer, self._evict)
 
     def _evict(self) -> None:
         if self._session is not None:

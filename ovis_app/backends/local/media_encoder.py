@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 import torch
 
 from ovis_app.backends.local.model_pool import LoadedModel
-from ovis_app.conversation import Conversation, Detail, Media
+from ovis_app.conversation import Conversation, Detail, Media, Message
 from ovis_app.engine.encoder_cache import EncodedMedia, EncoderCache, Span
 from ovis_app.limits import Limits
 from ovis_app.media import digest, open_image, sample_frames
@@ -31,6 +31,15 @@ Note = Callable[[str], None]  # hears what is happening, in a few words
 
 
 @dataclass(frozen=True)
+class WantedMedia:
+    """A picture or clip as closely as it is to be looked at. `key` names content and detail."""
+
+    key: str
+    media: Media
+    detail: Detail
+
+
+@dataclass(frozen=True)
 class DecodedMedia:
     """A picture or clip that isn't encoded yet: its pixels, a part for each placeholder that it gets."""
 
@@ -45,35 +54,45 @@ class DecodedMedia:
 
 
 class MediaEncoder:
-    """Encodes the media of conversations for one loaded model. One thread at a time."""
+    """Encodes the media of conversations for one loaded model, one conversation's at a time. From any thread."""
 
     def __init__(self, loaded: LoadedModel, limits: Limits, *, cache_bytes: int, turns: Turns | None = None) -> None:
         """`turns` are taken with whoever else computes on the device."""
         self._spec, self._model, self._limits = loaded.spec, loaded.model, limits
         self.cache, self._turns = EncoderCache(cache_bytes), turns
+        self._line = Turns()  # of those who bring something new
 
     def encode(self, conversation: Conversation, *, note: Note, stop: Stop) -> list[tuple[EncodedMedia, ...]]:
-        """Each message's media. Raises MediaError, and Stopped once `stop` is set."""
+        """Each message's media. Whoever brings nothing new waits for nobody. Raises MediaError, and Stopped once `stop`
+        is set."""
+        wanted = [[self._wanted(media, message) for media in message.media] for message in conversation.messages]
+        every = {one.key: one for group in wanted for one in group}
+        encoded = {key: known for key in every if (known := self.cache.get(key)) is not None}
+        if len(encoded) < len(every):
+            note("Waiting for other pictures")
+            with self._line:
+                encoded |= self._new([one for key, one in every.items() if key not in encoded], note, stop)
+        return [tuple(encoded[one.key] for one in group) for group in wanted]
+
+    def _new(self, wanted: Sequence[WantedMedia], note: Note, stop: Stop) -> dict[str, EncodedMedia]:
+        """What isn't known yet, as much together as may wait; somebody else may have brought some of it meanwhile."""
         encoded: dict[str, EncodedMedia] = {}
         waiting: list[DecodedMedia] = []
-        wanted: list[list[str]] = []  # keys, by message
-        for message in conversation.messages:
-            wanted.append([])
-            for media in message.media:
-                detail = self.detail(media, several=len(message.media) > 1)
-                key = json.dumps([digest(media), media.kind, asdict(detail)])
-                wanted[-1].append(key)
-                known = encoded.get(key) or self.cache.get(key)
-                if known is not None:
-                    encoded[key] = known
-                elif all(one.key != key for one in waiting):
-                    note(f"Opening {media.label}")
-                    waiting.append(self._decode(key, media, detail, stop))
-                if sum(one.bytes for one in waiting) > TOGETHER:
-                    encoded |= self._encode(waiting, note, stop)
-                    waiting = []
-        encoded |= self._encode(waiting, note, stop)
-        return [tuple(encoded[key] for key in keys) for keys in wanted]
+        for one in wanted:
+            known = self.cache.get(one.key)
+            if known is not None:
+                encoded[one.key] = known
+                continue
+            note(f"Opening {one.media.label}")
+            waiting.append(self._decode(one, stop))
+            if sum(decoded.bytes for decoded in waiting) > TOGETHER:
+                encoded |= self._encode(waiting, note, stop)
+                waiting = []
+        return encoded | self._encode(waiting, note, stop) if waiting else encoded
+
+    def _wanted(self, media: Media, message: Message) -> WantedMedia:
+        detail = self.detail(media, several=len(message.media) > 1)
+        return WantedMedia(json.dumps([digest(media), media.kind, asdict(detail)]), media, detail)
 
     def detail(self, media: Media, *, several: bool) -> Detail:
         """What was asked for, completed by what the model's row recommends."""
@@ -90,7 +109,8 @@ class MediaEncoder:
             frames=frames,
         )
 
-    def _decode(self, key: str, media: Media, detail: Detail, stop: Stop) -> DecodedMedia:
+    def _decode(self, wanted: WantedMedia, stop: Stop) -> DecodedMedia:
+        media, detail = wanted.media, wanted.detail
         stop.check()
         sizes = {name: value for name, value in asdict(detail).items() if name != "frames"}
         if media.kind == "image":
@@ -101,7 +121,9 @@ class MediaEncoder:
             times, visual = clip.times, Visual("video", clip.frames, **sizes)
         config = self._model.config
         family = FAMILIES[config.family]
-        return DecodedMedia(key, media, tuple(family.pixels(config, part) for part in family.spread(visual)), times)
+        return DecodedMedia(
+            wanted.key, media, tuple(family.pixels(config, part) for part in family.spread(visual)), times
+        )
 
     def _encode(self, decoded: Sequence[DecodedMedia], note: Note, stop: Stop) -> dict[str, EncodedMedia]:
         """What was decoded, through the tower together, and into the cache."""
