@@ -1,12 +1,13 @@
 # make run: chat.  make test: everything that is tested.  make check: lint, format, types.  make bench: figures.
+# make test-long: what `make test` has no time for.  make test-latest, test-lowest: the suite with other versions.
 # make test-kernels: every kernel for every card, and all golden cases in Triton's interpreter; takes some minutes.
-# make lock: after a change of pyproject.toml's bounds.  make test-latest, test-lowest: the suite with other versions.
+# make lock: after a change of pyproject.toml's bounds.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: python run install install-dev test test-kernels test-latest test-lowest lock check format bench clean
+.PHONY: python run install install-dev test test-long test-kernels test-latest test-lowest lock check format bench clean
 
 run: install
 	$(BIN)/python app.py $(ARGS)
@@ -17,6 +18,9 @@ install-dev: $(VENV)/.installed-dev
 
 test: install-dev
 	$(BIN)/python -m pytest $(ARGS)
+
+test-long: install-dev
+	$(BIN)/python -m pytest -m long $(ARGS)
 
 test-kernels: install-dev
 	$(BIN)/python -m pytest tests/engine/fused -m "kernels or not kernels" $(ARGS)

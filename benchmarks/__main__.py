@@ -20,8 +20,8 @@ from benchmarks.keep import keep
 from benchmarks.report import ROOT, commit, machine, table, versions
 
 SMALL = {
-    "turns": ("--repeats", "1", "--tokens", "256", "--turns", "8", "--most-tokens", "1568"),
-    "users": ("--repeats", "1", "--users", "8", "--new", "32"),
+    "turns": ("--repeats", "1", "--tokens", "256", "--turns", "8", "--most-tokens", "1568", "--gap-tokens", "1568"),
+    "users": ("--repeats", "1", "--users", "8", "--new", "32", "--tokens", "64", "512"),
     "stream": ("--repeats", "1", "--shape", "tiny", "--tokens", "600"),
     "vision": ("--repeats", "1", "--most-tokens", "256"),
     "video": ("--repeats", "1"),
@@ -30,7 +30,7 @@ SMALL = {
     "load": ("--only", "memory", "--dtypes", "bfloat16"),
     "decode": ("--repeats", "1"),
 }
-FULL = {"users": ("--users", "32")}
+FULL = {"users": ("--users", "32", "--tokens", "64", "512")}
 SHAPED = ("turns", "users", "vision", "decode")  # what `--shape` changes
 
 

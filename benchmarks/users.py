@@ -1,8 +1,9 @@
-"""Tokens a second for several users at once: `python -m benchmarks.users`.
+"""Tokens a second for several people at once: `python -m benchmarks.users`.
 
-Ours is the batched engine, asked from as many threads as there are users. The other way is one at a time: the solo
-engine behind a queue. The same random weights and prompts, in turn, in one run. `--vllm` also asks vLLM, where it is
-installed, with text alone.
+Ours is the engine, asked from as many threads as there are people. The other way is one at a time, by transformers'
+`generate`. The same random weights and prompts, in turn, in one run. Beside that: the first answer of an engine whose
+weights were just read, and how long 16 people with a picture each wait. `--vllm` also asks vLLM, where it is installed,
+with text alone.
 """
 
 from __future__ import annotations
@@ -12,52 +13,30 @@ import importlib.util
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import count
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from benchmarks import ways
 from benchmarks.report import Headline, arguments, finish, table
 from benchmarks.shapes import device_of, random_model
-from ovis_app.checkpoints.tokenizer import Ending
-from ovis_app.engine import solo
-from ovis_app.engine.batched import BatchedEngine
-from ovis_app.engine.decode import Decoder, warm_up
-from ovis_app.engine.pages import Sizes
+from benchmarks.vision import picture
+from benchmarks.ways import Clock, Prompt, Way, endless, prompts
+from ovis_app.engine import plain
+from ovis_app.engine.engine import Engine
 from ovis_app.generation import GenerationSettings
 from ovis_app.models.ovis import Ovis
-from ovis_app.models.prompt import VISUAL_ATOM
 
 USERS = (1, 2, 4, 8, 16, 32)
 GOAL = 8.0  # of 16 users at once over one, on a GPU
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """A prompt as engines take it; see `ovis_app.engine.slots.Prompt`."""
-
-    ids: Tensor
-    mask: Tensor
-    keys: tuple[int, ...]
-    visual: Tensor | None
-
-
-class FirstToken:
-    """A streamer that notes when the first token came."""
-
-    def __init__(self, start: float) -> None:
-        self.start, self.seconds = start, 0.0
-
-    def put(self, value: Tensor) -> None:
-        if value.numel() and not self.seconds:
-            self.seconds = time.perf_counter() - self.start
-
-    def end(self) -> None:
-        pass
+CPU_GOALS = {"users_1": 1.5, "users_8": 5.0}  # of prompts of 64 tokens
+WITH_PICTURES = 16  # people who ask about a picture each
+PICTURE_PROMPT = 256  # tokens of their prompts
+NO_PICTURES = "the wait of 16 people with a picture each: there is no GPU here (`--pictures` measures it all the same)."
 
 
 @dataclass(frozen=True)
@@ -68,45 +47,74 @@ class Rate:
     first: float
 
 
-_numbers = count()
-
-
-def prompts(model: Ovis, users: int, tokens: int, visual: int) -> list[Prompt]:
-    """Prompts that nobody has asked before, of `tokens` tokens, `visual` of them a picture's."""
-    made = []
-    for number in (next(_numbers) for _ in range(users)):
-        noise = torch.Generator().manual_seed(number)
-        text = torch.randint(1, 8000, (tokens - visual - (2 if visual else 0),), generator=noise).tolist()
-        picture = [-301, *[VISUAL_ATOM] * visual, -302] if visual else []
-        ids = text[:8] + picture + text[8:]
-        keys = tuple(-(1 << 21) - number if token == VISUAL_ATOM else token for token in ids)
-        rows = torch.randn(visual, model.config.llm_config.hidden_size, generator=noise) * 0.02
-        rows = rows.to(model.device, model.dtype)
-        made.append(Prompt(torch.tensor(ids), torch.ones(len(ids)).long(), keys, rows if visual else None))
-    return made
-
-
-def rate(asked: Sequence[Prompt], answer: Callable[[Prompt, Any], Tensor]) -> Rate:
+def rate(asked: Sequence[Prompt], way: Way) -> Rate:
     """All prompts at once, each from a thread of its own."""
+    heard, seconds = ways.together(asked, way)
+    return Rate(sum(len(one.times) for one in heard) / seconds, statistics.median(one.first for one in heard))
+
+
+def measured(
+    engine: Engine, users: Sequence[int], options: argparse.Namespace, tokens: int
+) -> dict[int, tuple[Rate, Rate]]:
+    """Medians of both ways, by users: ours, then one at a time."""
+    model, settings = engine.runner.model, GenerationSettings(max_new_tokens=options.new)
+    visual = tokens // 2 if options.visual is None else options.visual
+
+    def both(number: int) -> tuple[Rate, Rate]:
+        ours = rate(prompts(model, number, tokens, visual), ways.ours(engine, settings))
+        return ours, rate(prompts(model, number, tokens, visual), ways.one_at_a_time(model, settings))
+
+    both(2)  # nobody's first use of a kernel is measured
+    found = {}
+    for number in users:
+        runs = [both(number) for _ in range(options.repeats)]
+        found[number] = (middle([ours for ours, _ in runs]), middle([other for _, other in runs]))
+    return found
+
+
+def middle(rates: Sequence[Rate]) -> Rate:
+    return Rate(statistics.median(one.tokens for one in rates), statistics.median(one.first for one in rates))
+
+
+def first_answer(model: Ovis, *, people: int, tokens: int) -> tuple[float, float]:
+    """Seconds from weights in memory to a first token, in a process that has computed nothing yet: ours with the plan
+    of memory, its pool and its thread; then `generate`, for which the device is warm already."""
+    settings, (asked, again) = GenerationSettings(max_new_tokens=1), prompts(model, 2, 32, 0)
     start = time.perf_counter()
-    heard = [FirstToken(start) for _ in asked]
-    with ThreadPoolExecutor(len(asked)) as threads:
-        tokens = sum(len(ids) for ids in threads.map(answer, asked, heard))
-    return Rate(tokens / (time.perf_counter() - start), statistics.median(one.seconds for one in heard))
+    with ways.engine_over(model, people=people, tokens=tokens) as engine:
+        engine.generate(asked, settings)
+        ours = time.perf_counter() - start
+    start = time.perf_counter()
+    plain.generate(model, again, settings, ending=endless(model))
+    return ours, time.perf_counter() - start
 
 
-def one_at_a_time(
-    model: Ovis, settings: GenerationSettings, ending: Ending, decoder: Decoder | None
-) -> Callable[[Prompt, Any], Tensor]:
-    """The solo engine behind a queue, as fast as whoever is alone has it: an answer begins once those that came before
-    are over."""
-    queue = ThreadPoolExecutor(1)
+def with_pictures(engine: Engine, options: argparse.Namespace) -> tuple[float, float]:
+    """The median wait for a first token of 16 people who ask at once about a picture each: ours, then `generate`."""
+    model, settings = engine.runner.model, GenerationSettings(max_new_tokens=options.new)
+    ours = median_wait(engine, ways.ours(engine, settings))
+    return ours, median_wait(engine, ways.one_at_a_time(model, settings))
 
-    def answer(prompt: Prompt, streamer: Any) -> Tensor:
-        embeddings = solo.embeddings(model, prompt.ids, prompt.visual)
-        return solo.generate(model, embeddings, settings, ending=ending, streamer=streamer, decoder=decoder)
 
-    return lambda prompt, streamer: queue.submit(answer, prompt, streamer).result()
+def median_wait(engine: Engine, way: Way) -> float:
+    """Of prompts whose pictures the tower sees first, one after another, as the app does it."""
+    model = engine.runner.model
+    seen_by_tower(model, engine, 0)  # nobody's first use of a kernel is measured
+    heard = [Clock(time.perf_counter()) for _ in range(WITH_PICTURES)]
+
+    def ask(number: int, picture: Future[Tensor]) -> None:
+        way(ways.prompt(number, PICTURE_PROMPT, picture.result()), heard[number])
+
+    with ThreadPoolExecutor(WITH_PICTURES) as threads, ThreadPoolExecutor(1) as tower:
+        pictures = [tower.submit(seen_by_tower, model, engine, number) for number in range(WITH_PICTURES)]
+        list(threads.map(ask, range(WITH_PICTURES), pictures))
+    return statistics.median(one.first for one in heard)
+
+
+@torch.inference_mode()
+def seen_by_tower(model: Ovis, engine: Engine, number: int) -> Tensor:
+    """The visual embeddings of a picture, which the tower computes between the engine's steps."""
+    return model.encode_many([picture(PICTURE_PROMPT // 2, 1 + number % 3)], turns=engine.turns)[0]
 
 
 def vllm_rates(model: Ovis, users: Sequence[int], options: argparse.Namespace) -> dict[int, float]:
@@ -119,95 +127,82 @@ def vllm_rates(model: Ovis, users: Sequence[int], options: argparse.Namespace) -
     params = SamplingParams(temperature=0.0, max_tokens=options.new, ignore_eos=True, detokenize=False)
     found = {}
     for number in users:
-        asked = [{"prompt_token_ids": one.ids.tolist()} for one in prompts(model, number, options.tokens, 0)]
+        asked = [{"prompt_token_ids": one.ids.tolist()} for one in prompts(model, number, options.tokens[0], 0)]
         start = time.perf_counter()
         other.generate(asked, params, use_tqdm=False)
         found[number] = number * options.new / (time.perf_counter() - start)
     return found
 
 
-def flags() -> argparse.ArgumentParser:
+def parsed() -> argparse.Namespace:
     parser = arguments(__doc__, shape="44m")
     parser.add_argument("--users", type=int, default=16, help="how many at most (16; up to 32)")
-    parser.add_argument("--tokens", type=int, default=256, help="tokens of each prompt")
-    parser.add_argument("--visual", type=int, default=128, help="how many of them are a picture's")
+    parser.add_argument(
+        "--tokens", type=int, nargs="+", default=[64], help="of each prompt (64); others are for most users"
+    )
+    parser.add_argument("--visual", type=int, help="how many of them are a picture's (half)")
     parser.add_argument("--new", type=int, default=64, help="new tokens of each answer")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--pictures", action="store_true", help="pictures for 16 people on a CPU too")
     parser.add_argument("--vllm", action="store_true", help="also ask vLLM, if it is installed")
-    return parser
+    options = parser.parse_args()
+    options.device = device_of(options.device)
+    options.gpu = options.device.startswith("cuda")
+    return options
 
 
-def measured(
-    model: Ovis,
-    engine: BatchedEngine,
-    users: Sequence[int],
-    options: argparse.Namespace,
-    decoder: Decoder | None = None,
-) -> dict[int, tuple[Rate, Rate]]:
-    """Medians of both ways, by users: ours, then one at a time."""
-    settings = GenerationSettings(max_new_tokens=options.new)
-
-    def ours(prompt: Prompt, streamer: Any) -> Tensor:
-        return engine.generate(prompt, settings, streamer=streamer)
-
-    def all_ways(number: int) -> list[Rate]:
-        return [rate(prompts(model, number, options.tokens, options.visual), way) for way in ways]
-
-    ways = (ours, one_at_a_time(model, settings, engine.ending, decoder))
-    all_ways(2)  # nobody's first use of a kernel is measured
-    found = {}
-    for number in users:
-        runs = [all_ways(number) for _ in range(options.repeats)]
-        ours_rate, other_rate = (middle([run[place] for run in runs]) for place in (0, 1))
-        found[number] = (ours_rate, other_rate)
-    return found
-
-
-def middle(rates: Sequence[Rate]) -> Rate:
-    return Rate(statistics.median(one.tokens for one in rates), statistics.median(one.first for one in rates))
-
-
-def summary(found: dict[int, tuple[Rate, Rate]], gpu: bool) -> list[Headline]:
-    rows = [Headline(f"users_{n}", ours.tokens, other.tokens, "tokens/s") for n, (ours, other) in found.items()]
+def summary(found: dict[int, tuple[Rate, Rate]], options: argparse.Namespace) -> list[Headline]:
+    goals: dict[str, float] = {} if options.gpu or options.tokens[0] != 64 else CPU_GOALS
+    rows = [
+        Headline(f"users_{n}", ours.tokens, other.tokens, "tokens/s", goals.get(f"users_{n}"))
+        for n, (ours, other) in found.items()
+    ]
     if 16 in found and 1 in found:
-        goal = GOAL if gpu else None
-        rows.append(Headline("users_16_beside_one", found[16][0].tokens, found[1][1].tokens, "tokens/s", goal))
+        goal = GOAL if options.gpu else None
+        rows.append(Headline("users_16_beside_one", found[16][0].tokens, found[1][0].tokens, "tokens/s", goal))
     return rows
 
 
-def main() -> None:
-    options = flags().parse_args()
-    device = device_of(options.device)
-    model = random_model(options.shape, device=device)
-    users = [number for number in USERS if number <= options.users]
-    ending = Ending((model.config.llm_config.vocab_size,), 0)  # no answer ends by itself
-    room = (options.tokens + options.new) * max(users)
-    sizes = None if device.startswith("cuda") else Sizes(pages=2 * room // 32 + 64, slots=2 * room + 64)
-    decoder = warm_up(model, context=options.tokens + options.new)  # None without a GPU
-    engine = BatchedEngine(model, ending, sizes)
-    engine.warm()
-    found = measured(model, engine, users, options, decoder)
-    engine.close()
+def shown(found: dict[int, tuple[Rate, Rate]]) -> str:
+    columns = ("users", "ratio", "at once, tokens/s", "one at a time, tokens/s", "first token, s", "one at a time, s")
     rows = [
         (n, f"{ours.tokens / other.tokens:.2f} x", ours.tokens, other.tokens, ours.first, other.first)
         for n, (ours, other) in found.items()
     ]
-    columns = ("users", "ratio", "at once, tokens/s", "one at a time, tokens/s", "first token, s", "one at a time, s")
-    shape = f"{options.shape}, {device}; {options.tokens} tokens asked, {options.visual} visual; {options.new} new"
-    print(f"Tokens a second of all users together: {shape}\n\n{table(columns, rows)}")
-    details: dict[str, Any] = {"shape": options.shape, "tokens": options.tokens, "visual": options.visual}
+    return table(columns, rows)
+
+
+def main() -> None:
+    options = parsed()
+    model = random_model(options.shape, device=options.device)
+    users = [number for number in USERS if number <= options.users]
+    size = {"people": max(*users, WITH_PICTURES), "tokens": max(*options.tokens, PICTURE_PROMPT) + options.new}
+    headline = [Headline("ready_first_answer", *first_answer(model, **size), "s")]
+    details: dict[str, Any] = {"shape": options.shape, "tokens": options.tokens[0], "visual": options.visual}
+    unmeasured = [] if options.gpu or options.pictures else [NO_PICTURES]
+    with ways.engine_over(model, **size) as engine:
+        found = measured(engine, users, options, options.tokens[0])
+        print(f"Tokens a second of all users together: {options.shape}, {options.device}; {options.new} new\n")
+        print(f"Prompts of {options.tokens[0]} tokens:\n\n{shown(found)}")
+        headline = summary(found, options) + headline
+        for tokens in options.tokens[1:]:
+            longer = measured(engine, users[-1:], options, tokens)
+            print(f"\nPrompts of {tokens} tokens:\n\n{shown(longer)}")
+            ((number, (ours, other)),) = longer.items()
+            headline.append(Headline(f"users_{number}_of_{tokens}", ours.tokens, other.tokens, "tokens/s"))
+        if not unmeasured:
+            headline.append(Headline("first_token_16_pictures", *with_pictures(engine, options), "s"))
     details["by_users"] = {
         n: {"ours": ours.tokens, "other": other.tokens, "first": ours.first, "other_first": other.first}
         for n, (ours, other) in found.items()
     }
-    unmeasured = [] if device.startswith("cuda") else ["CUDA graphs and flash attention: there is no GPU here."]
     if options.vllm and importlib.util.find_spec("vllm") is None:
         unmeasured.append("vLLM: it isn't installed.")
     elif options.vllm:
         details["vllm"] = theirs = vllm_rates(model, users, options)
         lines = [(n, f"{found[n][0].tokens / theirs[n]:.2f} x", found[n][0].tokens, theirs[n]) for n in users]
         print(f"\nBeside vLLM:\n\n{table(('users', 'ratio', 'ours, tokens/s', 'vLLM, tokens/s'), lines)}")
-    finish(options, "users", summary(found, device.startswith("cuda")), details=details, unmeasured=unmeasured)
+    finish(options, "users", headline, details=details, unmeasured=unmeasured)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,16 @@ class Change:
 
 
 @dataclass(frozen=True)
+class Resources:
+    """Who gets how much of a device's memory, in bytes."""
+
+    weights: int
+    conversations: int  # keys and values
+    tokens: int  # of conversations that have room in these
+    pictures: int  # while they are encoded, and all else that works
+
+
+@dataclass(frozen=True)
 class Status:
     """What a backend as a whole is doing. Whoever decides by it asks for the `phase`; the `words` are for people."""
 
@@ -35,6 +45,8 @@ class Status:
     words: str  # "ready", "Loading Ovis2.5-2B"
     change: Change | None = None
     problem: str = ""  # why the last change came to nothing, as a sentence
+    resources: Resources | None = None  # once a model is loaded
+    engine: str = ""  # how its tokens are made here, in a few words
 
 
 @dataclass(frozen=True)
@@ -45,7 +57,7 @@ class Offer:
     verdict: Literal["fits", "tight", "too big"]
     needed: int  # bytes
     available: int  # bytes, what the present model holds included
-    lacks: str = ""  # what it needs that isn't here ("needs an NVIDIA GPU")
+    resources: Resources | None = None  # of `needed`, for all of its context
 
 
 class Backend(Protocol):

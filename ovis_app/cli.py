@@ -12,7 +12,7 @@ import json
 import sys
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +31,7 @@ COMMANDS = """commands:
   models            list the models that are known by name
   serve             open the page
 """
+MACHINE = ("device", "dtype", "quantize", "gpu_memory")  # settings of where and how a model is loaded
 
 
 class BadInput(Exception):
@@ -86,7 +87,7 @@ def _add_generation(flags: argparse.ArgumentParser) -> None:
     flags.add_argument("--max-pixels", type=int, metavar="N", help="largest size at which the model sees a picture")
     flags.add_argument("--max-partition", type=int, metavar="N", help="most tiles of a picture (Ovis2 and 1.6)")
     flags.add_argument("--frames", type=int, metavar="N", help="frames taken from a clip")
-    settings_module.add_arguments(flags, ("model", "device", "dtype", "quantize"))
+    settings_module.add_arguments(flags, ("model", *MACHINE))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -103,16 +104,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
+def _settings(given: argparse.Namespace) -> Settings:
+    """What the flags and variables say. Raises BadInput."""
+    try:
+        return settings_module.read(given)
+    except ValueError as error:
+        raise BadInput(error) from error
+
+
 def _started(given: argparse.Namespace) -> tuple[Settings, Limits, GenerationSettings]:
     """What the flags ask for, checked. Raises BadInput."""
     from ovis_app import zoo
     from ovis_app.errors import BackendError
     from ovis_app.generation import GenerationSettings
 
-    try:
-        settings = settings_module.read(given)
-    except ValueError as error:
-        raise BadInput(error) from error
+    settings = _settings(given)
     spec = zoo.resolve(settings.model)
     if spec.folder is None and not spec.repository:
         raise BadInput(
@@ -159,7 +165,7 @@ def _ask(words: Sequence[str]) -> int:
     from ovis_app.generation import Request
 
     try:
-        backend = open_backend(replace(settings, engine="plain"), limits)  # one question isn't worth preparing for
+        backend = open_backend(settings, limits)
     except BackendError as error:
         _say(error)
         return 1
@@ -246,10 +252,27 @@ def _batch(words: Sequence[str]) -> int:
 
 
 def _models(words: Sequence[str]) -> int:
-    Flags(prog=f"{program()} models", description="List the models that are known by name.").parse_args(words)
+    flags = Flags(prog=f"{program()} models", description="List the models that are known by name, and what fits here.")
+    settings_module.add_arguments(flags, MACHINE)
+    settings = _settings(flags.parse_args(words))
     from ovis_app import zoo
+    from ovis_app.backends import open_backend
+    from ovis_app.errors import BackendError
 
-    print(zoo.table(), end="")
+    try:
+        offers = open_backend(settings, settings.limits()).offers()
+    except BackendError as error:  # without torch nobody knows what fits
+        _say(error)
+        print("\n".join(spec.name for spec in zoo.MODELS))
+        return 0
+    free = offers[0].available / 1e9
+    print(f"{'GB':31}{'weights':>9}{'talk':>9}{'pictures':>9}   of {free:.1f} GB that are free")
+    for offer in offers:
+        part = offer.resources
+        sizes = () if part is None else (part.weights, part.conversations, part.pictures)
+        cells = "".join(f"{size / 1e9:9.1f}" for size in sizes)
+        print(f"{offer.model.name:31}{cells}   {offer.verdict}")
+    print("talk: a conversation as long as the model can read. README says what each model can do.")
     return 0
 
 

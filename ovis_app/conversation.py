@@ -55,7 +55,7 @@ class Stats:
     thinking_seconds: float | None = None
     tokens_per_second: float | None = None
     frame_times: tuple[float, ...] = ()  # seconds into the clip of the frames that the model saw
-    engine: str = ""  # "batched" or "solo" where requests may be answered together
+    engine: str = ""  # "plain" where the engine can't serve the model
     dropped_turns: int = 0  # oldest questions that were left out because the context was full
 
 

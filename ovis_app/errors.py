@@ -13,6 +13,7 @@ Knows no files, models or pages.
 from __future__ import annotations
 
 UNEXPECTED = "Something went wrong while answering. Please try again; the cause is in the server's log."
+FAILED = "The model failed while answering: try again, or start a new chat."
 TOO_LONG = "The answer took too long and was stopped: ask for less, or try again."
 OUT_OF_MEMORY = "The model ran out of memory: lower max pixels or frames, or start a new chat, and try again."
 

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from ovis_app.backend import Backend
@@ -31,12 +32,25 @@ def open_page(settings: Settings) -> tuple[Any, dict[str, Any], Backend]:
         from ovis_app.backends import open_backend
         from ovis_app.ui import page
 
+    allow_connections()
     limits = settings.limits()
     backend = open_backend(settings, limits, late=True)
     demo = page.build(backend, settings, limits)
     with demo:
         gradio_endpoints.add(backend, limits, at_once=settings.at_once)
     return demo, page.launch_options(settings, limits), backend
+
+
+def allow_connections() -> None:
+    """As many open connections as the system lets us have: with the usual 1,024, one stranger who opened as many and
+    said nothing kept everybody out. Not on Windows."""
+    try:
+        import resource
+    except ImportError:
+        return
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # macOS says that there is no limit, and has one
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def main(arguments: Sequence[str] | None = None, *, program: str | None = None) -> int:

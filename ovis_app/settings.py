@@ -11,7 +11,6 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
@@ -36,6 +35,7 @@ class Settings:
     dtype: str = "auto"
     quantize: str = "none"
     engine: str = "auto"
+    lookup: str = "auto"
     server_name: str = "127.0.0.1"
     port: int = 7860
     share: bool = False
@@ -45,6 +45,7 @@ class Settings:
     deadline: float = 600.0  # seconds that one answer may take
     visual_cache: int = 512 * 1024 * 1024  # bytes of encoded pictures that are remembered
     prefix_cache: int = 1024 * 1024 * 1024  # bytes of recent conversations' attention that are remembered
+    gpu_memory: float = 0.85  # share of a GPU's memory that the model, its conversations and its pictures may take
     fake_rate: float = 0.0  # tokens per second of the scripted backend; 0 is as fast as it can
     image_pixels: int = Limits.image_pixels
     image_bytes: int = Limits.image_bytes
@@ -55,10 +56,8 @@ class Settings:
 
     @property
     def at_once(self) -> int:
-        """Answers that the page gives at once; the rest wait in its queue. Torch, which knows the GPU, isn't there
-        yet, so this goes by what is installed: where that says that solo will answer, it isn't 32."""
-        gpu = NVIDIA.exists() and reads_pages()
-        return 32 if self.engine == "batched" or (self.engine == "auto" and gpu) else 4
+        """Answers that are given at once; the rest wait in the queue."""
+        return {"solo": 4, "plain": 4}.get(self.engine, 64 if NVIDIA.exists() else 32)
 
     @property
     def private(self) -> bool:
@@ -81,17 +80,6 @@ class Settings:
         return Limits(**{name: getattr(self, name) for name in names})
 
 
-def reads_pages() -> bool:
-    """Whether flash-attn is installed, or a torch whose own attention takes pages. Without either, `auto` is solo."""
-    if find_spec("flash_attn") or find_spec("flash_attn_interface"):
-        return True
-    torch = find_spec("torch")
-    if torch is None or torch.origin is None:
-        return False
-    own = Path(torch.origin).parent / "nn" / "attention" / "varlen.py"
-    return own.is_file() and "block_table" in own.read_text("utf-8")
-
-
 def loopback(name: str) -> bool:
     """Whether a host name or address means this very machine."""
     name = name.lower().strip("[]").rstrip(".")
@@ -107,7 +95,8 @@ _HELP = {
     "device": "auto, cpu, cuda, cuda:1, mps",
     "dtype": "precision of the weights; auto is bfloat16 where the device computes it fast, else float32",
     "quantize": "bits of the language model's weights: int8 and int4 take less memory and change answers a little",
-    "engine": "solo answers in turn, batched many at once (auto: where that is faster), plain in turn, unprepared",
+    "engine": "auto answers many at once, solo one after another; plain is transformers' generate, for comparison",
+    "lookup": "guess what repeats earlier text, and verify it: faster where answers repeat; answers stay the same",
     "server_name": "address to listen on; 0.0.0.0 lets other machines in",
     "port": "port to listen on",
     "allowed_hosts": "names that the page answers to beside this machine's own, as a proxy's; commas between",
@@ -116,7 +105,8 @@ _HELP = {
     "queue_size": "questions that may wait at once",
     "deadline": "seconds that one answer may take",
     "visual_cache": "bytes of encoded pictures that are remembered between questions",
-    "prefix_cache": "bytes of recent conversations' attention that are remembered; 0 prefills all of every prompt",
+    "prefix_cache": "bytes of recent conversations' attention that are kept, on a GPU all that is left; 0 is none",
+    "gpu_memory": "share of a GPU's memory that may be used, from 0.1 to 1",
     "fake_rate": "pace of the scripted stand-in, in tokens per second; 0 is as fast as it can",
     "image_pixels": "largest picture, in pixels",
     "image_bytes": "largest picture file, in bytes",
@@ -129,6 +119,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "dtype": DTYPES,
     "quantize": QUANTIZE,
     "engine": ENGINES,
+    "lookup": ("auto", "off"),
     "model_choice": ("auto", "on", "off"),
 }
 
@@ -218,6 +209,8 @@ def read(arguments: argparse.Namespace, environment: Mapping[str, str] = os.envi
     ):
         if not 0 < getattr(settings, name) < float("inf"):
             raise ValueError(f"--{name.replace('_', '-')} must be a number above 0.")
+    if not 0.1 <= settings.gpu_memory <= 1:
+        raise ValueError("--gpu-memory must be a number from 0.1 to 1.")
     for name in ("visual_cache", "prefix_cache", "fake_rate"):
         if not 0 <= getattr(settings, name) < float("inf"):
             raise ValueError(f"--{name.replace('_', '-')} must be 0 or a number above it.")

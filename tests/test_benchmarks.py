@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from argparse import Namespace
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tokenizers import Tokenizer
+from torch import Tensor
 
+from benchmarks import decode, gpu_check, plots, users, ways
 from benchmarks import keep as keeping
-from benchmarks import plots
 from benchmarks.__main__ import SMALL, summary
 from benchmarks.plain import Plain
 from benchmarks.report import Headline, finish, table
-from benchmarks.shapes import MINI, SHAPES, checkpoint, released_config
+from benchmarks.shapes import MINI, SHAPES, checkpoint, random_model, released_config
 from benchmarks.talk import backend, conversation, first_token, pictures
-from benchmarks.turns import Ways, by_turns, second_turn
+from benchmarks.turns import Ways, by_turns, gap_while_prefill, second_turn, session_over
 from ovis_app.backend import Backend
 from ovis_app.generation import Answer, GenerationSettings, Request
+from ovis_app.models.config import OvisConfig
+from ovis_app.models.ovis import Ovis
 
 HERE = Path(__file__).parent.parent / "benchmarks"
 
@@ -36,6 +42,23 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def ours(folder: Path) -> Iterator[Backend]:
     with backend(folder, device="cpu") as opened:
         yield opened
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Ovis:
+    return random_model("tiny", seed=5)
+
+
+class Kept:
+    """A streamer that keeps ids."""
+
+    def __init__(self) -> None:
+        self.ids: list[int] = []
+
+    def put(self, value: Tensor) -> None:
+        self.ids += value.flatten().tolist()
+
+    def end(self) -> None: ...
 
 
 @pytest.mark.parametrize(
@@ -66,8 +89,6 @@ def test_tables_are_markdown() -> None:
 
 def test_the_large_shapes_are_the_released_sizes() -> None:
     from ovis_app import zoo
-    from ovis_app.models.config import OvisConfig
-    from ovis_app.models.ovis import Ovis
 
     torch = pytest.importorskip("torch")
     for shape, name in (("2b", "Ovis2.5-2B"), ("9b", "Ovis2.5-9B")):
@@ -90,6 +111,61 @@ def test_both_ways_give_the_same_answer(tmp_path: Path) -> None:
             said = "".join(event.text for event in events if isinstance(event, Answer))
             other = words.decode(plain.answer(talk, tokens=8).tolist())
             assert said and other.strip().startswith(said.strip())
+
+
+def test_people_at_once_get_the_answers_that_each_gets_alone(tiny: Ovis) -> None:
+    settings = GenerationSettings(max_new_tokens=6)
+    asked = ways.prompts(tiny, 4, 40, 12)
+    assert len({prompt.keys for prompt in asked}) == 4
+    with ways.engine_over(tiny, people=4, tokens=64) as engine:
+        by_ways = []
+        for way in (ways.ours(engine, settings), ways.one_at_a_time(tiny, settings)):
+            heard = [Kept() for _ in asked]
+            with ThreadPoolExecutor(4) as threads:
+                list(threads.map(way, asked, heard))
+            by_ways.append([one.ids for one in heard])
+    assert by_ways[0] == by_ways[1] and all(len(ids) == 6 for ids in by_ways[0])
+
+
+def test_users_measures_both_ways_with_and_without_pictures(tiny: Ovis) -> None:
+    options = Namespace(new=4, repeats=1, visual=None, tokens=[64], gpu=False)
+    with ways.engine_over(tiny, people=16, tokens=300) as engine:
+        found = users.measured(engine, (1, 2), options, 64)
+        waits = users.with_pictures(engine, options)
+    assert [row.name for row in users.summary(found, options)] == ["users_1", "users_2"]
+    assert all(rate.tokens > 0 and rate.first > 0 for pair in found.values() for rate in pair) and min(waits) > 0
+    assert min(users.first_answer(tiny, people=1, tokens=64)) > 0
+
+
+def test_sixteen_at_once_stand_beside_one_person_by_ours() -> None:
+    found = {1: (users.Rate(30.0, 1), users.Rate(10.0, 1)), 16: (users.Rate(240.0, 1), users.Rate(10.0, 1))}
+    beside = users.summary(found, Namespace(gpu=True, tokens=[64]))[-1]
+    assert (beside.name, beside.ratio, beside.goal) == ("users_16_beside_one", 8.0, 8.0)
+
+
+def test_a_token_must_read_all_but_an_input_table_of_its_own(tiny: Ovis) -> None:
+    """A table that is the head's too is read by the head."""
+    weights = sum(value.nbytes for value in tiny.llm.parameters())
+    keys_and_values = 2 * 2 * 2 * 16 * 4 * 100  # both, layers, groups, head size, float32, tokens
+    assert decode.needed_bytes(tiny, 100) == weights + keys_and_values
+    config = released_config("tiny")
+    config["tie_word_embeddings"] = config["llm_config"]["tie_word_embeddings"] = False
+    untied = Ovis(OvisConfig.from_released(config))
+    assert decode.needed_bytes(untied, 100) == weights + keys_and_values
+
+
+def test_quantized_decoding_is_measured(tiny: Ovis) -> None:
+    pytest.importorskip("bitsandbytes")
+    made = decode.quantized(random_model("tiny"), "int4")
+    held = sum(value.nbytes for value in made.llm.parameters())
+    assert held < sum(value.nbytes for value in tiny.llm.parameters())
+    assert decode.ours_alone(made, Namespace(new=4, repeats=1), 20) > 0
+
+
+def test_the_gap_is_one_in_a_stream_that_lives(ours: Backend, folder: Path, tmp_path: Path) -> None:
+    with session_over(folder, "cpu") as session:
+        gap, whole = gap_while_prefill(Ways(ours, Plain(folder), tmp_path), session, 784, repeats=1)
+    assert gap > 0 and whole > 0
 
 
 def test_turns_measures_every_way_and_turn(ours: Backend, folder: Path, tmp_path: Path) -> None:
@@ -147,3 +223,29 @@ def test_the_summary_tells_failures_too() -> None:
 def test_every_benchmark_of_the_suite_is_there_and_in_its_readme(name: str) -> None:
     assert importlib.util.find_spec(f"benchmarks.{name}") is not None
     assert f"benchmarks.{name}" in (HERE / "README.md").read_text("utf-8")
+
+
+def test_the_script_for_a_gpu_tells_what_failed_and_goes_on(tmp_path: Path) -> None:
+    def part(name: str, code: str) -> gpu_check.Part:
+        return gpu_check.Part(name, "9b", ("-c", code))
+
+    row = {"name": "decode_of_limit", "ours": 200.0, "other": 314.0, "ratio": 0.637, "unit": "tokens/s"}
+    kept = tmp_path / "users-9b.json"
+    code = f"import pathlib; pathlib.Path({str(kept)!r}).write_text({json.dumps({'headline': [row]})!r})"
+    found = gpu_check.all_of([part("decode", "1 / 0"), part("users", code)], tmp_path, 60)
+    said = gpu_check.summary([*found, *gpu_check.all_of([part("turns", "")], tmp_path, 1)])
+    assert "decode 9b: failed with 1" in said and "turns 9b: no time was left" in said
+    assert "| 9b | decode_of_limit | 0.637 x | 200 | 314 | tokens/s | 0.75 x | no |" in said
+
+
+def test_the_script_for_a_gpu_needs_neither_av_nor_gradio() -> None:
+    modules = ["benchmarks.gpu_check", *(f"benchmarks.{name}" for name in gpu_check.SIZES)]
+    code = f"""
+import importlib, sys
+for missing in ("av", "gradio", "gradio_client", "moviepy", "playwright", "httpx"):
+    sys.modules[missing] = None
+for name in {modules}:
+    importlib.import_module(name)
+"""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, cwd=HERE.parent)
+    assert done.returncode == 0, done.stderr

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from ovis_app.backends.fake import FakeBackend
+from ovis_app.checkpoints import memory_fit
 from ovis_app.cli import main
 from ovis_app.conversation import Stats
 from ovis_app.generation import Answer, Done, Recast
@@ -98,3 +99,15 @@ def test_the_real_model_answers_from_a_shell() -> None:
     answer = json.loads(done.stdout)
     assert answer["model"] == "Ovis-mini" and "shape" in answer["text"]
     assert "Loading weights" not in done.stderr
+
+
+def test_models_says_of_each_what_it_needs_and_whether_it_fits(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory_fit, "bytes_available", lambda *_: int(8e9))
+    assert main(["models", "--device", "cpu", "--dtype", "bfloat16"]) == 0
+    said = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert said["Ovis-mini"].endswith("fits") and said["Ovis2.5-9B"].endswith("too big")
+    assert all(len(line) < 100 for line in said.values())
+    weights, talk, pictures = map(float, said["Ovis2.5-2B"].split()[1:4])
+    assert weights == pytest.approx(5.1, abs=0.2) and talk == pytest.approx(4.7, abs=0.2) and 0 < pictures < 3

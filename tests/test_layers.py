@@ -14,10 +14,11 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "ovis_app"
 
-VALUES = {"errors", "stop", "limits", "conversation", "generation"}
+VALUES = {"errors", "stop", "turns", "limits", "conversation", "generation"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "stop": set(),
+    "turns": set(),
     "bundled": set(),
     "frozen_imports": set(),
     "conversation": set(),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 import socket
 import subprocess
 import sys
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 
+import httpx
 import pytest
 
 from ovis_app import chat, serve, zoo
@@ -15,6 +18,7 @@ from ovis_app.backends.fake import FakeBackend
 from ovis_app.backends.lazy import FAILED, LazyBackend
 from ovis_app.conversation import Conversation, Message
 from ovis_app.generation import Done, Request, Waiting
+from tests.ui.serving import free_port
 from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parent.parent
@@ -34,6 +38,23 @@ def test_a_collection_never_stops_the_page_for_what_libraries_made() -> None:
     code = "import gc, app; app.demo; print(gc.isenabled(), len(gc.get_objects()) < 50_000 < gc.get_freeze_count())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.stdout.strip() == "True True", done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such limit there")
+def test_many_silent_connections_keep_nobody_out() -> None:
+    port = free_port()
+    command = ("ulimit -Sn 200 && exec", shlex.quote(sys.executable), f"app.py --backend fake --port {port}")
+    with (
+        subprocess.Popen(["bash", "-c", " ".join(command)], cwd=ROOT, stdout=subprocess.PIPE, text=True) as page,
+        ExitStack() as silent,
+    ):
+        try:
+            assert page.stdout is not None and "ready" in page.stdout.readline()
+            for _ in range(250):
+                silent.enter_context(socket.create_connection(("127.0.0.1", port), timeout=PATIENCE))
+            assert httpx.get(f"http://127.0.0.1:{port}/", timeout=PATIENCE).status_code == 200
+        finally:
+            page.terminate()
 
 
 class Making:

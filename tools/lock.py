@@ -95,7 +95,9 @@ def lock(*, upgrade: bool) -> None:
     wanted = ("pyproject.toml", "--extra", "local", "--group", "build", "--universal")
     found = everywhere(resolved(wanted, within=project.torch, known=None if upgrade else run))
     write(run, found)
-    more = resolved(("--group", "dev", "--group", "kernels", "--universal"), within=found, known=None if upgrade else dev)
+    more = resolved(
+        ("--group", "dev", "--group", "kernels", "--universal"), within=found, known=None if upgrade else dev
+    )
     write(dev, [f"-r {run.name}", *(line for line in more.splitlines() if line not in found)])
 
 

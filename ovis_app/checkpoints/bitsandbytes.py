@@ -1,15 +1,17 @@
 """A language model's Linear modules in 8 or 4 bits, by bitsandbytes: int8 is LLM.int8, int4 is NF4 in blocks of 64.
 
-Each is quantized as it is read, so that the whole is never there in full. The visual tokenizer, both embedding tables
-and the head keep their precision: they are what pictures and words pass through once.
+Each is quantized as it is read, so that the whole is never there in full, and some rows at a time: quantizing takes 16
+bytes a weight, which the allocator keeps once they are freed. The visual tokenizer, both embedding tables and the head
+keep their precision: they are what pictures and words pass through once.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,6 +20,7 @@ from torch import Tensor, nn
 from ovis_app.errors import BackendError
 
 BLOCK, ROWS = 64, 32  # sizes are multiples of these: values with one scale, and rows that are packed together
+PIECE = 2**20  # weights that are quantized at a time
 THRESHOLD = 6.0  # activations above it are multiplied unquantized (https://arxiv.org/abs/2208.07339)
 
 
@@ -32,41 +35,84 @@ def linears(llm: nn.Module) -> dict[str, nn.Linear]:
     }
 
 
-def prepare(llm: nn.Module, bits: str, device: str) -> set[str]:
-    """Replaces the Linear modules by quantized ones without weights. Returns their weights' names. Raises
-    BackendError."""
+@dataclass(frozen=True)
+class Storage:
+    """Where a quantized weight and its scales will be. On a processor memory is taken for all of them before the first
+    is quantized: what that takes in between would leave holes, which stay with the process."""
+
+    values: Tensor
+    scales: Tensor
+
+    @classmethod
+    def of(cls, shape: Sequence[int], bits: str, device: str) -> Storage:
+        outputs, inputs = shape
+        with torch.device("cpu" if device == "cpu" else "meta"):
+            if bits == "int8":
+                return cls(torch.empty(outputs, inputs, dtype=torch.int8), torch.empty(outputs, dtype=torch.float32))
+            count = outputs * inputs
+            scales = torch.empty(count // BLOCK, dtype=torch.float32)
+            return cls(torch.empty(count // 2, 1, dtype=torch.uint8), scales)
+
+    def on(self, device: torch.device) -> Storage:
+        """The same there."""
+        if self.values.device == device:
+            return self
+        return Storage(torch.empty_like(self.values, device=device), torch.empty_like(self.scales, device=device))
+
+
+def prepare(llm: nn.Module, bits: str, device: str) -> dict[str, Storage]:
+    """Replaces the Linear modules by quantized ones without weights. Returns the storage of their weights, by the
+    weights' names. Raises BackendError."""
     if device == "mps":
         raise BackendError(f"Quantization to {bits} needs a CPU or an NVIDIA GPU: use --quantize none here.")
     found = linears(llm)
     for name in found:
         parent, _, child = name.rpartition(".")
         setattr(llm.get_submodule(parent), child, _module(found[name], bits))
-    return {f"{name}.weight" for name in found}
+    shapes = {name: (linear.out_features, linear.in_features) for name, linear in found.items()}
+    found.clear()  # and what was theirs
+    return {f"{name}.weight": Storage.of(shape, bits, device) for name, shape in shapes.items()}
 
 
-def put(module: nn.Module, weight: Tensor, device: torch.device) -> None:
-    """Gives a module made by `prepare` its weight [out, in], which is quantized on its way to the device."""
-    kind = type(module.weight)
-    options: dict[str, Any] = {"requires_grad": False}
-    if isinstance(module, _library().nn.Linear4bit):
-        options |= {"quant_type": "nf4", "blocksize": BLOCK, "compress_statistics": False, "module": module}
+def put(module: nn.Module, weight: Tensor, storage: Storage, device: torch.device) -> None:
+    """Gives a module made by `prepare` its weight [out, in], which is quantized on its way to the device. Takes none of
+    `weight`'s memory."""
+    bnb, storage = _library(), storage.on(device)
+    pieces = (piece.to(device) for piece in weight.split(max(PIECE // weight.shape[1], 1)))
+    if isinstance(module, bnb.nn.Linear4bit):
+        options: dict[str, Any] = {"quant_type": "nf4", "blocksize": BLOCK}
+        state = _in_4_bits(pieces, storage, options)
+        kept = bnb.functional.QuantState(
+            absmax=storage.scales, shape=weight.shape, code=state.code, dtype=weight.dtype, **options
+        )
+        options |= {"requires_grad": False, "compress_statistics": False, "bnb_quantized": True}
+        module.weight = bnb.nn.Params4bit(storage.values, quant_state=kept, module=module, **options)
+        module.quant_state = kept
     else:
-        options |= {"has_fp16_weights": False}
-    module.weight = kind(weight, **options).to(device)
+        _in_8_bits(pieces, storage)
+        options = {"requires_grad": False, "has_fp16_weights": False}
+        module.weight = bnb.nn.Int8Params(storage.values, CB=storage.values, SCB=storage.scales, **options)
 
 
-def beside(llm: nn.Module) -> Iterator[object]:
-    """What quantized modules keep outside of parameters and buffers: scales, and with 8 bits the weights once more. A
-    copy of the modules has to share it. With 8 bits it goes from the weight to its module at the first product, which
-    is too late where two modules have one weight: here it goes at once."""
-    for module in llm.modules():
-        state = getattr(module, "state", None)
-        if isinstance(module, nn.Linear) and state is not None:
-            if getattr(module.weight, "CB", None) is not None:
-                module.init_8bit_state()  # type: ignore[operator]
-            yield from (state.CB, state.SCB)
-        elif isinstance(module, nn.Linear) and getattr(module, "quant_state", None) is not None:
-            yield module.quant_state
+def _in_8_bits(pieces: Iterable[Tensor], storage: Storage) -> None:
+    """A byte a value, with a scale for each row."""
+    quantize, begin = _library().functional.int8_vectorwise_quant, 0
+    for piece in pieces:
+        rows = slice(begin, begin := begin + len(piece))
+        values, scales, _ = quantize(piece.to(torch.float16))
+        storage.values[rows], storage.scales[rows] = values, scales
+
+
+def _in_4_bits(pieces: Iterable[Tensor], storage: Storage, options: Mapping[str, Any]) -> Any:
+    """Two values a byte, with a scale for each block. Returns what the library knows of the last piece."""
+    quantize, begin, state = _library().functional.quantize_4bit, 0, None
+    for piece in pieces:
+        end = begin + piece.numel()
+        values, state = quantize(piece, compress_statistics=False, **options)
+        storage.values[begin // 2 : end // 2] = values
+        storage.scales[begin // BLOCK : end // BLOCK] = state.absmax
+        begin = end
+    return state
 
 
 def _module(linear: nn.Linear, bits: str) -> nn.Module:

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from ovis_app.checkpoints import hf_names
+from ovis_app.checkpoints import gptq, hf_names
 from ovis_app.checkpoints.safetensors import Damaged, Stored, Unknown, stored
 from ovis_app.checkpoints.tokenizer import ChatTokenizer, read_tokenizer
 from ovis_app.errors import BackendError
@@ -56,24 +56,25 @@ class Checkpoint:
     @classmethod
     def read(cls, folder: Path, name: str) -> Checkpoint:
         """Looks a folder over; `name` is what people call the model. Raises BackendError with a sentence for people."""
-        config, tensors = OvisConfig.read(folder), read_headers(folder)
+        config = OvisConfig.read(folder)
+        tensors = read_headers(folder, config)
         tokenizer = read_tokenizer(folder, config, name)
-        if config.quantization is None:
-            check_shapes(folder, config, tensors)
+        check_shapes(folder, config, tensors)
         return cls(folder, config, tensors, tokenizer)
 
 
-def read_headers(folder: Path) -> dict[str, Stored]:
-    """The folder's tensors. Raises BackendError."""
+def read_headers(folder: Path, config: OvisConfig) -> dict[str, Stored]:
+    """The folder's tensors, of weights that were released quantized each as one. Raises BackendError."""
     try:
         with damage_as_sentences(folder):
-            return stored(folder)
+            tensors = stored(folder)
     except FileNotFoundError as error:
         raise BackendError(
             f"{called(folder)} has no .safetensors weights; other formats could run code and are not loaded."
         ) from error
     except OSError as error:
         raise BackendError(UNREADABLE.format(name=called(folder))) from error
+    return tensors if config.quantization is None else gptq.gathered(tensors, config, called(folder))
 
 
 def check_shapes(folder: Path, config: OvisConfig, tensors: Mapping[str, Stored]) -> None:

@@ -6,16 +6,19 @@ Knows where bytes go and how far that is; refuses to know names, tokenizers and 
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Mapping
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from transformers import GenerationConfig
 from transformers.initialization import no_init_weights
 
-from ovis_app.checkpoints import bitsandbytes, device_map, gptq
+from ovis_app.checkpoints import bitsandbytes, device_map, gptq, memory_fit
 from ovis_app.checkpoints.checkpoint import UNREADABLE, Goal, damage_as_sentences, goals_of, read_headers
+from ovis_app.checkpoints.gptq import Packed
 from ovis_app.checkpoints.hub import Progress, amount, no_progress
 from ovis_app.checkpoints.placement import Placement
 from ovis_app.checkpoints.safetensors import Reader, Stored
@@ -23,6 +26,11 @@ from ovis_app.errors import BackendError
 from ovis_app.models.config import OvisConfig, called
 from ovis_app.models.devices import choose_attention
 from ovis_app.models.ovis import Ovis
+from ovis_app.models.quantized_linear import QuantizedLinear
+
+LAYERS = "llm.model.layers."
+
+log = logging.getLogger(__name__)
 
 
 def load(
@@ -35,7 +43,7 @@ def load(
 ) -> Ovis:
     """The model of a folder for whoever needs nothing else of it: training, tests, benchmarks. Raises BackendError."""
     config = OvisConfig.read(folder)
-    return load_weights(folder, config, read_headers(folder), Placement(device, dtype, quantize), progress)
+    return load_weights(folder, config, read_headers(folder, config), Placement(device, dtype, quantize), progress)
 
 
 def load_weights(
@@ -49,16 +57,13 @@ def load_weights(
     are read; what it raises passes through. Raises BackendError with a sentence for people."""
     config = copy.deepcopy(config)  # the model's own, which the placement shapes
     config.attention = choose_attention(config.llm_config.model_type, placement.device, placement.dtype)
-    if config.quantization is not None:
-        model = gptq.load(folder, config, dtype=placement.dtype, device=placement.device)
-    else:
-        model = skeleton(config, placement.dtype)
-        goals = goals_of(model, tensors, config, folder)
-        try:
-            with damage_as_sentences(folder):
-                _fill(model, goals, placement, progress, called(folder))
-        except OSError as error:
-            raise BackendError(UNREADABLE.format(name=called(folder))) from error
+    model = skeleton(config, placement.dtype)
+    goals = goals_of(model, tensors, config, folder)
+    try:
+        with damage_as_sentences(folder):
+            _fill(model, goals, placement, progress, called(folder))
+    except OSError as error:
+        raise BackendError(UNREADABLE.format(name=called(folder))) from error
     model.llm.generation_config = GenerationConfig()  # sampling is the request's affair, not the checkpoint's
     return model.eval()
 
@@ -75,9 +80,9 @@ def skeleton(config: OvisConfig, dtype: torch.dtype) -> Ovis:
 
 
 def _fill(model: Ovis, goals: list[Goal], placement: Placement, progress: Progress, name: str) -> None:
-    """Reads everything into its place, on its device, quantized where asked."""
+    """Reads everything into its place, on its device, quantized where asked, or as it was released."""
     device, bits = placement.device, placement.quantize
-    total = sum(part.end - part.begin for goal in goals for part in goal.parts)
+    total = sum(part.size for goal in goals for part in goal.parts)
     done = 0
 
     def count_bytes(count: int) -> None:
@@ -85,19 +90,21 @@ def _fill(model: Ovis, goals: list[Goal], placement: Placement, progress: Progre
         done += count
         progress(f"Loading {name}: {amount(done, total)}", done / total)
 
-    quantized = (
-        {f"llm.{weight}" for weight in bitsandbytes.prepare(model.llm, bits, device)} if bits != "none" else set()
-    )
-    devices = device_map.devices(model, device, quantized, bits)
+    quantized = _prepare(model, goals, placement)
+    devices = device_map.devices(model, device, quantized.keys(), bits)
+    full = torch.empty(max((_weights(goal) for goal in goals if goal.name in quantized), default=0), dtype=model.dtype)
     with Reader(count_bytes) as reader:
         for goal in goals:
             where = devices(goal.name)
             module, leaf = _module(model, goal.name)
+            if isinstance(module, QuantizedLinear) and leaf == "weight":
+                gptq.fill(module, cast(Packed, goal.parts[0]), reader)
+                module.to(where)
+                continue
             if goal.name in quantized:
-                shape = goal.parts[0].shape
-                full = torch.empty(shape, dtype=model.vte.weight.dtype)
-                reader.read(goal.parts[0], full)
-                bitsandbytes.put(module, full, where)
+                values = full[: _weights(goal)].view(goal.parts[0].shape)
+                _read(reader, goal, values)
+                bitsandbytes.put(module, values, quantized[goal.name], where)
                 continue
             value = getattr(module, leaf)
             out = value if where.type == "cpu" else torch.empty(value.shape, dtype=value.dtype, device=where)
@@ -108,9 +115,37 @@ def _fill(model: Ovis, goals: list[Goal], placement: Placement, progress: Progre
     device_map.finish(model, devices)
 
 
+def _prepare(model: Ovis, goals: list[Goal], placement: Placement) -> dict[str, bitsandbytes.Storage]:
+    """Makes modules of what will be there in fewer bits. Returns where the weights that are to be quantized go, by
+    their names. Integers that were released stay only where their values wouldn't fit: unpacked anew for each token,
+    they take five to ten times as long."""
+    if placement.quantize != "none":
+        found = bitsandbytes.prepare(model.llm, placement.quantize, placement.device)
+        return {f"llm.{weight}": storage for weight, storage in found.items()}
+    released = {
+        goal.name: part
+        for goal in goals
+        for part in goal.parts
+        if isinstance(part, Packed) and goal.name.startswith(LAYERS)
+    }
+    if released:
+        needed = device_map.size(model, set(), "none") + memory_fit.beside_weights(model)
+        if needed > memory_fit.bytes_available(placement.device, placement.gpu_memory):
+            log.info("%.1f GB would be needed to unpack the weights: they stay as released", needed / 1e9)
+            gptq.keep_packed(model, released, placement.dtype)
+    return {}
+
+
+def _weights(goal: Goal) -> int:
+    return sum(torch.Size(part.shape).numel() for part in goal.parts)
+
+
 def _read(reader: Reader, goal: Goal, out: Tensor) -> None:
     for part, rows in zip(goal.parts, out.detach().chunk(len(goal.parts)), strict=True):
-        reader.read(part, rows)
+        if isinstance(part, Packed):
+            gptq.unpack(part, reader, rows.view(part.shape))
+        else:
+            reader.read(part, rows)
 
 
 def _module(model: nn.Module, name: str) -> tuple[nn.Module, str]:

@@ -13,7 +13,6 @@ import psutil
 import torch
 
 from ovis_app import zoo
-from ovis_app.checkpoints import gptq
 from ovis_app.checkpoints.placement import Placement
 from ovis_app.errors import BackendError
 from ovis_app.models.devices import SMALL
@@ -68,16 +67,13 @@ def fit(spec: ModelSpec, placement: Placement, *, freed: int = 0) -> Fit:
         short_cache=llm.cache(min(spec.context, SHORT), size),
         vision=_vision(spec, size),
         reserve=reserve(spec.parameters),
-        available=bytes_available("cuda:0" if place == "cuda" and spec.quantization else place)
-        + freed,  # GPTQ: one GPU
+        available=bytes_available(place, placement.gpu_memory) + freed,
     )
 
 
 def refuse_what_cannot_fit(spec: ModelSpec, placement: Placement, *, freed: int = 0) -> None:
     """Raises BackendError, before any download, when a model can't be used with the memory that is free, or will be
     once `freed` bytes are given back."""
-    if spec.quantization:
-        gptq.refuse_without_means(spec.name, placement.device)
     found = fit(spec, placement, freed=freed)
     if found.verdict == "too big":
         advice = ", or ".join(_advice(spec, placement, freed)) or "use a larger machine"
@@ -95,7 +91,7 @@ def _advice(spec: ModelSpec, placement: Placement, freed: int) -> list[str]:
     advice = []
     if placement.dtype == torch.float32 and fits(spec, placement.with_dtype(torch.bfloat16)):
         advice.append("add --dtype bfloat16")
-    elif not spec.quantization and placement.device != "mps":
+    elif placement.device != "mps":
         ways = [bits for bits in QUANTIZE if fits(spec, placement.with_quantize(bits))]
         advice += [f"add --quantize {bits}" for bits in ways[:1]]
     smaller = [row for row in zoo.MODELS if not row.bundled and not row.quantization and fits(row)]
@@ -105,11 +101,15 @@ def _advice(spec: ModelSpec, placement: Placement, freed: int) -> list[str]:
 
 
 def weights(spec: ModelSpec, llm: LanguageModel, itemsize: int, quantize: str) -> int:
-    """Bytes of the weights once loaded: as released where they are quantized already."""
+    """Bytes of the weights once loaded. What was released in fewer bits stays so if need be; the rest was released in
+    two bytes a weight."""
+    linears = min(llm.linears, spec.parameters)
+    others = 1e9 * (spec.parameters - linears)
+    if quantize in BITS:
+        return round(others * itemsize + 1e9 * linears * BITS[quantize] / 8)
     if spec.quantization:
-        return spec.bytes
-    small = min(llm.linears, spec.parameters) if quantize in BITS else 0.0
-    return round(1e9 * ((spec.parameters - small) * itemsize + small * BITS.get(quantize, 0) / 8))
+        return spec.bytes + round(others * (itemsize - 2))
+    return round(1e9 * spec.parameters * itemsize)
 
 
 def _vision(spec: ModelSpec, itemsize: int) -> int:
@@ -135,6 +135,15 @@ def working_memory(model: Ovis) -> int:
     return peak + reserve(parameters)
 
 
+def beside_weights(model: Ovis) -> int:
+    """Bytes that a model wants beside its weights: keys and values of a full context, and `working_memory`."""
+    llm = model.config.llm_config
+    heads = getattr(llm, "num_key_value_heads", None) or llm.num_attention_heads
+    size = getattr(llm, "head_dim", None) or llm.hidden_size // llm.num_attention_heads
+    cache = LanguageModel(llm.num_hidden_layers, heads, size, 0.0).cache(model.config.max_context, model.dtype.itemsize)
+    return cache + working_memory(model)
+
+
 def _alike(spec: ModelSpec) -> LanguageModel:
     """The language model of the known row that is nearest in size."""
     rows = [row for row in zoo.MODELS if row.llm is not None and row.family == spec.family]
@@ -143,9 +152,10 @@ def _alike(spec: ModelSpec) -> LanguageModel:
     return nearest.llm
 
 
-def bytes_available(device: str) -> int:
-    """Free memory of a GPU, of all GPUs for plain "cuda", or of this machine."""
+def bytes_available(device: str, gpu_memory: float = 1.0) -> int:
+    """Free memory of this machine, or of a GPU, of all GPUs for plain "cuda", as far as `gpu_memory` of each allows."""
     if device.startswith("cuda"):
         places = [device] if ":" in device else [f"cuda:{i}" for i in range(torch.cuda.device_count())]
-        return sum(torch.cuda.mem_get_info(place)[0] for place in places)
+        sizes = [torch.cuda.mem_get_info(place) for place in places]
+        return sum(max(int(free - total * (1 - gpu_memory)), 0) for free, total in sizes)
     return int(psutil.virtual_memory().available)

@@ -59,6 +59,11 @@ class Stored:
     begin: int  # bytes from the file's start
     end: int
 
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.end - self.begin
+
 
 def stored(folder: Path) -> dict[str, Stored]:
     """Every tensor of a checkpoint by its name. Raises Damaged, also for a shard that the index names and isn't there;

@@ -10,6 +10,7 @@ from collections import OrderedDict
 from ovis_app.engine.sequence import Sequence
 
 BLOCK_SIZE = 16  # tokens; what sequences share is whole blocks
+MOST_GAPS = 64  # that are looked at for the largest: all of a fragmented pool of 50,000 blocks would take milliseconds
 
 
 class BlockManager:
@@ -56,27 +57,27 @@ class BlockManager:
     def admit(self, sequence: Sequence, *, spare: int = 0) -> bool:
         """Blocks for all tokens of a sequence that has none: known ones are shared, and count as computed. False, and
         nothing changes, where fewer than `spare` would be left."""
-        known = self.known(sequence)
-        fresh = self.blocks_for(len(sequence)) - len(known)
-        revived = sum(self._references[block] == 0 for block in known)
+        shared = self.known(sequence)
+        fresh = self.blocks_for(len(sequence)) - len(shared)
+        revived = sum(self._references[block] == 0 for block in shared)
         if self.available - revived - fresh < spare:
             return False
-        for block in known:
+        for block in shared:
             self._references[block] += 1
             self._cached.pop(block, None)
-        sequence.block_table = known
-        sequence.computed = len(known) * self.block_size
+        sequence.block_table = shared
+        sequence.computed = len(shared) * self.block_size
         for number in range(fresh):
             self._extend(sequence, fresh - number)
         return True
 
     def grow(self, sequence: Sequence) -> bool:
-        """A block more where a sequence's tokens need one; False where there is none."""
-        if self.blocks_for(len(sequence)) <= len(sequence.block_table):
-            return True
-        if not self.available:
+        """The blocks that a sequence's next tokens and drafts need; False where there are none."""
+        needed = self.blocks_for(len(sequence) + len(sequence.drafts)) - len(sequence.block_table)
+        if needed > self.available:
             return False
-        self._extend(sequence, 1)
+        for number in range(needed):
+            self._extend(sequence, needed - number)
         return True
 
     def remember(self, sequence: Sequence) -> None:
@@ -126,8 +127,9 @@ class BlockManager:
         table = sequence.block_table
         block = table[-1] + 1 if table else self.count
         if block >= self.count or not self._free[block]:
-            if not self._free_count:
-                self._evict()
+            for _ in range(needed if not self._free_count else 0):
+                if self._cached:
+                    self._evict()  # at once: what was one sequence's is one gap
             block = self._start(needed)
         self._free[block] = 0
         self._free_count -= 1
@@ -136,12 +138,15 @@ class BlockManager:
 
     def _start(self, needed: int) -> int:
         """Where a run of `needed` blocks begins: in the largest gap, behind room for who stands before it."""
-        length, begin = 0, 0
-        position = 0
-        for gap in bytes(self._free).split(b"\0"):
-            if len(gap) > length:
-                length, begin = len(gap), position
-            position += len(gap) + 1
+        length, begin, end = 0, 0, 0
+        for _ in range(MOST_GAPS):
+            start = self._free.find(1, end)
+            if start < 0:
+                break
+            end = self._free.find(0, start)
+            end = self.count if end < 0 else end
+            if end - start > length:
+                length, begin = end - start, start
         if begin == 0 or needed > length // 2:
             return begin
         return begin + length // 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -12,6 +12,7 @@ from torch import nn
 from ovis_app.engine import decode_step
 from ovis_app.models.ovis import Ovis
 
+LAYER_TYPES = {"full_attention", "sliding_attention"}  # that the KV pool serves
 AMPERE = (8, 0)  # compute capability of the first cards that the fused step is for
 
 
@@ -19,13 +20,18 @@ AMPERE = (8, 0)  # compute capability of the first cards that the fused step is 
 class Capabilities:
     """How steps are made. `why` says what keeps a faster way out, in a few words."""
 
-    decode: Literal["fused", "by hand", "modules"]
+    # plain: by transformers' generate, since the engine can't serve the model
+    decode: Literal["fused", "by hand", "modules", "plain"]
     attention: Literal["triton", "torch"]
     why: str = ""
     recorded: bool = False  # one graph a batch size; until a size's graph is ready, its steps are made by hand
 
     @classmethod
     def of(cls, model: Ovis) -> Capabilities:
+        config: Any = model.llm.config.get_text_config()
+        odd = set(getattr(config, "layer_types", None) or []) - LAYER_TYPES
+        if odd:
+            return cls("plain", "torch", f"{config.model_type} has layers of {' and '.join(sorted(odd))}")
         lacks = decode_step.unfit(model.llm)
         if lacks:
             return cls("modules", "torch", lacks)

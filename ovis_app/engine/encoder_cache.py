@@ -6,6 +6,7 @@ Knows hashes and bytes; refuses to know files, families and towers.
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 
@@ -42,26 +43,35 @@ class EncodedMedia:
 
 
 class EncoderCache:
-    """The least recently used is evicted first once `limit` bytes are passed. One thread at a time."""
+    """The least recently used is evicted first once `limit` bytes are passed. From any thread: who runs out of memory
+    clears it."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
+        self._lock = threading.Lock()
         self._encoded: OrderedDict[str, EncodedMedia] = OrderedDict()
 
     def get(self, key: str) -> EncodedMedia | None:
-        encoded = self._encoded.get(key)
-        if encoded is not None:
-            self._encoded.move_to_end(key)
-        return encoded
+        with self._lock:
+            encoded = self._encoded.get(key)
+            if encoded is not None:
+                self._encoded.move_to_end(key)
+            return encoded
 
     def put(self, key: str, encoded: EncodedMedia) -> None:
-        self._encoded[key] = encoded
-        while len(self._encoded) > 1 and self.bytes > self.limit:
-            self._encoded.popitem(last=False)
+        with self._lock:
+            self._encoded[key] = encoded
+            while len(self._encoded) > 1 and self._bytes() > self.limit:
+                self._encoded.popitem(last=False)
 
     @property
     def bytes(self) -> int:
-        return sum(encoded.bytes for encoded in self._encoded.values())
+        with self._lock:
+            return self._bytes()
 
     def clear(self) -> None:
-        self._encoded.clear()
+        with self._lock:
+            self._encoded.clear()
+
+    def _bytes(self) -> int:
+        return sum(encoded.bytes for encoded in self._encoded.values())

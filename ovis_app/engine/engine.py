@@ -10,115 +10,37 @@ import atexit
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence as SequenceOf
+from collections.abc import Callable
+from collections.abc import Sequence as SequenceOf
 from queue import Empty, SimpleQueue
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from ovis_app.checkpoints.tokenizer import Ending
+from ovis_app.engine.answer import Answer, Prompt, Streamer, failed, out_of_memory
 from ovis_app.engine.block_manager import BlockManager
+from ovis_app.engine.lookup import FormerAnswers, Lookup
 from ovis_app.engine.model_runner import ModelRunner
 from ovis_app.engine.pace import Pace
-from ovis_app.engine.sampling import Choice, Draw, choose
+from ovis_app.engine.sampling import choose
 from ovis_app.engine.scheduler import Chunk, Scheduler
 from ovis_app.engine.sequence import Sequence
 from ovis_app.engine.thinking_budget import ThinkingBudget
-from ovis_app.engine.turns import Turns
 from ovis_app.errors import OUT_OF_MEMORY, BackendError
 from ovis_app.generation import GenerationSettings
+from ovis_app.turns import Turns
 
 log = logging.getLogger(__name__)
 
 CPU_PACE = {"seconds": 0.12, "alone_seconds": 0.5, "most": 2048}
 GPU_PACE = {"seconds": 0.04, "alone_seconds": 0.3, "most": 8192}
-FAILED = "The model failed while answering: try again, or start a new chat."
+GUESSED_ROWS = 16  # of a step, at most: more cost more than they bring
 CLOSED = "The model is being shut down: try again later."
 TOO_LONG = (
-    "The conversation and its answer may take {tokens:,} tokens and there is memory for {room:,}: lower max new tokens or "
-    "max pixels, or start a new chat."
+    "The conversation and its answer may take {tokens:,} tokens and there is memory for {room:,}: lower max new tokens "
+    "or max pixels, or start a new chat."
 )
-
-
-class Prompt(Protocol):
-    """A prompt whose media are encoded: ids and mask [tokens], `keys` with visual tokens named by content, and the
-    visual tokens' embeddings [visual tokens, hidden]."""
-
-    @property
-    def ids(self) -> Tensor: ...
-    @property
-    def mask(self) -> Tensor: ...
-    @property
-    def keys(self) -> tuple[int, ...]: ...
-    @property
-    def visual(self) -> Tensor | None: ...
-
-
-class Streamer(Protocol):
-    """What hears an answer: new ids [tokens] as they come, then its end. A `TokenStreamer` is one."""
-
-    def put(self, value: Tensor) -> None: ...
-    def end(self) -> None: ...
-
-
-class Answer:
-    """One request's answer under way."""
-
-    def __init__(
-        self, sequence: Sequence, settings: GenerationSettings, budget: ThinkingBudget | None, streamer: Streamer | None,
-        stop: Callable[[], bool],
-    ) -> None:  # fmt: skip
-        self.sequence, self.settings, self.budget = sequence, settings, budget
-        self.streamer, self.stop = streamer, stop
-        self.draw = Draw.of(settings)
-        self.error: BaseException | None = None
-        self._over = threading.Event()
-
-    @property
-    def ids(self) -> Tensor:
-        """The answer so far, [tokens]."""
-        return torch.tensor(self.sequence.generated, dtype=torch.long)
-
-    @property
-    def over(self) -> bool:
-        return self._over.is_set()
-
-    def wait(self) -> Tensor:
-        """The whole answer, [tokens]. Raises BackendError, or torch.OutOfMemoryError where that was the end of it."""
-        self._over.wait()
-        if self.error is not None:
-            raise self.error
-        return self.ids
-
-    # --- the engine's side -------------------------------------------------------------------------------------------
-
-    def choice(self) -> Choice:
-        generated = self.sequence.generated
-        forced = None if self.budget is None else self.budget.forced(generated)
-        return Choice(self.draw, generated, self.settings.repetition_penalty, forced)
-
-    def take(self, token: int, eos: SequenceOf[int]) -> bool:
-        """One token more; whether the answer is over with it. A forced text is finished, even past the limit."""
-        self.sequence.append(token)
-        if self.streamer is not None:
-            self.streamer.put(torch.tensor([token]))
-        count = len(self.sequence) - self.sequence.prompt_length
-        if token in eos:
-            return True
-        if count < self.settings.max_new_tokens:
-            return False
-        return self.budget is None or self.budget.forced(self.sequence.generated) is None
-
-    def end(self, error: BaseException | None = None) -> None:
-        self.error = error
-        if error is None and self.streamer is not None:
-            try:
-                self.streamer.end()
-            except Exception as failure:  # the reader's own; nobody else is to suffer from it
-                log.exception("an answer's last characters failed")
-                self.error = failed(failure)
-        self._over.set()
 
 
 class Engine:
@@ -126,13 +48,14 @@ class Engine:
 
     def __init__(
         self, runner: ModelRunner, blocks: BlockManager, ending: Ending, *, context: int, most_running: int = 64,
-        give_memory_back: Callable[[], None] = lambda: None,
+        turns: Turns | None = None, lookup: bool = True, give_memory_back: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
-        """`context` tokens of prompt and answer together at most; `give_memory_back` is called when a step runs out of
-        memory."""
+        """`context` tokens of prompt and answer together at most. `turns` are taken with whoever else computes on the
+        device; `lookup` guesses; `give_memory_back` is called when a step runs out of memory."""
         self.runner, self.blocks, self.ending, self.context = runner, blocks, ending, context
         self.scheduler = Scheduler(blocks, most_running=most_running)
-        self.turns = Turns()
+        self.turns = Turns() if turns is None else turns
+        self.lookup, self._former = lookup, FormerAnswers()
         self._give_memory_back = give_memory_back
         gpu = runner.model.device.type == "cuda"
         self.pace = Pace(**(GPU_PACE if gpu else CPU_PACE))  # type: ignore[arg-type]
@@ -148,9 +71,10 @@ class Engine:
     def add(
         self, prompt: Prompt, settings: GenerationSettings, *, budget: ThinkingBudget | None = None,
         streamer: Streamer | None = None, stop: Callable[[], bool] = lambda: False,
+        progress: Callable[[float], None] = lambda _: None,
     ) -> Answer:  # fmt: skip
-        """Queues a request. `stop` is asked before each step. Raises BackendError for settings that aren't sane, and for
-        what would never fit."""
+        """Queues a request. `stop` is asked before each step; `progress` hears how much of the prompt is computed (0 to
+        1), from its first step until all is. Raises BackendError for bad settings, and for what would never fit."""
         settings = settings.check()
         if self._closed:
             raise BackendError(CLOSED)
@@ -163,40 +87,57 @@ class Engine:
         room = min(self.context, self.blocks.count * self.blocks.block_size)
         if tokens > room:
             raise BackendError(TOO_LONG.format(tokens=tokens, room=room))
-        answer = Answer(Sequence(ids, keys, prompt.visual), settings, budget, streamer, stop)
+        answer = Answer(Sequence(ids, keys, prompt.visual), settings, budget, streamer, stop, progress)
         self._inbox.put(answer)
         self._wake.set()
+        if self._closed:  # meanwhile: nobody may be there any more to take it in
+            raise BackendError(CLOSED)
         return answer
 
     def generate(
         self, prompt: Prompt, settings: GenerationSettings, *, budget: ThinkingBudget | None = None,
         streamer: Streamer | None = None, stop: Callable[[], bool] = lambda: False,
+        progress: Callable[[float], None] = lambda _: None,
     ) -> Tensor:  # fmt: skip
         """New token ids [tokens], put into `streamer` as they come. Blocks until the answer ends. Raises BackendError,
         and torch.OutOfMemoryError where this answer has no memory."""
-        answer = self.add(prompt, settings, budget=budget, streamer=streamer, stop=stop)
+        answer = self.add(prompt, settings, budget=budget, streamer=streamer, stop=stop, progress=progress)
         if self._thread is None:
-            with self.runner.threads():
-                while not answer.over:
-                    self.step()
+            self.run()
         return answer.wait()
+
+    def run(self) -> None:
+        """Steps until all is answered, for whoever drives an engine without a thread."""
+        with self.runner.threads():
+            while self._live or not self._inbox.empty():
+                self.step()
+
+    @property
+    def used_bytes(self) -> int:
+        """Of the pool's memory, what holds or remembers something."""
+        return self.runner.pool.bytes * (self.blocks.held + self.blocks.cached) // self.blocks.count
 
     # --- steps -------------------------------------------------------------------------------------------------------
 
     def step(self) -> bool:
         """One step for all that is asked, and a moment's work for faster ones; False where there is nothing to do."""
         self._take_in()
-        for sequence, answer in list(self._live.items()):
-            if answer.stop():
-                self._end(sequence)
-        chunks = self.scheduler.schedule(self.pace.tokens(decoding=self.scheduler.decoding))
-        if not chunks:
+        self._let_go()
+        if not self._live:
             return self._prepare()
+        if len(self._live) <= GUESSED_ROWS // 2:
+            for answer in self._live.values():
+                answer.guess(GUESSED_ROWS // len(self._live) - 1)
+        decoding = self.scheduler.decoding
+        chunks = self.scheduler.schedule(self.pace.tokens(decoding=decoding))
+        chunks = [chunk for chunk in chunks if self._reported(chunk)]
         prefill = sum(chunk.tokens for chunk in chunks if chunk.sequence.pending > 1)
         with self.turns:
             begin = time.perf_counter()
-            self._compute(chunks)
-            self.pace.took(prefill, time.perf_counter() - begin)
+            if chunks:
+                self._compute(chunks)
+            if prefill:
+                self.pace.took(prefill, time.perf_counter() - begin, decoding=decoding)
         self._prepare()
         return True
 
@@ -215,14 +156,37 @@ class Engine:
             except Empty:
                 return
             self._live[answer.sequence] = answer
+            if self.lookup:
+                references = self._former.references(answer.sequence, self.blocks.block_size)
+                answer.lookup = Lookup(answer.sequence, references)
             self.scheduler.add(answer.sequence)
+
+    def _let_go(self) -> None:
+        """Ends the answers that nobody wants any more."""
+        for sequence, answer in list(self._live.items()):
+            try:
+                stopped = answer.stop()
+            except Exception as error:  # the reader's own; nobody else is to suffer from it
+                self._fail(sequence, error)
+                continue
+            if stopped:
+                self._end(sequence)
+
+    def _reported(self, chunk: Chunk) -> bool:
+        """Tells a reader that a step of its answer comes; False where that ended it."""
+        try:
+            self._live[chunk.sequence].report()
+        except Exception as error:  # the reader's own; nobody else is to suffer from it
+            self._fail(chunk.sequence, error)
+            return False
+        return True
 
     def _compute(self, chunks: SequenceOf[Chunk]) -> None:
         """Runs chunks together; where that fails, in halves, so that what fails fails alone."""
         try:
             logits = self.runner.run(chunks)
             rows = [chunk for chunk in chunks if chunk.last]
-            choices = [self._live[chunk.sequence].choice() for chunk in rows]
+            choices = [one for chunk in rows for one in self._live[chunk.sequence].choices(chunk.drafts)]
             tokens = [] if logits is None else choose(logits, choices)
         except Exception as error:  # what drivers and kernels raise is of many kinds
             halves = self._halves(chunks, error)
@@ -236,15 +200,19 @@ class Engine:
 
     def _halves(self, chunks: SequenceOf[Chunk], error: Exception) -> list[SequenceOf[Chunk]]:
         """What to try instead of a step that failed; nothing where it was one chunk that can't be made smaller."""
-        memory = isinstance(error, torch.OutOfMemoryError | MemoryError)
+        memory = out_of_memory(error)
         log.warning("a step of %d chunks failed: %s", len(chunks), error, exc_info=not memory)
         if memory:
             self._give_memory_back()
-            self.pace.out_of_memory()
+            prefill = sum(chunk.tokens for chunk in chunks if chunk.sequence.pending > 1)
+            if prefill:
+                self.pace.out_of_memory(prefill)
         if len(chunks) > 1:
             middle = len(chunks) // 2
             return [chunks[:middle], chunks[middle:]]
         only = chunks[0]
+        if only.drafts:
+            return [[Chunk(only.sequence, only.tokens)]]
         if memory and only.tokens > self.blocks.block_size:
             return [[Chunk(only.sequence, only.tokens // 2)]]
         return []
@@ -253,25 +221,46 @@ class Engine:
         for chunk in chunks:
             chunk.sequence.computed += chunk.tokens
             self.blocks.remember(chunk.sequence)
-        for chunk, token in zip(rows, tokens, strict=True):
-            answer = self._live[chunk.sequence]
+        left = iter(tokens)
+        for chunk in rows:
+            chosen = [next(left) for _ in range(1 + len(chunk.drafts))]
             try:
-                over = answer.take(token, self.ending.eos)
+                over = self._take(self._live[chunk.sequence], chunk.drafts, chosen)
             except Exception as error:  # the reader's own; nobody else is to suffer from it
                 self._fail(chunk.sequence, error)
                 continue
             if over:
                 self._end(chunk.sequence)
 
+    def _take(self, answer: Answer, drafts: SequenceOf[int], chosen: SequenceOf[int]) -> bool:
+        """The token behind the last one, and those behind drafts that came true; whether the answer is over."""
+        sequence = answer.sequence
+        sequence.drafts = []
+        over = answer.take(chosen[0], self.ending.eos)
+        true = 0
+        while not over and true < len(drafts) and drafts[true] == chosen[true]:
+            true += 1
+            sequence.computed += 1
+            over = answer.take(chosen[true], self.ending.eos)
+        if drafts and answer.lookup is not None:
+            answer.lookup.judge(len(drafts), true)
+        return over
+
     def _fail(self, sequence: Sequence, error: Exception) -> None:
-        memory = isinstance(error, torch.OutOfMemoryError | MemoryError)
+        memory = out_of_memory(error)
         if not memory:
             log.error("an answer failed", exc_info=error)
         self._end(sequence, torch.OutOfMemoryError(OUT_OF_MEMORY) if memory else failed(error))
 
     def _end(self, sequence: Sequence, error: BaseException | None = None) -> None:
-        self.scheduler.remove(sequence)
-        self._live.pop(sequence).end(error)
+        answer = self._live.pop(sequence)
+        try:
+            self.scheduler.remove(sequence)
+            self._former.keep(sequence, self.blocks.block_size)
+        except Exception as failure:  # a mistake of ours: the reader hears an end all the same
+            log.exception("an answer that ended can't be put away")
+            error = failed(failure)
+        answer.end(error)
 
     # --- the thread --------------------------------------------------------------------------------------------------
 
@@ -309,8 +298,3 @@ class Engine:
             self._end_all(BackendError(CLOSED))
         elif self._thread is not threading.current_thread():
             self._thread.join(seconds)
-
-
-def failed(error: BaseException) -> BackendError:
-    """What a reader is told: never the error itself, whose traceback would keep tensors."""
-    return error if isinstance(error, BackendError) else BackendError(FAILED)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 QKV = ("q_proj", "k_proj", "v_proj")
@@ -17,15 +16,15 @@ GATE_UP = ("gate_proj", "up_proj")
 
 def join(modules: Sequence[nn.Module]) -> tuple[Tensor, Tensor | None]:
     """One weight [sum of outputs, inputs] and bias [sum of outputs] of Linear modules, whose parameters become views of
-    it. Takes the memory of one of the parts more while it copies."""
+    it. Takes as much memory again while it copies."""
     weight = _joined(modules, "weight")
     assert weight is not None
     return weight, _joined(modules, "bias")
 
 
 def together(modules: Sequence[nn.Module], weight: Tensor, bias: Tensor | None) -> bool:
-    """Whether the modules' parameters are still views of what they were joined to: moved, converted or loaded anew, they
-    come apart without a word."""
+    """Whether the modules' parameters are still views of what they were joined to: moved, converted or loaded anew,
+    they come apart without a word."""
     return _views(modules, "weight", weight) and (bias is None or _views(modules, "bias", bias))
 
 
@@ -33,11 +32,22 @@ def _joined(modules: Sequence[nn.Module], name: str) -> Tensor | None:
     parts = [getattr(module, name) for module in modules]
     if parts[0] is None:
         return None
+    if _consecutive(parts):
+        rows = sum(len(part) for part in parts)
+        return parts[0].detach().as_strided((rows, *parts[0].shape[1:]), parts[0].stride())
     whole = parts[0].new_empty(sum(len(part) for part in parts), *parts[0].shape[1:])
     for module, part, place in zip(modules, parts, whole.split([len(part) for part in parts]), strict=True):
         place.copy_(part.detach())
         setattr(module, name, nn.Parameter(place, requires_grad=part.requires_grad))
     return whole
+
+
+def _consecutive(parts: Sequence[Tensor]) -> bool:
+    """Whether parts are joined already: one behind the other in one piece of memory."""
+    one_storage = len({part.untyped_storage().data_ptr() for part in parts}) == 1
+    ends = [part.storage_offset() + part.numel() for part in parts]
+    begins = [part.storage_offset() for part in parts[1:]]
+    return one_storage and all(part.is_contiguous() for part in parts) and begins == ends[:-1]
 
 
 def _views(modules: Sequence[nn.Module], name: str, whole: Tensor) -> bool:

@@ -49,7 +49,7 @@ class KVPool:
         return sum(tensor.nbytes for tensor in (*self.keys, *self.values))
 
     def write(self, layer: int, slots: Tensor, keys: Tensor, values: Tensor) -> None:
-        """Puts `keys` and `values` [heads, tokens, head size] at `slots` [tokens]: block times block size plus place."""
+        """Puts `keys` and `values` [heads, tokens, head size] at `slots` [tokens]: block * block size + place."""
         self.keys[layer].index_copy_(1, slots, keys)
         self.values[layer].index_copy_(1, slots, values)
 

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-
 from ovis_app.checkpoints.memory_fit import bytes_available, working_memory
 from ovis_app.engine.block_manager import BLOCK_SIZE
 from ovis_app.engine.kv_pool import KVShape
@@ -39,10 +37,9 @@ class MemoryPlan:
         token = KVShape.of(model.llm.config.get_text_config()).token_bytes(model.dtype)
         working = working_memory(model)
         if model.device.type == "cuda":
-            free, total = torch.cuda.mem_get_info(model.device)
-            kv = int(free - total * (1 - gpu_memory)) - working
-            kept = kv
-            advice = "raise --gpu-memory, lower --context-tokens or take a smaller model"
+            kv = bytes_available(str(model.device), gpu_memory) - working
+            kept = kv if prefix_cache else 0  # what is left on a card has no other use
+            advice = "raise --gpu-memory, add --quantize int4, or take a smaller model"
         else:
             kept = prefix_cache
             kv = min(prefix_cache + context * token, int(bytes_available("cpu") * CPU_SHARE) - working)
@@ -53,8 +50,13 @@ class MemoryPlan:
         return cls(weights, working, kv, token, min(kept, kv))
 
     @property
+    def tokens(self) -> int:
+        """That the pool holds."""
+        return self.blocks * BLOCK_SIZE
+
+    @property
     def blocks(self) -> int:
-        return self.kv // (self.token * BLOCK_SIZE)
+        return -(-self.kv // (self.token * BLOCK_SIZE))  # a context is to fit, whether or not it ends with a block
 
     @property
     def cached_blocks(self) -> int:

@@ -6,6 +6,7 @@ the model has one; all else through transformers' modules, which know of the poo
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
@@ -20,6 +21,8 @@ from ovis_app.models.devices import few_threads
 from ovis_app.models.ovis import Ovis
 from ovis_app.models.prompt import VISUAL_ATOM
 
+log = logging.getLogger(__name__)
+
 
 class Step(Protocol):
     """Makes one token for each of several sequences; a `DecodeStep` is one. `why` says what came to keep it from being
@@ -27,6 +30,8 @@ class Step(Protocol):
 
     why: str
 
+    @property
+    def together(self) -> bool: ...
     def __call__(self, tokens: Tensor, positions: Tensor, batch: AttentionBatch) -> Tensor: ...
     def prepare(self) -> Iterator[None]: ...
 
@@ -37,7 +42,6 @@ class ModelRunner:
     def __init__(self, model: Ovis, pool: KVPool, decode_step: Step | None = None) -> None:
         self.model, self.pool, self.decode_step = model, pool, decode_step
         self._preparing = iter(()) if decode_step is None else decode_step.prepare()
-        model.set_attention(NAME)
 
     def prepare(self) -> bool:
         """A moment's work, which makes later steps faster; whether there was any left."""
@@ -49,31 +53,39 @@ class ModelRunner:
 
     @torch.inference_mode()
     def run(self, chunks: Sequence[Chunk]) -> Tensor | None:
-        """Logits [chunks that end, vocabulary] in float32, of the last row of each chunk that ends its sequence's
+        """Logits [rows, vocabulary] in float32, of the last token and the drafts of each chunk that ends its sequence's
         tokens, in order; None where none does. All chunks' keys and values are in the pool afterwards."""
         if self.decode_step is not None and all(chunk.tokens == 1 and chunk.last for chunk in chunks):
-            tokens = torch.tensor([chunk.sequence.ids[-1] for chunk in chunks])
-            if int(tokens.min()) >= 0:  # a prompt may end with a visual token
-                positions = torch.tensor([chunk.sequence.computed for chunk in chunks])
-                return self.decode_step(tokens, positions, self.attention_batch(chunks)).float()
+            tokens = [token for chunk in chunks for token in (chunk.sequence.ids[-1], *chunk.drafts)]
+            if min(tokens) >= 0:  # a prompt may end with a visual token
+                places = _positions(chunks)
+                return self.decode_step(torch.tensor(tokens), places, self.attention_batch(chunks)).float()
         return self._through_modules(chunks)
 
     def _through_modules(self, chunks: Sequence[Chunk]) -> Tensor | None:
+        if self.decode_step is not None and not self.decode_step.together:
+            log.warning("the model's weights were exchanged: new tokens go through its modules from now on")
+            self.decode_step = None
         device = self.model.device
-        ends, row = [], 0
+        self.model.set_attention(NAME)
+        ends: list[int] = []
+        row = 0
         for chunk in chunks:
-            row += chunk.tokens
             if chunk.last:
-                ends.append(row - 1)
-        positions = [torch.arange(chunk.sequence.computed, chunk.sequence.computed + chunk.tokens) for chunk in chunks]
+                ends += range(row + chunk.tokens - 1, row + chunk.rows)
+            row += chunk.rows
         out = self.model.llm(
             inputs_embeds=self.embed(chunks),
-            position_ids=torch.cat(positions)[None].to(device),
+            position_ids=_positions(chunks)[None].to(device),
             use_cache=False,
             logits_to_keep=torch.tensor(ends or [row - 1], device=device),
             blocks=self.attention_batch(chunks),
         )
-        return out.logits[0].float() if ends else None
+        if ends:
+            return out.logits[0].float()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)  # nobody waits for a token; the next chunk's size depends on the time taken
+        return None
 
     def embed(self, chunks: Sequence[Chunk]) -> Tensor:
         """[1, rows, hidden]."""
@@ -87,7 +99,7 @@ class ModelRunner:
                 assert sequence.visual is not None
                 before = sequence.ids[:begin].count(VISUAL_ATOM)
                 visual.append(sequence.visual[before : before + rows])
-            ids += part
+            ids += [*part, *chunk.drafts]
         return self.model.embed(torch.tensor(ids), torch.cat(visual) if visual else None)
 
     def attention_batch(self, chunks: Sequence[Chunk]) -> AttentionBatch:
@@ -96,10 +108,16 @@ class ModelRunner:
         slots: list[int] = []
         for chunk in chunks:
             table, begin = chunk.sequence.block_table, chunk.sequence.computed
-            context = begin + chunk.tokens
+            context = begin + chunk.rows
             used = table[: -(-context // size)]
             run = used == list(range(used[0], used[0] + len(used)))
             blocks = None if run else torch.tensor(used)
-            spans.append(Span(len(slots), chunk.tokens, context, used[0] * size, blocks))
+            spans.append(Span(len(slots), chunk.rows, context, used[0] * size, blocks))
             slots += [table[place // size] * size + place % size for place in range(begin, context)]
         return AttentionBatch(self.pool, torch.tensor(slots), spans)
+
+
+def _positions(chunks: Sequence[Chunk]) -> Tensor:
+    """[rows]: each row's place in its sequence."""
+    begins = [(chunk.sequence.computed, chunk.rows) for chunk in chunks]
+    return torch.tensor([place for begin, rows in begins for place in range(begin, begin + rows)])

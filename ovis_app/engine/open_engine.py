@@ -11,19 +11,21 @@ from ovis_app.checkpoints.tokenizer import Ending
 from ovis_app.engine.block_manager import BLOCK_SIZE, BlockManager
 from ovis_app.engine.capabilities import Capabilities
 from ovis_app.engine.decode_step import DecodeStep
-from ovis_app.engine.engine import Engine
+from ovis_app.engine.engine import GUESSED_ROWS, Engine
 from ovis_app.engine.kv_pool import KVPool
 from ovis_app.engine.memory_plan import MemoryPlan
 from ovis_app.engine.model_runner import ModelRunner, Step
 from ovis_app.models.devices import few_threads
 from ovis_app.models.ovis import Ovis
+from ovis_app.turns import Turns
 
 log = logging.getLogger(__name__)
 
 
 def open_engine(
-    model: Ovis, ending: Ending, *, plan: MemoryPlan, context: int, most_running: int = 64,
-    give_memory_back: Callable[[], None] = lambda: None, capabilities: Capabilities | None = None,
+    model: Ovis, ending: Ending, *, plan: MemoryPlan, context: int, most_running: int = 64, lookup: bool = True,
+    turns: Turns | None = None, give_memory_back: Callable[[], None] = lambda: None,
+    capabilities: Capabilities | None = None,
 ) -> Engine:  # fmt: skip
     """An engine that isn't started yet. Raises torch.OutOfMemoryError where the plan was too large after all."""
     can = Capabilities.of(model) if capabilities is None else capabilities
@@ -31,12 +33,16 @@ def open_engine(
     blocks = BlockManager(plan.blocks, most_cached=plan.cached_blocks)
     pool = KVPool(model.llm, plan.blocks, BLOCK_SIZE)
     with few_threads(model.llm):
-        step = decode_step(model, pool, can, context=context, most_running=most_running)
+        most_rows = max(most_running, GUESSED_ROWS if lookup else 1)
+        step = decode_step(model, pool, can, context=context, most_rows=most_rows)
     runner = ModelRunner(model, pool, step)
-    return Engine(runner, blocks, ending, context=context, most_running=most_running, give_memory_back=give_memory_back)
+    return Engine(
+        runner, blocks, ending, context=context, most_running=most_running, lookup=lookup, turns=turns,
+        give_memory_back=give_memory_back,
+    )  # fmt: skip
 
 
-def decode_step(model: Ovis, pool: KVPool, can: Capabilities, *, context: int, most_running: int) -> Step | None:
+def decode_step(model: Ovis, pool: KVPool, can: Capabilities, *, context: int, most_rows: int) -> Step | None:
     """What makes the steps of a model that can do so much; None where its modules do."""
     if can.decode == "modules":
         return None
@@ -47,17 +53,17 @@ def decode_step(model: Ovis, pool: KVPool, can: Capabilities, *, context: int, m
     if can.decode == "by hand":
         return step
     try:
-        return _fused(step, pool, context=context, most_running=most_running)
+        return _fused(step, pool, context=context, most_rows=most_rows)
     except Exception as error:  # a Triton that is there and doesn't load: compilers and drivers raise many kinds
         log.warning("the fused decode step isn't used, tokens come by the one in torch: %s", error)
         return step
 
 
-def _fused(step: DecodeStep, pool: KVPool, *, context: int, most_running: int) -> Step:
+def _fused(step: DecodeStep, pool: KVPool, *, context: int, most_rows: int) -> Step:
     from ovis_app.engine.fused.fused_step import FusedStep  # Triton is there only where torch is made for CUDA
     from ovis_app.engine.fused.graphs import Graphs
 
     device = step.norm.device
     processors = torch.cuda.get_device_properties(device).multi_processor_count
     record = Graphs(device).record
-    return FusedStep(step, pool, context=context, most_rows=most_running, record=record, processors=processors)
+    return FusedStep(step, pool, context=context, most_rows=most_rows, record=record, processors=processors)

@@ -14,7 +14,7 @@ from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteria
 from transformers.generation.streamers import BaseStreamer
 
 from ovis_app.checkpoints.tokenizer import Ending
-from ovis_app.engine.engine import Prompt
+from ovis_app.engine.answer import Prompt
 from ovis_app.engine.sampling import Draw, Drawing
 from ovis_app.engine.thinking_budget import ThinkingBudget
 from ovis_app.generation import GenerationSettings

@@ -18,7 +18,7 @@ from transformers import LogitsProcessor
 from ovis_app.generation import GenerationSettings
 
 COLD = 0.01  # temperatures below this are greedy: logits over them would overflow
-LIKELY = 1024  # tokens that a draw on a CPU looks at before it looks at all
+FEW, LIKELY = 64, 1024  # tokens that a draw on a CPU looks at first, and then, before it looks at all
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,7 @@ class Choice:
     forced: int | None = None  # the token that a rule wants, whatever the scores say
 
 
+@torch.inference_mode()
 def choose(scores: Tensor, choices: Sequence[Choice]) -> list[int]:
     """A token for each row of `scores` [rows, vocabulary] in float32, which it may change. One that draws gets the same
     token in any company: its random number comes from its seed and its place in the answer."""
@@ -67,9 +68,7 @@ def choose(scores: Tensor, choices: Sequence[Choice]) -> list[int]:
         tokens: list[int] = scores.argmax(-1).tolist()
     else:
         tokens = _mixed(scores, [choice.draw for choice in choices], [len(choice.generated) for choice in choices])
-    return [
-        token if choice.forced is None else choice.forced for token, choice in zip(tokens, choices, strict=True)
-    ]
+    return [token if choice.forced is None else choice.forced for token, choice in zip(tokens, choices, strict=True)]
 
 
 def penalize(scores: Tensor, generated: Sequence[int], penalty: float) -> None:
@@ -109,8 +108,10 @@ def drawn(scores: Tensor, temperature: Tensor, top_k: Tensor, top_p: Tensor, ran
     of transformers' generate, among the `most` likeliest. Its random number picks the place in the cumulative
     distribution."""
     scores = scores / temperature.clamp(min=COLD)[:, None]
-    if most > LIKELY and scores.device.type == "cpu":  # to sort a whole vocabulary takes a processor very long
-        token, sure = _among(scores, top_k, top_p, random, LIKELY, scores.logsumexp(-1, keepdim=True))
+    tries = [likely for likely in (FEW, LIKELY) if likely < most] if scores.device.type == "cpu" else []
+    total = scores.logsumexp(-1, keepdim=True) if tries else None
+    for likely in tries:  # to sort a whole vocabulary takes a processor very long
+        token, sure = _among(scores, top_k, top_p, random, likely, total)
         if bool(sure.all()):
             return token
     return _among(scores, top_k, top_p, random, most)[0]

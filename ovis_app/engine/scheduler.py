@@ -14,10 +14,15 @@ from ovis_app.engine.sequence import Sequence
 
 @dataclass(frozen=True)
 class Chunk:
-    """Tokens of one sequence that a step computes: `tokens` of them from `sequence.computed` on."""
+    """Tokens of one sequence that a step computes: `tokens` of them from `sequence.computed` on, then `drafts`."""
 
     sequence: Sequence
     tokens: int
+    drafts: tuple[int, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        return self.tokens + len(self.drafts)
 
     @property
     def last(self) -> bool:
@@ -62,7 +67,8 @@ class Scheduler:
         preempted = self._make_room()
         if not preempted:
             self._admit()
-        chunks = [Chunk(sequence, 1) for sequence in self.running if sequence.pending == 1]
+        decoding = [sequence for sequence in self.running if sequence.pending == 1]
+        chunks = [Chunk(sequence, 1, tuple(sequence.drafts)) for sequence in decoding]
         return chunks + self._prefill(max(prefill_tokens, 1))
 
     def _make_room(self) -> bool:
@@ -70,7 +76,10 @@ class Scheduler:
         before = self.preemptions
         for sequence in list(self.running):
             while sequence in self.running and not self.blocks.grow(sequence):
-                self.preempt(self.running[-1])
+                if sequence.drafts:
+                    sequence.drafts.clear()  # nobody is to suffer for a guess
+                else:
+                    self.preempt(self.running[-1])
         return self.preemptions > before
 
     def preempt(self, sequence: Sequence) -> None:
@@ -78,12 +87,13 @@ class Scheduler:
         self.running.remove(sequence)
         self.blocks.remember(sequence)
         self.blocks.release(sequence)
+        sequence.drafts.clear()
         self.waiting.appendleft(sequence)
         self.preemptions += 1
 
     def _admit(self) -> None:
-        """Those who wait, in order, as long as a block is left for each who runs: else they would preempt one another in
-        turn. Who runs alone gets all there is."""
+        """Those who wait, in order, as long as a block is left for each who runs: else they would preempt one another
+        in turn. Who runs alone gets all there is."""
         while self.waiting and len(self.running) < self.most_running:
             if not self.blocks.admit(self.waiting[0], spare=len(self.running)):
                 return

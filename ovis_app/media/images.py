@@ -29,6 +29,10 @@ from ovis_app.stop import NEVER
 log = logging.getLogger(__name__)
 
 ORIENTATION = 0x0112  # the EXIF tag
+# Bytes of EXIF data that are read: what one segment of a JPEG holds. Tags may claim the same bytes over and over, and
+# Pillow copies them for each: 5 MB were made 2 GB, and 50 MB could be terabytes.
+MOST_EXIF = 64 * 1024
+_HEX_EXIF = "Raw profile type exif"  # the text of a PNG that holds it where ImageMagick wrote it
 WHITE = (255, 255, 255)  # what lies behind transparent pixels
 
 # Pillow's decoders fail in many families; these are the ones that damaged files were seen to raise.
@@ -175,6 +179,10 @@ def _unreadable(name: str, error: BaseException | None) -> MediaError:
 def _orientation(picture: Image.Image) -> int:
     """The EXIF orientation, 1 when there is none or it can't be read."""
     try:
+        if "exif" not in picture.info and _HEX_EXIF in picture.info:  # after three lines that say what it is
+            picture.info["exif"] = bytes.fromhex("".join(picture.info[_HEX_EXIF].split("\n")[3:]))
+        if "exif" in picture.info:
+            picture.info["exif"] = picture.info["exif"][:MOST_EXIF]
         return int(picture.getexif().get(ORIENTATION, 1))
     except _DAMAGE:
         return 1

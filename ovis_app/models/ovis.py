@@ -17,12 +17,14 @@ from ovis_app.models.families.table import FAMILIES
 from ovis_app.models.preprocess.values import Grid, Pixels
 from ovis_app.models.prompt import FIRST_INDICATOR, VISUAL_ATOM
 from ovis_app.stop import NEVER, Stop
+from ovis_app.turns import Turns
 
 # What is encoded at a time, which bounds memory and changes no result: frames and tiles never see each other.
 SOFTMAX_ROWS = 256  # rows of the visual softmax; at 65,532 columns they would be the memory peak
 PATCHES = 16384
 CPU_PATCHES = 2048  # activations of more leave a processor's caches, and take longer
 TILE = 1024  # patches of a tile, at most
+TOWER_LAYERS = ("Layer", "AIMv2Block")
 
 
 class VisualTokenizer(nn.Module):
@@ -60,7 +62,7 @@ class Ovis(PreTrainedModel):
     base_model_prefix = ""
     _supports_sdpa = True
     _supports_flash_attn = True
-    _no_split_modules = ["Layer", "AIMv2Block"]  # noqa: RUF012
+    _no_split_modules = [*TOWER_LAYERS]  # noqa: RUF012
     _keys_to_ignore_on_load_unexpected = [r"visual_tokenizer\.backbone\.vision_model\.head\."]  # noqa: RUF012
 
     def __init__(self, config: OvisConfig) -> None:
@@ -68,6 +70,7 @@ class Ovis(PreTrainedModel):
         self.llm = AutoModelForCausalLM.from_config(
             config.llm_config, attn_implementation=config.attention, trust_remote_code=False
         )
+        self.attention = config.attention
         self.visual_tokenizer = VisualTokenizer(config)
         self.vte = nn.Embedding(config.visual_vocab_size, config.llm_config.hidden_size)
         self.post_init()
@@ -94,25 +97,40 @@ class Ovis(PreTrainedModel):
         """Embeddings of the ids -301, -302, ... [indicators, hidden]."""
         return self.vte.weight[-self.visual_tokenizer.family.indicators :]
 
-    def encode(self, pixel_values: Tensor, grids: Sequence[Grid] = (), *, stop: Stop = NEVER) -> Tensor:
-        """Visual embeddings [visual tokens, hidden] of all pictures and frames, in order. Raises Stopped between
-        two steps once `stop` is set."""
-        words = self.words
+    def encode(
+        self, pixel_values: Tensor, grids: Sequence[Grid] = (), *, stop: Stop = NEVER, turns: Turns | None = None
+    ) -> Tensor:
+        """Visual embeddings [visual tokens, hidden] of all pictures and frames, in order. `turns` is entered for each
+        micro-batch, and whoever waits is let go first between two layers. Raises Stopped there once `stop` is set."""
+        words, turns = self.words, Turns() if turns is None else turns
         parts: list[Tensor] = []
-        for pixels, frames in micro_batches(pixel_values, grids):
+
+        def between_layers(*_: object) -> None:
             stop.check()
-            for rows in self.visual_tokenizer.features(pixels, frames).split(SOFTMAX_ROWS):
-                parts.append(self.visual_tokenizer.probabilities(rows).to(words.dtype) @ words)
+            turns.pause()
+
+        layers = [module for module in self.visual_tokenizer.modules() if type(module).__name__ in TOWER_LAYERS]
+        hooks = [layer.register_forward_pre_hook(between_layers) for layer in layers]
+        try:
+            for pixels, frames in micro_batches(pixel_values, grids):
+                with turns:
+                    for rows in self.visual_tokenizer.features(pixels, frames).split(SOFTMAX_ROWS):
+                        parts.append(self.visual_tokenizer.probabilities(rows).to(words.dtype) @ words)
+        finally:
+            for hook in hooks:
+                hook.remove()
         return torch.cat(parts)
 
-    def encode_many(self, pictures: Sequence[Pixels], *, stop: Stop = NEVER) -> tuple[Tensor, ...]:
+    def encode_many(
+        self, pictures: Sequence[Pixels], *, stop: Stop = NEVER, turns: Turns | None = None
+    ) -> tuple[Tensor, ...]:
         """Visual embeddings [visual tokens, hidden] of each picture, clip or tile group, the tower taking as many
         together as it may. Each stands in memory of its own, so that forgetting one frees it."""
         if not pictures:
             return ()
         values = torch.cat([picture.values for picture in pictures]).to(device=self.device, dtype=self.dtype)
         grids = [grid for picture in pictures for grid in picture.grids]
-        whole = self.encode(values, grids, stop=stop)
+        whole = self.encode(values, grids, stop=stop, turns=turns)
         return tuple(part.clone() for part in whole.split([picture.tokens for picture in pictures]))
 
     def embed(self, ids: Tensor, visual: Tensor | None) -> Tensor:
@@ -134,8 +152,11 @@ class Ovis(PreTrainedModel):
         return embeddings[None]
 
     def set_attention(self, name: str) -> None:
-        """How the language model attends, by its name among transformers' attentions; it began as config.attention."""
-        self.llm.set_attn_implementation(name)
+        """How the language model attends, by its name among transformers' attentions; it began as config.attention.
+        Costs nothing where it does so already."""
+        if name != self.attention:
+            self.llm.set_attn_implementation(name)
+            self.attention = name
 
 
 def micro_batches(pixel_values: Tensor, grids: Sequence[Grid]) -> Iterator[tuple[Tensor, tuple[Grid, ...]]]:

@@ -19,6 +19,10 @@ from ovis_app.limits import Limits
 from ovis_app.media import attach_all
 from ovis_app.zoo import Example
 
+# What one conversation may hold. Every update of the page sends all of it, with everybody waiting meanwhile.
+MOST_TEXT = 1_000_000  # characters, of answers and thoughts too
+MOST_PARTS = 1_000  # messages and files
+FULL = "This conversation is as long as one can be: start a new chat, or edit your last question to replace it."
 NO_TURN = "This question didn't get its turn: it was stopped in the queue, or too many others were waiting."
 
 
@@ -64,12 +68,17 @@ def send(tab: Tab, draft: Draft, *, limits: Limits, video: bool = True) -> tuple
     if refused:
         good = tuple((item.path, item.label) for item in media)
         return replace(tab, notice=" ".join(refused)), Draft(draft.text, good)
-    return _asked(tab, Message("user", draft.text, media)), tab.kept
-
-
-def _asked(tab: Tab, question: Message) -> Tab:
     before = tab.conversation if tab.editing is None else tab.conversation.until(tab.editing)
-    return Tab(before.add(question))
+    conversation = before.add(Message("user", draft.text, media))
+    return (replace(tab, notice=FULL), draft) if _full(conversation) else (Tab(conversation), tab.kept)
+
+
+def _full(conversation: Conversation) -> bool:
+    said = conversation.messages
+    return (
+        sum(len(message.text) + len(message.thinking) for message in said) > MOST_TEXT
+        or sum(1 + len(message.media) for message in said) > MOST_PARTS
+    )
 
 
 def answer(
@@ -160,7 +169,8 @@ def ask_example(tab: Tab, example: Example, *, folder: Path, limits: Limits) -> 
     media, refused = attach_all(files, limits)
     if refused:
         return replace(tab, notice=" ".join(refused))
-    return Tab(tab.conversation.add(Message("user", example.text, media)))
+    conversation = tab.conversation.add(Message("user", example.text, media))
+    return replace(tab, notice=FULL) if _full(conversation) else Tab(conversation)
 
 
 def draft_of(question: Message) -> Draft:

@@ -14,7 +14,7 @@ from gradio.utils import get_upload_folder
 from ovis_app.backend import Backend
 from ovis_app.limits import Limits
 from ovis_app.settings import Settings
-from ovis_app.ui import components, http_guard
+from ovis_app.ui import components, http_guard, unread
 from ovis_app.ui.components import EXAMPLES
 from ovis_app.ui.theme import theme
 from ovis_app.ui.wiring import answers, editing, models
@@ -27,6 +27,7 @@ def build(backend: Backend, settings: Settings, limits: Limits) -> gr.Blocks:
     """The page over this backend."""
     # Served where they lie: otherwise Gradio would hash every picture of the conversation at every update.
     gr.set_static_paths([get_upload_folder(), EXAMPLES])
+    unread.install()
     page: gr.Blocks = gr.Blocks(
         title="Ovis", fill_height=True, fill_width=True, analytics_enabled=False, delete_cache=(3600, 86400)
     )

@@ -91,14 +91,17 @@ def of_folder(folder: Path, *, id: str, name: str = "") -> ModelSpec:
     row = FAMILY_ROWS[generation(config) or "ovis2_5"]
     size = sum(file.stat().st_size for file in folder.glob("*.safetensors") if file.is_file())
     itemsize = 4 if "float32" in (config.get("torch_dtype"), config.get("dtype")) else 2
+    llm = _language_model(config.get("llm_config") or config.get("text_config") or {})
+    bits = _bits(config)
+    linears = llm.linears if llm is not None and bits else 0.0
     own = replace(
         row,
         id=id,
         name=name or folder.resolve().name[:80],
         about=OWN,
         licence="",
-        parameters=size / itemsize / 1e9,
-        llm=_language_model(config.get("llm_config") or config.get("text_config") or {}),
+        parameters=max(size / 1e9 - linears * bits / 8, 0.0) / itemsize + linears,
+        llm=llm,
         quantization=_quantization(config),
         size=size if "quantization_config" in config else 0,
     )
@@ -127,6 +130,13 @@ def _quantization(config: Mapping[str, Any]) -> str:
     if not isinstance(facts, Mapping):
         return ""
     return f"{str(facts.get('quant_method', 'quantized')).upper()}, {facts.get('bits', '?')} bits"
+
+
+def _bits(config: Mapping[str, Any]) -> int:
+    """Of what a config.json says was quantized; 0 where it says nothing, or nonsense."""
+    facts = config.get("quantization_config")
+    bits = facts.get("bits") if isinstance(facts, Mapping) else None
+    return bits if isinstance(bits, int) and 0 < bits < 16 else 0
 
 
 def _language_model(config: Mapping[str, Any]) -> LanguageModel | None:

@@ -102,7 +102,7 @@ def _row(family: ModelSpec, name: str, parameters: float, llm: LanguageModel, **
 def _gptq(row: ModelSpec, size: float, bits: int = 4) -> ModelSpec:
     """The row of the same model as released with GPTQ, `size` in GB."""
     name = f"{row.name}-GPTQ-Int{bits}"
-    about = f"{row.about} Quantized to {bits} bits: needs an NVIDIA GPU."
+    about = f"{row.about} Released in {bits} bits: less to download, and less memory if need be."
     return replace(
         row, id=f"AIDC-AI/{name}", name=name, about=about, quantization=f"GPTQ, {bits} bits", size=round(size * 1e9)
     )

@@ -23,10 +23,13 @@ from ovis_app.checkpoints import memory_fit, tokenizer
 from ovis_app.checkpoints.hub import no_progress
 from ovis_app.checkpoints.tokenizer import Ending
 from ovis_app.conversation import Conversation, Detail, Media, Message
-from ovis_app.engine import solo
+from ovis_app.engine.answer import Answer as EngineAnswer
+from ovis_app.engine.model_runner import ModelRunner
+from ovis_app.engine.sequence import Sequence
 from ovis_app.errors import BackendError
 from ovis_app.generation import Answer, Done, GenerationSettings, Request
 from ovis_app.limits import Limits
+from ovis_app.models.ovis import Ovis
 from ovis_app.settings import Settings
 from ovis_app.stop import NEVER
 from tests.models_on_cpu import loaded_on_cpu
@@ -61,15 +64,13 @@ def picture(tmp_path: Path) -> Media:
 def long_answers(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """No answer ends by itself; counts the tokens that were generated."""
     counts: list[int] = []
-    whole = solo.StopsGenerate.__call__
+    whole = EngineAnswer.take
 
-    def counting(
-        self: solo.StopsGenerate, input_ids: torch.Tensor, scores: torch.Tensor, **rest: object
-    ) -> torch.Tensor:
-        counts.append(input_ids.shape[1])
-        return whole(self, input_ids, scores, **rest)
+    def counting(self: EngineAnswer, *arguments: object) -> bool:
+        counts.append(len(self.sequence.generated))
+        return whole(self, *arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(solo.StopsGenerate, "__call__", counting)
+    monkeypatch.setattr(EngineAnswer, "take", counting)
     monkeypatch.setattr(tokenizer, "ending_of", lambda *_: Ending((703,), 608))
     return counts
 
@@ -109,7 +110,7 @@ def test_closing_the_stream_ends_generate_within_one_token(backend: LocalBackend
             if isinstance(event, Answer):
                 break
     closed_at = max(long_answers)
-    until(lambda: not backend._worker.busy)
+    until(lambda: not backend._worker.busy and not backend._answers.busy)
     assert max(long_answers) <= closed_at + 3  # the token under way when it was closed, not the 400 asked for
 
 
@@ -121,15 +122,19 @@ def test_closing_before_the_first_event_does_no_work(backend: LocalBackend, long
     assert long_answers == []
 
 
-@pytest.mark.parametrize("where", ["embeddings", "generate"])
+@pytest.mark.parametrize("where", [(Ovis, "embed"), (Ovis, "encode"), (ModelRunner, "run")])
 def test_an_exception_in_the_thread_is_a_sentence_and_the_next_question_works(
-    backend: LocalBackend, picture: Media, monkeypatch: pytest.MonkeyPatch, where: str
+    backend: LocalBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: tuple[type, str]
 ) -> None:
+    path = tmp_path / "new.png"  # to this backend too: nothing of it is remembered
+    Image.new("RGB", (90, 60 + len(where[1])), "blue").save(path)
+    picture = Media("image", path, "new.png")
+
     def broken(*args: object, **options: object) -> object:
         raise RuntimeError("secret /path/to/weights")
 
     with monkeypatch.context() as patch:
-        patch.setattr(solo, where, broken)
+        patch.setattr(*where, broken)
         message = answer(backend, ask("What?", picture))
     assert message.finish == "error" and "failed while answering" in message.error
     assert "secret" not in message.error
@@ -141,7 +146,7 @@ def test_out_of_memory_says_what_to_lower(backend: LocalBackend, monkeypatch: py
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     with monkeypatch.context() as patch:
-        patch.setattr(solo, "generate", full)
+        patch.setattr(ModelRunner, "run", full)
         assert "lower max pixels" in answer(backend, ask("What?")).error
     assert answer(backend, ask("What?")).error == ""
 
@@ -216,6 +221,12 @@ def test_typed_control_strings_are_text(backend: LocalBackend, picture: Media, t
     assert answer(backend, ask(f"What does {text} mean?", picture)).error == ""
 
 
+def test_half_characters_are_marks_and_no_failure(backend: LocalBackend) -> None:
+    settings = replace(SHORT, system="careful \udfff")
+    for half in ("\ud800", "what \udc00 is it?"):
+        assert answer(backend, ask(half, settings=settings)).finish != "error"
+
+
 def test_switches_write_their_lines_on_the_last_question_alone(backend: LocalBackend) -> None:
     loaded = loaded_on_cpu(backend.spec, "auto")
     talk = Conversation((Message("user", "One?"), Message("assistant", "Yes."), Message("user", "Two?")))
@@ -268,7 +279,7 @@ def test_damaged_checkpoints_are_one_sentence(broken_folder: Path) -> None:
 
 
 def test_a_model_that_cannot_fit_is_refused_before_any_download(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory_fit, "bytes_available", lambda device: int(8e9))
+    monkeypatch.setattr(memory_fit, "bytes_available", lambda *_: int(8e9))
     monkeypatch.setattr(model_pool, "folder_of", lambda *_: pytest.fail("it was fetched"))
     backend = LocalBackend(Settings(model="Ovis2.5-9B", device="cpu", dtype="float32"), Limits())
     message = answer(backend, ask("Hi"))
@@ -276,6 +287,14 @@ def test_a_model_that_cannot_fit_is_refused_before_any_download(monkeypatch: pyt
     assert "try Ovis2-1B" in message.error
     backend = LocalBackend(Settings(model="Ovis2.5-2B", device="cpu", dtype="float32"), Limits())
     assert "--dtype bfloat16" in answer(backend, ask("Hi")).error
+
+
+def test_the_status_says_who_gets_how_much_memory_and_how_tokens_are_made(backend: LocalBackend) -> None:
+    answer(backend, ask("Hi"))
+    status = backend.status()
+    assert status.resources is not None and "by hand" in status.engine
+    assert status.resources.tokens >= backend.spec.context and status.resources.weights > 100_000
+    assert status.resources.conversations >= 2**30  # the prefix cache alone
 
 
 def test_done_is_the_last_event(backend: LocalBackend) -> None:
@@ -303,11 +322,13 @@ def test_out_of_memory_gives_everything_back(
     backend: LocalBackend, picture: Media, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answer(backend, ask("What?", picture))
-    assert len(backend._session._prefixes) and backend._session._encoder.cache.bytes
+    session = backend._session
+    assert session is not None and session.engine is not None and session._encoder.cache.bytes
     with monkeypatch.context() as patch:
-        patch.setattr(solo, "generate", lambda *_, **__: (_ for _ in ()).throw(torch.OutOfMemoryError("full")))
+        patch.setattr(ModelRunner, "run", lambda *_, **__: (_ for _ in ()).throw(torch.OutOfMemoryError("full")))
         answer(backend, ask("What else?", picture))
-    assert len(backend._session._prefixes) == 0 and backend._session._encoder.cache.bytes == 0
+    until(lambda: not backend._answers.busy)
+    assert session.engine.blocks.held == 0 and session._encoder.cache.bytes == 0
 
 
 def test_a_picture_larger_than_the_context_is_not_even_encoded(backend: LocalBackend, picture: Media) -> None:
@@ -332,8 +353,11 @@ def test_two_conversations_in_turn_both_keep_what_they_computed(backend: LocalBa
         for number, talk in enumerate(talks):
             *_, after = chat.reply(backend, Request(talk, SHORT))
             talks[number] = after.add(Message("user", "And then?"))
-    kept = [len(entry.keys) for entry in backend._session._prefixes._kept[-2:]]
-    assert min(kept) > 40
+    engine = backend._session.engine
+    for talk in talks:
+        read = backend._session._builder.build(talk, SHORT, note=lambda _: None, stop=NEVER)
+        known = engine.blocks.known(Sequence(read.ids.tolist(), read.keys))
+        assert len(known) * engine.blocks.block_size > 40
 
 
 def test_the_process_ends_well_under_a_running_answer() -> None:

@@ -1,8 +1,8 @@
-"""Many people at once: with the batched engine each gets the answer that they would get alone, and the page is told who
-answered."""
+"""Many people at once: each gets the answer that they would get alone."""
 
 from __future__ import annotations
 
+import json
 import random
 import threading
 from collections.abc import Iterator
@@ -17,11 +17,9 @@ from ovis_app import chat
 from ovis_app.backends.local import model_pool
 from ovis_app.backends.local.backend import LocalBackend
 from ovis_app.checkpoints import tokenizer
-from ovis_app.checkpoints.hub import no_progress
 from ovis_app.checkpoints.tokenizer import Ending
 from ovis_app.conversation import Conversation, Media, Message
-from ovis_app.engine import batched
-from ovis_app.engine.decode import Decoder
+from ovis_app.engine import memory_plan
 from ovis_app.generation import Answer, GenerationSettings, Request
 from ovis_app.limits import Limits
 from ovis_app.settings import Settings
@@ -64,10 +62,10 @@ def requests(pictures: list[Media], seed: int) -> Iterator[Request]:
 @pytest.mark.parametrize("family", ["ovis2.5", "ovis2"])
 def test_ten_at_once_get_what_each_would_get_alone(family: str, pictures: list[Media]) -> None:
     asked = list(requests(pictures, seed=3))
-    with closing(opened(family, "solo")) as alone:
+    with closing(opened(family, "plain")) as alone:
         expected = [answer(alone, request) for request in asked]
     answers: dict[int, Message] = {}
-    with closing(opened(family, "batched")) as together:
+    with closing(opened(family, "auto")) as together:
 
         def ask(number: int) -> None:
             answers[number] = answer(together, asked[number])
@@ -80,37 +78,8 @@ def test_ten_at_once_get_what_each_would_get_alone(family: str, pictures: list[M
     for number, wanted in enumerate(expected):
         got = answers[number]
         assert (got.error, got.text, got.thinking, got.finish) == ("", wanted.text, wanted.thinking, wanted.finish)
-        assert got.stats is not None and got.stats.engine == "batched"
-        assert wanted.stats is not None and wanted.stats.engine == ""
+        assert got.stats is not None and wanted.stats is not None
         assert got.stats.answer_tokens == wanted.stats.answer_tokens
-
-
-def test_what_the_engine_cannot_serve_is_answered_alone_and_says_so(pictures: list[Media]) -> None:
-    with closing(opened("ovis2.5", "batched")) as backend:
-        odd = Request(Conversation((Message("user", "Hi"),)), replace(SHORT, repetition_penalty=1.3))
-        message = answer(backend, odd)
-        assert message.error == "" and message.stats is not None and message.stats.engine == "solo"
-    with closing(opened("ovis1.6", "batched")) as backend:  # a sliding window
-        message = answer(backend, Request(Conversation((Message("user", "Hi", (pictures[0],)),)), SHORT))
-        assert message.error == "" and message.stats is not None and message.stats.engine == ""
-
-
-def test_who_comes_alone_has_the_recorded_graphs_and_who_comes_then_is_batched(
-    endless: None, pictures: list[Media]
-) -> None:
-    """With a stand-in for the graphs, which no CPU has."""
-    long = Request(Conversation((Message("user", "Go on"),)), GenerationSettings(max_new_tokens=2000))
-    with closing(opened("ovis2.5", "batched")) as backend:
-        session = backend._open(no_progress)
-        session._decoder = Decoder(session.loaded.model.llm, 4096)
-        with closing(backend.stream(long)) as first:
-            next(event for event in first if isinstance(event, Answer))
-            short = Request(Conversation((Message("user", "Hi", (pictures[0],)),)), SHORT)
-            second = answer(backend, short)
-            assert second.error == "" and second.stats is not None and second.stats.engine == "batched"
-        until(lambda: backend.status().phase == "ready", "the first answer never ended")
-        alone = answer(backend, short)
-        assert alone.stats is not None and alone.stats.engine == "solo" and alone.text == second.text
 
 
 @pytest.fixture
@@ -120,44 +89,49 @@ def endless(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tokenizer, "ending_of", lambda *_: Ending((703,), 608))
 
 
-def test_stop_ends_one_answer_and_gives_its_pages_back(endless: None) -> None:
+def test_stop_ends_one_answer_and_gives_its_blocks_back(endless: None) -> None:
     long = Request(Conversation((Message("user", "Go on"),)), GenerationSettings(max_new_tokens=4000))
-    with closing(opened("ovis2.5", "batched")) as backend:
+    with closing(opened("ovis2.5", "auto")) as backend:
         with closing(backend.stream(long)) as one, closing(backend.stream(long)) as other:
             for events in (one, other):
                 next(event for event in events if isinstance(event, Answer))
             one.close()
             assert sum(isinstance(next(other), Answer) for _ in range(20)) > 0  # nobody else is stopped
-        engine = backend._session._batched
+        engine = backend._session.engine
         assert engine is not None
-        until(lambda: backend.status().phase == "ready" and not engine.pages[0], "the pages are still held")
-
-
-def test_a_failure_in_the_engine_is_a_sentence_and_the_next_question_works(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*args: object, **options: object) -> object:
-        raise RuntimeError("secret /path/to/weights")
-
-    hello = Request(Conversation((Message("user", "Hi"),)), SHORT)
-    with closing(opened("ovis2.5", "batched")) as backend:
-        with monkeypatch.context() as patch:
-            patch.setattr(batched.BatchedEngine, "generate", broken)
-            message = answer(backend, hello)
-        assert "failed while answering" in message.error and "secret" not in message.error
-        assert answer(backend, hello).error == ""
+        until(lambda: backend.status().phase == "ready" and not engine.blocks.held, "the blocks are still held")
 
 
 def test_a_change_of_models_waits_for_all_answers_and_ends_the_engine(endless: None) -> None:
     long = Request(Conversation((Message("user", "Go on"),)), GenerationSettings(max_new_tokens=4000))
-    with closing(opened("ovis2.5", "batched")) as backend:
+    with closing(opened("ovis2.5", "auto")) as backend:
         with closing(backend.stream(long)) as events:
             next(event for event in events if isinstance(event, Answer))
-            engine = backend._session._batched
+            engine = backend._session.engine
             backend.change(FOLDERS["ovis2"])
             for _ in range(10):
                 next(events)
             assert backend.status().model.id == FOLDERS["ovis2.5"]
         until(lambda: backend.status().change is None, "the change never ended")
         assert backend.status().problem == "" and backend.status().model.id == FOLDERS["ovis2"]
-        assert engine is not None and engine.pages == (0, 0)
+        assert engine is not None and backend._session.engine is not engine and engine.blocks.held == 0
         message = answer(backend, Request(Conversation((Message("user", "Hi"),)), SHORT))
-        assert message.stats is not None and message.stats.engine == "batched"
+        assert message.error == "" and message.stats is not None and message.stats.engine == ""
+
+
+def test_where_memory_is_short_answers_are_as_long_as_it_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever length was asked for; only a prompt that leaves no room is refused."""
+    monkeypatch.setattr(model_pool, "_models", {})
+    monkeypatch.setattr(tokenizer, "ending_of", lambda *_: Ending((703,), 608))
+    monkeypatch.setattr(memory_plan, "LEAST", 64)
+    monkeypatch.setattr(memory_plan, "working_memory", lambda model: 0)
+    monkeypatch.setattr(memory_plan, "CPU_SHARE", 1.0)
+    config = json.loads((Path(FOLDERS["ovis2.5"]) / "config.json").read_text())["llm_config"]
+    token = 2 * 4 * config["num_hidden_layers"] * config["num_key_value_heads"] * config["head_dim"]
+    monkeypatch.setattr(memory_plan, "bytes_available", lambda *_: 96 * token)
+    with closing(opened("ovis2.5", "auto")) as backend:
+        long = answer(backend, Request(Conversation((Message("user", "Hi"),)), GenerationSettings(max_new_tokens=9999)))
+        assert long.finish == "length" and long.stats is not None
+        assert (long.stats.prompt_tokens or 0) + (long.stats.answer_tokens or 0) == 96
+        refused = answer(backend, Request(Conversation((Message("user", "Hi " * 99),)), SHORT))
+        assert "there is memory for 96" in refused.error

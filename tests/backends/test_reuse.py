@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -18,14 +17,14 @@ from PIL import Image
 
 from ovis_app import chat
 from ovis_app.backends.local.backend import LocalBackend
-from ovis_app.checkpoints.hub import no_progress
 from ovis_app.conversation import Conversation, Media, Message
-from ovis_app.engine.decode import Decoder, servable
+from ovis_app.engine.model_runner import ModelRunner
+from ovis_app.engine.scheduler import Chunk
 from ovis_app.generation import GenerationSettings, Request
 from ovis_app.limits import Limits
 from ovis_app.models.ovis import Ovis
 from ovis_app.settings import Settings
-from tests.models_on_cpu import loaded_on_cpu
+from tests.waiting import until
 
 GOLDEN = Path(__file__).parent.parent / "fixtures" / "golden"
 FAMILIES = ["ovis2.5", "ovis2", "ovis1.6"]
@@ -55,28 +54,6 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Media]:
         Image.linear_gradient("L").resize((90 + 20 * number, 70)).convert("RGB").save(path)
         media.append(Media("image", path, path.name))
     return media
-
-
-@cache
-def decoder(family: str) -> Decoder | None:
-    """Static buffers for the family's language model, where it can have them."""
-    folder = str(GOLDEN / family / "public-a" / "checkpoint")
-    spec = LocalBackend(Settings(model=folder, device="cpu"), Limits()).spec
-    llm = loaded_on_cpu(spec).model.llm
-    return Decoder(llm, 4096) if servable(llm) else None
-
-
-@contextmanager
-def static_buffers(family: str) -> Iterator[None]:
-    """Answers of both backends come by way of the decoder."""
-    sessions = [backend._open(no_progress) for backend in backends(family)]
-    for session in sessions:
-        session._decoder = decoder(family)
-    try:
-        yield
-    finally:
-        for session in sessions:
-            session._decoder = None
 
 
 @dataclass(frozen=True)
@@ -112,34 +89,17 @@ moves = st.builds(
 def test_any_course_of_a_conversation_gives_the_same_answers(
     family: str, pictures: list[Media], course: list[Move]
 ) -> None:
-    """Nothing remembered; pictures and prefixes remembered; and the same with tokens out of static buffers."""
+    """Nothing remembered, or pictures and prefixes."""
     ours, plain = backends(family)
     talk = Conversation()
     for number, move in enumerate(course):
         settings = replace(SHORT, thinking=move.thinking)
         talk = move.made(talk, pictures, number, one_picture=family == "ovis1.6")  # trained on one a conversation
         expected = answered(plain, talk, settings)
-        given_by = {"caches": answered(ours, talk, settings)}
-        if decoder(family) is not None:
-            with static_buffers(family):
-                given_by["buffers"] = answered(ours, talk, settings)
-                given_by["buffers alone"] = answered(plain, talk, settings)
-        for way, found in given_by.items():
-            assert found.messages[-1].text == expected.messages[-1].text, way
-            assert found.messages[-1].thinking == expected.messages[-1].thinking, way
+        found = answered(ours, talk, settings)
+        assert found.messages[-1].text == expected.messages[-1].text
+        assert found.messages[-1].thinking == expected.messages[-1].thinking
         talk = expected
-
-
-def test_static_buffers_are_used(pictures: list[Media], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Or the test above would compare `generate` with itself."""
-    steps: list[int] = []
-    whole = Decoder.step
-    monkeypatch.setattr(Decoder, "step", lambda self, token: (steps.append(1), whole(self, token))[1])
-    ours, _ = backends("ovis2.5")
-    with static_buffers("ovis2.5"):
-        talk = answered(ours, Conversation((Message("user", "What is it?", (pictures[0],)),)), SHORT)
-    stats = talk.messages[-1].stats
-    assert stats is not None and len(steps) >= stats.answer_tokens - 1 > 0
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -159,20 +119,19 @@ def test_a_second_turn_reads_only_what_is_new(
     backend = LocalBackend(Settings(model=folder, device="cpu"), Limits())
     talk = answered(backend, Conversation((Message("user", "What is it?", (pictures[0],)),)), SHORT)
     assert len(encoded) == 1
-    model = loaded_on_cpu(backend.spec, "auto").model
-    lengths: list[int] = []
-    hook = model.llm.model.register_forward_pre_hook(
-        lambda _, __, inputs: (
-            lengths.append(inputs["inputs_embeds"].shape[1]) if inputs.get("inputs_embeds") is not None else None
-        ),
-        with_kwargs=True,
-    )
+    computed: list[int] = []
+    run = ModelRunner.run
+
+    def counted(self: ModelRunner, chunks: Sequence[Chunk]) -> torch.Tensor | None:
+        computed.append(sum(chunk.tokens for chunk in chunks))
+        return run(self, chunks)
+
+    monkeypatch.setattr(ModelRunner, "run", counted)
     talk = answered(backend, talk.add(Message("user", "And then?")), SHORT)
-    hook.remove()
     assert len(encoded) == 1, "the picture was encoded again"
     stats = talk.messages[-1].stats
     assert stats is not None
-    assert lengths[0] < stats.prompt_tokens - stats.visual_tokens, "the picture was read again"
+    assert computed[0] < stats.prompt_tokens - stats.visual_tokens, "the picture was computed again"
 
 
 def test_old_pictures_keep_the_resolution_that_they_were_sent_with(pictures: list[Media]) -> None:
@@ -191,5 +150,8 @@ def test_the_memory_is_bounded(pictures: list[Media]) -> None:
     backend = LocalBackend(Settings(model=folder, device="cpu", prefix_cache=200_000, visual_cache=1), Limits())
     for number in range(5):
         answered(backend, Conversation((Message("user", f"{number} what?", (pictures[number % 3],)),)), SHORT)
-    assert 0 < backend._session._prefixes.bytes <= 200_000
+    engine = backend._session.engine
+    assert engine is not None
+    until(lambda: not engine.blocks.held)
+    assert 0 < engine.used_bytes <= 200_000
     assert len(backend._session._encoder.cache._encoded) == 1

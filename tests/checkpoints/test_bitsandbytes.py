@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -12,15 +11,16 @@ import torch
 
 from ovis_app import zoo
 from ovis_app.backends.local import model_pool
+from ovis_app.backends.local.model_pool import LoadedModel
 from ovis_app.checkpoints import bitsandbytes
 from ovis_app.checkpoints.load import load
-from ovis_app.engine import solo
-from ovis_app.engine.batched import BatchedEngine
-from ovis_app.engine.pages import Sizes
+from ovis_app.engine.plain import generate
 from ovis_app.errors import BackendError
 from ovis_app.generation import GenerationSettings
 from ovis_app.models.ovis import Ovis
 from ovis_app.training.mini.evaluate import Answerer, cases
+from tests.engine.engines import engine_over
+from tests.engine.prompts import Written
 from tests.models_on_cpu import loaded_on_cpu
 
 GOLDEN = Path(__file__).resolve().parent.parent / "fixtures" / "golden"
@@ -68,6 +68,29 @@ def test_the_head_is_left_alone() -> None:
     assert set(bitsandbytes.linears(llm)) == {"up_proj"}
 
 
+@pytest.mark.parametrize("bits", BITS)
+def test_rows_quantized_some_at_a_time_are_those_of_the_library(
+    bits: str, plain: Ovis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = load(zoo.MINI_FOLDER, quantize=bits)
+    monkeypatch.setattr(bitsandbytes, "PIECE", 1000)
+    pieces = load(zoo.MINI_FOLDER, quantize=bits)
+    library = bitsandbytes._library().nn
+    for name, weight in plain.llm.model.layers.named_parameters():
+        if not name.endswith("_proj.weight"):
+            continue
+        copy = weight.detach().clone()
+        if bits == "int8":
+            wanted = library.Int8Params(copy, requires_grad=False).to("cpu")
+            scales = [wanted.SCB, *(model.llm.model.layers.get_parameter(name).SCB for model in (whole, pieces))]
+        else:
+            wanted = library.Params4bit(copy, quant_type="nf4", blocksize=64, compress_statistics=False).to("cpu")
+            places = (wanted, *(model.llm.model.layers.get_parameter(name) for model in (whole, pieces)))
+            scales = [place.quant_state.absmax for place in places]
+        for model, scale in zip((whole, pieces), scales[1:], strict=True):
+            assert torch.equal(model.llm.model.layers.get_parameter(name), wanted) and torch.equal(scale, scales[0])
+
+
 def test_pictures_are_encoded_the_same(plain: Ovis, small: tuple[str, Ovis]) -> None:
     pixels = torch.linspace(-1, 1, 196 * 768).view(196, 768)
     with torch.inference_mode():
@@ -90,9 +113,8 @@ def test_the_mini_answers_as_before(plain: Ovis, small: tuple[str, Ovis]) -> Non
 def test_every_family_generates_quantized(family: str, bits: str) -> None:
     spec = zoo.resolve(str(GOLDEN / family / "public-a" / "checkpoint"))
     loaded = loaded_on_cpu(spec, "bfloat16", bits)
-    ids = torch.tensor(loaded.tokenizer.prompts.trusted("Hello there"))
-    embeddings = solo.embeddings(loaded.model, ids, None)
-    new = solo.generate(loaded.model, embeddings, GenerationSettings(max_new_tokens=4), ending=loaded.tokenizer.ending)
+    with engine_over(loaded.model, loaded.tokenizer.ending) as engine:
+        new = engine.generate(prompted(loaded, "Hello there"), GenerationSettings(max_new_tokens=4))
     assert 1 <= len(new) <= 4
     assert loaded_on_cpu(spec, "bfloat16") is not loaded
 
@@ -112,50 +134,21 @@ def test_no_compiled_code_is_fetched() -> None:
     assert "kernels" not in sys.modules
 
 
-@dataclass(frozen=True)
-class Prompted:
-    """A prompt as the paged engine takes it."""
-
-    ids: torch.Tensor
-    mask: torch.Tensor
-    keys: tuple[int, ...]
-    visual: torch.Tensor | None
-
-
 @pytest.mark.parametrize("bits", BITS)
-@pytest.mark.parametrize("first", ["solo", "batched"])
-def test_both_engines_answer_alike_whoever_comes_first(bits: str, first: str) -> None:
+def test_the_engine_answers_as_transformers_does(bits: str) -> None:
     """They share the quantized weights, also what the library keeps beside them."""
-    spec = zoo.MINI
     model_pool.release()
-    loaded = loaded_on_cpu(spec, "float32", bits)
-    ids = torch.tensor(loaded.tokenizer.prompts.trusted("Hello there, how are you?"))
-    prompt = Prompted(ids, torch.ones_like(ids), tuple(ids.tolist()), None)
-    settings = GenerationSettings(max_new_tokens=12)
-
-    def alone() -> list[int]:
-        inputs = solo.embeddings(loaded.model, ids, None)
-        return solo.generate(loaded.model, inputs, settings, ending=loaded.tokenizer.ending).tolist()
-
-    before = alone() if first == "solo" else None
-    engine = BatchedEngine(
-        loaded.model, loaded.tokenizer.ending, Sizes(page=8, pages=32, step=64, requests=4, slots=64)
-    )
-    try:
-        together = engine.generate(prompt, settings).tolist()
-        assert together == alone() and (before is None or together == before)
-        for mine, theirs in zip(quantized(loaded.model.llm), quantized(engine._llm), strict=True):
-            tensors = [tensors_of(module) for module in (mine, theirs)]
-            assert tensors[0] and tensors[0] == tensors[1], "weights are there twice"
-    finally:
-        engine.close()
+    loaded = loaded_on_cpu(zoo.MINI, "float32", bits)
+    prompt, settings = prompted(loaded, "Hello there, how are you?"), GenerationSettings(max_new_tokens=12)
+    before = generated(loaded, prompt, settings)
+    with engine_over(loaded.model, loaded.tokenizer.ending) as engine:
+        assert engine.generate(prompt, settings).tolist() == before == generated(loaded, prompt, settings)
 
 
-def quantized(llm: torch.nn.Module) -> list[torch.nn.Module]:
-    return [module for module in llm.modules() if type(module).__module__.startswith("bits")]
+def prompted(loaded: LoadedModel, text: str) -> Written:
+    ids = torch.tensor(loaded.tokenizer.prompts.trusted(text))
+    return Written(ids, torch.ones_like(ids), tuple(ids.tolist()), None)
 
 
-def tensors_of(module: torch.nn.Module) -> set[int]:
-    """Where in memory a quantized module's numbers lie: its weight, and what is kept beside it."""
-    places = [module.weight, *vars(getattr(module, "state", None) or module.quant_state).values()]
-    return {value.data_ptr() for value in places if isinstance(value, torch.Tensor)}
+def generated(loaded: LoadedModel, prompt: Written, settings: GenerationSettings) -> list[int]:
+    return generate(loaded.model, prompt, settings, ending=loaded.tokenizer.ending).tolist()

@@ -10,15 +10,16 @@ import torch
 
 from ovis_app import zoo
 from ovis_app.backends.local import model_pool
-from ovis_app.checkpoints import bitsandbytes, device_map, gptq, memory_fit
+from ovis_app.checkpoints import bitsandbytes, device_map, memory_fit
 from ovis_app.checkpoints.device_map import finish, of_map, plan
 from ovis_app.checkpoints.load import load, skeleton
-from ovis_app.checkpoints.placement import Placement
-from ovis_app.engine import solo
+from ovis_app.engine import plain
 from ovis_app.errors import BackendError
 from ovis_app.generation import GenerationSettings
 from ovis_app.models import devices
 from ovis_app.models.config import OvisConfig
+from tests.checkpoints.test_gptq import Way, checkpoint
+from tests.engine.engines import engine_over
 from tests.engine.prompts import ENDING, tiny
 from tests.models_on_cpu import loaded_on_cpu, on_cpu
 
@@ -61,6 +62,7 @@ def test_attention_is_what_the_model_can(family: str, attention: str) -> None:
 def test_a_small_model_answers_on_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beside one busy core, two threads take ten times as long a token as one."""
     small, seen = tiny("ovis2.5"), []
+    prompt = small.written([("Hello", ())])
 
     class Streamer:
         def put(self, value: torch.Tensor) -> None:
@@ -71,8 +73,10 @@ def test_a_small_model_answers_on_one_thread(monkeypatch: pytest.MonkeyPatch) ->
 
     def threads() -> set[int]:
         seen.clear()
-        inputs = solo.embeddings(small.model, torch.tensor([5, 6, 7]), None)
-        solo.generate(small.model, inputs, GenerationSettings(max_new_tokens=3), ending=ENDING, streamer=Streamer())
+        settings = GenerationSettings(max_new_tokens=3)
+        plain.generate(small.model, prompt, settings, ending=ENDING, streamer=Streamer())
+        with engine_over(small.model) as engine:
+            engine.generate(prompt, settings, streamer=Streamer())
         return set(seen)
 
     before = torch.get_num_threads()
@@ -96,7 +100,7 @@ def test_flash_attention_where_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def fitted(name: str, gigabytes: float, monkeypatch: pytest.MonkeyPatch, **how: str) -> memory_fit.Fit:
-    monkeypatch.setattr(memory_fit, "bytes_available", lambda device: int(gigabytes * 1e9))
+    monkeypatch.setattr(memory_fit, "bytes_available", lambda *_: int(gigabytes * 1e9))
     return memory_fit.fit(row(name), on_cpu(row(name), "bfloat16", **how))
 
 
@@ -137,7 +141,7 @@ def test_a_name_that_tells_a_size_is_believed() -> None:
 
 
 def refusal(spec: zoo.ModelSpec, monkeypatch: pytest.MonkeyPatch, gigabytes: float, dtype: str = "bfloat16") -> str:
-    monkeypatch.setattr(memory_fit, "bytes_available", lambda device: int(gigabytes * 1e9))
+    monkeypatch.setattr(memory_fit, "bytes_available", lambda *_: int(gigabytes * 1e9))
     monkeypatch.setattr(model_pool, "folder_of", lambda *_: pytest.fail("it was fetched"))
     with pytest.raises(BackendError) as caught:
         loaded_on_cpu(spec, dtype)
@@ -148,27 +152,35 @@ def test_a_refusal_names_what_would_fit(monkeypatch: pytest.MonkeyPatch) -> None
     said = refusal(row("Ovis2.5-9B"), monkeypatch, 12)
     assert said == ("Ovis2.5-9B needs about 20 GB and 12 GB are free: add --quantize int4, or try Ovis2-4B.")
     assert "add --dtype bfloat16, or try Ovis2-2B" in refusal(row("Ovis2.5-2B"), monkeypatch, 12, "float32")
+    assert "add --quantize int4, or try" in refusal(row("Ovis2-34B-GPTQ-Int8"), monkeypatch, 35)
     assert refusal(row("Ovis2-34B"), monkeypatch, 1).endswith("use a larger machine.")
 
 
-def test_gptq_without_means_is_refused_before_any_download(monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = row("ATH-MaaS/Ovis2-8B-GPTQ-Int4")
-    assert "needs an NVIDIA GPU" in refusal(spec, monkeypatch, 100)
-    monkeypatch.setattr(gptq, "find_spec", lambda name: None)
-    with pytest.raises(BackendError, match="pip install gptqmodel optimum"):
-        gptq.refuse_without_means(spec.name, "cuda")
+@pytest.mark.parametrize("spec", [spec for spec in zoo.MODELS if spec.quantization], ids=lambda spec: spec.name)
+def test_what_was_released_in_fewer_bits_needs_its_files_size(
+    spec: zoo.ModelSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a processor too; more where the rest is loaded in more precision, and otherwise where it's quantized anew."""
+    monkeypatch.setattr(memory_fit, "bytes_available", lambda *_: 10**12)
+    released = memory_fit.fit(spec, on_cpu(spec, "bfloat16"))
+    assert released.weights == spec.bytes and released.verdict == "fits"
+    rest = spec.parameters - spec.llm.linears
+    assert memory_fit.fit(spec, on_cpu(spec, "float32")).weights == pytest.approx(spec.bytes + 2e9 * rest)
+    plain = replace(spec, quantization="", size=0)
+    for bits in memory_fit.QUANTIZE:
+        again, anew = (memory_fit.fit(one, on_cpu(one, "bfloat16", bits)).weights for one in (spec, plain))
+        assert again == anew
 
 
 def test_a_folder_quantized_by_gptq_says_so(tmp_path: Path) -> None:
-    config = (GOLDEN / "ovis2" / "public-a" / "checkpoint" / "config.json").read_text()
-    quantized = config.rstrip().rstrip("}") + ', "quantization_config": {"quant_method": "gptq", "bits": 4}}'
-    (tmp_path / "config.json").write_text(quantized)
-    spec = zoo.resolve(str(tmp_path))
+    way = Way()
+    folder = checkpoint(tmp_path, way)
+    spec, plain = zoo.resolve(str(folder)), zoo.resolve(str(tmp_path / "plain"))
     assert spec.quantization == "GPTQ, 4 bits"
-    (tmp_path / "tokenizer.json").write_text("{}")
-    (tmp_path / "model.safetensors").write_bytes(b"")
-    with pytest.raises(BackendError, match="needs an NVIDIA GPU"):
-        loaded_on_cpu(spec)
+    assert spec.bytes == (folder / "model.safetensors").stat().st_size
+    assert spec.parameters == pytest.approx(plain.parameters, rel=0.1)
+    loaded = loaded_on_cpu(spec)
+    assert loaded.model.num_parameters() == loaded_on_cpu(plain).model.num_parameters()
 
 
 @pytest.mark.parametrize("family", ["ovis1.6", "ovis2", "ovis2.5"])
@@ -193,6 +205,12 @@ def test_layers_are_spread_over_gpus_and_answers_stay(family: str) -> None:
         ours = [model.llm(inputs_embeds=model.embed(ids, None)).logits for model in (whole, layered)]
     assert torch.equal(*ours)
     assert hasattr(layered.llm.model.layers[0], "_hf_hook")
+    small = tiny(family)
+    prompt, settings = small.written([("What is it?", ())]), GenerationSettings(max_new_tokens=8)
+    wanted = plain.generate(whole, prompt, settings, ending=ENDING).tolist()
+    for by_hand in (True, False):  # layers that are really on several devices go through the modules
+        with engine_over(layered, by_hand=by_hand) as engine:
+            assert engine.generate(prompt, settings).tolist() == wanted
 
 
 @pytest.mark.parametrize("bits", ["none", "int8", "int4"])
@@ -208,15 +226,6 @@ def test_what_is_spread_is_measured_by_its_bits(bits: str) -> None:
     empty = skeleton(OvisConfig.read(zoo.MINI_FOLDER), torch.float32)
     small = {f"llm.{name}" for name in bitsandbytes.prepare(empty.llm, bits, "cpu")} if bits != "none" else set()
     assert device_map.size(empty, small, bits) == pytest.approx(sum(value.nbytes for value in values), rel=0.02)
-
-
-def test_gptq_is_counted_on_one_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It loads on one, however many there are."""
-    asked: list[str] = []
-    monkeypatch.setattr(memory_fit, "bytes_available", lambda device: asked.append(device) or 10**11)
-    for name, device in (("Ovis2-8B-GPTQ-Int4", "cuda"), ("Ovis2-8B-GPTQ-Int4", "cuda:1"), ("Ovis2-8B", "cuda")):
-        memory_fit.fit(row(name), Placement(device, torch.bfloat16))
-    assert asked == ["cuda:0", "cuda:1", "cuda"]
 
 
 def test_a_revision_of_a_known_model_keeps_its_facts() -> None:

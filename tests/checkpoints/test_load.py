@@ -341,6 +341,42 @@ def test_a_released_model_leaves_its_memory(tmp_path: Path) -> None:
     assert after - before < 0.1 * own
 
 
+PEAK = """
+import sys
+from pathlib import Path
+import psutil
+import torch
+from ovis_app import zoo
+from ovis_app.checkpoints.load import load
+folder, quantize = sys.argv[1:]
+torch.set_num_threads(1)
+load(zoo.MINI_FOLDER, dtype=torch.bfloat16, quantize=quantize)  # what libraries keep is not a model's
+before = psutil.Process().memory_info().rss
+model = load(Path(folder), dtype=torch.bfloat16, quantize=quantize)
+peak = next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(peak - before, sum(value.nbytes for value in set(model.parameters())))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system tells no peak of a process's memory")
+@pytest.mark.parametrize("quantize", ["int8", "int4"])
+def test_quantizing_holds_less_than_a_layer_unquantized(
+    quantize: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside what is loaded in the end: neither what it takes to quantize nor what the allocator keeps of that."""
+    from benchmarks import shapes
+
+    monkeypatch.setitem(shapes.SHAPES, "wide", shapes.Shape(1024, 2, 8, 4, 12288, shapes.SHAPES["tiny"].tower))
+    folder = shapes.checkpoint("wide", tmp_path / "wide", dtype=torch.bfloat16)
+    of_first = [name for name in safetensors.stored(folder) if name.startswith("llm.model.layers.0.")]
+    layer = sum(safetensors.stored(folder)[name].size for name in of_first)
+    run = subprocess.run(
+        [sys.executable, "-c", PEAK, str(folder), quantize], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    peak, held = map(int, run.stdout.split())
+    assert layer > 80e6 and held < peak < held + layer
+
+
 def test_a_model_is_in_memory_once_until_it_is_released() -> None:
     model_pool.release()
     mini = loaded_on_cpu(zoo.MINI)

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from PIL import Image
@@ -18,7 +20,7 @@ from transformers import AutoTokenizer
 
 from ovis_app.checkpoints.load import load
 from ovis_app.checkpoints.tokenizer import Ending
-from ovis_app.engine import solo
+from ovis_app.engine import plain
 from ovis_app.engine.thinking_budget import ThinkingBudget
 from ovis_app.generation import GenerationSettings
 from ovis_app.models.config import OvisConfig
@@ -30,6 +32,7 @@ from ovis_app.models.prompt import VISUAL_ATOM, PromptTokenizer, Turn, encode_tu
 
 GOLDEN = Path(__file__).parent.parent / "fixtures" / "golden"
 ENDING = Ending((1,), 0)
+WINDOW = 24  # tokens that half of Gemma 2's layers look back
 COLORS = ("red", "green", "blue", "white")
 
 
@@ -67,7 +70,9 @@ class Tiny:
         assert len(ids) == 1, "one placeholder each keeps these tests simple"
         return ids[0], torch.cat(rows), -(1 << 20) - 1000 * number - (kind == "video")
 
-    def written(self, turns: list[tuple[str, tuple[tuple[str, int], ...]]]) -> Written:
+    def written(
+        self, turns: list[tuple[str, tuple[tuple[str, int], ...]]], *, thinking: bool = False
+    ) -> Written:  # fmt: skip
         """The prompt of turns (text, ((kind, number), ...)): questions and answers by turns, a question last."""
         family = FAMILIES[self.model.config.family]
         seen = [self.seen(*what) for _, media in turns for what in media]
@@ -75,7 +80,7 @@ class Tiny:
             Turn("assistant" if place % 2 else "user", family.user_content(text, [(kind, 1) for kind, _ in media]))
             for place, (text, media) in enumerate(turns)
         ]
-        ids = encode_turns(self.prompts, chat_format(self.model.config), said, thinking=False)
+        ids = encode_turns(self.prompts, chat_format(self.model.config), said, thinking=thinking)
         whole = torch.tensor(expand(ids, [one for one, _, _ in seen]))
         keys = expand(ids, [[name if token == VISUAL_ATOM else token for token in one] for one, _, name in seen])
         visual = torch.cat([rows for _, rows, _ in seen]) if seen else None
@@ -93,10 +98,10 @@ class Tiny:
             turns.append((f"What is {rng.randrange(4)}?", tuple((kind, rng.randrange(4)) for kind in kinds)))
         return turns
 
-    def solo(self, written: Written, settings: GenerationSettings, budget: ThinkingBudget | None = None) -> list[int]:
-        """What the solo engine answers."""
-        inputs = solo.embeddings(self.model, written.ids, written.visual)
-        ids = solo.generate(self.model, inputs, settings, mask=written.mask, ending=ENDING, budget=budget)
+    def plain(self, written: Written, settings: GenerationSettings, budget: ThinkingBudget | None = None) -> list[int]:
+        """What transformers' `generate` answers. The model attends as it was made to from then on: an engine
+        over it is to be made anew."""
+        ids = plain.generate(self.model, written, settings, ending=ENDING, budget=budget)
         return [int(token) for token in ids]
 
 
@@ -106,11 +111,25 @@ def _tokenizer(folder: Path, config: OvisConfig) -> PromptTokenizer:
 
 @cache
 def tiny(family: str) -> Tiny:
-    """ "ovis2.5" is Qwen 3, "ovis2" Qwen 2, "ovis1.6" Gemma 2; "llama" is an Ovis1.6 of random weights with Llama 3."""
-    folder = GOLDEN / ("ovis1.6" if family == "llama" else family) / "public-a" / "checkpoint"
-    if family != "llama":
+    """ "ovis2.5" is Qwen 3, "ovis2" Qwen 2, "ovis1.6" Gemma 2 whose window is shorter than most prompts; "llama" is an
+    Ovis1.6 of random weights with Llama 3."""
+    if family == "llama":
+        return Tiny(*_llama(GOLDEN / "ovis1.6" / "public-a" / "checkpoint"))
+    folder = GOLDEN / family / "public-a" / "checkpoint"
+    if family != "ovis1.6":
         model = load(folder)
         return Tiny(model, _tokenizer(folder, model.config))
+    with TemporaryDirectory() as place:
+        rolling = Path(place) / "checkpoint"
+        shutil.copytree(folder, rolling)
+        raw = json.loads((rolling / "config.json").read_text("utf-8"))
+        raw["llm_config"]["sliding_window"] = WINDOW
+        (rolling / "config.json").write_text(json.dumps(raw), "utf-8")
+        model = load(rolling)
+        return Tiny(model, _tokenizer(rolling, model.config))
+
+
+def _llama(folder: Path) -> tuple[Ovis, PromptTokenizer]:
     raw = json.loads((folder / "config.json").read_text("utf-8"))
     raw["llm_config"] = {
         "model_type": "llama",
@@ -130,4 +149,4 @@ def tiny(family: str) -> Tiny:
         for parameter in model.llm.parameters():
             if parameter.dim() > 1:
                 parameter.mul_(8)  # random weights answer with more than one token only when they are not small
-    return Tiny(model, _tokenizer(folder, OvisConfig.read(folder)))
+    return model, _tokenizer(folder, OvisConfig.read(folder))

@@ -74,7 +74,7 @@ def test_biases_that_the_fused_step_doesnt_add_keep_it_out(llm: PreTrainedModel,
 
 def step_of(llm: PreTrainedModel, can: Capabilities) -> object:
     pool = KVPool(llm, 4, 16)
-    return open_engine.decode_step(on("cpu", llm), pool, can, context=32, most_running=2)
+    return open_engine.decode_step(on("cpu", llm), pool, can, context=32, most_rows=2)
 
 
 def test_weights_that_came_apart_are_noticed(

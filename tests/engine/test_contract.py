@@ -13,21 +13,17 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 from PIL import Image
-from torch import nn
 
 from ovis_app import chat
 from ovis_app.backends.local.backend import LocalBackend
 from ovis_app.conversation import Conversation, Media, Message
-from ovis_app.engine import solo
-from ovis_app.engine.batch import generate_many
 from ovis_app.errors import BackendError
 from ovis_app.generation import GenerationSettings, Request
 from ovis_app.limits import Limits
 from ovis_app.models.ovis import Ovis
 from ovis_app.settings import Settings
-from tests.engine.crowd import engine, text
-from tests.engine.prompts import ENDING, tiny
-from tests.models_on_cpu import loaded_on_cpu
+from tests.engine.driven import engine, text
+from tests.engine.prompts import tiny
 
 CHECKPOINT = Path(__file__).parent.parent / "fixtures" / "golden" / "ovis2.5" / "public-a" / "checkpoint"
 RANGES = {  # what makes sense at all; whole numbers are ints here
@@ -43,6 +39,7 @@ RANGES = {  # what makes sense at all; whole numbers are ints here
     "max_partition": (1, 64),
     "frames": (1, 256),
 }
+SHORT = GenerationSettings(max_new_tokens=8)
 SWITCHES = [field.name for field in fields(GenerationSettings) if isinstance(field.default, bool)]
 
 no_numbers = st.one_of(
@@ -102,17 +99,11 @@ def test_no_number_out_of_range_gets_in(backend: LocalBackend, name: str, data: 
 
 @pytest.mark.parametrize("bad", [{"temperature": float("nan")}, {"top_p": "0.5"}, {"seed": -1}, {"top_k": True}])
 def test_every_engine_refuses_by_itself(bad: dict[str, Any]) -> None:
-    small = tiny("ovis2.5")
-    written, settings = text(), GenerationSettings(**bad)
-    embedded = solo.embeddings(small.model, written.ids, None)
-    with engine() as many:
-        for ask_it in (
-            lambda: many.generate(written, settings),
-            lambda: solo.generate(small.model, embedded, settings, ending=ENDING),
-            lambda: generate_many(small.model, [(embedded, written.mask)], settings, ending=ENDING),
-        ):
-            with pytest.raises(BackendError, match=f"^{next(iter(bad))} must be"):
-                ask_it()
+    settings, driven = GenerationSettings(**bad), engine()
+    for ask_it in (driven.generate, lambda written, settings: tiny("ovis2.5").plain(written, settings)):
+        with pytest.raises(BackendError, match=f"^{next(iter(bad))} must be"):
+            ask_it(text(), settings)
+    assert not driven.step(), "it was refused before anything was queued"
 
 
 @pytest.mark.parametrize("name", SWITCHES)
@@ -143,54 +134,45 @@ def test_what_is_remembered_makes_room_for_what_is_read(
     backend: LocalBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a small GPU both don't fit: the answer comes all the same."""
-    path = tmp_path / "blue.png"
-    Image.new("RGB", (96, 64), "blue").save(path)
-    list(chat.reply(backend, ask(GenerationSettings(max_new_tokens=8))))
-    session, whole = backend._session, Ovis.encode
-    assert len(session._prefixes)
+    first, second = (picture(tmp_path, color) for color in ("blue", "green"))
+    list(chat.reply(backend, ask(SHORT, first)))
+    cache, whole = backend._session._encoder.cache, Ovis.encode
+    assert cache.bytes
 
     def crowded(*arguments: Any, **options: Any) -> Any:
-        if len(session._prefixes):
+        if cache.bytes:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return whole(*arguments, **options)
 
     monkeypatch.setattr(Ovis, "encode", crowded)
-    *_, after = chat.reply(backend, ask(GenerationSettings(max_new_tokens=8), Media("image", path, "blue.png")))
+    *_, after = chat.reply(backend, ask(SHORT, second))
     assert after.messages[-1].error == "" and after.messages[-1].stats.answer_tokens
 
 
-@pytest.mark.parametrize("where", ["prompt", "later token", "picture"])
-def test_out_of_memory_ends_one_answer_and_the_next_works(
-    backend: LocalBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+def test_a_picture_that_runs_out_of_memory_ends_one_answer_and_the_next_works(
+    backend: LocalBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In the language model or in the tower: what to lower is said, what was remembered is given back."""
-    path = tmp_path / "red.png"
-    Image.new("RGB", (96, 64), "red").save(path)
-    request = ask(GenerationSettings(max_new_tokens=8), Media("image", path, "red.png"))
+    """What to lower is said, and what was remembered is given back."""
+    request = ask(SHORT, picture(tmp_path, "red"))
     *_, before = chat.reply(backend, request)
-    session = backend._session
-    assert len(session._prefixes) and session._encoder.cache.bytes
-    if where == "picture":
-        session._encoder.cache.clear()
-    llm = loaded_on_cpu(backend.spec).model.llm
-    part: type[nn.Module] = Ovis if where == "picture" else type(llm.model)
-    whole, left = part.encode if where == "picture" else part.forward, [3 if where == "later token" else 0]
+    cache, tried = backend._session._encoder.cache, list[int]()
+    cache.clear()
 
     def full(*arguments: Any, **options: Any) -> Any:
-        left[0] -= 1
-        if left[0] < 0:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return whole(*arguments, **options)
+        tried.append(1)
+        raise torch.OutOfMemoryError("CUDA out of memory")
 
     with monkeypatch.context() as patch:
-        patch.setattr(part, "encode" if where == "picture" else "forward", full)
+        patch.setattr(Ovis, "encode", full)
         *_, failed = chat.reply(backend, request)
     message = failed.messages[-1]
-    assert (
-        message.finish == "error"
-        and "ran out of memory: lower max pixels" in message.error
-        and left == [-2 if where == "picture" else -1]
-    )
-    assert len(session._prefixes) == 0 and session._encoder.cache.bytes == 0
+    assert message.finish == "error" and "ran out of memory: lower max pixels" in message.error
+    assert len(tried) == 2, "once more with the caches emptied"
     *_, after = chat.reply(backend, request)
     assert after.messages[-1].error == "" and after.messages[-1].text == before.messages[-1].text
+
+
+def picture(folder: Path, color: str) -> Media:
+    path = folder / f"{color}.png"
+    Image.new("RGB", (96, 64), color).save(path)
+    return Media("image", path, path.name)

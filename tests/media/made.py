@@ -70,6 +70,21 @@ def raw_png(width: int, height: int, *, bits: int, colour: int, row: bytes) -> b
     return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", head) + _chunk(b"IDAT", packed) + _chunk(b"IEND", b"")
 
 
+def crowded_exif(orientation: int, *, tags: int, size: int) -> bytes:
+    """EXIF data whose tags all claim the same `size` bytes: a reader that copies them takes `tags` times as much."""
+    at = 14 + 12 * (tags + 1)
+    rows = [struct.pack("<HHII", 0x0112, 3, 1, orientation)]
+    rows += [struct.pack("<HHII", 0x0113 + n, 7, size, at) for n in range(tags)]
+    return b"II*\0" + struct.pack("<IH", 8, len(rows)) + b"".join(rows) + bytes(4 + size)
+
+
+def png_with(picture: Image.Image, name: bytes, data: bytes) -> bytes:
+    """A PNG with one more chunk."""
+    plain = encoded(picture, "PNG")
+    at = plain.index(b"IDAT") - 4
+    return plain[:at] + _chunk(name, data) + plain[at:]
+
+
 def huge_png() -> bytes:
     """30,000 x 30,000 pixels in about 100 kB."""
     return raw_png(30_000, 30_000, bits=1, colour=0, row=bytes(30_000 // 8))

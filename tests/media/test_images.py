@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tracemalloc
+import zlib
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -10,7 +13,7 @@ from ovis_app.conversation import Media
 from ovis_app.errors import MediaError
 from ovis_app.limits import Limits
 from ovis_app.media import attach, open_image
-from tests.media.made import CORNERS, corner_names, corners, encoded, huge_png, raw_png
+from tests.media.made import CORNERS, corner_names, corners, crowded_exif, encoded, huge_png, png_with, raw_png
 
 UPRIGHT = list(CORNERS)
 
@@ -52,6 +55,27 @@ def test_a_nonsense_orientation_is_ignored(write):
     exif = Image.Exif()
     exif[0x0112] = 99
     assert corner_names(opened(write, "a.jpg", encoded(corners(), "JPEG", exif=exif))) == UPRIGHT
+
+
+@pytest.mark.filterwarnings("ignore:Truncated File Read")
+@pytest.mark.parametrize("place", ["eXIf", "zTXt", "WEBP"])
+def test_exif_that_claims_its_bytes_over_and_over_takes_no_memory(write, place):
+    lying = corners().transpose(Image.Transpose.ROTATE_180)
+    exif = crowded_exif(3, tags=600, size=450_000)  # 270 MB of copies
+    if place == "WEBP":
+        data = encoded(lying, "WEBP", exif=exif, lossless=True)
+    elif place == "eXIf":
+        data = png_with(lying, b"eXIf", exif)
+    else:  # as ImageMagick writes it: in hexadecimal, after a line each for nothing, the name and the length
+        text = f"\nexif\n{len(exif)}\n{exif.hex()}".encode()
+        data = png_with(lying, b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(text))
+    tracemalloc.start()
+    try:
+        picture = opened(write, "a.png", data)
+        assert tracemalloc.get_traced_memory()[1] < 100e6
+    finally:
+        tracemalloc.stop()
+    assert corner_names(picture) == UPRIGHT
 
 
 @pytest.mark.parametrize("mode", ["CMYK", "L", "1", "P", "RGBA", "LA"])

@@ -5,7 +5,9 @@ The bundled cases are of three generations; OVIS_GOLDEN names folders with more.
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Sequence as SequenceOf
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,12 +15,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import AutoTokenizer, LogitsProcessor
+from transformers import AutoTokenizer
 
 from ovis_app.checkpoints.load import load
 from ovis_app.checkpoints.tokenizer import Ending
-from ovis_app.engine import solo
-from ovis_app.engine.prefix import PrefixStore
+from ovis_app.engine.engine import Engine
+from ovis_app.engine.sequence import Sequence
 from ovis_app.engine.thinking_budget import ThinkingBudget
 from ovis_app.generation import GenerationSettings
 from ovis_app.models.families.table import FAMILIES
@@ -30,6 +32,7 @@ from ovis_app.models.prompt import (
     IMAGE,
     PLACEHOLDERS,
     VIDEO,
+    VISUAL_ATOM,
     PromptTokenizer,
     Turn,
     encode_original,
@@ -37,6 +40,8 @@ from ovis_app.models.prompt import (
     encode_turns,
     expand,
 )
+from tests.engine.engines import engine_made
+from tests.engine.prompts import Written
 from tests.golden_cases import BUNDLED, Case, cases, folders, read_cases
 
 ROLES = {"system": "system", "human": "user", "gpt": "assistant"}
@@ -111,7 +116,7 @@ def test_golden_generate(case: Case) -> None:
             assert [list(grid) for grid in prompt.grids] == arrays["grid_thws"].tolist()
         compare_visuals(model, prompt, arrays)
     embeddings = embedded(model, prompt)
-    mask = prompt.mask
+    mask, kept = prompt.mask, slice(None)
     longest = read_config(case.folder).get("multimodal_max_length")
     if longest and embeddings.shape[1] > longest:  # the original cuts; the app refuses such a prompt instead
         kept = slice(None, longest) if model.config.family == "ovis1_6" else slice(-longest, None)
@@ -120,37 +125,85 @@ def test_golden_generate(case: Case) -> None:
         assert mask.tolist() == arrays["attention_mask"][0].tolist()
     close(last_logits(model, embeddings, mask).numpy(), arrays["last_logits"], 1e-4)
     settings = GenerationSettings(max_new_tokens=data["max_new_tokens"])
-    ending = Ending(tuple(data["eos_token_id"]), data["eos_token_id"][0])
-    ids = solo.generate(model, embeddings, settings, ending=ending, mask=mask).tolist()
+    ids = engine_of(case).generate(written(model, prompt, kept), settings).tolist()
     assert ids[: data["n_safe"]] == arrays["generated_ids"].tolist()[: data["n_safe"]]
 
 
 @each("generate")
 def test_golden_with_what_is_remembered(case: Case) -> None:
-    """Asked again with its attention kept, and asked after half of it was read, a case gives the same tokens."""
+    """Asked after half of it was computed, and again, a case gives the same tokens, and computes a block at most."""
     model, _, _ = checkpoint(case.folder)
     data, prompt = case.data, prompt_of(case)
     longest = read_config(case.folder).get("multimodal_max_length")
     if longest and len(prompt.ids) > longest:
         pytest.skip("the original cut this prompt")
-    embeddings, keys = embedded(model, prompt), tuple(prompt.ids.tolist())
-    ending = Ending(tuple(data["eos_token_id"]), data["eos_token_id"][0])
     settings = GenerationSettings(max_new_tokens=data["max_new_tokens"])
-    store = PrefixStore(limit=1 << 30, entries=1)
-    half = len(keys) // 2
-    for length in (half, len(keys), len(keys)):
-        cache, reused = store.take(keys[:length], model.config.llm_config)
-        ids = solo.generate(
-            model, embeddings[:, :length], settings, ending=ending, mask=prompt.mask[:length], cache=cache
-        ).tolist()
-        store.keep((*keys[:length], *ids), cache)
-    assert reused == len(keys) - 1 or any(layer.is_sliding for layer in cache.layers)
-    assert ids[: data["n_safe"]] == case.arrays["generated_ids"].tolist()[: data["n_safe"]]
+    engine, half = engine_of(case), slice(None, len(prompt.ids) // 2)
+    engine.blocks.clear()
+    engine.generate(written(model, prompt, half), settings)
+    for _ in range(2):
+        asked = written(model, prompt)
+        seen = asked.mask.bool()
+        kept = Sequence(asked.ids[seen].tolist(), [key for key, one in zip(asked.keys, seen, strict=True) if one])
+        known = len(engine.blocks.known(kept)) * engine.blocks.block_size
+        ids = engine.generate(asked, settings).tolist()
+        assert ids[: data["n_safe"]] == case.arrays["generated_ids"].tolist()[: data["n_safe"]]
+    assert len(kept) - known <= engine.blocks.block_size
+
+
+@pytest.mark.parametrize("folder", folders(), ids=lambda folder: f"{folder.parent.name}-{folder.name}")
+def test_golden_cases_beside_one_another(folder: Path) -> None:
+    """All cases of a folder at once: each gives the tokens that it gives alone."""
+    model, _, _ = checkpoint(folder)
+    longest = read_config(folder).get("multimodal_max_length")
+    answers = []
+    for case in cases("generate", folder=folder):
+        prompt = prompt_of(case)
+        if not longest or len(prompt.ids) <= longest:
+            settings = GenerationSettings(max_new_tokens=case.data["max_new_tokens"])
+            engine = engine_of(case)
+            answers.append((case, engine, engine.add(written(model, prompt), settings)))
+    for engine in {id(engine): engine for _, engine, _ in answers}.values():
+        engine.run()
+    for case, _, answer in answers:
+        safe = case.data["n_safe"]
+        assert answer.wait().tolist()[:safe] == case.arrays["generated_ids"].tolist()[:safe], str(case)
+
+
+def engine_of(case: Case) -> Engine:
+    """One for each checkpoint and ending; whoever asks drives it."""
+    return engine_for(case.folder, tuple(case.data["eos_token_id"]))
+
+
+@cache
+def engine_for(folder: Path, eos: tuple[int, ...]) -> Engine:
+    model, _, _ = checkpoint(folder)
+    torch.set_num_threads(1)  # tiny models are slower on many
+    return engine_made(model, Ending(eos, eos[0]), blocks=1024)
+
+
+@torch.inference_mode()
+def written(model: Ovis, prompt: Prompt, kept: slice = slice(None)) -> Written:
+    """A prompt as the engine takes it, or a part of it; pictures are named by what they become."""
+    visual = encoded(model, prompt)
+    rows = torch.zeros(len(prompt.ids), dtype=torch.bool)
+    rows[kept] = True
+    keys = prompt.ids.tolist()
+    if visual is not None:
+        name = int.from_bytes(hashlib.sha256(visual.numpy().tobytes()).digest()[:6]) + 1000
+        keys = [-name if token == VISUAL_ATOM else token for token in keys]
+        visual = visual[rows[prompt.ids == VISUAL_ATOM]]
+    return Written(prompt.ids[kept], prompt.mask[kept], tuple(keys[kept]), visual)
 
 
 @torch.inference_mode()
 def embedded(model: Ovis, prompt: Prompt) -> torch.Tensor:
-    return solo.embeddings(model, prompt.ids, encoded(model, prompt))
+    return model.embed(prompt.ids, encoded(model, prompt))
+
+
+@torch.inference_mode()
+def embedded_with(model: Ovis, prompt: Prompt, visual: torch.Tensor | None) -> torch.Tensor:
+    return model.embed(prompt.ids, visual)
 
 
 @torch.inference_mode()
@@ -178,6 +231,7 @@ def compare_visuals(model: Ovis, prompt: Prompt, arrays: dict[str, np.ndarray]) 
 @torch.inference_mode()
 def last_logits(model: Ovis, embeddings: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     positions = (mask.cumsum(0) - 1).clamp(min=0)
+    model.set_attention(model.config.attention)
     output = model.llm(inputs_embeds=embeddings, attention_mask=mask[None], position_ids=positions[None])
     return output.logits[0, -1].float()
 
@@ -207,6 +261,7 @@ def test_golden_prompt_from_turns(case: Case) -> None:
     assert ids == encode_original(tokenizer, case.data["prompt"])
 
 
+@pytest.mark.long
 @each("generate")
 def test_golden_bfloat16(case: Case) -> None:
     """In bfloat16 the last logits stay near float32's."""
@@ -219,7 +274,7 @@ def test_golden_bfloat16(case: Case) -> None:
     if model.visual_tokenizer.one_hot and visual is not None:
         exact, _, _ = checkpoint(case.folder)
         visual = words_of_both(exact, model, prompt)
-    logits = last_logits(model, solo.embeddings(model, prompt.ids, visual), prompt.mask)
+    logits = last_logits(model, embedded_with(model, prompt, visual), prompt.mask)
     assert_near(logits, torch.from_numpy(case.arrays["last_logits"]), share=0.15)
 
 
@@ -252,6 +307,7 @@ def one_hot(generation: str, dtype: torch.dtype) -> Ovis:
     return model
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("generation", ["ovis1.6", "ovis2"])
 def test_one_hot_visual_tokens_in_bfloat16(generation: str) -> None:
     exact, rough = one_hot(generation, torch.float32), one_hot(generation, torch.bfloat16)
@@ -259,7 +315,7 @@ def test_one_hot_visual_tokens_in_bfloat16(generation: str) -> None:
     for case in cases("generate", folder=BUNDLED / generation / "public-a"):
         prompt = prompt_of(case)
         if prompt.pixel_values is not None:
-            embeddings = solo.embeddings(rough, prompt.ids, words_of_both(exact, rough, prompt))
+            embeddings = embedded_with(rough, prompt, words_of_both(exact, rough, prompt))
             expected = last_logits(exact, embedded(exact, prompt), prompt.mask)
             assert_near(last_logits(rough, embeddings, prompt.mask), expected, share=0.15)
             compared += 1
@@ -277,18 +333,20 @@ def test_golden_labels(case: Case) -> None:
     assert [label for label in labels if label != -100] == learnt
 
 
-class Forced(LogitsProcessor):
-    """Forces the recorded token at the recorded step."""
+class Forced(ThinkingBudget):
+    """Forces the recorded token at the recorded step, else what a budget forces."""
 
-    def __init__(self, tokens: dict[int, int]) -> None:
-        self.tokens = tokens
+    def __init__(self, tokens: dict[int, int], budget: ThinkingBudget | None) -> None:
+        self.tokens, self.rule = tokens, budget
+        super().__init__(
+            budget=10**9 if budget is None else budget.budget,
+            early_stop=[] if budget is None else budget.early_stop,
+            think_end=-1 if budget is None else budget.think_end,
+        )
 
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        token = self.tokens.get(input_ids.shape[1])
-        if token is not None:
-            scores[:] = torch.finfo(scores.dtype).min
-            scores[:, token] = 0
-        return scores
+    def forced(self, generated: SequenceOf[int]) -> int | None:
+        token = self.tokens.get(len(generated))
+        return token if token is not None or self.rule is None else self.rule.forced(generated)
 
 
 def earlier_visuals(case: Case) -> list[Visual]:
@@ -318,14 +376,10 @@ def test_golden_chat(case: Case) -> None:
     if options.get("enable_thinking") and options.get("thinking_budget"):
         end = tokenizer.control(chat.think_end)
         budget = ThinkingBudget(budget=options["thinking_budget"], early_stop=early, think_end=end)
-    answer = solo.generate(
-        model,
-        embedded(model, prompt),
-        GenerationSettings(max_new_tokens=options["max_new_tokens"]),
-        ending=Ending((token_ids["<|im_end|>"],), token_ids["<|endoftext|>"]),
-        budget=budget,
-        processors=(Forced({int(step): token for step, token in data["force"].items()}),),
-    ).tolist()
+    forced = Forced({int(step): token for step, token in data["force"].items()}, budget)
+    settings = GenerationSettings(max_new_tokens=options["max_new_tokens"])
+    engine = engine_for(case.folder, (token_ids["<|im_end|>"],))
+    answer = engine.generate(written(model, prompt), settings, budget=forced).tolist()
     assert answer == case.arrays["answer_ids"].tolist()
     assert recorded_text(hub_tokenizer, answer, token_ids, options) == (data["thinking"], data["response"])
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,28 @@ def test_nothing_is_sent_while_an_answer_is_coming_or_when_there_is_nothing() ->
 def test_too_much_text_is_refused_and_kept() -> None:
     tab, left = send(Tab(), Draft("x" * 300_000))
     assert "200,000" in tab.notice and len(left.text) == 300_000
+
+
+def test_a_conversation_ends_somewhere_and_can_then_be_edited_or_left() -> None:
+    tab, turns, long = Tab(), 0, Draft("x" * 150_000)
+    while not tab.notice:
+        tab = handlers.stop(send(tab, long)[0])  # what a stranger may ask for without a model's work
+        turns += 1
+        assert turns < 100
+    assert "new chat" in tab.notice and turns > 5
+    assert send(tab, long) == (tab, long)
+    example = handlers.ask_example(replace(tab, notice=""), Example("x" * 150_000), folder=EXAMPLES, limits=LIMITS)
+    assert example == tab
+    editing, _ = handlers.edit(tab, Draft())
+    assert not send(editing, Draft("shorter"))[0].notice
+    assert not send(handlers.clear(), long)[0].notice
+
+
+def test_a_conversation_holds_so_many_pictures() -> None:
+    picture = Media("image", *PICTURE)
+    turn = (Message("user", "one", (picture,) * 16), Message("assistant", "two", finish="end"))
+    assert not send(Tab(Conversation(turn * 20)), Draft("more"))[0].notice
+    assert "new chat" in send(Tab(Conversation(turn * 100)), Draft("more"))[0].notice
 
 
 def test_a_good_question_clears_an_old_notice() -> None:

@@ -6,8 +6,11 @@ from pathlib import Path
 import gradio as gr
 import pytest
 
+from ovis_app import zoo
+from ovis_app.backend import Resources, Status
 from ovis_app.conversation import Conversation, Media, Message, Stats
 from ovis_app.ui import boxes, render
+from ovis_app.ui.panels import models
 
 
 def rows(*messages: Message) -> list[dict]:
@@ -115,3 +118,12 @@ def test_boxes_in_every_usual_spelling() -> None:
     for corner in ("(0.1,0.2),(0.3,0.45)", "( .1 , 0.2 ) , (0.3,.45)", "(0.10000000000000001,0.2),(0.3,0.45)"):
         [box] = boxes.found(f"<ref>cup</ref> <box>{corner}</box>")
         assert (box.name, box.left, box.top, box.right, box.bottom) == ("cup", 0.1, 0.2, 0.3, 0.45)
+
+
+def test_the_panel_says_how_the_model_runs_here() -> None:
+    status = Status(
+        zoo.MINI, "ready", "ready", resources=Resources(8_000_000, 2**30, 280_000, 10**8), engine="by <hand>"
+    )
+    shown = models.on_this_machine(status)
+    assert "8 MB of weights" in shown and "280,000 tokens" in shown and "by &lt;hand&gt;" in shown
+    assert models.on_this_machine(Status(zoo.MINI, "loading", "Loading")) == ""

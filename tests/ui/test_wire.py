@@ -22,7 +22,7 @@ from tests.waiting import until
 
 @pytest.fixture
 def slow() -> Iterator[Served]:
-    with served(HeldBackend(delay=0.02), queue_size=2) as here:
+    with served(HeldBackend(delay=0.02), queue_size=2, engine="solo") as here:
         yield here
 
 
@@ -250,3 +250,11 @@ def test_strangers_cannot_change_the_model(changes: dict[str, Any]) -> None:
     assert Settings(**changes, **({} if "model_choice" in changes else {"model_choice": "on"})).choosable == (
         "model_choice" not in changes
     )
+
+
+def test_no_more_is_kept_of_a_draft_than_can_be_typed(wire: Wire) -> None:
+    wire.ask("hello")
+    box = {"text": "y" * 1_000_000, "files": []}
+    wire.run(wire.event("edit", "click"), [None, box])  # the draft waits for the end of the edit
+    kept = wire.run(wire.event("leave-edit", "click"), [None])
+    assert 150_000 < len(str(kept)) < 300_000

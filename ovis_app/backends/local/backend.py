@@ -16,7 +16,7 @@ from functools import partial
 import torch
 
 from ovis_app import zoo
-from ovis_app.backend import Offer, Phase, Status
+from ovis_app.backend import Offer, Phase, Resources, Status
 from ovis_app.backends.local import model_pool
 from ovis_app.backends.local.model_pool import Ready, free_memory
 from ovis_app.backends.local.model_switch import ModelSwitch, PendingChange
@@ -24,11 +24,11 @@ from ovis_app.backends.local.prompt_builder import PreparedRequest
 from ovis_app.backends.local.session import Session
 from ovis_app.backends.local.worker import ThreadGroup, Worker
 from ovis_app.backends.validation import checked
-from ovis_app.checkpoints import gptq, memory_fit
+from ovis_app.checkpoints import memory_fit
 from ovis_app.checkpoints.hub import Progress
 from ovis_app.checkpoints.placement import Placement
 from ovis_app.engine.streamer import TokenStreamer
-from ovis_app.errors import OUT_OF_MEMORY, TOO_LONG, BackendError, UserError
+from ovis_app.errors import FAILED, OUT_OF_MEMORY, TOO_LONG, BackendError, UserError
 from ovis_app.generation import Event, Request, Waiting
 from ovis_app.limits import Limits
 from ovis_app.settings import Settings
@@ -40,7 +40,6 @@ log = logging.getLogger(__name__)
 POLL_SECONDS = 0.05  # how often a change that waits for answers checks whether it is still wanted
 GRACE_SECONDS = 1.0  # after its deadline, in which an answer may still end by itself
 NOT_LOADED = "{name} can't be loaded; the cause is in the server's log."
-FAILED = "The model failed while answering: try again, or start a new chat."
 WORDS: dict[Phase, str] = {"starting": "Starting", "ready": "ready", "failed": "the model can't be loaded"}
 
 
@@ -69,7 +68,9 @@ class LocalBackend:
     def status(self) -> Status:
         answering = self._phase == "ready" and (self._worker.busy or self._answers.busy)
         phase, words = ("answering", "answering") if answering else (self._phase, self._words)
-        return Status(self._spec, phase, words, self._switch.now(), self._switch.problem)  # type: ignore[arg-type]
+        session = self._session  # the worker may take it away meanwhile
+        here = (None, "") if session is None else (session.resources, str(session.capabilities))
+        return Status(self._spec, phase, words, self._switch.now(), self._switch.problem, *here)  # type: ignore[arg-type]
 
     def warm(self) -> None:
         """Starts loading the model, and returns at once. A failure shows in `status` and in the first answer."""
@@ -94,7 +95,7 @@ class LocalBackend:
                 loaded = model_pool.loaded_model(self._spec, self._placement(self._spec), progress=progress)
             else:
                 loaded = model_pool.load_ready(self._ready, progress=progress)
-            session = Session(loaded, self.settings, self.limits, progress=progress)
+            session = Session(loaded, self.settings, self.limits)
         except (UserError, Stopped):
             self._fail()
             raise
@@ -135,15 +136,17 @@ class LocalBackend:
         return [self._offer(row, freed) for row in (present, *(row for row in zoo.MODELS if row.id != present.id))]
 
     def _offer(self, spec: ModelSpec, freed: int) -> Offer:
-        placement = self._placement(spec)
-        fit = memory_fit.fit(spec, placement, freed=freed)
-        lacks = gptq.needs(placement.device) if spec.quantization else ""
-        return Offer(spec, fit.verdict, fit.needed, fit.available, lacks)
+        fit = memory_fit.fit(spec, self._placement(spec), freed=freed)
+        resources = Resources(fit.weights, fit.cache, spec.context, fit.vision + fit.reserve)
+        return Offer(spec, fit.verdict, fit.needed, fit.available, resources)
 
     def _placement(self, spec: ModelSpec) -> Placement:
         """How a model is put on this machine. Raises BackendError for a device that isn't there."""
         settings = self.settings
-        return Placement.choose(spec, device=settings.device, dtype=settings.dtype, quantize=settings.quantize)
+        return Placement.choose(
+            spec, device=settings.device, dtype=settings.dtype, quantize=settings.quantize,
+            gpu_memory=settings.gpu_memory,
+        )  # fmt: skip
 
     def _freed(self) -> int:
         """Bytes that the present model gives back when it goes."""

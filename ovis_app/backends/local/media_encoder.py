@@ -20,6 +20,7 @@ from ovis_app.media import digest, open_image, sample_frames
 from ovis_app.models.families.table import FAMILIES
 from ovis_app.models.preprocess.values import Pixels, Visual
 from ovis_app.stop import Stop
+from ovis_app.turns import Turns
 
 FRAMES = 8  # of a clip where nobody recommends a number
 PIXELS_A_TOKEN = 32 * 32  # of Ovis2.5: patch 16, stride 2
@@ -46,9 +47,10 @@ class DecodedMedia:
 class MediaEncoder:
     """Encodes the media of conversations for one loaded model. One thread at a time."""
 
-    def __init__(self, loaded: LoadedModel, limits: Limits, *, cache_bytes: int) -> None:
+    def __init__(self, loaded: LoadedModel, limits: Limits, *, cache_bytes: int, turns: Turns | None = None) -> None:
+        """`turns` are taken with whoever else computes on the device."""
         self._spec, self._model, self._limits = loaded.spec, loaded.model, limits
-        self.cache = EncoderCache(cache_bytes)
+        self.cache, self._turns = EncoderCache(cache_bytes), turns
 
     def encode(self, conversation: Conversation, *, note: Note, stop: Stop) -> list[tuple[EncodedMedia, ...]]:
         """Each message's media. Raises MediaError, and Stopped once `stop` is set."""
@@ -106,7 +108,9 @@ class MediaEncoder:
         if decoded:
             note(f"Looking at {decoded[0].media.label if len(decoded) == 1 else f'{len(decoded)} files'}")
         with torch.inference_mode():
-            embeddings = iter(self._model.encode_many([part for one in decoded for part in one.parts], stop=stop))
+            embeddings = iter(
+                self._model.encode_many([part for one in decoded for part in one.parts], stop=stop, turns=self._turns)
+            )
         encoded = {}
         for one in decoded:
             spans = tuple(

@@ -53,8 +53,10 @@ class PreparedRequest:
 class PromptBuilder:
     """Builds prompts for one loaded model."""
 
-    def __init__(self, loaded: LoadedModel, encoder: MediaEncoder) -> None:
+    def __init__(self, loaded: LoadedModel, encoder: MediaEncoder, *, room: int | None = None) -> None:
+        """`room` tokens of a prompt and its answer have memory, where that is less than the context."""
         self._loaded, self.encoder = loaded, encoder
+        self._room = loaded.context if room is None else min(room, loaded.context)
 
     def prepare(
         self, conversation: Conversation, settings: GenerationSettings, *, note: Note, stop: Stop
@@ -65,11 +67,11 @@ class PromptBuilder:
         while True:
             prompt = self.build(conversation, settings, note=note, stop=stop)
             shorter = without_oldest(conversation) if settings.drop_old_turns else None
-            if shorter is None or len(prompt.ids) + min(settings.max_new_tokens, DROPPED_FOR) <= loaded.context:
+            if shorter is None or len(prompt.ids) + min(settings.max_new_tokens, DROPPED_FOR) <= self._room:
                 break
             conversation, dropped = shorter, dropped + 1
         stop.check()
-        settings = fitted(settings, loaded, len(prompt.ids))
+        settings = fitted(settings, loaded, len(prompt.ids), room=self._room)
         return PreparedRequest(prompt, settings, budget_of(loaded, settings) if settings.thinking else None, dropped)
 
     def build(self, conversation: Conversation, settings: GenerationSettings, *, note: Note, stop: Stop) -> Prompt:
@@ -127,8 +129,11 @@ def without_oldest(conversation: Conversation) -> Conversation | None:
     return Conversation(conversation.messages[asked[1] :]) if len(asked) > 1 else None
 
 
-def fitted(settings: GenerationSettings, loaded: LoadedModel, prompt_tokens: int) -> GenerationSettings:
-    """The settings with as many new tokens as the context has left. Raises BackendError when it has none."""
+def fitted(
+    settings: GenerationSettings, loaded: LoadedModel, prompt_tokens: int, *, room: int
+) -> GenerationSettings:  # fmt: skip
+    """The settings with as many new tokens as the context and the memory have left. Raises BackendError where the
+    context has none; where the memory has none, the engine says so."""
     left = loaded.context - prompt_tokens
     if left < 1:
         raise BackendError(
@@ -136,7 +141,7 @@ def fitted(settings: GenerationSettings, loaded: LoadedModel, prompt_tokens: int
             "with an answer: shorten the question, attach less, lower max pixels, start a new chat, or let the oldest "
             "turns be forgotten in the settings."
         )
-    return replace(settings, max_new_tokens=min(settings.max_new_tokens, left))
+    return replace(settings, max_new_tokens=min(settings.max_new_tokens, left, max(room - prompt_tokens, 1)))
 
 
 def budget_of(loaded: LoadedModel, settings: GenerationSettings) -> ThinkingBudget | None:

@@ -1,107 +1,118 @@
-"""One loaded model at work: its caches, its engines, and how it answers one question.
+"""One loaded model at work: its caches, its engine, and how it answers one question.
 
 All that belongs to the model is here and goes with it. Runs in whatever thread calls it; refuses to know queues, and
-that there are other models. Alone or together with others is decided here, request by request.
+that there are other models.
 """
 
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
 
+from ovis_app.backend import Resources
 from ovis_app.backends.local.media_encoder import MediaEncoder
 from ovis_app.backends.local.model_pool import LoadedModel, free_memory
 from ovis_app.backends.local.prompt_builder import PreparedRequest, PromptBuilder
-from ovis_app.checkpoints.hub import Progress, no_progress
 from ovis_app.conversation import Stats
-from ovis_app.engine import solo
-from ovis_app.engine.batched import BatchedEngine, slower, unfit
-from ovis_app.engine.decode import Decoder, warm_up
-from ovis_app.engine.pages import EngineFailed, of_memory
-from ovis_app.engine.prefix import PrefixStore
+from ovis_app.engine import plain
+from ovis_app.engine.capabilities import Capabilities
+from ovis_app.engine.engine import Engine
+from ovis_app.engine.memory_plan import MemoryPlan
+from ovis_app.engine.open_engine import open_engine
 from ovis_app.engine.streamer import TokenStreamer
+from ovis_app.errors import UserError
 from ovis_app.generation import Done, Request
 from ovis_app.limits import Limits
 from ovis_app.settings import Settings
 from ovis_app.stop import Stop
+from ovis_app.turns import Turns
 
 log = logging.getLogger(__name__)
 
-POLL_SECONDS = 0.1  # how often a waiting answer checks whether it is still wanted
-NO_MEMORY = "there isn't enough memory for many requests at once; use --engine solo to be spared the attempt."
-ENGINE_FAILED = "the engine for many requests at once failed; the cause is in this log. Use --engine solo for now."
+READING, SHOWN_FROM = "Reading the conversation", 0.01
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Session:
-    """A loaded model with its caches of pictures and conversations, and its engines. One request is prepared at a time;
+    """A loaded model with its caches of pictures and conversations, and its engine. One request is prepared at a time;
     where `at_once` is true several may be answered at a time, from any thread."""
 
-    def __init__(
-        self, loaded: LoadedModel, settings: Settings, limits: Limits, *, progress: Progress = no_progress
-    ) -> None:
-        """Prepares the engines: everything that would be on the first user's time. Raises BackendError, and what
-        `progress` raises."""
+    def __init__(self, loaded: LoadedModel, settings: Settings, limits: Limits, *, thread: bool = True) -> None:
+        """Ready to answer at once. Without a `thread` of the engine's own, `generate_all` drives it. Raises
+        BackendError where the model leaves no memory for a conversation."""
         self.loaded = loaded
-        self._encoder = MediaEncoder(loaded, limits, cache_bytes=settings.visual_cache)
-        self._builder = PromptBuilder(loaded, self._encoder)
-        self._prefixes = PrefixStore(limit=settings.prefix_cache)
-        self._batched: BatchedEngine | None = None
-        self._failed = False  # whether there was one, or should have been
-        self._decoder: Decoder | None = None
-        self._live = 0  # answers under way
-        self._live_lock = threading.Lock()
-        self._solo_lock = threading.Lock()  # held by the one answer that solo gives
+        self.turns = Turns()
+        self._encoder = MediaEncoder(loaded, limits, cache_bytes=settings.visual_cache, turns=self.turns)
+        self.capabilities = Capabilities.of(loaded.model)
+        self.plan: MemoryPlan | None = None
+        self._engine: Engine | None = None
         if settings.engine != "plain":
-            self._open_engines(settings.engine, progress)
+            if self.capabilities.decode == "plain":
+                log.warning("answers come one at a time, by transformers' generate: %s", self.capabilities.why)
+            else:
+                self._engine = self._opened(settings)
+        self._builder = PromptBuilder(loaded, self._encoder, room=None if self.plan is None else self.plan.tokens)
+        if thread and self._engine is not None:
+            self._engine.start()
+
+    def _opened(self, settings: Settings) -> Engine:
+        loaded = self.loaded
+        self.plan = MemoryPlan.of(
+            loaded.model, context=loaded.context, prefix_cache=settings.prefix_cache, gpu_memory=settings.gpu_memory
+        )
+        return open_engine(
+            loaded.model,
+            loaded.tokenizer.ending,
+            plan=self.plan,
+            context=loaded.context,
+            capabilities=self.capabilities,
+            most_running=1 if settings.engine == "solo" else settings.at_once,
+            lookup=settings.lookup == "auto",
+            turns=self.turns,
+            give_memory_back=self.evict,
+        )
 
     @property
     def at_once(self) -> bool:
         """Whether answers may be given at once."""
-        return self._batched is not None
+        return self._engine is not None
 
-    # --- the engines -------------------------------------------------------------------------------------------------
+    @property
+    def engine(self) -> Engine | None:
+        return self._engine
 
-    def _open_engines(self, wanted: str, progress: Progress) -> None:
-        model, words = self.loaded.model, f"Preparing {self.loaded.spec.name}"
-        self._decoder = warm_up(
-            model, context=self.loaded.context, progress=lambda done, total: progress(words, done / total)
-        )
-        if wanted == "batched" or (wanted == "auto" and model.device.type == "cuda"):
-            reason = unfit(model) or (slower(model) if wanted == "auto" else None)
-            if reason is None:
-                progress(words, None)
-                self._batched = batched(self.loaded)
-                self._failed = self._batched is None
-            else:
-                log.warning("answers come one at a time: %s", reason)
+    @property
+    def resources(self) -> Resources | None:
+        """Who gets how much memory; None where nothing was planned."""
+        plan = self.plan
+        return None if plan is None else Resources(plan.weights, plan.kv, plan.tokens, plan.working)
 
     @property
     def bytes(self) -> int:
         """What the caches take, beside the weights; nothing on a GPU, whose memory is counted as a whole."""
         if self.loaded.model.device.type == "cuda":
             return 0
-        engine = self._batched  # an answer may give it up meanwhile
-        pages = 0 if engine is None else engine.bytes
-        return self._prefixes.bytes + self._encoder.cache.bytes + pages
+        engine = self._engine  # it may be closed meanwhile
+        return self._encoder.cache.bytes + (0 if engine is None else engine.used_bytes)
 
     def evict(self) -> None:
-        """Empties the caches: all memory that isn't the model's own or its engines'."""
-        self._prefixes.clear()
+        """Empties the cache of pictures, and gives back what nobody refers to."""
         self._encoder.cache.clear()
         free_memory()
 
     def close(self) -> None:
-        """Ends the engines and empties the caches."""
-        with self._live_lock:
-            engine, self._batched, self._decoder = self._batched, None, None
+        """Ends the engine and empties the caches."""
+        engine, self._engine = self._engine, None
         if engine is not None:
             engine.close()
+            del engine
         self.evict()
 
     # --- one question ------------------------------------------------------------------------------------------------
@@ -132,7 +143,7 @@ class Session:
             think_start=controls.get("<think>"),
             think_end=controls.get("</think>"),
         )
-        ids, together = self._generate(prepared, streamer, stop, begin=begin)
+        ids = self._generate(prepared, streamer, stop, begin=begin)
         ended = len(ids) > 0 and int(ids[-1]) in tokenizer.ending.eos
         stats = replace(
             measured(streamer, started),
@@ -140,110 +151,57 @@ class Session:
             visual_tokens=prompt.visual_tokens,
             frame_times=prompt.frame_times,
             dropped_turns=prepared.dropped,
-            engine="batched" if together else "solo" if self._failed or self._batched is not None else "",
+            engine="plain" if self.capabilities.decode == "plain" else "",
         )
         return Done("end" if ended else "stopped" if stop.is_set() else "length", stats)
 
     def _generate(
-        self, prepared: PreparedRequest, streamer: TokenStreamer, stop: Stop, *, begin: Callable[[], None],
-        alone: bool = False,
-    ) -> tuple[Tensor, bool]:  # fmt: skip
-        """New ids, and whether they were computed together with others. Where the engine for that fails before anything
-        was said, solo answers."""
-        with self._placed(prepared, streamer, stop, alone=alone) as engine:
-            begin()
-            streamer.say("Reading the conversation")
-            if engine is None:
-                return self._solo(prepared, streamer, stop), False
-            try:
-                ids = engine.generate(
-                    prepared.prompt, prepared.settings, budget=prepared.budget, streamer=streamer, stop=stop.is_set
-                )
-                return ids, True
-            except EngineFailed as failed:
-                self._fall_back(engine, failed)
-                if streamer.count:
-                    raise
-                del engine  # it goes with its table of visual tokens before solo answers
-        free_memory()  # here the failure is gone, and with it what its traceback held
-        return self._generate(prepared, streamer, stop, begin=begin, alone=True)
+        self, prepared: PreparedRequest, streamer: TokenStreamer, stop: Stop, *, begin: Callable[[], None]
+    ) -> Tensor:
+        """New ids, put into `streamer` as they come."""
 
-    def _fall_back(self, engine: BatchedEngine, failed: EngineFailed) -> None:
-        """Gives the engine up, unless it lacked memory: that may be there for the next question."""
-        cause = failed if failed.__cause__ is not None else None  # else the engine has logged it
-        if failed.memory:
-            log.warning(
-                "the engine for many requests at once lacked memory; the next question tries it again", exc_info=cause
+        waited = True
+
+        def progress(share: float) -> None:
+            nonlocal waited
+            if waited:
+                begin()
+            waited = False
+            streamer.say(READING if share < SHOWN_FROM else f"{READING}: {share:.0%}")
+
+        engine, prompt, settings = self._engine, prepared.prompt, prepared.settings
+        if engine is not None:
+            # The clock stands until the engine takes it up.
+            stop.deadline = streamer.deadline = float("inf")
+            return engine.generate(
+                prompt, settings, budget=prepared.budget, streamer=streamer, stop=stop.is_set, progress=progress
             )
-            return
-        with self._live_lock:
-            if self._batched is not engine:
-                return
-            self._batched, self._failed = None, True
-        log.warning("answers come one at a time from now on: %s", ENGINE_FAILED, exc_info=cause)
-        engine.close(failed=True)
+        progress(0.0)
+        return plain.generate(
+            self.loaded.model, prompt, settings, ending=self.loaded.tokenizer.ending, budget=prepared.budget,
+            streamer=streamer, stop=stop.is_set,
+        )  # fmt: skip
 
-    @contextmanager
-    def _placed(
-        self, prepared: PreparedRequest, streamer: TokenStreamer, stop: Stop, *, alone: bool
-    ) -> Iterator[BatchedEngine | None]:
-        """The engine that answers a question together with others, or None once it is this one's turn to be answered
-        `alone`. Whoever comes while nobody else is here is answered alone where recorded graphs make that faster."""
-        with self._live_lock:
-            first = self._live == 0
-            self._live += 1
-            engine = None if alone or (first and self._decoder is not None) else self._batched
-        try:
-            if engine is not None:
-                refusal = engine.refuses(prepared.prompt, prepared.settings, prepared.budget)
-                if refusal is None:
-                    yield engine
-                    return
-                log.info("answered alone: %s", refusal)
-            engine = None
-            stop.deadline = streamer.deadline = float("inf")  # the clock stands until `begin`
-            while not self._solo_lock.acquire(timeout=POLL_SECONDS):
-                stop.check()
-            try:
-                yield None
-            finally:
-                self._solo_lock.release()
-        finally:
-            with self._live_lock:
-                self._live -= 1
-
-    def _solo(self, prepared: PreparedRequest, streamer: TokenStreamer, stop: Stop) -> Tensor:
-        """New ids, with what recent conversations share of the prompt taken from the cache."""
-        prompt, model = prepared.prompt, self.loaded.model
-        cache, _ = self._prefixes.take(prompt.keys, model.config.llm_config)
-        ids = solo.generate(
-            model,
-            solo.embeddings(model, prompt.ids, prompt.visual),
-            prepared.settings,
-            ending=self.loaded.tokenizer.ending,
-            mask=prompt.mask,
-            cache=cache,
-            budget=prepared.budget,
-            streamer=streamer,
-            stop=stop.is_set,
-            decoder=self._decoder,
-        )
-        self._prefixes.keep((*prompt.keys, *ids.tolist()), cache)
-        return ids
+    def generate_all(self, prepared: Sequence[PreparedRequest]) -> list[Tensor | Exception]:
+        """New ids [tokens] of each request, or why there are none. Nobody watches: in a session without a thread."""
+        engine, loaded = self._engine, self.loaded
+        if engine is None:
+            ending = loaded.tokenizer.ending
+            return [
+                _or_error(plain.generate, loaded.model, one.prompt, one.settings, ending=ending, budget=one.budget)
+                for one in prepared
+            ]
+        answers = [_or_error(engine.add, one.prompt, one.settings, budget=one.budget) for one in prepared]
+        engine.run()
+        return [answer if isinstance(answer, Exception) else _or_error(answer.wait) for answer in answers]
 
 
-def batched(loaded: LoadedModel) -> BatchedEngine | None:
-    """The engine for many at once, its memory taken. None, and a warning that says why, where it can't be had: then
-    solo answers, also who asked for this engine."""
+def _or_error(work: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T | Exception:
+    """What `work` returns, or what it raises: one request's failure is not the others'."""
     try:
-        engine = BatchedEngine(loaded.model, loaded.tokenizer.ending)
-        engine.warm()
-        return engine
-    except Exception as error:  # compilers and drivers fail in many ways, and answers come without them too
-        full = error.memory if isinstance(error, EngineFailed) else of_memory(error)
-        log.warning("answers come one at a time: %s", NO_MEMORY if full else ENGINE_FAILED, exc_info=True)
-    free_memory()
-    return None
+        return work(*arguments, **options)
+    except (UserError, torch.OutOfMemoryError) as error:
+        return error
 
 
 def measured(streamer: TokenStreamer, started: float) -> Stats:

@@ -51,6 +51,11 @@ class FusedStep:
         """Sizes that are recorded."""
         return sorted(self._ready)
 
+    @property
+    def together(self) -> bool:
+        """Whether the model's own weights are still the ones that this step reads."""
+        return self.step.together
+
     @torch.inference_mode()
     def __call__(self, tokens: Tensor, positions: Tensor, batch: AttentionBatch) -> Tensor:
         """Logits [sequences, vocabulary] behind `tokens` [sequences] at `positions` [sequences]."""

@@ -37,14 +37,15 @@ class Inputs:
         lines, count, size, most = self._clear(), len(tokens), batch.pool.block_size, 0
         for line, values in enumerate((tokens, positions, batch.slots)):
             lines[line, :count] = values
-        for row, span in enumerate(batch.spans):
+        for span in batch.spans:
             used = -(-span.context // size)
             most = max(most, used)
             first = span.first // size
-            lines[3, row] = span.context
-            lines[HEADER : HEADER + used, row] = (
-                torch.arange(first, first + used) if span.blocks is None else span.blocks
-            )
+            table = torch.arange(first, first + used) if span.blocks is None else span.blocks
+            for number in range(span.rows):  # a draft sees the rows before it, all of which are written by then
+                row = span.start + number
+                lines[3, row] = span.context - span.rows + 1 + number
+                lines[HEADER : HEADER + used, row] = table
         self._send(most)
 
     def _clear(self) -> Tensor:

@@ -17,6 +17,7 @@ from ovis_app.zoo import MODELS, ModelSpec
 class Models:
     close: gr.Button
     about: gr.HTML
+    here: gr.HTML
     progress: gr.HTML
     cancel: gr.Button
     refusal: gr.HTML
@@ -33,6 +34,7 @@ def build(status: Status) -> Models:
     with gr.Column(elem_id="models", elem_classes="side"):
         close = head("Model", "close-models")
         about = gr.HTML(card(status.model), elem_id="model-card")
+        here = gr.HTML(on_this_machine(status), elem_id="model-here")
         progress = gr.HTML(coming(status), elem_id="model-progress")
         cancel = gr.Button("Cancel", elem_id="cancel-change", size="sm", visible=status.change is not None)
         refusal = gr.HTML("", elem_id="model-refusal")
@@ -60,7 +62,7 @@ def build(status: Status) -> Models:
                 elem_id="own-model",
             )
             use_own = gr.Button("Use it", elem_id="use-own", size="sm")
-    return Models(close, about, progress, cancel, refusal, may_choose, search, listed, use, own, use_own)
+    return Models(close, about, here, progress, cancel, refusal, may_choose, search, listed, use, own, use_own)
 
 
 def abilities(spec: ModelSpec) -> str:
@@ -81,11 +83,24 @@ def card(spec: ModelSpec) -> str:
     return f"<h4>{name}</h4><p>{escape(spec.about)}</p><p class='facts'>{escape(' · '.join(facts))}</p>"
 
 
+def on_this_machine(status: Status) -> str:
+    """How the model runs here, as HTML: who gets how much memory, and how tokens are made."""
+    found = status.resources
+    if found is None:
+        return ""
+    facts = [
+        f"{size(found.weights)} of weights",
+        f"{size(found.conversations)} for conversations ({found.tokens:,} tokens)",
+        f"{size(found.pictures)} to look at pictures",
+    ]
+    engine = f"<br>{escape(status.engine)}" if status.engine else ""
+    return f"<p class='facts'>Here: {escape(', '.join(facts))}{engine}</p>"
+
+
 def row(offer: Offer) -> str:
     """A model in the list: its name, then its size, whether that fits and what it can do."""
     spec = offer.model
-    verdict = offer.lacks or f"{offer.verdict} (needs {size(offer.needed)})"
-    return f"{spec.name}\n{size(spec.bytes)} · {verdict}\n{abilities(spec)}"
+    return f"{spec.name}\n{size(spec.bytes)} · {offer.verdict} (needs {size(offer.needed)})\n{abilities(spec)}"
 
 
 def found(offers: Sequence[Offer], wanted: str) -> list[tuple[str, str]]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 
+from ovis_app.generation import MAX_TEXT
 from ovis_app.ui import handlers, render
 from ovis_app.ui.components import Components
 from ovis_app.ui.handlers import Draft, Tab
@@ -45,7 +46,8 @@ def draft_in(value: dict[str, Any] | None) -> Draft:
     """What the composer holds."""
     value = value or {}
     files = tuple((Path(path), Path(path).name) for path in value.get("files") or ())
-    return Draft(value.get("text") or "", files)
+    text = (value.get("text") or "")[: MAX_TEXT + 1]  # more can't be typed; it would be kept while an edit lasts
+    return Draft(text, files)
 
 
 def _uploaded(path: Path, name: str) -> gr.FileData:

@@ -23,7 +23,7 @@ NOT_YOURS = "Only whoever runs this page may change its model."
 def wire(page: gr.Blocks, parts: Components, backend: Backend, settings: Settings) -> None:
     panel = parts.models
     inputs = [parts.model, panel.search, parts.read]
-    outlook = [parts.header.status, parts.header.timer, panel.progress, panel.cancel, parts.model]
+    outlook = [parts.header.status, parts.header.timer, panel.here, panel.progress, panel.cancel, parts.model]
     outlook += [*parts.controls, panel.listed]
 
     def allowed(request: gr.Request) -> bool:
@@ -49,6 +49,7 @@ def wire(page: gr.Blocks, parts: Components, backend: Backend, settings: Setting
         return {
             parts.header.status: header.pill_of(now, read),
             parts.header.timer: gr.Timer(header.next_look(now)),
+            panel.here: models.on_this_machine(now),
             panel.progress: models.coming(now),
             panel.cancel: gr.update(visible=now.change is not None and now.change.cancellable and allowed(request)),
             parts.model: now.model,

@@ -1,0 +1,55 @@
+"""Who gets how much memory, on machines that aren't here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import fields
+
+import pytest
+import torch
+
+from ovis_app.engine import memory_plan
+from ovis_app.engine.memory_plan import MemoryPlan
+from ovis_app.errors import BackendError
+from ovis_app.models.ovis import Ovis
+from ovis_app.settings import Settings
+from tests.engine.prompts import tiny
+
+CONTEXT, GB = 1000, 10**9
+
+Machine = Callable[..., Ovis]
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """A model on a machine with so many bytes free."""
+
+    def of(free: int, device: str = "cpu") -> Ovis:
+        monkeypatch.setattr(memory_plan, "bytes_available", lambda *_: free)
+        monkeypatch.setattr(Ovis, "device", torch.device(device))
+        return tiny("ovis2.5").model
+
+    return of
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda:0"])
+def test_without_a_prefix_cache_nothing_is_kept_and_a_whole_conversation_fits(machine: Machine, device: str) -> None:
+    plan = MemoryPlan.of(machine(9 * GB, device), context=CONTEXT, prefix_cache=0, gpu_memory=0.85)
+    assert plan.cached_blocks == 0 and plan.tokens >= CONTEXT
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda:0"])
+def test_what_is_kept_is_part_of_what_there_is(machine: Machine, device: str) -> None:
+    plan = MemoryPlan.of(machine(2 * GB, device), context=CONTEXT, prefix_cache=GB, gpu_memory=0.85)
+    assert 0 < plan.cached_blocks <= plan.blocks and plan.kv <= 2 * GB - plan.working
+    if device == "cpu":
+        assert plan.prefix_cache <= GB
+
+
+@pytest.mark.parametrize(("device", "advice"), [("cpu", "close what else"), ("cuda:0", "raise --gpu-memory")])
+def test_a_machine_without_room_for_anybody_says_what_to_do(machine: Machine, device: str, advice: str) -> None:
+    with pytest.raises(BackendError, match=advice) as refused:
+        MemoryPlan.of(machine(1000, device), context=CONTEXT, prefix_cache=GB, gpu_memory=0.85)
+    flags = {f"--{field.name.replace('_', '-')}" for field in fields(Settings)}
+    assert {*re.findall("--[a-z-]+", str(refused.value))} <= flags
