@@ -23,7 +23,7 @@ def embed(table, tokens, residual, parts, rows, K: tl.constexpr, PARTS: tl.const
     values = tl.load(table + token * K + k, mask=k < K, other=0.0).to(tl.float32)
     tl.store(residual + row * K + k, values, mask=k < K)
     for part in tl.static_range(PARTS):
-        tl.store(parts + (part * rows + row) * K + k, tl.zeros((TILE,), tl.float32), mask=k < K)
+        tl.store(parts + (part * rows + row) * K + k, tl.full((TILE,), 0.0, tl.float32), mask=k < K)
 
 
 @triton.jit
@@ -70,10 +70,10 @@ def product(
     split = tl.program_id(1)
     n = tl.program_id(0) * TILE_N + tl.arange(0, TILE_N)
     tile = weight + n[:, None].to(tl.int64) * K
-    nothing = tl.zeros((TILE_N, TILE_K // LANE), tl.float32)
+    nothing = tl.full((TILE_N, TILE_K // LANE), 0.0, tl.float32)
     sum0, sum1, sum2, sum3 = nothing, nothing, nothing, nothing
     up0, up1, up2, up3 = nothing, nothing, nothing, nothing
-    none = tl.zeros((TILE_K,), tl.float32)
+    none = tl.full((TILE_K,), 0.0, tl.float32)
     square0, square1, square2, square3 = none, none, none, none
     for step in range(STEPS):
         k = (split * STEPS + step) * TILE_K + tl.arange(0, TILE_K)
@@ -153,8 +153,8 @@ def place_heads(
     d = tl.arange(0, PADDED)
     other = tl.where(d < SIZE // 2, d + SIZE // 2, d - SIZE // 2)  # in the other half, what it is turned with
     inside = d < SIZE
-    x = tl.zeros((PADDED,), tl.float32)
-    y = tl.zeros((PADDED,), tl.float32)
+    x = tl.full((PADDED,), 0.0, tl.float32)
+    y = tl.full((PADDED,), 0.0, tl.float32)
     total = 0.0
     for part in tl.static_range(PARTS):
         source = qkv + ((part * rows + row) * (HEADS + 2 * GROUPS) + head) * SIZE
@@ -217,7 +217,7 @@ def attend(
     DOT: tl.constexpr = tl.float32 if WIDE else keys.dtype.element_ty
     EACH: tl.constexpr = HEADS // GROUPS
     length = tl.load(lengths + row)
-    share = tl.cdiv(tl.cdiv(length, splits), TILE) * TILE
+    share = (length + splits * TILE - 1) // (splits * TILE) * TILE  # whole tiles
     first = split * share
     end = tl.minimum(first + share, length)
     member = tl.arange(0, GROUP)
@@ -226,8 +226,8 @@ def attend(
     head = row * HEADS + group * EACH + member
     q = tl.load(query + head[:, None] * SIZE + d[None, :], mask=whose, other=0.0).to(DOT)
     top = tl.full((GROUP,), float("-inf"), tl.float32)
-    total = tl.zeros((GROUP,), tl.float32)
-    result = tl.zeros((GROUP, PADDED), tl.float32)
+    total = tl.full((GROUP,), 0.0, tl.float32)
+    result = tl.full((GROUP, PADDED), 0.0, tl.float32)
     start = group * tokens.to(tl.int64)
     for begin in range(first, end, TILE):
         token = begin + tl.arange(0, TILE)

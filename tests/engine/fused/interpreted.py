@@ -24,7 +24,6 @@ from ovis_app.engine.decode_step import DecodeStep
 from ovis_app.engine.fused import fused_step, launches
 from ovis_app.engine.fused import triton_kernels as kernels
 from ovis_app.engine.fused.fused_step import FusedStep
-from ovis_app.engine.fused.graphs import Launch
 from ovis_app.engine.fused.inputs import Inputs
 from ovis_app.engine.fused.launches import Launches
 from ovis_app.engine.fused.tiles import power_of_two
@@ -249,16 +248,20 @@ def test_eight_tokens_of_all_cases(family: str) -> None:
         assert_same_logits(model, [one], tokens=8)
 
 
-@pytest.mark.parametrize(("family", "dtype"), [("qwen3", torch.float32), ("qwen2", torch.float16)], ids=str)
-def test_each_way_passes_the_trial(family: str, dtype: torch.dtype, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    ("family", "dtype", "sizes"), [("qwen3", torch.float32, [4, 8]), ("qwen2", torch.float16, [2])], ids=str
+)
+def test_each_way_passes_the_trial(
+    family: str, dtype: torch.dtype, sizes: list[int], caplog: pytest.LogCaptureFixture
+) -> None:
     """Our own products, and the libraries' for many rows, with odd sizes of heads and of the vocabulary."""
     llm = bare(family, dtype)
     step, pool = DecodeStep(llm, context=60), KVPool(llm, 8, 16)
     made = fused(step, pool, 60, most_rows=5)
-    made.sizes = [4, 8]
+    made.sizes = sizes
     with caplog.at_level(logging.WARNING):
         prepare(made)
-    assert made.ready == [4, 8] and not made.why and not caplog.records
+    assert made.ready == sizes and not made.why and not caplog.records
 
 
 @pytest.fixture
@@ -327,23 +330,22 @@ def test_a_step_that_is_never_ready_is_told(
 
 
 def test_what_is_ready_is_used_where_there_is_no_memory_for_more(
-    small: FusedStep, caplog: pytest.LogCaptureFixture
+    small: FusedStep, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """And where there is none for any, that is told."""
-    small.sizes = [1, 2]
-    record = small._record
+    small.sizes, most = [1, 2], 1
 
-    def full(launch: Launch) -> Launch:
-        if small.ready or not room:
+    def inputs(rows: int, *, blocks: int, device: torch.device) -> Inputs:
+        if rows > most:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return record(launch)
+        return Inputs(rows, blocks=blocks, device=device)
 
-    small._record, room = full, True
+    monkeypatch.setattr(fused_step, "Inputs", inputs)
     with caplog.at_level(logging.WARNING):
         prepare(small)
         assert small.ready == [1] and not small.why and not caplog.messages
         small._ready.clear()
-        room = False
+        most = 0
         prepare(small)
     (warning,) = caplog.messages
     assert small.ready == [] and "no memory" in warning and "no memory" in small.why
