@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Any, Literal
 
@@ -39,6 +39,10 @@ class Capabilities:
             return cls("by hand", "torch")
         lacks = _not_fused(model)
         return cls("by hand", "torch", lacks) if lacks else cls("fused", "triton", recorded=True)
+
+    def without_fused(self, why: str) -> Capabilities:
+        """What is left once the fused step turned out not to be used."""
+        return replace(self, decode="by hand", attention="torch", recorded=False, why=why)
 
     def __str__(self) -> str:
         how = f"decode {self.decode}{', recorded' if self.recorded else ''}, attention in {self.attention}"

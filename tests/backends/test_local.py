@@ -23,7 +23,10 @@ from ovis_app.checkpoints import memory_fit, tokenizer
 from ovis_app.checkpoints.hub import no_progress
 from ovis_app.checkpoints.tokenizer import Ending
 from ovis_app.conversation import Conversation, Detail, Media, Message
+from ovis_app.engine import open_engine
 from ovis_app.engine.answer import Answer as EngineAnswer
+from ovis_app.engine.capabilities import Capabilities
+from ovis_app.engine.decode_step import DecodeStep
 from ovis_app.engine.model_runner import ModelRunner
 from ovis_app.engine.sequence import Sequence
 from ovis_app.errors import BackendError
@@ -295,6 +298,18 @@ def test_the_status_says_who_gets_how_much_memory_and_how_tokens_are_made(backen
     assert status.resources is not None and "by hand" in status.engine
     assert status.resources.tokens >= backend.spec.context and status.resources.weights > 100_000
     assert status.resources.conversations >= 2**30  # the prefix cache alone
+
+
+def test_the_status_tells_of_a_faster_step_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is found out behind the first answers, when the model has long been loaded."""
+    monkeypatch.setattr(Capabilities, "of", lambda model: Capabilities("fused", "triton", recorded=True))
+    monkeypatch.setattr(open_engine, "_fused", lambda step, *_, **__: step)
+    backend = LocalBackend(Settings(model=str(CHECKPOINT), device="cpu"), Limits())
+    with closing(backend):
+        answer(backend, ask("Hello!"))
+        assert backend.status().engine == "decode fused, recorded, attention in triton"
+        monkeypatch.setattr(DecodeStep, "why", "its scores differ")
+        assert backend.status().engine == "decode by hand, attention in torch (its scores differ)"
 
 
 def test_done_is_the_last_event(backend: LocalBackend) -> None:

@@ -51,7 +51,7 @@ class Session:
         self.loaded = loaded
         self.turns = Turns()
         self._encoder = MediaEncoder(loaded, limits, cache_bytes=settings.visual_cache, turns=self.turns)
-        self.capabilities = Capabilities.of(loaded.model)
+        self._capabilities = Capabilities.of(loaded.model)
         self.plan: MemoryPlan | None = None
         self._engine: Engine | None = None
         if settings.engine != "plain":
@@ -73,7 +73,7 @@ class Session:
             loaded.tokenizer.ending,
             plan=self.plan,
             context=loaded.context,
-            capabilities=self.capabilities,
+            capabilities=self._capabilities,
             most_running=1 if settings.engine == "solo" else settings.at_once,
             lookup=settings.lookup == "auto",
             turns=self.turns,
@@ -84,6 +84,12 @@ class Session:
     def at_once(self) -> bool:
         """Whether answers may be given at once."""
         return self._engine is not None
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """How answers are made now; a faster way may have failed since the model was loaded."""
+        step = None if self._engine is None else self._engine.runner.decode_step
+        return self._capabilities.without_fused(step.why) if step is not None and step.why else self._capabilities
 
     @property
     def engine(self) -> Engine | None:
