@@ -55,7 +55,7 @@ class Watched:
         return any(RAN in text for text in self.said)
 
 
-@pytest.mark.parametrize("name", ["page.html", "drawing.svg"])
+@pytest.mark.parametrize("name", ["page.html", pytest.param("drawing.svg", marks=pytest.mark.long)])
 def test_no_spelling_opens_an_upload_as_a_page(browser: Any, server: Served, stored: dict[str, str], name: str) -> None:
     with browser.new_context(accept_downloads=False) as context:
         watched = Watched(context)

@@ -359,7 +359,7 @@ print(peak - before, sum(value.nbytes for value in set(model.parameters())))
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system tells no peak of a process's memory")
-@pytest.mark.parametrize("quantize", ["int8", "int4"])
+@pytest.mark.parametrize("quantize", [pytest.param("int8", marks=pytest.mark.long), "int4"])
 def test_quantizing_holds_less_than_a_layer_unquantized(
     quantize: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

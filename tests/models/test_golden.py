@@ -129,6 +129,7 @@ def test_golden_generate(case: Case) -> None:
     assert ids[: data["n_safe"]] == arrays["generated_ids"].tolist()[: data["n_safe"]]
 
 
+@pytest.mark.long
 @each("generate")
 def test_golden_with_what_is_remembered(case: Case) -> None:
     """Asked after half of it was computed, and again, a case gives the same tokens, and computes a block at most."""
