@@ -29,23 +29,24 @@ def wire(page: gr.Blocks, parts: Components, backend: Backend, settings: Setting
     def allowed(request: gr.Request) -> bool:
         return may_choose(settings, request.client.host if request.client else "", request.headers)
 
-    def others(wanted: str, request: gr.Request) -> Updates:
-        """The list of what else could answer; whether it fits may have changed."""
+    def others(wanted: str, chosen: str | None, request: gr.Request) -> Updates:
+        """The list of what else could answer; whether it fits may have changed. What was chosen stays so while it is in
+        the list, also where it was chosen after this was asked: nothing is said of it then."""
         present = backend.status().model.id
         try:
             offers = [offer for offer in backend.offers() if offer.model.id != present] if allowed(request) else []
         except UserError:  # of a device that isn't there: the pill says so
             offers = []
-        return {panel.listed: gr.update(choices=models.found(offers, wanted), value=None)}
-
-    def refreshed(wanted: str, request: gr.Request) -> Updates:
-        """The same as the panel opens: what was chosen before this came stays chosen."""
-        return {panel.listed: gr.update(choices=others(wanted, request)[panel.listed]["choices"])}
+        rows = models.found(offers, wanted)
+        gone = chosen is not None and chosen not in [name for _, name in rows]
+        return {panel.listed: gr.update(choices=rows, value=None) if gone else gr.update(choices=rows)}
 
     def look(shown: ModelSpec, wanted: str, read: str, request: gr.Request) -> Updates:
         """The outlook now; the controls only where they stood for another model."""
         now = backend.status()
-        follow = {**parts.controls_for(now.model), **others(wanted, request)} if now.model != shown else {}
+        follow = (
+            {**parts.controls_for(now.model), **others(wanted, now.model.id, request)} if now.model != shown else {}
+        )
         return {
             parts.header.status: header.pill_of(now, read),
             parts.header.timer: gr.Timer(header.next_look(now)),
@@ -88,8 +89,8 @@ def wire(page: gr.Blocks, parts: Components, backend: Backend, settings: Setting
     if not settings.choosable:
         return
     page.load(show_choice, None, panel.may_choose, **AT_ONCE)
-    parts.header.model.click(refreshed, [panel.search], [panel.listed], trigger_mode="always_last", **AT_ONCE)
-    panel.search.change(others, [panel.search], [panel.listed], trigger_mode="always_last", **AT_ONCE)
+    for asked in (parts.header.model.click, panel.search.change):
+        asked(others, [panel.search, panel.listed], [panel.listed], trigger_mode="always_last", **AT_ONCE)
     panel.listed.change(lambda chosen: gr.update(interactive=bool(chosen)), [panel.listed], [panel.use], **AT_ONCE)
     for start, wanted in (
         (panel.use.click, panel.listed),
