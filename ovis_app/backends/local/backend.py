@@ -44,8 +44,8 @@ WORDS: dict[Phase, str] = {"starting": "Starting", "ready": "ready", "failed": "
 
 
 class LocalBackend:
-    """Answers with one model. `stream` may be called from any thread; a single worker prepares one request after
-    another, and answers them in turn too, but for those that the engine answers together."""
+    """Answers with one model. `stream` may be called from any thread; a single worker loads, and takes up one request
+    after another: with an engine each goes on in a thread of its own, without one they are answered in turn."""
 
     def __init__(self, settings: Settings, limits: Limits) -> None:
         self.settings, self.limits = settings, limits

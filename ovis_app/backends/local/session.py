@@ -42,8 +42,8 @@ T = TypeVar("T")
 
 
 class Session:
-    """A loaded model with its caches of pictures and conversations, and its engine. One request is prepared at a time;
-    where `at_once` is true several may be answered at a time, from any thread."""
+    """A loaded model with its caches of pictures and conversations, and its engine. Where `at_once` is true several
+    requests may be prepared and answered at a time, from any thread."""
 
     def __init__(self, loaded: LoadedModel, settings: Settings, limits: Limits, *, thread: bool = True) -> None:
         """Ready to answer at once. Without a `thread` of the engine's own, `generate_all` drives it. Raises
