@@ -116,6 +116,10 @@ class Wire:
         answer.raise_for_status()
         return list(answer.json()["data"])
 
+    def open_models(self) -> list[Any]:
+        """The panel of models is opened, which fills its list: nothing is sought, nothing chosen yet."""
+        return self.run(self.event("model", "click"), ["", None])
+
     def join(self, event: dict[str, Any], data: list[Any]) -> httpx.Response:
         body = {"fn_index": event["id"], "data": data, "session_hash": self.session}
         return self.http.post("/queue/join", json=body)

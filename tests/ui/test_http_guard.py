@@ -620,7 +620,7 @@ def test_the_choice_is_shown_only_to_whom_it_belongs() -> None:
             body = {"fn_index": load["id"], "session_hash": wire.session, "data": []}
             said = post(server, "/gradio_api/run/predict", json.dumps(body).encode(), header)
             assert ("<i>" in json.loads(said.body)["data"][0]) is shown
-            opened = {"fn_index": wire.event("model", "click")["id"], "session_hash": wire.session, "data": [""]}
+            opened = {"fn_index": wire.event("model", "click")["id"], "session_hash": wire.session, "data": ["", None]}
             said = post(server, "/gradio_api/run/predict", json.dumps(opened).encode(), header)
             assert (b"Ovis2.5-9B" in said.body) is shown
 
@@ -652,7 +652,7 @@ def test_others_are_served_while_many_pictures_wait_to_be_looked_at(
         for turn in range(5):
             wire.session = f"{session}-{turn}"
             assert "text alone" in str(wire.send("text alone")[1])
-            wire.run(wire.event("model", "click"), [""])
+            wire.open_models()
             assert ask(server, "/").status == 200
         assert answered == []
     finally:

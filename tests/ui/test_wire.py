@@ -195,7 +195,7 @@ def of(wire: Wire, event: dict[str, Any], out: list[Any], elem_id: str) -> Any:
 
 def changed(wire: Wire, name: str) -> tuple[dict[str, Any], list[Any]]:
     """Chooses a model, and looks until nothing is under way any more."""
-    wire.run(wire.event("model", "click"), [""])  # the list is filled when it is opened
+    wire.open_models()  # the list is filled when it is opened
     choose = wire.event("use-own", "click")
     wire.run(choose, [None, "", None, name])
     while wire.served.backend.status().change is not None:
@@ -228,7 +228,7 @@ def test_sliders_of_the_model_before_are_not_asked_of_the_next_one() -> None:
 
 def test_what_cannot_be_changed_to_is_said_in_a_sentence() -> None:
     with served(HeldBackend(fetching=0.4)) as server, closing(Wire(server)) as wire:
-        wire.run(wire.event("model", "click"), [""])
+        wire.open_models()
         choose = wire.event("use-model", "click")
         refused = wire.run(choose, [None, "", None, "AIDC-AI/Ovis2-34B"])
         assert "needs more" in of(wire, choose, refused, "model-refusal")
