@@ -6,6 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+PYTEST := -m pytest -n logical --maxprocesses 4 --dist loadfile
 
 .PHONY: python run install install-dev test test-long test-kernels test-latest test-lowest lock check format bench clean
 
@@ -17,18 +18,18 @@ install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev
 
 test: install-dev
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python $(PYTEST) $(ARGS)
 
 test-long: install-dev
-	$(BIN)/python -m pytest -m long $(ARGS)
+	$(BIN)/python $(PYTEST) -m long $(ARGS)
 
 test-kernels: install-dev
-	$(BIN)/python -m pytest tests/engine/fused -m "kernels or not kernels" $(ARGS)
+	$(BIN)/python $(PYTEST) tests/engine/fused -m "kernels or not kernels" $(ARGS)
 
 test-latest test-lowest: test-%: install-dev
 	$(BIN)/python -m tools.lock $* --out .venv-$*.lock
 	$(BIN)/python tools/install.py .venv-$* .venv-$*.lock
-	.venv-$*/bin/python -m pytest $(ARGS)
+	.venv-$*/bin/python $(PYTEST) $(ARGS)
 
 lock: install-dev
 	$(BIN)/python -m tools.lock $(ARGS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,15 +25,6 @@ from tests.models_on_cpu import loaded_on_cpu
 GOLDEN = Path(__file__).resolve().parent.parent / "fixtures" / "golden"
 FAMILIES = ("ovis1.6", "ovis2", "ovis2.5")
 BITS = ("int8", "int4")
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small products are slower on several."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-import torch
 from torch import Tensor
 
 from ovis_app.engine import open_engine
@@ -41,14 +40,6 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
     made = open_engine.open_engine(tiny("ovis2.5").model, ENDING, plan=plan, context=400)
     yield made
     made.close()
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def test_pieces_come_between_the_first_steps(engine: Engine) -> None:

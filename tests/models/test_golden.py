@@ -179,7 +179,6 @@ def engine_of(case: Case) -> Engine:
 @cache
 def engine_for(folder: Path, eos: tuple[int, ...]) -> Engine:
     model, _, _ = checkpoint(folder)
-    torch.set_num_threads(1)  # tiny models are slower on many
     return engine_made(model, Ending(eos, eos[0]), blocks=1024)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -38,14 +37,6 @@ EPS = 1e-5
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 ROUNDS = {torch.float32: 1e-5, torch.float16: 1e-3, torch.bfloat16: 1e-2}  # of the largest value
 FEW_PROCESSORS = 3  # programs are slow here; with fewer processors there are fewer of them
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def random(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
