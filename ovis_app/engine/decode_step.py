@@ -34,7 +34,8 @@ class RowNorm:
         self.size = weights[0].shape[-1]
         # Half precision would be rounded too often.
         self._fast = weights[0].dtype == torch.float32 and weights[0].device.type == "cpu"
-        self._floor, self._root = torch.tensor(eps**0.5), torch.tensor(self.size**-0.5)  # a number is made a tensor anew
+        # As tensors: each call would make a number one anew.
+        self._floor, self._root = torch.tensor(eps**0.5), torch.tensor(self.size**-0.5)
 
     def __call__(self, values: Tensor) -> Tensor:
         """A new tensor like `values` [..., size], or [rows, heads, size] with several weights."""
