@@ -21,7 +21,7 @@ from ovis_app.models import joined_weights
 from ovis_app.models.joined_weights import GATE_UP, QKV
 
 MODEL_TYPES = ("qwen2", "qwen3", "llama")
-ROPE_TYPES = ("default", "linear", "llama3")  # whose tables don't depend on the sequence
+ROPE_TYPES = ("default", "linear", "llama3", "yarn")  # whose tables don't depend on the sequence
 
 
 class RowNorm:
