@@ -28,16 +28,17 @@ def open_page(settings: Settings) -> tuple[Any, dict[str, Any], Backend]:
     Raises BackendError."""
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     with importing():
-        from ovis_app.api import gradio_endpoints
+        from ovis_app.api import gradio_endpoints, mcp
         from ovis_app.backends import open_backend
         from ovis_app.ui import page
 
+    if settings.mcp:
+        mcp.require()
     allow_connections()
     limits = settings.limits()
     backend = open_backend(settings, limits, late=True)
     demo = page.build(backend, settings, limits)
-    with demo:
-        gradio_endpoints.add(backend, limits, at_once=settings.at_once)
+    gradio_endpoints.add(demo, backend, limits, uploads=page.uploads(), at_once=settings.at_once)
     return demo, page.launch_options(settings, limits), backend
 
 

@@ -39,6 +39,7 @@ class Settings:
     server_name: str = "127.0.0.1"
     port: int = 7860
     share: bool = False
+    mcp: bool = False  # the endpoints are tools for agents, too
     allowed_hosts: str = ""  # names, with commas between them, that the page answers to beside this machine's own
     model_choice: str = "auto"  # whether the page may change models; auto: whoever asks from this very machine
     queue_size: int = 32  # questions waiting at most; more are refused with a sentence
@@ -102,6 +103,7 @@ _HELP = {
     "allowed_hosts": "names that the page answers to beside this machine's own, as a proxy's; commas between",
     "model_choice": "who may switch models, to a folder here too: on is everybody, auto who asks from this machine",
     "share": "open a public link through Gradio's relay",
+    "mcp": "serve the endpoints for programs as tools for agents, too, by MCP at /gradio_api/mcp",
     "queue_size": "questions that may wait at once",
     "deadline": "seconds that one answer may take",
     "visual_cache": "bytes of encoded pictures that are remembered between questions",

@@ -14,6 +14,7 @@ from typing import Any
 
 import gradio as gr
 from gradio import processing_utils
+from gradio.route_utils import FnIndexInferError
 from starlette.datastructures import Headers
 from starlette.formparsers import MultiPartException
 from starlette.middleware import Middleware
@@ -24,7 +25,7 @@ from ovis_app.settings import Settings
 from ovis_app.ui import http_files
 from ovis_app.ui.http_bodies import Counted, Files, Json, Meter, Refused, too_large
 from ovis_app.ui.http_hosts import Hosts, place_of
-from ovis_app.ui.http_routes import FILE_ROUTE, JSON, SMALL, Route, route_of
+from ovis_app.ui.http_routes import FILE_ROUTE, JSON, MCP, ROUTES, SMALL, Route, route_of
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,9 @@ OPEN = (
     "The page listens on %s: whoever reaches this machine can use it. Listen on 127.0.0.1 to keep it to yourself, or "
     "put a proxy that asks who they are in front of it."
 )
+NO_SUCH_EVENT = "That call names nothing that is here, or doesn't bring what it takes: GET /gradio_api/info lists both."
+# What Gradio raises where an event's number, name or parameters are none of its own, or its body isn't UTF-8.
+MISFITS = (FnIndexInferError, KeyError, TypeError, UnicodeDecodeError)
 LONGEST_QUERY = 8 * 1024  # bytes
 FRAMES = "https://huggingface.co https://*.hf.space"  # who may show a Space's page in a frame
 # Pictures in a model's words may not call other hosts, nor its forms send anything there.
@@ -66,14 +70,24 @@ def middleware(settings: Settings, limits: Limits, folders: Sequence[Path]) -> M
     if not (settings.private or settings.share or settings.space):
         log.warning(OPEN, settings.server_name)
     policy = f"{_POLICY} {FRAMES}" if settings.space else _POLICY
-    return Middleware(Guard, hosts=Hosts.of(settings), limits=limits, folders=folders, policy=policy)
+    routes = (*ROUTES, *MCP) if settings.mcp else ROUTES
+    return Middleware(Guard, hosts=Hosts.of(settings), limits=limits, folders=folders, policy=policy, routes=routes)
 
 
 class Guard:
     """Between the network and Gradio."""
 
-    def __init__(self, app: App, *, hosts: Hosts, limits: Limits, folders: Sequence[Path], policy: str) -> None:
-        self.app, self.hosts, self.limits, self.folders = app, hosts, limits, folders
+    def __init__(
+        self,
+        app: App,
+        *,
+        hosts: Hosts,
+        limits: Limits,
+        folders: Sequence[Path],
+        policy: str,
+        routes: Sequence[Route] = ROUTES,
+    ) -> None:
+        self.app, self.hosts, self.limits, self.folders, self.routes = app, hosts, limits, folders, routes
         self.headers = {**_PLAIN, "content-security-policy": policy}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -97,14 +111,16 @@ class Guard:
             response = await http_files.answer(path.removeprefix(FILE_ROUTE), self.folders)
             await response(scope, receive, send)
             return
-        route = route_of(scope["method"], path)
+        route = route_of(scope["method"], path, self.routes)
         if route is None or raw != path.encode():  # one spelling for everything: none of these paths needs another
             raise Refused(404, "Not found")
+        if route.refused:
+            raise Refused(route.refused, "Not allowed")
         if len(scope.get("query_string", b"")) > LONGEST_QUERY:
             raise Refused(414, "That address is too long.")
         meter = self._meter(route, headers)
         _check_length(headers, meter)
-        await self._pass(scope, receive, send, meter)
+        await self._pass(scope, receive, send, meter, event=route.body == "json")
 
     def _check_sender(self, method: str, headers: Headers) -> None:
         hosts = headers.getlist("host")
@@ -125,9 +141,9 @@ class Guard:
             return Files(headers.get("content-type", "").encode("latin-1"), self.limits)
         return Json(JSON) if route.body == "json" else Counted(SMALL)
 
-    async def _pass(self, scope: Scope, receive: Receive, send: Send, meter: Meter) -> None:
+    async def _pass(self, scope: Scope, receive: Receive, send: Send, meter: Meter, *, event: bool) -> None:
         """Lets Gradio answer, as long as the body keeps to its limits. Past them the answer is given at once, whatever
-        is still on its way, and nothing that Gradio says after that is sent."""
+        is still on its way, and nothing that Gradio says after that is sent. An event that fits none is refused."""
         began = refused = False
 
         async def metered() -> Message:
@@ -158,9 +174,13 @@ class Guard:
 
         try:
             await self.app(scope, metered, headed)
-        except Exception:  # of whatever Gradio was reading: the client has its answer already
-            if not refused:
+        except Exception as error:
+            if refused:  # whatever Gradio was reading: the client has its answer already
+                return
+            if began or not event or not isinstance(error, MISFITS):
                 raise
+            log.info("event refused: %s", type(error).__name__)
+            raise Refused(400, NO_SUCH_EVENT) from None
 
 
 def _path(scope: Scope) -> tuple[str, bytes]:

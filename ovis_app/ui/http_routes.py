@@ -9,6 +9,7 @@ components, an older spelling of the file route. A list of what is needed stays 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,6 +27,7 @@ class Route:
     method: str
     path: re.Pattern[str]
     body: Body = "small"
+    refused: int = 0  # the status that says so, where there is nothing
 
 
 _NAME = r"[A-Za-z0-9_.-]{1,200}"
@@ -47,7 +49,15 @@ ROUTES: tuple[Route, ...] = (
 )
 
 
-def route_of(method: str, path: str) -> Route | None:
+# Of a server for agents, what a call needs. Each stands alone: its protocol says by 405 that there is no other stream.
+MCP: tuple[Route, ...] = (
+    Route("POST", re.compile(r"/gradio_api/mcp/?"), "json"),
+    Route("GET", re.compile(r"/gradio_api/mcp/?"), refused=405),
+    Route("GET", re.compile(r"/gradio_api/mcp/schema")),
+)
+
+
+def route_of(method: str, path: str, rows: Sequence[Route] = ROUTES) -> Route | None:
     """The row for a request, or None where there is nothing. HEAD asks as GET does."""
     wanted = "GET" if method == "HEAD" else method
-    return next((row for row in ROUTES if row.method == wanted and row.path.fullmatch(path)), None)
+    return next((row for row in rows if row.method == wanted and row.path.fullmatch(path)), None)

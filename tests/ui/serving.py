@@ -69,8 +69,7 @@ def served(backend: HeldBackend, **changes: Any) -> Iterator[Served]:
     settings = Settings(backend="fake", port=free_port(), **changes)
     limits = settings.limits()
     blocks = page.build(backend, settings, limits)
-    with blocks:
-        gradio_endpoints.add(backend, limits, at_once=settings.at_once)
+    gradio_endpoints.add(blocks, backend, limits, uploads=page.uploads(), at_once=settings.at_once)
     _, url, _ = blocks.launch(**page.launch_options(settings, limits), prevent_thread_lock=True, quiet=True)
     try:
         yield Served(url, backend, blocks)
