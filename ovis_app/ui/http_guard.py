@@ -23,9 +23,10 @@ from starlette.responses import PlainTextResponse
 from ovis_app.limits import Limits
 from ovis_app.settings import Settings
 from ovis_app.ui import http_files
+from ovis_app.ui.http_arrival import Arrival, Left
 from ovis_app.ui.http_bodies import Counted, Files, Json, Meter, Refused, too_large
 from ovis_app.ui.http_hosts import Hosts, place_of
-from ovis_app.ui.http_routes import FILE_ROUTE, JSON, MCP, ROUTES, SMALL, Route, route_of
+from ovis_app.ui.http_routes import FILE_ROUTE, INFO, JSON, MCP, ROUTES, SMALL, Route, route_of
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +121,9 @@ class Guard:
             raise Refused(414, "That address is too long.")
         meter = self._meter(route, headers)
         _check_length(headers, meter)
-        await self._pass(scope, receive, send, meter, event=route.body == "json")
+        if path.rstrip("/") == INFO:  # of one page it isn't kept; else all are shown the host that the first one named
+            scope["query_string"] = scope.get("query_string", b"") + b"&page="
+        await self._pass(scope, receive, send, meter, event=scope["method"] == "POST" and route.body != "files")
 
     def _check_sender(self, method: str, headers: Headers) -> None:
         hosts = headers.getlist("host")
@@ -138,27 +141,25 @@ class Guard:
 
     def _meter(self, route: Route, headers: Headers) -> Meter:
         if route.body == "files":
-            return Files(headers.get("content-type", "").encode("latin-1"), self.limits)
+            return Files(headers.get("content-type", "").encode("latin-1"), self.limits, next(iter(self.folders), None))
         return Json(JSON) if route.body == "json" else Counted(SMALL)
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send, meter: Meter, *, event: bool) -> None:
         """Lets Gradio answer, as long as the body keeps to its limits. Past them the answer is given at once, whatever
         is still on its way, and nothing that Gradio says after that is sent. An event that fits none is refused."""
         began = refused = False
+        arrival = Arrival(receive, meter)
 
         async def metered() -> Message:
             nonlocal refused
-            message = await receive()
-            if message["type"] == "http.request" and not refused:
-                try:
-                    meter.take(message.get("body", b""))
-                except Refused as error:
-                    refused = True
-                    if not began:
-                        await PlainTextResponse(str(error), error.status, _PLAIN)(scope, receive, send)
-                    # The one exception after which Gradio removes what it has stored of an upload.
-                    raise MultiPartException(str(error)) from None
-            return message
+            try:
+                return await arrival.next()
+            except Refused as error:
+                told, refused = refused or began or isinstance(error, Left), True
+                if not told:
+                    await PlainTextResponse(str(error), error.status, _PLAIN)(scope, receive, send)
+                # The one exception after which Gradio removes what it has stored of an upload.
+                raise MultiPartException(str(error)) from None
 
         async def headed(message: Message) -> None:
             nonlocal began
