@@ -99,8 +99,11 @@ def serve(settings: Settings, ending: threading.Event) -> int:
     except BackendError as error:
         print(f"ovis serve: {error}", file=sys.stderr)
         return 1
+    from ovis_app.api import mcp  # there by now
+
     try:
         _, url, public = page.launch(**options, prevent_thread_lock=True, quiet=True)
+        mcp.tools_alone(page)
     except OSError as error:
         print(f"The page can't open on {settings.server_name}:{settings.port}: {error}", file=sys.stderr)
         return 1

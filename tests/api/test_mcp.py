@@ -119,6 +119,25 @@ def test_an_agent_that_leaves_stops_the_work(agents: Served) -> None:
     until(lambda: agents.backend.live == 0, "a call whose agent left goes on")
 
 
+def test_there_are_tools_and_nothing_else(agents: Served) -> None:
+    async def others(session: Any) -> list[str]:
+        said = []
+        for ask in (
+            session.list_prompts(),
+            session.list_resources(),
+            session.get_prompt("x", {"video": uri(CLIP), "question": "held"}),
+            session.read_resource("file:///etc/passwd"),
+        ):
+            with pytest.raises(mcp.McpError) as refused:
+                await ask
+            said.append(str(refused.value))
+        return said
+
+    asked = len(agents.backend.requests)
+    assert set(connected(agents, others)) == {"Method not found"}
+    assert len(agents.backend.requests) == asked and agents.backend.live == 0
+
+
 # --- what strangers may not do --------------------------------------------------------------------------------------
 
 

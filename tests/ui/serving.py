@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 
-from ovis_app.api import gradio_endpoints
+from ovis_app.api import gradio_endpoints, mcp
 from ovis_app.backends.fake import FakeBackend
 from ovis_app.conversation import Stats
 from ovis_app.generation import Answer, Done, Event, Request, Thinking
@@ -71,6 +71,7 @@ def served(backend: HeldBackend, **changes: Any) -> Iterator[Served]:
     blocks = page.build(backend, settings, limits)
     gradio_endpoints.add(blocks, backend, limits, uploads=page.uploads(), at_once=settings.at_once)
     _, url, _ = blocks.launch(**page.launch_options(settings, limits), prevent_thread_lock=True, quiet=True)
+    mcp.tools_alone(blocks)
     try:
         yield Served(url, backend, blocks)
     finally:
