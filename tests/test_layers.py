@@ -14,10 +14,11 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "ovis_app"
 
-VALUES = {"errors", "stop", "turns", "limits", "conversation", "generation"}
+VALUES = {"errors", "stop", "stop_strings", "turns", "limits", "conversation", "generation"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "stop": set(),
+    "stop_strings": set(),
     "turns": set(),
     "bundled": set(),
     "frozen_imports": set(),
@@ -25,7 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "limits": {"errors"},
     "settings": {"limits"},
     "generation": {"conversation", "errors"},
-    "zoo": {"generation", "bundled"},
+    "zoo": {"generation", "conversation", "bundled"},
     "backend": {"generation", "zoo"},
     "chat": {"backend", *VALUES},
     "media": VALUES,
@@ -35,7 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "engine": {"zoo", "models", "checkpoints", *VALUES},
     "backends": {"backend", "zoo", "chat", "media", "models", "checkpoints", "engine", "settings", "frozen_imports"}
     | VALUES,
-    "api": {"backend", "zoo", "chat", "media", *VALUES},
+    "api": {"backend", "zoo", "chat", "media", "settings", *VALUES},
     "ui": {"backend", "zoo", "chat", "media", "settings", "bundled", *VALUES},
     "training": {"zoo", "media", "models", "checkpoints", "engine", "backends", "chat", "settings", *VALUES},
     "serve": {"backend", "backends", "api", "ui", "settings", "frozen_imports", *VALUES},

@@ -67,6 +67,28 @@ def attach_all(files: Sequence[File], limits: Limits) -> tuple[tuple[Media, ...]
     return tuple(good), tuple(refused)
 
 
+def attach_turns(turns: Sequence[Sequence[File]], limits: Limits) -> tuple[tuple[Media, ...], ...]:
+    """The files of a whole conversation, which are refused together: every turn's rules hold, and all pictures are
+    looked at in one go. Raises MediaError for the first that can't be attached."""
+    kinds: dict[File, MediaKind] = {}
+    for files in turns:
+        before: list[Media] = []
+        for path, name in files:
+            kind = _kind(path, name, limits).media
+            assert kind is not None
+            _fits(kind, name, before)
+            before.append(Media(kind, path, shown_name(name)))
+            kinds[path, name] = kind
+    pictures = [file for file, kind in kinds.items() if kind == "image"]
+    for refused in check_images(pictures, limits):
+        if refused is not None:
+            raise refused
+    for (path, name), kind in kinds.items():
+        if kind == "video":
+            check_video(path, name, limits)
+    return tuple(tuple(Media(kinds[file], file[0], shown_name(file[1])) for file in files) for files in turns)
+
+
 def _looked_at(files: Sequence[File], limits: Limits) -> dict[File, MediaError | None]:
     """The verdict on every picture among the files."""
     pictures: list[File] = []

@@ -17,14 +17,15 @@ from gradio import processing_utils
 from starlette.datastructures import Headers
 from starlette.formparsers import MultiPartException
 from starlette.middleware import Middleware
-from starlette.responses import PlainTextResponse
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
+from ovis_app.errors import api_error
 from ovis_app.limits import Limits
 from ovis_app.settings import Settings
 from ovis_app.ui import http_files
 from ovis_app.ui.http_bodies import Counted, Files, Json, Meter, Refused, too_large
 from ovis_app.ui.http_hosts import Hosts, place_of
-from ovis_app.ui.http_routes import FILE_ROUTE, JSON, SMALL, Route, route_of
+from ovis_app.ui.http_routes import API, FILE_ROUTE, JSON, SMALL, Route, route_of
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ OPEN = (
     "The page listens on %s: whoever reaches this machine can use it. Listen on 127.0.0.1 to keep it to yourself, or "
     "put a proxy that asks who they are in front of it."
 )
+NO_API = "There is no API here: who runs this page has set no key for it."
 LONGEST_QUERY = 8 * 1024  # bytes
 FRAMES = "https://huggingface.co https://*.hf.space"  # who may show a Space's page in a frame
 # Pictures in a model's words may not call other hosts, nor its forms send anything there.
@@ -66,14 +68,21 @@ def middleware(settings: Settings, limits: Limits, folders: Sequence[Path]) -> M
     if not (settings.private or settings.share or settings.space):
         log.warning(OPEN, settings.server_name)
     policy = f"{_POLICY} {FRAMES}" if settings.space else _POLICY
-    return Middleware(Guard, hosts=Hosts.of(settings), limits=limits, folders=folders, policy=policy)
+    api_bytes = settings.api_bytes if settings.serves_api else None
+    return Middleware(
+        Guard, hosts=Hosts.of(settings), limits=limits, folders=folders, policy=policy, api_bytes=api_bytes
+    )
 
 
 class Guard:
     """Between the network and Gradio."""
 
-    def __init__(self, app: App, *, hosts: Hosts, limits: Limits, folders: Sequence[Path], policy: str) -> None:
+    def __init__(
+        self, app: App, *, hosts: Hosts, limits: Limits, folders: Sequence[Path], policy: str, api_bytes: int | None
+    ) -> None:
+        """`api_bytes` may be sent to /v1 at once; without, it isn't there."""
         self.app, self.hosts, self.limits, self.folders = app, hosts, limits, folders
+        self.api_bytes = api_bytes
         self.headers = {**_PLAIN, "content-security-policy": policy}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -83,7 +92,7 @@ class Guard:
             try:
                 await self._answer(scope, receive, send)
             except Refused as error:
-                await PlainTextResponse(str(error), error.status, _PLAIN)(scope, receive, send)
+                await _said(error, scope)(scope, receive, send)
         # Nothing here speaks anything else; a connection that nobody accepts is closed.
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -100,6 +109,8 @@ class Guard:
         route = route_of(scope["method"], path)
         if route is None or raw != path.encode():  # one spelling for everything: none of these paths needs another
             raise Refused(404, "Not found")
+        if route.body == "api" and self.api_bytes is None:
+            raise Refused(404, NO_API)
         if len(scope.get("query_string", b"")) > LONGEST_QUERY:
             raise Refused(414, "That address is too long.")
         meter = self._meter(route, headers)
@@ -123,6 +134,8 @@ class Guard:
     def _meter(self, route: Route, headers: Headers) -> Meter:
         if route.body == "files":
             return Files(headers.get("content-type", "").encode("latin-1"), self.limits)
+        if route.body == "api":
+            return Json(self.api_bytes or SMALL)
         return Json(JSON) if route.body == "json" else Counted(SMALL)
 
     async def _pass(self, scope: Scope, receive: Receive, send: Send, meter: Meter) -> None:
@@ -139,7 +152,7 @@ class Guard:
                 except Refused as error:
                     refused = True
                     if not began:
-                        await PlainTextResponse(str(error), error.status, _PLAIN)(scope, receive, send)
+                        await _said(error, scope)(scope, receive, send)
                     # The one exception after which Gradio removes what it has stored of an upload.
                     raise MultiPartException(str(error)) from None
             return message
@@ -161,6 +174,13 @@ class Guard:
         except Exception:  # of whatever Gradio was reading: the client has its answer already
             if not refused:
                 raise
+
+
+def _said(error: Refused, scope: Scope) -> Response:
+    """A refusal, as whoever asks reads it."""
+    if _path(scope)[0].startswith(API):
+        return JSONResponse(api_error(str(error), error.status), error.status, _PLAIN)
+    return PlainTextResponse(str(error), error.status, _PLAIN)
 
 
 def _path(scope: Scope) -> tuple[str, bytes]:

@@ -74,6 +74,24 @@ class MediaEncoder:
                 encoded |= self._new([one for key, one in every.items() if key not in encoded], note, stop)
         return [tuple(encoded[one.key] for one in group) for group in wanted]
 
+    def outlined(self, conversation: Conversation, *, stop: Stop) -> list[tuple[EncodedMedia, ...]]:
+        """Each message's media without embeddings, for counting: nothing goes through the tower, nothing is cached.
+        Raises as `encode` does."""
+        return [
+            tuple(self._outline(self._wanted(media, message), stop) for media in message.media)
+            for message in conversation.messages
+        ]
+
+    def _outline(self, wanted: WantedMedia, stop: Stop) -> EncodedMedia:
+        known = self.cache.get(wanted.key)
+        if known is not None:
+            return known
+        decoded = self._decode(wanted, stop)
+        nothing = torch.empty(0)
+        return EncodedMedia(
+            wanted.media.kind, tuple(Span(part.ids, nothing, CONTENT) for part in decoded.parts), decoded.times
+        )
+
     def _new(self, wanted: Sequence[WantedMedia], note: Note, stop: Stop) -> dict[str, EncodedMedia]:
         """What isn't known yet, as much together as may wait; somebody else may have brought some of it meanwhile."""
         encoded: dict[str, EncodedMedia] = {}
@@ -97,7 +115,7 @@ class MediaEncoder:
     def detail(self, media: Media, *, several: bool) -> Detail:
         """What was asked for, completed by what the model's row recommends."""
         spec, asked = self._spec, media.detail
-        advised = spec.clip if media.kind == "video" else spec.several if several else spec.single
+        advised = spec.resolution(media.kind, several=several)
         frames = (asked.frames or spec.defaults.frames or FRAMES) if media.kind == "video" else None
         # No more than the context could hold: past that the prompt is refused, and the work would be for nothing.
         held = max(spec.context * PIXELS_A_TOKEN // (frames or 1), PIXELS_A_TOKEN)
