@@ -26,7 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "limits": {"errors"},
     "settings": {"limits"},
     "generation": {"conversation", "errors"},
-    "zoo": {"generation", "conversation", "bundled"},
+    "zoo": {"conversation", "generation", "bundled"},
     "backend": {"generation", "zoo"},
     "chat": {"backend", *VALUES},
     "media": VALUES,
