@@ -65,6 +65,8 @@ def fetch(
                 response = connection.getresponse()
                 if response.status not in MOVED:
                     _save(response, path, name, most)
+                    if limit.is_set():  # what was cut off may look like an end
+                        raise TimeoutError
                     return
                 url = urljoin(url, response.getheader("location") or "")
         raise refusal(name, "is behind too many redirects: send it as a data: URI.")

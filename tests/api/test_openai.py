@@ -17,11 +17,13 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from ovis_app.api.openai import replies
 from ovis_app.backend import Phase, Status
 from ovis_app.conversation import Detail
-from ovis_app.generation import Event, Request
+from ovis_app.generation import Event, Request, Waiting
 from ovis_app.zoo import find, resolve
-from tests.ui.serving import EXAMPLES, HeldBackend, Served, served, served_api
+from tests.canary import canary
+from tests.ui.serving import EXAMPLES, HeldBackend, Served, Wire, served, served_api
 from tests.waiting import PATIENCE, until
 
 KEYS = ("first-key-of-two", "second-key-of-two")
@@ -469,6 +471,43 @@ def test_a_client_that_leaves_stops_the_work(stream: bool, text: str) -> None:
         until(lambda: backend.live == 0, "nobody stopped it")
 
 
+def test_a_client_that_leaves_in_the_middle_of_its_request_is_no_error(
+    here: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = urlsplit(here.url)
+    with socket.create_connection((place.hostname, place.port), timeout=PATIENCE) as connection:
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {place.netloc}\r\nContent-Length: 1000\r\n\r\n{{"
+        connection.sendall(head.encode())
+    assert Program(here).ask(body()).status_code == 200
+    assert "Traceback" not in caplog.text
+
+
+@dataclass
+class Slow(HeldBackend):
+    """Says nothing until `answer` is set."""
+
+    def stream(self, request: Request) -> Iterator[Event]:
+        while not self.answer.wait(0.02):
+            yield Waiting("Reading")
+        yield from super().stream(request)
+
+
+def test_a_stream_that_waits_long_gives_signs_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that no proxy takes it for dead; before that a refusal has its own status."""
+    monkeypatch.setattr(replies, "HOLD_SECONDS", 0.3)
+    monkeypatch.setattr(replies, "HEARTBEAT_SECONDS", 0.1)
+    backend = Slow()
+    with (
+        served_api(backend) as there,
+        Program(there).http.stream("POST", "v1/chat/completions", json=body(stream=True)) as answer,
+    ):
+        lines = answer.iter_lines()
+        assert [next(lines) for _ in range(4)] == [": waiting", "", ": waiting", ""]
+        backend.answer.set()
+        rest = "".join(lines)
+        assert "hello" in rest and rest.endswith("data: [DONE]")
+
+
 # --- keys -----------------------------------------------------------------------------------------------------------
 
 
@@ -525,6 +564,26 @@ def test_nothing_of_a_request_is_logged(program: Program, caplog: pytest.LogCapt
     program.ask(body("secret", temperature="secret"))
     program.ask(body("secret fail"))
     assert "secret" not in caplog.text and "c2VjcmV0" not in caplog.text
+
+
+def test_addresses_are_fetched_where_that_is_allowed_but_never_from_here() -> None:
+    with canary() as bird, served_api(HeldBackend(), allow_urls=True) as there:
+        for host in (bird.address, f"localhost:{bird.address.rpartition(':')[2]}"):
+            error = refused(Program(there).ask(body("look", f"http://{host}/x.png")), 400, "private network")
+            assert bird.address not in error["message"]
+        assert bird.hits == [] and there.backend.requests == []
+
+
+def test_the_page_and_programs_wait_in_one_line_as_different_clients() -> None:
+    backend = HeldBackend()
+    with served(backend, api_key=KEYS) as there:
+        wire = Wire(there)
+        wire.ask("from the page")
+        for key in KEYS:
+            Program(there, key).ask(body("from a program"))
+        wire.close()
+        clients = [request.client for request in backend.requests]
+        assert clients[0] == f"page:{wire.session}" and len(set(clients)) == 3
 
 
 def test_a_picture_without_a_wish_is_looked_at_as_the_model_likes(program: Program) -> None:

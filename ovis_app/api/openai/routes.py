@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -73,6 +74,8 @@ class Api:
             try:
                 request.state.client = self._client(request)
                 return await endpoint(request)
+            except ClientDisconnect:  # in the middle of a body
+                return Response(status_code=400)
             except ApiError as error:
                 log.info("refused: %d %s", error.status, error.code or "")
                 return refused(error)
