@@ -29,17 +29,23 @@ def open_page(settings: Settings) -> tuple[Any, dict[str, Any], Backend]:
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     with importing():
         from ovis_app.api import gradio_endpoints, mcp
+        from ovis_app.api.openai.routes import routes
         from ovis_app.backends import open_backend
+        from ovis_app.backends.fair_queue import FairQueue
         from ovis_app.ui import page
 
     if settings.mcp:
         mcp.require()
     allow_connections()
     limits = settings.limits()
-    backend = open_backend(settings, limits, late=True)
+    opened = open_backend(settings, limits, late=True)
+    # One line for all who ask: the page, programs through Gradio, and /v1.
+    backend = FairQueue(opened, limits, at_once=settings.at_once, most_waiting=settings.queue_size)
     demo = page.build(backend, settings, limits)
     gradio_endpoints.add(demo, backend, limits, uploads=page.uploads(), at_once=settings.at_once)
-    return demo, page.launch_options(settings, limits), backend
+    options = page.launch_options(settings, limits)
+    options["app_kwargs"]["routes"] = routes(backend, settings, limits)
+    return demo, options, backend
 
 
 def allow_connections() -> None:

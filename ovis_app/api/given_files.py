@@ -7,19 +7,14 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypedDict
 from urllib.parse import unquote
 
-from ovis_app.conversation import Media
-from ovis_app.errors import MediaError, UserError
-from ovis_app.limits import Limits
-from ovis_app.media import attach_all
+from ovis_app.errors import MediaError
 
 FILE_ROUTE = "/gradio_api/file="  # what an upload's address ends with, behind the page's own name
-MESSAGES = 4  # messages with as many files as one may have, in a call
 HOW = "upload the file to /gradio_api/upload and give the path that this returns, or give a data URI"
 NO_FILE = f"A file is missing, or isn't one: {HOW}."
 NOT_HERE = f"That file isn't among the uploads of this page: {HOW}."
@@ -38,34 +33,21 @@ class Uploaded(TypedDict):
     meta: _Meta
 
 
-@dataclass
+@dataclass(frozen=True)
 class GivenFiles:
     """The files of one call. What is written into the call is stored in the folder `own`."""
 
-    limits: Limits
     uploads: Path  # where Gradio stores what is uploaded
     own: Path
-    seen: int = 0
 
-    def attach(self, values: Sequence[object]) -> tuple[Media, ...]:
-        """The checked files of one message. Raises UserError with a sentence for each that can't be used."""
-        most = MESSAGES * self.limits.files_per_turn
-        self.seen += len(values)
-        if self.seen > most:
-            raise UserError(f"Those are more than the {most} files that one call may bring: send fewer.")
-        media, refused = attach_all([self._file(value) for value in values], self.limits)
-        if refused:
-            raise UserError(" ".join(refused))
-        return media
-
-    def _file(self, value: object) -> tuple[Path, str]:
-        """Where a file lies, and what it is called."""
+    def file(self, value: object, name: str) -> tuple[Path, str]:
+        """Where a file lies, and what it is called: `name` where it has none. Raises MediaError."""
         if isinstance(value, dict):
             return self._uploaded(value.get("path"), value.get("orig_name"))
         if not isinstance(value, str) or not value:
             raise MediaError(NO_FILE)
         if value[:5].lower() == "data:":
-            return self._written(value)
+            return self._written(value, name), name
         _, route, path = value.partition(FILE_ROUTE)
         if not route and "://" in value:
             raise MediaError(NO_ADDRESS)
@@ -82,15 +64,13 @@ class GivenFiles:
             raise MediaError(NOT_HERE) from error
         return real, name if isinstance(name, str) and name else real.name
 
-    def _written(self, uri: str) -> tuple[Path, str]:
+    def _written(self, uri: str, name: str) -> Path:
         head, comma, data = uri.partition(",")
         if not comma or not head.lower().endswith(";base64"):
             raise MediaError(NOT_BASE64)
+        file = self.own / name.replace(" ", "-")
         try:
-            content = base64.b64decode(unquote(data) if "%" in data else data, validate=True)
+            file.write_bytes(base64.b64decode(data, validate=True))
         except (binascii.Error, ValueError) as error:
             raise MediaError(NOT_BASE64) from error
-        name = f"file {len(list(self.own.iterdir())) + 1}"
-        file = self.own / name
-        file.write_bytes(content)
-        return file, name
+        return file

@@ -24,12 +24,14 @@ from gradio.events import api
 from ovis_app import chat
 from ovis_app.api.driven import driven
 from ovis_app.api.given_files import GivenFiles, Uploaded
-from ovis_app.api.history import parsed
+from ovis_app.api.openai.fields import ApiError
+from ovis_app.api.openai.messages import parse
 from ovis_app.backend import Backend
 from ovis_app.conversation import Conversation, Media, MediaKind, Message
 from ovis_app.errors import UserError
 from ovis_app.generation import Request
 from ovis_app.limits import Limits
+from ovis_app.media import attach_turns
 from ovis_app.media.boxes import Box, draw, found
 
 DESCRIBE = "Describe the image."
@@ -203,14 +205,14 @@ class Endpoints:
         """The answer as it grows, and the media that it is about; its end alone where only one value is taken. Raises
         Refusal."""
         with tempfile.TemporaryDirectory(prefix="ovis-", ignore_cleanup_errors=True) as own:
-            given = GivenFiles(self.limits, self.uploads, Path(own))
+            given = GivenFiles(self.uploads, Path(own))
             try:
-                work = partial(_asked, question, files, history, given, kind)
+                work = partial(_asked, question, files, history, given, self.limits, kind)
                 conversation, system = await anyio.to_thread.run_sync(work, limiter=_readers)
             except UserError as error:
                 raise Refusal(str(error)) from error
             settings = replace(self.backend.status().model.defaults, system=system, **wanted)
-            states = _grown(self.backend, Request(conversation, settings))
+            states = _grown(self.backend, Request(conversation, settings, _client(request)))
             queued = _is_queued(request)
             async with aclosing(driven(states, self.threads)) as steps:
                 async for state in steps:
@@ -240,18 +242,27 @@ _readers = anyio.CapacityLimiter(6)  # threads that look at files
 
 
 def _asked(
-    question: object, files: object, history: object, given: GivenFiles, kind: MediaKind | None
+    question: object, files: object, history: object, given: GivenFiles, limits: Limits, kind: MediaKind | None
 ) -> tuple[Conversation, str]:
     """The conversation that ends with the question, and its system prompt. Raises UserError."""
-    text = _text("question", question)
-    system, earlier = parsed(history, given.attach)
-    if not isinstance(files, list | None):
-        raise UserError("files must be a list.")
-    media = given.attach(files or ())
-    for item in media:
+    if not isinstance(files, list | None) or len(files or ()) > limits.files_per_turn:
+        raise UserError(f"files must be a list of at most {limits.files_per_turn} files.")
+    if not isinstance(history, list | None):
+        raise UserError("history must be a list of messages.")
+    try:
+        asked = parse([*(history or ()), {"role": "user", "content": _text("question", question)}], limits)
+    except ApiError as error:
+        raise UserError(f"history: {error}") from error
+    turns = [[given.file(one.url, one.name) for one in said.media] for said in asked.said[:-1]]
+    turns.append([given.file(value, f"file {number}") for number, value in enumerate(files or (), 1)])
+    media = attach_turns(turns, limits)
+    for item in media[-1]:
         if kind and item.kind != kind:
             raise UserError((NOT_A_PICTURE if kind == "image" else NOT_A_CLIP).format(item.label))
-    return Conversation((*earlier, Message("user", text, media))), system
+    messages = (
+        Message(said.role, said.text, its, thinking=said.reasoning) for said, its in zip(asked.said, media, strict=True)
+    )
+    return Conversation(tuple(messages)), asked.system
 
 
 def _text(name: str, value: object) -> str:
@@ -274,6 +285,12 @@ def _is_queued(request: gr.Request) -> bool:
     """Whether Gradio's queue asks, which takes one value after another. Whoever calls past it (a tool's call, a direct
     POST) gets the first value and no other."""
     return isinstance(request, gr.Request) and ("/queue/" in request.url.path or "/call/" in request.url.path)
+
+
+def _client(request: gr.Request) -> str:
+    """Who asks, for the line: a session of Gradio's clients, or all that have none, together."""
+    session = isinstance(request, gr.Request) and "/queue/" in request.url.path
+    return f"page:{request.session_hash}" if session else "programs"
 
 
 async def _left(request: gr.Request) -> bool:

@@ -18,7 +18,9 @@ INFO = "/gradio_api/info"
 SMALL = 64 * 1024  # bytes of a body that hardly says anything
 JSON = 4 * 1024 * 1024  # bytes of an event's inputs; parsed at once, with everybody waiting
 
-Body = Literal["small", "json", "files"]
+API = ("/v1/", "/tokenize")  # what these begin is asked by programs, which read errors as JSON
+
+Body = Literal["small", "json", "files", "api"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Route:
 
 
 _NAME = r"[A-Za-z0-9_.-]{1,200}"
+_MODEL = r"(?:[A-Za-z0-9_.-]{1,100}/)?[A-Za-z0-9_.@-]{1,200}"
 _STATIC = r"(?:[A-Za-z0-9_@-][A-Za-z0-9_.@-]{0,200}/){0,8}[A-Za-z0-9_@-][A-Za-z0-9_.@-]{0,200}"
 
 
@@ -47,6 +50,8 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", re.compile(r"/gradio_api/(?:cancel|reset/?)")),
     Route("POST", re.compile(rf"/gradio_api/(?:queue/join|(?:run|api|call|call/v2)/{_NAME}/?)"), "json"),
     Route("POST", re.compile(r"/gradio_api/upload"), "files"),
+    Route("GET", re.compile(rf"/v1/models(?:/{_MODEL})?"), "api"),
+    Route("POST", re.compile(r"/v1/chat/completions|/tokenize"), "api"),
 )
 
 
