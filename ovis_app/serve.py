@@ -28,17 +28,24 @@ def open_page(settings: Settings) -> tuple[Any, dict[str, Any], Backend]:
     Raises BackendError."""
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     with importing():
-        from ovis_app.api import gradio_endpoints
+        from ovis_app.api import gradio_endpoints, mcp
+        from ovis_app.api.openai.routes import routes
         from ovis_app.backends import open_backend
+        from ovis_app.backends.fair_queue import FairQueue
         from ovis_app.ui import page
 
+    if settings.mcp:
+        mcp.require()
     allow_connections()
     limits = settings.limits()
-    backend = open_backend(settings, limits, late=True)
+    opened = open_backend(settings, limits, late=True)
+    # One line for all who ask: the page, programs through Gradio, and /v1.
+    backend = FairQueue(opened, limits, at_once=settings.at_once, most_waiting=settings.queue_size)
     demo = page.build(backend, settings, limits)
-    with demo:
-        gradio_endpoints.add(backend, limits, at_once=settings.at_once)
-    return demo, page.launch_options(settings, limits), backend
+    gradio_endpoints.add(demo, backend, limits, uploads=page.uploads(), at_once=settings.at_once)
+    options = page.launch_options(settings, limits)
+    options["app_kwargs"]["routes"] = routes(backend, settings, limits)
+    return demo, options, backend
 
 
 def allow_connections() -> None:
@@ -98,8 +105,11 @@ def serve(settings: Settings, ending: threading.Event) -> int:
     except BackendError as error:
         print(f"ovis serve: {error}", file=sys.stderr)
         return 1
+    from ovis_app.api import mcp  # there by now
+
     try:
         _, url, public = page.launch(**options, prevent_thread_lock=True, quiet=True)
+        mcp.tools_alone(page)
     except OSError as error:
         print(f"The page can't open on {settings.server_name}:{settings.port}: {error}", file=sys.stderr)
         return 1

@@ -6,6 +6,7 @@ The only reader of OVIS_* and of what a Space says. Imports nothing heavy, so th
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import ipaddress
 import os
 import re
@@ -14,7 +15,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import NoReturn
 
-from ovis_app.limits import Limits
+from ovis_app.limits import MEGABYTE, Limits
 
 BACKENDS = ("local", "fake")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -22,6 +23,7 @@ ENGINES = ("auto", "solo", "batched", "plain")
 QUANTIZE = ("none", "int8", "int4")
 NVIDIA = Path("/dev/nvidiactl")  # there wherever an NVIDIA GPU can be used
 HOST = re.compile(r"[a-z0-9._-]{1,253}|[0-9a-f:]{2,45}")
+KEY = re.compile(r"[!-~]{8,512}")
 DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,2})?")
 
 
@@ -31,6 +33,7 @@ class Settings:
 
     model: str = "ovis-mini"
     backend: str = "local"
+    base_url: tuple[str, ...] = ()  # OpenAI-compatible servers, as URL or NAME=URL
     device: str = "auto"
     dtype: str = "auto"
     quantize: str = "none"
@@ -39,8 +42,15 @@ class Settings:
     server_name: str = "127.0.0.1"
     port: int = 7860
     share: bool = False
+    mcp: bool = False  # the endpoints are tools for agents, too
     allowed_hosts: str = ""  # names, with commas between them, that the page answers to beside this machine's own
     model_choice: str = "auto"  # whether the page may change models; auto: whoever asks from this very machine
+    api_key: tuple[str, ...] = dataclasses.field(
+        default=(), repr=False
+    )  # that /v1 asks for; those of the file included
+    api_key_file: str = ""
+    api_bytes: int = 32 * MEGABYTE  # of one request to /v1, with its pictures
+    allow_urls: bool = False  # whether /v1 fetches pictures from addresses on the internet
     queue_size: int = 32  # questions waiting at most; more are refused with a sentence
     deadline: float = 600.0  # seconds that one answer may take
     visual_cache: int = 512 * 1024 * 1024  # bytes of encoded pictures that are remembered
@@ -63,6 +73,11 @@ class Settings:
     def private(self) -> bool:
         """Whether the page is meant for this machine alone, as far as the address that it listens on tells."""
         return loopback(self.server_name) and not self.share
+
+    @property
+    def serves_api(self) -> bool:
+        """Whether /v1 is there: with keys, or for this machine alone."""
+        return bool(self.api_key) or self.private
 
     @property
     def choosable(self) -> bool:
@@ -92,6 +107,7 @@ def loopback(name: str) -> bool:
 _HELP = {
     "model": "a known name (ovis-mini, Ovis2.5-2B), a hub repository (also @revision) or a folder",
     "backend": "who answers: the model in this process, or a scripted stand-in for trying the page",
+    "base_url": "an OpenAI-compatible server, as URL or NAME=URL",
     "device": "auto, cpu, cuda, cuda:1, mps",
     "dtype": "precision of the weights; auto is bfloat16 where the device computes it fast, else float32",
     "quantize": "bits of the language model's weights: int8 and int4 take less memory and change answers a little",
@@ -102,6 +118,11 @@ _HELP = {
     "allowed_hosts": "names that the page answers to beside this machine's own, as a proxy's; commas between",
     "model_choice": "who may switch models, to a folder here too: on is everybody, auto who asks from this machine",
     "share": "open a public link through Gradio's relay",
+    "mcp": "serve the endpoints for programs as tools for agents, too, by MCP at /gradio_api/mcp",
+    "api_key": "a key that /v1 asks for; flags are seen by all who use this machine, the variable and the file aren't",
+    "api_key_file": "a file of keys that /v1 asks for, one a line",
+    "api_bytes": "largest request to /v1, in bytes",
+    "allow_urls": "let /v1 fetch pictures and clips from addresses on the internet, never from private networks",
     "queue_size": "questions that may wait at once",
     "deadline": "seconds that one answer may take",
     "visual_cache": "bytes of encoded pictures that are remembered between questions",
@@ -138,10 +159,14 @@ def add_arguments(parser: argparse.ArgumentParser, names: Sequence[str] = tuple(
             continue
         flag = "--" + field.name.replace("_", "-")
         variable = f"OVIS_{field.name.upper()}"
-        default = "none" if field.default == "" else field.default
-        text = f"{_HELP[field.name]} (default: {default}; variable {variable})".replace("%", "%%")
+        default = "none" if field.default in ("", ()) else field.default
+        several = "; may be given several times" if field.default == () else ""
+        text = f"{_HELP[field.name]}{several} (default: {default}; variable {variable})".replace("%", "%%")
         if isinstance(field.default, bool):
             parser.add_argument(flag, action="store_true", default=argparse.SUPPRESS, help=text)
+        elif isinstance(field.default, tuple):
+            name = field.name.upper()
+            parser.add_argument(flag, action="append", default=argparse.SUPPRESS, help=text, metavar=name)
         else:
             parser.add_argument(
                 flag,
@@ -174,6 +199,8 @@ def _converted(name: str, raw: str, default: object) -> object:
         if raw.lower() in ("0", "false", "no", "off"):
             return False
         raise ValueError(f"{variable} must be 1 or 0, not {raw!r}.")
+    if isinstance(default, tuple):
+        return tuple(raw.replace(",", " ").split())
     if name in _CHOICES and raw not in _CHOICES[name]:
         raise ValueError(f"{variable} must be one of {', '.join(_CHOICES[name])}, not {raw!r}.")
     try:
@@ -188,6 +215,7 @@ def read(arguments: argparse.Namespace, environment: Mapping[str, str] = os.envi
     # A Space is reached from outside.
     place = {"server_name": "0.0.0.0", "space": True} if "SPACE_ID" in environment else {}
     given = {name: value for name, value in vars(arguments).items() if name in known}
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}  # repeated
     settings = Settings(**{**place, **from_environment(environment), **given})
     if "SPACE_HOST" in environment:  # a Space's own name always passes
         settings = replace(settings, allowed_hosts=f"{settings.allowed_hosts},{environment['SPACE_HOST']}".strip(","))
@@ -198,7 +226,11 @@ def read(arguments: argparse.Namespace, environment: Mapping[str, str] = os.envi
     for host in settings.hosts:
         if not HOST.fullmatch(host):
             raise ValueError(f"--allowed-hosts takes host names such as chat.example.org, not {host!r}.")
+    settings = replace(settings, api_key=(*settings.api_key, *_keys(settings.api_key_file)))
+    if not all(KEY.fullmatch(key) for key in settings.api_key):
+        raise ValueError("An API key is at least 8 visible ASCII characters, without spaces.")
     for name in (
+        "api_bytes",
         "queue_size",
         "deadline",
         "image_pixels",
@@ -215,3 +247,17 @@ def read(arguments: argparse.Namespace, environment: Mapping[str, str] = os.envi
         if not 0 <= getattr(settings, name) < float("inf"):
             raise ValueError(f"--{name.replace('_', '-')} must be 0 or a number above it.")
     return settings
+
+
+def _keys(file: str) -> tuple[str, ...]:
+    """The keys of a file, one a line; empty lines and those that begin with # are none."""
+    if not file:
+        return ()
+    try:
+        lines = [line.strip() for line in Path(file).expanduser().read_text("utf-8").splitlines()]
+    except (OSError, ValueError) as error:
+        raise ValueError(f"--api-key-file {file} can't be read: name a text file with one key a line.") from error
+    keys = tuple(line for line in lines if line and not line.startswith("#"))
+    if not keys:
+        raise ValueError(f"--api-key-file {file} has no key in it: write one a line.")
+    return keys

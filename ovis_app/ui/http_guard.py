@@ -14,17 +14,20 @@ from typing import Any
 
 import gradio as gr
 from gradio import processing_utils
+from gradio.route_utils import FnIndexInferError
 from starlette.datastructures import Headers
 from starlette.formparsers import MultiPartException
 from starlette.middleware import Middleware
-from starlette.responses import PlainTextResponse
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
+from ovis_app.errors import api_error
 from ovis_app.limits import Limits
 from ovis_app.settings import Settings
 from ovis_app.ui import http_files
+from ovis_app.ui.http_arrival import Arrival, Left
 from ovis_app.ui.http_bodies import Counted, Files, Json, Meter, Refused, too_large
 from ovis_app.ui.http_hosts import Hosts, place_of
-from ovis_app.ui.http_routes import FILE_ROUTE, JSON, SMALL, Route, route_of
+from ovis_app.ui.http_routes import API, FILE_ROUTE, INFO, JSON, MCP, ROUTES, SMALL, Route, route_of
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +42,10 @@ OPEN = (
     "The page listens on %s: whoever reaches this machine can use it. Listen on 127.0.0.1 to keep it to yourself, or "
     "put a proxy that asks who they are in front of it."
 )
+NO_API = "There is no API here: who runs this page has set no key for it."
+NO_SUCH_EVENT = "That call names nothing that is here, or doesn't bring what it takes: GET /gradio_api/info lists both."
+# What Gradio raises where an event's number, name or parameters are none of its own, or its body isn't UTF-8.
+MISFITS = (FnIndexInferError, KeyError, TypeError, UnicodeDecodeError)
 LONGEST_QUERY = 8 * 1024  # bytes
 FRAMES = "https://huggingface.co https://*.hf.space"  # who may show a Space's page in a frame
 # Pictures in a model's words may not call other hosts, nor its forms send anything there.
@@ -66,14 +73,34 @@ def middleware(settings: Settings, limits: Limits, folders: Sequence[Path]) -> M
     if not (settings.private or settings.share or settings.space):
         log.warning(OPEN, settings.server_name)
     policy = f"{_POLICY} {FRAMES}" if settings.space else _POLICY
-    return Middleware(Guard, hosts=Hosts.of(settings), limits=limits, folders=folders, policy=policy)
+    return Middleware(
+        Guard,
+        hosts=Hosts.of(settings),
+        limits=limits,
+        folders=folders,
+        policy=policy,
+        routes=(*ROUTES, *MCP) if settings.mcp else ROUTES,
+        api_bytes=settings.api_bytes if settings.serves_api else None,
+    )
 
 
 class Guard:
     """Between the network and Gradio."""
 
-    def __init__(self, app: App, *, hosts: Hosts, limits: Limits, folders: Sequence[Path], policy: str) -> None:
+    def __init__(
+        self,
+        app: App,
+        *,
+        hosts: Hosts,
+        limits: Limits,
+        folders: Sequence[Path],
+        policy: str,
+        routes: Sequence[Route],
+        api_bytes: int | None,
+    ) -> None:
+        """`api_bytes` may be sent to /v1 at once; without, it isn't there."""
         self.app, self.hosts, self.limits, self.folders = app, hosts, limits, folders
+        self.routes, self.api_bytes = routes, api_bytes
         self.headers = {**_PLAIN, "content-security-policy": policy}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -83,7 +110,7 @@ class Guard:
             try:
                 await self._answer(scope, receive, send)
             except Refused as error:
-                await PlainTextResponse(str(error), error.status, _PLAIN)(scope, receive, send)
+                await _said(error, scope)(scope, receive, send)
         # Nothing here speaks anything else; a connection that nobody accepts is closed.
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -97,14 +124,22 @@ class Guard:
             response = await http_files.answer(path.removeprefix(FILE_ROUTE), self.folders)
             await response(scope, receive, send)
             return
-        route = route_of(scope["method"], path)
+        route = route_of(scope["method"], path, self.routes)
         if route is None or raw != path.encode():  # one spelling for everything: none of these paths needs another
             raise Refused(404, "Not found")
+        if route.refused:
+            raise Refused(route.refused, "Not allowed")
+        if route.body == "api" and self.api_bytes is None:
+            raise Refused(404, NO_API)
         if len(scope.get("query_string", b"")) > LONGEST_QUERY:
             raise Refused(414, "That address is too long.")
         meter = self._meter(route, headers)
         _check_length(headers, meter)
-        await self._pass(scope, receive, send, meter)
+        if path.rstrip("/") == INFO:  # of one page it isn't kept; else all are shown the host that the first one named
+            scope["query_string"] = scope.get("query_string", b"") + b"&page="
+        await self._pass(
+            scope, receive, send, meter, event=scope["method"] == "POST" and route.body in ("json", "small")
+        )
 
     def _check_sender(self, method: str, headers: Headers) -> None:
         hosts = headers.getlist("host")
@@ -122,27 +157,27 @@ class Guard:
 
     def _meter(self, route: Route, headers: Headers) -> Meter:
         if route.body == "files":
-            return Files(headers.get("content-type", "").encode("latin-1"), self.limits)
+            return Files(headers.get("content-type", "").encode("latin-1"), self.limits, next(iter(self.folders), None))
+        if route.body == "api":
+            return Json(self.api_bytes or SMALL)
         return Json(JSON) if route.body == "json" else Counted(SMALL)
 
-    async def _pass(self, scope: Scope, receive: Receive, send: Send, meter: Meter) -> None:
+    async def _pass(self, scope: Scope, receive: Receive, send: Send, meter: Meter, *, event: bool) -> None:
         """Lets Gradio answer, as long as the body keeps to its limits. Past them the answer is given at once, whatever
-        is still on its way, and nothing that Gradio says after that is sent."""
+        is still on its way, and nothing that Gradio says after that is sent. An event that fits none is refused."""
         began = refused = False
+        arrival = Arrival(receive, meter)
 
         async def metered() -> Message:
             nonlocal refused
-            message = await receive()
-            if message["type"] == "http.request" and not refused:
-                try:
-                    meter.take(message.get("body", b""))
-                except Refused as error:
-                    refused = True
-                    if not began:
-                        await PlainTextResponse(str(error), error.status, _PLAIN)(scope, receive, send)
-                    # The one exception after which Gradio removes what it has stored of an upload.
-                    raise MultiPartException(str(error)) from None
-            return message
+            try:
+                return await arrival.next()
+            except Refused as error:
+                told, refused = refused or began or isinstance(error, Left), True
+                if not told:
+                    await _said(error, scope)(scope, receive, send)
+                # The one exception after which Gradio removes what it has stored of an upload.
+                raise MultiPartException(str(error)) from None
 
         async def headed(message: Message) -> None:
             nonlocal began
@@ -158,9 +193,20 @@ class Guard:
 
         try:
             await self.app(scope, metered, headed)
-        except Exception:  # of whatever Gradio was reading: the client has its answer already
-            if not refused:
+        except Exception as error:
+            if refused:  # whatever Gradio was reading: the client has its answer already
+                return
+            if began or not event or not isinstance(error, MISFITS):
                 raise
+            log.info("event refused: %s", type(error).__name__)
+            raise Refused(400, NO_SUCH_EVENT) from None
+
+
+def _said(error: Refused, scope: Scope) -> Response:
+    """A refusal, as whoever asks reads it."""
+    if _path(scope)[0].startswith(API):
+        return JSONResponse(api_error(str(error), error.status), error.status, _PLAIN)
+    return PlainTextResponse(str(error), error.status, _PLAIN)
 
 
 def _path(scope: Scope) -> tuple[str, bytes]:
