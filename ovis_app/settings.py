@@ -6,6 +6,7 @@ The only reader of OVIS_* and of what a Space says. Imports nothing heavy, so th
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import ipaddress
 import os
 import re
@@ -23,6 +24,7 @@ QUANTIZE = ("none", "int8", "int4")
 NVIDIA = Path("/dev/nvidiactl")  # there wherever an NVIDIA GPU can be used
 HOST = re.compile(r"[a-z0-9._-]{1,253}|[0-9a-f:]{2,45}")
 DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,2})?")
+ROOT_PATH = re.compile(r"(/[A-Za-z0-9._~-]{1,100}){0,8}")
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,10 @@ class Settings:
     server_name: str = "127.0.0.1"
     port: int = 7860
     share: bool = False
+    auth: tuple[str, ...] = dataclasses.field(default=(), repr=False)  # who may sign in, each as NAME:PASSWORD
+    auth_file: str = ""  # who may sign in, a NAME:HASH a line
+    root_path: str = ""  # where a proxy publishes the page, as /chat
+    trusted_proxies: tuple[str, ...] = ()  # addresses and networks whose X-Forwarded-For is believed
     allowed_hosts: str = ""  # names, with commas between them, that the page answers to beside this machine's own
     model_choice: str = "auto"  # whether the page may change models; auto: whoever asks from this very machine
     queue_size: int = 32  # questions waiting at most; more are refused with a sentence
@@ -64,6 +70,16 @@ class Settings:
     def private(self) -> bool:
         """Whether the page is meant for this machine alone, as far as the address that it listens on tells."""
         return loopback(self.server_name) and not self.share
+
+    @property
+    def sign_in(self) -> bool:
+        """Whether people have to say who they are."""
+        return bool(self.auth or self.auth_file)
+
+    @property
+    def open_to_all(self) -> bool:
+        """Whether strangers reach the page and nobody has to sign in. Who reaches a Space is set at the Hub."""
+        return not (self.private or self.sign_in or self.space)
 
     @property
     def choosable(self) -> bool:
@@ -103,7 +119,11 @@ _HELP = {
     "port": "port to listen on",
     "allowed_hosts": "names that the page answers to beside this machine's own, as a proxy's; commas between",
     "model_choice": "who may switch models, to a folder here too: on is everybody, auto who asks from this machine",
-    "share": "open a public link through Gradio's relay",
+    "share": "open a public link through Gradio's relay; --auth-file asks who comes in",
+    "auth_file": "who may sign in: a file of lines that `ovis hash-password NAME` makes",
+    "auth": "who may sign in, as NAME:PASSWORD; other people here can see flags, so prefer --auth-file, or OVIS_AUTH",
+    "root_path": "where a proxy publishes the page, as /chat",
+    "trusted_proxies": "addresses and networks of proxies whose X-Forwarded-For is believed",
     "queue_size": "questions that may wait at once",
     "deadline": "seconds that one answer may take",
     "visual_cache": "bytes of encoded pictures that are remembered between questions",
@@ -124,6 +144,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "lookup": ("auto", "off"),
     "model_choice": ("auto", "on", "off"),
 }
+_ALSO = {"model": ("--model-path",)}  # other spellings of a flag
 
 
 class Flags(argparse.ArgumentParser):
@@ -138,19 +159,19 @@ def add_arguments(parser: argparse.ArgumentParser, names: Sequence[str] = tuple(
     for field in fields(Settings):
         if field.name not in names:
             continue
-        flag = "--" + field.name.replace("_", "-")
+        flags = ("--" + field.name.replace("_", "-"), *_ALSO.get(field.name, ()))
         variable = f"OVIS_{field.name.upper()}"
         default = "none" if field.default in ("", ()) else field.default
         several = "; may be given several times" if field.default == () else ""
         text = f"{_HELP[field.name]}{several} (default: {default}; variable {variable})".replace("%", "%%")
         if isinstance(field.default, bool):
-            parser.add_argument(flag, action="store_true", default=argparse.SUPPRESS, help=text)
+            parser.add_argument(*flags, action="store_true", default=argparse.SUPPRESS, help=text)
         elif isinstance(field.default, tuple):
             name = field.name.upper()
-            parser.add_argument(flag, action="append", default=argparse.SUPPRESS, help=text, metavar=name)
+            parser.add_argument(*flags, action="append", default=argparse.SUPPRESS, help=text, metavar=name)
         else:
             parser.add_argument(
-                flag,
+                *flags,
                 type=type(field.default),
                 choices=_CHOICES.get(field.name),
                 default=argparse.SUPPRESS,
@@ -204,9 +225,7 @@ def read(arguments: argparse.Namespace, environment: Mapping[str, str] = os.envi
         raise ValueError(f"The port must lie between 0 and 65535, not {settings.port}.")
     if not DEVICE.fullmatch(settings.device):
         raise ValueError(f"The device must be auto, cpu, mps, cuda or cuda:1, not {settings.device!r}.")
-    for host in settings.hosts:
-        if not HOST.fullmatch(host):
-            raise ValueError(f"--allowed-hosts takes host names such as chat.example.org, not {host!r}.")
+    _check_reach(settings)
     for name in (
         "queue_size",
         "deadline",
@@ -224,3 +243,23 @@ def read(arguments: argparse.Namespace, environment: Mapping[str, str] = os.envi
         if not 0 <= getattr(settings, name) < float("inf"):
             raise ValueError(f"--{name.replace('_', '-')} must be 0 or a number above it.")
     return settings
+
+
+def _check_reach(settings: Settings) -> None:
+    """What is said of who reaches the page, and by which way. Repeats no password."""
+    for host in settings.hosts:
+        if not HOST.fullmatch(host):
+            raise ValueError(f"--allowed-hosts takes host names such as chat.example.org, not {host!r}.")
+    for one in settings.auth:
+        name, _, password = one.partition(":")
+        if not (name and password):
+            raise ValueError("--auth takes NAME:PASSWORD; where a password has spaces or commas, use --auth-file.")
+    if not ROOT_PATH.fullmatch(settings.root_path):
+        raise ValueError(f"--root-path is a path such as /chat, without / at its end, not {settings.root_path!r}.")
+    for network in settings.trusted_proxies:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError as error:
+            raise ValueError(
+                f"--trusted-proxies takes addresses and networks such as 10.0.0.0/8, not {network!r}."
+            ) from error

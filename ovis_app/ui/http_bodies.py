@@ -5,6 +5,7 @@ Knows bytes and the parts of a form. Keeps none of them, so that a large upload 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,9 +22,9 @@ PART = 16 * 1024  # bytes around each file of a form
 class Refused(Exception):
     """A request that goes no further; its text is a sentence."""
 
-    def __init__(self, status: int, sentence: str) -> None:
+    def __init__(self, status: int, sentence: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(sentence)
-        self.status = status
+        self.status, self.headers = status, headers or {}
 
 
 class Meter(Protocol):

@@ -1,5 +1,6 @@
 """What a client may not do past the page: a middleware between the network and Gradio. In this order: who asks and
-under which name, what there is to ask, how files are sent back, how much may be sent, headers that browsers must hear.
+under which name, whether they signed in, what there is to ask, how files are sent back, how much may be sent, headers
+that browsers must hear.
 
 Knows HTTP and Gradio's download hooks. Knows nothing of conversations and components. Passes event streams and bodies
 through as they come.
@@ -19,12 +20,14 @@ from starlette.formparsers import MultiPartException
 from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse
 
+from ovis_app.accounts import accounts
 from ovis_app.limits import Limits
 from ovis_app.settings import Settings
 from ovis_app.ui import http_files
 from ovis_app.ui.http_bodies import Counted, Files, Json, Meter, Refused, too_large
-from ovis_app.ui.http_hosts import Hosts, place_of
+from ovis_app.ui.http_hosts import Hosts, believe_no_proxy, place_of
 from ovis_app.ui.http_routes import FILE_ROUTE, JSON, SMALL, Route, route_of
+from ovis_app.ui.http_sign_in import SignIn
 
 log = logging.getLogger(__name__)
 
@@ -36,17 +39,21 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 NO_ADDRESSES = "Files must be uploaded; addresses are not fetched."
 OPEN = (
-    "The page listens on %s: whoever reaches this machine can use it. Listen on 127.0.0.1 to keep it to yourself, or "
-    "put a proxy that asks who they are in front of it."
+    "The page listens on {} and nobody has to sign in: whoever reaches this machine can use it. Set --auth-file to ask "
+    "who they are, or listen on 127.0.0.1 to keep it to yourself."
+)
+SHARED = (
+    "The page gets a public link and nobody has to sign in: whoever has the link can use it. Set --auth-file to ask "
+    "who they are."
 )
 LONGEST_QUERY = 8 * 1024  # bytes
 FRAMES = "https://huggingface.co https://*.hf.space"  # who may show a Space's page in a frame
 # Pictures in a model's words may not call other hosts, nor its forms send anything there.
 _POLICY = (
-    "img-src 'self' data: blob:; media-src 'self' data: blob:; object-src 'none'; base-uri 'self'; form-action 'self'; "
-    "frame-ancestors 'self'"
+    "img-src 'self' data: blob:; media-src 'self' data: blob:; object-src 'none'; base-uri 'self'; form-action 'self'"
 )
-_PLAIN = {"x-content-type-options": "nosniff", "referrer-policy": "no-referrer"}
+# With no-referrer, browsers would send the form that signs out without an Origin that can be checked.
+_PLAIN = {"x-content-type-options": "nosniff", "referrer-policy": "same-origin"}
 
 
 async def refuse_address(url: str, *_: object, **__: object) -> Any:
@@ -61,19 +68,26 @@ def install() -> None:
 
 
 def middleware(settings: Settings, limits: Limits, folders: Sequence[Path]) -> Middleware:
-    """The guard as Gradio takes it. `folders` hold the files that the page shows: uploads, and the app's own."""
+    """The guard as Gradio takes it. `folders` hold the files that the page shows: uploads, and the app's own. Raises
+    UserError where it can't be read who may sign in."""
     install()
-    if not (settings.private or settings.share or settings.space):
-        log.warning(OPEN, settings.server_name)
-    policy = f"{_POLICY} {FRAMES}" if settings.space else _POLICY
-    return Middleware(Guard, hosts=Hosts.of(settings), limits=limits, folders=folders, policy=policy)
+    believe_no_proxy()
+    if settings.open_to_all:
+        log.warning(SHARED if settings.share else OPEN.format(settings.server_name))
+    frames = f"'self' {FRAMES}" if settings.space else "'self'"
+    people = accounts(settings.auth, settings.auth_file)
+    sign_in = SignIn(people, settings, frames=frames) if people else None
+    policy = f"{_POLICY}; frame-ancestors {frames}"
+    return Middleware(Guard, hosts=Hosts.of(settings), sign_in=sign_in, limits=limits, folders=folders, policy=policy)
 
 
 class Guard:
     """Between the network and Gradio."""
 
-    def __init__(self, app: App, *, hosts: Hosts, limits: Limits, folders: Sequence[Path], policy: str) -> None:
-        self.app, self.hosts, self.limits, self.folders = app, hosts, limits, folders
+    def __init__(
+        self, app: App, *, hosts: Hosts, sign_in: SignIn | None, limits: Limits, folders: Sequence[Path], policy: str
+    ) -> None:
+        self.app, self.hosts, self.sign_in, self.limits, self.folders = app, hosts, sign_in, limits, folders
         self.headers = {**_PLAIN, "content-security-policy": policy}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -83,7 +97,7 @@ class Guard:
             try:
                 await self._answer(scope, receive, send)
             except Refused as error:
-                await PlainTextResponse(str(error), error.status, _PLAIN)(scope, receive, send)
+                await PlainTextResponse(str(error), error.status, {**_PLAIN, **error.headers})(scope, receive, send)
         # Nothing here speaks anything else; a connection that nobody accepts is closed.
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -93,12 +107,18 @@ class Guard:
         headers = Headers(scope=scope)
         self._check_sender(scope["method"], headers)
         path, raw = _path(scope)
+        # One spelling for everything: none of these paths needs another.
+        route = route_of(scope["method"], path) if raw == path.encode() else None
+        if self.sign_in is not None and (route is None or route.who == "people"):
+            answer = await self.sign_in.answer(scope, receive, path)
+            if answer is not None:
+                await answer(scope, receive, send)
+                return
         if path.startswith(FILE_ROUTE) and raw.startswith(FILE_ROUTE.encode()) and scope["method"] in ("GET", "HEAD"):
             response = await http_files.answer(path.removeprefix(FILE_ROUTE), self.folders)
             await response(scope, receive, send)
             return
-        route = route_of(scope["method"], path)
-        if route is None or raw != path.encode():  # one spelling for everything: none of these paths needs another
+        if route is None:
             raise Refused(404, "Not found")
         if len(scope.get("query_string", b"")) > LONGEST_QUERY:
             raise Refused(414, "That address is too long.")

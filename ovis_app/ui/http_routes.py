@@ -17,6 +17,7 @@ SMALL = 64 * 1024  # bytes of a body that hardly says anything
 JSON = 4 * 1024 * 1024  # bytes of an event's inputs; parsed at once, with everybody waiting
 
 Body = Literal["small", "json", "files"]
+Who = Literal["people", "anybody"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Route:
     method: str
     path: re.Pattern[str]
     body: Body = "small"
+    who: Who = "people"  # who may ask where people sign in: those who did, or anybody
 
 
 _NAME = r"[A-Za-z0-9_.-]{1,200}"
@@ -38,8 +40,10 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", re.compile(r"/gradio_api/(?:info|user|login_check|app_id|token)/?")),
     Route(
         "GET",
-        re.compile(r"/gradio_api/(?:openapi\.json|theme\.css|startup-events|upload_progress|queue/data|queue/status)"),
+        re.compile(r"/gradio_api/(?:openapi\.json|theme\.css|upload_progress|queue/data|queue/status)"),
     ),
+    # Gradio asks for it itself, once, when it launches; whoever asks after that is told no.
+    Route("GET", re.compile(r"/gradio_api/startup-events"), who="anybody"),
     Route("GET", re.compile(rf"/gradio_api/(?:heartbeat/{_NAME}|call/(?:v2/)?{_NAME}/{_NAME})")),
     Route("POST", re.compile(r"/gradio_api/(?:cancel|reset/?)")),
     Route("POST", re.compile(rf"/gradio_api/(?:queue/join|(?:run|api|call|call/v2)/{_NAME}/?)"), "json"),
