@@ -148,9 +148,14 @@ _ALSO = {"model": ("--model-path",)}  # other spellings of a flag
 
 
 class Flags(argparse.ArgumentParser):
-    """A parser that says in one line what is wrong."""
+    """A parser that says in one line what is wrong, and doesn't repeat what may be a part of a password."""
 
     def error(self, message: str) -> NoReturn:
+        kind, found, given = message.partition("unrecognized arguments: ")
+        if found:
+            flags = [word.partition("=")[0] for word in given.split() if word.startswith("-")]
+            message = f"{kind}{found}{' '.join(flags) or 'words without a flag; put what has spaces into quotes'}"
+        message = re.sub(r"(--[\w-]+)=\S+", r"\1", message)
         self.exit(2, f"{self.prog.removeprefix('python -m ')}: {message} (--help lists the flags)\n")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ovis_app import settings
+from ovis_app import serve, settings
 from ovis_app.accounts import PasswordHash, accounts, line_for
 from ovis_app.cli import main
 from ovis_app.errors import UserError
@@ -108,6 +108,18 @@ def test_passwords_stay_out_of_settings_and_errors() -> None:
         with pytest.raises(ValueError, match="--auth takes NAME:PASSWORD") as error:
             read(["--auth", wrong], {})
         assert "hunter2" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--auth", "anna:correct", "hunter2"], ["--auht=a:hunter2"], ["--au=a:hunter2"], ["--auth", "a", "-x=hunter2"]],
+)  # fmt: skip
+def test_a_slip_of_the_hand_repeats_no_password(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        serve.main(words, program="ovis serve")
+    said = capsys.readouterr().err
+    assert said.startswith("ovis serve: ") and len(said.splitlines()) == 1 and "hunter2" not in said
+    assert any(part in said for part in ("words without a flag", "--auht", "--au ", "-x"))
 
 
 def test_the_help_names_the_file_before_the_flag_that_others_can_see() -> None:

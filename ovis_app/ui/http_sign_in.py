@@ -54,6 +54,7 @@ SLOWER = "Too many tries: wait {} s and try again."
 SIGNED_IN = 7 * 24 * 3600.0  # seconds that a sign-in is good for
 MOST_SIGNED_IN = 10_000
 FORM = 8 * 1024  # bytes
+LONGEST_NAME = 64  # characters of a name that are remembered
 CHECKS_AT_ONCE, CHECKS_WAITING = 2, 32  # each takes a fifth of a second of a core and 16 MB
 
 
@@ -168,7 +169,7 @@ class SignIn:
         """Raises Refused unless that is right, and where it was tried too often to be looked at."""
         address = _network(client_address(scope, self.settings))
         # Behind a proxy that isn't trusted all have one address, so most is held against a name tried from there.
-        limits = {(address, name): 5, (address,): 50}
+        limits = {(address, name[:LONGEST_NAME]): 5, (address,): 50}
         wait = max(self.tries.wait(who, free) for who, free in limits.items())
         if wait > 0 or self._checks.statistics().tasks_waiting >= CHECKS_WAITING:
             seconds = max(1, math.ceil(wait))
@@ -179,7 +180,7 @@ class SignIn:
         if not right:
             log.warning("A sign-in failed, from %s.", address or "an unknown address")
             raise Refused(401, WRONG, UNKNOWN)
-        self.tries.clear((address, name))
+        self.tries.clear((address, name[:LONGEST_NAME]))
 
     def _give_cookie(self, response: Response, headers: Headers) -> None:
         token = secrets.token_urlsafe(32)
