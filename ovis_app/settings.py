@@ -155,7 +155,7 @@ class Flags(argparse.ArgumentParser):
         if found:
             flags = [word.partition("=")[0] for word in given.split() if word.startswith("-")]
             message = f"{kind}{found}{' '.join(flags) or 'words without a flag; put what has spaces into quotes'}"
-        message = re.sub(r"(--[\w-]+)=\S+", r"\1", message)
+        message = re.sub(r"(--[\w-]{1,40})=\S+", r"\1", message)
         self.exit(2, f"{self.prog.removeprefix('python -m ')}: {message} (--help lists the flags)\n")
 
 
