@@ -20,11 +20,15 @@ OURS = list(commands("ovis"))
 VLLM = list(commands("vllm"))
 PARSE_VLLM = """
 import json, sys
-from vllm.entrypoints.openai.cli_args import make_arg_parser, validate_parsed_serve_args
+from vllm.entrypoints.cli.serve import cmd_init
 from vllm.utils.argparse_utils import FlexibleArgumentParser
+parser = FlexibleArgumentParser()
+[serve] = cmd_init()
+serve.subparser_init(parser.add_subparsers())
 for words in json.load(sys.stdin):
-    assert words.pop(0) == "serve"
-    validate_parsed_serve_args(make_arg_parser(FlexibleArgumentParser()).parse_args(words))
+    args = parser.parse_args(words)
+    serve.validate(args)
+    print(args.model_tag, args.limit_mm_per_prompt)
 """
 
 
@@ -50,8 +54,15 @@ def test_vllms_command_lines_are_understood_by_vllm() -> None:
     python = os.environ.get("OVIS_VLLM")
     if not python:
         pytest.skip("OVIS_VLLM names no Python that has vLLM")
-    done = subprocess.run([python, "-c", PARSE_VLLM], input=json.dumps(VLLM), capture_output=True, text=True)
+
+    def parsed(lines: list[list[str]]) -> subprocess.CompletedProcess[str]:
+        command = [python, "-c", PARSE_VLLM]
+        return subprocess.run(command, input=json.dumps(lines), capture_output=True, text=True, check=False)
+
+    done = parsed(VLLM)
     assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("AIDC-AI/Ovis2") == len(VLLM) and "'image': 8" in done.stdout
+    assert parsed([["serve", "AIDC-AI/Ovis2.5-9B", "--no-such-flag"]]).returncode != 0
 
 
 @pytest.mark.parametrize("words", VLLM, ids=" ".join)
