@@ -83,8 +83,16 @@ class Tries:
         while len(self._failed) > self.most:
             del self._failed[next(iter(self._failed))]
 
+    def take_back(self, who: tuple[str, ...]) -> None:
+        """One that was counted was right."""
+        count, last = self._failed.get(who, (0, 0.0))
+        if count > 1:
+            self._failed[who] = (count - 1, last)
+        else:
+            self._failed.pop(who, None)
+
     def clear(self, who: tuple[str, ...]) -> None:
-        """The password was right."""
+        """Nothing is held against them any more."""
         self._failed.pop(who, None)
 
 
@@ -169,7 +177,8 @@ class SignIn:
         """Raises Refused unless that is right, and where it was tried too often to be looked at."""
         address = _network(client_address(scope, self.settings))
         # Behind a proxy that isn't trusted all have one address, so most is held against a name tried from there.
-        limits = {(address, name[:LONGEST_NAME]): 5, (address,): 50}
+        here, named = (address,), (address, name[:LONGEST_NAME])
+        limits = {named: 5, here: 50}
         wait = max(self.tries.wait(who, free) for who, free in limits.items())
         if wait > 0 or self._checks.statistics().tasks_waiting >= CHECKS_WAITING:
             seconds = max(1, math.ceil(wait))
@@ -180,7 +189,8 @@ class SignIn:
         if not right:
             log.warning("A sign-in failed, from %s.", address or "an unknown address")
             raise Refused(401, WRONG, UNKNOWN)
-        self.tries.clear((address, name[:LONGEST_NAME]))
+        self.tries.clear(named)
+        self.tries.take_back(here)
 
     def _give_cookie(self, response: Response, headers: Headers) -> None:
         token = secrets.token_urlsafe(32)
