@@ -25,6 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "conversation": set(),
     "limits": {"errors"},
     "settings": {"limits"},
+    "accounts": {"errors"},
     "generation": {"conversation", "errors"},
     "zoo": {"conversation", "generation", "bundled"},
     "backend": {"generation", "zoo"},
@@ -37,10 +38,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "backends": {"backend", "zoo", "chat", "media", "models", "checkpoints", "engine", "settings", "frozen_imports"}
     | VALUES,
     "api": {"backend", "zoo", "chat", "media", "settings", *VALUES},
-    "ui": {"backend", "zoo", "chat", "media", "settings", "bundled", *VALUES},
+    "ui": {"backend", "zoo", "chat", "media", "settings", "accounts", "bundled", *VALUES},
     "training": {"zoo", "media", "models", "checkpoints", "engine", "backends", "chat", "settings", *VALUES},
     "serve": {"backend", "backends", "api", "ui", "settings", "frozen_imports", *VALUES},
-    "cli": {"backend", "batch_files", "zoo", "chat", "media", "settings", "backends", "serve", *VALUES},
+    "cli": {"accounts", "backend", "batch_files", "zoo", "chat", "media", "settings", "backends", "serve", *VALUES},
     "__main__": {"cli"},
 }
 WITH_TORCH = {"models", "checkpoints", "engine", "backends/local", "training"}
