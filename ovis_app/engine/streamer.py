@@ -127,6 +127,13 @@ class TokenStreamer(TextIteratorStreamer):
     def done(self, event: Done) -> None:
         self.text_queue.put(event)
 
+    def hand_on(self, event: Event) -> None:
+        """An event of a streamer in another process."""
+        if isinstance(event, Waiting):
+            self.say(event.note)
+        else:
+            self.text_queue.put(event)
+
     def fail(self, sentence: str) -> None:
         """Ends the iteration with a BackendError. Takes text, not the exception: its traceback would keep tensors."""
         self.text_queue.put(Failure(sentence))
