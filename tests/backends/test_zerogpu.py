@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from contextvars import copy_context
 from dataclasses import replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -187,6 +188,12 @@ def test_a_refused_call_is_a_sentence_and_the_next_one_is_answered(backend: Zero
     assert answer(backend, ask("What is it?")).error == ""
 
 
+def test_the_quota_is_that_of_who_asks(backend: ZeroGpuBackend) -> None:
+    for name in ("ada", "grace"):
+        copy_context().run(lambda name=name: (spaces.visitor.set(name), answer(backend, ask("Hello."))))  # type: ignore[misc]
+    assert spaces.visitors[-2:] == ["ada", "grace"]
+
+
 def test_a_killed_process_is_a_sentence_and_what_was_said_stays(backend: ZeroGpuBackend, long_answers: None) -> None:
     killed = False
     for conversation in chat.reply(backend, ask("go on", settings=LONG)):
@@ -275,6 +282,8 @@ def test_loading_puts_weights_on_the_gpu_by_name_and_asks_it_nothing(monkeypatch
 def test_a_model_that_is_too_large_is_refused_before_it_is_fetched() -> None:
     with pytest.raises(BackendError, match=r"48 GB of ZeroGPU's size large: set OVIS_ZEROGPU_SIZE to xlarge\."):
         gpu_placed.place(Settings(model="Ovis2-34B", zerogpu=True), Limits())
+    with pytest.raises(BackendError, match="OVIS_ZEROGPU_SIZE to xlarge"):  # its values are unpacked
+        gpu_placed.place(Settings(model="Ovis2-34B-GPTQ-Int4", zerogpu=True), Limits())
     with pytest.raises(BackendError, match="can't be quantized on ZeroGPU"):
         gpu_placed.place(Settings(quantize="int4", zerogpu=True), Limits())
 

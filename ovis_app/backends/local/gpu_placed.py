@@ -79,7 +79,9 @@ def place(settings: Settings, limits: Limits) -> Placed:
 
 
 def _refuse_what_cannot_fit(spec: ModelSpec, placement: Placement, size: str) -> None:
-    """Raises BackendError, before any download, where the size of GPU that was chosen is too small."""
+    """Raises BackendError, before any download, where the size of GPU that was chosen is too small. What was released
+    in fewer bits is unpacked: there is no card to ask whether that fits."""
+    spec = replace(spec, quantization="")
 
     def fits(name: str) -> bool:
         return memory_fit.fit(spec, placement, available=CARDS[name].memory).verdict != "too big"

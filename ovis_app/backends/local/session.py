@@ -70,7 +70,7 @@ class Session:
         loaded = self.loaded
         self.plan = MemoryPlan.of(
             loaded.model, context=loaded.context, prefix_cache=settings.prefix_cache, gpu_memory=settings.gpu_memory,
-            conversations=1 if self._once else MOST_CONTEXTS,
+            encoder_cache=settings.visual_cache, conversations=1 if self._once else MOST_CONTEXTS,
         )  # fmt: skip
         return open_engine(
             loaded.model,

@@ -11,6 +11,7 @@ import multiprocessing
 import pickle
 import sys
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from multiprocessing.synchronize import Event
@@ -20,6 +21,8 @@ FORK = multiprocessing.get_context("fork")
 
 before_torch = "torch" not in sys.modules  # whether this was imported first
 asked: list[tuple[int, str]] = []  # seconds and size of each call
+visitor: ContextVar[str] = ContextVar("visitor", default="")  # as spaces learns who asks: from the context
+visitors: list[str] = []  # of each call
 workers: list[BaseProcess] = []
 refusal: tuple[str, str] | None = None  # title and message of the error that the next calls end with
 
@@ -28,6 +31,7 @@ def GPU(*, duration: Callable[..., int], size: str) -> Callable[[Callable[..., I
     def decorated(task: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
         def call(*arguments: Any) -> Iterator[Any]:
             asked.append((duration(*arguments), size))
+            visitors.append(visitor.get())
             if refusal is not None:
                 raise Error(*refusal)
             yield from forked(task, arguments)
