@@ -8,6 +8,7 @@ the decorator that forks; refuses to know tensors, and what a Space is.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -44,7 +45,7 @@ class ZeroGpuBackend:
     def __init__(self, settings: Settings, limits: Limits, gpu: Decorator) -> None:
         """Loads the model: to be made on the main thread, on which `spaces` catches what goes to the GPU. Raises
         BackendError."""
-        self._limits = limits
+        self._limits, self._deadline = limits, math.ceil(settings.deadline)
         placed = gpu_placed.place(settings, limits)
         self._spec, self._engine, self._time = placed.loaded.spec, placed.engine, placed.time
         self._answer = gpu(duration=seconds_of, size=settings.zerogpu_size)(gpu_answer.answer)
@@ -95,7 +96,7 @@ class ZeroGpuBackend:
     def _relay(self, request: Request, streamer: TokenStreamer, stop: Stop, started: float) -> None:
         """Prepares a question, and hands on what comes of it. Raises UserError, and Stopped."""
         work = gpu_request.prepared_work(request, note=streamer.say, stop=stop, started=started)
-        call = GpuCall(self._time.seconds(work.amount), gpu_request.packed(work))
+        call = GpuCall(min(self._time.seconds(work.amount), self._deadline), gpu_request.packed(work))
         stop.check()
         streamer.say(WAITING)
         try:

@@ -88,6 +88,7 @@ def main() -> None:
     from ovis_app.conversation import Conversation, Media, Message
     from ovis_app.generation import Answer, Request
 
+    print("engine:", app._backend.status().engine)
     app.demo.launch(**app.launch_options, prevent_thread_lock=True, quiet=True)  # packs the weights
     asked = Request(Conversation((Message("user", "Describe the image.", (Media("image", EXAMPLE, "shapes.png"),)),)))
     print("said:", "".join(event.text for event in app._backend.stream(asked) if isinstance(event, Answer)))

@@ -23,6 +23,7 @@ before_torch = "torch" not in sys.modules  # whether this was imported first
 asked: list[tuple[int, str]] = []  # seconds and size of each call
 visitor: ContextVar[str] = ContextVar("visitor", default="")  # as spaces learns who asks: from the context
 visitors: list[str] = []  # of each call
+yields: list[int] = []  # that came of each process
 workers: list[BaseProcess] = []
 refusal: tuple[str, str] | None = None  # title and message of the error that the next calls end with
 
@@ -54,6 +55,8 @@ def forked(task: Callable[..., Iterator[Any]], arguments: tuple[Any, ...]) -> It
     left = FORK.Event()
     worker = FORK.Process(target=work, args=(task, pickle.dumps(arguments), there, left), daemon=True)
     workers.append(worker)
+    yields.append(0)
+    number = len(yields) - 1
     worker.start()
     there.close()
     try:
@@ -66,6 +69,7 @@ def forked(task: Callable[..., Iterator[Any]], arguments: tuple[Any, ...]) -> It
                 return
             if kind == "raised":
                 raise Error("ZeroGPU worker error", value)
+            yields[number] += 1
             yield value
     finally:
         left.set()
