@@ -24,7 +24,7 @@ from torch.overrides import TorchFunctionMode
 from ovis_app import chat
 from ovis_app.backends import gpu_refusals, open_backend
 from ovis_app.backends.gpu_time import LEAST
-from ovis_app.backends.local import gpu_placed, model_pool
+from ovis_app.backends.local import gpu_placed, gpu_request, media_encoder, model_pool
 from ovis_app.backends.local.backend import LocalBackend
 from ovis_app.backends.local.gpu_answer import OVER
 from ovis_app.backends.local.gpu_placed import REMEMBERS_NOTHING
@@ -38,6 +38,7 @@ from ovis_app.generation import Answer, Done, Event, GenerationSettings, Request
 from ovis_app.limits import Limits
 from ovis_app.models.ovis import Ovis
 from ovis_app.settings import Settings
+from ovis_app.stop import NEVER
 from ovis_app.zoo import MINI
 from tests.stand_ins import spaces
 from tests.waiting import until
@@ -123,6 +124,22 @@ def test_a_forked_process_gives_the_answers_of_this_one(backend: ZeroGpuBackend,
         assert there.stats.visual_tokens == here.stats.visual_tokens
         assert there.stats.first_token_seconds is not None and there.stats.first_token_seconds > 0
     local.close()
+
+
+def test_a_picture_is_decoded_once_while_the_oldest_turns_are_left_out(
+    backend: ZeroGpuBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    whole = media_encoder.open_image
+    monkeypatch.setattr(
+        media_encoder, "open_image", lambda media, limits: opened.append(media.name) or whole(media, limits)
+    )
+    said = "many words " * 4000
+    turns = [Message("user", said), Message("assistant", "Yes."), Message("user", said), Message("assistant", "No.")]
+    asked = Conversation((*turns, Message("user", "And this?", (picture(tmp_path, "red"),))))
+    request = Request(asked, replace(SHORT, drop_old_turns=True))
+    work = gpu_request.prepared_work(request, note=lambda _: None, stop=NEVER, started=0.0)
+    assert work.prepared.dropped > 0 and len(work.pixels) == 1 and opened == ["red.png"]
 
 
 def test_every_answer_has_a_process_of_its_own_and_finds_nothing_of_the_last(backend: ZeroGpuBackend) -> None:

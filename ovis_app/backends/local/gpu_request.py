@@ -60,18 +60,19 @@ class MediaDecoder(MediaEncoder):
     def __init__(self, loaded: LoadedModel, limits: Limits) -> None:
         super().__init__(loaded, limits, cache_bytes=0)
         self.pixels: dict[int, Pixels] = {}  # by content name
-        self._known: dict[str, EncodedMedia] = {}
 
     def _encode(self, decoded: Sequence[DecodedMedia], note: Note, stop: Stop) -> dict[str, EncodedMedia]:
         """What a MediaEncoder gives, with embeddings that have no width."""
+        encoded = {}
         for one in decoded:
             names = [content_name(one.key, number) for number in range(len(one.parts))]
             self.pixels |= dict(zip(names, one.parts, strict=True))
             spans = tuple(
                 Span(part.ids, torch.empty(part.tokens, 0), name) for part, name in zip(one.parts, names, strict=True)
             )
-            self._known[one.key] = EncodedMedia(one.media.kind, spans, one.times)
-        return {one.key: self._known[one.key] for one in decoded}
+            encoded[one.key] = EncodedMedia(one.media.kind, spans, one.times)
+            self.cache.put(one.key, encoded[one.key])  # for when the oldest turns are left out; it takes no bytes
+        return encoded
 
 
 def prepared_work(request: Request, *, note: Note, stop: Stop, started: float) -> Work:
