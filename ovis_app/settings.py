@@ -21,6 +21,7 @@ BACKENDS = ("local", "fake")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 ENGINES = ("auto", "solo", "batched", "plain")
 QUANTIZE = ("none", "int8", "int4")
+ZEROGPU_SIZES = ("large", "xlarge")
 NVIDIA = Path("/dev/nvidiactl")  # there wherever an NVIDIA GPU can be used
 HOST = re.compile(r"[a-z0-9._-]{1,253}|[0-9a-f:]{2,45}")
 KEY = re.compile(r"[!-~]{8,512}")
@@ -65,11 +66,15 @@ class Settings:
     video_bytes: int = Limits.video_bytes
     video_seconds: float = Limits.video_seconds
     files_per_turn: int = Limits.files_per_turn
+    zerogpu_size: str = "large"
     space: bool = False  # whether this is a Hugging Face Space, which its environment says
+    zerogpu: bool = False  # whether the Space has its GPU for the length of an answer only; its environment says so
 
     @property
     def at_once(self) -> int:
         """Answers that are given at once; the rest wait in the queue."""
+        if self.zerogpu:  # each is a process of its own, with a GPU of its own
+            return 8
         return {"solo": 4, "plain": 4}.get(self.engine, 64 if NVIDIA.exists() else 32)
 
     @property
@@ -151,6 +156,7 @@ _HELP = {
     "video_bytes": "largest clip file, in bytes",
     "video_seconds": "longest clip, in seconds",
     "files_per_turn": "attachments of one question",
+    "zerogpu_size": "on ZeroGPU: large is half a card of 96 GB, xlarge all of it, for twice the quota",
 }
 _CHOICES: dict[str, tuple[str, ...]] = {
     "backend": BACKENDS,
@@ -159,6 +165,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "engine": ENGINES,
     "lookup": ("auto", "off"),
     "model_choice": ("auto", "on", "off"),
+    "zerogpu_size": ZEROGPU_SIZES,
 }
 _ALSO = {"model": ("--model-path",)}  # other spellings of a flag
 
@@ -237,6 +244,7 @@ def read(arguments: argparse.Namespace, environment: Mapping[str, str] = os.envi
     known = {field.name for field in fields(Settings)}
     # A Space is reached from outside.
     place = {"server_name": "0.0.0.0", "space": True} if "SPACE_ID" in environment else {}
+    place["zerogpu"] = environment.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
     given = {name: value for name, value in vars(arguments).items() if name in known}
     given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}  # repeated
     settings = Settings(**{**place, **from_environment(environment), **given})
