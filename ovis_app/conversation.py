@@ -57,6 +57,9 @@ class Stats:
     frame_times: tuple[float, ...] = ()  # seconds into the clip of the frames that the model saw
     engine: str = ""  # "plain" where the engine can't serve the model
     dropped_turns: int = 0  # oldest questions that were left out because the context was full
+    cached_tokens: int = 0  # of the prompt, whose keys and values were known from before
+    min_pixels: int | None = None  # that the last picture or clip was read with
+    max_pixels: int | None = None
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,11 @@ class Conversation:
     def last_user(self) -> int | None:
         """Index of the last user message, or None."""
         return next((i for i in reversed(range(len(self.messages))) if self.messages[i].role == "user"), None)
+
+    def without_oldest(self) -> Conversation | None:
+        """Without the first question and what was said to it; None where that is the only one."""
+        asked = [index for index, message in enumerate(self.messages) if message.role == "user"]
+        return Conversation(self.messages[asked[1] :]) if len(asked) > 1 else None
 
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dict; paths become strings."""

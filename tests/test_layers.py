@@ -14,18 +14,20 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "ovis_app"
 
-VALUES = {"errors", "stop", "turns", "limits", "conversation", "generation"}
+VALUES = {"errors", "stop", "stop_strings", "turns", "limits", "conversation", "generation"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "stop": set(),
+    "stop_strings": set(),
     "turns": set(),
     "bundled": set(),
     "frozen_imports": set(),
     "conversation": set(),
     "limits": {"errors"},
     "settings": {"limits"},
+    "accounts": {"errors"},
     "generation": {"conversation", "errors"},
-    "zoo": {"generation", "bundled"},
+    "zoo": {"conversation", "generation", "bundled"},
     "backend": {"generation", "zoo"},
     "chat": {"backend", *VALUES},
     "media": VALUES,
@@ -35,11 +37,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "engine": {"zoo", "models", "checkpoints", *VALUES},
     "backends": {"backend", "zoo", "chat", "media", "models", "checkpoints", "engine", "settings", "frozen_imports"}
     | VALUES,
-    "api": {"backend", "zoo", "chat", "media", *VALUES},
-    "ui": {"backend", "zoo", "chat", "media", "settings", "bundled", *VALUES},
+    "api": {"backend", "zoo", "chat", "media", "settings", *VALUES},
+    "ui": {"backend", "zoo", "chat", "media", "settings", "accounts", "bundled", *VALUES},
     "training": {"zoo", "media", "models", "checkpoints", "engine", "backends", "chat", "settings", *VALUES},
     "serve": {"backend", "backends", "api", "ui", "settings", "frozen_imports", *VALUES},
-    "cli": {"backend", "batch_files", "zoo", "chat", "media", "settings", "backends", "serve", *VALUES},
+    "cli": {"accounts", "backend", "batch_files", "zoo", "chat", "media", "settings", "backends", "serve", *VALUES},
     "__main__": {"cli"},
 }
 WITH_TORCH = {"models", "checkpoints", "engine", "backends/local", "training"}
@@ -122,7 +124,9 @@ def nearest(name: str, files: Collection[str]) -> str | None:
     return next((known for known in (name, name.rpartition(".")[0]) if known in files), None)
 
 
-@pytest.mark.parametrize("module", ["ovis_app.ui.page", "ovis_app.backends.fake", "ovis_app.chat"])
+@pytest.mark.parametrize(
+    "module", ["ovis_app.ui.page", "ovis_app.api.openai.routes", "ovis_app.backends.fair_queue", "ovis_app.chat"]
+)
 def test_importing_loads_neither_torch_nor_transformers(module: str) -> None:
     code = f"import sys, {module}; print([m for m in ('torch', 'transformers', 'av') if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT.parent)

@@ -29,6 +29,22 @@ def test_a_flag_beats_a_variable_beats_a_default() -> None:
     assert read(["--share"], {"OVIS_SHARE": "0"}).share is True
 
 
+def test_what_may_be_given_several_times_is_a_repeated_flag_or_a_list_in_a_variable() -> None:
+    two = ("http://a:8000/v1", "b=http://b:8000/v1")
+    assert read([], {}).base_url == ()
+    assert read(["--base-url", two[0], "--base-url", two[1]], {}).base_url == two
+    for separator in (",", " ", ", ", "\n", ",\n  "):
+        assert read([], {"OVIS_BASE_URL": f" {two[0]}{separator}{two[1]}\n"}).base_url == two
+    assert read(["--base-url", two[1]], {"OVIS_BASE_URL": two[0]}).base_url == two[1:], "flags replace the variable's"
+
+
+def test_help_says_what_may_be_given_several_times() -> None:
+    parser = argparse.ArgumentParser(prog="x")
+    settings.add_arguments(parser)
+    words = " ".join(parser.format_help().split())
+    assert "may be given several times (default: none; variable OVIS_BASE_URL)" in words
+
+
 @pytest.mark.parametrize(
     ("variable", "value"),
     [
@@ -131,3 +147,40 @@ def test_the_page_gives_many_answers_at_once_where_the_engine_may(
 ) -> None:
     monkeypatch.setattr(settings, "NVIDIA", tmp_path if gpu else tmp_path / "none")
     assert settings.Settings(engine=engine).at_once == at_once
+
+
+KEYS = ("a-first-key", "a-second-key")
+
+
+def test_keys_come_from_a_flag_a_variable_and_a_file_and_are_never_shown(tmp_path: Path) -> None:
+    file = tmp_path / "keys.txt"
+    file.write_text(f"# for the lab\n{KEYS[0]}\n\n  {KEYS[1]}\n")
+    assert read(["--api-key-file", str(file)], {}).api_key == KEYS
+    assert read([], {"OVIS_API_KEY": " ".join(KEYS)}).api_key == KEYS
+    assert read(["--api-key", KEYS[0], "--api-key", KEYS[1]], {}).api_key == KEYS
+    found = read(["--api-key", KEYS[0]], {"OVIS_API_KEY_FILE": str(file), "OVIS_API_KEY": "of-the-variable"})
+    assert found.api_key == (KEYS[0], *KEYS), "flags replace the variable's, the file's come behind them"
+    assert not any(key in repr(found) for key in found.api_key)
+
+
+@pytest.mark.parametrize("key", ["short", "with space", "schlüssel-mit-umlaut", "new\nline-new", ""])
+def test_a_key_that_cant_be_sent_is_refused_without_being_repeated(tmp_path: Path, key: str) -> None:
+    with pytest.raises(ValueError, match="API key") as refused:
+        read(["--api-key", key], {})
+    assert not key or key not in str(refused.value)
+
+
+def test_a_file_of_keys_that_cant_be_used_is_one_sentence(tmp_path: Path) -> None:
+    empty, binary = tmp_path / "empty", tmp_path / "binary"
+    empty.write_text("# nothing\n")
+    binary.write_bytes(b"\xff\xfe\x00")
+    for file in (empty, binary, tmp_path, tmp_path / "gone"):
+        with pytest.raises(ValueError, match="--api-key-file"):
+            read(["--api-key-file", str(file)], {})
+
+
+def test_the_api_is_there_for_this_machine_alone_or_with_keys() -> None:
+    assert settings.Settings().serves_api
+    for strangers in ({"server_name": "0.0.0.0"}, {"share": True}, {"server_name": "0.0.0.0", "space": True}):
+        assert not settings.Settings(**strangers).serves_api
+        assert settings.Settings(**strangers, api_key=KEYS).serves_api

@@ -29,6 +29,7 @@ class Sequence:
         self.ids, self.keys, self.visual = list(ids), list(keys), visual
         self.prompt_length = len(self.ids)
         self.arrival = next(_arrivals)
+        self.found: int | None = None  # tokens whose keys and values were known when it was first admitted
         self.computed = 0  # tokens whose keys and values are in its blocks
         self.block_table: list[int] = []
         self.remembered = 0  # blocks at its beginning that are known by their content, or are another's double

@@ -13,16 +13,15 @@ from torch import Tensor
 
 from ovis_app.backends.local.media_encoder import MediaEncoder, Note
 from ovis_app.backends.local.model_pool import LoadedModel
-from ovis_app.conversation import Conversation
-from ovis_app.engine.encoder_cache import EncodedMedia
+from ovis_app.conversation import Conversation, Detail
+from ovis_app.engine.encoder_cache import EncodedMedia, Span
 from ovis_app.engine.thinking_budget import ThinkingBudget
-from ovis_app.errors import BackendError
+from ovis_app.errors import RequestError
 from ovis_app.generation import GenerationSettings
 from ovis_app.models.families.table import FAMILIES
 from ovis_app.models.inputs import attention_mask, chat_format
 from ovis_app.models.prompt import Turn, encode_turns, expand
 from ovis_app.stop import Stop
-from ovis_app.zoo import ModelSpec
 
 ANSWER_TOKENS = 16  # kept for the answer after a thought whose budget was spent
 DROPPED_FOR = 256  # new tokens that must fit once old turns are dropped to make room
@@ -38,6 +37,7 @@ class Prompt:
     visual: Tensor | None  # [visual tokens, hidden]
     visual_tokens: int
     frame_times: tuple[float, ...]  # of the clip attached to the question, in seconds
+    detail: Detail  # that the last picture or clip was read with
 
 
 @dataclass(frozen=True)
@@ -62,11 +62,11 @@ class PromptBuilder:
         self, conversation: Conversation, settings: GenerationSettings, *, note: Note, stop: Stop
     ) -> PreparedRequest:
         """A conversation that ends with a question, and settings that fit; the oldest turns are left out where that is
-        allowed and needed. Raises BackendError, MediaError, and Stopped once `stop` is set."""
+        allowed and needed. Raises RequestError, MediaError, and Stopped once `stop` is set."""
         loaded, dropped = self._loaded, 0
         while True:
             prompt = self.build(conversation, settings, note=note, stop=stop)
-            shorter = without_oldest(conversation) if settings.drop_old_turns else None
+            shorter = conversation.without_oldest() if settings.drop_old_turns else None
             if shorter is None or len(prompt.ids) + min(settings.max_new_tokens, DROPPED_FOR) <= self._room:
                 break
             conversation, dropped = shorter, dropped + 1
@@ -76,12 +76,9 @@ class PromptBuilder:
 
     def build(self, conversation: Conversation, settings: GenerationSettings, *, note: Note, stop: Stop) -> Prompt:
         """The prompt of a conversation that ends with a question. Raises MediaError, and Stopped once `stop` is set."""
-        loaded, config = self._loaded, self._loaded.model.config
+        config, prompts = self._loaded.model.config, self._loaded.tokenizer.prompts
         media = self.encoder.encode(conversation, note=note, stop=stop)
-        turns = turns_of(loaded, conversation, media, settings)
-        spans = [span for group in media for item in group for span in item.spans]
-        prompts = loaded.tokenizer.prompts
-        written = encode_turns(prompts, chat_format(config), turns, thinking=settings.thinking)
+        written, spans = self._written(conversation, media, settings)
         ids = torch.tensor(expand(written, [span.ids for span in spans]), dtype=torch.long)
         clips = [item.times for item in media[-1] if item.times]
         return Prompt(
@@ -91,7 +88,26 @@ class PromptBuilder:
             visual=torch.cat([span.embeddings for span in spans]) if spans else None,
             visual_tokens=sum(len(span.embeddings) for span in spans),
             frame_times=clips[-1] if clips else (),
+            detail=self._detail(conversation),
         )
+
+    def count(self, conversation: Conversation, settings: GenerationSettings, *, stop: Stop) -> int:
+        """How many tokens that prompt has. Raises as `build` does."""
+        written, spans = self._written(conversation, self.encoder.outlined(conversation, stop=stop), settings)
+        return len(expand(written, [span.ids for span in spans]))
+
+    def _written(
+        self, conversation: Conversation, media: Sequence[Sequence[EncodedMedia]], settings: GenerationSettings
+    ) -> tuple[list[int], list[Span]]:
+        """The ids of all that is text, with a place for each of the spans."""
+        turns = turns_of(self._loaded, conversation, media, settings)
+        chat = chat_format(self._loaded.model.config)
+        written = encode_turns(self._loaded.tokenizer.prompts, chat, turns, thinking=settings.thinking)
+        return written, [span for group in media for item in group for span in item.spans]
+
+    def _detail(self, conversation: Conversation) -> Detail:
+        shown = [message.media for message in conversation.messages if message.media]
+        return self._loaded.spec.detail(shown[-1][-1], several=len(shown[-1]) > 1) if shown else Detail()
 
 
 def turns_of(
@@ -106,9 +122,7 @@ def turns_of(
     last = len(conversation.messages) - 1
     for number, message in enumerate(conversation.messages):
         if message.role == "user":
-            text = message.text
-            if number == last:
-                text = "\n".join((text, *(line for line in suffixes(settings, loaded.spec) if line not in text)))
+            text = loaded.spec.worded(message.text, settings) if number == last else message.text
             places = [(item.kind, len(item.spans)) for item in media[number]]
             turns.append(Turn("user", family.user_content(text, places)))
         elif message.role == "assistant" and message.text:  # an answer that never came teaches silence
@@ -116,27 +130,14 @@ def turns_of(
     return turns
 
 
-def suffixes(settings: GenerationSettings, spec: ModelSpec) -> tuple[str, ...]:
-    """The lines that switches add to a question, in the words that the model was trained with."""
-    boxes = spec.boxes_suffix if settings.boxes else ""
-    steps = spec.cot_suffix if settings.cot else ""
-    return tuple(line for line in (boxes, steps) if line)
-
-
-def without_oldest(conversation: Conversation) -> Conversation | None:
-    """The conversation without its first question and what was said to it; None where that is the only one."""
-    asked = [index for index, message in enumerate(conversation.messages) if message.role == "user"]
-    return Conversation(conversation.messages[asked[1] :]) if len(asked) > 1 else None
-
-
 def fitted(
     settings: GenerationSettings, loaded: LoadedModel, prompt_tokens: int, *, room: int
 ) -> GenerationSettings:  # fmt: skip
-    """The settings with as many new tokens as the context and the memory have left. Raises BackendError where the
+    """The settings with as many new tokens as the context and the memory have left. Raises RequestError where the
     context has none; where the memory has none, the engine says so."""
     left = loaded.context - prompt_tokens
     if left < 1:
-        raise BackendError(
+        raise RequestError(
             f"This conversation is {prompt_tokens:,} tokens long, {1 - left:,} more than {loaded.spec.name} can read "
             "with an answer: shorten the question, attach less, lower max pixels, start a new chat, or let the oldest "
             "turns be forgotten in the settings."
@@ -145,7 +146,7 @@ def fitted(
 
 
 def budget_of(loaded: LoadedModel, settings: GenerationSettings) -> ThinkingBudget | None:
-    """The budget's rule, lowered where the early-stop text and an answer would not fit behind it. Raises BackendError
+    """The budget's rule, lowered where the early-stop text and an answer would not fit behind it. Raises RequestError
     where a thought and its answer have no room."""
     if settings.thinking_budget is None:
         return None
@@ -153,7 +154,7 @@ def budget_of(loaded: LoadedModel, settings: GenerationSettings) -> ThinkingBudg
     early_stop = prompts.trusted(chat.early_stop)
     most = settings.max_new_tokens - len(early_stop) - ANSWER_TOKENS
     if most < 1:
-        raise BackendError(
+        raise RequestError(
             f"Thinking needs room for {len(early_stop) + ANSWER_TOKENS + 64} new tokens and there is room for "
             f"{settings.max_new_tokens}: raise max new tokens, turn thinking off, or start a new chat."
         )

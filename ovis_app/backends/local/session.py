@@ -137,6 +137,10 @@ class Session:
         self.evict()
         return self._builder.prepare(request.conversation, request.settings, note=streamer.say, stop=stop)
 
+    def count(self, request: Request, stop: Stop) -> int:
+        """Tokens of a request's prompt. No picture goes through the tower for it. Raises as `prepare` does."""
+        return self._builder.count(request.conversation, request.settings, stop=stop)
+
     def answer(
         self, prepared: PreparedRequest, streamer: TokenStreamer, stop: Stop, *, begin: Callable[[], None],
         started: float,
@@ -152,13 +156,17 @@ class Session:
             thinking=prepared.settings.thinking,
             think_start=controls.get("<think>"),
             think_end=controls.get("</think>"),
+            stop=prepared.settings.stop,
         )
-        ids = self._generate(prepared, streamer, stop, begin=begin)
-        ended = len(ids) > 0 and int(ids[-1]) in tokenizer.ending.eos
+        ids, cached = self._generate(prepared, streamer, stop, begin=begin)
+        ended = streamer.enough or (len(ids) > 0 and int(ids[-1]) in tokenizer.ending.eos)
         stats = replace(
             measured(streamer, started),
             prompt_tokens=len(prompt.ids),
             visual_tokens=prompt.visual_tokens,
+            cached_tokens=cached,
+            min_pixels=prompt.detail.min_pixels,
+            max_pixels=prompt.detail.max_pixels,
             frame_times=prompt.frame_times,
             dropped_turns=prepared.dropped,
             engine="plain" if self.capabilities.decode == "plain" else "",
@@ -167,8 +175,8 @@ class Session:
 
     def _generate(
         self, prepared: PreparedRequest, streamer: TokenStreamer, stop: Stop, *, begin: Callable[[], None]
-    ) -> Tensor:
-        """New ids, put into `streamer` as they come."""
+    ) -> tuple[Tensor, int]:
+        """New ids, put into `streamer` as they come, and how many of the prompt's tokens were known from before."""
 
         waited = True
 
@@ -179,18 +187,23 @@ class Session:
             waited = False
             streamer.say(READING if share < SHOWN_FROM else f"{READING}: {share:.0%}")
 
+        def over() -> bool:
+            return stop.is_set() or streamer.enough
+
         engine, prompt, settings = self._engine, prepared.prompt, prepared.settings
         if engine is not None:
             # The clock stands until the engine takes it up.
             stop.deadline = streamer.deadline = float("inf")
-            return engine.generate(
-                prompt, settings, budget=prepared.budget, streamer=streamer, stop=stop.is_set, progress=progress
+            answer = engine.answer(
+                prompt, settings, budget=prepared.budget, streamer=streamer, stop=over, progress=progress
             )
+            return answer.ids, answer.sequence.found or 0
         progress(0.0)
-        return plain.generate(
+        ids = plain.generate(
             self.loaded.model, prompt, settings, ending=self.loaded.tokenizer.ending, budget=prepared.budget,
-            streamer=streamer, stop=stop.is_set,
+            streamer=streamer, stop=over,
         )  # fmt: skip
+        return ids, 0
 
     def generate_all(self, prepared: Sequence[PreparedRequest]) -> list[Tensor | Exception]:
         """New ids [tokens] of each request, or why there are none. Nobody watches: in a session without a thread."""
