@@ -9,6 +9,7 @@ import socket
 import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from ovis_app.api.openai import replies
+from ovis_app.api.openai import replies, serving
 from ovis_app.backend import Phase, Status
 from ovis_app.conversation import Detail
 from ovis_app.generation import Event, Request, Waiting
@@ -376,6 +377,37 @@ def test_a_large_body_keeps_nobody_waiting(program: Program) -> None:
     assert Program(program.served).ask(body()).status_code == 200
     sending.join(PATIENCE)
     assert not sending.is_alive()
+
+
+def test_requests_that_are_on_their_way_take_only_so_much_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what is still being sent; running answers hold none of it."""
+    monkeypatch.setattr(serving, "REQUESTS", 1)
+    backend = HeldBackend()
+    with served_api(backend, api_bytes=300_000) as there, served_part(there, 200_000):
+        until(lambda: Program(there).ask(body("x" * 150_000)).status_code == 503)
+        answer = Program(there).ask(body("x" * 150_000))
+        refused(answer, 503, "Too much", "again")
+        assert int(answer.headers["retry-after"]) > 0
+        assert Program(there).ask(body("x" * 50_000)).status_code == 200
+        assert backend.live == 0
+    with served_api(backend, api_bytes=300_000) as there:
+        held = threading.Thread(target=Program(there).ask, args=(body("held" + "x" * 150_000),), daemon=True)
+        held.start()
+        until(lambda: backend.live == 1)
+        for _ in range(3):
+            assert Program(there).ask(body("x" * 170_000)).status_code == 200
+        backend.answer.set(), backend.finish.set()
+        held.join(PATIENCE)
+
+
+@contextmanager
+def served_part(served: Served, size: int) -> Iterator[None]:
+    """A request of which `size` bytes were sent, and the rest isn't while the block runs."""
+    place = urlsplit(served.url)
+    with socket.create_connection((place.hostname, place.port), timeout=PATIENCE) as connection:
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {place.netloc}\r\nContent-Length: {size + 1}\r\n\r\n"
+        connection.sendall(head.encode() + b'{"a": "' + b"x" * (size - 7))
+        yield
 
 
 def test_what_fails_in_the_answer_is_an_error_too(program: Program) -> None:
