@@ -16,7 +16,7 @@ from ovis_app.models.ovis import Ovis
 from ovis_app.settings import Settings
 from tests.engine.prompts import tiny
 
-CONTEXT, GB = 1000, 10**9
+CONTEXT, GB, LAYERS = 1000, 10**9, 4
 
 Machine = Callable[..., Ovis]
 
@@ -28,6 +28,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     def of(free: int, device: str = "cpu") -> Ovis:
         monkeypatch.setattr(memory_plan, "bytes_available", lambda *_: free)
         monkeypatch.setattr(Ovis, "device", torch.device(device))
+        monkeypatch.setattr(memory_plan, "layer_devices", lambda llm: [torch.device(device)] * LAYERS)
         return tiny("ovis2.5").model
 
     return of
@@ -53,3 +54,20 @@ def test_a_machine_without_room_for_anybody_says_what_to_do(machine: Machine, de
         MemoryPlan.of(machine(1000, device), context=CONTEXT, prefix_cache=GB, gpu_memory=0.85)
     flags = {f"--{field.name.replace('_', '-')}" for field in fields(Settings)}
     assert {*re.findall("--[a-z-]+", str(refused.value))} <= flags
+
+
+def test_encoded_pictures_are_within_the_share_of_the_card(machine: Machine) -> None:
+    bare, beside = (
+        MemoryPlan.of(machine(2 * GB, "cuda:0"), context=10**9, prefix_cache=GB, gpu_memory=0.85, encoder_cache=size)
+        for size in (0, GB)
+    )
+    assert bare.kv - beside.kv == GB
+
+
+def test_each_layer_is_given_memory_where_it_is(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three layers of four on a second card: it is full first, though the other has as much left."""
+    model = machine(2 * GB, "cuda:0")
+    places = [torch.device("cuda:0")] + [torch.device("cuda:1")] * 3
+    monkeypatch.setattr(memory_plan, "layer_devices", lambda llm: places)
+    plan = MemoryPlan.of(model, context=10**9, prefix_cache=GB, gpu_memory=0.85)
+    assert plan.kv * 3 / 4 <= 2 * GB < plan.kv * 3 / 4 + 16

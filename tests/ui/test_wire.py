@@ -226,6 +226,21 @@ def test_sliders_of_the_model_before_are_not_asked_of_the_next_one() -> None:
         assert server.backend.requests[-1].settings == MODELS[1].defaults
 
 
+def test_a_list_that_is_shown_already_is_not_drawn_anew() -> None:
+    """Drawn anew under whoever chooses, another row than theirs could be the chosen one."""
+    with served(HeldBackend(fetching=0.1)) as server, closing(Wire(server)) as wire:
+        opened, untouched = wire.event("model", "click"), {"__type__": "update"}
+        first = of(wire, opened, wire.open_models(), "model-list")
+        assert len(first["choices"]) > 5 and first["value"] is None
+        assert of(wire, opened, wire.open_models(), "model-list") == untouched
+        look, out = changed(wire, "Ovis2-1B")
+        rows = of(wire, look, out, "model-list")
+        assert "Ovis2-1B" not in str(rows["choices"]) and rows["value"] is None  # what was chosen may be gone
+        assert of(wire, opened, wire.open_models(), "model-list") == untouched
+        choose = wire.event("use-model", "click")
+        assert "Choose a model" in of(wire, choose, wire.run(choose, [None, "", None, None]), "model-refusal")
+
+
 def test_what_cannot_be_changed_to_is_said_in_a_sentence() -> None:
     with served(HeldBackend(fetching=0.4)) as server, closing(Wire(server)) as wire:
         wire.open_models()

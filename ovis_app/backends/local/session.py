@@ -66,8 +66,9 @@ class Session:
     def _opened(self, settings: Settings) -> Engine:
         loaded = self.loaded
         self.plan = MemoryPlan.of(
-            loaded.model, context=loaded.context, prefix_cache=settings.prefix_cache, gpu_memory=settings.gpu_memory
-        )
+            loaded.model, context=loaded.context, prefix_cache=settings.prefix_cache, gpu_memory=settings.gpu_memory,
+            encoder_cache=settings.visual_cache,
+        )  # fmt: skip
         return open_engine(
             loaded.model,
             loaded.tokenizer.ending,
