@@ -18,10 +18,11 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from ovis_app.api.openai import replies, serving
+from ovis_app.api.openai import files, replies, serving
 from ovis_app.backend import Phase, Status
 from ovis_app.conversation import Detail
 from ovis_app.generation import Event, Request, Waiting
+from ovis_app.stop import Stop
 from ovis_app.zoo import find, resolve
 from tests.canary import canary
 from tests.ui.serving import EXAMPLES, HeldBackend, Served, Wire, served, served_api
@@ -501,6 +502,30 @@ def test_a_client_that_leaves_stops_the_work(stream: bool, text: str) -> None:
             if stream and text == "long":
                 assert b"200" in connection.recv(100)
         until(lambda: backend.live == 0, "nobody stopped it")
+
+
+def test_a_client_that_leaves_while_its_picture_is_fetched_stops_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    fetching, ended = threading.Event(), threading.Event()
+
+    def fetch(*_: object, stop: Stop, **__: object) -> None:
+        fetching.set()
+        until(stop.is_set)
+        ended.set()
+        stop.check()
+
+    monkeypatch.setattr(files, "fetch", fetch)
+    backend = HeldBackend()
+    with served_api(backend, allow_urls=True) as there:
+        place, content = urlsplit(there.url), json.dumps(body("look", "http://example.org/x.png")).encode()
+        with socket.create_connection((place.hostname, place.port), timeout=PATIENCE) as connection:
+            head = (
+                f"POST /v1/chat/completions HTTP/1.1\r\nHost: {place.netloc}\r\nContent-Length: {len(content)}\r\n\r\n"
+            )
+            connection.sendall(head.encode() + content)
+            until(fetching.is_set)
+        until(ended.is_set)
+        assert Program(there).ask(body()).status_code == 200
+        assert len(backend.requests) == 1
 
 
 def test_a_client_that_leaves_in_the_middle_of_its_request_is_no_error(

@@ -21,6 +21,7 @@ from ovis_app.api.openai.serving import Load, Serving
 from ovis_app.conversation import Stats
 from ovis_app.errors import api_error
 from ovis_app.generation import Answer, Done, Event, Recast, Request, Thinking, Waiting
+from ovis_app.stop import Stop, Stopped
 
 HOLD_SECONDS = 10.0  # that a stream's headers wait for the first word, so that a refusal still has its status
 HEARTBEAT_SECONDS = 5.0  # between two signs of life while nothing is said
@@ -53,28 +54,35 @@ class Reply:
         self._completion = Completion(model)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        left = Stop()  # for what runs in a thread, which can't be cancelled
         async with anyio.create_task_group() as group:
 
             async def watch() -> None:
                 while (await receive())["type"] != "http.disconnect":
                     pass
+                left.set()
                 group.cancel_scope.cancel()
 
             group.start_soon(watch)
             try:
-                async with self._serving.folder() as folder, self._serving.events(await self._read(folder)) as events:
+                async with (
+                    self._serving.folder() as folder,
+                    self._serving.events(await self._read(folder, left)) as events,
+                ):
                     answer = self._streamed if self._stream else self._whole
                     await answer(events, scope, receive, send)
             except ApiError as error:
                 await refused(error)(scope, receive, send)
+            except Stopped:
+                pass
             finally:
                 self._load.release()
             group.cancel_scope.cancel()
 
-    async def _read(self, folder: Path) -> Request:
-        """What the backend is asked. Raises ApiError."""
+    async def _read(self, folder: Path, stop: Stop) -> Request:
+        """What the backend is asked. Raises ApiError, and Stopped once `stop` is set."""
         asked = self._unread.pop()
-        conversation = await self._serving.conversation(asked, folder)
+        conversation = await self._serving.conversation(asked, folder, stop)
         self._load.release()
         return Request(conversation, asked.settings, client=self._client)
 

@@ -27,7 +27,7 @@ from ovis_app.conversation import Conversation
 from ovis_app.errors import UNEXPECTED, Busy, MediaError, RequestError, UserError
 from ovis_app.generation import Event, Request
 from ovis_app.limits import Limits
-from ovis_app.stop import Stop, Stopped
+from ovis_app.stop import NEVER, Stop, Stopped
 
 log = logging.getLogger(__name__)
 
@@ -105,9 +105,8 @@ class Serving:
             with anyio.CancelScope(shield=True):
                 await self.aside(partial(shutil.rmtree, folder, ignore_errors=True))
 
-    async def conversation(self, asked: ChatRequest, folder: Path) -> Conversation:
-        """The request's conversation, its files in `folder`. Raises ApiError."""
-        stop = Stop()
+    async def conversation(self, asked: ChatRequest, folder: Path, stop: Stop = NEVER) -> Conversation:
+        """The request's conversation, its files in `folder`. Raises ApiError, and Stopped once `stop` is set."""
         read = partial(
             files.conversation, asked.dialogue, asked.detail, folder, self._limits, allow_urls=self._allow_urls,
             stop=stop,
@@ -116,8 +115,6 @@ class Serving:
             return await self.aside(read)
         except MediaError as error:
             raise ApiError(400, str(error), param="messages", code="invalid_media") from error
-        finally:
-            stop.set()
 
     async def count(self, asked: ChatRequest) -> int:
         """Tokens of the request's prompt. Raises ApiError."""
