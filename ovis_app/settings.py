@@ -31,6 +31,7 @@ class Settings:
 
     model: str = "ovis-mini"
     backend: str = "local"
+    base_url: tuple[str, ...] = ()  # OpenAI-compatible servers, as URL or NAME=URL
     device: str = "auto"
     dtype: str = "auto"
     quantize: str = "none"
@@ -92,6 +93,7 @@ def loopback(name: str) -> bool:
 _HELP = {
     "model": "a known name (ovis-mini, Ovis2.5-2B), a hub repository (also @revision) or a folder",
     "backend": "who answers: the model in this process, or a scripted stand-in for trying the page",
+    "base_url": "an OpenAI-compatible server, as URL or NAME=URL",
     "device": "auto, cpu, cuda, cuda:1, mps",
     "dtype": "precision of the weights; auto is bfloat16 where the device computes it fast, else float32",
     "quantize": "bits of the language model's weights: int8 and int4 take less memory and change answers a little",
@@ -138,10 +140,14 @@ def add_arguments(parser: argparse.ArgumentParser, names: Sequence[str] = tuple(
             continue
         flag = "--" + field.name.replace("_", "-")
         variable = f"OVIS_{field.name.upper()}"
-        default = "none" if field.default == "" else field.default
-        text = f"{_HELP[field.name]} (default: {default}; variable {variable})".replace("%", "%%")
+        default = "none" if field.default in ("", ()) else field.default
+        several = "; may be given several times" if field.default == () else ""
+        text = f"{_HELP[field.name]}{several} (default: {default}; variable {variable})".replace("%", "%%")
         if isinstance(field.default, bool):
             parser.add_argument(flag, action="store_true", default=argparse.SUPPRESS, help=text)
+        elif isinstance(field.default, tuple):
+            name = field.name.upper()
+            parser.add_argument(flag, action="append", default=argparse.SUPPRESS, help=text, metavar=name)
         else:
             parser.add_argument(
                 flag,
@@ -174,6 +180,8 @@ def _converted(name: str, raw: str, default: object) -> object:
         if raw.lower() in ("0", "false", "no", "off"):
             return False
         raise ValueError(f"{variable} must be 1 or 0, not {raw!r}.")
+    if isinstance(default, tuple):
+        return tuple(raw.replace(",", " ").split())
     if name in _CHOICES and raw not in _CHOICES[name]:
         raise ValueError(f"{variable} must be one of {', '.join(_CHOICES[name])}, not {raw!r}.")
     try:
@@ -188,6 +196,7 @@ def read(arguments: argparse.Namespace, environment: Mapping[str, str] = os.envi
     # A Space is reached from outside.
     place = {"server_name": "0.0.0.0", "space": True} if "SPACE_ID" in environment else {}
     given = {name: value for name, value in vars(arguments).items() if name in known}
+    given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}  # repeated
     settings = Settings(**{**place, **from_environment(environment), **given})
     if "SPACE_HOST" in environment:  # a Space's own name always passes
         settings = replace(settings, allowed_hosts=f"{settings.allowed_hosts},{environment['SPACE_HOST']}".strip(","))

@@ -29,6 +29,22 @@ def test_a_flag_beats_a_variable_beats_a_default() -> None:
     assert read(["--share"], {"OVIS_SHARE": "0"}).share is True
 
 
+def test_what_may_be_given_several_times_is_a_repeated_flag_or_a_list_in_a_variable() -> None:
+    two = ("http://a:8000/v1", "b=http://b:8000/v1")
+    assert read([], {}).base_url == ()
+    assert read(["--base-url", two[0], "--base-url", two[1]], {}).base_url == two
+    for separator in (",", " ", ", ", "\n", ",\n  "):
+        assert read([], {"OVIS_BASE_URL": f" {two[0]}{separator}{two[1]}\n"}).base_url == two
+    assert read(["--base-url", two[1]], {"OVIS_BASE_URL": two[0]}).base_url == two[1:], "flags replace the variable's"
+
+
+def test_help_says_what_may_be_given_several_times() -> None:
+    parser = argparse.ArgumentParser(prog="x")
+    settings.add_arguments(parser)
+    words = " ".join(parser.format_help().split())
+    assert "may be given several times (default: none; variable OVIS_BASE_URL)" in words
+
+
 @pytest.mark.parametrize(
     ("variable", "value"),
     [
