@@ -94,6 +94,11 @@ class Conversation:
         """Index of the last user message, or None."""
         return next((i for i in reversed(range(len(self.messages))) if self.messages[i].role == "user"), None)
 
+    def without_oldest(self) -> Conversation | None:
+        """Without the first question and what was said to it; None where that is the only one."""
+        asked = [index for index, message in enumerate(self.messages) if message.role == "user"]
+        return Conversation(self.messages[asked[1] :]) if len(asked) > 1 else None
+
     def to_json(self) -> dict[str, Any]:
         """A JSON-ready dict; paths become strings."""
         plain = asdict(self)

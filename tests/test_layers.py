@@ -25,7 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "limits": {"errors"},
     "settings": {"limits"},
     "generation": {"conversation", "errors"},
-    "zoo": {"generation", "bundled"},
+    "zoo": {"conversation", "generation", "bundled"},
     "backend": {"generation", "zoo"},
     "chat": {"backend", *VALUES},
     "media": VALUES,

@@ -11,10 +11,13 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from ovis_app import bundled
+from ovis_app.conversation import Detail, Media
 from ovis_app.generation import GenerationSettings
 
 MINI_FOLDER = bundled.folder("ovis-mini")
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+FRAMES = 8  # of a clip where nobody recommends a number
+PIXELS_A_TOKEN = 32 * 32  # of Ovis2.5: patch 16, stride 2
 # One organisation: the name that its models are known by, and what the hub calls it today (the first one redirects).
 ORGANISATIONS = ("AIDC-AI", "ATH-MaaS")
 
@@ -117,6 +120,28 @@ class ModelSpec:
     def recommended(self) -> GenerationSettings:
         """What the knobs show before anyone touches them: the defaults at the resolution of a single picture."""
         return replace(self.defaults, **asdict(self.single))
+
+    def detail(self, media: Media, *, several: bool) -> Detail:
+        """How closely the model looks at a file: what was asked for, completed by what is recommended. Only a clip has
+        `frames`. `several` pictures of one question are seen smaller than a single one."""
+        asked = media.detail
+        advised = self.clip if media.kind == "video" else self.several if several else self.single
+        frames = (asked.frames or self.defaults.frames or FRAMES) if media.kind == "video" else None
+        # No more than the context could hold: past that the prompt is refused, and the work would be for nothing.
+        held = max(self.context * PIXELS_A_TOKEN // (frames or 1), PIXELS_A_TOKEN)
+        most = min(asked.max_pixels or advised.max_pixels, held)
+        return Detail(
+            min_pixels=min(asked.min_pixels or advised.min_pixels, most),
+            max_pixels=most,
+            max_partition=asked.max_partition or advised.max_partition,
+            frames=frames,
+        )
+
+    def worded(self, question: str, settings: GenerationSettings) -> str:
+        """The question with the lines that switches add, in the words that the model was trained with."""
+        boxes = self.boxes_suffix if settings.boxes else ""
+        steps = self.cot_suffix if settings.cot else ""
+        return "\n".join((question, *(line for line in (boxes, steps) if line and line not in question)))
 
     @property
     def link(self) -> str:

@@ -349,7 +349,7 @@ def test_out_of_memory_gives_everything_back(
 def test_a_picture_larger_than_the_context_is_not_even_encoded(backend: LocalBackend, picture: Media) -> None:
     """The page's widest setting costs what the context holds, not hours."""
     widest = replace(picture, detail=Detail(min_pixels=2**26, max_pixels=2**26))
-    detail = backend._session._encoder.detail(widest, several=False)
+    detail = backend.spec.detail(widest, several=False)
     assert detail.min_pixels is not None and detail.min_pixels // 1024 <= backend.spec.context
 
 

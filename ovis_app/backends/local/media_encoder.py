@@ -22,8 +22,6 @@ from ovis_app.models.preprocess.values import Pixels, Visual
 from ovis_app.stop import Stop
 from ovis_app.turns import Turns
 
-FRAMES = 8  # of a clip where nobody recommends a number
-PIXELS_A_TOKEN = 32 * 32  # of Ovis2.5: patch 16, stride 2
 CONTENT = -(1 << 20)  # content names lie below this, placeholders above
 TOGETHER = 128 * 1024 * 1024  # bytes of pixels that wait to be encoded in one go, at most
 
@@ -91,33 +89,18 @@ class MediaEncoder:
         return encoded | self._encode(waiting, note, stop) if waiting else encoded
 
     def _wanted(self, media: Media, message: Message) -> WantedMedia:
-        detail = self.detail(media, several=len(message.media) > 1)
+        detail = self._spec.detail(media, several=len(message.media) > 1)
         return WantedMedia(json.dumps([digest(media), media.kind, asdict(detail)]), media, detail)
-
-    def detail(self, media: Media, *, several: bool) -> Detail:
-        """What was asked for, completed by what the model's row recommends."""
-        spec, asked = self._spec, media.detail
-        advised = spec.clip if media.kind == "video" else spec.several if several else spec.single
-        frames = (asked.frames or spec.defaults.frames or FRAMES) if media.kind == "video" else None
-        # No more than the context could hold: past that the prompt is refused, and the work would be for nothing.
-        held = max(spec.context * PIXELS_A_TOKEN // (frames or 1), PIXELS_A_TOKEN)
-        most = min(asked.max_pixels or advised.max_pixels, held)
-        return Detail(
-            min_pixels=min(asked.min_pixels or advised.min_pixels, most),
-            max_pixels=most,
-            max_partition=asked.max_partition or advised.max_partition,
-            frames=frames,
-        )
 
     def _decode(self, wanted: WantedMedia, stop: Stop) -> DecodedMedia:
         media, detail = wanted.media, wanted.detail
         stop.check()
         sizes = {name: value for name, value in asdict(detail).items() if name != "frames"}
-        if media.kind == "image":
+        if detail.frames is None:
             times: tuple[float, ...] = ()
             visual = Visual("image", (open_image(media, self._limits),), **sizes)
         else:
-            clip = sample_frames(media, detail.frames or FRAMES, self._limits, stop=stop)
+            clip = sample_frames(media, detail.frames, self._limits, stop=stop)
             times, visual = clip.times, Visual("video", clip.frames, **sizes)
         config = self._model.config
         family = FAMILIES[config.family]

@@ -22,7 +22,6 @@ from ovis_app.models.families.table import FAMILIES
 from ovis_app.models.inputs import attention_mask, chat_format
 from ovis_app.models.prompt import Turn, encode_turns, expand
 from ovis_app.stop import Stop
-from ovis_app.zoo import ModelSpec
 
 ANSWER_TOKENS = 16  # kept for the answer after a thought whose budget was spent
 DROPPED_FOR = 256  # new tokens that must fit once old turns are dropped to make room
@@ -66,7 +65,7 @@ class PromptBuilder:
         loaded, dropped = self._loaded, 0
         while True:
             prompt = self.build(conversation, settings, note=note, stop=stop)
-            shorter = without_oldest(conversation) if settings.drop_old_turns else None
+            shorter = conversation.without_oldest() if settings.drop_old_turns else None
             if shorter is None or len(prompt.ids) + min(settings.max_new_tokens, DROPPED_FOR) <= self._room:
                 break
             conversation, dropped = shorter, dropped + 1
@@ -106,27 +105,12 @@ def turns_of(
     last = len(conversation.messages) - 1
     for number, message in enumerate(conversation.messages):
         if message.role == "user":
-            text = message.text
-            if number == last:
-                text = "\n".join((text, *(line for line in suffixes(settings, loaded.spec) if line not in text)))
+            text = loaded.spec.worded(message.text, settings) if number == last else message.text
             places = [(item.kind, len(item.spans)) for item in media[number]]
             turns.append(Turn("user", family.user_content(text, places)))
         elif message.role == "assistant" and message.text:  # an answer that never came teaches silence
             turns.append(Turn("assistant", (message.text,)))
     return turns
-
-
-def suffixes(settings: GenerationSettings, spec: ModelSpec) -> tuple[str, ...]:
-    """The lines that switches add to a question, in the words that the model was trained with."""
-    boxes = spec.boxes_suffix if settings.boxes else ""
-    steps = spec.cot_suffix if settings.cot else ""
-    return tuple(line for line in (boxes, steps) if line)
-
-
-def without_oldest(conversation: Conversation) -> Conversation | None:
-    """The conversation without its first question and what was said to it; None where that is the only one."""
-    asked = [index for index, message in enumerate(conversation.messages) if message.role == "user"]
-    return Conversation(conversation.messages[asked[1] :]) if len(asked) > 1 else None
 
 
 def fitted(
