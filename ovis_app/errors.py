@@ -32,3 +32,12 @@ class MediaError(UserError):
 
 class BatchError(UserError):
     """A file of questions or answers that can't be used."""
+
+
+def not_fitting(name: str, tokens: int, context: int) -> BackendError:
+    """A conversation that is longer than the model `name` reads; `tokens` is 0 where nobody counted them."""
+    length = f"{tokens:,} tokens long, {tokens + 1 - context:,} more" if tokens else "longer"
+    return BackendError(
+        f"This conversation is {length} than {name} can read with an answer: shorten the question, attach less, lower "
+        "max pixels, start a new chat, or let the oldest turns be forgotten in the settings."
+    )

@@ -53,6 +53,7 @@ class GenerationSettings:
 
 
 MAX_TEXT = 200_000  # characters of one message; the context limit of most models lies below
+DROPPED_FOR = 256  # new tokens that must fit once old turns are dropped to make room
 
 
 @dataclass(frozen=True)

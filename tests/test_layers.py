@@ -47,6 +47,8 @@ ONLY_IN = {
     "gradio": {"ui", "api"},
     "av": {"media", "training"},
     "triton": {"engine/fused/triton_kernels.py"},
+    "openai": {"backends/remote"},
+    "httpx2": {"backends/remote", "checkpoints"},
     **dict.fromkeys(
         ("torch", "transformers", "tokenizers", "accelerate", "huggingface_hub", "bitsandbytes"), WITH_TORCH
     ),
@@ -122,7 +124,9 @@ def nearest(name: str, files: Collection[str]) -> str | None:
     return next((known for known in (name, name.rpartition(".")[0]) if known in files), None)
 
 
-@pytest.mark.parametrize("module", ["ovis_app.ui.page", "ovis_app.backends.fake", "ovis_app.chat"])
+@pytest.mark.parametrize(
+    "module", ["ovis_app.ui.page", "ovis_app.backends.fake", "ovis_app.backends.remote.beside", "ovis_app.chat"]
+)
 def test_importing_loads_neither_torch_nor_transformers(module: str) -> None:
     code = f"import sys, {module}; print([m for m in ('torch', 'transformers', 'av') if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT.parent)
