@@ -17,9 +17,9 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
-from starlette.requests import Request as HTTPRequest
+from starlette.middleware import Middleware
 from starlette.responses import JSONResponse
-from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ovis_app.backends.fake import FakeBackend
 from ovis_app.conversation import Conversation, Message
@@ -29,9 +29,11 @@ BEAT = 0.005  # seconds that the loop is asked to sleep between two beats
 
 
 class Pulse:
-    """Beats on the event loop that serves the page; a handler that blocked it would show as a gap."""
+    """Beats on the event loop that serves the page; a handler that blocked it would show as a gap. Stands before the
+    page's guard, which knows no such route."""
 
-    def __init__(self) -> None:
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
         self.beats = 0
         self.worst = 0.0
         self._task: asyncio.Task[None] | None = None
@@ -43,7 +45,11 @@ class Pulse:
             now = time.perf_counter()
             self.beats, self.worst, last = self.beats + 1, max(self.worst, now - last - BEAT), now
 
-    async def read(self, request: HTTPRequest) -> JSONResponse:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        asked = scope["type"] == "http" and scope["path"] == "/pulse"
+        await (self.read() if asked else self.app)(scope, receive, send)
+
+    def read(self) -> JSONResponse:
         """How many beats, and the longest that one came late in seconds; then counts from nothing again."""
         if self._task is None:
             self._task = asyncio.create_task(self._beat())
@@ -102,7 +108,7 @@ def main() -> None:
         for _ in backend.stream(Request(Conversation((Message("user", "Hello"),)))):
             pass
     launch = page.launch_options(settings, limits)
-    launch["app_kwargs"] = {**launch["app_kwargs"], "routes": [Route("/pulse", Pulse().read)]}
+    launch["app_kwargs"]["middleware"].insert(0, Middleware(Pulse))
     page.build(backend, settings, limits).launch(**launch, quiet=True)
 
 

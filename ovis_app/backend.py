@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from ovis_app.generation import Event, Request
 from ovis_app.zoo import ModelSpec
@@ -99,4 +99,14 @@ class Backend(Protocol):
     def stream(self, request: Request) -> Iterator[Event]:
         """Events until `Done`. Wakes at least every 0.1 s with an event, so that closing it always lands; closing it
         stops the work within one token. Raises BackendError."""
+        ...
+
+
+@runtime_checkable
+class Counts(Protocol):
+    """A backend that can tell how long a prompt is."""
+
+    def count(self, request: Request) -> int | None:
+        """Tokens of the request's prompt, pictures included, as the model reads it; None where nobody can tell. Takes a
+        moment where pictures must be read. Raises BackendError, MediaError."""
         ...

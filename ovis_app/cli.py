@@ -33,6 +33,7 @@ COMMANDS = """commands:
   batch INPUT       answer a folder, CSV or JSON-lines file of questions
   models            list the models that are known by name
   serve             open the page
+  hash-password N   make a line for the file of those who may sign in
 """
 MACHINE = ("device", "dtype", "quantize", "gpu_memory")  # settings of where and how a model is loaded
 WHO = ("backend", "base_url", "api_key_env")  # settings of who answers
@@ -296,4 +297,27 @@ def _serve(words: Sequence[str]) -> int:
     return serve.main(words, program=f"{program()} serve")
 
 
-_COMMANDS = {"ask": _ask, "batch": _batch, "models": _models, "serve": _serve}
+def _hash_password(words: Sequence[str]) -> int:
+    flags = Flags(
+        prog=f"{program()} hash-password",
+        description="Make a line for the file of `ovis serve --auth-file`; asks for the password, or reads a pipe.",
+    )
+    flags.add_argument("name", help="who signs in")
+    name = flags.parse_args(words).name
+    from getpass import getpass
+
+    from ovis_app.accounts import line_for
+    from ovis_app.errors import UserError
+
+    piped = not sys.stdin.isatty()
+    password = sys.stdin.readline().rstrip("\r\n") if piped else getpass("Password: ")
+    if not piped and getpass("The same again: ") != password:
+        raise BadInput("those were two different passwords: try again.")
+    try:
+        print(line_for(name, password))
+    except UserError as error:
+        raise BadInput(error) from error
+    return 0
+
+
+_COMMANDS = {"ask": _ask, "batch": _batch, "models": _models, "serve": _serve, "hash-password": _hash_password}

@@ -57,6 +57,9 @@ class Stats:
     frame_times: tuple[float, ...] = ()  # seconds into the clip of the frames that the model saw
     engine: str = ""  # "plain" where the engine can't serve the model
     dropped_turns: int = 0  # oldest questions that were left out because the context was full
+    cached_tokens: int = 0  # of the prompt, whose keys and values were known from before
+    min_pixels: int | None = None  # that the last picture or clip was read with
+    max_pixels: int | None = None
 
 
 @dataclass(frozen=True)

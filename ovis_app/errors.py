@@ -2,6 +2,8 @@
 
     UserError            its text is one sentence for people: what is wrong and what to do
     ├── BackendError     an answer that can't be given
+    │   ├── RequestError     because of how it was asked for: the same again is refused again
+    │   └── Busy             because too many others wait: the same may be answered later
     ├── MediaError       a file that can't be attached or read
     └── BatchError       a file of questions or answers that can't be used
 
@@ -14,6 +16,7 @@ from __future__ import annotations
 
 UNEXPECTED = "Something went wrong while answering. Please try again; the cause is in the server's log."
 FAILED = "The model failed while answering: try again, or start a new chat."
+BUSY = "Too many questions are waiting already: try again in a moment."
 TOO_LONG = "The answer took too long and was stopped: ask for less, or try again."
 OUT_OF_MEMORY = "The model ran out of memory: lower max pixels or frames, or start a new chat, and try again."
 
@@ -26,6 +29,14 @@ class BackendError(UserError):
     """An answer that can't be given."""
 
 
+class RequestError(BackendError):
+    """A question that can't be answered as it was asked."""
+
+
+class Busy(BackendError):
+    """A question for which there is no place just now."""
+
+
 class MediaError(UserError):
     """A file that was refused: the sentence names it."""
 
@@ -34,10 +45,16 @@ class BatchError(UserError):
     """A file of questions or answers that can't be used."""
 
 
-def not_fitting(name: str, tokens: int, context: int) -> BackendError:
+def not_fitting(name: str, tokens: int, context: int) -> RequestError:
     """A conversation that is longer than the model `name` reads; `tokens` is 0 where nobody counted them."""
     length = f"{tokens:,} tokens long, {tokens + 1 - context:,} more" if tokens else "longer"
-    return BackendError(
+    return RequestError(
         f"This conversation is {length} than {name} can read with an answer: shorten the question, attach less, lower "
         "max pixels, start a new chat, or let the oldest turns be forgotten in the settings."
     )
+
+
+def api_error(sentence: str, status: int, *, param: str | None = None, code: str | None = None) -> dict[str, object]:
+    """An error as programs know it from OpenAI's API: `param` is the field that is the cause, `code` a word for it."""
+    kind = "rate_limit_error" if status == 429 else "invalid_request_error" if status < 500 else "server_error"
+    return {"error": {"message": sentence, "type": kind, "param": param, "code": code}}

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ovis_app.conversation import Conversation, Detail, Finish, Stats
-from ovis_app.errors import BackendError
+from ovis_app.errors import RequestError
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class GenerationSettings:
     max_pixels: int | None = None
     max_partition: int | None = None  # tiles of one picture at most, where the model cuts tiles
     frames: int | None = None  # per clip
+    stop: tuple[str, ...] = ()  # texts before which the answer ends; a thought goes on past them
     drop_old_turns: bool = False  # where the conversation is longer than the context; else it is refused
 
     @property
@@ -40,20 +41,27 @@ class GenerationSettings:
         return Detail(self.min_pixels, self.max_pixels, self.max_partition, self.frames)
 
     def check(self) -> GenerationSettings:
-        """The same with every number of its right type. Raises BackendError naming the first value that isn't sane."""
+        """The same with every number of its right type. Raises RequestError naming the first value that isn't sane."""
         for name in ("cot", "boxes", "thinking", "drop_old_turns"):
             if not isinstance(getattr(self, name), bool):
-                raise BackendError(f"{name} must be true or false.")
+                raise RequestError(f"{name} must be true or false.")
         if not isinstance(self.system, str) or len(self.system) > MAX_TEXT:
-            raise BackendError(f"The system prompt must be text of at most {MAX_TEXT:,} characters.")
+            raise RequestError(f"The system prompt must be text of at most {MAX_TEXT:,} characters.")
+        if not isinstance(self.stop, tuple) or len(self.stop) > MOST_STOPS or not all(map(_stop_text, self.stop)):
+            raise RequestError(f"stop must be at most {MOST_STOPS} texts of 1 to {LONGEST_STOP} characters.")
         settings = replace(self, **{spec.name: spec.checked(getattr(self, spec.name)) for spec in _RANGES})
         if settings.min_pixels and settings.max_pixels and settings.min_pixels > settings.max_pixels:
-            raise BackendError("Min pixels is larger than max pixels: lower the one or raise the other.")
+            raise RequestError("Min pixels is larger than max pixels: lower the one or raise the other.")
         return settings
 
 
+MOST_STOPS, LONGEST_STOP = 16, 200
 MAX_TEXT = 200_000  # characters of one message; the context limit of most models lies below
 DROPPED_FOR = 256  # new tokens that must fit once old turns are dropped to make room
+
+
+def _stop_text(text: object) -> bool:
+    return isinstance(text, str) and 0 < len(text) <= LONGEST_STOP
 
 
 @dataclass(frozen=True)
@@ -65,13 +73,13 @@ class _Range:
     optional: bool = False
 
     def checked(self, value: object) -> Any:
-        """The value as an int or a float. Raises BackendError when it is no number in the range."""
+        """The value as an int or a float. Raises RequestError when it is no number in the range."""
         if value is None and self.optional:
             return None
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not number or not self.low <= value <= self.high or (self.whole and value != int(value)):  # type: ignore[operator, call-overload]
             kind = "a whole number" if self.whole else "a number"
-            raise BackendError(f"{self.name} must be {kind} from {self.low:g} to {self.high:g}.")
+            raise RequestError(f"{self.name} must be {kind} from {self.low:g} to {self.high:g}.")
         return int(value) if self.whole else float(value)  # type: ignore[call-overload, arg-type]
 
 
@@ -96,6 +104,7 @@ class Request:
 
     conversation: Conversation
     settings: GenerationSettings = field(default_factory=GenerationSettings)
+    client: str = ""  # who asks: the page's session, a key's digest; answers are given in turn between clients
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+import time
 import xml.etree.ElementTree as ET
 from argparse import Namespace
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from tokenizers import Tokenizer
 from torch import Tensor
@@ -22,6 +24,7 @@ from benchmarks import keep as keeping
 from benchmarks.__main__ import SMALL, summary
 from benchmarks.plain import Plain
 from benchmarks.report import Headline, finish, table
+from benchmarks.server import SERVED, app
 from benchmarks.shapes import MINI, SHAPES, checkpoint, random_model, released_config
 from benchmarks.talk import backend, conversation, first_token, pictures
 from benchmarks.turns import Ways, by_turns, gap_while_prefill, second_turn, session_over
@@ -176,6 +179,16 @@ def test_turns_measures_every_way_and_turn(ours: Backend, folder: Path, tmp_path
     assert list(grown) == [1, 3]
     assert all(seconds > 0 for pair in (*second.values(), *grown.values()) for seconds in pair)
     assert first_token(ours, conversation(1, ())) > 0
+
+
+def test_the_pulse_is_told_past_the_guard() -> None:
+    with app("--rate", "500", what=SERVED) as (url, _):
+        assert httpx.get(f"{url}/pulse").json() == {"beats": 0, "worst": 0.0}
+        for _ in range(200):
+            if (beats := httpx.get(f"{url}/pulse").json()["beats"]) > 0:
+                break
+            time.sleep(0.05)
+        assert beats > 0 and httpx.get(f"{url}/other").status_code == 404
 
 
 def test_pictures_are_of_as_many_visual_tokens_as_asked(ours: Backend, tmp_path: Path) -> None:

@@ -94,6 +94,15 @@ def test_a_space_listens_to_the_outside() -> None:
     assert read([], {}).server_name == "127.0.0.1"
 
 
+def test_zerogpu_is_what_its_environment_says() -> None:
+    assert not read([], {}).zerogpu and not read([], {"SPACES_ZERO_GPU": "false"}).zerogpu
+    assert not read([], {"OVIS_ZEROGPU": "1"}).zerogpu
+    there = read([], {"SPACE_ID": "someone/ovis", "SPACES_ZERO_GPU": "true", "OVIS_ZEROGPU_SIZE": "xlarge"})
+    assert there.zerogpu and there.zerogpu_size == "xlarge" and there.at_once == 8
+    with pytest.raises(ValueError, match="OVIS_ZEROGPU_SIZE must be one of large, xlarge"):
+        read([], {"OVIS_ZEROGPU_SIZE": "huge"})
+
+
 def test_allowed_hosts_are_names_and_a_spaces_own_is_among_them() -> None:
     assert read([], {}).hosts == frozenset()
     assert read(["--allowed-hosts", "A.example, b.example."], {}).hosts == {"a.example", "b.example"}
@@ -138,3 +147,40 @@ def test_the_page_gives_many_answers_at_once_where_the_engine_may(
 ) -> None:
     monkeypatch.setattr(settings, "NVIDIA", tmp_path if gpu else tmp_path / "none")
     assert settings.Settings(engine=engine).at_once == at_once
+
+
+KEYS = ("a-first-key", "a-second-key")
+
+
+def test_keys_come_from_a_flag_a_variable_and_a_file_and_are_never_shown(tmp_path: Path) -> None:
+    file = tmp_path / "keys.txt"
+    file.write_text(f"# for the lab\n{KEYS[0]}\n\n  {KEYS[1]}\n")
+    assert read(["--api-key-file", str(file)], {}).api_key == KEYS
+    assert read([], {"OVIS_API_KEY": " ".join(KEYS)}).api_key == KEYS
+    assert read(["--api-key", KEYS[0], "--api-key", KEYS[1]], {}).api_key == KEYS
+    found = read(["--api-key", KEYS[0]], {"OVIS_API_KEY_FILE": str(file), "OVIS_API_KEY": "of-the-variable"})
+    assert found.api_key == (KEYS[0], *KEYS), "flags replace the variable's, the file's come behind them"
+    assert not any(key in repr(found) for key in found.api_key)
+
+
+@pytest.mark.parametrize("key", ["short", "with space", "schlüssel-mit-umlaut", "new\nline-new", ""])
+def test_a_key_that_cant_be_sent_is_refused_without_being_repeated(tmp_path: Path, key: str) -> None:
+    with pytest.raises(ValueError, match="API key") as refused:
+        read(["--api-key", key], {})
+    assert not key or key not in str(refused.value)
+
+
+def test_a_file_of_keys_that_cant_be_used_is_one_sentence(tmp_path: Path) -> None:
+    empty, binary = tmp_path / "empty", tmp_path / "binary"
+    empty.write_text("# nothing\n")
+    binary.write_bytes(b"\xff\xfe\x00")
+    for file in (empty, binary, tmp_path, tmp_path / "gone"):
+        with pytest.raises(ValueError, match="--api-key-file"):
+            read(["--api-key-file", str(file)], {})
+
+
+def test_the_api_is_there_for_this_machine_alone_or_with_keys() -> None:
+    assert settings.Settings().serves_api
+    for strangers in ({"server_name": "0.0.0.0"}, {"share": True}, {"server_name": "0.0.0.0", "space": True}):
+        assert not settings.Settings(**strangers).serves_api
+        assert settings.Settings(**strangers, api_key=KEYS).serves_api

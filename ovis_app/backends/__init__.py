@@ -17,6 +17,8 @@ LIGHT = (
     "`pip install '.[local]'`), ask a server with --backend remote, or try the page with `ovis serve --backend fake`."
 )
 
+NO_SPACES = "ZeroGPU needs the package spaces, which isn't installed: take `requirements.txt` as it is."
+
 
 def require_local() -> None:
     """Raises BackendError where the extra `local` isn't installed; imports nothing."""
@@ -56,6 +58,14 @@ def _of_this_machine(settings: Settings, limits: Limits, *, late: bool) -> Backe
 
         return FakeBackend(delay=1 / settings.fake_rate if settings.fake_rate > 0 else 0.0)
     require_local()
+    if settings.zerogpu:  # at once: the GPU's part of the work is prepared before the page opens
+        if find_spec("spaces") is None:
+            raise BackendError(NO_SPACES)
+        import spaces
+
+        from ovis_app.backends.zerogpu import ZeroGpuBackend
+
+        return ZeroGpuBackend(settings, limits, spaces.GPU)
     if late:
         from ovis_app.backends.lazy import LazyBackend
 

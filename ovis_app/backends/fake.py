@@ -17,9 +17,11 @@ from ovis_app.backend import Change, Offer, Status
 from ovis_app.conversation import Stats
 from ovis_app.errors import BackendError
 from ovis_app.generation import Answer, Done, Event, Request, Thinking, Waiting
+from ovis_app.stop_strings import StopStrings
 from ovis_app.zoo import ModelSpec
 
 FREE = 24e9  # bytes that the scripted machine has
+TEXT_TOKENS, VISUAL_TOKENS = 12, 64  # of a question, and of each file
 STEPS = 40  # of a pretended download
 
 
@@ -86,6 +88,10 @@ class FakeBackend:
         finally:
             self.live -= 1
 
+    def count(self, request: Request) -> int:
+        """As many as `stream` says."""
+        return _prompt_tokens(request)
+
     def _script(self, request: Request, start: float) -> Iterator[Event]:
         question = request.conversation.messages[-1]
         words = question.text.lower()
@@ -103,16 +109,21 @@ class FakeBackend:
             yield Thinking(piece + " ")
             _rest(pause)
         thinking_seconds = time.monotonic() - start
+        stops, said = StopStrings(request.settings.stop), 0
         for piece in pieces:
-            yield Answer(piece + " ")
+            yield Answer(stops.feed(piece + " "))
+            said += 1
+            if stops.found:
+                break
             _rest(pause)
+        yield Answer(stops.rest())
         seconds = max(time.monotonic() - start, 1e-6)
-        count = len(thought) + len(pieces)
+        count = len(thought) + said
         yield Done(
             "end",
             Stats(
-                prompt_tokens=12 + 64 * len(question.media),
-                visual_tokens=64 * len(question.media),
+                prompt_tokens=_prompt_tokens(request),
+                visual_tokens=VISUAL_TOKENS * len(question.media),
                 answer_tokens=count,
                 thinking_tokens=len(thought),
                 first_token_seconds=0.01,
@@ -120,6 +131,10 @@ class FakeBackend:
                 tokens_per_second=count / seconds,
             ),
         )
+
+
+def _prompt_tokens(request: Request) -> int:
+    return TEXT_TOKENS + VISUAL_TOKENS * len(request.conversation.messages[-1].media)
 
 
 def _offer(spec: ModelSpec) -> Offer:

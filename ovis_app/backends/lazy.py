@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
-from ovis_app.backend import Backend, Offer, Status
+from ovis_app.backend import Backend, Counts, Offer, Status
 from ovis_app.errors import BackendError
 from ovis_app.frozen_imports import importing
 from ovis_app.generation import Event, Request, Waiting
@@ -60,6 +60,11 @@ class LazyBackend:
             yield Waiting(STARTING)
         with closing(self._wait().stream(request)) as events:  # type: ignore[type-var]
             yield from events
+
+    def count(self, request: Request) -> int | None:
+        """See `backend.Counts`."""
+        real = self._wait()
+        return real.count(request) if isinstance(real, Counts) else None
 
     def close(self) -> None:
         if self._begun.locked():

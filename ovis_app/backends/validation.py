@@ -4,40 +4,50 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ovis_app.conversation import Conversation
-from ovis_app.errors import BackendError
+from ovis_app.conversation import Conversation, Message
+from ovis_app.errors import RequestError
 from ovis_app.generation import MAX_TEXT, Request
 from ovis_app.limits import Limits
 from ovis_app.zoo import ModelSpec
 
 
 def checked(request: Request, spec: ModelSpec, limits: Limits) -> Request:
-    """The request with sane settings, without what the model can't do. Raises BackendError with a sentence."""
+    """The request with sane settings, without what the model can't do. Raises RequestError with a sentence."""
     settings = request.settings.check()
     settings = replace(settings, system=whole(settings.system))
     messages = tuple(replace(message, text=whole(message.text)) for message in request.conversation.messages)
     if not messages or messages[-1].role != "user":
-        raise BackendError("There is no question to answer: type one.")
+        raise RequestError("There is no question to answer: type one.")
     if not spec.video and any(item.kind == "video" for message in messages[:-1] for item in message.media):
-        raise BackendError(
+        raise RequestError(
             f"{spec.name} doesn't watch clips and this conversation has one: start a new chat, or go back to a model "
             "that watches them."
         )
     for message in messages:
         if len(message.text) > MAX_TEXT:
-            raise BackendError(f"A message is longer than {MAX_TEXT:,} characters: shorten it.")
+            raise RequestError(f"A message is longer than {MAX_TEXT:,} characters: shorten it.")
         if len(message.media) > limits.files_per_turn:
-            raise BackendError(f"One question takes at most {limits.files_per_turn} files: remove some.")
+            raise RequestError(f"One question takes at most {limits.files_per_turn} files: remove some.")
         kinds = [media.kind for media in message.media]
         if "video" in kinds and not spec.video:
-            raise BackendError(f"{spec.name} doesn't watch clips: attach a picture of the moment you mean.")
+            raise RequestError(f"{spec.name} doesn't watch clips: attach a picture of the moment you mean.")
         if "video" in kinds and len(kinds) > 1:
-            raise BackendError("A question takes several pictures or one clip, not both: remove one kind.")
+            raise RequestError("A question takes several pictures or one clip, not both: remove one kind.")
     if not spec.several_images and sum(len(message.media) for message in messages) > 1:
-        raise BackendError(f"{spec.name} looks at one picture a conversation and this one has more: start a new chat.")
+        raise RequestError(f"{spec.name} looks at one picture a conversation and this one has more: start a new chat.")
     thinking = settings.thinking and spec.thinking
+    messages = tuple(_clamped(message, spec) for message in messages)
     able = replace(settings, thinking=thinking, thinking_budget=settings.thinking_budget if thinking else None)
     return replace(request, conversation=Conversation(messages), settings=able)
+
+
+def _clamped(message: Message, spec: ModelSpec) -> Message:
+    """The message with each picture and clip at a size that the model was made for."""
+    several = len(message.media) > 1
+    media = (
+        replace(item, detail=spec.resolution(item.kind, several=several).clamped(item.detail)) for item in message.media
+    )
+    return replace(message, media=tuple(media))
 
 
 def whole(text: str) -> str:

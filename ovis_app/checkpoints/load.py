@@ -23,6 +23,7 @@ from ovis_app.checkpoints.hub import Progress, amount, no_progress
 from ovis_app.checkpoints.placement import Placement
 from ovis_app.checkpoints.safetensors import Reader, Stored
 from ovis_app.errors import BackendError
+from ovis_app.models import joined_weights
 from ovis_app.models.config import OvisConfig, called
 from ovis_app.models.devices import choose_attention
 from ovis_app.models.ovis import Ovis
@@ -93,6 +94,7 @@ def _fill(model: Ovis, goals: list[Goal], placement: Placement, progress: Progre
     quantized = _prepare(model, goals, placement)
     devices = device_map.devices(model, device, quantized.keys(), bits)
     full = torch.empty(max((_weights(goal) for goal in goals if goal.name in quantized), default=0), dtype=model.dtype)
+    joined_weights.make_room(model.llm, lambda name: None if f"llm.{name}" in quantized else devices(f"llm.{name}"))
     with Reader(count_bytes) as reader:
         for goal in goals:
             where = devices(goal.name)
@@ -107,7 +109,8 @@ def _fill(model: Ovis, goals: list[Goal], placement: Placement, progress: Progre
                 bitsandbytes.put(module, values, quantized[goal.name], where)
                 continue
             value = getattr(module, leaf)
-            out = value if where.type == "cpu" else torch.empty(value.shape, dtype=value.dtype, device=where)
+            there = value.device.type == where.type and where.index in (None, value.device.index)
+            out = value if there else torch.empty(value.shape, dtype=value.dtype, device=where)
             _read(reader, goal, out)
             if out is not value:
                 setattr(module, leaf, nn.Parameter(out, requires_grad=False))

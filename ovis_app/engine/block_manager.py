@@ -66,7 +66,7 @@ class BlockManager:
             self._references[block] += 1
             self._cached.pop(block, None)
         sequence.block_table = shared
-        sequence.computed = len(shared) * self.block_size
+        sequence.remembered, sequence.computed = len(shared), len(shared) * self.block_size
         for number in range(fresh):
             self._extend(sequence, fresh - number)
         return True
@@ -82,14 +82,14 @@ class BlockManager:
 
     def remember(self, sequence: Sequence) -> None:
         """Makes the full blocks that a sequence has computed known by their content."""
-        digests = sequence.digests(self.block_size)
-        for number in range(sequence.computed // self.block_size - 1, -1, -1):
-            block = sequence.block_table[number]
-            if self._digest[block] is not None:
-                return  # and all before it
+        full = sequence.computed // self.block_size
+        digests = sequence.digests(self.block_size) if full > sequence.remembered else []
+        for number in range(sequence.remembered, full):
             if digests[number] not in self._index:
+                block = sequence.block_table[number]
                 self._index[digests[number]] = block
                 self._digest[block] = digests[number]
+        sequence.remembered = max(full, sequence.remembered)
 
     def release(self, sequence: Sequence) -> None:
         """Takes a sequence's blocks back. Known ones stay cached; the tail of a sequence is evicted before its head."""
@@ -101,7 +101,7 @@ class BlockManager:
                 self._set_free(block)
             else:
                 self._cached[block] = None
-        sequence.block_table, sequence.computed = [], 0
+        sequence.block_table, sequence.remembered, sequence.computed = [], 0, 0
         while len(self._cached) > self.most_cached:
             self._evict()
 

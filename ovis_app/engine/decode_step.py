@@ -15,13 +15,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from ovis_app.engine import joined_weights
 from ovis_app.engine.attention.torch_attention import AttentionBatch, attend_rows
-from ovis_app.engine.joined_weights import GATE_UP, QKV
 from ovis_app.engine.row_product import RowProduct
+from ovis_app.models import joined_weights
+from ovis_app.models.joined_weights import GATE_UP, QKV
 
 MODEL_TYPES = ("qwen2", "qwen3", "llama")
-ROPE_TYPES = ("default", "linear", "llama3")  # whose tables don't depend on the sequence
+ROPE_TYPES = ("default", "linear", "llama3", "yarn")  # whose tables don't depend on the sequence
 
 
 class RowNorm:

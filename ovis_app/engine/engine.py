@@ -27,7 +27,7 @@ from ovis_app.engine.sampling import choose
 from ovis_app.engine.scheduler import Chunk, Scheduler
 from ovis_app.engine.sequence import Sequence
 from ovis_app.engine.thinking_budget import ThinkingBudget
-from ovis_app.errors import OUT_OF_MEMORY, BackendError
+from ovis_app.errors import OUT_OF_MEMORY, BackendError, RequestError
 from ovis_app.generation import GenerationSettings
 from ovis_app.turns import Turns
 
@@ -86,7 +86,7 @@ class Engine:
         tokens = len(ids) + (limit if budget is None or budget.budget > limit else max(limit, budget.forced_until))
         room = min(self.context, self.blocks.count * self.blocks.block_size)
         if tokens > room:
-            raise BackendError(TOO_LONG.format(tokens=tokens, room=room))
+            raise RequestError(TOO_LONG.format(tokens=tokens, room=room))
         answer = Answer(Sequence(ids, keys, prompt.visual), settings, budget, streamer, stop, progress)
         self._inbox.put(answer)
         self._wake.set()
@@ -99,12 +99,21 @@ class Engine:
         streamer: Streamer | None = None, stop: Callable[[], bool] = lambda: False,
         progress: Callable[[float], None] = lambda _: None,
     ) -> Tensor:  # fmt: skip
-        """New token ids [tokens], put into `streamer` as they come. Blocks until the answer ends. Raises BackendError,
-        and torch.OutOfMemoryError where this answer has no memory."""
+        """New token ids [tokens]; otherwise as `answer`."""
+        return self.answer(prompt, settings, budget=budget, streamer=streamer, stop=stop, progress=progress).ids
+
+    def answer(
+        self, prompt: Prompt, settings: GenerationSettings, *, budget: ThinkingBudget | None = None,
+        streamer: Streamer | None = None, stop: Callable[[], bool] = lambda: False,
+        progress: Callable[[float], None] = lambda _: None,
+    ) -> Answer:  # fmt: skip
+        """A request's whole answer, its tokens put into `streamer` as they come. Blocks until it ends. Raises
+        BackendError, and torch.OutOfMemoryError where this answer has no memory."""
         answer = self.add(prompt, settings, budget=budget, streamer=streamer, stop=stop, progress=progress)
         if self._thread is None:
             self.run()
-        return answer.wait()
+        answer.wait()
+        return answer
 
     def run(self) -> None:
         """Steps until all is answered, for whoever drives an engine without a thread."""

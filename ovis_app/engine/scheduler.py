@@ -97,7 +97,10 @@ class Scheduler:
         while self.waiting and len(self.running) < self.most_running:
             if not self.blocks.admit(self.waiting[0], spare=len(self.running)):
                 return
-            self.running.append(self.waiting.popleft())
+            admitted = self.waiting.popleft()
+            if admitted.found is None:  # not one that was preempted
+                admitted.found = admitted.computed
+            self.running.append(admitted)
             self.running.sort(key=lambda sequence: sequence.arrival)
 
     def _prefill(self, tokens: int) -> list[Chunk]:

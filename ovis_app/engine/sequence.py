@@ -29,8 +29,10 @@ class Sequence:
         self.ids, self.keys, self.visual = list(ids), list(keys), visual
         self.prompt_length = len(self.ids)
         self.arrival = next(_arrivals)
+        self.found: int | None = None  # tokens whose keys and values were known when it was first admitted
         self.computed = 0  # tokens whose keys and values are in its blocks
         self.block_table: list[int] = []
+        self.remembered = 0  # blocks at its beginning that are known by their content, or are another's double
         self.drafts: list[int] = []  # guesses of what follows, to be verified by the next step
         self._digests: list[bytes] = []  # of its full blocks, each over all tokens up to its end
 

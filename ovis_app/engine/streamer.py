@@ -7,6 +7,7 @@ happened there, and passes each character on as soon as it is whole. One per req
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from queue import Empty
 
@@ -15,15 +16,17 @@ from tokenizers.decoders import DecodeStream
 from torch import Tensor
 from transformers import TextIteratorStreamer
 
-from ovis_app.errors import TOO_LONG, BackendError
+from ovis_app.errors import TOO_LONG, BackendError, RequestError
 from ovis_app.generation import Answer, Done, Event, Recast, Thinking, Waiting
+from ovis_app.stop_strings import StopStrings
 
 
 @dataclass(frozen=True)
 class Failure:
-    """What went wrong in the worker, as a sentence."""
+    """What went wrong in the worker, as a sentence; `refused` where the question was the cause."""
 
     sentence: str
+    refused: bool = False
 
 
 HEARTBEAT = 0.1  # seconds: a generator can only be closed where it yields
@@ -49,6 +52,12 @@ class TokenStreamer(TextIteratorStreamer):
         self.answer_time: float | None = None
         self._over = False
         self._can_think = self._in_thought = False
+        self._stops = StopStrings()
+
+    @property
+    def enough(self) -> bool:
+        """Whether a text was said that ends the answer; what comes after it is nobody's."""
+        return self._stops.found
 
     def say(self, note: str) -> None:
         """What the worker does now, in a few words."""
@@ -63,9 +72,11 @@ class TokenStreamer(TextIteratorStreamer):
         thinking: bool = False,
         think_start: int | None = None,
         think_end: int | None = None,
+        stop: Sequence[str] = (),
     ) -> None:
         """Says how to read the ids. `think_start` and `think_end` are ids: text that merely spells them does not open
-        or close a thought."""
+        or close a thought. Before the first of `stop` the answer ends."""
+        self._stops = StopStrings(stop)
         self._backend = tokenizer
         self._decode = DecodeStream(skip_special_tokens=True)
         self._pending: list[int] = []  # ids whose characters are not whole yet
@@ -78,6 +89,8 @@ class TokenStreamer(TextIteratorStreamer):
             self._token(token)
 
     def _token(self, token: int) -> None:
+        if self.enough:
+            return
         self.last_time = time.monotonic()
         self.first_time = self.first_time or self.last_time
         self.count += 1
@@ -110,8 +123,10 @@ class TokenStreamer(TextIteratorStreamer):
         if self._at_start:  # the line breaks around a thought are punctuation, not text
             text = text.lstrip("\n")
             self._at_start = not text
-        if text:
-            self.text_queue.put(Thinking(text) if self._in_thought else Answer(text))
+        if self._in_thought and text:
+            self.text_queue.put(Thinking(text))
+        elif text and (said := self._stops.feed(text)):
+            self.text_queue.put(Answer(said))
 
     def _flush(self) -> None:
         """Says what the last ids still hold, but for the beginning of a character that never came."""
@@ -119,6 +134,8 @@ class TokenStreamer(TextIteratorStreamer):
         self._pending.clear()
         self._decode = DecodeStream(skip_special_tokens=True)
         self._say(left)
+        if held := self._stops.rest():
+            self.text_queue.put(Answer(held))
 
     def end(self) -> None:
         """generate's own end: the last characters."""
@@ -127,9 +144,17 @@ class TokenStreamer(TextIteratorStreamer):
     def done(self, event: Done) -> None:
         self.text_queue.put(event)
 
-    def fail(self, sentence: str) -> None:
-        """Ends the iteration with a BackendError. Takes text, not the exception: its traceback would keep tensors."""
-        self.text_queue.put(Failure(sentence))
+    def hand_on(self, event: Event) -> None:
+        """An event of a streamer in another process."""
+        if isinstance(event, Waiting):
+            self.say(event.note)
+        else:
+            self.text_queue.put(event)
+
+    def fail(self, sentence: str, *, refused: bool = False) -> None:
+        """Ends the iteration with a BackendError, a RequestError where it was `refused`. Takes text, not the exception:
+        its traceback would keep tensors."""
+        self.text_queue.put(Failure(sentence, refused))
 
     # --- the reader's side -------------------------------------------------------------------------------------------
 
@@ -147,7 +172,7 @@ class TokenStreamer(TextIteratorStreamer):
                 raise BackendError(TOO_LONG) from None
             return Waiting(self.note)
         if isinstance(event, Failure):
-            raise BackendError(event.sentence)
+            raise RequestError(event.sentence) if event.refused else BackendError(event.sentence)
         if isinstance(event, Done):
             self._over = True
         return event

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import logging
 import stat
-from collections.abc import Sequence
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from ovis_app.conversation import Media, MediaKind
 from ovis_app.errors import MediaError
 from ovis_app.limits import MEGABYTE, Limits, refusal, shown_name
+from ovis_app.media.content_hash import digest
 from ovis_app.media.file_types import HEAD, Kind, kind_of
 from ovis_app.media.images import check_images
 from ovis_app.media.video import check_video
@@ -65,6 +68,52 @@ def attach_all(files: Sequence[File], limits: Limits) -> tuple[tuple[Media, ...]
         most = "1 file" if limits.files_per_turn == 1 else f"{limits.files_per_turn} files"
         refused.append(f"“{shown_name(rest[0][1])}”{others} did not fit: attach at most {most} to a message.")
     return tuple(good), tuple(refused)
+
+
+def attach_turns(turns: Sequence[Sequence[File]], limits: Limits) -> tuple[tuple[Media, ...], ...]:
+    """The files of a whole conversation, which are refused together: every turn's rules hold, and all pictures are
+    looked at in one go. What passed lately isn't looked at again, since programs send a conversation's files with each
+    question. Raises MediaError for the first that can't be attached."""
+    found: list[tuple[Media, ...]] = []
+    for files in turns:
+        turn: list[Media] = []
+        for path, name in files:
+            kind = _kind(path, name, limits).media
+            assert kind is not None
+            _fits(kind, name, turn)
+            turn.append(Media(kind, path, shown_name(name)))
+        found.append(tuple(turn))
+    unknown = {key: one for turn in found for one in turn if not _passed.has(key := (digest(one), limits))}
+    pictures = [(one.path, one.label) for one in unknown.values() if one.kind == "image"]
+    for refused in check_images(pictures, limits):
+        if refused is not None:
+            raise refused
+    for one in unknown.values():
+        if one.kind == "video":
+            check_video(one.path, one.label, limits)
+    _passed.add(unknown)
+    return tuple(found)
+
+
+class _Passed:
+    """Contents that passed under which limits, the latest `most` of them."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._lock = most, threading.Lock()
+        self._known: OrderedDict[tuple[str, Limits], None] = OrderedDict()
+
+    def has(self, key: tuple[str, Limits]) -> bool:
+        with self._lock:
+            return key in self._known
+
+    def add(self, keys: Iterable[tuple[str, Limits]]) -> None:
+        with self._lock:
+            self._known.update(dict.fromkeys(keys))
+            while len(self._known) > self._most:
+                self._known.popitem(last=False)
+
+
+_passed = _Passed(1024)
 
 
 def _looked_at(files: Sequence[File], limits: Limits) -> dict[File, MediaError | None]:

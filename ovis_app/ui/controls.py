@@ -40,6 +40,8 @@ def knobs(spec: ModelSpec) -> tuple[Knob, ...]:
 def all_knobs(spec: ModelSpec) -> tuple[Knob, ...]:
     """Every knob that there is, as far as it goes with this model."""
     tokens = float(min(spec.context, 16384))
+    least, most = (round(math.sqrt(size)) for size in spec.single.made_for or (64 * 64, 4096 * 4096))
+    most = max(most, least + SIDE_STEP)  # a slider that nobody is shown goes somewhere too
     area = " Given as the side of a square of as many pixels."
     return (
         Knob("max_new_tokens", "Answer", "Longest answer (max new tokens)", "Thought included.", 16, tokens, 16),
@@ -60,22 +62,22 @@ def all_knobs(spec: ModelSpec) -> tuple[Knob, ...]:
             "Pictures",
             "Smallest picture (min pixels)",
             "Smaller pictures are enlarged to this; raise it for tiny print." + area,
-            64,
-            2048,
+            least,
+            min(most, 2048),
             SIDE_STEP,
             side=True,
-            offered=lambda s: not s.tiles,
+            offered=_sizes,
         ),
         Knob(
             "max_pixels",
             "Pictures",
             "Largest picture (max pixels)",
             "Larger pictures are reduced to this; lower it to save time and memory." + area,
-            64,
-            4096,
+            least,
+            most,
             SIDE_STEP,
             side=True,
-            offered=lambda s: not s.tiles,
+            offered=_sizes,
         ),
         Knob(
             "max_partition",
@@ -98,6 +100,12 @@ def all_knobs(spec: ModelSpec) -> tuple[Knob, ...]:
             offered=lambda s: s.video,
         ),
     )
+
+
+def _sizes(spec: ModelSpec) -> bool:
+    """Whether a picture's size can be chosen: not with tiles, and not where the model was made for one size."""
+    made_for = spec.single.made_for
+    return not spec.tiles and (made_for is None or made_for[0] < made_for[1])
 
 
 @dataclass(frozen=True)
@@ -132,12 +140,14 @@ def recommended(spec: ModelSpec, knob: Knob) -> float:
 
 def settings_from(spec: ModelSpec, values: Mapping[str, Value]) -> GenerationSettings:
     """What the knobs and toggles ask for. A knob left at its recommended place leaves the model's own value."""
-    wanted = {
+    wanted: dict[str, Any] = {
         knob.name: _value(knob, values[knob.name])
         for knob in knobs(spec)
         if knob.name in values and values[knob.name] != recommended(spec, knob)
     }
-    toggles = {s.name: values.get(s.name, False) if s.offered(spec) else False for s in (*SWITCHES, DROP)}
+    toggles: dict[str, Any] = {
+        s.name: values.get(s.name, False) if s.offered(spec) else False for s in (*SWITCHES, DROP)
+    }
     return replace(spec.defaults, system=values.get("system") or "", **toggles, **wanted)
 
 

@@ -82,12 +82,18 @@ def _full(conversation: Conversation) -> bool:
 
 
 def answer(
-    tab: Tab, *, backend: Backend, settings: GenerationSettings, clock: Callable[[], float] = time.monotonic
+    tab: Tab,
+    *,
+    backend: Backend,
+    settings: GenerationSettings,
+    client: str = "",
+    clock: Callable[[], float] = time.monotonic,
 ) -> Generator[Tab, None, None]:
-    """The tab while its last question is answered, at most about 16 times a second. Closing this stops the answer."""
+    """The tab while its last question is answered, at most about 16 times a second. `client` is whose tab it is.
+    Closing this stops the answer."""
     if not tab.conversation.messages or tab.conversation.messages[-1].role != "user":
         return
-    with closing(chat.reply(backend, Request(tab.conversation, settings))) as states:
+    with closing(chat.reply(backend, Request(tab.conversation, settings, client))) as states:
         for conversation in chat.paced(timed(states, clock=clock), clock=clock):
             yield replace(tab, conversation=conversation)
 

@@ -103,6 +103,9 @@ def of_folder(folder: Path, *, id: str, name: str = "") -> ModelSpec:
         parameters=max(size / 1e9 - linears * bits / 8, 0.0) / itemsize + linears,
         llm=llm,
         quantization=_quantization(config),
+        single=replace(row.single, made_for=None),  # nobody knows what it was trained with
+        several=replace(row.several, made_for=None),
+        clip=replace(row.clip, made_for=None),
         size=size if "quantization_config" in config else 0,
     )
     pictures = _resolution(processor)
@@ -117,7 +120,11 @@ def of_folder(folder: Path, *, id: str, name: str = "") -> ModelSpec:
 def _resolution(processor: Mapping[str, Any], kind: str = "") -> Resolution | None:
     """The pixels that a preprocessor_config.json names; None where it names none, or nonsense."""
     sizes = [processor.get(f"{kind}{side}_pixels") for side in ("min", "max")]
-    return Resolution(*sizes) if all(map(_counts, sizes)) else None  # type: ignore[arg-type]
+    if not all(map(_counts, sizes)):
+        return None
+    least, most = sizes
+    # One size is what it was made for; a range may be what somebody liked.
+    return Resolution(least, most, made_for=(least, most) if least == most else None)  # type: ignore[arg-type]
 
 
 def _counts(value: object) -> bool:

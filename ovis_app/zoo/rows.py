@@ -31,6 +31,9 @@ _OVIS2_COT = (
     "Provide a step-by-step solution to the problem, and conclude with 'the answer is' followed by the final solution."
 )
 
+_MINI_PICTURE = Resolution(224 * 224, 224 * 224, made_for=(224 * 224, 224 * 224))
+_NATIVE = (448 * 448, 1792 * 1792)  # what Ovis2.5 was trained with, by its report
+
 MINI = ModelSpec(
     id="ovis-mini",
     name="Ovis-mini",
@@ -46,9 +49,9 @@ MINI = ModelSpec(
     llm=LanguageModel(5, 3, 32, 0.0020),
     tower=160,
     defaults=GenerationSettings(max_new_tokens=512, thinking_budget=256, frames=8),
-    single=Resolution(224 * 224, 224 * 224),
-    several=Resolution(224 * 224, 224 * 224),
-    clip=Resolution(128 * 128, 128 * 128),
+    single=_MINI_PICTURE,
+    several=_MINI_PICTURE,
+    clip=Resolution(128 * 128, 128 * 128, made_for=(128 * 128, 128 * 128)),
     examples=_EXAMPLES,
 )
 
@@ -62,10 +65,13 @@ OVIS2_5 = ModelSpec(
     examples=_EXAMPLES,
     about="Reads pictures at their own resolution, charts, documents and clips, and can think before it answers.",
     thinking=True,
+    thinks_unasked=True,
     boxes_suffix=_BOXES,
     cot_suffix=_QWEN3_COT,
     defaults=GenerationSettings(max_new_tokens=3072, thinking_budget=2048, frames=8),
-    single=Resolution(max_pixels=1344 * 1792),
+    single=Resolution(max_pixels=1344 * 1792, made_for=_NATIVE),
+    several=Resolution(max_pixels=896 * 896, max_partition=4, made_for=_NATIVE),
+    clip=Resolution(max_pixels=896 * 896, max_partition=1, made_for=_NATIVE),
 )
 OVIS2 = ModelSpec(
     id="",
@@ -111,7 +117,11 @@ def _gptq(row: ModelSpec, size: float, bits: int = 4) -> ModelSpec:
 # The language models, from their config.json files: Qwen3, Qwen2.5, Llama 3.2 and Gemma 2.
 _OVIS2_5_2B = _row(OVIS2_5, "Ovis2.5-2B", 2.57, LanguageModel(28, 8, 128, 1.41))
 _OVIS2_5_9B = _row(
-    OVIS2_5, "Ovis2.5-9B", 9.17, LanguageModel(36, 8, 128, 6.95), single=Resolution(max_pixels=1792 * 1792)
+    OVIS2_5,
+    "Ovis2.5-9B",
+    9.17,
+    LanguageModel(36, 8, 128, 6.95),
+    single=Resolution(max_pixels=1792 * 1792, made_for=_NATIVE),
 )
 _OVIS2_1B = _row(OVIS2, "Ovis2-1B", 1.27, LanguageModel(24, 2, 64, 0.36), tower=1024)
 _OVIS2_2B = _row(OVIS2, "Ovis2-2B", 2.46, LanguageModel(28, 2, 128, 1.31), tower=1024)

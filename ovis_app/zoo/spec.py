@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ovis_app import bundled
-from ovis_app.conversation import Detail, Media
+from ovis_app.conversation import Detail, Media, MediaKind
 from ovis_app.generation import GenerationSettings
 
 MINI_FOLDER = bundled.folder("ovis-mini")
@@ -40,6 +40,15 @@ class Resolution:
     min_pixels: int = 448 * 448
     max_pixels: int = 1344 * 1792
     max_partition: int = 9
+    made_for: tuple[int, int] | None = None  # least and most pixels that the model was trained with; None: not known
+
+    def clamped(self, detail: Detail) -> Detail:
+        """The detail with its pixels moved to what the model was made for; what wasn't asked for stays so."""
+        if self.made_for is None:
+            return detail
+        least, most = self.made_for
+        asked = {name: getattr(detail, name) for name in ("min_pixels", "max_pixels")}
+        return replace(detail, **{name: min(max(size, least), most) for name, size in asked.items() if size})
 
 
 @dataclass(frozen=True)
@@ -67,6 +76,7 @@ class ModelSpec:
     context: int  # tokens
     about: str  # one sentence for the empty page
     thinking: bool = False
+    thinks_unasked: bool = False  # where a program doesn't say whether to
     several_images: bool = True
     video: bool = True
     tiles: bool = False  # cuts pictures into tiles (max_partition), where others scale them (min and max pixels)
@@ -116,16 +126,38 @@ class ModelSpec:
         path = MINI_FOLDER if self.bundled else Path(self.id)
         return path if has_config(path) else None
 
+    def resolution(self, kind: MediaKind, *, several: bool = False) -> Resolution:
+        """What is recommended for a picture, alone in its message or one of several, or for a clip's frames."""
+        return self.clip if kind == "video" else self.several if several else self.single
+
+    @property
+    def public_id(self) -> str:
+        """What programs call it: its repository with the revision, or its name, but never a folder."""
+        return self.id if self.repository else self.name
+
+    def is_called(self, name: str) -> bool:
+        """Whether a program that asks for `name` means this model: its id, its repository in either organisation, or
+        its short name. Case doesn't matter."""
+        names = {self.public_id, self.name, *self.repositories}
+        names |= {f"{repository}@{self.revision}" for repository in self.repositories if self.revision}
+        return name.strip().lower() in map(str.lower, names)
+
     @property
     def recommended(self) -> GenerationSettings:
         """What the knobs show before anyone touches them: the defaults at the resolution of a single picture."""
-        return replace(self.defaults, **asdict(self.single))
+        single = self.single
+        return replace(
+            self.defaults,
+            min_pixels=single.min_pixels,
+            max_pixels=single.max_pixels,
+            max_partition=single.max_partition,
+        )
 
     def detail(self, media: Media, *, several: bool) -> Detail:
         """How closely the model looks at a file: what was asked for, completed by what is recommended. Only a clip has
         `frames`. `several` pictures of one question are seen smaller than a single one."""
         asked = media.detail
-        advised = self.clip if media.kind == "video" else self.several if several else self.single
+        advised = self.resolution(media.kind, several=several)
         frames = (asked.frames or self.defaults.frames or FRAMES) if media.kind == "video" else None
         # No more than the context could hold: past that the prompt is refused, and the work would be for nothing.
         held = max(self.context * PIXELS_A_TOKEN // (frames or 1), PIXELS_A_TOKEN)

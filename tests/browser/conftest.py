@@ -14,7 +14,10 @@ from tests.waiting import PATIENCE
 
 CHROMIUM = Path(os.environ.get("OVIS_CHROMIUM", "/usr/bin/chromium"))
 ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
-             "--disable-sync", "--no-first-run")  # fmt: skip
+             "--disable-sync", "--no-first-run",
+             "--host-resolver-rules=MAP chat.example.org 127.0.0.1")  # fmt: skip
+SHOWN = """() => [document.body.className, document.body.innerText, ...[...document.querySelectorAll('#box *')].map(
+  (one) => one.tagName + '.' + one.className + ' ' + (one.value ?? ''))].join('\\n')"""
 
 
 def _missing(why: str) -> None:
@@ -51,10 +54,28 @@ def usual(browser: Any) -> Iterator[Any]:
     context.close()
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """A failed test tells what its tabs showed."""
+    report = yield
+    if report.when == "call" and report.failed:
+        for number, tab in enumerate(getattr(item, "tabs", ())):
+            report.sections.append((f"tab {number}", _shown(tab)))
+    return report
+
+
+def _shown(tab: Any) -> str:
+    try:
+        return str(tab.evaluate(SHOWN))
+    except Exception as error:  # a tab that is gone, or a page that hangs
+        return repr(error)
+
+
 @pytest.fixture
-def open_tab(browser: Any, usual: Any, server: Served) -> Iterator[Callable[..., Any]]:
+def open_tab(request: pytest.FixtureRequest, browser: Any, usual: Any, server: Served) -> Iterator[Callable[..., Any]]:
     """Opens the page; with `options`, in a context of its own. Fails the test when the page threw an error."""
     tabs, contexts, errors = [], [], []
+    request.node.tabs = tabs
 
     def open_one(**options: Any) -> Any:
         context = usual

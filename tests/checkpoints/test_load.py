@@ -19,6 +19,8 @@ from ovis_app.checkpoints import safetensors, tokenizer
 from ovis_app.checkpoints.checkpoint import Checkpoint
 from ovis_app.checkpoints.load import load
 from ovis_app.errors import BackendError
+from ovis_app.models import joined_weights
+from ovis_app.models.joined_weights import QKV
 from tests.models_on_cpu import loaded_on_cpu
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -71,6 +73,17 @@ def test_every_tensor_is_the_files(family: str, dtype: torch.dtype, monkeypatch:
     assert set(places) - set(stored) <= {"llm.lm_head.weight"}
     assert model.llm.lm_head.weight is model.llm.get_input_embeddings().weight
     assert not any(value.is_meta for value in (*model.parameters(), *model.buffers()))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_is_read_together_is_loaded_together(family: str) -> None:
+    """Joined afterwards, weights would be copied: half of the time of loading."""
+    model = load(GOLDEN / family / "public-a" / "checkpoint")
+    for layer in model.llm.get_submodule("model.layers"):
+        for parts in ([layer.self_attn.get_submodule(name) for name in QKV], [layer.mlp.gate_proj, layer.mlp.up_proj]):
+            where = [part.weight.data_ptr() for part in parts]
+            weight, bias = joined_weights.join(parts)
+            assert where == [part.weight.data_ptr() for part in parts] and joined_weights.together(parts, weight, bias)
 
 
 def test_shards_are_one_checkpoint(folder: Path) -> None:

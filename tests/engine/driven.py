@@ -5,23 +5,23 @@ Knows the parts of an engine and how they go together; refuses to know what test
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ovis_app.engine.answer import Answer
-from ovis_app.engine.block_manager import BLOCK_SIZE, BlockManager
 from ovis_app.engine.decode_step import DecodeStep, unfit
 from ovis_app.engine.engine import Engine
-from ovis_app.engine.kv_pool import KVPool
 from ovis_app.engine.model_runner import ModelRunner
 from ovis_app.engine.pace import Pace
 from ovis_app.engine.scheduler import Chunk
 from ovis_app.errors import BackendError
 from ovis_app.generation import GenerationSettings
-from tests.engine.prompts import ENDING, Written, tiny
+from tests.engine.engines import engine_made
+from tests.engine.prompts import Written, tiny
 
 FAMILIES = ["ovis2.5", "ovis2", "ovis1.6", "llama"]
 CONTEXT = 2048
@@ -62,29 +62,18 @@ def step_by_hand(family: str) -> DecodeStep | None:
 
 
 def engine(
-    family: str = "ovis2.5",
-    *,
-    blocks: int = 256,
-    block_size: int = BLOCK_SIZE,
-    chunk: int | None = None,
-    by_hand: bool = True,
-    most_running: int = 64,
-    most_cached: int | None = None,
-    context: int = CONTEXT,
-    lookup: bool = False,
-    runner: type[ModelRunner] = Watched,
-    give_memory_back: Callable[[], None] = lambda: None,
-) -> Engine:
-    """An engine that isn't started. `chunk` tokens of prompts a step; None leaves that to the time that steps take."""
-    model = tiny(family).model
-    made = runner(model, KVPool(model.llm, blocks, block_size), step_by_hand(family) if by_hand else None)
-    if isinstance(made, Watched):
-        made.steps = []
-    manager = BlockManager(blocks, block_size=block_size, most_cached=most_cached)
-    found = Engine(
-        made, manager, ENDING, context=context, most_running=most_running, lookup=lookup,
-        give_memory_back=give_memory_back,
+    family: str = "ovis2.5", *, chunk: int | None = None, by_hand: bool = True, runner: type[ModelRunner] = Watched,
+    most_running: int = 64, lookup: bool = False, **sizes: Any,
+) -> Engine:  # fmt: skip
+    """An engine that isn't started, of such `sizes`. `chunk` tokens of prompts a step; None leaves that to the time
+    that steps take."""
+    step = step_by_hand(family)
+    found = engine_made(
+        tiny(family).model, by_hand=by_hand and step is not None, step=step, runner=runner,
+        most_running=most_running, lookup=lookup, **{"context": CONTEXT, **sizes},
     )  # fmt: skip
+    if isinstance(found.runner, Watched):
+        found.runner.steps = []
     if chunk is not None:
         found.pace = Chunked(chunk)
     return found

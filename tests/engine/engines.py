@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 from typing import Any
 
 from ovis_app.checkpoints.tokenizer import Ending
-from ovis_app.engine.block_manager import BlockManager
+from ovis_app.engine.block_manager import BLOCK_SIZE, BlockManager
 from ovis_app.engine.capabilities import Capabilities
 from ovis_app.engine.decode_step import DecodeStep
 from ovis_app.engine.engine import Engine
@@ -24,15 +24,22 @@ def engine_made(
     ending: Ending = ENDING,
     *,
     blocks: int = 256,
-    block_size: int = 16,
-    most_running: int = 8,
+    block_size: int = BLOCK_SIZE,
     by_hand: bool = True,
+    step: DecodeStep | None = None,
+    runner: type[ModelRunner] = ModelRunner,
+    most_cached: int | None = None,
+    context: int = CONTEXT,
+    most_running: int = 8,
+    **options: Any,
 ) -> Engine:
-    """Not started: whoever asks drives it. `by_hand` uses the decode step where the model has one."""
-    step = DecodeStep(model.llm, context=CONTEXT) if by_hand and Capabilities.of(model).decode == "by hand" else None
-    runner = ModelRunner(model, KVPool(model.llm, blocks, block_size), step)
-    manager = BlockManager(blocks, block_size=block_size)
-    return Engine(runner, manager, ending, context=CONTEXT, most_running=most_running)
+    """Not started: whoever asks drives it. `by_hand` uses the decode step where the model has one: `step`, or its own.
+    `options` are the engine's."""
+    if by_hand and step is None and Capabilities.of(model).decode == "by hand":
+        step = DecodeStep(model.llm, context=context)
+    made = runner(model, KVPool(model.llm, blocks, block_size), step if by_hand else None)
+    manager = BlockManager(blocks, block_size=block_size, most_cached=most_cached)
+    return Engine(made, manager, ending, context=context, most_running=most_running, **options)
 
 
 @contextmanager

@@ -82,7 +82,7 @@ def outside(name: str) -> st.SearchStrategy[Any]:
 
 def test_every_number_has_a_range() -> None:
     """A setting that is added must be checked, and tested here."""
-    assert {*RANGES, *SWITCHES, "system"} == {field.name for field in fields(GenerationSettings)}
+    assert {*RANGES, *SWITCHES, "system", "stop"} == {field.name for field in fields(GenerationSettings)}
 
 
 @pytest.mark.parametrize("name", RANGES)
@@ -111,6 +111,12 @@ def test_every_engine_refuses_by_itself(bad: dict[str, Any]) -> None:
 def test_a_switch_is_on_or_off(backend: LocalBackend, name: str, bad: object) -> None:
     with pytest.raises(BackendError, match=f"^{name} must be true or false"):
         next(iter(backend.stream(ask(GenerationSettings(**{name: bad})))))
+
+
+@pytest.mark.parametrize("bad", ["x", ["x"], ("",), ("x", 5), ("x" * 201,), ("x",) * 17, None])
+def test_stops_are_a_few_short_texts(backend: LocalBackend, bad: object) -> None:
+    with pytest.raises(BackendError, match=r"^stop must be"):
+        next(iter(backend.stream(ask(GenerationSettings(stop=bad)))))
 
 
 @examples(max_examples=100, deadline=None, derandomize=True, database=None)

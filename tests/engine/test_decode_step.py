@@ -31,6 +31,7 @@ LLAMA3 = {
     "rope_type": "llama3", "rope_theta": 10000.0, "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
     "original_max_position_embeddings": 32,
 }  # fmt: skip
+YARN = {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 16}
 CONFIGS: dict[str, PreTrainedConfig] = {
     "qwen2": Qwen2Config(**SMALL),
     "qwen3": Qwen3Config(**SMALL, head_dim=12),
@@ -41,6 +42,7 @@ CONFIGS: dict[str, PreTrainedConfig] = {
     "llama of one group": LlamaConfig(**{**SMALL, "num_key_value_heads": 1}),
     "llama without groups": LlamaConfig(**{**SMALL, "num_key_value_heads": 4}),
     "llama 3 rope": LlamaConfig(**SMALL, rope_parameters=LLAMA3),
+    "yarn": Qwen3Config(**SMALL, rope_parameters=YARN),
     "linear rope": LlamaConfig(**SMALL, rope_parameters={"rope_type": "linear", "rope_theta": 1e4, "factor": 3.0}),
 }
 

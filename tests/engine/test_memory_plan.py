@@ -10,13 +10,14 @@ import pytest
 import torch
 
 from ovis_app.engine import memory_plan
+from ovis_app.engine.block_manager import BLOCK_SIZE
 from ovis_app.engine.memory_plan import MemoryPlan
 from ovis_app.errors import BackendError
 from ovis_app.models.ovis import Ovis
 from ovis_app.settings import Settings
 from tests.engine.prompts import tiny
 
-CONTEXT, GB = 1000, 10**9
+CONTEXT, GB, LAYERS = 1000, 10**9, 4
 
 Machine = Callable[..., Ovis]
 
@@ -28,6 +29,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     def of(free: int, device: str = "cpu") -> Ovis:
         monkeypatch.setattr(memory_plan, "bytes_available", lambda *_: free)
         monkeypatch.setattr(Ovis, "device", torch.device(device))
+        monkeypatch.setattr(memory_plan, "layer_devices", lambda llm: [torch.device(device)] * LAYERS)
         return tiny("ovis2.5").model
 
     return of
@@ -53,3 +55,26 @@ def test_a_machine_without_room_for_anybody_says_what_to_do(machine: Machine, de
         MemoryPlan.of(machine(1000, device), context=CONTEXT, prefix_cache=GB, gpu_memory=0.85)
     flags = {f"--{field.name.replace('_', '-')}" for field in fields(Settings)}
     assert {*re.findall("--[a-z-]+", str(refused.value))} <= flags
+
+
+def test_encoded_pictures_are_within_the_share_of_the_card(machine: Machine) -> None:
+    bare, beside = (
+        MemoryPlan.of(machine(2 * GB, "cuda:0"), context=10**9, prefix_cache=GB, gpu_memory=0.85, encoder_cache=size)
+        for size in (0, GB)
+    )
+    assert bare.kv - beside.kv == GB
+
+
+def test_for_one_conversation_no_more_is_taken_than_that(machine: Machine) -> None:
+    card = machine(9 * GB, "cuda:0")
+    plan = MemoryPlan.of(card, context=CONTEXT, prefix_cache=0, gpu_memory=0.85, conversations=1)
+    assert CONTEXT <= plan.tokens < CONTEXT + BLOCK_SIZE and plan.cached_blocks == 0
+
+
+def test_each_layer_is_given_memory_where_it_is(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three layers of four on a second card: it is full first, though the other has as much left."""
+    model = machine(2 * GB, "cuda:0")
+    places = [torch.device("cuda:0")] + [torch.device("cuda:1")] * 3
+    monkeypatch.setattr(memory_plan, "layer_devices", lambda llm: places)
+    plan = MemoryPlan.of(model, context=10**9, prefix_cache=GB, gpu_memory=0.85)
+    assert plan.kv * 3 / 4 <= 2 * GB < plan.kv * 3 / 4 + 16

@@ -29,11 +29,14 @@ def ids(tokenizer: Tokenizer, text: str) -> list[int]:
     return tokenizer.encode(text, add_special_tokens=False).ids
 
 
-def events(tokenizer: Tokenizer, tokens: list[int], *, thinking: bool = False) -> list[Event]:
+def events(
+    tokenizer: Tokenizer, tokens: list[int], *, thinking: bool = False, stop: tuple[str, ...] = ()
+) -> list[Event]:  # fmt: skip
     streamer = TokenStreamer()
     streamer.begin(
         tokenizer,
         thinking=thinking,
+        stop=stop,
         think_start=tokenizer.token_to_id("<think>"),
         think_end=tokenizer.token_to_id("</think>"),
     )
@@ -53,6 +56,20 @@ def test_every_script_streams_in_whole_characters(tokenizer: Tokenizer, text: st
     found = events(tokenizer, ids(tokenizer, text))
     assert said(found, Answer) == text
     assert all("\ufffd" not in event.text for event in found if isinstance(event, Answer))
+
+
+def test_a_stop_ends_the_answer_and_no_thought(tokenizer: Tokenizer) -> None:
+    """What was begun of a stop is said once it turns out to be none; tokens behind a stop are nobody's."""
+    think, answer = "I say end here.", "So the ending is near. Now end it all."
+    tokens = [tokenizer.token_to_id("<think>"), *ids(tokenizer, think), tokenizer.token_to_id("</think>")]
+    found = events(tokenizer, [*tokens, *ids(tokenizer, answer)], thinking=True, stop=(" end ", "all"))
+    assert said(found, Thinking) == think and said(found, Answer) == "So the ending is near. Now"
+    assert said(events(tokenizer, ids(tokenizer, "to the en"), stop=("end",)), Answer) == "to the en"
+    streamer = TokenStreamer()
+    streamer.begin(tokenizer, stop=("b",))
+    for token in ids(tokenizer, "a b c d e f"):
+        streamer.put(torch.tensor([token]))
+    assert streamer.enough and streamer.count < len(ids(tokenizer, "a b c d e f"))
 
 
 def test_chinese_does_not_wait_for_a_space(tokenizer: Tokenizer) -> None:

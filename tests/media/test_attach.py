@@ -6,7 +6,7 @@ import pytest
 
 from ovis_app.errors import MediaError
 from ovis_app.limits import Limits, shown_name
-from ovis_app.media import attach, attach_all
+from ovis_app.media import attach, attach_all, attach_turns, decoder_process
 from tests.media.made import clip, corners, encoded, numbered
 
 PNG = encoded(corners(), "PNG")
@@ -83,3 +83,28 @@ def test_no_files_are_fine():
 def test_refusals_are_one_family(write):
     with pytest.raises(MediaError):
         attach(write("a", b"\1\2\3\4"), "a", Limits())
+
+
+def test_a_conversations_files_are_looked_at_once_however_often_it_is_sent(write, tmp_path, monkeypatch):
+    """By their content: another name, another folder, another message make no difference."""
+    begun = []
+    run = decoder_process.image_records
+    monkeypatch.setattr(decoder_process, "image_records", lambda *given: begun.append(given) or run(*given))
+    one, other = encoded(corners(), "PNG"), encoded(corners(), "BMP")
+    first = attach_turns([[(write("a.png", one), "a")], [(write("b.bmp", other), "b")]], Limits())
+    assert [[media.name for media in turn] for turn in first] == [["a"], ["b"]] and len(begun) == 1
+    movie = (clip(tmp_path / "m.mp4", map(numbered, range(3))), "m.mp4")
+    again = attach_turns([[(write("c.png", one), "c")], [(write("d.bmp", other), "d")], [movie], []], Limits())
+    assert [[media.kind for media in turn] for turn in again] == [["image"], ["image"], ["video"], []]
+    assert len(begun) == 1
+    attach_turns([[(write("a.png", one), "a")]], Limits(image_pixels=59_000_000))
+    assert len(begun) == 2, "other limits are another question"
+
+
+def test_the_first_file_that_cant_go_is_named(write, tmp_path):
+    movie = (clip(tmp_path / "m.mp4", map(numbered, range(3))), "m.mp4")
+    photo = (write("p.png", PNG), "p.png")
+    for turns in ([[photo], [photo, movie]], [[movie, movie]], [[photo], [(write("bad.png", PNG[:40]), "bad.png")]]):
+        for _ in range(2):  # what was refused is refused again
+            with pytest.raises(MediaError, match=r"^“(m|bad)\.\w+” "):
+                attach_turns(turns, Limits())

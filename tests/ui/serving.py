@@ -13,14 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import uvicorn
+from starlette.applications import Starlette
 
-from ovis_app.api import gradio_endpoints
+from ovis_app.api import gradio_endpoints, mcp
+from ovis_app.api.openai.routes import routes
+from ovis_app.backend import Backend
+from ovis_app.backends.fair_queue import FairQueue
 from ovis_app.backends.fake import FakeBackend
 from ovis_app.conversation import Stats
 from ovis_app.generation import Answer, Done, Event, Request, Thinking
 from ovis_app.settings import Settings
-from ovis_app.ui import page
-from tests.waiting import PATIENCE
+from ovis_app.ui import http_guard, page
+from tests.waiting import PATIENCE, until
 
 EXAMPLES = page.EXAMPLES
 
@@ -53,7 +58,7 @@ class HeldBackend(FakeBackend):
 @dataclass(frozen=True)
 class Served:
     url: str
-    backend: HeldBackend
+    backend: Any
     blocks: Any
 
 
@@ -64,18 +69,41 @@ def free_port() -> int:
 
 
 @contextmanager
-def served(backend: HeldBackend, **changes: Any) -> Iterator[Served]:
-    """The page over this backend while the block runs."""
+def served(backend: Backend, **changes: Any) -> Iterator[Served]:
+    """The page and the API over this backend while the block runs, as `serve` puts them together."""
     settings = Settings(backend="fake", port=free_port(), **changes)
     limits = settings.limits()
-    blocks = page.build(backend, settings, limits)
-    with blocks:
-        gradio_endpoints.add(backend, limits, at_once=settings.at_once)
-    _, url, _ = blocks.launch(**page.launch_options(settings, limits), prevent_thread_lock=True, quiet=True)
+    line = FairQueue(backend, limits, at_once=settings.at_once, most_waiting=settings.queue_size)
+    blocks = page.build(line, settings, limits)
+    gradio_endpoints.add(blocks, line, limits, uploads=page.uploads(), at_once=settings.at_once)
+    options = page.launch_options(settings, limits)
+    options["app_kwargs"]["routes"] = routes(line, settings, limits)
+    _, url, _ = blocks.launch(**options, prevent_thread_lock=True, quiet=True)
+    mcp.tools_alone(blocks)
     try:
         yield Served(url, backend, blocks)
     finally:
         blocks.close(verbose=False)
+
+
+@contextmanager
+def served_api(backend: Backend, **changes: Any) -> Iterator[Served]:
+    """The API behind its guard without the page, which takes two seconds to open."""
+    settings = Settings(**{"backend": "fake", "port": free_port(), **changes})
+    limits = settings.limits()
+    line = FairQueue(backend, limits, at_once=settings.at_once, most_waiting=settings.queue_size)
+    app = Starlette(
+        routes=routes(line, settings, limits), middleware=[http_guard.middleware(settings, limits, [EXAMPLES])]
+    )
+    server = uvicorn.Server(uvicorn.Config(app, port=settings.port, http="h11", log_level="warning"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    until(lambda: server.started)
+    try:
+        yield Served(f"http://127.0.0.1:{settings.port}/", backend, app)
+    finally:
+        server.should_exit = True
+        thread.join(PATIENCE)
 
 
 @dataclass

@@ -7,7 +7,7 @@ import pytest
 
 from ovis_app.errors import BackendError
 from ovis_app.ui.controls import knobs, recommended, settings_from
-from ovis_app.zoo import MINI, MODELS
+from ovis_app.zoo import MINI, MODELS, find
 
 PLAIN = replace(MINI, thinking=False, video=False, cot_suffix="")
 
@@ -34,7 +34,8 @@ def test_recommended_values_lie_on_their_sliders(spec) -> None:
 
 
 def test_sides_become_areas_and_whole_floats_become_whole() -> None:
-    wanted = settings_from(MINI, untouched(MINI) | {"max_pixels": 512.0, "frames": 4.0, "temperature": 0.7})
+    spec = find("Ovis2.5-2B")
+    wanted = settings_from(spec, untouched(spec) | {"max_pixels": 512.0, "frames": 4.0, "temperature": 0.7})
     assert (wanted.max_pixels, wanted.frames, wanted.temperature) == (512 * 512, 4, 0.7)
     wanted.check()
 
@@ -42,7 +43,7 @@ def test_sides_become_areas_and_whole_floats_become_whole() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [("temperature", math.nan), ("top_p", 2.0), ("max_new_tokens", 1e9), ("frames", 7.5), ("frames", True),
-     ("max_pixels", "abc"), ("thinking_budget", []), ("max_new_tokens", None), ("system", 5), ("thinking", "yes")],
+     ("frames", "abc"), ("thinking_budget", []), ("max_new_tokens", None), ("system", 5), ("thinking", "yes")],
 )  # fmt: skip
 def test_what_isnt_sane_is_refused_with_a_sentence(name: str, value: object) -> None:
     with pytest.raises(BackendError, match=r"\.$"):
@@ -65,4 +66,12 @@ def test_controls_follow_the_model() -> None:
 def test_models_that_cut_tiles_have_tiles_and_no_pixels() -> None:
     for spec in MODELS:
         names = {knob.name for knob in knobs(spec)}
-        assert ("max_partition" in names) == spec.tiles == ("max_pixels" not in names)
+        assert ("max_partition" in names) == spec.tiles
+        assert ("max_pixels" in names) == (not spec.tiles and spec is not MINI)
+
+
+def test_pixels_can_be_chosen_only_as_far_as_the_model_was_made_for_them() -> None:
+    spec = find("Ovis2.5-2B")
+    ranges = {knob.name: (knob.low, knob.high) for knob in knobs(spec)}
+    assert ranges["min_pixels"] == ranges["max_pixels"] == (448, 1792)
+    assert not {"min_pixels", "max_pixels"} & {knob.name for knob in knobs(MINI)}, "it was made for one size"

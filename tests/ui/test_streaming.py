@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from starlette.responses import Response
 from starlette.routing import Route
 from torch.nn.modules.module import register_module_forward_pre_hook
 
@@ -87,7 +88,12 @@ def test_no_model_runs_on_the_event_loop_which_beats_on(tmp_path: Path, on_the_l
     folder = checkpoint("tiny", tmp_path / "random-tiny")
     backend = LocalBackend(Settings(model=str(folder), device="cpu"), Limits())
     with served(backend) as server:  # type: ignore[arg-type]
-        server.blocks.app.router.routes.insert(0, Route("/robots.txt", Pulse().read))  # a route that the guard knows
+        pulse = Pulse(server.blocks.app)
+
+        async def read(_: object) -> Response:
+            return pulse.read()
+
+        server.blocks.app.router.routes.insert(0, Route("/robots.txt", read))  # a route that the guard knows
         wire = Wire(server)
         wire.send("what is it?", [wire.upload(item.path) for item in pictures(tmp_path, 3136, seed=1)])
         httpx.get(f"{server.url}robots.txt")

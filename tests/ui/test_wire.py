@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gradio_client import Client, handle_file
 
 from ovis_app.limits import Limits
 from ovis_app.settings import Settings
@@ -164,17 +163,6 @@ def test_values_that_arent_sane_give_a_sentence_and_no_run(wire: Wire) -> None:
     assert "must be a whole number" in str(wire.settle()[1])
 
 
-def test_the_endpoint_for_programs(server: Served) -> None:
-    client = Client(server.url, verbose=False)
-    picture = handle_file(str(EXAMPLES / "shapes.png"))
-    assert client.predict("hello", [picture], api_name="/chat") == "You said: hello (with shapes.png) "
-    with pytest.raises(Exception, match="out of memory"):
-        client.predict("fail", [], api_name="/chat")
-    named = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
-    assert list(named) == ["/chat"]
-    client.close()
-
-
 @pytest.mark.parametrize(
     "spec", [find("Ovis1.6-Gemma2-9B"), find("Ovis2-8B"), find("Ovis2.5-9B")], ids=lambda s: s.name
 )
@@ -224,6 +212,21 @@ def test_sliders_of_the_model_before_are_not_asked_of_the_next_one() -> None:
         server.backend.model = MODELS[1]  # changed in another tab, and this one hasn't heard yet
         wire.ask("hello")
         assert server.backend.requests[-1].settings == MODELS[1].defaults
+
+
+def test_a_list_that_is_shown_already_is_not_drawn_anew() -> None:
+    """Drawn anew under whoever chooses, another row than theirs could be the chosen one."""
+    with served(HeldBackend(fetching=0.1)) as server, closing(Wire(server)) as wire:
+        opened, untouched = wire.event("model", "click"), {"__type__": "update"}
+        first = of(wire, opened, wire.open_models(), "model-list")
+        assert len(first["choices"]) > 5 and first["value"] is None
+        assert of(wire, opened, wire.open_models(), "model-list") == untouched
+        look, out = changed(wire, "Ovis2-1B")
+        rows = of(wire, look, out, "model-list")
+        assert "Ovis2-1B" not in str(rows["choices"]) and rows["value"] is None  # what was chosen may be gone
+        assert of(wire, opened, wire.open_models(), "model-list") == untouched
+        choose = wire.event("use-model", "click")
+        assert "Choose a model" in of(wire, choose, wire.run(choose, [None, "", None, None]), "model-refusal")
 
 
 def test_what_cannot_be_changed_to_is_said_in_a_sentence() -> None:

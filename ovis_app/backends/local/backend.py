@@ -28,7 +28,7 @@ from ovis_app.checkpoints.hub import Progress
 from ovis_app.checkpoints.placement import Placement
 from ovis_app.engine.answer import out_of_memory
 from ovis_app.engine.streamer import TokenStreamer
-from ovis_app.errors import FAILED, OUT_OF_MEMORY, TOO_LONG, BackendError, UserError
+from ovis_app.errors import FAILED, OUT_OF_MEMORY, TOO_LONG, BackendError, MediaError, RequestError, UserError
 from ovis_app.generation import Event, Request, Waiting
 from ovis_app.limits import Limits
 from ovis_app.settings import Settings
@@ -242,6 +242,13 @@ class LocalBackend:
         finally:
             stop.set()
 
+    def count(self, request: Request) -> int:
+        """Tokens of a request's prompt; see `backend.Counts`. Raises BackendError, and MediaError."""
+        session = self._session  # the worker may take it away meanwhile
+        if session is None:
+            raise BackendError(f"{self._spec.name} isn't loaded yet: try again in a moment.")
+        return session.count(checked(request, self._spec, self.limits), Stop(self._closing))
+
     def _waits_for(self, ticket: int) -> str:
         """What stands before a question's own work; nothing once that has begun."""
         if self._phase != "ready":
@@ -302,7 +309,7 @@ class LocalBackend:
             streamer.fail(TOO_LONG)  # read only if it was the deadline, not a reader who left
         except UserError as error:
             log.info("refused: %s", error, exc_info=error.__cause__)
-            streamer.fail(str(error))
+            streamer.fail(str(error), refused=isinstance(error, RequestError | MediaError))
         except BaseException as error:
             full = out_of_memory(error)
             log.exception("out of memory" if full else "generation failed")

@@ -72,6 +72,24 @@ class MediaEncoder:
                 encoded |= self._new([one for key, one in every.items() if key not in encoded], note, stop)
         return [tuple(encoded[one.key] for one in group) for group in wanted]
 
+    def outlined(self, conversation: Conversation, *, stop: Stop) -> list[tuple[EncodedMedia, ...]]:
+        """Each message's media without embeddings, for counting: nothing goes through the tower, nothing is cached.
+        Raises as `encode` does."""
+        return [
+            tuple(self._outline(self._wanted(media, message), stop) for media in message.media)
+            for message in conversation.messages
+        ]
+
+    def _outline(self, wanted: WantedMedia, stop: Stop) -> EncodedMedia:
+        known = self.cache.get(wanted.key)
+        if known is not None:
+            return known
+        decoded = self._decode(wanted, stop)
+        nothing = torch.empty(0)
+        return EncodedMedia(
+            wanted.media.kind, tuple(Span(part.ids, nothing, CONTENT) for part in decoded.parts), decoded.times
+        )
+
     def _new(self, wanted: Sequence[WantedMedia], note: Note, stop: Stop) -> dict[str, EncodedMedia]:
         """What isn't known yet, as much together as may wait; somebody else may have brought some of it meanwhile."""
         encoded: dict[str, EncodedMedia] = {}
@@ -119,13 +137,13 @@ class MediaEncoder:
         encoded = {}
         for one in decoded:
             spans = tuple(
-                Span(part.ids, next(embeddings), _name(one.key, number)) for number, part in enumerate(one.parts)
+                Span(part.ids, next(embeddings), content_name(one.key, number)) for number, part in enumerate(one.parts)
             )
             encoded[one.key] = EncodedMedia(one.media.kind, spans, one.times)
             self.cache.put(one.key, encoded[one.key])
         return encoded
 
 
-def _name(key: str, number: int) -> int:
+def content_name(key: str, number: int) -> int:
     """The content name of a part: the same for the same picture at the same resolution."""
     return CONTENT - int.from_bytes(hashlib.sha256(f"{key} {number}".encode()).digest()[:7])

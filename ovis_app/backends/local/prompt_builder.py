@@ -13,10 +13,10 @@ from torch import Tensor
 
 from ovis_app.backends.local.media_encoder import MediaEncoder, Note
 from ovis_app.backends.local.model_pool import LoadedModel
-from ovis_app.conversation import Conversation
-from ovis_app.engine.encoder_cache import EncodedMedia
+from ovis_app.conversation import Conversation, Detail
+from ovis_app.engine.encoder_cache import EncodedMedia, Span
 from ovis_app.engine.thinking_budget import ThinkingBudget
-from ovis_app.errors import BackendError, not_fitting
+from ovis_app.errors import RequestError, not_fitting
 from ovis_app.generation import DROPPED_FOR, GenerationSettings
 from ovis_app.models.families.table import FAMILIES
 from ovis_app.models.inputs import attention_mask, chat_format
@@ -36,6 +36,7 @@ class Prompt:
     visual: Tensor | None  # [visual tokens, hidden]
     visual_tokens: int
     frame_times: tuple[float, ...]  # of the clip attached to the question, in seconds
+    detail: Detail  # that the last picture or clip was read with
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class PromptBuilder:
         self, conversation: Conversation, settings: GenerationSettings, *, note: Note, stop: Stop
     ) -> PreparedRequest:
         """A conversation that ends with a question, and settings that fit; the oldest turns are left out where that is
-        allowed and needed. Raises BackendError, MediaError, and Stopped once `stop` is set."""
+        allowed and needed. Raises RequestError, MediaError, and Stopped once `stop` is set."""
         loaded, dropped = self._loaded, 0
         while True:
             prompt = self.build(conversation, settings, note=note, stop=stop)
@@ -74,12 +75,9 @@ class PromptBuilder:
 
     def build(self, conversation: Conversation, settings: GenerationSettings, *, note: Note, stop: Stop) -> Prompt:
         """The prompt of a conversation that ends with a question. Raises MediaError, and Stopped once `stop` is set."""
-        loaded, config = self._loaded, self._loaded.model.config
+        config, prompts = self._loaded.model.config, self._loaded.tokenizer.prompts
         media = self.encoder.encode(conversation, note=note, stop=stop)
-        turns = turns_of(loaded, conversation, media, settings)
-        spans = [span for group in media for item in group for span in item.spans]
-        prompts = loaded.tokenizer.prompts
-        written = encode_turns(prompts, chat_format(config), turns, thinking=settings.thinking)
+        written, spans = self._written(conversation, media, settings)
         ids = torch.tensor(expand(written, [span.ids for span in spans]), dtype=torch.long)
         clips = [item.times for item in media[-1] if item.times]
         return Prompt(
@@ -89,7 +87,26 @@ class PromptBuilder:
             visual=torch.cat([span.embeddings for span in spans]) if spans else None,
             visual_tokens=sum(len(span.embeddings) for span in spans),
             frame_times=clips[-1] if clips else (),
+            detail=self._detail(conversation),
         )
+
+    def count(self, conversation: Conversation, settings: GenerationSettings, *, stop: Stop) -> int:
+        """How many tokens that prompt has. Raises as `build` does."""
+        written, spans = self._written(conversation, self.encoder.outlined(conversation, stop=stop), settings)
+        return len(expand(written, [span.ids for span in spans]))
+
+    def _written(
+        self, conversation: Conversation, media: Sequence[Sequence[EncodedMedia]], settings: GenerationSettings
+    ) -> tuple[list[int], list[Span]]:
+        """The ids of all that is text, with a place for each of the spans."""
+        turns = turns_of(self._loaded, conversation, media, settings)
+        chat = chat_format(self._loaded.model.config)
+        written = encode_turns(self._loaded.tokenizer.prompts, chat, turns, thinking=settings.thinking)
+        return written, [span for group in media for item in group for span in item.spans]
+
+    def _detail(self, conversation: Conversation) -> Detail:
+        shown = [message.media for message in conversation.messages if message.media]
+        return self._loaded.spec.detail(shown[-1][-1], several=len(shown[-1]) > 1) if shown else Detail()
 
 
 def turns_of(
@@ -115,7 +132,7 @@ def turns_of(
 def fitted(
     settings: GenerationSettings, loaded: LoadedModel, prompt_tokens: int, *, room: int
 ) -> GenerationSettings:  # fmt: skip
-    """The settings with as many new tokens as the context and the memory have left. Raises BackendError where the
+    """The settings with as many new tokens as the context and the memory have left. Raises RequestError where the
     context has none; where the memory has none, the engine says so."""
     left = loaded.context - prompt_tokens
     if left < 1:
@@ -124,7 +141,7 @@ def fitted(
 
 
 def budget_of(loaded: LoadedModel, settings: GenerationSettings) -> ThinkingBudget | None:
-    """The budget's rule, lowered where the early-stop text and an answer would not fit behind it. Raises BackendError
+    """The budget's rule, lowered where the early-stop text and an answer would not fit behind it. Raises RequestError
     where a thought and its answer have no room."""
     if settings.thinking_budget is None:
         return None
@@ -132,7 +149,7 @@ def budget_of(loaded: LoadedModel, settings: GenerationSettings) -> ThinkingBudg
     early_stop = prompts.trusted(chat.early_stop)
     most = settings.max_new_tokens - len(early_stop) - ANSWER_TOKENS
     if most < 1:
-        raise BackendError(
+        raise RequestError(
             f"Thinking needs room for {len(early_stop) + ANSWER_TOKENS + 64} new tokens and there is room for "
             f"{settings.max_new_tokens}: raise max new tokens, turn thinking off, or start a new chat."
         )

@@ -23,7 +23,7 @@ from ovis_app.engine import plain
 from ovis_app.engine.answer import out_of_memory
 from ovis_app.engine.capabilities import Capabilities
 from ovis_app.engine.engine import Engine
-from ovis_app.engine.memory_plan import MemoryPlan
+from ovis_app.engine.memory_plan import MOST_CONTEXTS, MemoryPlan
 from ovis_app.engine.open_engine import open_engine
 from ovis_app.engine.streamer import TokenStreamer
 from ovis_app.errors import UserError
@@ -45,13 +45,16 @@ class Session:
     """A loaded model with its caches of pictures and conversations, and its engine. Where `at_once` is true several
     requests may be prepared and answered at a time, from any thread."""
 
-    def __init__(self, loaded: LoadedModel, settings: Settings, limits: Limits, *, thread: bool = True) -> None:
-        """Ready to answer at once. Without a `thread` of the engine's own, `generate_all` drives it. Raises
-        BackendError where the model leaves no memory for a conversation."""
+    def __init__(
+        self, loaded: LoadedModel, settings: Settings, limits: Limits, *, thread: bool = True, once: bool = False
+    ) -> None:  # fmt: skip
+        """Ready to answer at once. Without a `thread` of the engine's own, whoever asks drives it. `once` is for a
+        single answer: nothing is recorded, and one conversation has memory. Raises BackendError where the model leaves
+        none for a conversation."""
         self.loaded = loaded
         self.turns = Turns()
         self._encoder = MediaEncoder(loaded, limits, cache_bytes=settings.visual_cache, turns=self.turns)
-        self._capabilities = Capabilities.of(loaded.model)
+        self._capabilities, self._once = Capabilities.of(loaded.model, record=not once), once
         self.plan: MemoryPlan | None = None
         self._engine: Engine | None = None
         if settings.engine != "plain":
@@ -66,15 +69,16 @@ class Session:
     def _opened(self, settings: Settings) -> Engine:
         loaded = self.loaded
         self.plan = MemoryPlan.of(
-            loaded.model, context=loaded.context, prefix_cache=settings.prefix_cache, gpu_memory=settings.gpu_memory
-        )
+            loaded.model, context=loaded.context, prefix_cache=settings.prefix_cache, gpu_memory=settings.gpu_memory,
+            encoder_cache=settings.visual_cache, conversations=1 if self._once else MOST_CONTEXTS,
+        )  # fmt: skip
         return open_engine(
             loaded.model,
             loaded.tokenizer.ending,
             plan=self.plan,
             context=loaded.context,
             capabilities=self._capabilities,
-            most_running=1 if settings.engine == "solo" else settings.at_once,
+            most_running=1 if settings.engine == "solo" or self._once else settings.at_once,
             lookup=settings.lookup == "auto",
             turns=self.turns,
             give_memory_back=self.evict,
@@ -133,6 +137,10 @@ class Session:
         self.evict()
         return self._builder.prepare(request.conversation, request.settings, note=streamer.say, stop=stop)
 
+    def count(self, request: Request, stop: Stop) -> int:
+        """Tokens of a request's prompt. No picture goes through the tower for it. Raises as `prepare` does."""
+        return self._builder.count(request.conversation, request.settings, stop=stop)
+
     def answer(
         self, prepared: PreparedRequest, streamer: TokenStreamer, stop: Stop, *, begin: Callable[[], None],
         started: float,
@@ -148,13 +156,17 @@ class Session:
             thinking=prepared.settings.thinking,
             think_start=controls.get("<think>"),
             think_end=controls.get("</think>"),
+            stop=prepared.settings.stop,
         )
-        ids = self._generate(prepared, streamer, stop, begin=begin)
-        ended = len(ids) > 0 and int(ids[-1]) in tokenizer.ending.eos
+        ids, cached = self._generate(prepared, streamer, stop, begin=begin)
+        ended = streamer.enough or (len(ids) > 0 and int(ids[-1]) in tokenizer.ending.eos)
         stats = replace(
             measured(streamer, started),
             prompt_tokens=len(prompt.ids),
             visual_tokens=prompt.visual_tokens,
+            cached_tokens=cached,
+            min_pixels=prompt.detail.min_pixels,
+            max_pixels=prompt.detail.max_pixels,
             frame_times=prompt.frame_times,
             dropped_turns=prepared.dropped,
             engine="plain" if self.capabilities.decode == "plain" else "",
@@ -163,8 +175,8 @@ class Session:
 
     def _generate(
         self, prepared: PreparedRequest, streamer: TokenStreamer, stop: Stop, *, begin: Callable[[], None]
-    ) -> Tensor:
-        """New ids, put into `streamer` as they come."""
+    ) -> tuple[Tensor, int]:
+        """New ids, put into `streamer` as they come, and how many of the prompt's tokens were known from before."""
 
         waited = True
 
@@ -175,18 +187,23 @@ class Session:
             waited = False
             streamer.say(READING if share < SHOWN_FROM else f"{READING}: {share:.0%}")
 
+        def over() -> bool:
+            return stop.is_set() or streamer.enough
+
         engine, prompt, settings = self._engine, prepared.prompt, prepared.settings
         if engine is not None:
             # The clock stands until the engine takes it up.
             stop.deadline = streamer.deadline = float("inf")
-            return engine.generate(
-                prompt, settings, budget=prepared.budget, streamer=streamer, stop=stop.is_set, progress=progress
+            answer = engine.answer(
+                prompt, settings, budget=prepared.budget, streamer=streamer, stop=over, progress=progress
             )
+            return answer.ids, answer.sequence.found or 0
         progress(0.0)
-        return plain.generate(
+        ids = plain.generate(
             self.loaded.model, prompt, settings, ending=self.loaded.tokenizer.ending, budget=prepared.budget,
-            streamer=streamer, stop=stop.is_set,
+            streamer=streamer, stop=over,
         )  # fmt: skip
+        return ids, 0
 
     def generate_all(self, prepared: Sequence[PreparedRequest]) -> list[Tensor | Exception]:
         """New ids [tokens] of each request, or why there are none. Nobody watches: in a session without a thread."""

@@ -10,7 +10,7 @@ import asyncio
 import atexit
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field, replace
 from queue import Empty, SimpleQueue
@@ -37,6 +37,10 @@ log = logging.getLogger(__name__)
 
 HEARTBEAT = 0.1  # seconds: a generator can only be closed where it yields
 ENDED = "The app is ending: ask again once it runs."
+
+
+def _unheard(_: object) -> None:
+    """For whoever waits for a number alone."""
 
 
 @dataclass(eq=False)
@@ -220,20 +224,33 @@ class RemoteBackend:
             work.cancel()
 
     async def _answer(self, request: Request, told: SimpleQueue[Event | None], notes: list[str]) -> None:
-        """In the loop: waits for a server to be known, and asks it. Raises UserError."""
+        """In the loop: asks the server. Raises UserError."""
+        exchange = await self._exchange(told.put, notes.append)
+        try:
+            async with asyncio.timeout(self.settings.deadline):
+                await exchange.run(checked(request, exchange.model.spec, self.limits))
+        except TimeoutError:
+            raise BackendError(TOO_LONG) from None
+
+    async def _exchange(self, say: Callable[[Event], None], note: Callable[[str], None]) -> Exchange:
+        """With the server that answers, once it is known. Raises BackendError where none does."""
         asking = [asyncio.wrap_future(future) for future in self._look()] if self._picked() is None else []
         if asking:
             await asyncio.wait(asking)
         model = self._must_pick()
         known = self._of(model.server)
-        exchange = Exchange(
-            known.client, model, self._pictures, self._patience, known.refused, told.put, note=notes.append
-        )
+        return Exchange(known.client, model, self._pictures, self._patience, known.refused, say, note)
+
+    def count(self, request: Request) -> int | None:
+        """See `backend.Counts`."""
         try:
-            async with asyncio.timeout(self.settings.deadline):
-                await exchange.run(checked(request, model.spec, self.limits))
-        except TimeoutError:
-            raise BackendError(TOO_LONG) from None
+            return self._loop.start(self._count(request)).result()
+        except CancelledError:
+            raise BackendError(ENDED) from None
+
+    async def _count(self, request: Request) -> int | None:
+        exchange = await self._exchange(_unheard, _unheard)
+        return await exchange.count(checked(request, exchange.model.spec, self.limits))
 
     def close(self) -> None:
         """Ends what is running, and closes all connections."""

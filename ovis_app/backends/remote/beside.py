@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from ovis_app import zoo
-from ovis_app.backend import Backend, Offer, Status
+from ovis_app.backend import Backend, Counts, Offer, Status
 from ovis_app.backends.remote.backend import RemoteBackend
 from ovis_app.generation import Event, Request
 
@@ -74,6 +74,13 @@ class BesideServers:
         self._servers.close()
         self._here.close()
 
+    def count(self, request: Request) -> int | None:
+        """See `backend.Counts`."""
+        answers = self._answerer()
+        return answers.count(request) if isinstance(answers, Counts) else None
+
     def stream(self, request: Request) -> Iterator[Event]:
-        away = self._answers_away(self._here.status())
-        return (self._servers if away else self._here).stream(request)
+        return self._answerer().stream(request)
+
+    def _answerer(self) -> Backend:
+        return self._servers if self._answers_away(self._here.status()) else self._here

@@ -24,6 +24,7 @@ from ovis_app.backends.remote.messages import Written, session_id, written
 from ovis_app.backends.remote.pictures import Pictures
 from ovis_app.backends.remote.server import ServedModel
 from ovis_app.backends.remote.stream import Reading, value
+from ovis_app.conversation import Conversation
 from ovis_app.errors import not_fitting
 from ovis_app.generation import DROPPED_FOR, Done, Event, GenerationSettings, Request
 from ovis_app.stop import Stop
@@ -59,13 +60,26 @@ class Exchange:
         finally:
             stop.set()  # a file that is still being read for it
 
+    async def count(self, request: Request) -> int | None:
+        """Tokens of the request's messages as the server counts them; None where it doesn't. Raises UserError."""
+        stop = Stop()
+        try:
+            return await self._count(
+                await self._written(request.conversation, request.settings, stop), request.settings
+            )
+        finally:
+            stop.set()
+
+    async def _written(self, conversation: Conversation, settings: GenerationSettings, stop: Stop) -> Written:
+        return await asyncio.to_thread(
+            written, conversation, settings, self.model.spec, self.pictures, note=self.note, stop=stop
+        )
+
     async def _run(self, request: Request, stop: Stop) -> None:
         conversation, settings, dropped = request.conversation, request.settings, 0
         session, started = session_id(conversation), time.monotonic()
         while True:
-            wrote = await asyncio.to_thread(
-                written, conversation, settings, self.model.spec, self.pictures, note=self.note, stop=stop
-            )
+            wrote = await self._written(conversation, settings, stop)
             shorter = conversation.without_oldest() if settings.drop_old_turns else None
             try:
                 count, most = await self._fitted(wrote, settings, least=1 if shorter is None else DROPPED_FOR)
@@ -201,6 +215,8 @@ class Exchange:
             extra["repetition_penalty"] = settings.repetition_penalty
         if settings.seed is not None:
             extra["seed"] = settings.seed
+        if settings.stop:
+            extra["stop"] = list(settings.stop)
         body: dict[str, Any] = {"model": self.model.id, "messages": list(wrote.messages), "stream": True}
         if most:
             body["max_tokens"] = most

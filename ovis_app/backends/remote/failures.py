@@ -16,7 +16,7 @@ from openai import APIConnectionError, APIError, APIStatusError, APITimeoutError
 
 from ovis_app.backends.remote.server import ServedModel, Server, served_model, shown
 from ovis_app.backends.remote.stream import Endless
-from ovis_app.errors import BackendError
+from ovis_app.errors import BackendError, Busy, RequestError
 
 MOST_TOLD = 300  # characters of what a server says
 PASSING = (408, 429, 502, 503, 504)  # states that may be over in a moment
@@ -86,7 +86,8 @@ def refusal(error: Exception, model: ServedModel) -> BackendError:
     """The sentence for whatever of RAISED came of a question."""
     name = model.server.name
     if isinstance(error, APIStatusError):
-        return BackendError(_of_status(error, model))
+        kind = {400: RequestError, 413: RequestError, 422: RequestError, 429: Busy}.get(error.status_code, BackendError)
+        return kind(_of_status(error, model))
     if isinstance(error, APIConnectionError):
         return BackendError(_of_connection(error, name))
     if isinstance(error, APIError):

@@ -10,7 +10,7 @@ import gradio as gr
 
 from ovis_app.backend import Offer, Status
 from ovis_app.ui.panels.drawer import head
-from ovis_app.zoo import MODELS, ModelSpec
+from ovis_app.zoo import ModelSpec
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Models:
     refusal: gr.HTML
     may_choose: gr.HTML  # a mark where whoever looks may choose, by which page.css shows what there is to choose
     search: gr.Textbox
+    rows: gr.State  # of the list
     listed: gr.Radio
     use: gr.Button
     own: gr.Textbox
@@ -49,10 +50,8 @@ def build(status: Status) -> Models:
                 max_lines=1,
                 elem_id="model-search",
             )
-            known = [(spec.name, spec.id) for spec in MODELS]
-            listed = gr.Radio(
-                known, value=None, label="Models", show_label=False, container=False, elem_id="model-list"
-            )
+            rows = gr.State([])
+            listed = gr.Radio([], value=None, label="Models", show_label=False, container=False, elem_id="model-list")
             use = gr.Button("Use this model", elem_id="use-model", variant="primary", interactive=False)
             own = gr.Textbox(
                 label="Your own",
@@ -62,7 +61,7 @@ def build(status: Status) -> Models:
                 elem_id="own-model",
             )
             use_own = gr.Button("Use it", elem_id="use-own", size="sm")
-    return Models(close, about, here, progress, cancel, refusal, may_choose, search, listed, use, own, use_own)
+    return Models(close, about, here, progress, cancel, refusal, may_choose, search, rows, listed, use, own, use_own)
 
 
 def abilities(spec: ModelSpec) -> str:

@@ -65,13 +65,16 @@ def wire(parts: Components, backend: Backend, limits: Limits, *, at_once: int) -
 def _answered(start: Any, parts: Components, backend: Backend, at_once: int) -> Any:
     inputs = parts.settings_inputs()
 
-    def answer(state: Tab, model: ModelSpec, *values: Any) -> Generator[Updates, None, None]:
+    def answer(
+        state: Tab, model: ModelSpec, request: gr.Request, *values: Any
+    ) -> Generator[Updates, None, None]:  # fmt: skip
         spec = backend.status().model
         given = dict(zip(inputs, values, strict=True))
         if model != spec:  # the sliders stand for the model before
             given = {name: value for name, value in given.items() if name not in parts.drawer.sliders}
         wanted = settings_from(spec, given)
-        with closing(handlers.answer(state, backend=backend, settings=wanted)) as states:
+        client = f"page:{request.session_hash}"
+        with closing(handlers.answer(state, backend=backend, settings=wanted, client=client)) as states:
             for after in states:
                 yield {parts.tab: after, parts.chatbot: render.messages(after.conversation)}
 

@@ -14,39 +14,42 @@ from ovis_app.settings import Settings
 from ovis_app.ui.components import Components
 from ovis_app.ui.http_hosts import may_choose
 from ovis_app.ui.panels import header, models
-from ovis_app.ui.wiring.events import AT_ONCE, Updates
+from ovis_app.ui.wiring.events import AT_ONCE, NOTHING, Updates
 from ovis_app.zoo import ModelSpec
 
 NOT_YOURS = "Only whoever runs this page may change its model."
+NONE_CHOSEN = "Choose a model from the list, or name one of your own."
+
+Rows = list[tuple[str, str]]  # what is shown of a model, and its id
 
 
 def wire(page: gr.Blocks, parts: Components, backend: Backend, settings: Settings) -> None:
     panel = parts.models
     inputs = [parts.model, panel.search, parts.read]
     outlook = [parts.header.status, parts.header.timer, panel.here, panel.progress, panel.cancel, parts.model]
-    outlook += [*parts.controls, panel.listed]
+    outlook += [*parts.controls, panel.rows, panel.listed]
 
     def allowed(request: gr.Request) -> bool:
         return may_choose(settings, request.client.host if request.client else "", request.headers)
 
-    def others(wanted: str, chosen: str | None, request: gr.Request) -> Updates:
-        """The list of what else could answer; whether it fits may have changed. What was chosen stays so while it is in
-        the list, also where it was chosen after this was asked: nothing is said of it then."""
+    def others(wanted: str, listed: Rows, request: gr.Request) -> Updates:
+        return fresh(wanted, listed, request) or NOTHING
+
+    def fresh(wanted: str, listed: Rows, request: gr.Request) -> Updates:
+        """The list of what else could answer, where that isn't the list that is shown: whether a model fits may have
+        changed. What was chosen from another list is put away, as the browser would choose what stands in its place."""
         present = backend.status().model.id
         try:
             offers = [offer for offer in backend.offers() if offer.model.id != present] if allowed(request) else []
         except UserError:  # of a device that isn't there: the pill says so
             offers = []
         rows = models.found(offers, wanted)
-        gone = chosen is not None and chosen not in [name for _, name in rows]
-        return {panel.listed: gr.update(choices=rows, value=None) if gone else gr.update(choices=rows)}
+        return {} if rows == listed else {panel.rows: rows, panel.listed: gr.update(choices=rows, value=None)}
 
     def look(shown: ModelSpec, wanted: str, read: str, request: gr.Request) -> Updates:
         """The outlook now; the controls only where they stood for another model."""
         now = backend.status()
-        follow = (
-            {**parts.controls_for(now.model), **others(wanted, now.model.id, request)} if now.model != shown else {}
-        )
+        follow = {**parts.controls_for(now.model), **fresh(wanted, [], request)} if now.model != shown else {}
         return {
             parts.header.status: header.pill_of(now, read),
             parts.header.timer: gr.Timer(header.next_look(now)),
@@ -62,7 +65,9 @@ def wire(page: gr.Blocks, parts: Components, backend: Backend, settings: Setting
         try:
             if not allowed(request):
                 refusal = models.refused(NOT_YOURS)
-            elif name and name.strip():
+            elif not (name and name.strip()):
+                refusal = models.refused(NONE_CHOSEN)
+            else:
                 backend.change(name.strip())
         except UserError as error:
             refusal = models.refused(str(error))
@@ -90,7 +95,7 @@ def wire(page: gr.Blocks, parts: Components, backend: Backend, settings: Setting
         return
     page.load(show_choice, None, panel.may_choose, **AT_ONCE)
     for asked in (parts.header.model.click, panel.search.change):
-        asked(others, [panel.search, panel.listed], [panel.listed], trigger_mode="always_last", **AT_ONCE)
+        asked(others, [panel.search, panel.rows], [panel.rows, panel.listed], trigger_mode="always_last", **AT_ONCE)
     panel.listed.change(lambda chosen: gr.update(interactive=bool(chosen)), [panel.listed], [panel.use], **AT_ONCE)
     for start, wanted in (
         (panel.use.click, panel.listed),

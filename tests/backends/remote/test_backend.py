@@ -73,6 +73,20 @@ def test_pictures_and_clips_go_as_data_never_as_an_address() -> None:
     assert said.stats is not None and len(said.stats.frame_times) == 4
 
 
+def test_stop_strings_are_sent_and_tokens_counted_by_the_server() -> None:
+    with Loopback() as server, remote(f"box={server.url}") as backend:
+        answer(backend, "What?", stop=("END", "\n\n"))
+        assert body(server)["stop"] == ["END", "\n\n"]
+        server.says(Reply.recorded("vllm/tokenize"), at=TOKENIZE)
+        asked = Request(talk(Message("user", "What?", (PICTURE,))))
+        both = BesideServers(FakeBackend(), backend)
+        assert backend.count(asked) == 211 and both.count(asked) == FakeBackend().count(asked)
+        both.change(both.offers()[-1].model.id)
+        assert both.count(asked) == 211
+        server.says(Reply.json({}, 404), at=TOKENIZE)
+        assert backend.count(asked) is None
+
+
 def test_a_conversation_keeps_its_session() -> None:
     with Loopback() as server, remote(f"box={server.url}") as backend:
         for conversation in (talk("One?"), talk("One?", "Yes.", "Two?"), talk("Other?")):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import itertools
 import json
@@ -26,6 +27,14 @@ KEY = "sk-verysecret-0123456789"
 KEYED: dict[str, Any] = {"environment": {"BOX_KEY": KEY}, "api_key_env": ("BOX_KEY",)}
 PAGE = b"<!doctype html><html><body><h1>502 Bad Gateway</h1><script>alert(1)</script></body></html>"
 MANY = 10 * 1024 * 1024
+
+
+@pytest.fixture(autouse=True)
+def no_collections() -> Iterator[None]:
+    """A collection within a parser as deep as Python goes can run no finalizer, which pytest takes for a failure."""
+    gc.disable()
+    yield
+    gc.enable()
 
 
 def bad(**changes: Any) -> Reply:

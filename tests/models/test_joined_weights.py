@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ovis_app.engine import joined_weights
+from ovis_app.models import joined_weights
 
 Joined = tuple[nn.ModuleList, Tensor, Tensor | None]
 

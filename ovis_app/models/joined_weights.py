@@ -1,17 +1,32 @@
 """Weights that are read together stand together: query, key and value, gate and up, each as views into one tensor.
 
 One product over joined weights takes less time than three over parts. The modules keep working: their parameters are
-rows of the joined tensor. Knows modules of Qwen 2, Qwen 3 and Llama; refuses to know how they are computed.
+rows of the joined tensor. Knows the modules' names; refuses to know how they are computed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import cast
 
+import torch
 from torch import Tensor, nn
 
 QKV = ("q_proj", "k_proj", "v_proj")
 GATE_UP = ("gate_proj", "up_proj")
+
+
+def make_room(llm: nn.Module, device_of: Callable[[str], torch.device | None]) -> None:
+    """Before weights are read: the parameters of what `join` would join become views of memory that was never written,
+    so that reading them joins them. `device_of` says where a parameter of `llm` goes by its name, and None where it
+    won't be a plain tensor."""
+    for names in _groups(llm):
+        places = {device_of(f"{name}.weight") for name in names}
+        modules = [llm.get_submodule(name) for name in names]
+        device = places.pop()
+        if not places and device is not None and all(type(module) is nn.Linear for module in modules):
+            for leaf in ("weight", "bias"):
+                _lay_out(modules, leaf, device)
 
 
 def join(modules: Sequence[nn.Module]) -> tuple[Tensor, Tensor | None]:
@@ -35,11 +50,30 @@ def _joined(modules: Sequence[nn.Module], name: str) -> Tensor | None:
     if _consecutive(parts):
         rows = sum(len(part) for part in parts)
         return parts[0].detach().as_strided((rows, *parts[0].shape[1:]), parts[0].stride())
-    whole = parts[0].new_empty(sum(len(part) for part in parts), *parts[0].shape[1:])
-    for module, part, place in zip(modules, parts, whole.split([len(part) for part in parts]), strict=True):
-        place.copy_(part.detach())
+    whole = _lay_out(modules, name, parts[0].device)
+    assert whole is not None
+    for module, part in zip(modules, parts, strict=True):
+        getattr(module, name).detach().copy_(part.detach())
+    return whole
+
+
+def _lay_out(modules: Sequence[nn.Module], name: str, device: torch.device) -> Tensor | None:
+    """Makes the modules' parameters views into one tensor that was never written."""
+    parts = [getattr(module, name) for module in modules]
+    if parts[0] is None:
+        return None
+    sizes = [len(part) for part in parts]
+    whole = parts[0].new_empty(sum(sizes), *parts[0].shape[1:], device=device)
+    for module, part, place in zip(modules, parts, whole.split(sizes), strict=True):
         setattr(module, name, nn.Parameter(place, requires_grad=part.requires_grad))
     return whole
+
+
+def _groups(llm: nn.Module) -> Iterator[list[str]]:
+    """Names of the modules that are joined, layer by layer."""
+    for number in range(len(cast(nn.ModuleList, llm.get_submodule("model.layers")))):
+        yield [f"model.layers.{number}.self_attn.{name}" for name in QKV]
+        yield [f"model.layers.{number}.mlp.{name}" for name in GATE_UP]
 
 
 def _consecutive(parts: Sequence[Tensor]) -> bool:

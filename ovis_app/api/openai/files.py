@@ -1,0 +1,90 @@
+"""What a request attached, as files in a folder of its own: data: URIs are written there, addresses are fetched where
+that is allowed, and every file passes the page's gate.
+
+Knows files and addresses; refuses to know HTTP requests and models.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ovis_app.api.openai.fields import ApiError
+from ovis_app.api.openai.messages import Attachment, Dialogue, Said
+from ovis_app.conversation import Conversation, Detail, Media, Message
+from ovis_app.limits import Limits
+from ovis_app.media import attach_turns, clip_of_frames
+from ovis_app.media.fetch import fetch
+from ovis_app.stop import Stop
+
+MOST_FRAMES = 256  # of a clip that is sent as pictures
+FRAMES = "video/jpeg"  # pictures with commas between them, as vLLM has it
+WEB = ("http://", "https://")
+NO_ADDRESSES = "Addresses aren't fetched here: send {name} as a data: URI (--allow-urls lets this server fetch)."
+NOT_DATA = "{name} must be a data: URI in base64, which begins as data:image/png;base64, does."
+
+
+def conversation(
+    dialogue: Dialogue, detail: Detail, folder: Path, limits: Limits, *, allow_urls: bool, stop: Stop
+) -> Conversation:
+    """The dialogue with what it attached as checked files in `folder`. Raises ApiError, MediaError, and Stopped once
+    `stop` is set."""
+    files, frames = [], {}
+    for said in dialogue.said:
+        paths = []
+        for one in said.media:
+            path = folder / one.name.replace(" ", "-")
+            count = _write(one, path, limits, allow_urls=allow_urls, stop=stop)
+            if count:
+                frames[path] = count
+            paths.append((path, one.name))
+        files.append(paths)
+    stop.check()
+    turns = attach_turns(files, limits)
+    return Conversation(
+        tuple(_message(said, turn, detail, frames) for said, turn in zip(dialogue.said, turns, strict=True))
+    )
+
+
+def _message(said: Said, media: Sequence[Media], detail: Detail, frames: dict[Path, int]) -> Message:
+    """Of a clip that came as frames the model sees all of them."""
+    detailed = (replace(one, detail=replace(detail, frames=frames.get(one.path, detail.frames))) for one in media)
+    return Message(said.role, said.text, tuple(detailed), thinking=said.reasoning)
+
+
+def _write(one: Attachment, path: Path, limits: Limits, *, allow_urls: bool, stop: Stop) -> int:
+    """Puts what is attached at `path`. The number of frames where it came as frames, else 0."""
+    scheme = one.url[:8].lower()
+    if scheme.startswith(WEB):
+        if not allow_urls:
+            raise ApiError(400, NO_ADDRESSES.format(name=one.name), param="messages")
+        fetch(one.url, path, name=one.name, most=_most(one, limits), stop=stop)
+        return 0
+    head, comma, data = one.url.partition(",")
+    if not comma or not head.lower().startswith("data:") or not head.lower().endswith(";base64"):
+        raise ApiError(400, NOT_DATA.format(name=one.name), param="messages")
+    if head[5:].partition(";")[0].lower() != FRAMES:
+        path.write_bytes(_decoded(data, one.name))
+        return 0
+    pictures = data.split(",")
+    if len(pictures) > MOST_FRAMES:
+        raise ApiError(400, f"{one.name} has more than {MOST_FRAMES} frames: send fewer.", param="messages")
+    paths = [path.with_name(f"{path.name}-{number}") for number in range(len(pictures))]
+    for place, picture in zip(paths, pictures, strict=True):
+        place.write_bytes(_decoded(picture, one.name))
+    clip_of_frames(paths, path, one.name, limits)
+    return len(paths)
+
+
+def _most(one: Attachment, limits: Limits) -> int:
+    return limits.video_bytes if one.kind == "video" else limits.image_bytes
+
+
+def _decoded(data: str, name: str) -> bytes:
+    try:
+        return base64.b64decode(data, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ApiError(400, f"The base64 of {name} is damaged: encode it again.", param="messages") from error

@@ -1,0 +1,117 @@
+"""Messages as OpenAI's chat completions write them: roles, text, and the addresses of pictures and clips.
+
+Pure values. Refuses to know what stands behind an address: `files` turns them into files.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ovis_app.api.openai.fields import ApiError, Fields, wrong
+from ovis_app.conversation import MediaKind
+from ovis_app.limits import Limits
+
+MOST_MESSAGES = 1000
+MOST_MEDIA = 64  # pictures and clips of a whole conversation; the context holds fewer
+SYSTEM = ("system", "developer")
+NO_MEDIA = "Pictures and clips stand in messages of the role user."
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """A picture or clip where a message names it: a data: URI, or an address."""
+
+    kind: MediaKind
+    url: str
+    name: str  # what sentences call it: "image 2"
+
+
+@dataclass(frozen=True)
+class Said:
+    """One message. Its pictures stand before its text, wherever they stood between its parts."""
+
+    role: Literal["user", "assistant"]
+    text: str
+    media: tuple[Attachment, ...] = ()
+    reasoning: str = ""
+
+
+@dataclass(frozen=True)
+class Dialogue:
+    """All of them; `system` is the text of those that stand before the others."""
+
+    said: tuple[Said, ...]
+    system: str = ""
+
+
+def parse(value: object, limits: Limits) -> Dialogue:
+    """The messages of a request. Raises ApiError."""
+    if not isinstance(value, list) or not value:
+        raise wrong("messages", "a list of one or more messages")
+    if len(value) > MOST_MESSAGES:
+        raise wrong("messages", f"a list of at most {MOST_MESSAGES:,} messages")
+    system: list[str] = []
+    said: list[Said] = []
+    numbers = itertools.count(1)
+    for number, one in enumerate(value):
+        where = f"messages[{number}]"
+        message = Fields.of(one, where)
+        role = message.text("role")
+        if role not in (*SYSTEM, "user", "assistant"):
+            raise wrong(f"{where}.role", "system, developer, user or assistant")
+        text, media = _content(message, where, numbers)
+        if media and role != "user":
+            raise ApiError(400, NO_MEDIA, param=f"{where}.content")
+        if len(media) > limits.files_per_turn:
+            sentence = f"One message takes at most {limits.files_per_turn} pictures: send fewer."
+            raise ApiError(400, sentence, param=f"{where}.content")
+        if role in SYSTEM and said:
+            raise ApiError(400, "A system message stands before all others.", param=where)
+        if role in SYSTEM:
+            system.append(text)
+        else:
+            said.append(Said(role, text, media, _reasoning(message)))  # type: ignore[arg-type]
+    if sum(len(one.media) for one in said) > MOST_MEDIA:
+        raise ApiError(400, f"A conversation takes at most {MOST_MEDIA} pictures: send fewer.", param="messages")
+    if not said or said[-1].role != "user":
+        raise ApiError(400, "The last message must be the user's: there is nothing to answer.", param="messages")
+    return Dialogue(tuple(said), "\n\n".join(system))
+
+
+def _reasoning(message: Fields) -> str:
+    return message.text("reasoning") or message.text("reasoning_content") or ""
+
+
+def _content(message: Fields, where: str, numbers: Iterator[int]) -> tuple[str, tuple[Attachment, ...]]:
+    """The text, and what is attached; nothing at all is an assistant's alone."""
+    content = message.values.get("content")
+    if isinstance(content, str):
+        return content, ()
+    if content is None and message.values.get("role") == "assistant":
+        return "", ()
+    if not isinstance(content, list) or not content:
+        raise wrong(f"{where}.content", "text, or a list of parts")
+    texts: list[str] = []
+    media: list[Attachment] = []
+    for number, one in enumerate(content):
+        part = Fields.of(one, f"{where}.content[{number}]")
+        kind = part.text("type")
+        if kind == "text":
+            texts.append(part.text("text") or "")
+        elif kind in ("image_url", "video_url"):
+            word: MediaKind = "image" if kind == "image_url" else "video"
+            media.append(Attachment(word, _url(part, kind), f"{word} {next(numbers)}"))
+        else:
+            raise wrong(f"{part.where}type", "text, image_url or video_url")
+    return "\n".join(texts), tuple(media)
+
+
+def _url(part: Fields, kind: str) -> str:
+    given: Any = part.values.get(kind)
+    url = given if isinstance(given, str) else Fields.of(given, f"{part.where}{kind}").text("url")
+    if not url:
+        raise wrong(f"{part.where}{kind}.url", "a data: URI")
+    return url

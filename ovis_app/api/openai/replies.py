@@ -1,0 +1,135 @@
+"""An answer on its way to a client: at once or as server-sent events, and stopped when the client leaves.
+
+Knows HTTP messages; refuses to know what is in a request, and who may ask.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from contextlib import aclosing
+from typing import Any
+
+import anyio
+from starlette.responses import JSONResponse
+
+from ovis_app.api.openai.fields import ApiError
+from ovis_app.api.openai.protocol import ChatRequest, Completion
+from ovis_app.api.openai.serving import Serving
+from ovis_app.conversation import Stats
+from ovis_app.errors import api_error
+from ovis_app.generation import Answer, Done, Event, Recast, Request, Thinking, Waiting
+
+HOLD_SECONDS = 10.0  # that a stream's headers wait for the first word, so that a refusal still has its status
+HEARTBEAT_SECONDS = 5.0  # between two signs of life while nothing is said
+HEARTBEAT = b": waiting\n\n"
+STREAM = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache"),
+          (b"x-accel-buffering", b"no")]  # fmt: skip
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+
+def refused(error: ApiError) -> JSONResponse:
+    """An error in the shape that clients know."""
+    headers = {} if error.retry is None else {"retry-after": str(error.retry)}
+    if error.status == 401:
+        headers["www-authenticate"] = "Bearer"
+    body = api_error(str(error), error.status, param=error.param, code=error.code)
+    return JSONResponse(body, error.status, headers)
+
+
+class Reply:
+    """The answer to a chat completion, as a response: nothing is done before it is sent."""
+
+    def __init__(self, serving: Serving, asked: ChatRequest, *, client: str, model: str) -> None:
+        self._serving, self._asked, self._client = serving, asked, client
+        self._completion = Completion(model)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with anyio.create_task_group() as group:
+
+            async def watch() -> None:
+                while (await receive())["type"] != "http.disconnect":
+                    pass
+                group.cancel_scope.cancel()
+
+            group.start_soon(watch)
+            try:
+                async with self._serving.conversation(self._asked) as conversation:
+                    request = Request(conversation, self._asked.settings, client=self._client)
+                    async with self._serving.events(request) as events:
+                        answer = self._streamed if self._asked.stream else self._whole
+                        await answer(events, scope, receive, send)
+            except ApiError as error:
+                await refused(error)(scope, receive, send)
+            group.cancel_scope.cancel()
+
+    async def _whole(self, events: AsyncIterator[Event], scope: Scope, receive: Receive, send: Send) -> None:
+        reasoning = text = ""
+        async for event in events:
+            match event:
+                case Thinking(more):
+                    reasoning += more
+                case Answer(more):
+                    text += more
+                case Recast():
+                    reasoning, text = reasoning + text, ""
+                case Done(finish, stats):
+                    body = self._completion.whole(text=text, reasoning=reasoning, finish=finish, stats=stats)
+                    await JSONResponse(body)(scope, receive, send)
+
+    async def _streamed(self, events: AsyncIterator[Event], scope: Scope, receive: Receive, send: Send) -> None:
+        """Raises ApiError as long as nothing was sent; later an error is the last thing that is said."""
+        began = False
+        try:
+            async with aclosing(self._parts(events)) as parts:  # type: ignore[type-var]
+                async for part in parts:
+                    if not began:
+                        await send({"type": "http.response.start", "status": 200, "headers": STREAM})
+                    began = True
+                    await send({"type": "http.response.body", "body": part, "more_body": True})
+        except ApiError as error:
+            if not began:
+                raise
+            said = sent(api_error(str(error), error.status, param=error.param, code=error.code))
+            await send({"type": "http.response.body", "body": said, "more_body": True})
+        await send({"type": "http.response.body", "body": b"data: [DONE]\n\n"})
+
+    async def _parts(self, events: AsyncIterator[Event]) -> AsyncIterator[bytes]:
+        chunk, said = self._completion.chunk, ""
+        spoken = time.monotonic() + HOLD_SECONDS - HEARTBEAT_SECONDS
+        opened = False
+        async for event in events:
+            if isinstance(event, Waiting):
+                if time.monotonic() - spoken > HEARTBEAT_SECONDS:
+                    spoken = time.monotonic()
+                    yield HEARTBEAT
+                continue
+            if not opened:
+                yield sent(chunk({"role": "assistant", "content": ""}))
+            opened, spoken = True, time.monotonic()
+            match event:
+                case Thinking(text) if text:
+                    yield sent(chunk({"reasoning": text}))
+                case Answer(text) if text:
+                    said += text
+                    yield sent(chunk({"content": text}))
+                case Recast():  # what was sent can't be taken back: it is said again as what it was
+                    yield sent(chunk({"reasoning": said}))
+                case Done(finish, stats):
+                    for last in self._ends(finish, stats):
+                        yield last
+
+    def _ends(self, finish: Any, stats: Stats) -> list[bytes]:
+        ends = [sent(self._completion.chunk({}, finish))]
+        return [*ends, sent(self._completion.last(stats))] if self._asked.include_usage else ends
+
+
+def sent(value: object) -> bytes:
+    """A server-sent event."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return f"data: {text}\n\n".encode("utf-8", "replace")

@@ -1,0 +1,141 @@
+"""How one request is answered: its files, the backend's events as they come, and leaving when the client does.
+
+Knows backends and threads; refuses to know HTTP. Whatever goes wrong is an ApiError here, said once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+import tempfile
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, closing, suppress
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import anyio
+
+from ovis_app.api.openai import files
+from ovis_app.api.openai.fields import ApiError
+from ovis_app.api.openai.protocol import ChatRequest
+from ovis_app.backend import Backend, Counts, Status
+from ovis_app.conversation import Conversation
+from ovis_app.errors import UNEXPECTED, Busy, MediaError, RequestError, UserError
+from ovis_app.generation import Event, Request
+from ovis_app.limits import Limits
+from ovis_app.stop import Stop, Stopped
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+LOADING_SECONDS, BUSY_SECONDS = 5, 2  # after which a client may ask again
+COUNTLESS = "This model's tokens can't be counted here."
+READERS = 4  # requests whose files are read at a time
+
+
+class Serving:
+    """Answers for everybody who asks over HTTP."""
+
+    def __init__(self, backend: Backend, limits: Limits, *, allow_urls: bool) -> None:
+        self.backend, self._limits, self._allow_urls = backend, limits, allow_urls
+        self._readers = anyio.CapacityLimiter(READERS)
+
+    def ready(self) -> Status:
+        """What is there to answer. Raises ApiError, 503, while there is nothing yet."""
+        status = self.backend.status()
+        if status.phase in ("starting", "loading"):
+            raise ApiError(503, f"{status.words}: try again in a moment.", code="loading", retry=LOADING_SECONDS)
+        return status
+
+    async def aside(self, work: Callable[[], T]) -> T:
+        """What `work` returns, from a thread: the others aren't kept waiting."""
+        return await anyio.to_thread.run_sync(work, limiter=self._readers)
+
+    @asynccontextmanager
+    async def conversation(self, asked: ChatRequest) -> AsyncIterator[Conversation]:
+        """The request's conversation, whose files are there while the block runs. Raises ApiError."""
+        stop = Stop()
+        folder = await self.aside(lambda: Path(tempfile.mkdtemp(prefix="ovis-api-")))
+        try:
+            read = partial(
+                files.conversation, asked.dialogue, asked.detail, folder, self._limits, allow_urls=self._allow_urls,
+                stop=stop,
+            )  # fmt: skip
+            try:
+                read_in = await self.aside(read)
+            except MediaError as error:
+                raise ApiError(400, str(error), param="messages", code="invalid_media") from error
+            yield read_in
+        finally:
+            stop.set()
+            with anyio.CancelScope(shield=True):
+                await self.aside(partial(shutil.rmtree, folder, ignore_errors=True))
+
+    async def count(self, asked: ChatRequest) -> int:
+        """Tokens of the request's prompt. Raises ApiError."""
+        backend = self.backend
+        if not isinstance(backend, Counts):
+            raise ApiError(422, COUNTLESS)
+        async with self.conversation(asked) as read:
+            try:
+                count = await self.aside(partial(backend.count, Request(read, asked.settings)))
+            except Exception as error:  # the edge of a request
+                raise self._said(error) from None
+        if count is None:
+            raise ApiError(422, COUNTLESS)
+        return count
+
+    @asynccontextmanager
+    async def events(self, request: Request) -> AsyncIterator[AsyncIterator[Event]]:
+        """The backend's events. It is closed within one of them where the block ends before they do. Raises
+        ApiError."""
+        loop, arrived, gone = asyncio.get_running_loop(), asyncio.Queue[Event | ApiError | None](), Stop()
+
+        def tell(what: Event | ApiError | None) -> None:
+            with suppress(RuntimeError):  # the server ended meanwhile
+                loop.call_soon_threadsafe(arrived.put_nowait, what)
+
+        def work() -> None:
+            end = None
+            try:
+                with closing(self.backend.stream(request)) as events:  # type: ignore[type-var]
+                    for event in events:
+                        if gone.is_set():
+                            return
+                        tell(event)
+            except Exception as error:  # the edge of a thread
+                end = self._said(error)
+            tell(end)
+
+        async def each() -> AsyncIterator[Event]:
+            while (event := await arrived.get()) is not None:
+                if isinstance(event, ApiError):
+                    raise event
+                yield event
+
+        threading.Thread(target=work, name="ovis-api", daemon=True).start()
+        try:
+            yield each()
+        finally:
+            gone.set()
+
+    def _said(self, error: Exception) -> ApiError:
+        """What a client is told of an error: never the error itself, whose traceback would keep tensors."""
+        log.info("refused: %s", type(error).__name__)
+        match error:
+            case Busy():
+                return ApiError(429, str(error), code="rate_limit_exceeded", retry=BUSY_SECONDS)
+            case RequestError() | MediaError():
+                return ApiError(400, str(error))
+            case UserError() if self.backend.status().phase in ("starting", "loading", "failed"):
+                return ApiError(503, str(error), retry=LOADING_SECONDS)
+            case UserError():
+                return ApiError(500, str(error))
+            case Stopped():
+                return ApiError(503, "The answer was stopped.")
+        log.error("an answer failed", exc_info=error)
+        return ApiError(500, UNEXPECTED)

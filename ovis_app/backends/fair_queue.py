@@ -1,0 +1,138 @@
+"""One line for everybody who asks: so many answers at once, so many questions waiting, served in turn between clients.
+
+A backend around another one. Knows clients and places; refuses to know what is asked and who answers.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+from contextlib import closing
+
+from ovis_app.backend import Backend, Counts, Offer, Status
+from ovis_app.backends.validation import checked
+from ovis_app.errors import BUSY, Busy
+from ovis_app.generation import Event, Request, Waiting
+from ovis_app.limits import Limits
+
+POLL_SECONDS = 0.1  # between two events of a stream that waits
+
+
+class Place:
+    """A question's place in the line. `turn` is set when it is its turn, or when it has lost its place."""
+
+    def __init__(self, client: str) -> None:
+        self.client = client
+        self.turn = threading.Event()
+        self.lost = False
+
+
+class FairQueue:
+    """Hands on to `backend` what comes, `at_once` questions at a time. Each client has a line of its own, and the lines
+    are served in turn. Where `most_waiting` wait, whoever has more of them than the next one to come makes way."""
+
+    def __init__(self, backend: Backend, limits: Limits, *, at_once: int, most_waiting: int) -> None:
+        self._backend, self._limits = backend, limits
+        self._at_once, self._most_waiting = at_once, most_waiting
+        self._lock = threading.Lock()
+        self._running: set[Place] = set()
+        self._lines: OrderedDict[str, deque[Place]] = OrderedDict()  # by client, the next to be served first
+
+    # --- handed on ---------------------------------------------------------------------------------------------------
+
+    def status(self) -> Status:
+        return self._backend.status()
+
+    def offers(self) -> list[Offer]:
+        return self._backend.offers()
+
+    def change(self, name: str) -> None:
+        self._backend.change(name)
+
+    def cancel_change(self) -> None:
+        self._backend.cancel_change()
+
+    def close(self) -> None:
+        self._backend.close()
+
+    def warm(self) -> None:
+        """Begins to load, where the backend can."""
+        getattr(self._backend, "warm", lambda: None)()
+
+    def count(self, request: Request) -> int | None:
+        """See `backend.Counts`."""
+        return self._backend.count(request) if isinstance(self._backend, Counts) else None
+
+    # --- the line ----------------------------------------------------------------------------------------------------
+
+    def stream(self, request: Request) -> Iterator[Event]:
+        """As the backend's, after events that say how many wait before this one. Raises RequestError for what can't be
+        answered, before it waits, and Busy where there is no place."""
+        checked(request, self._backend.status().model, self._limits)
+        place = self._join(request.client)
+        try:
+            while not place.turn.wait(POLL_SECONDS):
+                before = self._before(place)
+                yield Waiting(f"Waiting for {before} other question{'s' if before > 1 else ''}")
+            if place.lost:
+                raise Busy(BUSY)
+            with closing(self._backend.stream(request)) as events:  # type: ignore[type-var]
+                yield from events
+        finally:
+            self._leave(place)
+
+    def _join(self, client: str) -> Place:
+        place = Place(client)
+        with self._lock:
+            if len(self._running) < self._at_once:  # then nobody waits
+                self._start(place)
+                return place
+            if sum(map(len, self._lines.values())) >= self._most_waiting:
+                self._make_way(client)
+            self._lines.setdefault(client, deque()).append(place)
+        return place
+
+    def _make_way(self, client: str) -> None:
+        """The longest line loses its last one, if that is fair. Raises Busy."""
+        longest = max(self._lines, key=lambda name: len(self._lines[name]), default=client)
+        if len(self._lines.get(longest, ())) <= len(self._lines.get(client, ())) + 1:
+            raise Busy(BUSY)
+        lost = self._lines[longest].pop()
+        lost.lost = True
+        lost.turn.set()
+
+    def _before(self, place: Place) -> int:
+        """How many are served before it, one of those that run included."""
+        with self._lock:
+            line = self._lines.get(place.client, deque())
+            rounds = line.index(place) if place in line else 0
+            names = list(self._lines)
+            earlier = names[: names.index(place.client)] if place.client in names else []
+            others = sum(
+                min(len(waiting), rounds + (name in earlier))
+                for name, waiting in self._lines.items()
+                if name != place.client
+            )
+            return rounds + others + 1
+
+    def _leave(self, place: Place) -> None:
+        """Its place is another's: called once it was answered, has lost its place, or waits no more."""
+        with self._lock:
+            self._running.discard(place)
+            line = self._lines.get(place.client)
+            if line is not None and place in line:
+                line.remove(place)
+                if not line:
+                    del self._lines[place.client]
+            while self._lines and len(self._running) < self._at_once:
+                client, line = next(iter(self._lines.items()))
+                self._start(line.popleft())
+                if line:
+                    self._lines.move_to_end(client)
+                else:
+                    del self._lines[client]
+
+    def _start(self, place: Place) -> None:
+        self._running.add(place)
+        place.turn.set()

@@ -1,0 +1,153 @@
+"""A file from an address on the internet, for whoever sent that address: never from this machine or a network that only
+it can reach.
+
+Knows HTTP and addresses; refuses to know what is in the file. What is checked is the address that was connected to, not
+what its name resolves to when asked again.
+"""
+
+from __future__ import annotations
+
+import http.client
+import ipaddress
+import logging
+import os
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from urllib.parse import SplitResult, urljoin, urlsplit
+
+from ovis_app.limits import MEGABYTE, refusal
+from ovis_app.stop import NEVER, Stop
+
+log = logging.getLogger(__name__)
+
+SECONDS = 20.0  # for all of it, redirects included
+REDIRECTS = 3
+MOVED = (301, 302, 303, 307, 308)
+CHUNK = 64 * 1024
+POLL_SECONDS = 0.1  # between two looks at the clock
+PRIVATE = "has an address in a private network, which isn't fetched: send it as a data: URI."
+NAT64 = ipaddress.ip_network("64:ff9b::/32")
+HEADERS = {"Accept": "image/*, video/*", "Accept-Encoding": "identity", "User-Agent": "ovis-app", "Connection": "close"}
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Allowed = Callable[[Address], bool]
+
+
+def public(address: Address) -> bool:
+    """Whether an address is one of the internet's: not of this machine, a private network, or a way into one."""
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is not None:
+            return public(address.ipv4_mapped)
+        if address.sixtofour is not None or address.teredo is not None or address in NAT64:
+            return False  # an IPv4 address in disguise
+    return address.is_global and not address.is_multicast
+
+
+def fetch(
+    url: str, path: Path, *, name: str, most: int, seconds: float = SECONDS, stop: Stop = NEVER,
+    allowed: Allowed = public,
+) -> None:  # fmt: skip
+    """Puts what is at `url` into the file `path`: at most `most` bytes, in `seconds`. Raises MediaError, whose sentence
+    names the file by `name` and never the address; and Stopped once `stop` is set."""
+    limit = Stop(stop)
+    limit.deadline = time.monotonic() + seconds
+    try:
+        for _ in range(REDIRECTS + 1):
+            place = _parts(url, name)
+            with _connected(place, name, limit, allowed) as connection:
+                target = (place.path or "/") + (f"?{place.query}" if place.query else "")
+                connection.request("GET", target, headers=HEADERS)
+                response = connection.getresponse()
+                if response.status not in MOVED:
+                    _save(response, path, name, most)
+                    if limit.is_set():  # what was cut off may look like an end
+                        raise TimeoutError
+                    return
+                url = urljoin(url, response.getheader("location") or "")
+        raise refusal(name, "is behind too many redirects: send it as a data: URI.")
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        stop.check()
+        log.info("not fetched: %s", type(error).__name__)
+        slow = "takes too long to fetch" if limit.is_set() else "can't be fetched"
+        raise refusal(name, f"{slow}: send it as a data: URI.") from error
+
+
+def _parts(url: str, name: str) -> SplitResult:
+    """Raises MediaError for what is no plain address of a web server, ValueError for what is none at all."""
+    place = urlsplit(url)
+    plain = url.isascii() and not any(c <= " " or c == "\x7f" for c in url)
+    if not plain or place.scheme not in ("http", "https") or not place.hostname or "@" in place.netloc:
+        raise refusal(name, "has an address that can't be fetched: send it as a data: URI.")
+    return place
+
+
+@contextmanager
+def _connected(
+    place: SplitResult, name: str, limit: Stop, allowed: Allowed
+) -> Iterator[http.client.HTTPConnection]:  # fmt: skip
+    """A connection to the first address of a host, if that may be connected to. It is cut once `limit` is set, however
+    slowly the other side sends."""
+    secure = place.scheme == "https"
+    host = place.hostname or ""
+    port = place.port or (443 if secure else 80)
+    family, kind, protocol, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind, protocol) as plain, _cut_after(plain, limit):
+        plain.settimeout(SECONDS)
+        if not allowed(_address(where)):
+            raise refusal(name, PRIVATE)
+        plain.connect(where)
+        if not allowed(_address(plain.getpeername())):
+            raise refusal(name, PRIVATE)
+        connection = http.client.HTTPSConnection(host, port) if secure else http.client.HTTPConnection(host, port)
+        connection.sock = ssl.create_default_context().wrap_socket(plain, server_hostname=host) if secure else plain
+        with closing(connection):
+            yield connection
+
+
+@contextmanager
+def _cut_after(opened: socket.socket, limit: Stop) -> Iterator[None]:
+    """Ends a socket's reading and writing once `limit` is set while the block runs."""
+    over = threading.Event()
+    number = opened.fileno()  # what wraps the socket takes it away from it
+
+    def watch() -> None:
+        while not over.wait(POLL_SECONDS):
+            if limit.is_set():
+                with suppress(OSError), socket.socket(fileno=os.dup(number)) as same:
+                    same.shutdown(socket.SHUT_RDWR)
+                return
+
+    watcher = threading.Thread(target=watch, name="ovis-fetch-clock", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
+
+
+def _address(where: Sequence[object]) -> Address:
+    """The address that a socket's own form of it begins with, without a zone."""
+    return ipaddress.ip_address(str(where[0]).partition("%")[0])
+
+
+def _save(response: http.client.HTTPResponse, path: Path, name: str, most: int) -> None:
+    """Raises MediaError where there is no file, or too much of it."""
+    if response.status != 200:
+        raise refusal(name, f"isn't there to be fetched: its server answered {response.status}.")
+    if response.getheader("content-encoding", "identity") != "identity":
+        raise refusal(name, "comes compressed, which isn't read here: send it as a data: URI.")
+    size = 0
+    with path.open("wb") as file:
+        while data := response.read(CHUNK):
+            size += len(data)
+            if size > most:
+                raise refusal(name, f"is larger than the {most / MEGABYTE:g} MB that are fetched: send a smaller one.")
+            file.write(data)
+    if response.length:
+        raise http.client.IncompleteRead(b"", response.length)
