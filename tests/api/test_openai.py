@@ -8,6 +8,7 @@ import logging
 import socket
 import tempfile
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -18,17 +19,21 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from starlette.applications import Starlette
 
 from ovis_app.api.openai import files, replies, serving
+from ovis_app.api.openai.routes import routes
 from ovis_app.backend import Phase, Status
 from ovis_app.conversation import Detail
 from ovis_app.generation import Event, Request, Waiting
 from ovis_app.media.fetch import fetch
+from ovis_app.settings import Settings
 from ovis_app.stop import Stop
 from ovis_app.zoo import find, resolve
 from tests.canary import canary
 from tests.media.test_fetch import saying
 from tests.ui.serving import EXAMPLES, HeldBackend, Served, Wire, served, served_api
+from tests.ui.test_http_guard import run
 from tests.waiting import PATIENCE, until
 
 KEYS = ("first-key-of-two", "second-key-of-two")
@@ -420,6 +425,27 @@ def test_requests_that_are_on_their_way_take_only_so_much_memory(
         held.join(PATIENCE)
 
 
+def test_a_body_in_small_parts_takes_no_more_memory() -> None:
+    settings, left = Settings(), 60_000
+    api = Starlette(routes=routes(HeldBackend(), settings, settings.limits()))
+    asked = {"type": "http", "method": "POST", "path": "/tokenize", "headers": [], "query_string": b"", "root_path": ""}
+
+    async def receive() -> dict[str, Any]:
+        nonlocal left
+        left -= 1
+        return {"type": "http.request", "body": left.to_bytes(3, "big"), "more_body": left > 0}
+
+    async def send(message: dict[str, Any]) -> None:
+        assert message.get("status", 400) == 400
+
+    tracemalloc.start()
+    try:
+        run(api, asked, receive, send)
+        assert tracemalloc.get_traced_memory()[1] < 1_500_000
+    finally:
+        tracemalloc.stop()
+
+
 def test_one_client_leaves_memory_to_the_others(monkeypatch: pytest.MonkeyPatch, arrived: list[int]) -> None:
     """However much it sends, and however slowly."""
     monkeypatch.setattr(serving, "REQUESTS", 2)
@@ -678,6 +704,20 @@ def test_where_strangers_come_and_no_key_is_set_there_is_no_api(caplog: pytest.L
     with served_api(HeldBackend(), server_name="0.0.0.0", api_key=KEYS) as there:
         refused(Program(there).get("v1/models"), 401)
         assert Program(there, KEYS[1]).ask(body()).status_code == 200
+
+
+def test_whoever_comes_through_a_proxy_on_this_machine_needs_a_key() -> None:
+    """A proxy asks from here, for strangers."""
+    strangers = ({"X-Forwarded-For": "192.0.2.7"}, {"Host": "chat.example.org"}, {"Via": "1.1 proxy"})
+    with served_api(HeldBackend(), allowed_hosts="chat.example.org") as there:
+        for headers in strangers:
+            answer = httpx.post(f"{there.url}v1/chat/completions", headers=headers, json=body(), timeout=PATIENCE)
+            refused(answer, 404, "set no key")
+        assert Program(there).ask(body()).status_code == 200
+    with served_api(HeldBackend(), allowed_hosts="chat.example.org", api_key=KEYS) as there:
+        for headers in strangers:
+            keyed = {**headers, "Authorization": f"Bearer {KEYS[0]}"}
+            assert httpx.get(f"{there.url}v1/models", headers=keyed, timeout=PATIENCE).status_code == 200
 
 
 def test_another_sites_page_may_not_ask(here: Served) -> None:

@@ -126,16 +126,14 @@ class Api:
 
     async def _body(self, request: HttpRequest) -> object:
         """The JSON of a request, which keeps none of it. Raises ApiError."""
-        parts: list[bytes] = []
+        data = bytearray()  # of parts of two bytes, a list of them would take twenty times as much
         async for part in request.stream():
             request.state.load.add(len(part))
-            parts.append(part)
-        data = b"".join(parts)
-        parts.clear()
+            data += part
         return await self._serving.aside(lambda: parsed(data)) if len(data) > LARGE else parsed(data)
 
 
-def parsed(data: bytes) -> object:
+def parsed(data: bytes | bytearray) -> object:
     """The value that the bytes are JSON of. Raises ApiError."""
     try:
         return json.loads(data.decode("utf-8"), parse_constant=_no_number)

@@ -106,6 +106,11 @@ def test_what_a_server_does_badly_is_one_sentence(case: str, caplog: pytest.LogC
     assert KEY not in caplog.text and KEY not in said.error
 
 
+def test_half_a_character_of_ours_is_not_held_against_a_server() -> None:
+    with Loopback() as server, remote(f"box={server.url}") as backend:
+        assert answer(backend, "What?", system="\ud83d", stop=("\ud83d",)).text == "Hello there."
+
+
 def test_whatever_a_server_counts_and_writes_can_be_passed_on() -> None:
     """Numbers that are no counts, halves of characters: to the page and to programs alike."""
     odd = chunk(content="Hello\ud83d", reasoning="\ud83d") + chunk(finish="stop")
