@@ -288,7 +288,11 @@ def _is_queued(request: gr.Request) -> bool:
 
 
 def _client(request: gr.Request) -> str:
-    """Who asks, for the line: a session of Gradio's clients, or all that have none, together."""
+    """Who asks, for the line: where they are, if that is known; else a session of Gradio's clients, whose name anybody
+    may make up, or all that have none, together."""
+    visitor = getattr(getattr(request, "state", None), "visitor", "")
+    if visitor:
+        return f"address:{visitor}"
     session = isinstance(request, gr.Request) and "/queue/" in request.url.path
     return f"page:{request.session_hash}" if session else "programs"
 

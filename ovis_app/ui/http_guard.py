@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from ovis_app.settings import Settings
 from ovis_app.ui import http_files
 from ovis_app.ui.http_arrival import Arrival, Left
 from ovis_app.ui.http_bodies import Counted, Files, Json, Meter, Refused, too_large
-from ovis_app.ui.http_hosts import Hosts, believe_no_proxy, here, place_of
+from ovis_app.ui.http_hosts import Hosts, believe_no_proxy, client_address, here, network_of, place_of
 from ovis_app.ui.http_routes import API, FILE_ROUTE, INFO, JSON, MCP, ROUTES, SMALL, Route, route_of
 from ovis_app.ui.http_sign_in import SignIn
 
@@ -95,6 +96,7 @@ def middleware(settings: Settings, limits: Limits, folders: Sequence[Path]) -> M
         routes=(*ROUTES, *MCP) if settings.mcp else ROUTES,
         api_bytes=settings.api_bytes if settings.serves_api else None,
         keyed=bool(settings.api_key),
+        visitor=partial(_visitor, settings=settings) if settings.trusted_proxies else None,
     )
 
 
@@ -113,11 +115,12 @@ class Guard:
         routes: Sequence[Route],
         api_bytes: int | None,
         keyed: bool,
+        visitor: Callable[[Scope], str] | None,
     ) -> None:
         """`api_bytes` may be sent to /v1 at once; without, it isn't there. Where it is `keyed` its keys are asked for
-        instead of a sign-in."""
+        instead of a sign-in. `visitor` tells people apart by where they are, where that is known."""
         self.app, self.hosts, self.sign_in, self.limits, self.folders = app, hosts, sign_in, limits, folders
-        self.routes, self.api_bytes, self.keyed = routes, api_bytes, keyed
+        self.routes, self.api_bytes, self.keyed, self.visitor = routes, api_bytes, keyed, visitor
         self.headers = {**_PLAIN, "content-security-policy": policy}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -136,6 +139,8 @@ class Guard:
             scope["headers"] = [*scope["headers"], (b"via", b"1.0")]
         headers = Headers(scope=scope)
         self._check_sender(scope["method"], headers)
+        if self.visitor is not None:
+            scope.setdefault("state", {})["visitor"] = self.visitor(scope)
         path, raw = _path(scope)
         # One spelling for everything: none of these paths needs another.
         route = route_of(scope["method"], path, self.routes) if raw == path.encode() else None
@@ -230,6 +235,10 @@ class Guard:
                 raise
             log.info("event refused: %s", type(error).__name__)
             raise Refused(400, NO_SUCH_EVENT) from None
+
+
+def _visitor(scope: Scope, settings: Settings) -> str:
+    return network_of(client_address(scope, settings))
 
 
 def _said(error: Refused, scope: Scope) -> Response:

@@ -114,6 +114,15 @@ def client_address(scope: Mapping[str, Any], settings: Settings) -> str:
     return str(_address(address) or address)
 
 
+def network_of(address: str) -> str:
+    """Who has an IPv6 address has 2**64 of them."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return ""
+    return str(parsed if parsed.version == 4 else ipaddress.ip_network((parsed, 64), strict=False))
+
+
 def _is_one_of(address: str, networks: Iterable[Network]) -> bool:
     parsed = _address(address)
     return parsed is not None and any(parsed in network for network in networks)

@@ -10,7 +10,6 @@ import base64
 import binascii
 import hashlib
 import html
-import ipaddress
 import logging
 import math
 import secrets
@@ -30,7 +29,7 @@ from ovis_app.accounts import Accounts
 from ovis_app.settings import Settings
 from ovis_app.ui.http_arrival import Arrival
 from ovis_app.ui.http_bodies import Counted, Refused
-from ovis_app.ui.http_hosts import client_address
+from ovis_app.ui.http_hosts import client_address, network_of
 
 log = logging.getLogger(__name__)
 
@@ -170,7 +169,7 @@ class SignIn:
 
     async def _check(self, name: str, password: str, scope: Scope) -> None:
         """Raises Refused unless that is right, and where it was tried too often to be looked at."""
-        address = _network(client_address(scope, self.settings))
+        address = network_of(client_address(scope, self.settings))
         # Behind a proxy that isn't trusted all have one address, so most is held against a name tried from there.
         here, named = (address,), (address, name[:LONGEST_NAME])
         limits = {named: 5, here: 50}
@@ -219,12 +218,3 @@ def _remember(known: dict[Any, float], key: str | bytes, now: float) -> None:
     while len(known) >= MOST_SIGNED_IN:
         del known[next(iter(known))]
     known[key] = now + SIGNED_IN
-
-
-def _network(address: str) -> str:
-    """Who has an IPv6 address has 2**64 of them."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return ""
-    return str(parsed if parsed.version == 4 else ipaddress.ip_network((parsed, 64), strict=False))

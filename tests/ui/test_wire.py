@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from ovis_app.limits import Limits
@@ -280,3 +281,18 @@ def test_one_tab_that_asks_without_end_keeps_no_other_waiting_for_all_of_it() ->
         assert any(message["msg"] == "process_completed" for message in said)
         assert "You said: hello" in str(other.settle())
         one.close(), other.close()
+
+
+def test_behind_a_trusted_proxy_who_asks_is_an_address_whatever_tab_they_say_they_are() -> None:
+    backend = HeldBackend()
+    with served(backend, trusted_proxies=("127.0.0.1",)) as there:
+        for address in ("192.0.2.7", "192.0.2.7", "192.0.2.8"):
+            wire = Wire(there)
+            wire.http.headers["x-forwarded-for"] = address
+            wire.ask("hello")
+            wire.close()
+        call = {"data": ["hello", None, None, False, None, None, None]}
+        wire.http = httpx.Client(base_url=there.url, headers={"x-forwarded-for": "192.0.2.7"})
+        assert wire.http.post("gradio_api/run/chat", json=call).status_code == 200
+        wire.close()
+    assert [request.client for request in backend.requests] == [f"address:192.0.2.{n}" for n in (7, 7, 8, 7)]

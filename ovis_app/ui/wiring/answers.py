@@ -73,7 +73,8 @@ def _answered(start: Any, parts: Components, backend: Backend, at_once: int) -> 
         if model != spec:  # the sliders stand for the model before
             given = {name: value for name, value in given.items() if name not in parts.drawer.sliders}
         wanted = settings_from(spec, given)
-        client = f"page:{request.session_hash}"
+        visitor = getattr(request.state, "visitor", "")  # a session's name anybody may make up
+        client = f"address:{visitor}" if visitor else f"page:{request.session_hash}"
         with closing(handlers.answer(state, backend=backend, settings=wanted, client=client)) as states:
             for after in states:
                 yield {parts.tab: after, parts.chatbot: render.messages(after.conversation)}
