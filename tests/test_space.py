@@ -69,8 +69,8 @@ def test_on_zerogpu_spaces_comes_first_and_the_model_before_the_page() -> None:
 
 
 def test_elsewhere_nothing_asks_for_spaces() -> None:
-    code = "import sys; sys.modules['spaces'] = None; import app; print(type(app._backend).__name__)"
-    assert run("-c", code, SPACES_ZERO_GPU="").stdout.strip() == "LazyBackend"
+    code = "import sys; sys.modules['spaces'] = None; import app; print(app._backend.status().phase)"
+    assert run("-c", code, SPACES_ZERO_GPU="").stdout.strip() == "starting"
     done = run("-c", code, SPACES_ZERO_GPU="true")
     assert "ZeroGPU needs the package spaces" in done.stderr
 

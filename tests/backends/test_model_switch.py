@@ -68,14 +68,14 @@ def picture(tmp_path: Path) -> Media:
 def said(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     """The ids of each answer: tiny random models say much that is no text."""
     answers: list[list[int]] = []
-    whole = Engine.generate
+    whole = Engine.answer
 
-    def listening(*args: object, **options: object) -> torch.Tensor:
-        ids = whole(*args, **options)  # type: ignore[arg-type]
-        answers.append(ids.tolist())
-        return ids
+    def listening(*args: object, **options: object) -> object:
+        one = whole(*args, **options)  # type: ignore[arg-type]
+        answers.append(one.ids.tolist())
+        return one
 
-    monkeypatch.setattr(Engine, "generate", listening)
+    monkeypatch.setattr(Engine, "answer", listening)
     return answers
 
 
