@@ -17,7 +17,7 @@ from typing import NoReturn
 
 from ovis_app.limits import MEGABYTE, Limits
 
-BACKENDS = ("local", "fake")
+BACKENDS = ("local", "fake", "remote")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 ENGINES = ("auto", "solo", "batched", "plain")
 QUANTIZE = ("none", "int8", "int4")
@@ -36,6 +36,7 @@ class Settings:
     model: str = "ovis-mini"
     backend: str = "local"
     base_url: tuple[str, ...] = ()  # OpenAI-compatible servers, as URL or NAME=URL
+    api_key_env: tuple[str, ...] = ()  # variables that hold their keys, as VARIABLE or NAME=VARIABLE
     device: str = "auto"
     dtype: str = "auto"
     quantize: str = "none"
@@ -123,9 +124,11 @@ def loopback(name: str) -> bool:
 
 
 _HELP = {
-    "model": "a known name (ovis-mini, Ovis2.5-2B), a hub repository (also @revision) or a folder",
-    "backend": "who answers: the model in this process, or a scripted stand-in for trying the page",
-    "base_url": "an OpenAI-compatible server, as URL or NAME=URL",
+    "model": "a known name (ovis-mini, Ovis2.5-2B), a hub repository (also @revision), a folder, or a server's model",
+    "backend": "who answers: the model in this process, the servers of --base-url, or a script for trying the page",
+    "base_url": "an OpenAI-compatible server (vLLM, another Ovis App), as URL or NAME=URL; with --backend local it "
+    "stands in the list of models",
+    "api_key_env": "the variable that holds the server's key; NAME=VARIABLE where there are several servers",
     "device": "auto, cpu, cuda, cuda:1, mps",
     "dtype": "precision of the weights; auto is bfloat16 where the device computes it fast, else float32",
     "quantize": "bits of the language model's weights: int8 and int4 take less memory and change answers a little",

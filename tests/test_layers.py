@@ -49,6 +49,8 @@ ONLY_IN = {
     "gradio": {"ui", "api"},
     "av": {"media", "training"},
     "triton": {"engine/fused/triton_kernels.py"},
+    "openai": {"backends/remote"},
+    "httpx2": {"backends/remote", "checkpoints"},
     **dict.fromkeys(
         ("torch", "transformers", "tokenizers", "accelerate", "huggingface_hub", "bitsandbytes"), WITH_TORCH
     ),
@@ -125,7 +127,14 @@ def nearest(name: str, files: Collection[str]) -> str | None:
 
 
 @pytest.mark.parametrize(
-    "module", ["ovis_app.ui.page", "ovis_app.api.openai.routes", "ovis_app.backends.fair_queue", "ovis_app.chat"]
+    "module",
+    [
+        "ovis_app.ui.page",
+        "ovis_app.api.openai.routes",
+        "ovis_app.backends.fair_queue",
+        "ovis_app.backends.remote.beside",
+        "ovis_app.chat",
+    ],
 )
 def test_importing_loads_neither_torch_nor_transformers(module: str) -> None:
     code = f"import sys, {module}; print([m for m in ('torch', 'transformers', 'av') if m in sys.modules])"

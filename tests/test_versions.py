@@ -40,6 +40,7 @@ def locked() -> dict[str, list[Requirement]]:
 
 def test_requirements_say_what_pyproject_says() -> None:
     assert rows("requirements.txt") == list(PROJECT.everything), "run `make lock`"
+    assert rows("requirements-remote.txt") == list(PROJECT.light), "run `make lock`"
 
 
 @pytest.mark.parametrize("row", PROJECT.everything)

@@ -49,8 +49,15 @@ def pill_of(status: Status, read: str) -> str:
     if status.problem not in ("", read):
         return status_pill("failed", NOT_CHANGED)
     if status.phase in ("ready", "answering"):
-        return status_pill("calm", "ready")
+        return status_pill("calm", "ready" + servers_of(status))
     return status_pill("failed" if status.phase == "failed" else "busy", status.words)
+
+
+def servers_of(status: Status) -> str:
+    """Which servers are up, behind a state; nothing where there are none."""
+    words = {True: "up", False: "down", None: "not asked yet"}
+    listed = ", ".join(f"{server.name} {words[server.up]}" for server in status.servers)
+    return f" · {listed}" if listed else ""
 
 
 def status_pill(state: Literal["calm", "busy", "failed"], words: str) -> str:
