@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 MARGIN = 1.25  # of what is expected
 LEAST = 5  # seconds: for less nobody comes sooner
-MOST = 120  # seconds: what a visitor who isn't signed in has in a day
+VISITOR = 120  # seconds that somebody who isn't signed in has in a day: a first question is never refused
 SLOWEST, FASTEST = 20.0, 0.1  # times what was computed; past that something else is wrong
 FORGET = 0.2  # of a correction that turns out too high, with each answer
 RAN_OUT = 1.5  # times as long, where all that is known is that it was too little
@@ -26,14 +26,20 @@ class Card:
     memory: int  # bytes
     bandwidth: float  # bytes a second that are read
     flops: float  # of bfloat16 products
+    counted: float  # seconds of somebody's quota that one that is asked for counts as
+
+    @property
+    def most(self) -> int:
+        """Seconds that are asked for at most."""
+        return int(VISITOR / self.counted)
 
 
 # Computed, not measured. By its data sheet an RTX PRO 6000 Blackwell (Server Edition) reads 1.6 TB a second, and
 # multiplies at 4,000 TOPS in FP4 with sparsity: half of that without, a quarter of the rest in bfloat16, 500 TFLOPS.
-# `large` is half a card: a neighbour may have the other half.
+# `large` is half a card: a neighbour may have the other half, and `spaces` (0.51) asks for half as much time again.
 CARDS = {
-    "large": Card(memory=48 * 10**9, bandwidth=0.8e12, flops=250e12),
-    "xlarge": Card(memory=96 * 10**9, bandwidth=1.6e12, flops=500e12),
+    "large": Card(memory=48 * 10**9, bandwidth=0.8e12, flops=250e12, counted=1.5),
+    "xlarge": Card(memory=96 * 10**9, bandwidth=1.6e12, flops=500e12, counted=2),
 }
 READ = 0.7  # share of the bandwidth that reading weights for a few rows gets
 MULTIPLIED = 0.4  # share of the products' rate that a prompt or the tower gets
@@ -99,7 +105,7 @@ class GpuTime:
         parts = computed(self._model, self._card, amount)
         with self._lock:
             expected = sum(float(getattr(parts, name)) * slower for name, slower in self._slower.items())
-        return min(max(math.ceil(MARGIN * expected), LEAST), MOST)
+        return min(max(math.ceil(MARGIN * expected), LEAST), self._card.most)
 
     def took(self, amount: Amount, took: Took) -> None:
         """An answer of this amount took so long. A correction goes up at once, and down slowly."""

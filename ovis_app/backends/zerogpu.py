@@ -47,14 +47,15 @@ class ZeroGpuBackend:
         BackendError."""
         self._limits, self._deadline = limits, math.ceil(settings.deadline)
         placed = gpu_placed.place(settings, limits)
-        self._spec, self._engine, self._time = placed.loaded.spec, placed.engine, placed.time
+        self._spec, self._here, self._time = placed.loaded.spec, (placed.resources, placed.engine), placed.time
         self._answer = gpu(duration=seconds_of, size=settings.zerogpu_size)(gpu_answer.answer)
         self._answers = ThreadGroup()
         self._closing = Stop()
 
     def status(self) -> Status:
         phase = "answering" if self._answers.busy else "ready"
-        return Status(self._spec, phase, phase, engine=self._engine)  # type: ignore[arg-type]
+        resources, engine = self._here
+        return Status(self._spec, phase, phase, resources=resources, engine=engine)  # type: ignore[arg-type]
 
     def offers(self) -> list[Offer]:
         return []

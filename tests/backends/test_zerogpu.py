@@ -150,6 +150,7 @@ def test_every_answer_has_a_process_of_its_own_and_finds_nothing_of_the_last(bac
     ended(*spaces.workers[before:])
     status = backend.status()
     assert status.phase == "ready" and REMEMBERS_NOTHING in status.engine
+    assert status.resources is not None and status.resources.tokens == gpu_placed.here().loaded.context
 
 
 def test_the_time_asked_for_grows_with_the_request_and_with_what_answers_took(

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from tests.browser.test_page import SHAPES, ask
+from tests.browser.test_page import SHAPES, ask, figures
 from tests.deploy import nginx
 from tests.deploy.lines import unit
 from tests.deploy.test_files import read
@@ -61,7 +61,7 @@ def client(address: str, **options: Any) -> Iterator[httpx.Client]:
 
 
 def test_a_person_signs_in_and_asks_through_nginx(browser: Any, behind: tuple[Served, str]) -> None:
-    _, address = behind
+    server, address = behind
     with browser.new_context(ignore_https_errors=True, reduced_motion="reduce") as context:
         tab = context.new_page()
         tab.set_default_timeout(PATIENCE * 1000)
@@ -75,6 +75,12 @@ def test_a_person_signs_in_and_asks_through_nginx(browser: Any, behind: tuple[Se
         assert tab.url == f"{address}/chat/"
         ask(tab, "What is it?", [SHAPES])
         assert tab.evaluate("document.querySelector('#conversation img').naturalWidth") > 0
+        tab.fill("#box textarea", "held")
+        tab.press("#box textarea", "Enter")
+        server.backend.answer.set()
+        tab.wait_for_selector("text=It is a circle")  # before the answer ends
+        server.backend.finish.set()
+        figures(tab, 2)
         [cookie] = context.cookies()
         assert cookie["path"] == "/chat" and cookie["secure"] and cookie["httpOnly"]
         assert missing == []

@@ -12,6 +12,7 @@ from typing import Any, cast
 from torch import nn
 
 from ovis_app import zoo
+from ovis_app.backend import Resources
 from ovis_app.backends.gpu_time import CARDS, GpuTime, ModelCost
 from ovis_app.backends.local import model_pool
 from ovis_app.backends.local.model_pool import LoadedModel, Ready
@@ -45,6 +46,13 @@ class Placed:
     def engine(self) -> str:
         """How its answers are made, in a few words."""
         return f"{Capabilities.of(self.loaded.model, record=False)}; {REMEMBERS_NOTHING}"
+
+    @property
+    def resources(self) -> Resources:
+        """Who will get how much memory of the GPU: one conversation has it."""
+        cost, loaded = cost_of(self.loaded), self.loaded
+        conversation = loaded.context * cost.kv_bytes
+        return Resources(cost.bytes, conversation, loaded.context, memory_fit.working_memory(loaded.model))
 
     @property
     def time(self) -> GpuTime:
