@@ -774,3 +774,12 @@ def test_an_event_that_is_none_is_refused_and_leaves_no_trace_in_the_log(
     said = ask(server, f"/gradio_api/{route}", *kind, method="POST", body=body)
     assert said.status == 400 and b"GET /gradio_api/info" in said.body
     assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("route", ["call/chat/nothing", "call/v2/chat/nothing", "queue/data?session_hash=nothing"])
+def test_a_stream_that_is_none_ends_and_leaves_no_trace_in_the_log(
+    server: Served, route: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    said = ask(server, f"/gradio_api/{route}")
+    assert said.status == 200 and b"event: complete" not in said.body
+    assert "Traceback" not in capfd.readouterr().err
