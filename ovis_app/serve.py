@@ -18,14 +18,14 @@ from contextlib import suppress
 from typing import Any, TextIO, cast
 
 from ovis_app.backend import Backend
-from ovis_app.errors import BackendError
+from ovis_app.errors import UserError
 from ovis_app.frozen_imports import importing
 from ovis_app.settings import Flags, Settings, add_arguments, read
 
 
 def open_page(settings: Settings) -> tuple[Any, dict[str, Any], Backend]:
     """The page (a gr.Blocks), its launch options and the backend behind it. Imports Gradio, after the flags were read.
-    Raises BackendError."""
+    Raises UserError."""
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     with importing():
         from ovis_app.api import gradio_endpoints, mcp
@@ -120,7 +120,7 @@ def serve(settings: Settings, ending: threading.Event) -> int:
     """Launches, warms the backend up once the page is there, and waits."""
     try:
         page, options, backend = open_page(settings)
-    except BackendError as error:
+    except UserError as error:
         print(f"ovis serve: {error}", file=sys.stderr)
         return 1
     from ovis_app.api import mcp  # there by now

@@ -6,6 +6,7 @@ Knows bytes and the parts of a form. Keeps none of them, so that a large upload 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,9 +27,9 @@ PART = 16 * 1024  # bytes around each file of a form
 class Refused(Exception):
     """A request that goes no further; its text is a sentence."""
 
-    def __init__(self, status: int, sentence: str) -> None:
+    def __init__(self, status: int, sentence: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(sentence)
-        self.status = status
+        self.status, self.headers = status, headers or {}
 
 
 class Meter(Protocol):

@@ -21,6 +21,7 @@ JSON = 4 * 1024 * 1024  # bytes of an event's inputs; parsed at once, with every
 API = ("/v1/", "/tokenize")  # what these begin is asked by programs, which read errors as JSON
 
 Body = Literal["small", "json", "files", "api"]
+Who = Literal["people", "anybody"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Route:
     path: re.Pattern[str]
     body: Body = "small"
     refused: int = 0  # the status that says so, where there is nothing
+    who: Who = "people"  # who may ask where people sign in: those who did, or anybody
 
 
 _NAME = r"[A-Za-z0-9_.-]{1,200}"
@@ -44,8 +46,10 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", re.compile(r"/gradio_api/(?:info|user|login_check|app_id|token)/?")),
     Route(
         "GET",
-        re.compile(r"/gradio_api/(?:openapi\.json|theme\.css|startup-events|upload_progress|queue/data|queue/status)"),
+        re.compile(r"/gradio_api/(?:openapi\.json|theme\.css|upload_progress|queue/data|queue/status)"),
     ),
+    # Gradio asks for it itself, once, when it launches; whoever asks after that is told no.
+    Route("GET", re.compile(r"/gradio_api/startup-events"), who="anybody"),
     Route("GET", re.compile(rf"/gradio_api/(?:heartbeat/{_NAME}|call/(?:v2/)?{_NAME}/{_NAME})")),
     Route("POST", re.compile(r"/gradio_api/(?:cancel|reset/?)")),
     Route("POST", re.compile(rf"/gradio_api/(?:queue/join|(?:run|api|call|call/v2)/{_NAME}/?)"), "json"),

@@ -37,7 +37,7 @@ def build(backend: Backend, settings: Settings, limits: Limits) -> gr.Blocks:
         title="Ovis", fill_height=True, fill_width=True, analytics_enabled=False, delete_cache=(3600, 86400)
     )
     with page:
-        whole = components.build(backend.status())
+        whole = components.build(backend.status(), settings)
         answers.wire(whole, backend, limits, at_once=settings.at_once)
         editing.wire(whole, backend)
         models.wire(page, whole, backend, settings)
@@ -54,6 +54,7 @@ def launch_options(settings: Settings, limits: Limits) -> dict[str, Any]:
         "server_port": settings.port,
         "share": settings.share,
         "mcp_server": settings.mcp,  # said either way: else a variable of Gradio's decides
+        "root_path": settings.root_path,
         "theme": theme(),
         "head": f"{_VIEWPORT}<style>{style}</style><script>{script}</script>",
         "max_file_size": max(limits.image_bytes, limits.video_bytes),

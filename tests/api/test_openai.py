@@ -9,6 +9,7 @@ import socket
 import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,11 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from ovis_app.api.openai import replies
+from ovis_app.api.openai import files, replies, serving
 from ovis_app.backend import Phase, Status
 from ovis_app.conversation import Detail
 from ovis_app.generation import Event, Request, Waiting
+from ovis_app.stop import Stop
 from ovis_app.zoo import find, resolve
 from tests.canary import canary
 from tests.ui.serving import EXAMPLES, HeldBackend, Served, Wire, served, served_api
@@ -378,6 +380,37 @@ def test_a_large_body_keeps_nobody_waiting(program: Program) -> None:
     assert not sending.is_alive()
 
 
+def test_requests_that_are_on_their_way_take_only_so_much_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what is still being sent; running answers hold none of it."""
+    monkeypatch.setattr(serving, "REQUESTS", 1)
+    backend = HeldBackend()
+    with served_api(backend, api_bytes=300_000) as there, served_part(there, 200_000):
+        until(lambda: Program(there).ask(body("x" * 150_000)).status_code == 503)
+        answer = Program(there).ask(body("x" * 150_000))
+        refused(answer, 503, "Too much", "again")
+        assert int(answer.headers["retry-after"]) > 0
+        assert Program(there).ask(body("x" * 50_000)).status_code == 200
+        assert backend.live == 0
+    with served_api(backend, api_bytes=300_000) as there:
+        held = threading.Thread(target=Program(there).ask, args=(body("held" + "x" * 150_000),), daemon=True)
+        held.start()
+        until(lambda: backend.live == 1)
+        for _ in range(3):
+            assert Program(there).ask(body("x" * 170_000)).status_code == 200
+        backend.answer.set(), backend.finish.set()
+        held.join(PATIENCE)
+
+
+@contextmanager
+def served_part(served: Served, size: int) -> Iterator[None]:
+    """A request of which `size` bytes were sent, and the rest isn't while the block runs."""
+    place = urlsplit(served.url)
+    with socket.create_connection((place.hostname, place.port), timeout=PATIENCE) as connection:
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {place.netloc}\r\nContent-Length: {size + 1}\r\n\r\n"
+        connection.sendall(head.encode() + b'{"a": "' + b"x" * (size - 7))
+        yield
+
+
 def test_what_fails_in_the_answer_is_an_error_too(program: Program) -> None:
     refused(program.ask(body("fail")), 500, "out of memory")
     crash = refused(program.ask(body("crash")), 500)
@@ -469,6 +502,30 @@ def test_a_client_that_leaves_stops_the_work(stream: bool, text: str) -> None:
             if stream and text == "long":
                 assert b"200" in connection.recv(100)
         until(lambda: backend.live == 0, "nobody stopped it")
+
+
+def test_a_client_that_leaves_while_its_picture_is_fetched_stops_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    fetching, ended = threading.Event(), threading.Event()
+
+    def fetch(*_: object, stop: Stop, **__: object) -> None:
+        fetching.set()
+        until(stop.is_set)
+        ended.set()
+        stop.check()
+
+    monkeypatch.setattr(files, "fetch", fetch)
+    backend = HeldBackend()
+    with served_api(backend, allow_urls=True) as there:
+        place, content = urlsplit(there.url), json.dumps(body("look", "http://example.org/x.png")).encode()
+        with socket.create_connection((place.hostname, place.port), timeout=PATIENCE) as connection:
+            head = (
+                f"POST /v1/chat/completions HTTP/1.1\r\nHost: {place.netloc}\r\nContent-Length: {len(content)}\r\n\r\n"
+            )
+            connection.sendall(head.encode() + content)
+            until(fetching.is_set)
+        until(ended.is_set)
+        assert Program(there).ask(body()).status_code == 200
+        assert len(backend.requests) == 1
 
 
 def test_a_client_that_leaves_in_the_middle_of_its_request_is_no_error(

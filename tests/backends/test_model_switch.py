@@ -23,6 +23,7 @@ from ovis_app.checkpoints import checkpoint, memory_fit, tokenizer
 from ovis_app.checkpoints.hub import Progress
 from ovis_app.checkpoints.tokenizer import Ending
 from ovis_app.conversation import Conversation, Media, Message
+from ovis_app.engine.answer import Answer as EngineAnswer
 from ovis_app.engine.engine import Engine
 from ovis_app.errors import BackendError
 from ovis_app.generation import Answer, Done, Event, GenerationSettings, Request
@@ -68,14 +69,14 @@ def picture(tmp_path: Path) -> Media:
 def said(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     """The ids of each answer: tiny random models say much that is no text."""
     answers: list[list[int]] = []
-    whole = Engine.generate
+    whole = Engine.answer
 
-    def listening(*args: object, **options: object) -> torch.Tensor:
-        ids = whole(*args, **options)  # type: ignore[arg-type]
-        answers.append(ids.tolist())
-        return ids
+    def listening(*args: object, **options: object) -> EngineAnswer:
+        answered = whole(*args, **options)  # type: ignore[arg-type]
+        answers.append(answered.ids.tolist())
+        return answered
 
-    monkeypatch.setattr(Engine, "generate", listening)
+    monkeypatch.setattr(Engine, "answer", listening)
     return answers
 
 

@@ -557,7 +557,7 @@ def test_the_page_says_what_may_frame_it_and_where_forms_go(server: Served) -> N
 
 def test_listening_to_everybody_is_said_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     http_guard.middleware(Settings(), Limits(), [])
-    http_guard.middleware(Settings(server_name="0.0.0.0", share=True), Limits(), [])
+    http_guard.middleware(Settings(server_name="0.0.0.0", auth=("anna:x",)), Limits(), [])
     assert not caplog.records
     http_guard.middleware(Settings(server_name="0.0.0.0"), Limits(), [])
     [record] = caplog.records

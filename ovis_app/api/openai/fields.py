@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,9 +65,3 @@ class Fields:
         if not number or not low <= value <= high or (whole and value != int(value)):
             raise wrong(self.where + name, f"{'a whole number' if whole else 'a number'} from {low:g} to {high:g}")
         return int(value) if whole else value
-
-    def items(self, name: str) -> Sequence[Any] | None:
-        value = self.values.get(name)
-        if value is not None and not isinstance(value, list):
-            raise wrong(self.where + name, "a list")
-        return value

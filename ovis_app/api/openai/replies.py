@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -16,10 +17,11 @@ from starlette.responses import JSONResponse
 
 from ovis_app.api.openai.fields import ApiError
 from ovis_app.api.openai.protocol import ChatRequest, Completion
-from ovis_app.api.openai.serving import Serving
+from ovis_app.api.openai.serving import Load, Serving
 from ovis_app.conversation import Stats
 from ovis_app.errors import api_error
 from ovis_app.generation import Answer, Done, Event, Recast, Request, Thinking, Waiting
+from ovis_app.stop import Stop, Stopped
 
 HOLD_SECONDS = 10.0  # that a stream's headers wait for the first word, so that a refusal still has its status
 HEARTBEAT_SECONDS = 5.0  # between two signs of life while nothing is said
@@ -43,30 +45,46 @@ def refused(error: ApiError) -> JSONResponse:
 
 
 class Reply:
-    """The answer to a chat completion, as a response: nothing is done before it is sent."""
+    """The answer to a chat completion, as a response: nothing is done before it is sent. What was asked isn't kept,
+    since its pictures are large; `load` is released once they lie on the disk."""
 
-    def __init__(self, serving: Serving, asked: ChatRequest, *, client: str, model: str) -> None:
-        self._serving, self._asked, self._client = serving, asked, client
+    def __init__(self, serving: Serving, asked: ChatRequest, load: Load, *, client: str, model: str) -> None:
+        self._serving, self._unread, self._load, self._client = serving, [asked], load, client
+        self._stream, self._include_usage = asked.stream, asked.include_usage
         self._completion = Completion(model)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        left = Stop()  # for what runs in a thread, which can't be cancelled
         async with anyio.create_task_group() as group:
 
             async def watch() -> None:
                 while (await receive())["type"] != "http.disconnect":
                     pass
+                left.set()
                 group.cancel_scope.cancel()
 
             group.start_soon(watch)
             try:
-                async with self._serving.conversation(self._asked) as conversation:
-                    request = Request(conversation, self._asked.settings, client=self._client)
-                    async with self._serving.events(request) as events:
-                        answer = self._streamed if self._asked.stream else self._whole
-                        await answer(events, scope, receive, send)
+                async with (
+                    self._serving.folder() as folder,
+                    self._serving.events(await self._read(folder, left)) as events,
+                ):
+                    answer = self._streamed if self._stream else self._whole
+                    await answer(events, scope, receive, send)
             except ApiError as error:
                 await refused(error)(scope, receive, send)
+            except Stopped:
+                pass
+            finally:
+                self._load.release()
             group.cancel_scope.cancel()
+
+    async def _read(self, folder: Path, stop: Stop) -> Request:
+        """What the backend is asked. Raises ApiError, and Stopped once `stop` is set."""
+        asked = self._unread.pop()
+        conversation = await self._serving.conversation(asked, folder, stop)
+        self._load.release()
+        return Request(conversation, asked.settings, client=self._client)
 
     async def _whole(self, events: AsyncIterator[Event], scope: Scope, receive: Receive, send: Send) -> None:
         reasoning = text = ""
@@ -126,7 +144,7 @@ class Reply:
 
     def _ends(self, finish: Any, stats: Stats) -> list[bytes]:
         ends = [sent(self._completion.chunk({}, finish))]
-        return [*ends, sent(self._completion.last(stats))] if self._asked.include_usage else ends
+        return [*ends, sent(self._completion.last(stats))] if self._include_usage else ends
 
 
 def sent(value: object) -> bytes:

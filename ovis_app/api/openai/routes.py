@@ -48,7 +48,8 @@ def routes(
     if not settings.serves_api:
         log.warning(CLOSED)
         return []
-    api = Api(Serving(backend, limits, allow_urls=settings.allow_urls), settings.api_key, limits, address)
+    serving = Serving(backend, limits, allow_urls=settings.allow_urls, api_bytes=settings.api_bytes)
+    api = Api(serving, settings.api_key, limits, address)
     return [
         Route("/v1/models", api.guarded(api.models), methods=["GET"]),
         Route("/v1/models/{name:path}", api.guarded(api.model), methods=["GET"]),
@@ -71,6 +72,7 @@ class Api:
         """The endpoint for those who may use it, its refusals in the standard shape."""
 
         async def answered(request: HttpRequest) -> Any:
+            load = request.state.load = self._serving.load()
             try:
                 request.state.client = self._client(request)
                 return await endpoint(request)
@@ -79,6 +81,8 @@ class Api:
             except ApiError as error:
                 log.info("refused: %d %s", error.status, error.code or "")
                 return refused(error)
+            finally:
+                load.release()
 
         return answered
 
@@ -107,7 +111,8 @@ class Api:
         spec = self._serving.backend.status().model
         asked = protocol.chat_request(await self._body(request), spec, self._limits)
         self._serving.ready()
-        return Reply(self._serving, asked, client=request.state.client, model=spec.public_id)
+        load = request.state.load.handed_on()
+        return Reply(self._serving, asked, load, client=request.state.client, model=spec.public_id)
 
     async def tokenize(self, request: HttpRequest) -> Response:
         body = await self._body(request)
@@ -118,8 +123,13 @@ class Api:
         return JSONResponse({"count": await self._serving.count(asked), "max_model_len": protocol.context(status)})
 
     async def _body(self, request: HttpRequest) -> object:
-        """The JSON of a request. Raises ApiError."""
-        data = await request.body()
+        """The JSON of a request, which keeps none of it. Raises ApiError."""
+        parts: list[bytes] = []
+        async for part in request.stream():
+            request.state.load.add(len(part))
+            parts.append(part)
+        data = b"".join(parts)
+        parts.clear()
         return await self._serving.aside(lambda: parsed(data)) if len(data) > LARGE else parsed(data)
 
 

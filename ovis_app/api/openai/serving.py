@@ -12,6 +12,7 @@ import tempfile
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing, suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -26,7 +27,7 @@ from ovis_app.conversation import Conversation
 from ovis_app.errors import UNEXPECTED, Busy, MediaError, RequestError, UserError
 from ovis_app.generation import Event, Request
 from ovis_app.limits import Limits
-from ovis_app.stop import Stop, Stopped
+from ovis_app.stop import NEVER, Stop, Stopped
 
 log = logging.getLogger(__name__)
 
@@ -34,14 +35,49 @@ T = TypeVar("T")
 
 LOADING_SECONDS, BUSY_SECONDS = 5, 2  # after which a client may ask again
 COUNTLESS = "This model's tokens can't be counted here."
+CROWDED = "Too much is being sent at once: try again in a moment."
+REQUESTS = 8  # of the largest size that are held in memory at a time
 READERS = 4  # requests whose files are read at a time
+
+
+@dataclass
+class Memory:
+    """What requests hold of it until what is attached to them lies on the disk: `most` bytes, all together."""
+
+    most: int
+    held: int = 0
+
+
+class Load:
+    """One request's share of that. On the event loop alone."""
+
+    def __init__(self, memory: Memory, size: int = 0) -> None:
+        self._memory, self._size = memory, size
+
+    def add(self, size: int) -> None:
+        """Raises ApiError, 503, where there is no memory for more just now."""
+        if self._memory.held + size > self._memory.most:
+            raise ApiError(503, CROWDED, code="overloaded", retry=BUSY_SECONDS)
+        self._memory.held += size
+        self._size += size
+
+    def release(self) -> None:
+        """Gives it back, the first time that this is called."""
+        self._memory.held -= self._size
+        self._size = 0
+
+    def handed_on(self) -> Load:
+        """The same as somebody else's, who releases it."""
+        size, self._size = self._size, 0
+        return Load(self._memory, size)
 
 
 class Serving:
     """Answers for everybody who asks over HTTP."""
 
-    def __init__(self, backend: Backend, limits: Limits, *, allow_urls: bool) -> None:
+    def __init__(self, backend: Backend, limits: Limits, *, allow_urls: bool, api_bytes: int) -> None:
         self.backend, self._limits, self._allow_urls = backend, limits, allow_urls
+        self._memory = Memory(REQUESTS * api_bytes)
         self._readers = anyio.CapacityLimiter(READERS)
 
     def ready(self) -> Status:
@@ -51,38 +87,44 @@ class Serving:
             raise ApiError(503, f"{status.words}: try again in a moment.", code="loading", retry=LOADING_SECONDS)
         return status
 
+    def load(self) -> Load:
+        """For the bytes of one more request."""
+        return Load(self._memory)
+
     async def aside(self, work: Callable[[], T]) -> T:
         """What `work` returns, from a thread: the others aren't kept waiting."""
         return await anyio.to_thread.run_sync(work, limiter=self._readers)
 
     @asynccontextmanager
-    async def conversation(self, asked: ChatRequest) -> AsyncIterator[Conversation]:
-        """The request's conversation, whose files are there while the block runs. Raises ApiError."""
-        stop = Stop()
-        folder = await self.aside(lambda: Path(tempfile.mkdtemp(prefix="ovis-api-")))
+    async def folder(self) -> AsyncIterator[Path]:
+        """A folder for one request's files, there while the block runs."""
+        folder = Path(await self.aside(partial(tempfile.mkdtemp, prefix="ovis-api-")))
         try:
-            read = partial(
-                files.conversation, asked.dialogue, asked.detail, folder, self._limits, allow_urls=self._allow_urls,
-                stop=stop,
-            )  # fmt: skip
-            try:
-                read_in = await self.aside(read)
-            except MediaError as error:
-                raise ApiError(400, str(error), param="messages", code="invalid_media") from error
-            yield read_in
+            yield folder
         finally:
-            stop.set()
             with anyio.CancelScope(shield=True):
                 await self.aside(partial(shutil.rmtree, folder, ignore_errors=True))
+
+    async def conversation(self, asked: ChatRequest, folder: Path, stop: Stop = NEVER) -> Conversation:
+        """The request's conversation, its files in `folder`. Raises ApiError, and Stopped once `stop` is set."""
+        read = partial(
+            files.conversation, asked.dialogue, asked.detail, folder, self._limits, allow_urls=self._allow_urls,
+            stop=stop,
+        )  # fmt: skip
+        try:
+            return await self.aside(read)
+        except MediaError as error:
+            raise ApiError(400, str(error), param="messages", code="invalid_media") from error
 
     async def count(self, asked: ChatRequest) -> int:
         """Tokens of the request's prompt. Raises ApiError."""
         backend = self.backend
         if not isinstance(backend, Counts):
             raise ApiError(422, COUNTLESS)
-        async with self.conversation(asked) as read:
+        async with self.folder() as folder:
+            request = Request(await self.conversation(asked, folder), asked.settings)
             try:
-                count = await self.aside(partial(backend.count, Request(read, asked.settings)))
+                count = await self.aside(partial(backend.count, request))
             except Exception as error:  # the edge of a request
                 raise self._said(error) from None
         if count is None:
