@@ -29,8 +29,8 @@ scalars = st.one_of(
 )
 WORDS = """messages role content type text image_url video_url url reasoning model stream stop stream_options seed
 include_usage max_tokens max_completion_tokens temperature top_p top_k repetition_penalty thinking_token_budget
-chat_template_kwargs enable_thinking mm_processor_kwargs images_kwargs min_pixels max_pixels max_partition media_io_kwargs
-video num_frames"""
+chat_template_kwargs enable_thinking mm_processor_kwargs images_kwargs min_pixels max_pixels max_partition
+media_io_kwargs video num_frames"""
 names = st.sampled_from([*NOT_DONE, *WORDS.split()])
 anything = st.recursive(
     scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(names, inner, max_size=5), max_leaves=12
