@@ -1,5 +1,6 @@
 # make run: chat.  make test: everything that is tested.  make check: lint, format, types.  make bench: figures.
 # make test-long: what `make test` has no time for.  make test-latest, test-lowest: the suite with other versions.
+# make test-remote: the tests of servers in place of a model, in an environment of requirements-remote.txt, without torch.
 # make test-kernels: every kernel for every card, and all golden cases in Triton's interpreter; takes some minutes.
 # make lock: after a change of pyproject.toml's bounds.
 PYTHON ?= python3
@@ -8,7 +9,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 PYTEST := -m pytest -n logical --maxprocesses 4 --dist loadfile
 
-.PHONY: python run install install-dev test test-long test-kernels test-latest test-lowest lock check format bench clean
+.PHONY: python run install install-dev test test-long test-kernels test-latest test-lowest test-remote lock check format bench clean
 
 run: install
 	$(BIN)/python app.py $(ARGS)
@@ -31,6 +32,11 @@ test-latest test-lowest: test-%: install-dev
 	$(BIN)/python tools/install.py .venv-$* .venv-$*.lock
 	.venv-$*/bin/python $(PYTEST) $(ARGS)
 
+test-remote: install-dev
+	$(BIN)/python -m tools.lock remote --out .venv-remote.lock
+	$(BIN)/python tools/install.py .venv-remote .venv-remote.lock
+	.venv-remote/bin/python $(PYTEST) tests/backends/remote $(ARGS)
+
 lock: install-dev
 	$(BIN)/python -m tools.lock $(ARGS)
 
@@ -47,7 +53,7 @@ bench: install-dev
 	$(BIN)/python -m benchmarks $(ARGS)
 
 clean:
-	rm -rf $(VENV) .venv-latest* .venv-lowest*
+	rm -rf $(VENV) .venv-latest* .venv-lowest* .venv-remote*
 
 python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make run PYTHON=python3.12")'

@@ -37,6 +37,15 @@ class Resources:
 
 
 @dataclass(frozen=True)
+class ServerStatus:
+    """A server of others that may answer."""
+
+    name: str
+    up: bool | None  # None: it wasn't asked yet
+    problem: str = ""  # why it is down, in a few words
+
+
+@dataclass(frozen=True)
 class Status:
     """What a backend as a whole is doing. Whoever decides by it asks for the `phase`; the `words` are for people."""
 
@@ -47,6 +56,7 @@ class Status:
     problem: str = ""  # why the last change came to nothing, as a sentence
     resources: Resources | None = None  # once a model is loaded
     engine: str = ""  # how its tokens are made here, in a few words
+    servers: tuple[ServerStatus, ...] = ()  # all that were named
 
 
 @dataclass(frozen=True)
@@ -58,6 +68,7 @@ class Offer:
     needed: int  # bytes
     available: int  # bytes, what the present model holds included
     resources: Resources | None = None  # of `needed`, for all of its context
+    server: ServerStatus | None = None  # whose it is; None: it would run on this machine
 
 
 class Backend(Protocol):

@@ -19,9 +19,12 @@ from typing import TYPE_CHECKING
 
 from ovis_app import settings as settings_module
 from ovis_app.conversation import Conversation, Message
+from ovis_app.errors import BackendError
 from ovis_app.settings import Flags, Settings
 
 if TYPE_CHECKING:
+    from ovis_app.backend import Offer
+    from ovis_app.batch_files import Answerer
     from ovis_app.generation import GenerationSettings
     from ovis_app.limits import Limits
 
@@ -30,8 +33,10 @@ COMMANDS = """commands:
   batch INPUT       answer a folder, CSV or JSON-lines file of questions
   models            list the models that are known by name
   serve             open the page
+  hash-password N   make a line for the file of those who may sign in
 """
 MACHINE = ("device", "dtype", "quantize", "gpu_memory")  # settings of where and how a model is loaded
+WHO = ("backend", "base_url", "api_key_env")  # settings of who answers
 
 
 class BadInput(Exception):
@@ -59,7 +64,6 @@ def ask_parser() -> argparse.ArgumentParser:
     flags.add_argument("--video", action="append", default=[], metavar="FILE", help="a clip (one, without pictures)")
     flags.add_argument("--json", action="store_true", help="print one JSON object at the end instead of streaming")
     _add_generation(flags)
-    settings_module.add_arguments(flags, ("backend",))
     return flags
 
 
@@ -87,7 +91,7 @@ def _add_generation(flags: argparse.ArgumentParser) -> None:
     flags.add_argument("--max-pixels", type=int, metavar="N", help="largest size at which the model sees a picture")
     flags.add_argument("--max-partition", type=int, metavar="N", help="most tiles of a picture (Ovis2 and 1.6)")
     flags.add_argument("--frames", type=int, metavar="N", help="frames taken from a clip")
-    settings_module.add_arguments(flags, ("model", *MACHINE))
+    settings_module.add_arguments(flags, ("model", *WHO, *MACHINE))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -99,6 +103,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BadInput as error:
         _say(error)
         return 2
+    except BackendError as error:
+        _say(error)
+        return 1
     except KeyboardInterrupt:
         _say("stopped.")
         return 130
@@ -113,14 +120,14 @@ def _settings(given: argparse.Namespace) -> Settings:
 
 
 def _started(given: argparse.Namespace) -> tuple[Settings, Limits, GenerationSettings]:
-    """What the flags ask for, checked. Raises BadInput."""
-    from ovis_app import zoo
-    from ovis_app.errors import BackendError
+    """What the flags ask for, checked; where a server is to answer, its model's defaults. Raises BadInput, and
+    BackendError where the server can't be asked."""
+    from ovis_app.backends import model_of
     from ovis_app.generation import GenerationSettings
 
     settings = _settings(given)
-    spec = zoo.resolve(settings.model)
-    if spec.folder is None and not spec.repository:
+    spec = model_of(settings, settings.limits())
+    if settings.backend != "remote" and spec.folder is None and not spec.repository:
         raise BadInput(
             f"there is no model called {settings.model}: name a known one, a folder with a config.json, "
             "or a repository."
@@ -161,14 +168,9 @@ def _ask(words: Sequence[str]) -> int:
 
     from ovis_app import chat
     from ovis_app.backends import open_backend
-    from ovis_app.errors import BackendError
     from ovis_app.generation import Request
 
-    try:
-        backend = open_backend(settings, limits)
-    except BackendError as error:
-        _say(error)
-        return 1
+    backend = open_backend(settings, limits)
     conversation = Conversation((Message("user", given.question, media),))
     last = Message("assistant")
     try:
@@ -214,8 +216,7 @@ def _batch(words: Sequence[str]) -> int:
     from tqdm import tqdm
 
     from ovis_app import batch_files
-    from ovis_app.backends import require_local
-    from ovis_app.errors import BackendError, BatchError
+    from ovis_app.errors import BatchError
 
     if not 1 <= given.batch_size <= 256:
         raise BadInput("--batch-size must be a whole number from 1 to 256.")
@@ -225,39 +226,44 @@ def _batch(words: Sequence[str]) -> int:
         raise BadInput("--out is the input itself: name another file.")
     try:
         asked = batch_files.rows(given.input, given.prompt)
-        require_local()
-        from ovis_app.backends.local.offline import OfflineAnswers
-
-        @cache
-        def offline() -> OfflineAnswers:
-            """Loads the model once there is something to answer."""
-            return OfflineAnswers(settings, limits)
-
+        answer = _answerer(settings, limits, generation)
         with tqdm(total=len(asked), initial=len(batch_files.done(given.out)), unit="row") as bar:
             answered, failed = batch_files.run(
                 asked,
                 given.out,
-                lambda conversations: offline().answer(conversations, generation),
+                answer,
                 limits=limits,
                 size=given.batch_size,
                 progress=bar.update,
             )
     except (BatchError, OSError, UnicodeDecodeError, csv.Error) as error:
         raise BadInput(error) from error
-    except BackendError as error:
-        _say(error)
-        return 1
     print(f"{answered} answered, {failed} failed, in {given.out}", file=sys.stderr)
     return 1 if failed and not answered else 0
 
 
+def _answerer(settings: Settings, limits: Limits, generation: GenerationSettings) -> Answerer:
+    """Who answers a batch; a model is loaded once there is something to answer. Raises BackendError."""
+    if settings.backend != "local":
+        from ovis_app.backends import many, open_backend
+
+        backend = open_backend(settings, limits)
+        return lambda conversations: many.answers(backend, conversations, generation)
+    from ovis_app.backends import require_local
+
+    require_local()
+    from ovis_app.backends.local.offline import OfflineAnswers
+
+    offline = cache(lambda: OfflineAnswers(settings, limits))
+    return lambda conversations: offline().answer(conversations, generation)
+
+
 def _models(words: Sequence[str]) -> int:
     flags = Flags(prog=f"{program()} models", description="List the models that are known by name, and what fits here.")
-    settings_module.add_arguments(flags, MACHINE)
+    settings_module.add_arguments(flags, (*WHO, *MACHINE))
     settings = _settings(flags.parse_args(words))
     from ovis_app import zoo
     from ovis_app.backends import open_backend
-    from ovis_app.errors import BackendError
 
     try:
         offers = open_backend(settings, settings.limits()).offers()
@@ -265,6 +271,16 @@ def _models(words: Sequence[str]) -> int:
         _say(error)
         print("\n".join(spec.name for spec in zoo.MODELS))
         return 0
+    here, away = [o for o in offers if o.server is None], [o for o in offers if o.server is not None]
+    if here:
+        _print_sizes(here)
+    for offer in away:
+        print(f"{offer.model.name:31} on {offer.server.name}, {offer.model.context:,} tokens")  # type: ignore[union-attr]
+    return 0
+
+
+def _print_sizes(offers: Sequence[Offer]) -> None:
+    """What models of this machine take of its memory."""
     free = offers[0].available / 1e9
     print(f"{'GB':31}{'weights':>9}{'talk':>9}{'pictures':>9}   of {free:.1f} GB that are free")
     for offer in offers:
@@ -273,7 +289,6 @@ def _models(words: Sequence[str]) -> int:
         cells = "".join(f"{size / 1e9:9.1f}" for size in sizes)
         print(f"{offer.model.name:31}{cells}   {offer.verdict}")
     print("talk: a conversation as long as the model can read. README says what each model can do.")
-    return 0
 
 
 def _serve(words: Sequence[str]) -> int:
@@ -282,4 +297,27 @@ def _serve(words: Sequence[str]) -> int:
     return serve.main(words, program=f"{program()} serve")
 
 
-_COMMANDS = {"ask": _ask, "batch": _batch, "models": _models, "serve": _serve}
+def _hash_password(words: Sequence[str]) -> int:
+    flags = Flags(
+        prog=f"{program()} hash-password",
+        description="Make a line for the file of `ovis serve --auth-file`; asks for the password, or reads a pipe.",
+    )
+    flags.add_argument("name", help="who signs in")
+    name = flags.parse_args(words).name
+    from getpass import getpass
+
+    from ovis_app.accounts import line_for
+    from ovis_app.errors import UserError
+
+    piped = not sys.stdin.isatty()
+    password = sys.stdin.readline().rstrip("\r\n") if piped else getpass("Password: ")
+    if not piped and getpass("The same again: ") != password:
+        raise BadInput("those were two different passwords: try again.")
+    try:
+        print(line_for(name, password))
+    except UserError as error:
+        raise BadInput(error) from error
+    return 0
+
+
+_COMMANDS = {"ask": _ask, "batch": _batch, "models": _models, "serve": _serve, "hash-password": _hash_password}

@@ -45,6 +45,15 @@ class BatchError(UserError):
     """A file of questions or answers that can't be used."""
 
 
+def not_fitting(name: str, tokens: int, context: int) -> RequestError:
+    """A conversation that is longer than the model `name` reads; `tokens` is 0 where nobody counted them."""
+    length = f"{tokens:,} tokens long, {tokens + 1 - context:,} more" if tokens else "longer"
+    return RequestError(
+        f"This conversation is {length} than {name} can read with an answer: shorten the question, attach less, lower "
+        "max pixels, start a new chat, or let the oldest turns be forgotten in the settings."
+    )
+
+
 def api_error(sentence: str, status: int, *, param: str | None = None, code: str | None = None) -> dict[str, object]:
     """An error as programs know it from OpenAI's API: `param` is the field that is the cause, `code` a word for it."""
     kind = "rate_limit_error" if status == 429 else "invalid_request_error" if status < 500 else "server_error"

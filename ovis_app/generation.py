@@ -57,6 +57,7 @@ class GenerationSettings:
 
 MOST_STOPS, LONGEST_STOP = 16, 200
 MAX_TEXT = 200_000  # characters of one message; the context limit of most models lies below
+DROPPED_FOR = 256  # new tokens that must fit once old turns are dropped to make room
 
 
 def _stop_text(text: object) -> bool:

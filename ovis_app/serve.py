@@ -18,30 +18,31 @@ from contextlib import suppress
 from typing import Any
 
 from ovis_app.backend import Backend
-from ovis_app.errors import BackendError
+from ovis_app.errors import UserError
 from ovis_app.frozen_imports import importing
 from ovis_app.settings import Flags, Settings, add_arguments, read
 
 
 def open_page(settings: Settings) -> tuple[Any, dict[str, Any], Backend]:
     """The page (a gr.Blocks), its launch options and the backend behind it. Imports Gradio, after the flags were read.
-    Raises BackendError."""
+    Raises UserError."""
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     with importing():
-        from ovis_app.api import gradio_endpoints
+        from ovis_app.api import gradio_endpoints, mcp
         from ovis_app.api.openai.routes import routes
         from ovis_app.backends import open_backend
         from ovis_app.backends.fair_queue import FairQueue
         from ovis_app.ui import page
 
+    if settings.mcp:
+        mcp.require()
     allow_connections()
     limits = settings.limits()
     opened = open_backend(settings, limits, late=True)
     # One line for all who ask: the page, programs through Gradio, and /v1.
     backend = FairQueue(opened, limits, at_once=settings.at_once, most_waiting=settings.queue_size)
     demo = page.build(backend, settings, limits)
-    with demo:
-        gradio_endpoints.add(backend, limits, at_once=settings.at_once)
+    gradio_endpoints.add(demo, backend, limits, uploads=page.uploads(), at_once=settings.at_once)
     options = page.launch_options(settings, limits)
     options["app_kwargs"]["routes"] = routes(backend, settings, limits)
     return demo, options, backend
@@ -101,11 +102,14 @@ def serve(settings: Settings, ending: threading.Event) -> int:
     """Launches, warms the backend up once the page is there, and waits."""
     try:
         page, options, backend = open_page(settings)
-    except BackendError as error:
+    except UserError as error:
         print(f"ovis serve: {error}", file=sys.stderr)
         return 1
+    from ovis_app.api import mcp  # there by now
+
     try:
         _, url, public = page.launch(**options, prevent_thread_lock=True, quiet=True)
+        mcp.tools_alone(page)
     except OSError as error:
         print(f"The page can't open on {settings.server_name}:{settings.port}: {error}", file=sys.stderr)
         return 1

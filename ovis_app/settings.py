@@ -17,14 +17,16 @@ from typing import NoReturn
 
 from ovis_app.limits import MEGABYTE, Limits
 
-BACKENDS = ("local", "fake")
+BACKENDS = ("local", "fake", "remote")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 ENGINES = ("auto", "solo", "batched", "plain")
 QUANTIZE = ("none", "int8", "int4")
+ZEROGPU_SIZES = ("large", "xlarge")
 NVIDIA = Path("/dev/nvidiactl")  # there wherever an NVIDIA GPU can be used
 HOST = re.compile(r"[a-z0-9._-]{1,253}|[0-9a-f:]{2,45}")
 KEY = re.compile(r"[!-~]{8,512}")
 DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,2})?")
+ROOT_PATH = re.compile(r"(/[A-Za-z0-9._~-]{1,100}){0,8}")
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,7 @@ class Settings:
     model: str = "ovis-mini"
     backend: str = "local"
     base_url: tuple[str, ...] = ()  # OpenAI-compatible servers, as URL or NAME=URL
+    api_key_env: tuple[str, ...] = ()  # variables that hold their keys, as VARIABLE or NAME=VARIABLE
     device: str = "auto"
     dtype: str = "auto"
     quantize: str = "none"
@@ -42,11 +45,14 @@ class Settings:
     server_name: str = "127.0.0.1"
     port: int = 7860
     share: bool = False
+    mcp: bool = False  # the endpoints are tools for agents, too
+    auth: tuple[str, ...] = dataclasses.field(default=(), repr=False)  # who may sign in, each as NAME:PASSWORD
+    auth_file: str = ""  # who may sign in, a NAME:HASH a line
+    root_path: str = ""  # where a proxy publishes the page, as /chat
+    trusted_proxies: tuple[str, ...] = ()  # addresses and networks whose X-Forwarded-For is believed
     allowed_hosts: str = ""  # names, with commas between them, that the page answers to beside this machine's own
     model_choice: str = "auto"  # whether the page may change models; auto: whoever asks from this very machine
-    api_key: tuple[str, ...] = dataclasses.field(
-        default=(), repr=False
-    )  # that /v1 asks for; those of the file included
+    api_key: tuple[str, ...] = dataclasses.field(default=(), repr=False)  # that /v1 asks for, with those of the file
     api_key_file: str = ""
     api_bytes: int = 32 * MEGABYTE  # of one request to /v1, with its pictures
     allow_urls: bool = False  # whether /v1 fetches pictures from addresses on the internet
@@ -61,11 +67,15 @@ class Settings:
     video_bytes: int = Limits.video_bytes
     video_seconds: float = Limits.video_seconds
     files_per_turn: int = Limits.files_per_turn
+    zerogpu_size: str = "large"
     space: bool = False  # whether this is a Hugging Face Space, which its environment says
+    zerogpu: bool = False  # whether the Space has its GPU for the length of an answer only; its environment says so
 
     @property
     def at_once(self) -> int:
         """Answers that are given at once; the rest wait in the queue."""
+        if self.zerogpu:  # each is a process of its own, with a GPU of its own
+            return 8
         return {"solo": 4, "plain": 4}.get(self.engine, 64 if NVIDIA.exists() else 32)
 
     @property
@@ -77,6 +87,16 @@ class Settings:
     def serves_api(self) -> bool:
         """Whether /v1 is there: with keys, or for this machine alone."""
         return bool(self.api_key) or self.private
+
+    @property
+    def sign_in(self) -> bool:
+        """Whether people have to say who they are."""
+        return bool(self.auth or self.auth_file)
+
+    @property
+    def open_to_all(self) -> bool:
+        """Whether strangers reach the page and nobody has to sign in. Who reaches a Space is set at the Hub."""
+        return not (self.private or self.sign_in or self.space)
 
     @property
     def choosable(self) -> bool:
@@ -104,9 +124,11 @@ def loopback(name: str) -> bool:
 
 
 _HELP = {
-    "model": "a known name (ovis-mini, Ovis2.5-2B), a hub repository (also @revision) or a folder",
-    "backend": "who answers: the model in this process, or a scripted stand-in for trying the page",
-    "base_url": "an OpenAI-compatible server, as URL or NAME=URL",
+    "model": "a known name (ovis-mini, Ovis2.5-2B), a hub repository (also @revision), a folder, or a server's model",
+    "backend": "who answers: the model in this process, the servers of --base-url, or a script for trying the page",
+    "base_url": "an OpenAI-compatible server (vLLM, another Ovis App), as URL or NAME=URL; with --backend local it "
+    "stands in the list of models",
+    "api_key_env": "the variable that holds the server's key; NAME=VARIABLE where there are several servers",
     "device": "auto, cpu, cuda, cuda:1, mps",
     "dtype": "precision of the weights; auto is bfloat16 where the device computes it fast, else float32",
     "quantize": "bits of the language model's weights: int8 and int4 take less memory and change answers a little",
@@ -116,11 +138,16 @@ _HELP = {
     "port": "port to listen on",
     "allowed_hosts": "names that the page answers to beside this machine's own, as a proxy's; commas between",
     "model_choice": "who may switch models, to a folder here too: on is everybody, auto who asks from this machine",
-    "share": "open a public link through Gradio's relay",
+    "share": "open a public link through Gradio's relay; --auth-file asks who comes in",
+    "mcp": "serve the endpoints for programs as tools for agents, too, by MCP at /gradio_api/mcp",
     "api_key": "a key that /v1 asks for; flags are seen by all who use this machine, the variable and the file aren't",
     "api_key_file": "a file of keys that /v1 asks for, one a line",
     "api_bytes": "largest request to /v1, in bytes",
     "allow_urls": "let /v1 fetch pictures and clips from addresses on the internet, never from private networks",
+    "auth_file": "who may sign in: a file of lines that `ovis hash-password NAME` makes",
+    "auth": "who may sign in, as NAME:PASSWORD; other people here can see flags, so prefer --auth-file, or OVIS_AUTH",
+    "root_path": "where a proxy publishes the page, as /chat",
+    "trusted_proxies": "addresses and networks of proxies whose X-Forwarded-For is believed",
     "queue_size": "questions that may wait at once",
     "deadline": "seconds that one answer may take",
     "visual_cache": "bytes of encoded pictures that are remembered between questions",
@@ -132,6 +159,7 @@ _HELP = {
     "video_bytes": "largest clip file, in bytes",
     "video_seconds": "longest clip, in seconds",
     "files_per_turn": "attachments of one question",
+    "zerogpu_size": "on ZeroGPU: large is half a card of 96 GB, xlarge all of it, for twice the quota",
 }
 _CHOICES: dict[str, tuple[str, ...]] = {
     "backend": BACKENDS,
@@ -140,13 +168,20 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "engine": ENGINES,
     "lookup": ("auto", "off"),
     "model_choice": ("auto", "on", "off"),
+    "zerogpu_size": ZEROGPU_SIZES,
 }
+_ALSO = {"model": ("--model-path",)}  # other spellings of a flag
 
 
 class Flags(argparse.ArgumentParser):
-    """A parser that says in one line what is wrong."""
+    """A parser that says in one line what is wrong, and doesn't repeat what may be a part of a password."""
 
     def error(self, message: str) -> NoReturn:
+        kind, found, given = message.partition("unrecognized arguments: ")
+        if found:
+            flags = [word.partition("=")[0] for word in given.split() if word.startswith("-")]
+            message = f"{kind}{found}{' '.join(flags) or 'words without a flag; put what has spaces into quotes'}"
+        message = re.sub(r"(--[\w-]{1,40})=\S+", r"\1", message)
         self.exit(2, f"{self.prog.removeprefix('python -m ')}: {message} (--help lists the flags)\n")
 
 
@@ -155,19 +190,19 @@ def add_arguments(parser: argparse.ArgumentParser, names: Sequence[str] = tuple(
     for field in fields(Settings):
         if field.name not in names:
             continue
-        flag = "--" + field.name.replace("_", "-")
+        flags = ("--" + field.name.replace("_", "-"), *_ALSO.get(field.name, ()))
         variable = f"OVIS_{field.name.upper()}"
         default = "none" if field.default in ("", ()) else field.default
         several = "; may be given several times" if field.default == () else ""
         text = f"{_HELP[field.name]}{several} (default: {default}; variable {variable})".replace("%", "%%")
         if isinstance(field.default, bool):
-            parser.add_argument(flag, action="store_true", default=argparse.SUPPRESS, help=text)
+            parser.add_argument(*flags, action="store_true", default=argparse.SUPPRESS, help=text)
         elif isinstance(field.default, tuple):
             name = field.name.upper()
-            parser.add_argument(flag, action="append", default=argparse.SUPPRESS, help=text, metavar=name)
+            parser.add_argument(*flags, action="append", default=argparse.SUPPRESS, help=text, metavar=name)
         else:
             parser.add_argument(
-                flag,
+                *flags,
                 type=type(field.default),
                 choices=_CHOICES.get(field.name),
                 default=argparse.SUPPRESS,
@@ -212,6 +247,7 @@ def read(arguments: argparse.Namespace, environment: Mapping[str, str] = os.envi
     known = {field.name for field in fields(Settings)}
     # A Space is reached from outside.
     place = {"server_name": "0.0.0.0", "space": True} if "SPACE_ID" in environment else {}
+    place["zerogpu"] = environment.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
     given = {name: value for name, value in vars(arguments).items() if name in known}
     given = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}  # repeated
     settings = Settings(**{**place, **from_environment(environment), **given})
@@ -221,9 +257,7 @@ def read(arguments: argparse.Namespace, environment: Mapping[str, str] = os.envi
         raise ValueError(f"The port must lie between 0 and 65535, not {settings.port}.")
     if not DEVICE.fullmatch(settings.device):
         raise ValueError(f"The device must be auto, cpu, mps, cuda or cuda:1, not {settings.device!r}.")
-    for host in settings.hosts:
-        if not HOST.fullmatch(host):
-            raise ValueError(f"--allowed-hosts takes host names such as chat.example.org, not {host!r}.")
+    _check_reach(settings)
     settings = replace(settings, api_key=(*settings.api_key, *_keys(settings.api_key_file)))
     if not all(KEY.fullmatch(key) for key in settings.api_key):
         raise ValueError("An API key is at least 8 visible ASCII characters, without spaces.")
@@ -259,3 +293,23 @@ def _keys(file: str) -> tuple[str, ...]:
     if not keys:
         raise ValueError(f"--api-key-file {file} has no key in it: write one a line.")
     return keys
+
+
+def _check_reach(settings: Settings) -> None:
+    """What is said of who reaches the page, and by which way. Repeats no password."""
+    for host in settings.hosts:
+        if not HOST.fullmatch(host):
+            raise ValueError(f"--allowed-hosts takes host names such as chat.example.org, not {host!r}.")
+    for one in settings.auth:
+        name, _, password = one.partition(":")
+        if not (name and password):
+            raise ValueError("--auth takes NAME:PASSWORD; where a password has spaces or commas, use --auth-file.")
+    if not ROOT_PATH.fullmatch(settings.root_path):
+        raise ValueError(f"--root-path is a path such as /chat, without / at its end, not {settings.root_path!r}.")
+    for network in settings.trusted_proxies:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError as error:
+            raise ValueError(
+                f"--trusted-proxies takes addresses and networks such as 10.0.0.0/8, not {network!r}."
+            ) from error

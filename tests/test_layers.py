@@ -25,6 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "conversation": set(),
     "limits": {"errors"},
     "settings": {"limits"},
+    "accounts": {"errors"},
     "generation": {"conversation", "errors"},
     "zoo": {"conversation", "generation", "bundled"},
     "backend": {"generation", "zoo"},
@@ -37,10 +38,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "backends": {"backend", "zoo", "chat", "media", "models", "checkpoints", "engine", "settings", "frozen_imports"}
     | VALUES,
     "api": {"backend", "zoo", "chat", "media", "settings", *VALUES},
-    "ui": {"backend", "zoo", "chat", "media", "settings", "bundled", *VALUES},
+    "ui": {"backend", "zoo", "chat", "media", "settings", "accounts", "bundled", *VALUES},
     "training": {"zoo", "media", "models", "checkpoints", "engine", "backends", "chat", "settings", *VALUES},
     "serve": {"backend", "backends", "api", "ui", "settings", "frozen_imports", *VALUES},
-    "cli": {"backend", "batch_files", "zoo", "chat", "media", "settings", "backends", "serve", *VALUES},
+    "cli": {"accounts", "backend", "batch_files", "zoo", "chat", "media", "settings", "backends", "serve", *VALUES},
     "__main__": {"cli"},
 }
 WITH_TORCH = {"models", "checkpoints", "engine", "backends/local", "training"}
@@ -48,6 +49,8 @@ ONLY_IN = {
     "gradio": {"ui", "api"},
     "av": {"media", "training"},
     "triton": {"engine/fused/triton_kernels.py"},
+    "openai": {"backends/remote"},
+    "httpx2": {"backends/remote", "checkpoints"},
     **dict.fromkeys(
         ("torch", "transformers", "tokenizers", "accelerate", "huggingface_hub", "bitsandbytes"), WITH_TORCH
     ),
@@ -124,7 +127,14 @@ def nearest(name: str, files: Collection[str]) -> str | None:
 
 
 @pytest.mark.parametrize(
-    "module", ["ovis_app.ui.page", "ovis_app.api.openai.routes", "ovis_app.backends.fair_queue", "ovis_app.chat"]
+    "module",
+    [
+        "ovis_app.ui.page",
+        "ovis_app.api.openai.routes",
+        "ovis_app.backends.fair_queue",
+        "ovis_app.backends.remote.beside",
+        "ovis_app.chat",
+    ],
 )
 def test_importing_loads_neither_torch_nor_transformers(module: str) -> None:
     code = f"import sys, {module}; print([m for m in ('torch', 'transformers', 'av') if m in sys.modules])"

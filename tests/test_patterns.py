@@ -105,4 +105,4 @@ def test_a_pattern_is_linear_on_hostile_text(pattern: re.Pattern[str], methods: 
 
 def test_all_patterns_are_found() -> None:
     found = {where.partition(":")[0] for where, _, _ in FOUND}
-    assert {"ui/boxes.py", "ui/panels/conversation.py", "zoo/resolve.py", "zoo/spec.py", "settings.py"} <= found
+    assert {"media/boxes.py", "ui/panels/conversation.py", "zoo/resolve.py", "zoo/spec.py", "settings.py"} <= found

@@ -94,6 +94,15 @@ def test_a_space_listens_to_the_outside() -> None:
     assert read([], {}).server_name == "127.0.0.1"
 
 
+def test_zerogpu_is_what_its_environment_says() -> None:
+    assert not read([], {}).zerogpu and not read([], {"SPACES_ZERO_GPU": "false"}).zerogpu
+    assert not read([], {"OVIS_ZEROGPU": "1"}).zerogpu
+    there = read([], {"SPACE_ID": "someone/ovis", "SPACES_ZERO_GPU": "true", "OVIS_ZEROGPU_SIZE": "xlarge"})
+    assert there.zerogpu and there.zerogpu_size == "xlarge" and there.at_once == 8
+    with pytest.raises(ValueError, match="OVIS_ZEROGPU_SIZE must be one of large, xlarge"):
+        read([], {"OVIS_ZEROGPU_SIZE": "huge"})
+
+
 def test_allowed_hosts_are_names_and_a_spaces_own_is_among_them() -> None:
     assert read([], {}).hosts == frozenset()
     assert read(["--allowed-hosts", "A.example, b.example."], {}).hosts == {"a.example", "b.example"}

@@ -135,3 +135,12 @@ def test_a_taken_port_is_said_before_the_page_is_made(capsys: pytest.CaptureFixt
     )
     assert serve.main(["--server-name", "192.0.2.1"], program="ovis serve") == 1
     assert "nothing can listen on 192.0.2.1:7860" in capsys.readouterr().err
+
+
+def test_a_file_of_people_that_is_not_there_is_a_sentence_and_no_open_page(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    words = ["--backend", "fake", "--port", "0", "--auth-file", str(tmp_path / "none")]
+    assert serve.main(words, program="ovis serve") == 1
+    out, err = capsys.readouterr()
+    assert out == "" and "--auth-file can't be read" in err and len(err.splitlines()) == 1

@@ -11,6 +11,7 @@ from importlib.metadata import distributions, packages_distributions
 from pathlib import Path
 
 import pytest
+from huggingface_hub import metadata_load
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
@@ -19,6 +20,7 @@ from tools.lock import OF_A_GPU, UV, Project, unbounded
 
 ROOT = Path(__file__).parent.parent
 PROJECT = Project.read()
+SPACE = metadata_load(ROOT / "README.md") or {}
 OPTIONAL = {"pillow_heif", "triton"}  # used where somebody has installed it, or a torch for CUDA has brought it
 PYTHONS = ("3.11", "3.12", "3.13")
 
@@ -38,6 +40,7 @@ def locked() -> dict[str, list[Requirement]]:
 
 def test_requirements_say_what_pyproject_says() -> None:
     assert rows("requirements.txt") == list(PROJECT.everything), "run `make lock`"
+    assert rows("requirements-remote.txt") == list(PROJECT.light), "run `make lock`"
 
 
 @pytest.mark.parametrize("row", PROJECT.everything)
@@ -111,7 +114,8 @@ def test_a_trial_of_the_latest_keeps_only_the_bounds_that_have_a_reason() -> Non
 @pytest.mark.parametrize(("python", "last"), [("3.11", "2.13.0"), ("3.12", "2.11.0"), ("3.13", "2.11.0")])
 def test_requirements_alone_bring_the_torch_of_each_python(python: str, last: str) -> None:
     """Beside what a Space installs of its own; on ZeroGPU that is Python 3.12 with torch 2.8 to 2.11."""
-    wanted = "\n".join(["gradio[oauth,mcp]", *rows("requirements.txt")])
+    own = [f"gradio[oauth,mcp]=={SPACE['sdk_version']}", "uvicorn>=0.14.0", "websockets>=10.4", "spaces"]
+    wanted = "\n".join([*own, *rows("requirements.txt")])
     command = [UV, "pip", "compile", "-", "--python-version", python, "--no-header", "--no-annotate", "--quiet"]
     environment = {**os.environ, "UV_HTTP_RETRIES": "0"}
     done = subprocess.run(command, input=wanted, capture_output=True, text=True, check=False, env=environment)

@@ -1,8 +1,10 @@
-"""Writes down which versions belong together: `python -m tools.lock`, and `latest` or `lowest` for a trial of others.
+"""Writes down which versions belong together: `python -m tools.lock`, `latest` or `lowest` for a trial of others, and
+`remote` for one without a model in its own process.
 
-pyproject.toml is the home of every bound. From it come requirements.txt (what a Space reads), requirements.lock and
-requirements-dev.lock (one exact version of each package, for every platform and Python), and what the environments of
-the two trials hold. Knows uv; refuses to install anything.
+pyproject.toml is the home of every bound. From it come requirements.txt (what a Space reads), requirements-remote.txt
+(the same without what a model in this process needs), requirements.lock and requirements-dev.lock (one exact version of
+each package, for every platform and Python), and what the environments of the trials hold. Knows uv; refuses to install
+anything.
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ OF_A_GPU = re.compile(r"(nvidia|cuda|triton)[-=]")
 class Project:
     """The bounds of pyproject.toml."""
 
-    everything: tuple[str, ...]  # what the page needs, and the model in this process
+    light: tuple[str, ...]  # what the page needs, and a server in place of a model
+    everything: tuple[str, ...]  # and the model in this process
     dev: tuple[str, ...]
     kept: frozenset[str]  # packages whose upper bound a trial of the latest keeps
 
@@ -41,9 +44,10 @@ class Project:
     def read(cls, file: Path = ROOT / "pyproject.toml") -> Project:
         said = tomllib.loads(file.read_text("utf-8"))
         project, groups = said["project"], said["dependency-groups"]
-        everything = sorted((*project["dependencies"], *project["optional-dependencies"]["local"]))
+        light = sorted(project["dependencies"])
+        everything = sorted((*light, *project["optional-dependencies"]["local"]))
         dev = [row for name in ("build", "dev", "kernels") for row in groups[name] if isinstance(row, str)]
-        return cls(tuple(everything), tuple(dev), frozenset(said["tool"]["ovis"]["kept-bounds"]))
+        return cls(tuple(light), tuple(everything), tuple(dev), frozenset(said["tool"]["ovis"]["kept-bounds"]))
 
     @property
     def torch(self) -> list[str]:
@@ -91,6 +95,7 @@ def lock(*, upgrade: bool) -> None:
     """Writes requirements.txt and both locks. What still suits the bounds stays, unless an `upgrade` is asked for."""
     project = Project.read()
     write(ROOT / "requirements.txt", project.everything)
+    write(ROOT / "requirements-remote.txt", project.light)
     run, dev = ROOT / "requirements.lock", ROOT / "requirements-dev.lock"
     wanted = ("pyproject.toml", "--extra", "local", "--group", "build", "--universal")
     found = everywhere(resolved(wanted, within=project.torch, known=None if upgrade else run))
@@ -103,6 +108,16 @@ def lock(*, upgrade: bool) -> None:
 
 def write(file: Path, rows: Iterable[str]) -> None:
     file.write_text("\n".join((WRITTEN, *rows, "")), "utf-8")
+
+
+def remote(out: Path) -> None:
+    """Writes what of the locks is needed where a server answers, and for its tests."""
+    locks = [line for name in ("requirements.lock", "requirements-dev.lock") for line in pins(ROOT / name)]
+    write(out, resolved(("requirements-remote.txt", "--group", "dev"), within=locks).splitlines())
+
+
+def pins(lock: Path) -> list[str]:
+    return [line for line in lock.read_text("utf-8").splitlines() if not line.startswith(("#", "-"))]
 
 
 def trial(which: str, out: Path) -> None:
@@ -123,13 +138,15 @@ def trial(which: str, out: Path) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.lock", description="Write down versions, with uv.")
-    parser.add_argument("what", nargs="?", choices=("lock", "latest", "lowest"), default="lock")
+    parser.add_argument("what", nargs="?", choices=("lock", "latest", "lowest", "remote"), default="lock")
     parser.add_argument("--upgrade", action="store_true", help="take the newest within the bounds")
     parser.add_argument("--out", type=Path, help="where the versions of a trial go")
     given = parser.parse_args()
     try:
         if given.what == "lock":
             lock(upgrade=given.upgrade)
+        elif given.what == "remote":
+            remote(given.out)
         else:
             trial(given.what, given.out)
     except subprocess.CalledProcessError as error:

@@ -1,60 +1,298 @@
-"""Endpoints for gradio_client: one question, about files that were uploaded.
+"""What programs and agents may ask by name: `chat`, `describe`, `read_text`, `locate` and `ask_video`.
 
-Takes the page's road, chat.reply. Knows no panel, and nothing of what a tab is in the middle of.
+Takes the page's road, chat.reply. Each call stands alone: knows no panel, and nothing of what a tab is in the middle
+of. Signatures and docstrings are what clients, /gradio_api/info and MCP show.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing
+import inspect
+import secrets
+import tempfile
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+from contextlib import aclosing, closing
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any, TypedDict, TypeVar
 
+import anyio
 import gradio as gr
+from gradio.events import api
 
 from ovis_app import chat
+from ovis_app.api.driven import driven
+from ovis_app.api.given_files import GivenFiles, Uploaded
+from ovis_app.api.openai.fields import ApiError
+from ovis_app.api.openai.messages import parse
 from ovis_app.backend import Backend
-from ovis_app.conversation import Conversation, Message
-from ovis_app.generation import GenerationSettings, Request
+from ovis_app.conversation import Conversation, Media, MediaKind, Message
+from ovis_app.errors import UserError
+from ovis_app.generation import Request
 from ovis_app.limits import Limits
-from ovis_app.media import attach_all
+from ovis_app.media import attach_turns
+from ovis_app.media.boxes import Box, draw, found
+
+DESCRIBE = "Describe the image."
+READ = "What does the text say?"
+LOCATE = "Where is the <ref>{}</ref>?"
+NO_TEXT = "{} must be text that isn't empty."
+NO_BOXES = "{} was not trained to find things in pictures: the list of models says which ones were."
+NOT_A_PICTURE = "“{}” is a clip: give a picture."
+NOT_A_CLIP = "“{}” is a picture: give a clip, or use `chat` for pictures."
+
+Call = TypeVar("Call", bound=Callable[..., Any])
 
 
-def add(backend: Backend, limits: Limits, *, at_once: int) -> None:
-    """Adds the endpoints to the Blocks whose context this is called in."""
-    question = gr.Textbox(visible=False, label="question")
-    files = gr.File(visible=False, label="files", file_count="multiple")
-    text = gr.Textbox(visible=False, label="answer")
-    trigger = gr.Button(visible=False)
+class Found(TypedDict):
+    """One box, in pixels of the given picture, from its top left corner."""
 
-    def ask(question: str, files: list[str] | None) -> Generator[str, None, None]:
-        """Asks one question about pictures or a clip; the answer grows."""
-        paths = [Path(path) for path in files or ()]
-        defaults = backend.status().model.defaults
-        for message in answered(question, paths, backend=backend, settings=defaults, limits=limits):
-            if message.error:
-                raise gr.Error(message.error, print_exception=False)
-            yield message.text
+    name: str
+    left: int
+    top: int
+    right: int
+    bottom: int
 
-    trigger.click(
-        ask,
-        [question, files],
-        text,
-        api_name="chat",
-        show_progress="hidden",
-        concurrency_id="answers",  # the page's
-        concurrency_limit=at_once,
+
+class Refusal(gr.Error):
+    """One sentence for who called; to MCP too, which takes what `str` gives."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(sentence, print_exception=False)
+
+    def __str__(self) -> str:
+        return str(self.message)
+
+
+def gives(what: Any) -> Callable[[Call], Call]:
+    """Tells Gradio what an endpoint gives, which its own annotation can't: that says that it comes bit by bit."""
+
+    def marked(call: Call) -> Call:
+        call.__signature__ = inspect.signature(call).replace(return_annotation=what)  # type: ignore[attr-defined]
+        return call
+
+    return marked
+
+
+def add(page: gr.Blocks, backend: Backend, limits: Limits, *, uploads: Path, at_once: int) -> None:
+    """Adds the endpoints to the page. `uploads` is the folder that Gradio stores uploads in."""
+    calls = Endpoints(backend, limits, uploads, page.upload_file_set.add, anyio.CapacityLimiter(at_once + 8))
+    with page:
+        for call in (calls.chat, calls.describe, calls.read_text, calls.locate, calls.ask_video):
+            # Not `queue`: a tool's call would come in by a client of Gradio in this process, which reads any file of
+            # this machine, holds a thread and doesn't hear that its caller left. Clients of Gradio are queued still.
+            api(call, api_name=call.__name__, queue=False, concurrency_id="answers", concurrency_limit=at_once)
+
+
+@dataclass(frozen=True, eq=False)
+class Endpoints:
+    """The endpoints. `kept` is told each file that Gradio shall remove one day."""
+
+    backend: Backend
+    limits: Limits
+    uploads: Path
+    kept: Callable[[str], object]
+    threads: anyio.CapacityLimiter
+
+    @gives(str)
+    async def chat(
+        self,
+        request: gr.Request,
+        question: str,
+        files: list[Uploaded | str] | None = None,
+        history: list[dict[str, Any]] | None = None,
+        thinking: bool = False,
+        max_new_tokens: int | None = None,
+        temperature: float | None = None,
+        seed: int | None = None,
+    ) -> AsyncGenerator[str, None]:
+        """Asks the Ovis vision language model a question, about pictures or a clip if any are given. Each file is a
+        path that POST /gradio_api/upload returned, or a data URI. `history` is as OpenAI's chat completions have it.
+
+        Parameters:
+            question: What to ask.
+            files: Several pictures or one clip, or none: each a path that an upload returned, or a data URI.
+            history: Earlier messages, oldest first, as OpenAI's chat completions have them: {"role", "content"}.
+            thinking: Whether the model reasons first, where it can. The thought itself is not returned.
+            max_new_tokens: The most tokens to generate, the thought included. None is the model's own limit.
+            temperature: 0 always takes the likeliest token; more varies. None is what the model recommends.
+            seed: Makes an answer that varies repeatable.
+        Returns:
+            The answer
+        """
+        given = {"max_new_tokens": max_new_tokens, "temperature": temperature, "seed": seed}
+        wanted = {name: value for name, value in given.items() if value is not None} | {"thinking": thinking}
+        async with aclosing(self._answer(request, question, files, history, wanted=wanted)) as said:
+            async for message, _ in said:
+                yield message.text
+
+    @gives(str)
+    async def describe(self, request: gr.Request, image: Uploaded | str) -> AsyncGenerator[str, None]:
+        """Describes a picture in words. It is given as a path that POST /gradio_api/upload returned, or a data URI.
+
+        Parameters:
+            image: The picture: a path that an upload returned, or a data URI.
+        Returns:
+            The description
+        """
+        async with aclosing(self._answer(request, DESCRIBE, [image], kind="image")) as said:
+            async for message, _ in said:
+                yield message.text
+
+    @gives(str)
+    async def read_text(self, request: gr.Request, image: Uploaded | str) -> AsyncGenerator[str, None]:
+        """Reads the text in a picture. It is given as a path that POST /gradio_api/upload returned, or a data URI.
+
+        Parameters:
+            image: The picture: a path that an upload returned, or a data URI.
+        Returns:
+            The text, as the model reads it
+        """
+        async with aclosing(self._answer(request, READ, [image], kind="image")) as said:
+            async for message, _ in said:
+                yield message.text
+
+    @gives(tuple[list[Found], Uploaded | None])
+    async def locate(
+        self, request: gr.Request, image: Uploaded | str, what: str
+    ) -> AsyncGenerator[tuple[list[Found], dict[str, Any] | None], None]:
+        """Finds something in a picture: gives boxes in its pixels, and a copy with the boxes drawn. The picture is a
+        path that POST /gradio_api/upload returned, or a data URI.
+
+        Parameters:
+            image: The picture: a path that an upload returned, or a data URI.
+            what: What to find, in a few words: "the red circle".
+        Returns:
+            Boxes: a name, and left, top, right and bottom in pixels of the upright picture; none where none were found
+            A copy with the boxes drawn, scaled down where it is large; null where there are none
+        """
+        model = self.backend.status().model
+        if not model.boxes_suffix:
+            raise Refusal(NO_BOXES.format(model.name))
+        if not isinstance(what, str) or not what.strip():
+            raise Refusal(NO_TEXT.format("what"))
+        asked = LOCATE.format(what.strip().removeprefix("the "))
+        async with aclosing(self._answer(request, asked, [image], kind="image", wanted={"boxes": True})) as said:
+            async for message, media in said:
+                named = found(message.text) if message.finish is not None else ()
+                yield await self._located(media[0], named) if named else ([], None)
+
+    @gives(str)
+    async def ask_video(self, request: gr.Request, video: Uploaded | str, question: str) -> AsyncGenerator[str, None]:
+        """Asks a question about a video clip, which is a path that POST /gradio_api/upload returned, or a data URI.
+
+        Parameters:
+            video: The clip: a path that an upload returned, or a data URI.
+            question: What to ask.
+        Returns:
+            The answer
+        """
+        async with aclosing(self._answer(request, question, [video], kind="video")) as said:
+            async for message, _ in said:
+                yield message.text
+
+    async def _answer(
+        self,
+        request: gr.Request,
+        question: str,
+        files: object,
+        history: object = None,
+        *,
+        kind: MediaKind | None = None,
+        wanted: Mapping[str, Any] = MappingProxyType({}),
+    ) -> AsyncGenerator[tuple[Message, tuple[Media, ...]], None]:
+        """The answer as it grows, and the media that it is about; its end alone where only one value is taken. Raises
+        Refusal."""
+        with tempfile.TemporaryDirectory(prefix="ovis-", ignore_cleanup_errors=True) as own:
+            given = GivenFiles(self.uploads, Path(own))
+            try:
+                work = partial(_asked, question, files, history, given, self.limits, kind)
+                conversation, system = await anyio.to_thread.run_sync(work, limiter=_readers)
+            except UserError as error:
+                raise Refusal(str(error)) from error
+            settings = replace(self.backend.status().model.defaults, system=system, **wanted)
+            states = _grown(self.backend, Request(conversation, settings, _client(request)))
+            queued = _is_queued(request)
+            async with aclosing(driven(states, self.threads)) as steps:
+                async for state in steps:
+                    message = state.messages[-1]
+                    if message.error:
+                        raise Refusal(message.error)
+                    if queued or message.finish is not None:
+                        yield message, conversation.messages[-1].media
+                    elif await _left(request):
+                        return
+
+    async def _located(self, picture: Media, boxes: Sequence[Box]) -> tuple[list[Found], dict[str, Any]]:
+        """The boxes in pixels, and the picture with them."""
+        folder = self.uploads / secrets.token_hex(32)
+        folder.mkdir(parents=True)
+        out = folder / "located.jpg"
+        self.kept(str(out))
+        try:
+            width, height = await anyio.to_thread.run_sync(draw, picture, boxes, self.limits, out, limiter=_readers)
+        except UserError as error:
+            raise Refusal(str(error)) from error
+        drawn = {"path": str(out), "orig_name": out.name, "mime_type": "image/jpeg"}
+        return [_pixels(box, width, height) for box in boxes], {**drawn, "meta": {"_type": "gradio.FileData"}}
+
+
+_readers = anyio.CapacityLimiter(6)  # threads that look at files
+
+
+def _asked(
+    question: object, files: object, history: object, given: GivenFiles, limits: Limits, kind: MediaKind | None
+) -> tuple[Conversation, str]:
+    """The conversation that ends with the question, and its system prompt. Raises UserError."""
+    if not isinstance(files, list | None) or len(files or ()) > limits.files_per_turn:
+        raise UserError(f"files must be a list of at most {limits.files_per_turn} files.")
+    if not isinstance(history, list | None):
+        raise UserError("history must be a list of messages.")
+    try:
+        asked = parse([*(history or ()), {"role": "user", "content": _text("question", question)}], limits)
+    except ApiError as error:
+        raise UserError(f"history: {error}") from error
+    turns = [[given.file(one.url, one.name) for one in said.media] for said in asked.said[:-1]]
+    turns.append([given.file(value, f"file {number}") for number, value in enumerate(files or (), 1)])
+    media = attach_turns(turns, limits)
+    for item in media[-1]:
+        if kind and item.kind != kind:
+            raise UserError((NOT_A_PICTURE if kind == "image" else NOT_A_CLIP).format(item.label))
+    messages = (
+        Message(said.role, said.text, its, thinking=said.reasoning) for said, its in zip(asked.said, media, strict=True)
     )
+    return Conversation(tuple(messages)), asked.system
 
 
-def answered(
-    question: str, files: Sequence[Path], *, backend: Backend, settings: GenerationSettings, limits: Limits
-) -> Iterator[Message]:
-    """One question's answer as it grows. Closing this stops it."""
-    media, refused = attach_all([(path, path.name) for path in files], limits)
-    if refused:
-        yield Message("assistant", error=" ".join(refused), finish="error")
-        return
-    asked = Conversation((Message("user", question, media),))
-    with closing(chat.reply(backend, Request(asked, settings))) as states:
-        for state in chat.paced(states):
-            yield state.messages[-1]
+def _text(name: str, value: object) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise UserError(NO_TEXT.format(name))
+    return value
+
+
+def _grown(backend: Backend, request: Request) -> Generator[Conversation, None, None]:
+    with closing(chat.reply(backend, request)) as states:
+        yield from chat.paced(states)
+
+
+def _pixels(box: Box, width: int, height: int) -> Found:
+    left, top, right, bottom = box.pixels(width, height)
+    return {"name": box.name, "left": left, "top": top, "right": right, "bottom": bottom}
+
+
+def _is_queued(request: gr.Request) -> bool:
+    """Whether Gradio's queue asks, which takes one value after another. Whoever calls past it (a tool's call, a direct
+    POST) gets the first value and no other."""
+    return isinstance(request, gr.Request) and ("/queue/" in request.url.path or "/call/" in request.url.path)
+
+
+def _client(request: gr.Request) -> str:
+    """Who asks, for the line: a session of Gradio's clients, or all that have none, together."""
+    session = isinstance(request, gr.Request) and "/queue/" in request.url.path
+    return f"page:{request.session_hash}" if session else "programs"
+
+
+async def _left(request: gr.Request) -> bool:
+    """Whether a direct POST's sender is gone. A tool's call is cancelled instead."""
+    return isinstance(request, gr.Request) and request.request is not None and await request.request.is_disconnected()

@@ -58,8 +58,9 @@ class Fit:
         return "tight" if self.least <= self.available else "too big"
 
 
-def fit(spec: ModelSpec, placement: Placement, *, freed: int = 0) -> Fit:
-    """How a model would do. `freed` bytes are counted as available: what the model that it replaces holds."""
+def fit(spec: ModelSpec, placement: Placement, *, freed: int = 0, available: int | None = None) -> Fit:
+    """How a model would do. `freed` bytes are counted as available: what the model that it replaces holds. `available`
+    bytes are there where the device can't be asked."""
     place, size, llm = placement.device, placement.dtype.itemsize, spec.llm or _alike(spec)
     return Fit(
         weights=weights(spec, llm, size, placement.quantize),
@@ -67,7 +68,7 @@ def fit(spec: ModelSpec, placement: Placement, *, freed: int = 0) -> Fit:
         short_cache=llm.cache(min(spec.context, SHORT), size),
         vision=_vision(spec, size),
         reserve=reserve(spec.parameters),
-        available=bytes_available(place, placement.gpu_memory) + freed,
+        available=(bytes_available(place, placement.gpu_memory) if available is None else available) + freed,
     )
 
 

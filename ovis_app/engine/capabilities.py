@@ -13,6 +13,7 @@ from ovis_app.engine import decode_step
 from ovis_app.models.ovis import Ovis
 
 LAYER_TYPES = {"full_attention", "sliding_attention"}  # that the KV pool serves
+NOT_RECORDED = "graphs aren't recorded for a single answer"
 AMPERE = (8, 0)  # compute capability of the first cards that the fused step is for
 
 
@@ -27,7 +28,8 @@ class Capabilities:
     recorded: bool = False  # one graph a batch size; until a size's graph is ready, its steps are made by hand
 
     @classmethod
-    def of(cls, model: Ovis) -> Capabilities:
+    def of(cls, model: Ovis, *, record: bool = True) -> Capabilities:
+        """`record` says whether steps may be recorded; where they mayn't, CUDA isn't asked for anything."""
         config: Any = model.llm.config.get_text_config()
         odd = set(getattr(config, "layer_types", None) or []) - LAYER_TYPES
         if odd:
@@ -37,7 +39,7 @@ class Capabilities:
             return cls("modules", "torch", lacks)
         if model.device.type != "cuda":
             return cls("by hand", "torch")
-        lacks = _not_fused(model)
+        lacks = _not_fused(model) if record else NOT_RECORDED
         return cls("by hand", "torch", lacks) if lacks else cls("fused", "triton", recorded=True)
 
     def without_fused(self, why: str) -> Capabilities:

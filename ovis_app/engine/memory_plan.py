@@ -31,11 +31,13 @@ class MemoryPlan:
 
     @classmethod
     def of(
-        cls, model: Ovis, *, context: int, prefix_cache: int, gpu_memory: float, encoder_cache: int = 0
-    ) -> MemoryPlan:
-        """For a loaded model whose conversations have `context` tokens at most. On a GPU all, with `encoder_cache`
-        bytes of encoded pictures, is at most the share `gpu_memory` of each card; on a CPU the pool holds the prefix
-        cache and one conversation beside it. Raises BackendError where there isn't room for anybody."""
+        cls, model: Ovis, *, context: int, prefix_cache: int, gpu_memory: float, encoder_cache: int = 0,
+        conversations: int = MOST_CONTEXTS,
+    ) -> MemoryPlan:  # fmt: skip
+        """For a loaded model and so many conversations, each of `context` tokens at most. On a GPU all, with
+        `encoder_cache` bytes of encoded pictures, is at most the share `gpu_memory` of each card; on a CPU the pool
+        holds the prefix cache and one conversation beside it. Raises BackendError where there isn't room for anybody.
+        """
         weights = sum(value.nbytes for value in model.parameters())
         token = KVShape.of(model.llm.config.get_text_config()).token_bytes(model.dtype)
         working = working_memory(model)
@@ -47,7 +49,7 @@ class MemoryPlan:
             kept = prefix_cache
             kv = min(prefix_cache + context * token, int(bytes_available("cpu") * CPU_SHARE) - working)
             advice = "close what else uses memory, or take a smaller model"
-        kv = min(kv, MOST_CONTEXTS * context * token)
+        kv = min(kv, conversations * context * token)
         if kv < min(LEAST, context) * token:
             raise BackendError(f"Beside this model there is no memory for a conversation: {advice}.")
         return cls(weights, working, kv, token, min(kept, kv))

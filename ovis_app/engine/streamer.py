@@ -144,6 +144,13 @@ class TokenStreamer(TextIteratorStreamer):
     def done(self, event: Done) -> None:
         self.text_queue.put(event)
 
+    def hand_on(self, event: Event) -> None:
+        """An event of a streamer in another process."""
+        if isinstance(event, Waiting):
+            self.say(event.note)
+        else:
+            self.text_queue.put(event)
+
     def fail(self, sentence: str, *, refused: bool = False) -> None:
         """Ends the iteration with a BackendError, a RequestError where it was `refused`. Takes text, not the exception:
         its traceback would keep tensors."""

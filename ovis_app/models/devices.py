@@ -67,7 +67,7 @@ def choose_attention(model_type: str, device: str, dtype: torch.dtype) -> str:
     Gemma 2 caps its attention logits, which sdpa can't."""
     if model_type == "gemma2":
         return "eager"
-    flash = runs_flash(torch.device(device), dtype) and is_flash_attn_2_available()
+    flash = is_flash_attn_2_available() and runs_flash(torch.device(device), dtype)  # a card is asked last
     return "flash_attention_2" if flash else "sdpa"
 
 

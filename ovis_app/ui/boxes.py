@@ -1,47 +1,15 @@
 """Boxes that an answer names, drawn over the picture that it is about.
 
-Knows the notation `<ref>name</ref><box>(x1,y1),(x2,y2)</box>` with shares of the picture's width and height. Opens no
-picture: the browser lays the frames over it.
+Knows HTML. Opens no picture: the browser lays the frames over it.
 """
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
 from html import escape
 from urllib.parse import quote
 
 from ovis_app.conversation import Conversation, Media
-
-MOST = 32  # boxes drawn of one answer
-# Bounded and possessive (no step back): whatever a model writes is read in time that grows with its length only.
-_GAP = r"\s{0,16}+"
-_NUMBER = rf"{_GAP}((?:\d{{1,9}}+(?:\.\d{{1,20}}+)?+)|\.\d{{1,20}}+){_GAP}"
-_POINT = rf"\({_NUMBER},{_NUMBER}\)"
-_BOX = re.compile(
-    rf"(?:<ref>(?P<name>[^<]{{0,80}}+)</ref>{_GAP})?<box>{_GAP}{_POINT}{_GAP},{_GAP}{_POINT}{_GAP}</box>", re.ASCII
-)
-
-
-@dataclass(frozen=True)
-class Box:
-    """A frame in shares of the picture: left, top, right and bottom from 0 to 1."""
-
-    name: str
-    left: float
-    top: float
-    right: float
-    bottom: float
-
-
-def found(text: str) -> tuple[Box, ...]:
-    """The boxes that a text names, in its order. What lies outside the picture is no box."""
-    boxes = []
-    for match in list(_BOX.finditer(text))[:MOST]:
-        left, top, right, bottom = (float(match.group(i)) for i in range(2, 6))
-        if left < right <= 1 and top < bottom <= 1:
-            boxes.append(Box((match.group("name") or "").strip(), left, top, right, bottom))
-    return tuple(boxes)
+from ovis_app.media.boxes import Box
 
 
 def picture_of(conversation: Conversation, index: int) -> Media | None:

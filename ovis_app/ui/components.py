@@ -12,6 +12,7 @@ import gradio as gr
 
 from ovis_app import bundled
 from ovis_app.backend import Status
+from ovis_app.settings import Settings
 from ovis_app.ui.controls import SWITCHES, all_knobs, recommended
 from ovis_app.ui.handlers import Tab
 from ovis_app.ui.panels import composer, conversation, drawer, header, models
@@ -74,11 +75,11 @@ class Components:
         }  # fmt: skip
 
 
-def build(status: Status) -> Components:
+def build(status: Status, settings: Settings) -> Components:
     """The components, standing for the model that answers."""
     spec = status.model
     return Components(
-        header=header.build(status),
+        header=header.build(status, sign_out=settings.sign_in, open_to_all=settings.open_to_all),
         models=models.build(status),
         chatbot=conversation.build(spec, conversation.offered(spec, EXAMPLES), folder=EXAMPLES),
         composer=composer.build(spec),

@@ -5,7 +5,11 @@ Knows bytes and the parts of a form. Keeps none of them, so that a large upload 
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from python_multipart.exceptions import MultipartParseError
@@ -15,15 +19,17 @@ from ovis_app.limits import MEGABYTE, Limits
 
 VALUES = 20_000  # of an event's inputs; a million empty objects are 4 MB, and checking each one took Gradio 9 s
 FILES_A_TURN = 4  # times the files of a question: more are refused in a sentence, but not without end
+ROOM = 512 * MEGABYTE  # of the disk that uploads leave free: they stay for a day
+LOOK = 8 * MEGABYTE  # of an upload between two looks at the disk
 PART = 16 * 1024  # bytes around each file of a form
 
 
 class Refused(Exception):
     """A request that goes no further; its text is a sentence."""
 
-    def __init__(self, status: int, sentence: str) -> None:
+    def __init__(self, status: int, sentence: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(sentence)
-        self.status = status
+        self.status, self.headers = status, headers or {}
 
 
 class Meter(Protocol):
@@ -81,13 +87,15 @@ def too_large(most: int) -> Refused:
 class Files:
     """A form of files and nothing else. Gradio would keep any other part in memory, whatever its size."""
 
-    def __init__(self, content_type: bytes, limits: Limits) -> None:
+    def __init__(self, content_type: bytes, limits: Limits, folder: Path | None = None) -> None:
+        """`folder` is where Gradio stores them: on a disk that others need too."""
         kind, options = parse_options_header(content_type)
         if kind != b"multipart/form-data" or not options.get(b"boundary"):
             raise Refused(400, "Files are uploaded as multipart/form-data.")
         self.files = FILES_A_TURN * limits.files_per_turn
         self.most = max(limits.files_per_turn * limits.image_bytes, limits.video_bytes) + self.files * PART
         self._counted = Counted(self.most)
+        self._folder, self._next_look = folder, 0
         self._disposition = b""
         self._field, self._value = b"", b""
         self._parser = MultipartParser(
@@ -103,10 +111,19 @@ class Files:
 
     def take(self, data: bytes) -> None:
         self._counted.take(data)
+        self._look_for_room()
         try:
             self._parser.write(data)
         except MultipartParseError as error:
             raise Refused(400, "That upload can't be read: send it again.") from error
+
+    def _look_for_room(self) -> None:
+        if self._folder is None or self._counted.seen < self._next_look:
+            return
+        self._next_look = self._counted.seen + LOOK
+        with suppress(OSError):  # nothing was uploaded yet, and the folder isn't there
+            if shutil.disk_usage(self._folder).free < ROOM:
+                raise Refused(507, "There is no room for uploads here now: try again later.")
 
     def _begin(self) -> None:
         self.files -= 1

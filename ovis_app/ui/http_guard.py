@@ -1,5 +1,6 @@
 """What a client may not do past the page: a middleware between the network and Gradio. In this order: who asks and
-under which name, what there is to ask, how files are sent back, how much may be sent, headers that browsers must hear.
+under which name, whether they signed in, what there is to ask, how files are sent back, how much may be sent, headers
+that browsers must hear.
 
 Knows HTTP and Gradio's download hooks. Knows nothing of conversations and components. Passes event streams and bodies
 through as they come.
@@ -14,18 +15,22 @@ from typing import Any
 
 import gradio as gr
 from gradio import processing_utils
+from gradio.route_utils import FnIndexInferError
 from starlette.datastructures import Headers
 from starlette.formparsers import MultiPartException
 from starlette.middleware import Middleware
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
+from ovis_app.accounts import accounts
 from ovis_app.errors import api_error
 from ovis_app.limits import Limits
 from ovis_app.settings import Settings
 from ovis_app.ui import http_files
+from ovis_app.ui.http_arrival import Arrival, Left
 from ovis_app.ui.http_bodies import Counted, Files, Json, Meter, Refused, too_large
-from ovis_app.ui.http_hosts import Hosts, place_of
-from ovis_app.ui.http_routes import API, FILE_ROUTE, JSON, SMALL, Route, route_of
+from ovis_app.ui.http_hosts import Hosts, believe_no_proxy, place_of
+from ovis_app.ui.http_routes import API, FILE_ROUTE, INFO, JSON, MCP, ROUTES, SMALL, Route, route_of
+from ovis_app.ui.http_sign_in import SignIn
 
 log = logging.getLogger(__name__)
 
@@ -37,18 +42,25 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 NO_ADDRESSES = "Files must be uploaded; addresses are not fetched."
 OPEN = (
-    "The page listens on %s: whoever reaches this machine can use it. Listen on 127.0.0.1 to keep it to yourself, or "
-    "put a proxy that asks who they are in front of it."
+    "The page listens on {} and nobody has to sign in: whoever reaches this machine can use it. Set --auth-file to ask "
+    "who they are, or listen on 127.0.0.1 to keep it to yourself."
+)
+SHARED = (
+    "The page gets a public link and nobody has to sign in: whoever has the link can use it. Set --auth-file to ask "
+    "who they are."
 )
 NO_API = "There is no API here: who runs this page has set no key for it."
+NO_SUCH_EVENT = "That call names nothing that is here, or doesn't bring what it takes: GET /gradio_api/info lists both."
+# What Gradio raises where an event's number, name or parameters are none of its own, or its body isn't UTF-8.
+MISFITS = (FnIndexInferError, KeyError, TypeError, UnicodeDecodeError)
 LONGEST_QUERY = 8 * 1024  # bytes
 FRAMES = "https://huggingface.co https://*.hf.space"  # who may show a Space's page in a frame
 # Pictures in a model's words may not call other hosts, nor its forms send anything there.
 _POLICY = (
-    "img-src 'self' data: blob:; media-src 'self' data: blob:; object-src 'none'; base-uri 'self'; form-action 'self'; "
-    "frame-ancestors 'self'"
+    "img-src 'self' data: blob:; media-src 'self' data: blob:; object-src 'none'; base-uri 'self'; form-action 'self'"
 )
-_PLAIN = {"x-content-type-options": "nosniff", "referrer-policy": "no-referrer"}
+# With no-referrer, browsers would send the form that signs out without an Origin that can be checked.
+_PLAIN = {"x-content-type-options": "nosniff", "referrer-policy": "same-origin"}
 
 
 async def refuse_address(url: str, *_: object, **__: object) -> Any:
@@ -63,14 +75,26 @@ def install() -> None:
 
 
 def middleware(settings: Settings, limits: Limits, folders: Sequence[Path]) -> Middleware:
-    """The guard as Gradio takes it. `folders` hold the files that the page shows: uploads, and the app's own."""
+    """The guard as Gradio takes it. `folders` hold the files that the page shows: uploads, and the app's own. Raises
+    UserError where it can't be read who may sign in."""
     install()
-    if not (settings.private or settings.share or settings.space):
-        log.warning(OPEN, settings.server_name)
-    policy = f"{_POLICY} {FRAMES}" if settings.space else _POLICY
-    api_bytes = settings.api_bytes if settings.serves_api else None
+    believe_no_proxy()
+    if settings.open_to_all:
+        log.warning(SHARED if settings.share else OPEN.format(settings.server_name))
+    frames = f"'self' {FRAMES}" if settings.space else "'self'"
+    people = accounts(settings.auth, settings.auth_file)
+    sign_in = SignIn(people, settings, frames=frames) if people else None
+    policy = f"{_POLICY}; frame-ancestors {frames}"
     return Middleware(
-        Guard, hosts=Hosts.of(settings), limits=limits, folders=folders, policy=policy, api_bytes=api_bytes
+        Guard,
+        hosts=Hosts.of(settings),
+        sign_in=sign_in,
+        limits=limits,
+        folders=folders,
+        policy=policy,
+        routes=(*ROUTES, *MCP) if settings.mcp else ROUTES,
+        api_bytes=settings.api_bytes if settings.serves_api else None,
+        keyed=bool(settings.api_key),
     )
 
 
@@ -78,11 +102,22 @@ class Guard:
     """Between the network and Gradio."""
 
     def __init__(
-        self, app: App, *, hosts: Hosts, limits: Limits, folders: Sequence[Path], policy: str, api_bytes: int | None
+        self,
+        app: App,
+        *,
+        hosts: Hosts,
+        sign_in: SignIn | None,
+        limits: Limits,
+        folders: Sequence[Path],
+        policy: str,
+        routes: Sequence[Route],
+        api_bytes: int | None,
+        keyed: bool,
     ) -> None:
-        """`api_bytes` may be sent to /v1 at once; without, it isn't there."""
-        self.app, self.hosts, self.limits, self.folders = app, hosts, limits, folders
-        self.api_bytes = api_bytes
+        """`api_bytes` may be sent to /v1 at once; without, it isn't there. Where it is `keyed` its keys are asked for
+        instead of a sign-in."""
+        self.app, self.hosts, self.sign_in, self.limits, self.folders = app, hosts, sign_in, limits, folders
+        self.routes, self.api_bytes, self.keyed = routes, api_bytes, keyed
         self.headers = {**_PLAIN, "content-security-policy": policy}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -102,20 +137,33 @@ class Guard:
         headers = Headers(scope=scope)
         self._check_sender(scope["method"], headers)
         path, raw = _path(scope)
+        # One spelling for everything: none of these paths needs another.
+        route = route_of(scope["method"], path, self.routes) if raw == path.encode() else None
+        by_key = self.keyed and path.startswith(API)
+        if self.sign_in is not None and not by_key and (route is None or route.who == "people"):
+            answer = await self.sign_in.answer(scope, receive, path)
+            if answer is not None:
+                await answer(scope, receive, send)
+                return
         if path.startswith(FILE_ROUTE) and raw.startswith(FILE_ROUTE.encode()) and scope["method"] in ("GET", "HEAD"):
             response = await http_files.answer(path.removeprefix(FILE_ROUTE), self.folders)
             await response(scope, receive, send)
             return
-        route = route_of(scope["method"], path)
-        if route is None or raw != path.encode():  # one spelling for everything: none of these paths needs another
+        if route is None:
             raise Refused(404, "Not found")
+        if route.refused:
+            raise Refused(route.refused, "Not allowed")
         if route.body == "api" and self.api_bytes is None:
             raise Refused(404, NO_API)
         if len(scope.get("query_string", b"")) > LONGEST_QUERY:
             raise Refused(414, "That address is too long.")
         meter = self._meter(route, headers)
         _check_length(headers, meter)
-        await self._pass(scope, receive, send, meter)
+        if path.rstrip("/") == INFO:  # of one page it isn't kept; else all are shown the host that the first one named
+            scope["query_string"] = scope.get("query_string", b"") + b"&page="
+        await self._pass(
+            scope, receive, send, meter, event=scope["method"] == "POST" and route.body in ("json", "small")
+        )
 
     def _check_sender(self, method: str, headers: Headers) -> None:
         hosts = headers.getlist("host")
@@ -133,29 +181,27 @@ class Guard:
 
     def _meter(self, route: Route, headers: Headers) -> Meter:
         if route.body == "files":
-            return Files(headers.get("content-type", "").encode("latin-1"), self.limits)
+            return Files(headers.get("content-type", "").encode("latin-1"), self.limits, next(iter(self.folders), None))
         if route.body == "api":
             return Json(self.api_bytes or SMALL)
         return Json(JSON) if route.body == "json" else Counted(SMALL)
 
-    async def _pass(self, scope: Scope, receive: Receive, send: Send, meter: Meter) -> None:
+    async def _pass(self, scope: Scope, receive: Receive, send: Send, meter: Meter, *, event: bool) -> None:
         """Lets Gradio answer, as long as the body keeps to its limits. Past them the answer is given at once, whatever
-        is still on its way, and nothing that Gradio says after that is sent."""
+        is still on its way, and nothing that Gradio says after that is sent. An event that fits none is refused."""
         began = refused = False
+        arrival = Arrival(receive, meter)
 
         async def metered() -> Message:
             nonlocal refused
-            message = await receive()
-            if message["type"] == "http.request" and not refused:
-                try:
-                    meter.take(message.get("body", b""))
-                except Refused as error:
-                    refused = True
-                    if not began:
-                        await _said(error, scope)(scope, receive, send)
-                    # The one exception after which Gradio removes what it has stored of an upload.
-                    raise MultiPartException(str(error)) from None
-            return message
+            try:
+                return await arrival.next()
+            except Refused as error:
+                told, refused = refused or began or isinstance(error, Left), True
+                if not told:
+                    await _said(error, scope)(scope, receive, send)
+                # The one exception after which Gradio removes what it has stored of an upload.
+                raise MultiPartException(str(error)) from None
 
         async def headed(message: Message) -> None:
             nonlocal began
@@ -171,16 +217,21 @@ class Guard:
 
         try:
             await self.app(scope, metered, headed)
-        except Exception:  # of whatever Gradio was reading: the client has its answer already
-            if not refused:
+        except Exception as error:
+            if refused:  # whatever Gradio was reading: the client has its answer already
+                return
+            if began or not event or not isinstance(error, MISFITS):
                 raise
+            log.info("event refused: %s", type(error).__name__)
+            raise Refused(400, NO_SUCH_EVENT) from None
 
 
 def _said(error: Refused, scope: Scope) -> Response:
     """A refusal, as whoever asks reads it."""
+    headers = {**_PLAIN, **error.headers}
     if _path(scope)[0].startswith(API):
-        return JSONResponse(api_error(str(error), error.status), error.status, _PLAIN)
-    return PlainTextResponse(str(error), error.status, _PLAIN)
+        return JSONResponse(api_error(str(error), error.status), error.status, headers)
+    return PlainTextResponse(str(error), error.status, headers)
 
 
 def _path(scope: Scope) -> tuple[str, bytes]:

@@ -6,8 +6,11 @@ points here (DNS rebinding), read the answers. A proxy on this machine lets stra
 
 from __future__ import annotations
 
+import ipaddress
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 from ovis_app.settings import Settings, loopback
@@ -18,6 +21,8 @@ FORWARDING = ("x-forwarded", "x-envoy-", "x-amzn-", "cf-", "fly-", "ngrok-", "ta
 FORWARDED = frozenset(
     ("forwarded", "via", "x-real-ip", "x-client-ip", "x-cluster-client-ip", "x-original-host", "true-client-ip")
 )
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,38 @@ def here(peer: str, headers: Mapping[str, str]) -> bool:
 def forwarded(names: Iterable[str]) -> bool:
     """Whether one of these headers is a proxy's."""
     return any(name.lower() in FORWARDED or name.lower().startswith(FORWARDING) for name in names)
+
+
+def client_address(scope: Mapping[str, Any], settings: Settings) -> str:
+    """The address of whoever asks: of the connection or, where that is a trusted proxy's, what the proxy wrote down.
+    Each proxy adds whom it heard, so the last that isn't trusted is the last that nobody could make up."""
+    trusted = [ipaddress.ip_network(network) for network in settings.trusted_proxies]
+    heard = [value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for"]
+    address = str((scope.get("client") or ("",))[0])
+    for hop in reversed(",".join(heard).split(",")):
+        if not _is_one_of(address, trusted) or not _address(hop):
+            break
+        address = hop.strip()
+    return address
+
+
+def _is_one_of(address: str, networks: Iterable[Network]) -> bool:
+    parsed = _address(address)
+    return parsed is not None and any(parsed in network for network in networks)
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        address = ipaddress.ip_address(text.strip())
+    except ValueError:
+        return None
+    # Where one socket listens for both, an IPv4 peer has an IPv6 address.
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def believe_no_proxy() -> None:
+    """uvicorn would take what anybody on this machine writes into X-Forwarded-For for the address of the connection."""
+    os.environ["FORWARDED_ALLOW_IPS"] = ""
 
 
 def _is_here(origin: str) -> bool:

@@ -9,16 +9,19 @@ components, an older spelling of the file route. A list of what is needed stays 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 FILE_ROUTE = "/gradio_api/file="
+INFO = "/gradio_api/info"
 SMALL = 64 * 1024  # bytes of a body that hardly says anything
 JSON = 4 * 1024 * 1024  # bytes of an event's inputs; parsed at once, with everybody waiting
 
 API = ("/v1/", "/tokenize")  # what these begin is asked by programs, which read errors as JSON
 
 Body = Literal["small", "json", "files", "api"]
+Who = Literal["people", "anybody"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,8 @@ class Route:
     method: str
     path: re.Pattern[str]
     body: Body = "small"
+    refused: int = 0  # the status that says so, where there is nothing
+    who: Who = "people"  # who may ask where people sign in: those who did, or anybody
 
 
 _NAME = r"[A-Za-z0-9_.-]{1,200}"
@@ -41,8 +46,10 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", re.compile(r"/gradio_api/(?:info|user|login_check|app_id|token)/?")),
     Route(
         "GET",
-        re.compile(r"/gradio_api/(?:openapi\.json|theme\.css|startup-events|upload_progress|queue/data|queue/status)"),
+        re.compile(r"/gradio_api/(?:openapi\.json|theme\.css|upload_progress|queue/data|queue/status)"),
     ),
+    # Gradio asks for it itself, once, when it launches; whoever asks after that is told no.
+    Route("GET", re.compile(r"/gradio_api/startup-events"), who="anybody"),
     Route("GET", re.compile(rf"/gradio_api/(?:heartbeat/{_NAME}|call/(?:v2/)?{_NAME}/{_NAME})")),
     Route("POST", re.compile(r"/gradio_api/(?:cancel|reset/?)")),
     Route("POST", re.compile(rf"/gradio_api/(?:queue/join|(?:run|api|call|call/v2)/{_NAME}/?)"), "json"),
@@ -52,7 +59,15 @@ ROUTES: tuple[Route, ...] = (
 )
 
 
-def route_of(method: str, path: str) -> Route | None:
+# Of a server for agents, what a call needs. Each stands alone: its protocol says by 405 that there is no other stream.
+MCP: tuple[Route, ...] = (
+    Route("POST", re.compile(r"/gradio_api/mcp/?"), "json"),
+    Route("GET", re.compile(r"/gradio_api/mcp/?"), refused=405),
+    Route("GET", re.compile(r"/gradio_api/mcp/schema")),
+)
+
+
+def route_of(method: str, path: str, rows: Sequence[Route] = ROUTES) -> Route | None:
     """The row for a request, or None where there is nothing. HEAD asks as GET does."""
     wanted = "GET" if method == "HEAD" else method
-    return next((row for row in ROUTES if row.method == wanted and row.path.fullmatch(path)), None)
+    return next((row for row in rows if row.method == wanted and row.path.fullmatch(path)), None)

@@ -23,16 +23,21 @@ STATIC = Path(__file__).parent / "static"
 _VIEWPORT = '<meta name="viewport" content="width=device-width, initial-scale=1, interactive-widget=resizes-content">'
 
 
+def uploads() -> Path:
+    """Where Gradio stores what people upload."""
+    return Path(get_upload_folder())
+
+
 def build(backend: Backend, settings: Settings, limits: Limits) -> gr.Blocks:
     """The page over this backend."""
     # Served where they lie: otherwise Gradio would hash every picture of the conversation at every update.
-    gr.set_static_paths([get_upload_folder(), EXAMPLES])
+    gr.set_static_paths([uploads(), EXAMPLES])
     unread.install()
     page: gr.Blocks = gr.Blocks(
         title="Ovis", fill_height=True, fill_width=True, analytics_enabled=False, delete_cache=(3600, 86400)
     )
     with page:
-        whole = components.build(backend.status())
+        whole = components.build(backend.status(), settings)
         answers.wire(whole, backend, limits, at_once=settings.at_once)
         editing.wire(whole, backend)
         models.wire(page, whole, backend, settings)
@@ -48,6 +53,8 @@ def launch_options(settings: Settings, limits: Limits) -> dict[str, Any]:
         "server_name": settings.server_name,
         "server_port": settings.port,
         "share": settings.share,
+        "mcp_server": settings.mcp,  # said either way: else a variable of Gradio's decides
+        "root_path": settings.root_path,
         "theme": theme(),
         "head": f"{_VIEWPORT}<style>{style}</style><script>{script}</script>",
         "max_file_size": max(limits.image_bytes, limits.video_bytes),
@@ -58,5 +65,5 @@ def launch_options(settings: Settings, limits: Limits) -> dict[str, Any]:
         "ssr_mode": False,
         "state_session_capacity": 200,
         "max_threads": 40 + settings.at_once,  # each answer holds one
-        "app_kwargs": {"middleware": [http_guard.middleware(settings, limits, [Path(get_upload_folder()), EXAMPLES])]},
+        "app_kwargs": {"middleware": [http_guard.middleware(settings, limits, [uploads(), EXAMPLES])]},
     }

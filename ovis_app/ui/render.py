@@ -11,6 +11,7 @@ import mimetypes
 from typing import Any
 
 from ovis_app.conversation import Conversation, Finish, Media, Message, Stats
+from ovis_app.media.boxes import found
 from ovis_app.ui import boxes
 
 _PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"} | {127: 0x2421}
@@ -75,7 +76,7 @@ def _answer(message: Message, *, last: bool) -> list[dict[str, Any]]:
 
 def _marked(conversation: Conversation, index: int) -> list[dict[str, Any]]:
     message = conversation.messages[index]
-    named = boxes.found(message.text) if message.finish is not None and "<box>" in message.text else ()
+    named = found(message.text) if message.finish is not None and "<box>" in message.text else ()
     picture = boxes.picture_of(conversation, index) if named else None
     return [_html("assistant", boxes.overlay(picture, named))] if picture else []
 

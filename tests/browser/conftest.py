@@ -14,7 +14,8 @@ from tests.waiting import PATIENCE
 
 CHROMIUM = Path(os.environ.get("OVIS_CHROMIUM", "/usr/bin/chromium"))
 ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
-             "--disable-sync", "--no-first-run")  # fmt: skip
+             "--disable-sync", "--no-first-run",
+             "--host-resolver-rules=MAP chat.example.org 127.0.0.1")  # fmt: skip
 SHOWN = """() => [document.body.className, document.body.innerText, ...[...document.querySelectorAll('#box *')].map(
   (one) => one.tagName + '.' + one.className + ' ' + (one.value ?? ''))].join('\\n')"""
 

@@ -65,6 +65,17 @@ def test_what_keeps_the_fused_step_out_is_said(
     assert str(can) == f"decode by hand, attention in torch ({why})"
 
 
+def test_where_nothing_may_be_recorded_the_card_is_asked_nothing(
+    llm: PreTrainedModel, card: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked(device: object) -> object:
+        raise AssertionError("the card was asked")
+
+    monkeypatch.setattr(torch.cuda, "get_device_capability", asked)
+    can = Capabilities.of(on("cuda", llm), record=False)
+    assert str(can) == "decode by hand, attention in torch (graphs aren't recorded for a single answer)"
+
+
 def test_biases_that_the_fused_step_doesnt_add_keep_it_out(llm: PreTrainedModel, card: dict[str, Any]) -> None:
     down = llm.get_submodule("model.layers.0.mlp.down_proj")
     down.bias = torch.nn.Parameter(torch.zeros(96))  # type: ignore[assignment]

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from ovis_app.engine import memory_plan
+from ovis_app.engine.block_manager import BLOCK_SIZE
 from ovis_app.engine.memory_plan import MemoryPlan
 from ovis_app.errors import BackendError
 from ovis_app.models.ovis import Ovis
@@ -62,6 +63,12 @@ def test_encoded_pictures_are_within_the_share_of_the_card(machine: Machine) -> 
         for size in (0, GB)
     )
     assert bare.kv - beside.kv == GB
+
+
+def test_for_one_conversation_no_more_is_taken_than_that(machine: Machine) -> None:
+    card = machine(9 * GB, "cuda:0")
+    plan = MemoryPlan.of(card, context=CONTEXT, prefix_cache=0, gpu_memory=0.85, conversations=1)
+    assert CONTEXT <= plan.tokens < CONTEXT + BLOCK_SIZE and plan.cached_blocks == 0
 
 
 def test_each_layer_is_given_memory_where_it_is(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:

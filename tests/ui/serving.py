@@ -16,7 +16,7 @@ import httpx
 import uvicorn
 from starlette.applications import Starlette
 
-from ovis_app.api import gradio_endpoints
+from ovis_app.api import gradio_endpoints, mcp
 from ovis_app.api.openai.routes import routes
 from ovis_app.backend import Backend
 from ovis_app.backends.fair_queue import FairQueue
@@ -75,11 +75,11 @@ def served(backend: Backend, **changes: Any) -> Iterator[Served]:
     limits = settings.limits()
     line = FairQueue(backend, limits, at_once=settings.at_once, most_waiting=settings.queue_size)
     blocks = page.build(line, settings, limits)
-    with blocks:
-        gradio_endpoints.add(line, limits, at_once=settings.at_once)
+    gradio_endpoints.add(blocks, line, limits, uploads=page.uploads(), at_once=settings.at_once)
     options = page.launch_options(settings, limits)
     options["app_kwargs"]["routes"] = routes(line, settings, limits)
     _, url, _ = blocks.launch(**options, prevent_thread_lock=True, quiet=True)
+    mcp.tools_alone(blocks)
     try:
         yield Served(url, backend, blocks)
     finally:

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from ovis_app import chat
-from ovis_app.api import gradio_endpoints
 from ovis_app.backends.fake import FakeBackend
 from ovis_app.conversation import Conversation, Media, Message, Stats
 from ovis_app.generation import GenerationSettings
@@ -218,11 +217,3 @@ def test_the_examples_of_the_embedded_model_can_all_be_asked() -> None:
 def test_an_example_without_its_file_says_so() -> None:
     tab = handlers.ask_example(Tab(), Example("x", ("gone.png",)), folder=EXAMPLES, limits=LIMITS)
     assert "gone.png" in tab.notice and not tab.conversation.messages
-
-
-def test_a_program_gets_a_growing_answer_or_a_sentence(tmp_path: Path) -> None:
-    ask = {"backend": FakeBackend(), "settings": SETTINGS, "limits": LIMITS}
-    *_, last = gradio_endpoints.answered("hi", [PICTURE[0]], **ask)
-    assert last.text.startswith("You said: hi") and "shapes.png" in last.text
-    [refused] = gradio_endpoints.answered("hi", [tmp_path / "gone.png"], **ask)
-    assert "gone.png" in refused.error

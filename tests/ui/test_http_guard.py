@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import html
 import http.client
 import json
@@ -24,12 +25,12 @@ from starlette.requests import Request
 from ovis_app.limits import Limits
 from ovis_app.media import decoder_process
 from ovis_app.settings import Settings
-from ovis_app.ui import http_bodies, http_guard, page
+from ovis_app.ui import http_arrival, http_bodies, http_guard, page
 from tests.canary import Canary, canary
 from tests.media.made import clip, corners, encoded, numbered
 from tests.ui.hostile import FILES, spellings
 from tests.ui.serving import EXAMPLES, HeldBackend, Served, Wire, served
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, until
 
 MEGABYTE = 1024 * 1024
 
@@ -101,6 +102,10 @@ def post(server: Served, route: str, body: bytes, *headers: str, host: str = "")
 # --- what is uploaded is never a page -------------------------------------------------------------------------------
 
 
+# What files that are two things at once are sent as, by what they begin with.
+TYPES = {b"GI": "image/gif", b"\xff\xd8": "image/jpeg", b"BM": "image/bmp", b"\0\0": "video/mp4"}
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_nothing_uploaded_is_a_page_whatever_the_spelling(
     server: Served, wire: Wire, tmp_path: Path, name: str
@@ -118,8 +123,9 @@ def test_nothing_uploaded_is_a_page_whatever_the_spelling(
             continue
         assert said.status == 200, target
         kind = said.headers["content-type"]
-        assert kind == ("image/gif" if FILES[name].startswith(b"GIF") else "application/octet-stream"), target
-        assert said.headers["content-disposition"].startswith("attachment"), target
+        assert kind == TYPES.get(FILES[name][:2], "application/octet-stream"), target
+        shown = said.headers["content-disposition"].partition(";")[0]
+        assert shown == ("inline" if kind == "video/mp4" else "attachment"), target
         assert said.headers["x-content-type-options"] == "nosniff"
         assert "sandbox" in said.headers["content-security-policy"]
 
@@ -551,7 +557,7 @@ def test_the_page_says_what_may_frame_it_and_where_forms_go(server: Served) -> N
 
 def test_listening_to_everybody_is_said_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     http_guard.middleware(Settings(), Limits(), [])
-    http_guard.middleware(Settings(server_name="0.0.0.0", share=True), Limits(), [])
+    http_guard.middleware(Settings(server_name="0.0.0.0", auth=("anna:x",)), Limits(), [])
     assert not caplog.records
     http_guard.middleware(Settings(server_name="0.0.0.0"), Limits(), [])
     [record] = caplog.records
@@ -660,3 +666,111 @@ def test_others_are_served_while_many_pictures_wait_to_be_looked_at(
         for sender in senders:
             sender.join()
     assert len(answered) == 60 and all(b"bomb" in one for one in answered)
+
+
+# --- what else was tried --------------------------------------------------------------------------------------------
+
+
+def test_an_upload_whose_sender_leaves_stays_on_no_disk(server: Served, wire: Wire, capfd: Any) -> None:
+    folder = Path(get_upload_folder())
+    wire.upload(EXAMPLES / "shapes.png")
+    before = set(folder.glob("tmp*"))
+    kind, body = form(('name="files"; filename="b.png"', b"x" * 3_000_000))
+    for length in (f"Content-Length: {len(body)}", "Transfer-Encoding: chunked"):
+        with closing(opened(server, "/gradio_api/upload", kind, length)) as connection:
+            connection.sendall(body[:2_000_000] if "Content" in length else b"%x\r\n%b" % (len(body), body[:2_000_000]))
+            until(lambda: set(folder.glob("tmp*")) - before)
+        until(lambda: set(folder.glob("tmp*")) == before, "half an upload stays")
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_uploads_leave_some_of_the_disk(server: Served, wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Path(get_upload_folder())
+    wire.upload(EXAMPLES / "shapes.png")
+    before = set(folder.glob("tmp*"))
+    monkeypatch.setattr(http_bodies, "ROOM", 2**60)
+    full = upload(server, a_file("a.png"))
+    assert full.status == 507 and b"no room" in full.body
+    monkeypatch.setattr(http_bodies, "ROOM", 0)
+    monkeypatch.setattr(http_bodies, "LOOK", MEGABYTE)
+    kind, body = form(('name="files"; filename="b.png"', b"x" * 3 * MEGABYTE))
+    with closing(opened(server, "/gradio_api/upload", kind, f"Content-Length: {len(body)}")) as connection:
+        connection.sendall(body[:MEGABYTE])
+        until(lambda: set(folder.glob("tmp*")) - before)
+        monkeypatch.setattr(http_bodies, "ROOM", 2**60)
+        with suppress(OSError):
+            connection.sendall(body[MEGABYTE:])
+        assert answer(connection).status == 507
+    assert set(folder.glob("tmp*")) == before
+
+
+@pytest.mark.parametrize("route", ["/gradio_api/queue/join", "/gradio_api/upload", "/gradio_api/cancel"])
+def test_a_body_that_trickles_is_refused(server: Served, monkeypatch: pytest.MonkeyPatch, route: str) -> None:
+    monkeypatch.setattr(http_arrival, "PATIENCE", 0.3)
+    kind = form()[0] if "upload" in route else "Content-Type: application/json"
+    with closing(opened(server, route, kind, "Content-Length: 5000")) as connection:
+        connection.sendall(b"--edge\r\nContent-Disposition: form-data" if "upload" in route else b"{")
+        said = answer(connection)
+    assert said.status == 408 and b"too slowly" in said.body
+
+
+def test_what_listens_for_long_is_not_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_arrival, "PATIENCE", 0.0)
+    heard: list[str] = []
+
+    class Listener(Client):
+        async def receive(self) -> dict[str, Any]:
+            if not self.pieces:
+                await anyio.sleep(0.2)
+            return await super().receive()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        heard.extend([(await receive())["type"], (await receive())["type"]])
+
+    client = Listener([b""])
+    run(guarded(app), scope("/gradio_api/queue/data", "GET"), client.receive, client.send)
+    assert heard == ["http.request", "http.disconnect"] and client.got == []
+
+
+@pytest.mark.parametrize("coding", ["gzip", "br", "deflate", "identity"])
+def test_bodies_are_not_unpacked(server: Served, coding: str) -> None:
+    """So nothing small can become large."""
+    for route in ("queue/join", "run/predict", "call/chat", "call/v2/chat", "cancel", "upload"):
+        kind = form()[0] if route == "upload" else "Content-Type: application/json"
+        bomb = gzip.compress(b'{"data": ["' + b"x" * 5_000_000 + b'"]}')
+        said = ask(server, f"/gradio_api/{route}", kind, f"Content-Encoding: {coding}", method="POST", body=bomb)
+        assert said.status == 400, route
+
+
+SPOOFED = ("X-Forwarded-Host: evil.example", "X-Forwarded-Proto: https", "Forwarded: host=evil.example",
+           "X-Forwarded-Prefix: /evil.example", "X-Original-URL: /evil.example", "X-Forwarded-Server: evil.example",
+           "X-Direct-URL: http://evil.example")  # fmt: skip
+
+
+def test_nobody_is_shown_a_host_that_another_named() -> None:
+    """Programs copy addresses from there, and send pictures to them."""
+    with served(HeldBackend(), server_name="127.0.0.1") as fresh:
+        post(fresh, "/gradio_api/call/v2/chat", b'{"question": "x"}', SPOOFED[0])
+        for path in ("/gradio_api/info", "/gradio_api/info/", "/gradio_api/info?all_endpoints=true", "/config", "/",
+                     "/gradio_api/openapi.json", "/theme.css", "/manifest.json"):  # fmt: skip
+            ask(fresh, path, *SPOOFED)
+            said = ask(fresh, path)
+            assert said.status == 200 and b"evil" not in said.body, path
+        assert urlsplit(fresh.url).netloc.encode() in ask(fresh, "/gradio_api/info").body
+
+
+@pytest.mark.parametrize(
+    ("route", "body"),
+    [("call/nothing", b'{"data": []}'), ("run/nothing", b'{"data": []}'), ("call/v2/nothing", b"{}"),
+     ("call/v2/chat", b"{}"), ("call/v2/chat", b'{"question": "x", "y": 1}'), ("call/v2/chat", b"\xff{"),
+     ("queue/join", b'{"data": [], "fn_index": 99999, "session_hash": "x"}'),
+     ("queue/join", b'{"data": [], "fn_index": -1, "session_hash": "x"}'),
+     ("run/predict", b'{"data": []}'), ("run/predict", b'{"data": [], "fn_index": 99999}')],
+)  # fmt: skip
+def test_an_event_that_is_none_is_refused_and_leaves_no_trace_in_the_log(
+    server: Served, route: str, body: bytes, capfd: pytest.CaptureFixture[str]
+) -> None:
+    kind = () if b"\xff" in body else ("Content-Type: application/json",)
+    said = ask(server, f"/gradio_api/{route}", *kind, method="POST", body=body)
+    assert said.status == 400 and b"GET /gradio_api/info" in said.body
+    assert "Traceback" not in capfd.readouterr().err

@@ -9,7 +9,8 @@ import pytest
 from ovis_app import zoo
 from ovis_app.backend import Resources, Status
 from ovis_app.conversation import Conversation, Media, Message, Stats
-from ovis_app.ui import boxes, render
+from ovis_app.media.boxes import found
+from ovis_app.ui import render
 from ovis_app.ui.panels import models
 
 
@@ -116,7 +117,7 @@ def test_durations(value: float, shown: str) -> None:
 
 def test_boxes_in_every_usual_spelling() -> None:
     for corner in ("(0.1,0.2),(0.3,0.45)", "( .1 , 0.2 ) , (0.3,.45)", "(0.10000000000000001,0.2),(0.3,0.45)"):
-        [box] = boxes.found(f"<ref>cup</ref> <box>{corner}</box>")
+        [box] = found(f"<ref>cup</ref> <box>{corner}</box>")
         assert (box.name, box.left, box.top, box.right, box.bottom) == ("cup", 0.1, 0.2, 0.3, 0.45)
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gradio_client import Client, handle_file
 
 from ovis_app.limits import Limits
 from ovis_app.settings import Settings
@@ -162,17 +161,6 @@ def test_values_that_arent_sane_give_a_sentence_and_no_run(wire: Wire) -> None:
             break
     assert len(wire.served.backend.requests) == before
     assert "must be a whole number" in str(wire.settle()[1])
-
-
-def test_the_endpoint_for_programs(server: Served) -> None:
-    client = Client(server.url, verbose=False)
-    picture = handle_file(str(EXAMPLES / "shapes.png"))
-    assert client.predict("hello", [picture], api_name="/chat") == "You said: hello (with shapes.png) "
-    with pytest.raises(Exception, match="out of memory"):
-        client.predict("fail", [], api_name="/chat")
-    named = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
-    assert list(named) == ["/chat"]
-    client.close()
 
 
 @pytest.mark.parametrize(

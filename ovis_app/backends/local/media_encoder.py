@@ -137,13 +137,13 @@ class MediaEncoder:
         encoded = {}
         for one in decoded:
             spans = tuple(
-                Span(part.ids, next(embeddings), _name(one.key, number)) for number, part in enumerate(one.parts)
+                Span(part.ids, next(embeddings), content_name(one.key, number)) for number, part in enumerate(one.parts)
             )
             encoded[one.key] = EncodedMedia(one.media.kind, spans, one.times)
             self.cache.put(one.key, encoded[one.key])
         return encoded
 
 
-def _name(key: str, number: int) -> int:
+def content_name(key: str, number: int) -> int:
     """The content name of a part: the same for the same picture at the same resolution."""
     return CONTENT - int.from_bytes(hashlib.sha256(f"{key} {number}".encode()).digest()[:7])

@@ -16,15 +16,14 @@ from ovis_app.backends.local.model_pool import LoadedModel
 from ovis_app.conversation import Conversation, Detail
 from ovis_app.engine.encoder_cache import EncodedMedia, Span
 from ovis_app.engine.thinking_budget import ThinkingBudget
-from ovis_app.errors import RequestError
-from ovis_app.generation import GenerationSettings
+from ovis_app.errors import RequestError, not_fitting
+from ovis_app.generation import DROPPED_FOR, GenerationSettings
 from ovis_app.models.families.table import FAMILIES
 from ovis_app.models.inputs import attention_mask, chat_format
 from ovis_app.models.prompt import Turn, encode_turns, expand
 from ovis_app.stop import Stop
 
 ANSWER_TOKENS = 16  # kept for the answer after a thought whose budget was spent
-DROPPED_FOR = 256  # new tokens that must fit once old turns are dropped to make room
 
 
 @dataclass(frozen=True)
@@ -137,11 +136,7 @@ def fitted(
     context has none; where the memory has none, the engine says so."""
     left = loaded.context - prompt_tokens
     if left < 1:
-        raise RequestError(
-            f"This conversation is {prompt_tokens:,} tokens long, {1 - left:,} more than {loaded.spec.name} can read "
-            "with an answer: shorten the question, attach less, lower max pixels, start a new chat, or let the oldest "
-            "turns be forgotten in the settings."
-        )
+        raise not_fitting(loaded.spec.name, prompt_tokens, loaded.context)
     return replace(settings, max_new_tokens=min(settings.max_new_tokens, left, max(room - prompt_tokens, 1)))
 
 

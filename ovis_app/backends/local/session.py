@@ -23,7 +23,7 @@ from ovis_app.engine import plain
 from ovis_app.engine.answer import out_of_memory
 from ovis_app.engine.capabilities import Capabilities
 from ovis_app.engine.engine import Engine
-from ovis_app.engine.memory_plan import MemoryPlan
+from ovis_app.engine.memory_plan import MOST_CONTEXTS, MemoryPlan
 from ovis_app.engine.open_engine import open_engine
 from ovis_app.engine.streamer import TokenStreamer
 from ovis_app.errors import UserError
@@ -45,13 +45,16 @@ class Session:
     """A loaded model with its caches of pictures and conversations, and its engine. Where `at_once` is true several
     requests may be prepared and answered at a time, from any thread."""
 
-    def __init__(self, loaded: LoadedModel, settings: Settings, limits: Limits, *, thread: bool = True) -> None:
-        """Ready to answer at once. Without a `thread` of the engine's own, `generate_all` drives it. Raises
-        BackendError where the model leaves no memory for a conversation."""
+    def __init__(
+        self, loaded: LoadedModel, settings: Settings, limits: Limits, *, thread: bool = True, once: bool = False
+    ) -> None:  # fmt: skip
+        """Ready to answer at once. Without a `thread` of the engine's own, whoever asks drives it. `once` is for a
+        single answer: nothing is recorded, and one conversation has memory. Raises BackendError where the model leaves
+        none for a conversation."""
         self.loaded = loaded
         self.turns = Turns()
         self._encoder = MediaEncoder(loaded, limits, cache_bytes=settings.visual_cache, turns=self.turns)
-        self._capabilities = Capabilities.of(loaded.model)
+        self._capabilities, self._once = Capabilities.of(loaded.model, record=not once), once
         self.plan: MemoryPlan | None = None
         self._engine: Engine | None = None
         if settings.engine != "plain":
@@ -67,7 +70,7 @@ class Session:
         loaded = self.loaded
         self.plan = MemoryPlan.of(
             loaded.model, context=loaded.context, prefix_cache=settings.prefix_cache, gpu_memory=settings.gpu_memory,
-            encoder_cache=settings.visual_cache,
+            encoder_cache=settings.visual_cache, conversations=1 if self._once else MOST_CONTEXTS,
         )  # fmt: skip
         return open_engine(
             loaded.model,
@@ -75,7 +78,7 @@ class Session:
             plan=self.plan,
             context=loaded.context,
             capabilities=self._capabilities,
-            most_running=1 if settings.engine == "solo" else settings.at_once,
+            most_running=1 if settings.engine == "solo" or self._once else settings.at_once,
             lookup=settings.lookup == "auto",
             turns=self.turns,
             give_memory_back=self.evict,

@@ -10,6 +10,8 @@ import gradio as gr
 
 from ovis_app.backend import Status
 
+OPEN_TO_ALL = "Nobody has to sign in here: whoever has this address can use the page."
+SIGN_OUT = '<form method="post" action="logout"><button class="quiet">Sign out</button></form>'
 NOT_CHANGED = "the new model can't be loaded"
 
 
@@ -23,8 +25,8 @@ class Header:
     settings: gr.Button
 
 
-def build(status: Status) -> Header:
-    """The header's components."""
+def build(status: Status, *, sign_out: bool, open_to_all: bool) -> Header:
+    """The header's components; where people sign in, also the way out, and where nobody has to, a line that says so."""
     with gr.Row(elem_id="header"):
         gr.HTML("<h1>Ovis</h1>", elem_id="title")
         model = gr.Button(status.model.name, elem_id="model", elem_classes="quiet", size="sm")
@@ -32,6 +34,10 @@ def build(status: Status) -> Header:
         new_chat = gr.Button("New chat", elem_id="new-chat", elem_classes="quiet", size="sm")
         theme = gr.Button("Light or dark", elem_id="theme", elem_classes="quiet icon", size="sm")
         settings = gr.Button("Settings", elem_id="settings", elem_classes="quiet icon", size="sm")
+        if sign_out:
+            gr.HTML(SIGN_OUT, elem_id="sign-out")
+    if open_to_all:
+        gr.HTML(f"<p>{OPEN_TO_ALL}</p>", elem_id="open-to-all")
     return Header(model, pill, gr.Timer(1.5), new_chat, theme, settings)
 
 
@@ -43,8 +49,15 @@ def pill_of(status: Status, read: str) -> str:
     if status.problem not in ("", read):
         return status_pill("failed", NOT_CHANGED)
     if status.phase in ("ready", "answering"):
-        return status_pill("calm", "ready")
+        return status_pill("calm", "ready" + servers_of(status))
     return status_pill("failed" if status.phase == "failed" else "busy", status.words)
+
+
+def servers_of(status: Status) -> str:
+    """Which servers are up, behind a state; nothing where there are none."""
+    words = {True: "up", False: "down", None: "not asked yet"}
+    listed = ", ".join(f"{server.name} {words[server.up]}" for server in status.servers)
+    return f" · {listed}" if listed else ""
 
 
 def status_pill(state: Literal["calm", "busy", "failed"], words: str) -> str:

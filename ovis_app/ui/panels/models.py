@@ -97,8 +97,10 @@ def on_this_machine(status: Status) -> str:
 
 
 def row(offer: Offer) -> str:
-    """A model in the list: its name, then its size, whether that fits and what it can do."""
+    """A model in the list: its name, then its size and whether that fits, or its server, and what it can do."""
     spec = offer.model
+    if offer.server is not None:
+        return f"{spec.name}\non {offer.server.name}{'' if offer.server.up else ', which is down'}\n{abilities(spec)}"
     return f"{spec.name}\n{size(spec.bytes)} · {offer.verdict} (needs {size(offer.needed)})\n{abilities(spec)}"
 
 

@@ -1,0 +1,86 @@
+"""A backend of this machine with servers beside it: all of their models in one list, one of them answers.
+
+Knows who answers now; refuses to know how. The model of this machine stays loaded while a server answers.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+
+from ovis_app import zoo
+from ovis_app.backend import Backend, Counts, Offer, Status
+from ovis_app.backends.remote.backend import RemoteBackend
+from ovis_app.generation import Event, Request
+
+
+class BesideServers:
+    """`here` answers at first. Where one of its models is chosen while a server answers, the server goes on until that
+    model is there."""
+
+    def __init__(self, here: Backend, servers: RemoteBackend) -> None:
+        self._here, self._servers = here, servers
+        self._away = False  # whether a server answers
+        self._coming = ""  # id of the model of this machine that will answer once it is loaded
+        self._lock = threading.Lock()
+
+    def warm(self) -> None:
+        self._servers.warm()
+        getattr(self._here, "warm", lambda: None)()
+
+    def status(self) -> Status:
+        here, there = self._here.status(), self._servers.status()
+        if not self._answers_away(here):
+            return replace(here, servers=there.servers)
+        return replace(there, change=here.change, problem=here.problem)
+
+    def _answers_away(self, here: Status) -> bool:
+        """Whether a server answers, once what was to come has come, or come to nothing."""
+        with self._lock:
+            if self._coming and here.change is None:
+                self._away = here.model.id != self._coming or here.phase == "failed"
+                self._coming = ""
+            return self._away
+
+    def offers(self) -> list[Offer]:
+        return [*self._here.offers(), *self._servers.offers()]
+
+    def change(self, name: str) -> None:
+        away = self._answers_away(self._here.status())
+        if self._servers.offered(name):
+            if not (away and self._servers.status().model.id == name):
+                self._choose(name)
+            return
+        here, wanted = self._here.status(), zoo.resolve(name).id
+        if away and here.model.id == wanted and here.change is None and here.phase != "failed":
+            with self._lock:
+                self._away = False
+            return
+        self._here.change(name)
+        with self._lock:
+            self._coming = wanted if away else ""
+
+    def _choose(self, name: str) -> None:
+        if self._servers.status().model.id != name:
+            self._servers.change(name)
+        with self._lock:
+            self._away, self._coming = True, ""
+
+    def cancel_change(self) -> None:
+        self._here.cancel_change()
+
+    def close(self) -> None:
+        self._servers.close()
+        self._here.close()
+
+    def count(self, request: Request) -> int | None:
+        """See `backend.Counts`."""
+        answers = self._answerer()
+        return answers.count(request) if isinstance(answers, Counts) else None
+
+    def stream(self, request: Request) -> Iterator[Event]:
+        return self._answerer().stream(request)
+
+    def _answerer(self) -> Backend:
+        return self._servers if self._answers_away(self._here.status()) else self._here

@@ -1,0 +1,77 @@
+"""A conversation as OpenAI's messages: answers plain, pictures before the question, the switches' lines on the last.
+
+Earlier turns come out the same each time, so that a server finds what it computed. Refuses to know HTTP and servers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ovis_app.backends.remote.pictures import Pictures
+from ovis_app.conversation import Conversation, Message
+from ovis_app.generation import GenerationSettings
+from ovis_app.stop import Stop
+from ovis_app.zoo import ModelSpec
+
+TURN_TOKENS = 16  # of a chat format around a message, at most
+_SECRET = secrets.token_bytes(16)  # so that a session's id tells nothing of what was said
+
+
+@dataclass(frozen=True)
+class Written:
+    """Messages as they are sent. `tokens` is what they take of a context at most; no token is less than a byte."""
+
+    messages: tuple[dict[str, Any], ...]
+    tokens: int
+    frame_times: tuple[float, ...]  # of the clip attached to the question, in seconds
+
+
+def written(
+    conversation: Conversation,
+    settings: GenerationSettings,
+    spec: ModelSpec,
+    pictures: Pictures,
+    *,
+    note: Callable[[str], None],
+    stop: Stop,
+) -> Written:
+    """The messages of a conversation that ends with a question. Raises MediaError, and Stopped once `stop` is set."""
+    messages: list[dict[str, Any]] = []
+    tokens = TURN_TOKENS
+    times: tuple[float, ...] = ()
+    if settings.system.strip():
+        messages.append({"role": "system", "content": settings.system})
+    last = len(conversation.messages) - 1
+    for number, message in enumerate(conversation.messages):
+        if message.role == "assistant" and message.text:  # an answer that never came teaches silence
+            messages.append({"role": "assistant", "content": message.text})
+        elif message.role == "user":
+            several = len(message.media) > 1
+            media = []
+            for item in message.media:
+                note(f"Opening {item.label}")
+                media.append(pictures.encode(item, spec, several=several, stop=stop))
+            text = spec.worded(message.text, settings) if number == last else message.text
+            parts = [*(one.part for one in media), {"type": "text", "text": text}]
+            messages.append({"role": "user", "content": parts if media else text})
+            tokens += sum(one.tokens for one in media)
+            times = next((one.times for one in media if one.times), ()) if number == last else ()
+    tokens += sum(len(_text(message).encode()) + TURN_TOKENS for message in messages)
+    return Written(tuple(messages), tokens, times)
+
+
+def _text(message: dict[str, Any]) -> str:
+    content = message["content"]
+    return str(content if isinstance(content, str) else content[-1]["text"])
+
+
+def session_id(conversation: Conversation) -> str:
+    """One name for all turns of a conversation, by which a router sends them to the server that knows them."""
+    first: Message = conversation.messages[0]
+    told = "\0".join((first.text, *(str(item.path) for item in first.media)))
+    return hmac.new(_SECRET, told.encode(), hashlib.sha256).hexdigest()[:32]

@@ -1,0 +1,120 @@
+"""Pictures and clips as the data URIs that a server gets: opened here, resized here, never an address to fetch.
+
+The resolution is chosen on our side, since servers refuse to be told one. What was encoded is kept for the next turn,
+which sends the same bytes, so that a server's prefix cache finds them. Knows Pillow; refuses to know messages.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image
+
+from ovis_app.conversation import Detail, Media
+from ovis_app.limits import Limits
+from ovis_app.media import digest, open_image, sample_frames
+from ovis_app.models.preprocess.smart_resize import smart_resize
+from ovis_app.stop import Stop
+from ovis_app.zoo import ModelSpec
+
+FACTOR = 32  # pixels a side of what one visual token sees of Ovis2.5: both sides are multiples of it
+TILE = 448  # pixels a side of a tile
+TILE_TOKENS = 300  # of a tile at most, its indicators included
+SMALL = 1_000_000  # bytes of a PNG that is sent as it is; what is larger is a photograph, and goes as JPEG
+KEPT = 64_000_000  # characters of data URIs that are remembered
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A picture or clip, ready to be sent. `tokens` is what it takes of a context at most."""
+
+    part: dict[str, Any]  # of a message's content
+    tokens: int
+    times: tuple[float, ...] = ()  # of a clip's frames, in seconds
+
+    @property
+    def size(self) -> int:
+        return len(self.part[self.part["type"]]["url"])
+
+
+class Pictures:
+    """Encodes media and remembers what it encoded lately. From any thread."""
+
+    def __init__(self, limits: Limits, *, kept: int = KEPT) -> None:
+        self._limits, self._most = limits, kept
+        self._kept: OrderedDict[tuple[str, Detail, bool], Encoded] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def encode(self, media: Media, spec: ModelSpec, *, several: bool, stop: Stop) -> Encoded:
+        """What is sent of a file to this model. Raises MediaError, and Stopped once `stop` is set."""
+        detail = spec.detail(media, several=several)
+        key = (digest(media), detail, spec.tiles)
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        stop.check()
+        encoded = self._encoded(media, detail, stop, tiles=spec.tiles)
+        with self._lock:
+            self._kept[key] = encoded
+            while self.size > self._most:
+                self._kept.popitem(last=False)
+        return encoded
+
+    @property
+    def size(self) -> int:
+        """Characters of what is remembered."""
+        return sum(one.size for one in self._kept.values())
+
+    def _encoded(self, media: Media, detail: Detail, stop: Stop, *, tiles: bool) -> Encoded:
+        if detail.frames is None:
+            picture = resized([open_image(media, self._limits)], detail, tiles=tiles)[0]
+            url = picture_uri(picture)
+            return Encoded({"type": "image_url", "image_url": {"url": url}}, _tokens(picture, detail, tiles=tiles))
+        clip = sample_frames(media, detail.frames, self._limits, stop=stop)
+        frames = resized(clip.frames, detail, tiles=tiles)
+        url = "data:video/jpeg;base64," + ",".join(_base64(frame, "JPEG") for frame in frames)
+        tokens = sum(_tokens(frame, detail, tiles=tiles) for frame in frames)
+        return Encoded({"type": "video_url", "video_url": {"url": url}}, tokens, clip.times)
+
+
+def resized(pictures: Sequence[Image.Image], detail: Detail, *, tiles: bool) -> list[Image.Image]:
+    """The pictures at the resolution that the model is to see, all of them at the first one's. Where it cuts tiles,
+    none is larger than its tiles together, so that the server cuts no more than were asked for."""
+    first = pictures[0]
+    width, height = first.size
+    if tiles:
+        shrink = min(((detail.max_partition or 1) * TILE**2 / (width * height)) ** 0.5, 1.0)
+        width, height = max(int(width * shrink), 1), max(int(height * shrink), 1)
+    else:
+        least, most = detail.min_pixels or 0, detail.max_pixels or FACTOR**2
+        height, width = smart_resize(height, width, factor=FACTOR, min_pixels=least, max_pixels=most)
+    size = (width, height)
+    return [one if one.size == size else one.resize(size, Image.Resampling.BICUBIC) for one in pictures]
+
+
+def picture_uri(picture: Image.Image) -> str:
+    """A data URI: without loss where that is small, as for drawings and print."""
+    exact = _base64(picture, "PNG")
+    if len(exact) * 3 // 4 <= SMALL:
+        return f"data:image/png;base64,{exact}"
+    return f"data:image/jpeg;base64,{_base64(picture, 'JPEG')}"
+
+
+def _base64(picture: Image.Image, kind: str) -> str:
+    held = io.BytesIO()
+    how: dict[str, Any] = {"compress_level": 3} if kind == "PNG" else {"quality": 95, "subsampling": 0}
+    picture.convert("RGB").save(held, kind, **how)
+    return base64.b64encode(held.getbuffer()).decode("ascii")
+
+
+def _tokens(picture: Image.Image, detail: Detail, *, tiles: bool) -> int:
+    if tiles:
+        return ((detail.max_partition or 1) + 1) * TILE_TOKENS
+    return picture.width * picture.height // FACTOR**2 + 8
