@@ -643,6 +643,17 @@ def test_the_page_and_programs_wait_in_one_line_as_different_clients() -> None:
         assert clients[0] == f"page:{wire.session}" and len(set(clients)) == 3
 
 
+@pytest.mark.parametrize(("trusted", "clients"), [(("127.0.0.1",), 2), ((), 1)])
+def test_without_keys_an_address_counts_where_a_trusted_proxy_says_it(trusted: tuple[str, ...], clients: int) -> None:
+    with served_api(HeldBackend(), trusted_proxies=trusted) as there:
+        for address in ("203.0.113.5", "203.0.113.9", "198.51.100.1, 203.0.113.9"):
+            answer = httpx.post(
+                f"{there.url}v1/chat/completions", json=body(), headers={"X-Forwarded-For": address}, timeout=PATIENCE
+            )
+            assert answer.status_code == 200
+        assert len({request.client for request in there.backend.requests}) == clients
+
+
 def test_a_picture_without_a_wish_is_looked_at_as_the_model_likes(program: Program) -> None:
     program.ask(body("look", PICTURE))
     assert asked(program).conversation.messages[0].media[0].detail == Detail(frames=8)
