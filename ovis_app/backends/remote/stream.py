@@ -31,6 +31,7 @@ class Usage:
     answer: int = 0
     thinking: int = 0
     visual: int = 0
+    cached: int = 0
 
 
 @dataclass
@@ -98,6 +99,7 @@ class Reading:
         return Stats(
             prompt_tokens=usage.prompt or prompt_tokens,
             visual_tokens=usage.visual,
+            cached_tokens=usage.cached,
             answer_tokens=usage.answer,
             thinking_tokens=usage.thinking,
             first_token_seconds=None if first is None else first - started,
@@ -123,5 +125,6 @@ def usage_of(usage: object) -> Usage:
         prompt=value(usage, "prompt_tokens", int) or 0,
         answer=value(usage, "completion_tokens", int) or 0,
         thinking=value(answer, "reasoning_tokens", int) or 0,
-        visual=sum(value(media, kind, int) or 0 for kind in ("image", "video")),
+        visual=value(prompt, "image_tokens", int) or sum(value(media, kind, int) or 0 for kind in ("image", "video")),
+        cached=value(prompt, "cached_tokens", int) or 0,
     )
