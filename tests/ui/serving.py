@@ -94,8 +94,12 @@ def served_api(backend: Backend, **changes: Any) -> Iterator[Served]:
     settings = Settings(**{"backend": "fake", "port": listening.getsockname()[1], **changes})
     limits = settings.limits()
     line = FairQueue(backend, limits, at_once=settings.at_once, most_waiting=settings.queue_size)
+
+    def address(request: Any) -> str:
+        return client_address(request.scope, settings) if settings.trusted_proxies else ""
+
     app = Starlette(
-        routes=routes(line, settings, limits, address=lambda scope: client_address(scope, settings)),
+        routes=routes(line, settings, limits, address=address),
         middleware=[http_guard.middleware(settings, limits, [EXAMPLES])],
     )
     server = uvicorn.Server(uvicorn.Config(app, port=settings.port, http="h11", log_level="warning"))

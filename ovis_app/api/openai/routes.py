@@ -11,7 +11,7 @@ import hmac
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from starlette.requests import ClientDisconnect
@@ -37,21 +37,19 @@ CLOSED = (
 NO_KEY = "This needs a key: send it as `Authorization: Bearer KEY`."
 PROMPT = "prompt isn't offered here: send messages."
 
-Scope = Mapping[str, Any]
 Endpoint = Callable[[HttpRequest], Any]
 
 
 def routes(
-    backend: Backend, settings: Settings, limits: Limits, *, address: Callable[[Scope], str] = lambda _: ""
+    backend: Backend, settings: Settings, limits: Limits, *, address: Callable[[HttpRequest], str] = lambda _: ""
 ) -> list[Route]:
     """The routes, or none where strangers would need a key and there is none. `address` tells clients without a key
-    apart; it counts only where a proxy is trusted to say it, since behind any other all have the proxy's."""
+    apart, where it is known to be theirs."""
     if not settings.serves_api:
         log.warning(CLOSED)
         return []
     serving = Serving(backend, limits, allow_urls=settings.allow_urls, api_bytes=settings.api_bytes)
-    trusted = address if settings.trusted_proxies else lambda _: ""
-    api = Api(serving, settings.api_key, limits, trusted)
+    api = Api(serving, settings.api_key, limits, address)
     return [
         Route("/v1/models", api.guarded(api.models), methods=["GET"]),
         Route("/v1/models/{name:path}", api.guarded(api.model), methods=["GET"]),
@@ -63,7 +61,9 @@ def routes(
 class Api:
     """What each route does. `keys` are kept as digests."""
 
-    def __init__(self, serving: Serving, keys: Sequence[str], limits: Limits, address: Callable[[Scope], str]) -> None:
+    def __init__(
+        self, serving: Serving, keys: Sequence[str], limits: Limits, address: Callable[[HttpRequest], str]
+    ) -> None:
         self._serving, self._limits, self._address = serving, limits, address
         self._digests = tuple(hashlib.sha256(key.encode()).digest() for key in keys)
         self._started = int(time.time())
@@ -90,7 +90,7 @@ class Api:
         """Who asks: a name for their key. All keys are compared, in a time that doesn't tell which was near. Raises
         ApiError, 401."""
         if not self._digests:
-            return f"api:{self._address(request.scope)}"
+            return f"api:{self._address(request)}"
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         digest = hashlib.sha256(key.strip().encode()).digest()
         known = [hmac.compare_digest(digest, one) for one in self._digests]

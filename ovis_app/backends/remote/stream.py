@@ -99,7 +99,6 @@ class Reading:
         return Stats(
             prompt_tokens=usage.prompt or prompt_tokens,
             visual_tokens=usage.visual,
-            cached_tokens=usage.cached,
             answer_tokens=usage.answer,
             thinking_tokens=usage.thinking,
             first_token_seconds=None if first is None else first - started,
@@ -108,6 +107,7 @@ class Reading:
             frame_times=frame_times,
             engine=engine,
             dropped_turns=dropped,
+            cached_tokens=usage.cached,
         )
 
 
@@ -125,6 +125,9 @@ def usage_of(usage: object) -> Usage:
         prompt=value(usage, "prompt_tokens", int) or 0,
         answer=value(usage, "completion_tokens", int) or 0,
         thinking=value(answer, "reasoning_tokens", int) or 0,
-        visual=value(prompt, "image_tokens", int) or sum(value(media, kind, int) or 0 for kind in ("image", "video")),
+        # vLLM's way to say it, and ours
+        visual=sum(value(media, kind, int) or 0 for kind in ("image", "video"))
+        or value(prompt, "image_tokens", int)
+        or 0,
         cached=value(prompt, "cached_tokens", int) or 0,
     )
