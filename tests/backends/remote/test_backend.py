@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import threading
 import time
@@ -275,6 +276,20 @@ def test_closing_ends_what_is_running() -> None:
             list(stream)
         until(server.left.is_set, "the server still works")
         backend.close()
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+def test_once_it_is_closed_nothing_begins_and_nobody_waits() -> None:
+    """The command line asks for the status then, when the list of models may be old."""
+    with Loopback() as server, remote(f"box={server.url}", patience=replace(QUICK, fresh=0.0)) as backend:
+        backend.wait_for_model()
+        backend.close()
+        assert backend.status().model.name == "Ovis2.5-9B"
+        with pytest.raises(BackendError, match="The app is ending"):
+            assert len(list(itertools.islice(events(backend), 20))) < 20, "it waits for ever"
+        with pytest.raises(BackendError, match="The app is ending"):
+            backend.count(Request(talk("What?")))
+        gc.collect()
 
 
 # --- beside a model of this machine ----------------------------------------------------------------------------------
