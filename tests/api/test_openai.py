@@ -207,6 +207,32 @@ def test_tokens_are_counted(program: Program) -> None:
     refused(program.ask({"messages": []}, "tokenize"), 400, "messages")
 
 
+def test_counting_that_takes_long_keeps_no_answer_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it does where the tokens are counted by another server."""
+    backend, counting, go_on = HeldBackend(), threading.Semaphore(0), threading.Event()
+
+    def count(_: Request) -> int:
+        counting.release()
+        go_on.wait()
+        return 1
+
+    monkeypatch.setattr(backend, "count", count)
+    with served_api(backend) as there:
+        asking = [
+            threading.Thread(target=Program(there).ask, args=(body(), "tokenize"), daemon=True)
+            for _ in range(serving.READERS)
+        ]
+        for one in asking:
+            one.start()
+        try:
+            assert all(counting.acquire(timeout=PATIENCE) for _ in asking)
+            assert Program(there).ask(body()).status_code == 200
+        finally:
+            go_on.set()
+        for one in asking:
+            one.join(PATIENCE)
+
+
 # --- which model ----------------------------------------------------------------------------------------------------
 
 
