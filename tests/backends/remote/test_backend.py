@@ -150,6 +150,7 @@ def test_the_status_says_who_is_up() -> None:
         remote(f"a={up.url}", f"b={other.url}", "c=http://127.0.0.1:9") as backend,
     ):
         assert backend.status().phase == "starting"
+        assert backend.status().model.licence == "", "nobody knows yet whose model it is"
         until(lambda: all(server.up is not None for server in backend.status().servers))
         now = backend.status()
         assert (now.phase, now.model.name, now.model.context) == ("ready", "Ovis2.5-9B", 4096)
