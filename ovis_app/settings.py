@@ -85,8 +85,9 @@ class Settings:
 
     @property
     def serves_api(self) -> bool:
-        """Whether /v1 is there: with keys, or for this machine alone."""
-        return bool(self.api_key) or self.private
+        """Whether /v1 is there: with keys, or for this machine alone. Through a proxy that was named strangers come to
+        this machine, unless they have to sign in."""
+        return bool(self.api_key) or (self.private and (self.sign_in or not (self.hosts or self.trusted_proxies)))
 
     @property
     def sign_in(self) -> bool:

@@ -669,6 +669,17 @@ def test_the_page_and_programs_wait_in_one_line_as_different_clients() -> None:
         assert clients[0] == f"page:{wire.session}" and len(set(clients)) == 3
 
 
+def test_behind_a_trusted_proxy_clients_without_a_key_are_told_apart_by_their_address() -> None:
+    basic, addresses = {"Authorization": "Basic " + base64.b64encode(b"anna:secret").decode()}, ("1.2.3.4", "5.6.7.8")
+    for trusted, clients in ((("127.0.0.1",), 2), ((), 1)):
+        with served_api(HeldBackend(), auth=("anna:secret",), trusted_proxies=trusted) as there:
+            for address in addresses:
+                headers = {**basic, "X-Forwarded-For": address}
+                answer = httpx.post(there.url + "v1/chat/completions", json=body(), headers=headers, timeout=PATIENCE)
+                assert answer.status_code == 200, answer.text
+            assert len({request.client for request in there.backend.requests}) == clients
+
+
 def test_a_picture_without_a_wish_is_looked_at_as_the_model_likes(program: Program) -> None:
     program.ask(body("look", PICTURE))
     assert asked(program).conversation.messages[0].media[0].detail == Detail(frames=8)
