@@ -17,6 +17,7 @@ import gradio as gr
 from gradio import processing_utils
 from gradio.route_utils import FnIndexInferError
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 from starlette.middleware import Middleware
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -219,6 +220,9 @@ class Guard:
             await self.app(scope, metered, headed)
         except Exception as error:
             if refused:  # whatever Gradio was reading: the client has its answer already
+                return
+            if began and isinstance(error.__cause__, HTTPException):  # a stream of messages that nobody writes
+                await send({"type": "http.response.body", "body": b""})
                 return
             if began or not event or not isinstance(error, MISFITS):
                 raise

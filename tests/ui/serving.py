@@ -90,15 +90,17 @@ def served(backend: Backend, **changes: Any) -> Iterator[Served]:
 @contextmanager
 def served_api(backend: Backend, **changes: Any) -> Iterator[Served]:
     """The API behind its guard without the page, which takes two seconds to open."""
-    settings = Settings(**{"backend": "fake", "port": free_port(), **changes})
+    listening = socket.create_server(("127.0.0.1", 0))  # kept, so that nobody else gets the port meanwhile
+    settings = Settings(**{"backend": "fake", "port": listening.getsockname()[1], **changes})
     limits = settings.limits()
     line = FairQueue(backend, limits, at_once=settings.at_once, most_waiting=settings.queue_size)
+
     app = Starlette(
         routes=routes(line, settings, limits, address=visitors(settings)),
         middleware=[http_guard.middleware(settings, limits, [EXAMPLES])],
     )
     server = uvicorn.Server(uvicorn.Config(app, port=settings.port, http="h11", log_level="warning"))
-    thread = threading.Thread(target=server.run, daemon=True)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     until(lambda: server.started)
     try:
