@@ -33,7 +33,7 @@ def open_page(settings: Settings) -> tuple[Any, dict[str, Any], Backend]:
         from ovis_app.backends import open_backend
         from ovis_app.backends.fair_queue import FairQueue
         from ovis_app.ui import page
-        from ovis_app.ui.http_hosts import client_address
+        from ovis_app.ui.http_hosts import visitors
 
     if settings.mcp:
         mcp.require()
@@ -45,12 +45,7 @@ def open_page(settings: Settings) -> tuple[Any, dict[str, Any], Backend]:
     demo = page.build(backend, settings, limits)
     gradio_endpoints.add(demo, backend, limits, uploads=page.uploads(), at_once=settings.at_once)
     options = page.launch_options(settings, limits)
-
-    def address(request: Any) -> str:
-        """Without trusted proxies all who come through one would be one client."""
-        return client_address(request.scope, settings) if settings.trusted_proxies else ""
-
-    options["app_kwargs"]["routes"] = routes(backend, settings, limits, address=address)
+    options["app_kwargs"]["routes"] = routes(backend, settings, limits, address=visitors(settings))
     return demo, options, backend
 
 

@@ -107,3 +107,12 @@ def test_the_real_package_places_forks_and_answers() -> None:
     asked = re.findall(r"POST /schedule\S+", said)
     assert len(asked) == 2 and all("gpuSize=large" in address for address in asked)
     assert len(re.findall(r"POST /release\S+fail=false", said)) == 2
+
+
+def test_secrets_that_the_docs_have_people_make_are_not_uploaded() -> None:
+    """`hf upload` leaves out what .gitignore lists."""
+    docs = "\n".join(file.read_text("utf-8") for file in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")))
+    made = {*re.findall(r"ovis hash-password \w+ >> ([\w.]+)$", docs, re.MULTILINE)}
+    made |= {*re.findall(r"--api-key-file ([\w.]+)", docs)}
+    assert made == {"people", "keys.txt"}
+    assert {f"/{name}" for name in made} <= set((ROOT / ".gitignore").read_text("utf-8").splitlines())

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
+
+from starlette.requests import HTTPConnection
 
 from ovis_app.settings import Settings, loopback
 
@@ -112,6 +114,13 @@ def client_address(scope: Mapping[str, Any], settings: Settings) -> str:
             break
         address = hop.strip()
     return str(_address(address) or address)
+
+
+def visitors(settings: Settings) -> Callable[[HTTPConnection], str]:
+    """What tells clients without a key apart: their addresses where a trusted proxy says them, elsewhere nothing."""
+    if not settings.trusted_proxies:
+        return lambda _: ""
+    return lambda request: client_address(request.scope, settings)
 
 
 def _is_one_of(address: str, networks: Iterable[Network]) -> bool:

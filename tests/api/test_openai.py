@@ -215,6 +215,32 @@ def test_tokens_are_counted(program: Program) -> None:
     refused(program.ask({"messages": []}, "tokenize"), 400, "messages")
 
 
+def test_counting_that_takes_long_keeps_no_answer_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it does where the tokens are counted by another server."""
+    backend, counting, go_on = HeldBackend(), threading.Semaphore(0), threading.Event()
+
+    def count(_: Request) -> int:
+        counting.release()
+        go_on.wait()
+        return 1
+
+    monkeypatch.setattr(backend, "count", count)
+    with served_api(backend) as there:
+        asking = [
+            threading.Thread(target=Program(there).ask, args=(body(), "tokenize"), daemon=True)
+            for _ in range(serving.READERS)
+        ]
+        for one in asking:
+            one.start()
+        try:
+            assert all(counting.acquire(timeout=PATIENCE) for _ in asking)
+            assert Program(there).ask(body()).status_code == 200
+        finally:
+            go_on.set()
+        for one in asking:
+            one.join(PATIENCE)
+
+
 # --- which model ----------------------------------------------------------------------------------------------------
 
 
@@ -758,11 +784,11 @@ def test_the_page_and_programs_wait_in_one_line_as_different_clients() -> None:
 
 @pytest.mark.parametrize(("trusted", "clients"), [(("127.0.0.1",), 2), ((), 1)])
 def test_without_keys_an_address_counts_where_a_trusted_proxy_says_it(trusted: tuple[str, ...], clients: int) -> None:
-    with served_api(HeldBackend(), trusted_proxies=trusted) as there:
+    basic = "Basic " + base64.b64encode(b"anna:secret").decode()
+    with served_api(HeldBackend(), auth=("anna:secret",), trusted_proxies=trusted) as there:
         for address in ("203.0.113.5", "203.0.113.9", "198.51.100.1, 203.0.113.9"):
-            answer = httpx.post(
-                f"{there.url}v1/chat/completions", json=body(), headers={"X-Forwarded-For": address}, timeout=PATIENCE
-            )
+            headers = {"Authorization": basic, "X-Forwarded-For": address}
+            answer = httpx.post(f"{there.url}v1/chat/completions", json=body(), headers=headers, timeout=PATIENCE)
             assert answer.status_code == 200
         assert len({request.client for request in there.backend.requests}) == clients
 

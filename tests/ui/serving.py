@@ -25,7 +25,7 @@ from ovis_app.conversation import Stats
 from ovis_app.generation import Answer, Done, Event, Request, Thinking
 from ovis_app.settings import Settings
 from ovis_app.ui import http_guard, page
-from ovis_app.ui.http_hosts import client_address
+from ovis_app.ui.http_hosts import visitors
 from tests.waiting import PATIENCE, until
 
 EXAMPLES = page.EXAMPLES
@@ -78,7 +78,7 @@ def served(backend: Backend, **changes: Any) -> Iterator[Served]:
     blocks = page.build(line, settings, limits)
     gradio_endpoints.add(blocks, line, limits, uploads=page.uploads(), at_once=settings.at_once)
     options = page.launch_options(settings, limits)
-    options["app_kwargs"]["routes"] = routes(line, settings, limits)
+    options["app_kwargs"]["routes"] = routes(line, settings, limits, address=visitors(settings))
     _, url, _ = blocks.launch(**options, prevent_thread_lock=True, quiet=True)
     mcp.tools_alone(blocks)
     try:
@@ -95,11 +95,8 @@ def served_api(backend: Backend, **changes: Any) -> Iterator[Served]:
     limits = settings.limits()
     line = FairQueue(backend, limits, at_once=settings.at_once, most_waiting=settings.queue_size)
 
-    def address(request: Any) -> str:
-        return client_address(request.scope, settings) if settings.trusted_proxies else ""
-
     app = Starlette(
-        routes=routes(line, settings, limits, address=address),
+        routes=routes(line, settings, limits, address=visitors(settings)),
         middleware=[http_guard.middleware(settings, limits, [EXAMPLES])],
     )
     server = uvicorn.Server(uvicorn.Config(app, port=settings.port, http="h11", log_level="warning"))
