@@ -106,11 +106,11 @@ class Serving:
         """What `work` returns, from a thread: the others aren't kept waiting."""
         return await anyio.to_thread.run_sync(work, limiter=self._readers)
 
-    async def _long(self, work: Callable[[], T], client: str, threads: anyio.CapacityLimiter) -> T:
-        """The same for what takes long, in one of `threads`: one client never has all of them."""
+    async def _read(self, work: Callable[[], T], client: str) -> T:
+        """The same for what reads files, which takes long: one client never has all of the threads."""
         own = self._own.setdefault(client, anyio.CapacityLimiter(READERS - 1))
         async with own:
-            return await anyio.to_thread.run_sync(work, limiter=threads)
+            return await self.aside(work)
 
     @asynccontextmanager
     async def folder(self) -> AsyncIterator[Path]:
@@ -131,7 +131,7 @@ class Serving:
             stop=stop,
         )  # fmt: skip
         try:
-            return await self._long(read, client, self._readers)
+            return await self._read(read, client)
         except MediaError as error:
             raise ApiError(400, str(error), param="messages", code="invalid_media") from error
 
@@ -143,7 +143,7 @@ class Serving:
         async with self.folder() as folder:
             request = Request(await self.conversation(asked, folder, client=client), asked.settings)
             try:
-                count = await self._long(partial(backend.count, request), client, self._counters)
+                count = await anyio.to_thread.run_sync(backend.count, request, limiter=self._counters)
             except Exception as error:  # the edge of a request
                 raise self._said(error) from None
         if count is None:
