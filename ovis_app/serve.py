@@ -15,7 +15,7 @@ import tempfile
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, TextIO, cast
 
 from ovis_app.backend import Backend
 from ovis_app.errors import UserError
@@ -33,6 +33,7 @@ def open_page(settings: Settings) -> tuple[Any, dict[str, Any], Backend]:
         from ovis_app.backends import open_backend
         from ovis_app.backends.fair_queue import FairQueue
         from ovis_app.ui import page
+        from ovis_app.ui.http_hosts import visitors
 
     if settings.mcp:
         mcp.require()
@@ -44,7 +45,7 @@ def open_page(settings: Settings) -> tuple[Any, dict[str, Any], Backend]:
     demo = page.build(backend, settings, limits)
     gradio_endpoints.add(demo, backend, limits, uploads=page.uploads(), at_once=settings.asked_at_once)
     options = page.launch_options(settings, limits)
-    options["app_kwargs"]["routes"] = routes(backend, settings, limits)
+    options["app_kwargs"]["routes"] = routes(backend, settings, limits, address=visitors(settings))
     return demo, options, backend
 
 
@@ -58,6 +59,22 @@ def allow_connections() -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(ValueError, OSError):  # macOS says that there is no limit, and has one
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+class ShortWrites:
+    """A stream that takes only so much at once: what strangers sent and makes no sense is printed by Gradio, whole."""
+
+    most = 4_000  # characters
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        rest = len(text) - self.most
+        return self._stream.write(text if rest <= 0 else f"{text[: self.most]}… and {rest:,} characters more\n")
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def main(arguments: Sequence[str] | None = None, *, program: str | None = None) -> int:
@@ -76,12 +93,14 @@ def main(arguments: Sequence[str] | None = None, *, program: str | None = None) 
     ending = threading.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: ending.set())
+    log, sys.stderr = sys.stderr, cast(TextIO, ShortWrites(sys.stderr))
     own = None if "GRADIO_TEMP_DIR" in os.environ else tempfile.mkdtemp(prefix="ovis-")
     if own:
         os.environ["GRADIO_TEMP_DIR"] = own
     try:
         return serve(settings, ending)
     finally:
+        sys.stderr = log
         if own:
             shutil.rmtree(own, ignore_errors=True)
 

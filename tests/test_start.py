@@ -18,6 +18,7 @@ from ovis_app.backends.fake import FakeBackend
 from ovis_app.backends.lazy import FAILED, LazyBackend
 from ovis_app.conversation import Conversation, Message
 from ovis_app.generation import Done, Request, Waiting
+from ovis_app.settings import Settings
 from tests.ui.serving import free_port
 from tests.waiting import PATIENCE
 
@@ -144,3 +145,20 @@ def test_a_file_of_people_that_is_not_there_is_a_sentence_and_no_open_page(
     assert serve.main(words, program="ovis serve") == 1
     out, err = capsys.readouterr()
     assert out == "" and "--auth-file can't be read" in err and len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(("trusted", "client"), [((), "api:"), (("127.0.0.1",), "api:203.0.113.9")])
+def test_programs_without_a_key_are_told_apart_where_a_proxy_is_trusted(
+    trusted: tuple[str, ...], client: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = FakeBackend()
+    monkeypatch.setattr("ovis_app.backends.open_backend", lambda *_, **__: backend)
+    page, options, _ = serve.open_page(Settings(backend="fake", port=free_port(), trusted_proxies=trusted))
+    _, url, _ = page.launch(**options, prevent_thread_lock=True, quiet=True)
+    try:
+        body = {"messages": [{"role": "user", "content": "Hello"}]}
+        forwarded = {"x-forwarded-for": "203.0.113.9"}
+        httpx.post(f"{url}v1/chat/completions", json=body, headers=forwarded, timeout=PATIENCE).raise_for_status()
+    finally:
+        page.close(verbose=False)
+    assert backend.requests[-1].client == client

@@ -77,7 +77,7 @@ def gives(what: Any) -> Callable[[Call], Call]:
 
 def add(page: gr.Blocks, backend: Backend, limits: Limits, *, uploads: Path, at_once: int) -> None:
     """Adds the endpoints to the page. `uploads` is the folder that Gradio stores uploads in."""
-    calls = Endpoints(backend, limits, uploads, page.upload_file_set.add, anyio.CapacityLimiter(at_once + 8))
+    calls = Endpoints(backend, limits, uploads, page.upload_file_set.add, anyio.CapacityLimiter(at_once + 40))
     with page:
         for call in (calls.chat, calls.describe, calls.read_text, calls.locate, calls.ask_video):
             # Not `queue`: a tool's call would come in by a client of Gradio in this process, which reads any file of

@@ -24,7 +24,7 @@ from ovis_app.backends.local.gpu_request import GpuCall
 from ovis_app.backends.local.worker import ThreadGroup
 from ovis_app.backends.validation import checked
 from ovis_app.engine.streamer import Failure, TokenStreamer
-from ovis_app.errors import FAILED, BackendError, UserError
+from ovis_app.errors import FAILED, BackendError, MediaError, RequestError, UserError
 from ovis_app.generation import Event, Request
 from ovis_app.limits import Limits
 from ovis_app.settings import Settings
@@ -70,6 +70,10 @@ class ZeroGpuBackend:
         self._closing.set()
         self._answers.wait(10.0)
 
+    def count(self, request: Request) -> int:
+        """Tokens of a request's prompt; see `backend.Counts`. Raises BackendError, and MediaError."""
+        return gpu_request.prompt_tokens(checked(request, self._spec, self._limits), stop=Stop(self._closing))
+
     def stream(self, request: Request) -> Iterator[Event]:
         asked = checked(request, self._spec, self._limits)
         stop, streamer = Stop(self._closing), TokenStreamer()
@@ -89,7 +93,7 @@ class ZeroGpuBackend:
             streamer.fail(UNKNOWN)  # read by nobody
         except UserError as error:
             log.info("refused: %s", error, exc_info=error.__cause__)
-            streamer.fail(str(error))
+            streamer.fail(str(error), refused=isinstance(error, RequestError | MediaError))
         except BaseException:
             log.exception("an answer failed")
             streamer.fail(FAILED)
@@ -121,7 +125,7 @@ class ZeroGpuBackend:
             if event.ran_out and event.took.prefill is None:
                 self._time.ran_out()
         elif isinstance(event, Failure):
-            streamer.fail(event.sentence)
+            streamer.fail(event.sentence, refused=event.refused)
         else:
             streamer.hand_on(event)
 

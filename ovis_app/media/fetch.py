@@ -10,7 +10,6 @@ from __future__ import annotations
 import http.client
 import ipaddress
 import logging
-import os
 import socket
 import ssl
 import threading
@@ -129,12 +128,12 @@ def _connected(
 def _cut_after(opened: socket.socket, limit: Stop) -> Iterator[None]:
     """Ends a socket's reading and writing once `limit` is set while the block runs."""
     over = threading.Event()
-    number = opened.fileno()  # what wraps the socket takes it away from it
+    same = opened.dup()  # its own number: the socket's may be another's by the time that it is cut
 
     def watch() -> None:
         while not over.wait(POLL_SECONDS):
             if limit.is_set():
-                with suppress(OSError), socket.socket(fileno=os.dup(number)) as same:
+                with suppress(OSError):
                     same.shutdown(socket.SHUT_RDWR)
                 return
 
@@ -145,6 +144,7 @@ def _cut_after(opened: socket.socket, limit: Stop) -> Iterator[None]:
     finally:
         over.set()
         watcher.join()
+        same.close()
 
 
 def _address(where: Sequence[object]) -> Address:

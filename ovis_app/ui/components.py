@@ -80,7 +80,7 @@ def build(status: Status, settings: Settings) -> Components:
     spec = status.model
     return Components(
         header=header.build(status, sign_out=settings.sign_in, open_to_all=settings.open_to_all),
-        models=models.build(status),
+        models=models.build(status, own=settings.backend != "remote"),  # a server has its list alone
         chatbot=conversation.build(spec, conversation.offered(spec, EXAMPLES), folder=EXAMPLES),
         composer=composer.build(spec),
         drawer=drawer.build(spec),

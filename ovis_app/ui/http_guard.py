@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,10 @@ import gradio as gr
 from gradio import processing_utils
 from gradio.route_utils import FnIndexInferError
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 from starlette.middleware import Middleware
+from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from ovis_app.accounts import accounts
@@ -29,7 +30,7 @@ from ovis_app.settings import Settings
 from ovis_app.ui import http_files
 from ovis_app.ui.http_arrival import Arrival, Left
 from ovis_app.ui.http_bodies import Counted, Files, Json, Meter, Refused, too_large
-from ovis_app.ui.http_hosts import Hosts, believe_no_proxy, client_address, here, network_of, place_of
+from ovis_app.ui.http_hosts import Hosts, believe_no_proxy, here, place_of, visitors
 from ovis_app.ui.http_routes import API, FILE_ROUTE, INFO, JSON, MCP, ROUTES, SMALL, Route, route_of
 from ovis_app.ui.http_sign_in import SignIn
 
@@ -96,7 +97,7 @@ def middleware(settings: Settings, limits: Limits, folders: Sequence[Path]) -> M
         routes=(*ROUTES, *MCP) if settings.mcp else ROUTES,
         api_bytes=settings.api_bytes if settings.serves_api else None,
         keyed=bool(settings.api_key),
-        visitor=partial(_visitor, settings=settings) if settings.trusted_proxies else None,
+        visitor=visitors(settings),
     )
 
 
@@ -115,7 +116,7 @@ class Guard:
         routes: Sequence[Route],
         api_bytes: int | None,
         keyed: bool,
-        visitor: Callable[[Scope], str] | None,
+        visitor: Callable[[HTTPConnection], str],
     ) -> None:
         """`api_bytes` may be sent to /v1 at once; without, it isn't there. Where it is `keyed` its keys are asked for
         instead of a sign-in. `visitor` tells people apart by where they are, where that is known."""
@@ -139,8 +140,7 @@ class Guard:
             scope["headers"] = [*scope["headers"], (b"via", b"1.0")]
         headers = Headers(scope=scope)
         self._check_sender(scope["method"], headers)
-        if self.visitor is not None:
-            scope.setdefault("state", {})["visitor"] = self.visitor(scope)
+        scope.setdefault("state", {})["visitor"] = self.visitor(HTTPConnection(scope))
         path, raw = _path(scope)
         # One spelling for everything: none of these paths needs another.
         route = route_of(scope["method"], path, self.routes) if raw == path.encode() else None
@@ -231,14 +231,13 @@ class Guard:
         except Exception as error:
             if refused:  # whatever Gradio was reading: the client has its answer already
                 return
+            if began and isinstance(error.__cause__, HTTPException):  # a stream of messages that nobody writes
+                await send({"type": "http.response.body", "body": b""})
+                return
             if began or not event or not isinstance(error, MISFITS):
                 raise
             log.info("event refused: %s", type(error).__name__)
             raise Refused(400, NO_SUCH_EVENT) from None
-
-
-def _visitor(scope: Scope, settings: Settings) -> str:
-    return network_of(client_address(scope, settings))
 
 
 def _said(error: Refused, scope: Scope) -> Response:

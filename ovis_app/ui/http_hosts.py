@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import ipaddress
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
+
+from starlette.requests import HTTPConnection
 
 from ovis_app.settings import Settings, loopback
 
@@ -121,6 +123,14 @@ def network_of(address: str) -> str:
     except ValueError:
         return ""
     return str(parsed if parsed.version == 4 else ipaddress.ip_network((parsed, 64), strict=False))
+
+
+def visitors(settings: Settings) -> Callable[[HTTPConnection], str]:
+    """What tells clients without a key apart: their addresses where a trusted proxy says them, elsewhere nothing. Names
+    of sessions anybody may make up."""
+    if not settings.trusted_proxies:
+        return lambda _: ""
+    return lambda request: network_of(client_address(request.scope, settings))
 
 
 def _is_one_of(address: str, networks: Iterable[Network]) -> bool:

@@ -94,6 +94,7 @@ class ModelSpec:
     several: Resolution = Resolution(max_pixels=896 * 896, max_partition=4)  # for each of several
     clip: Resolution = Resolution(max_pixels=896 * 896, max_partition=1)  # for each frame of a clip
     examples: tuple[Example, ...] = ()
+    aliases: tuple[str, ...] = ()  # what else programs may call it, as its name on the server that has it
 
     @property
     def bytes(self) -> int:
@@ -136,9 +137,9 @@ class ModelSpec:
         return self.id if self.repository else self.name
 
     def is_called(self, name: str) -> bool:
-        """Whether a program that asks for `name` means this model: its id, its repository in either organisation, or
-        its short name. Case doesn't matter."""
-        names = {self.public_id, self.name, *self.repositories}
+        """Whether a program that asks for `name` means this model: its id, its repository in either organisation, its
+        short name or an alias. Case doesn't matter."""
+        names = {self.public_id, self.name, *self.repositories, *self.aliases}
         names |= {f"{repository}@{self.revision}" for repository in self.repositories if self.revision}
         return name.strip().lower() in map(str.lower, names)
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 
 from ovis_app.backends import open_backend
+from ovis_app.errors import BUSY
 from ovis_app.settings import Settings
 from ovis_app.zoo import find
 from tests.api.programs import ANYTHING, CLIP, SHAPES, Refused, call, started, upload, uploaded, uri
@@ -234,6 +236,20 @@ def test_whoever_leaves_stops_the_work() -> None:
         with pytest.raises(httpx.ReadTimeout):
             httpx.post(f"{server.url}gradio_api/run/chat", json=body, timeout=httpx.Timeout(60, read=1))
         until(ended, "a direct call whose sender left goes on")
+
+
+def test_whoever_calls_past_the_queue_of_gradio_waits_in_the_same_line() -> None:
+    body = {"data": ["held", None, None, False, None, None, None]}
+    with served(HeldBackend(), engine="solo", queue_size=2) as server, ThreadPoolExecutor(8) as callers:
+        calls = [
+            callers.submit(httpx.post, f"{server.url}gradio_api/run/chat", json=body, timeout=PATIENCE)
+            for _ in range(8)
+        ]
+        until(lambda: server.backend.live == 4 and sum(one.done() for one in calls) == 2)
+        server.backend.answer.set(), server.backend.finish.set()
+        said = [one.result().json() for one in calls]
+    assert sorted("data" in one for one in said) == [False] * 2 + [True] * 6
+    assert all(one["error"] == BUSY for one in said if "error" in one)
 
 
 def test_nothing_of_a_call_stays_but_what_gradio_removes_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

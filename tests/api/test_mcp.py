@@ -171,6 +171,16 @@ def test_hosts_and_origins_hold_for_it(agents: Served) -> None:
     assert ask(agents, Origin=agents.url.rstrip("/")).status_code == 200
 
 
+def test_where_people_sign_in_agents_do_too() -> None:
+    with served(HeldBackend(), mcp=True, auth=("ada:lovelace",)) as closed:
+        assert ask(closed).status_code == 401 and ask(closed, "GET", "/schema").status_code == 401
+        basic = base64.b64encode(b"ada:lovelace").decode()
+        assert ask(closed, Authorization=f"Basic {basic}").status_code == 200
+        call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call"}
+        body = json.dumps({**call, "params": {"name": "chat", "arguments": {"question": "hello"}}}).encode()
+        assert "You said: hello" in ask(closed, body=body, Authorization=f"Basic {basic}").text
+
+
 def test_bodies_are_limited(agents: Served) -> None:
     call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call"}
 

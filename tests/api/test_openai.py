@@ -215,6 +215,32 @@ def test_tokens_are_counted(program: Program) -> None:
     refused(program.ask({"messages": []}, "tokenize"), 400, "messages")
 
 
+def test_counting_that_takes_long_keeps_no_answer_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it does where the tokens are counted by another server."""
+    backend, counting, go_on = HeldBackend(), threading.Semaphore(0), threading.Event()
+
+    def count(_: Request) -> int:
+        counting.release()
+        go_on.wait()
+        return 1
+
+    monkeypatch.setattr(backend, "count", count)
+    with served_api(backend) as there:
+        asking = [
+            threading.Thread(target=Program(there).ask, args=(body(), "tokenize"), daemon=True)
+            for _ in range(serving.READERS)
+        ]
+        for one in asking:
+            one.start()
+        try:
+            assert all(counting.acquire(timeout=PATIENCE) for _ in asking)
+            assert Program(there).ask(body()).status_code == 200
+        finally:
+            go_on.set()
+        for one in asking:
+            one.join(PATIENCE)
+
+
 # --- which model ----------------------------------------------------------------------------------------------------
 
 
@@ -413,14 +439,14 @@ def test_requests_that_are_on_their_way_take_only_so_much_memory(
         answer = Program(there).ask(body("x" * 150_000))
         refused(answer, 503, "Too much", "again")
         assert int(answer.headers["retry-after"]) > 0
-        assert Program(there).ask(body("x" * 50_000)).status_code == 200
-        assert backend.live == 0
+        until(lambda: Program(there).ask(body("x" * 50_000)).status_code == 200)  # what was refused is let go of first
+    backend = HeldBackend()
     with served_api(backend, api_bytes=300_000) as there:
         held = threading.Thread(target=Program(there).ask, args=(body("held" + "x" * 150_000),), daemon=True)
         held.start()
         until(lambda: backend.live == 1)
         for _ in range(3):
-            assert Program(there).ask(body("x" * 170_000)).status_code == 200
+            until(lambda: Program(there).ask(body("x" * 170_000)).status_code == 200)
         backend.answer.set(), backend.finish.set()
         held.join(PATIENCE)
 
@@ -709,11 +735,15 @@ def test_where_strangers_come_and_no_key_is_set_there_is_no_api(caplog: pytest.L
 def test_whoever_comes_through_a_proxy_on_this_machine_needs_a_key() -> None:
     """A proxy asks from here, for strangers."""
     strangers = ({"X-Forwarded-For": "192.0.2.7"}, {"Host": "chat.example.org"}, {"Via": "1.1 proxy"})
-    with served_api(HeldBackend(), allowed_hosts="chat.example.org") as there:
-        for headers in strangers:
+    with served_api(HeldBackend()) as there:
+        for headers in (strangers[0], strangers[2]):
             answer = httpx.post(f"{there.url}v1/chat/completions", headers=headers, json=body(), timeout=PATIENCE)
             refused(answer, 404, "set no key")
         assert Program(there).ask(body()).status_code == 200
+    with served_api(HeldBackend(), allowed_hosts="chat.example.org") as there:
+        for headers in (*strangers, {}):  # a proxy that is named may add no header
+            answer = httpx.post(f"{there.url}v1/chat/completions", headers=headers, json=body(), timeout=PATIENCE)
+            refused(answer, 404, "set no key")
     with served_api(HeldBackend(), allowed_hosts="chat.example.org", api_key=KEYS) as there:
         for headers in strangers:
             keyed = {**headers, "Authorization": f"Bearer {KEYS[0]}"}
@@ -754,6 +784,17 @@ def test_the_page_and_programs_wait_in_one_line_as_different_clients() -> None:
         wire.close()
         clients = [request.client for request in backend.requests]
         assert clients[0] == f"page:{wire.session}" and len(set(clients)) == 3
+
+
+@pytest.mark.parametrize(("trusted", "clients"), [(("127.0.0.1",), 2), ((), 1)])
+def test_without_keys_an_address_counts_where_a_trusted_proxy_says_it(trusted: tuple[str, ...], clients: int) -> None:
+    basic = "Basic " + base64.b64encode(b"anna:secret").decode()
+    with served_api(HeldBackend(), auth=("anna:secret",), trusted_proxies=trusted) as there:
+        for address in ("203.0.113.5", "203.0.113.9", "198.51.100.1, 203.0.113.9"):
+            headers = {"Authorization": basic, "X-Forwarded-For": address}
+            answer = httpx.post(f"{there.url}v1/chat/completions", json=body(), headers=headers, timeout=PATIENCE)
+            assert answer.status_code == 200
+        assert len({request.client for request in there.backend.requests}) == clients
 
 
 def test_a_picture_without_a_wish_is_looked_at_as_the_model_likes(program: Program) -> None:

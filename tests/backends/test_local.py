@@ -302,7 +302,7 @@ def test_the_status_says_who_gets_how_much_memory_and_how_tokens_are_made(backen
 
 def test_the_status_tells_of_a_faster_step_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is found out behind the first answers, when the model has long been loaded."""
-    monkeypatch.setattr(Capabilities, "of", lambda model: Capabilities("fused", "triton", recorded=True))
+    monkeypatch.setattr(Capabilities, "of", lambda model, **_: Capabilities("fused", "triton", recorded=True))
     monkeypatch.setattr(open_engine, "_fused", lambda step, *_, **__: step)
     backend = LocalBackend(Settings(model=str(CHECKPOINT), device="cpu"), Limits())
     with closing(backend):

@@ -33,6 +33,16 @@ def test_a_person_signs_in_asks_and_signs_out(browser: Any, guarded: Served) -> 
         tab.wait_for_selector("#box textarea")
         assert tab.url == guarded.url
         ask(tab, "Hello there")
+        out = tab.get_by_role("button", name="Sign out")
+        assert "svg" in out.evaluate("(e) => getComputedStyle(e, '::before').maskImage"), "its icon is a box"
+        tab.set_viewport_size({"width": 360, "height": 780})
+        phone = tab.evaluate(
+            "[...document.querySelectorAll('#header button')].map((e) => e.getBoundingClientRect().right)"
+        )
+        assert max(phone) <= 360 and out.bounding_box()["width"] == 44, "there is room for its icon alone"
+        tab.wait_for_function(
+            "document.querySelector('#model').scrollWidth <= document.querySelector('#model').clientWidth"
+        )
         tab.get_by_role("button", name="Sign out").click()
         tab.wait_for_selector("input[type=password]")
         tab.goto(guarded.url)

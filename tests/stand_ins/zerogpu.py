@@ -25,7 +25,8 @@ class Server(BaseHTTPRequestHandler):
     """Leases a GPU to everybody."""
 
     def do_POST(self) -> None:
-        print("POST", self.path, flush=True)
+        sys.stdout.write(f"POST {self.path}\n")
+        sys.stdout.flush()
         body = json.dumps(LEASE if self.path.startswith("/schedule") else {}).encode()
         self.send_response(200)
         self.send_header("content-type", "application/json")

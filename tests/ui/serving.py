@@ -25,6 +25,7 @@ from ovis_app.conversation import Stats
 from ovis_app.generation import Answer, Done, Event, Request, Thinking
 from ovis_app.settings import Settings
 from ovis_app.ui import http_guard, page
+from ovis_app.ui.http_hosts import visitors
 from tests.waiting import PATIENCE, until
 
 EXAMPLES = page.EXAMPLES
@@ -77,7 +78,7 @@ def served(backend: Backend, **changes: Any) -> Iterator[Served]:
     blocks = page.build(line, settings, limits)
     gradio_endpoints.add(blocks, line, limits, uploads=page.uploads(), at_once=settings.asked_at_once)
     options = page.launch_options(settings, limits)
-    options["app_kwargs"]["routes"] = routes(line, settings, limits)
+    options["app_kwargs"]["routes"] = routes(line, settings, limits, address=visitors(settings))
     _, url, _ = blocks.launch(**options, prevent_thread_lock=True, quiet=True)
     mcp.tools_alone(blocks)
     try:
@@ -89,14 +90,17 @@ def served(backend: Backend, **changes: Any) -> Iterator[Served]:
 @contextmanager
 def served_api(backend: Backend, **changes: Any) -> Iterator[Served]:
     """The API behind its guard without the page, which takes two seconds to open."""
-    settings = Settings(**{"backend": "fake", "port": free_port(), **changes})
+    listening = socket.create_server(("127.0.0.1", 0))  # kept, so that nobody else gets the port meanwhile
+    settings = Settings(**{"backend": "fake", "port": listening.getsockname()[1], **changes})
     limits = settings.limits()
     line = FairQueue(backend, limits, at_once=settings.at_once, most_waiting=settings.queue_size)
+
     app = Starlette(
-        routes=routes(line, settings, limits), middleware=[http_guard.middleware(settings, limits, [EXAMPLES])]
+        routes=routes(line, settings, limits, address=visitors(settings)),
+        middleware=[http_guard.middleware(settings, limits, [EXAMPLES])],
     )
     server = uvicorn.Server(uvicorn.Config(app, port=settings.port, http="h11", log_level="warning"))
-    thread = threading.Thread(target=server.run, daemon=True)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     until(lambda: server.started)
     try:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.ui.serving import HeldBackend, Served, Wire, free_port
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, until
 
 ROOT = Path(__file__).resolve().parents[2]
 APP = [sys.executable, str(ROOT / "app.py")]
@@ -53,7 +53,8 @@ def process(tmp_path: Path):
     environment = os.environ | {"TMPDIR": str(tmp_path)}
     environment.pop("GRADIO_TEMP_DIR", None)
     flags = ["--backend", "fake", "--port", str(port)]
-    running = subprocess.Popen([*APP, *flags], stdout=subprocess.PIPE, text=True, env=environment)
+    with (tmp_path / "log").open("wb") as log:
+        running = subprocess.Popen([*APP, *flags], stdout=subprocess.PIPE, stderr=log, text=True, env=environment)
     watchdog = threading.Timer(120, running.kill)
     watchdog.start()
     assert running.stdout is not None
@@ -79,4 +80,14 @@ def test_sigterm_while_answering_ends_cleanly_and_leaves_nothing(process) -> Non
     assert running.wait(timeout=PATIENCE) == 0
     assert time.monotonic() - asked < 10
     assert list(folder.glob("ovis-*")) == []
+    wire.close()
+
+
+def test_what_strangers_send_fills_no_log(process) -> None:
+    _, url, folder = process
+    wire = Wire(Served(url, HeldBackend(), None))
+    wire.join(wire.event("box", "submit"), ["x" * 3_000_000])  # fewer values than it takes
+    assert next(message for message in wire.messages() if message["msg"] == "process_completed")["success"] is False
+    until(lambda: "ValueError" in (folder / "log").read_text())
+    assert "characters more" in (folder / "log").read_text() and (folder / "log").stat().st_size < 50_000
     wire.close()

@@ -339,3 +339,29 @@ def test_a_public_link_that_asks_nobody_is_said_in_the_log(caplog: pytest.LogCap
     assert "--auth-file" in record.getMessage()
     http_guard.middleware(Settings(share=True, server_name="0.0.0.0", auth=("anna:x",)), Limits(), [])
     assert len(caplog.records) == 1
+
+
+# --- programs with keys ---------------------------------------------------------------------------------------------
+
+KEY = "a-key-of-the-api"
+BEARER = f"Authorization: Bearer {KEY}"
+
+
+def test_a_key_opens_the_api_and_nothing_else() -> None:
+    with served(HeldBackend(), auth=("anna:x",), api_key=(KEY,)) as server:
+        assert ask(server, "/v1/models", BEARER).status == 200
+        for path in ("/config", "/", "/gradio_api/info", f"/gradio_api/file={EXAMPLES / 'left.png'}"):
+            assert ask(server, path, BEARER).status == 401, path
+        assert ask(server, "/v1/../config", BEARER).status == 404
+        for header in ("X: y", "Authorization: Bearer wrong-key", BASIC):
+            said = ask(server, "/v1/models", header)
+            assert said.status == 401 and "error" in json.loads(said.body)
+        assert ask(server, "/tokenize", method="POST", body=b"{}").status == 401
+
+
+def test_without_keys_those_who_sign_in_have_the_api(guarded: Served) -> None:
+    assert ask(guarded, "/v1/models", BASIC).status == 200
+    said = ask(guarded, "/v1/models", BEARER)
+    assert said.status == 401 and "error" in json.loads(said.body)
+    with served(HeldBackend(), auth=(f"anna:{PASSWORD}",), server_name="0.0.0.0") as server:
+        assert ask(server, "/v1/models", BASIC).status == 200 and ask(server, "/v1/models").status == 401

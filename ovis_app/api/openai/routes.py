@@ -40,13 +40,16 @@ PROMPT = "prompt isn't offered here: send messages."
 Endpoint = Callable[[HttpRequest], Any]
 
 
-def routes(backend: Backend, settings: Settings, limits: Limits) -> list[Route]:
-    """The routes, or none where strangers would need a key and there is none."""
+def routes(
+    backend: Backend, settings: Settings, limits: Limits, *, address: Callable[[HttpRequest], str] = lambda _: ""
+) -> list[Route]:
+    """The routes, or none where strangers would need a key and there is none. `address` tells clients without a key
+    apart, where it is known to be theirs."""
     if not settings.serves_api:
         log.warning(CLOSED)
         return []
     serving = Serving(backend, limits, allow_urls=settings.allow_urls, api_bytes=settings.api_bytes)
-    api = Api(serving, settings.api_key, limits)
+    api = Api(serving, settings.api_key, limits, address)
     return [
         Route("/v1/models", api.guarded(api.models), methods=["GET"]),
         Route("/v1/models/{name:path}", api.guarded(api.model), methods=["GET"]),
@@ -58,8 +61,10 @@ def routes(backend: Backend, settings: Settings, limits: Limits) -> list[Route]:
 class Api:
     """What each route does. `keys` are kept as digests."""
 
-    def __init__(self, serving: Serving, keys: Sequence[str], limits: Limits) -> None:
-        self._serving, self._limits = serving, limits
+    def __init__(
+        self, serving: Serving, keys: Sequence[str], limits: Limits, address: Callable[[HttpRequest], str]
+    ) -> None:
+        self._serving, self._limits, self._address = serving, limits, address
         self._digests = tuple(hashlib.sha256(key.encode()).digest() for key in keys)
         self._started = int(time.time())
 
@@ -86,7 +91,7 @@ class Api:
         """Who asks: a name for their key. All keys are compared, in a time that doesn't tell which was near. Raises
         ApiError, 401."""
         if not self._digests:
-            return "api:"  # of this machine
+            return f"api:{self._address(request)}"
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         digest = hashlib.sha256(key.strip().encode()).digest()
         known = [hmac.compare_digest(digest, one) for one in self._digests]

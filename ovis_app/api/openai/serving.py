@@ -39,6 +39,7 @@ COUNTLESS = "This model's tokens can't be counted here."
 CROWDED = "Too much is being sent at once: try again in a moment."
 REQUESTS = 8  # of the largest size that are held in memory at a time
 READERS = 4  # requests whose files are read at a time, one client's one less
+COUNTERS = 4  # requests whose tokens are counted at a time: a server that is slow to count holds up no reader
 
 
 @dataclass
@@ -87,7 +88,7 @@ class Serving:
     def __init__(self, backend: Backend, limits: Limits, *, allow_urls: bool, api_bytes: int) -> None:
         self.backend, self._limits, self._allow_urls = backend, limits, allow_urls
         self._memory = Memory(REQUESTS * api_bytes)
-        self._readers = anyio.CapacityLimiter(READERS)
+        self._readers, self._counters = anyio.CapacityLimiter(READERS), anyio.CapacityLimiter(COUNTERS)
         self._own: WeakValueDictionary[str, anyio.CapacityLimiter] = WeakValueDictionary()  # by client, while used
 
     def ready(self) -> Status:
@@ -142,7 +143,7 @@ class Serving:
         async with self.folder() as folder:
             request = Request(await self.conversation(asked, folder, client=client), asked.settings)
             try:
-                count = await self._read(partial(backend.count, request), client)
+                count = await anyio.to_thread.run_sync(backend.count, request, limiter=self._counters)
             except Exception as error:  # the edge of a request
                 raise self._said(error) from None
         if count is None:

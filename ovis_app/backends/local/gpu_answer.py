@@ -25,7 +25,7 @@ from ovis_app.backends.local.prompt_builder import PreparedRequest
 from ovis_app.backends.local.session import Session
 from ovis_app.engine.answer import out_of_memory
 from ovis_app.engine.streamer import Failure, TokenStreamer
-from ovis_app.errors import FAILED, OUT_OF_MEMORY, UserError
+from ovis_app.errors import FAILED, OUT_OF_MEMORY, RequestError, UserError
 from ovis_app.generation import Event
 from ovis_app.stop import Stop, Stopped
 
@@ -68,7 +68,7 @@ def answer(call: GpuCall) -> Iterator[GpuEvent]:
         try:
             yield from streamer
         except UserError as error:
-            yield Failure(str(error))
+            yield Failure(str(error), isinstance(error, RequestError))
         yield answering.report(age)
     finally:
         stop.set()
@@ -87,7 +87,7 @@ class Answering:
 
     def run(self, work: bytes) -> None:
         """The edge of the thread: whatever happens, the reader hears an end."""
-        self._stop.deadline = self._end
+        self._stop.deadline, refused = self._end, False
         try:
             self._answer(pickle.loads(work))
             return
@@ -96,11 +96,11 @@ class Answering:
             failed = OVER
         except UserError as error:
             log.info("refused: %s", error, exc_info=error.__cause__)
-            failed = str(error)
+            failed, refused = str(error), isinstance(error, RequestError)
         except BaseException as error:  # what drivers and kernels raise is of many kinds
             failed = OUT_OF_MEMORY if out_of_memory(error) else FAILED
             log.exception("generation failed")
-        self._streamer.fail(failed)
+        self._streamer.fail(failed, refused=refused)
 
     def _answer(self, work: Work) -> None:
         placed, stop, streamer = self._placed, self._stop, self._streamer

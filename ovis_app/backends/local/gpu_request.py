@@ -103,6 +103,13 @@ def prepared_work(request: Request, *, note: Note, stop: Stop, started: float) -
     )
 
 
+def prompt_tokens(request: Request, *, stop: Stop) -> int:
+    """Tokens of a request's prompt. Raises BackendError, MediaError, and Stopped once `stop` is set."""
+    placed = gpu_placed.here()
+    builder = PromptBuilder(placed.loaded, MediaDecoder(placed.loaded, placed.limits))
+    return builder.count(request.conversation, request.settings, stop=stop)
+
+
 class _Pickler(pickle.Pickler):
     """Writes a tensor's numbers with it."""
 

@@ -153,7 +153,7 @@ class RemoteBackend:
     def _unknown(self) -> ModelSpec:
         """What stands for a model that no server has told of yet."""
         named = zoo.find(self._wanted) if self._wanted else None
-        row, where = named or zoo.FAMILY_ROWS["ovis2_5"], self._known[0].server.name
+        row, where = named or replace(zoo.FAMILY_ROWS["ovis2_5"], licence=""), self._known[0].server.name
         return replace(
             row, id=where, name=self._wanted or where, about=f"A model of {where}.", bundled=False, guessed=True
         )

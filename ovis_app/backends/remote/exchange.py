@@ -25,7 +25,7 @@ from ovis_app.backends.remote.pictures import Pictures
 from ovis_app.backends.remote.server import ServedModel
 from ovis_app.backends.remote.stream import Reading, value
 from ovis_app.conversation import Conversation
-from ovis_app.errors import not_fitting
+from ovis_app.errors import BackendError, not_fitting
 from ovis_app.generation import DROPPED_FOR, Done, Event, GenerationSettings, Request
 from ovis_app.stop import Stop
 
@@ -124,7 +124,7 @@ class Exchange:
         try:
             async with asyncio.timeout(self.patience.count):
                 found = await self.client.post(self.model.server.root + TOKENIZE, cast_to=object, body=body)
-        except (OpenAIError, TimeoutError, ValueError, RecursionError) as error:
+        except (OpenAIError, BackendError, TimeoutError, ValueError, RecursionError) as error:
             log.info("%s doesn't count tokens: %s", self.model.server.name, type(error).__name__)
             if isinstance(error, APIStatusError) and error.status_code in (404, 405, 501):
                 self.refused.add(TOKENIZE)

@@ -22,16 +22,27 @@ class Loop:
     def __init__(self, name: str) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name=name, daemon=True)
+        self._lock = threading.Lock()
+        self._closed = False
         self._thread.start()
 
     def start(self, work: Coroutine[Any, Any, Result]) -> Future[Result]:
-        """Begins the work. Cancelling what this returns cancels the work, and never blocks."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
+        """Begins the work. Cancelling what this returns cancels the work, and never blocks. Once the loop is closed,
+        work is cancelled before it begins."""
+        with self._lock:
+            if not self._closed:
+                return asyncio.run_coroutine_threadsafe(work, self._loop)
+        work.close()
+        never: Future[Result] = Future()
+        never.cancel()
+        return never
 
     def close(self, *last: Coroutine[Any, Any, None]) -> None:
         """Cancels what runs, lets it close its connections, does what is to be done `last`, and ends the thread. May be
         called twice."""
-        if not self._loop.is_running():
+        with self._lock:
+            closed, self._closed = self._closed, True
+        if closed:
             for work in last:
                 work.close()
             return
@@ -41,6 +52,8 @@ class Loop:
         finally:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(END_SECONDS)
+            if not self._loop.is_running():
+                self._loop.close()
 
     async def _end(self, last: Sequence[Coroutine[Any, Any, None]]) -> None:
         await asyncio.sleep(0.01)  # what has just begun gets to where it can be cancelled in peace

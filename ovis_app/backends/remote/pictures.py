@@ -93,10 +93,20 @@ def resized(pictures: Sequence[Image.Image], detail: Detail, *, tiles: bool) -> 
         shrink = min(((detail.max_partition or 1) * TILE**2 / (width * height)) ** 0.5, 1.0)
         width, height = max(int(width * shrink), 1), max(int(height * shrink), 1)
     else:
-        least, most = detail.min_pixels or 0, detail.max_pixels or FACTOR**2
-        height, width = smart_resize(height, width, factor=FACTOR, min_pixels=least, max_pixels=most)
+        width, height = _seen(width, height, detail)
     size = (width, height)
     return [one if one.size == size else one.resize(size, Image.Resampling.BICUBIC) for one in pictures]
+
+
+def _seen(width: int, height: int, detail: Detail) -> tuple[int, int]:
+    """The size at which a model of native resolution sees a picture. Where that is below the least, as least and most
+    are nearly one, the server would enlarge it: it gets the picture's own shape, and does what is done here."""
+    least, most = detail.min_pixels or 0, detail.max_pixels or FACTOR**2
+    rows, columns = smart_resize(height, width, factor=FACTOR, min_pixels=least, max_pixels=most)
+    if rows * columns >= least:
+        return columns, rows
+    shrink = min((4 * most / (width * height)) ** 0.5, 1.0)
+    return max(round(width * shrink), 1), max(round(height * shrink), 1)
 
 
 def picture_uri(picture: Image.Image) -> str:
@@ -117,4 +127,5 @@ def _base64(picture: Image.Image, kind: str) -> str:
 def _tokens(picture: Image.Image, detail: Detail, *, tiles: bool) -> int:
     if tiles:
         return ((detail.max_partition or 1) + 1) * TILE_TOKENS
-    return picture.width * picture.height // FACTOR**2 + 8
+    whole = picture.width % FACTOR == picture.height % FACTOR == 0
+    return (picture.width * picture.height if whole else 2 * (detail.max_pixels or 0)) // FACTOR**2 + 8

@@ -113,7 +113,10 @@ def served_model(server: Server, name: str, context: object = None) -> ServedMod
     )
     tokens = context if isinstance(context, int) and 0 < context < MOST_CONTEXT else row.context
     about = f"{row.about} It answers from {server.name}."
-    spec = replace(row, id=f"{shown(name)} on {server.name}", about=about, context=tokens, bundled=False)
+    spec = replace(
+        row, id=f"{shown(name)} on {server.name}", about=about, context=tokens, bundled=False,
+        aliases=(name, *row.repositories),
+    )  # fmt: skip
     return ServedModel(server, name, spec)
 
 

@@ -33,6 +33,7 @@ class Usage:
     answer: int = 0
     thinking: int = 0
     visual: int = 0
+    cached: int = 0
 
 
 @dataclass
@@ -108,6 +109,7 @@ class Reading:
             frame_times=frame_times,
             engine=engine,
             dropped_turns=dropped,
+            cached_tokens=usage.cached,
         )
 
 
@@ -129,5 +131,9 @@ def usage_of(usage: object) -> Usage:
         prompt=value(usage, "prompt_tokens", int) or 0,
         answer=value(usage, "completion_tokens", int) or 0,
         thinking=value(answer, "reasoning_tokens", int) or 0,
-        visual=sum(value(media, kind, int) or 0 for kind in ("image", "video")),
+        # vLLM's way to say it, and ours
+        visual=sum(value(media, kind, int) or 0 for kind in ("image", "video"))
+        or value(prompt, "image_tokens", int)
+        or 0,
+        cached=value(prompt, "cached_tokens", int) or 0,
     )

@@ -66,8 +66,8 @@ def subject(spec: ModelSpec) -> str:
 def welcome(spec: ModelSpec) -> str:
     """The empty page's words."""
     hint = (
-        "<p>The full-size models answer on this page too: choose one at the top, or start with "
-        "<code>--model Ovis2.5-2B</code></p>"
+        "<p>The full-size models answer on this page too: start it with <code>--model Ovis2.5-2B</code>, or choose one "
+        "at the top where that is offered</p>"
         if spec.bundled
         else ""
     )

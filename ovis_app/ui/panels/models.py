@@ -30,8 +30,9 @@ class Models:
     use_own: gr.Button
 
 
-def build(status: Status) -> Models:
-    """The panel's components; whether a model fits is looked up when the panel opens."""
+def build(status: Status, *, own: bool) -> Models:
+    """The panel's components; whether a model fits is looked up when the panel opens. `own` offers models that aren't
+    in the list."""
     with gr.Column(elem_id="models", elem_classes="side"):
         close = head("Model", "close-models")
         about = gr.HTML(card(status.model), elem_id="model-card")
@@ -53,15 +54,16 @@ def build(status: Status) -> Models:
             rows = gr.State([])
             listed = gr.Radio([], value=None, label="Models", show_label=False, container=False, elem_id="model-list")
             use = gr.Button("Use this model", elem_id="use-model", variant="primary", interactive=False)
-            own = gr.Textbox(
+            name = gr.Textbox(
                 label="Your own",
                 info="A folder on this machine, or a repository: Ovis checkpoints of safetensors files.",
                 placeholder="AIDC-AI/Ovis2.5-2B",
                 max_lines=1,
                 elem_id="own-model",
+                visible=own,
             )
-            use_own = gr.Button("Use it", elem_id="use-own", size="sm")
-    return Models(close, about, here, progress, cancel, refusal, may_choose, search, rows, listed, use, own, use_own)
+            use_own = gr.Button("Use it", elem_id="use-own", size="sm", visible=own)
+    return Models(close, about, here, progress, cancel, refusal, may_choose, search, rows, listed, use, name, use_own)
 
 
 def abilities(spec: ModelSpec) -> str:

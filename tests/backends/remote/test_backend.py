@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import threading
 import time
@@ -149,6 +150,7 @@ def test_the_status_says_who_is_up() -> None:
         remote(f"a={up.url}", f"b={other.url}", "c=http://127.0.0.1:9") as backend,
     ):
         assert backend.status().phase == "starting"
+        assert backend.status().model.licence == "", "nobody knows yet whose model it is"
         until(lambda: all(server.up is not None for server in backend.status().servers))
         now = backend.status()
         assert (now.phase, now.model.name, now.model.context) == ("ready", "Ovis2.5-9B", 4096)
@@ -275,6 +277,20 @@ def test_closing_ends_what_is_running() -> None:
             list(stream)
         until(server.left.is_set, "the server still works")
         backend.close()
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+def test_once_it_is_closed_nothing_begins_and_nobody_waits() -> None:
+    """The command line asks for the status then, when the list of models may be old."""
+    with Loopback() as server, remote(f"box={server.url}", patience=replace(QUICK, fresh=0.0)) as backend:
+        backend.wait_for_model()
+        backend.close()
+        assert backend.status().model.name == "Ovis2.5-9B"
+        with pytest.raises(BackendError, match="The app is ending"):
+            assert len(list(itertools.islice(events(backend), 20))) < 20, "it waits for ever"
+        with pytest.raises(BackendError, match="The app is ending"):
+            backend.count(Request(talk("What?")))
+        gc.collect()
 
 
 # --- beside a model of this machine ----------------------------------------------------------------------------------

@@ -14,6 +14,9 @@ from ovis_app import cli
 from ovis_app.backend import Offer, ServerStatus, Status
 from ovis_app.backends.fake import FakeBackend
 from ovis_app.backends.remote.beside import BesideServers
+from ovis_app.limits import Limits
+from ovis_app.settings import Settings
+from ovis_app.ui import page
 from ovis_app.ui.panels import header, models
 from tests.backends.remote.asking import EXAMPLES, remote
 from tests.backends.remote.loopback import CHAT, DONE, HELLO, Loopback, Reply, chunk
@@ -122,6 +125,13 @@ def until_ended(wire: Wire) -> Any:
 
 
 ABSENT = ("torch", "transformers", "tokenizers", "accelerate", "safetensors", "bitsandbytes")
+
+
+@pytest.mark.parametrize(("backend", "offered"), [("remote", False), ("local", True)])
+def test_a_model_of_ones_own_is_offered_where_one_can_be_loaded(backend: str, offered: bool) -> None:
+    built = page.build(FakeBackend(), Settings(backend=backend), Limits()).get_config_file()
+    shown = {part["props"].get("elem_id"): part["props"].get("visible") for part in built["components"]}
+    assert (shown["own-model"], shown["use-own"]) == (offered, offered)
 
 
 def test_no_torch_is_needed() -> None:

@@ -74,7 +74,7 @@ def test_pictures_stand_before_their_question(tmp_path: Path) -> None:
     [
         ((1000, 500), Detail(), (992, 512)),  # as it is, in whole tokens
         ((40, 20), Detail(), (640, 320)),  # enlarged to the least
-        ((9000, 3000), Detail(), (3072, 1024)),  # reduced to the most
+        ((4500, 1500), Detail(), (3072, 1024)),  # reduced to the most
         ((1000, 1000), Detail(max_pixels=512 * 512), (512, 512)),
         ((100, 100), Detail(min_pixels=800 * 800), (800, 800)),
         ((3000, 10), Detail(), None),
@@ -90,6 +90,16 @@ def test_the_resolution_is_chosen_here(
     assert image.width * image.height <= (detail.max_pixels or OVIS.single.max_pixels)
     assert seen is None or image.size == seen
     assert image.width * image.height / 1024 < wrote.tokens < image.width * image.height / 1024 + 100
+
+
+def test_where_the_server_would_make_another_size_of_it_the_picture_keeps_its_shape(tmp_path: Path) -> None:
+    """Ovis-mini sees pictures at one size only: made 4:3 of it, rounding down, they would be enlarged again."""
+    sizes = []
+    for size in ((320, 240), (3000, 2250)):
+        media = picture(tmp_path, *size)
+        (image,) = opened(write(talk(Message("user", "?", (media,))), zoo.MINI).messages[0]["content"][0])
+        sizes.append((image.size, round(image.width / image.height, 2), image.width * image.height <= 4 * 224**2))
+    assert sizes[0][0] == (320, 240) and [one[1:] for one in sizes] == [(1.33, True)] * 2
 
 
 def test_where_a_model_cuts_tiles_no_picture_is_larger_than_its_tiles(tmp_path: Path) -> None:

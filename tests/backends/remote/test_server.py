@@ -93,12 +93,21 @@ def test_a_known_model_is_known_by_any_of_its_names(name: str) -> None:
     assert model.spec.single == known.single and model.spec.thinking and model.spec.id != known.id
     assert all(means(wanted, model) for wanted in (name, "Ovis2.5-9B", "aidc-ai/ovis2.5-9b", f"{name} on box"))
     assert not means("Ovis2.5-2B", model)
+    for asked in (
+        name,
+        "Ovis2.5-9B",
+        "aidc-ai/ovis2.5-9b",
+        "ATH-MaaS/Ovis2.5-9B",
+    ):  # by programs, of /v1 in front of it
+        assert model.spec.is_called(asked)
+    assert not model.spec.is_called("Ovis2.5-2B") and model.spec.public_id == "Ovis2.5-9B"
 
 
 def test_an_unknown_model_is_taken_for_one_of_native_resolution() -> None:
     model = served_model(BOX, "my-tune")
     assert model.spec.name == "my-tune" and model.spec.guessed and model.spec.thinking
     assert not model.spec.link and model.spec.folder is None and model.spec.context > 0
+    assert model.spec.is_called("my-tune") and model.spec.aliases == ("my-tune",)
 
 
 def test_a_name_that_is_a_folder_here_opens_nothing(tmp_path: Path) -> None:
