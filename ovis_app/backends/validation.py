@@ -14,7 +14,7 @@ from ovis_app.zoo import ModelSpec
 def checked(request: Request, spec: ModelSpec, limits: Limits) -> Request:
     """The request with sane settings, without what the model can't do. Raises RequestError with a sentence."""
     settings = request.settings.check()
-    settings = replace(settings, system=whole(settings.system))
+    settings = replace(settings, system=whole(settings.system), stop=tuple(map(whole, settings.stop)))
     messages = tuple(replace(message, text=whole(message.text)) for message in request.conversation.messages)
     if not messages or messages[-1].role != "user":
         raise RequestError("There is no question to answer: type one.")

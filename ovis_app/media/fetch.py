@@ -30,7 +30,11 @@ MOVED = (301, 302, 303, 307, 308)
 CHUNK = 64 * 1024
 POLL_SECONDS = 0.1  # between two looks at the clock
 PRIVATE = "has an address in a private network, which isn't fetched: send it as a data: URI."
-NAT64 = ipaddress.ip_network("64:ff9b::/32")
+UNICAST = ipaddress.ip_network(
+    "2000::/3"
+)  # all that IPv6 has of the internet; NAT64, site-local and the like lie outside
+# What Python takes for addresses of the internet: machines in Azure and Oracle's cloud have their credentials there.
+CLOUDS = (ipaddress.ip_network("168.63.129.16/32"), ipaddress.ip_network("192.0.0.0/24"))
 HEADERS = {"Accept": "image/*, video/*", "Accept-Encoding": "identity", "User-Agent": "ovis-app", "Connection": "close"}
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -42,9 +46,21 @@ def public(address: Address) -> bool:
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped is not None:
             return public(address.ipv4_mapped)
-        if address.sixtofour is not None or address.teredo is not None or address in NAT64:
-            return False  # an IPv4 address in disguise
-    return address.is_global and not address.is_multicast
+        if address.sixtofour is not None or address.teredo is not None or address not in UNICAST:
+            return False  # an IPv4 address in disguise, among others
+    return address.is_global and not address.is_multicast and not any(address in cloud for cloud in CLOUDS)
+
+
+def own(address: Address) -> bool:
+    """Whether an address is this machine's own, a public one too: what is sent there never leaves it, nor meets a
+    firewall. Loopback is for `public` to say."""
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    with socket.socket(family, socket.SOCK_DGRAM) as asked:  # sends nothing, and tells from where it would
+        try:
+            asked.connect((str(address), 9))
+        except OSError:
+            return False
+        return _address(asked.getsockname()) == address and not address.is_loopback
 
 
 def fetch(
@@ -97,7 +113,7 @@ def _connected(
     family, kind, protocol, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     with socket.socket(family, kind, protocol) as plain, _cut_after(plain, limit):
         plain.settimeout(SECONDS)
-        if not allowed(_address(where)):
+        if not allowed(_address(where)) or own(_address(where)):
             raise refusal(name, PRIVATE)
         plain.connect(where)
         if not allowed(_address(plain.getpeername())):

@@ -29,7 +29,7 @@ from ovis_app.settings import Settings
 from ovis_app.ui import http_files
 from ovis_app.ui.http_arrival import Arrival, Left
 from ovis_app.ui.http_bodies import Counted, Files, Json, Meter, Refused, too_large
-from ovis_app.ui.http_hosts import Hosts, believe_no_proxy, place_of
+from ovis_app.ui.http_hosts import Hosts, believe_no_proxy, here, place_of
 from ovis_app.ui.http_routes import API, FILE_ROUTE, INFO, JSON, MCP, ROUTES, SMALL, Route, route_of
 from ovis_app.ui.http_sign_in import SignIn
 
@@ -154,7 +154,7 @@ class Guard:
             raise Refused(404, "Not found")
         if route.refused:
             raise Refused(route.refused, "Not allowed")
-        if route.body == "api" and self.api_bytes is None:
+        if route.body == "api" and not self._has_api(scope, headers):
             raise Refused(404, NO_API)
         if len(scope.get("query_string", b"")) > LONGEST_QUERY:
             raise Refused(414, "That address is too long.")
@@ -165,6 +165,12 @@ class Guard:
         await self._pass(
             scope, receive, send, meter, event=scope["method"] == "POST" and route.body in ("json", "small")
         )
+
+    def _has_api(self, scope: Scope, headers: Headers) -> bool:
+        """Whether /v1 is there for whoever asks. Where neither a key nor a sign-in is asked for that is this machine
+        alone: a proxy on it brings strangers, although nothing else listens."""
+        peer = str((scope.get("client") or ("",))[0])
+        return self.api_bytes is not None and (self.keyed or self.sign_in is not None or here(peer, headers))
 
     def _check_sender(self, method: str, headers: Headers) -> None:
         hosts = headers.getlist("host")

@@ -104,7 +104,8 @@ def forwarded(names: Iterable[str]) -> bool:
 
 def client_address(scope: Mapping[str, Any], settings: Settings) -> str:
     """The address of whoever asks: of the connection or, where that is a trusted proxy's, what the proxy wrote down.
-    Each proxy adds whom it heard, so the last that isn't trusted is the last that nobody could make up."""
+    Each proxy adds whom it heard, so the last that isn't trusted is the last that nobody could make up. In one spelling
+    each, an IPv4 address as one."""
     trusted = [ipaddress.ip_network(network) for network in settings.trusted_proxies]
     heard = [value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for"]
     address = str((scope.get("client") or ("",))[0])
@@ -112,7 +113,7 @@ def client_address(scope: Mapping[str, Any], settings: Settings) -> str:
         if not _is_one_of(address, trusted) or not _address(hop):
             break
         address = hop.strip()
-    return address
+    return str(_address(address) or address)
 
 
 def visitors(settings: Settings) -> Callable[[HTTPConnection], str]:

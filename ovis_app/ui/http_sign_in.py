@@ -23,11 +23,12 @@ from urllib.parse import parse_qs
 
 import anyio
 from starlette.datastructures import Headers
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from ovis_app.accounts import Accounts
 from ovis_app.settings import Settings
+from ovis_app.ui.http_arrival import Arrival
 from ovis_app.ui.http_bodies import Counted, Refused
 from ovis_app.ui.http_hosts import client_address
 
@@ -135,13 +136,7 @@ class SignIn:
         return hashlib.sha256(Request(scope).cookies.get(self.cookie, "").encode()).hexdigest()
 
     async def _sign_in(self, scope: Scope, receive: Receive, headers: Headers) -> Response:
-        counted, body = Counted(FORM), b""
-        try:
-            async for part in Request(scope, receive).stream():
-                counted.take(part)
-                body += part
-        except ClientDisconnect:
-            return Response(status_code=400)
+        body = await Request(scope, Arrival(receive, Counted(FORM)).next).body()
         try:
             fields = parse_qs(body.decode(), keep_blank_values=True, max_num_fields=16)
         except ValueError:

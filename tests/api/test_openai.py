@@ -8,24 +8,32 @@ import logging
 import socket
 import tempfile
 import threading
+import tracemalloc
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from starlette.applications import Starlette
 
 from ovis_app.api.openai import files, replies, serving
+from ovis_app.api.openai.routes import routes
 from ovis_app.backend import Phase, Status
 from ovis_app.conversation import Detail
 from ovis_app.generation import Event, Request, Waiting
+from ovis_app.media.fetch import fetch
+from ovis_app.settings import Settings
 from ovis_app.stop import Stop
 from ovis_app.zoo import find, resolve
 from tests.canary import canary
+from tests.media.test_fetch import saying
 from tests.ui.serving import EXAMPLES, HeldBackend, Served, Wire, served, served_api
+from tests.ui.test_http_guard import run
 from tests.waiting import PATIENCE, until
 
 KEYS = ("first-key-of-two", "second-key-of-two")
@@ -406,11 +414,28 @@ def test_a_large_body_keeps_nobody_waiting(program: Program) -> None:
     assert not sending.is_alive()
 
 
-def test_requests_that_are_on_their_way_take_only_so_much_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def arrived(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Sizes of the parts of requests that were taken in, as they come."""
+    taken: list[int] = []
+    add = serving.Load.add
+
+    def counted(load: serving.Load, size: int) -> None:
+        add(load, size)
+        taken.append(size)
+
+    monkeypatch.setattr(serving.Load, "add", counted)
+    return taken
+
+
+def test_requests_that_are_on_their_way_take_only_so_much_memory(
+    monkeypatch: pytest.MonkeyPatch, arrived: list[int]
+) -> None:
     """Of what is still being sent; running answers hold none of it."""
-    monkeypatch.setattr(serving, "REQUESTS", 1)
-    with served_api(HeldBackend(), api_bytes=300_000) as there, served_part(there, 200_000):
-        until(lambda: Program(there).ask(body("x" * 150_000)).status_code == 503)
+    monkeypatch.setattr(serving, "REQUESTS", 2)
+    backend = HeldBackend()
+    with served_api(backend, api_bytes=300_000) as there, served_part(there, 200_000):
+        until(lambda: sum(arrived) >= 200_000)
         answer = Program(there).ask(body("x" * 150_000))
         refused(answer, 503, "Too much", "again")
         assert int(answer.headers["retry-after"]) > 0
@@ -426,12 +451,87 @@ def test_requests_that_are_on_their_way_take_only_so_much_memory(monkeypatch: py
         held.join(PATIENCE)
 
 
+def test_a_body_in_small_parts_takes_no_more_memory() -> None:
+    settings, left = Settings(), 60_000
+    api = Starlette(routes=routes(HeldBackend(), settings, settings.limits()))
+    asked = {"type": "http", "method": "POST", "path": "/tokenize", "headers": [], "query_string": b"", "root_path": ""}
+
+    async def receive() -> dict[str, Any]:
+        nonlocal left
+        left -= 1
+        return {"type": "http.request", "body": left.to_bytes(3, "big"), "more_body": left > 0}
+
+    async def send(message: dict[str, Any]) -> None:
+        assert message.get("status", 400) == 400
+
+    tracemalloc.start()
+    try:
+        run(api, asked, receive, send)
+        assert tracemalloc.get_traced_memory()[1] < 1_500_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_one_client_leaves_memory_to_the_others(monkeypatch: pytest.MonkeyPatch, arrived: list[int]) -> None:
+    """However much it sends, and however slowly."""
+    monkeypatch.setattr(serving, "REQUESTS", 2)
+    with served_api(HeldBackend(), api_bytes=300_000, api_key=KEYS) as there:
+        one, two = (Program(there, key) for key in KEYS)
+        with ExitStack() as parts:
+            for _ in range(2):
+                parts.enter_context(served_part(there, 290_000, KEYS[0]))
+                until(lambda: sum(arrived) >= 290_000)
+            until(lambda: one.ask(body("x" * 150_000)).status_code == 503)
+            until(lambda: two.ask(body("x" * 100_000)).status_code == 200)  # what is refused is let go
+
+
+def test_one_client_leaves_readers_to_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, over = threading.Semaphore(0), threading.Event()
+
+    def fetch(*_: object, stop: Stop, **__: object) -> None:
+        begun.release()
+        over.wait(PATIENCE)
+
+    monkeypatch.setattr(files, "fetch", fetch)
+    with served_api(HeldBackend(), allow_urls=True, api_key=KEYS) as there:
+        one, two = (Program(there, key) for key in KEYS)
+        slow = body("look", "http://example.org/x.png")
+        asking = [threading.Thread(target=one.ask, args=(slow,)) for _ in range(8)]
+        for thread in asking:
+            thread.start()
+        assert all(begun.acquire(timeout=PATIENCE) for _ in range(serving.READERS - 1))
+        try:
+            assert (
+                two.http.post("v1/chat/completions", json=body("hello", PICTURE), timeout=PATIENCE / 2).status_code
+                == 200
+            )
+        finally:
+            over.set()
+        for thread in asking:
+            thread.join(PATIENCE)
+
+
+def test_all_addresses_of_a_request_have_a_size_and_a_time_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "fetch", partial(fetch, allowed=lambda _: True))
+    picture = (EXAMPLES / "shapes.png").read_bytes()
+    said = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(picture), picture)
+    with (
+        saying(said, said) as web,
+        served_api(HeldBackend(), allow_urls=True, video_bytes=len(picture) * 3 // 2) as there,
+    ):
+        refused(Program(there).ask(body("look", f"{web}/a", f"{web}/b")), 400, "image 2", "larger")
+    monkeypatch.setattr(files, "FETCH_SECONDS", 0.3)
+    with saying(b"", ends=False) as web, served_api(HeldBackend(), allow_urls=True) as there:
+        refused(Program(there).ask(body("look", f"{web}/a")), 400, "image 1", "too long")
+
+
 @contextmanager
-def served_part(served: Served, size: int) -> Iterator[None]:
+def served_part(served: Served, size: int, key: str = "") -> Iterator[None]:
     """A request of which `size` bytes were sent, and the rest isn't while the block runs."""
     place = urlsplit(served.url)
     with socket.create_connection((place.hostname, place.port), timeout=PATIENCE) as connection:
-        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {place.netloc}\r\nContent-Length: {size + 1}\r\n\r\n"
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {place.netloc}\r\nContent-Length: {size + 1}\r\n"
+        head += f"Authorization: Bearer {key}\r\n\r\n"
         connection.sendall(head.encode() + b'{"a": "' + b"x" * (size - 7))
         yield
 
@@ -630,6 +730,20 @@ def test_where_strangers_come_and_no_key_is_set_there_is_no_api(caplog: pytest.L
     with served_api(HeldBackend(), server_name="0.0.0.0", api_key=KEYS) as there:
         refused(Program(there).get("v1/models"), 401)
         assert Program(there, KEYS[1]).ask(body()).status_code == 200
+
+
+def test_whoever_comes_through_a_proxy_on_this_machine_needs_a_key() -> None:
+    """A proxy asks from here, for strangers."""
+    strangers = ({"X-Forwarded-For": "192.0.2.7"}, {"Host": "chat.example.org"}, {"Via": "1.1 proxy"})
+    with served_api(HeldBackend(), allowed_hosts="chat.example.org") as there:
+        for headers in strangers:
+            answer = httpx.post(f"{there.url}v1/chat/completions", headers=headers, json=body(), timeout=PATIENCE)
+            refused(answer, 404, "set no key")
+        assert Program(there).ask(body()).status_code == 200
+    with served_api(HeldBackend(), allowed_hosts="chat.example.org", api_key=KEYS) as there:
+        for headers in strangers:
+            keyed = {**headers, "Authorization": f"Bearer {KEYS[0]}"}
+            assert httpx.get(f"{there.url}v1/models", headers=keyed, timeout=PATIENCE).status_code == 200
 
 
 def test_another_sites_page_may_not_ask(here: Served) -> None:

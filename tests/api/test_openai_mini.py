@@ -20,7 +20,10 @@ import httpx
 import pytest
 from PIL import Image
 
+from ovis_app.backends.local import prompt_builder
 from ovis_app.backends.local.backend import LocalBackend
+from ovis_app.conversation import Conversation, Message
+from ovis_app.generation import GenerationSettings, Request
 from ovis_app.limits import Limits
 from ovis_app.settings import Settings
 from tests.ui.serving import EXAMPLES, Served, served_api
@@ -191,3 +194,23 @@ def test_many_at_once_get_what_each_gets_alone_though_some_leave(mini: Served, h
         list(pool.map(client, range(CLIENTS)))
     engine = mini.backend._session.engine
     until(lambda: not engine.blocks.held, "somebody who left is still answered")
+
+
+def test_text_that_no_context_holds_is_refused_before_anybody_tokenizes_it(
+    mini: Served, http: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def tokenized(*_: object, **__: object) -> Any:
+        raise AssertionError("it was tokenized")
+
+    turn = [{"role": "user", "content": "word " * 20_000}, {"role": "assistant", "content": "ok"}]
+    sent = {"messages": [*turn, *turn, *body("hello")["messages"]], "max_tokens": 1}
+    with monkeypatch.context() as patched:
+        patched.setattr(prompt_builder, "encode_turns", tokenized)
+        for path in ("v1/chat/completions", "tokenize"):
+            answer = http.post(path, json=sent)
+            assert answer.status_code == 400, answer.text
+            assert "conversation is longer than Ovis-mini can read" in answer.text
+    settings = GenerationSettings(max_new_tokens=1, drop_old_turns=True)
+    messages = tuple(Message(one["role"], one["content"]) for one in [*turn, *turn, {"role": "user", "content": "hi"}])
+    *_, done = mini.backend.stream(Request(Conversation(messages), settings))
+    assert done.stats.dropped_turns == 2

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ovis_app.errors import MediaError
-from ovis_app.media.fetch import Allowed, fetch, public
+from ovis_app.media.fetch import Allowed, fetch, own, public
 from ovis_app.stop import Stop, Stopped
 from tests.canary import Canary, canary
 from tests.waiting import PATIENCE, until
@@ -118,10 +118,28 @@ def test_a_redirect_into_a_private_network_is_not_followed(bird: Canary, tmp_pat
      ("100.64.0.1", False),
      ("224.0.0.1", False), ("255.255.255.255", False), ("192.0.2.1", False), ("::1", False), ("::", False),
      ("fe80::1", False), ("fc00::1", False), ("ff02::1", False), ("::ffff:10.0.0.1", False), ("::ffff:8.8.8.8", True),
-     ("2002:7f00:1::", False), ("64:ff9b::7f00:1", False), ("64:ff9b:1::a00:1", False)],
+     ("2002:7f00:1::", False), ("64:ff9b::7f00:1", False), ("64:ff9b:1::a00:1", False),
+     ("::127.0.0.1", False), ("::ffff:0:7f00:1", False), ("fec0::1", False), ("5f00::1", False),
+     ("168.63.129.16", False), ("192.0.0.192", False), ("::ffff:168.63.129.16", False)],
 )  # fmt: skip
 def test_which_addresses_are_the_internets(address: str, open_to_all: bool) -> None:
     assert public(ipaddress.ip_address(address)) == open_to_all
+
+
+def test_a_public_address_of_this_machine_is_not_asked_either(tmp_path: Path) -> None:
+    """A firewall before this machine doesn't stand between it and itself."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+        try:
+            asked.connect(("192.0.2.1", 9))
+        except OSError:
+            pytest.skip("this machine has no address but loopback")
+        mine = asked.getsockname()[0]
+    with socket.create_server((mine, 0)) as listening:
+        assert "private" in refused(f"http://{mine}:{listening.getsockname()[1]}/", tmp_path / "x")
+        listening.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            listening.accept()
+    assert not own(ipaddress.ip_address("198.51.100.7"))
 
 
 def test_too_much_is_cut_off(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import base64
 import json
 import logging
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -17,11 +18,12 @@ from ovis_app.accounts import accounts
 from ovis_app.backends.fake import FakeBackend
 from ovis_app.limits import Limits
 from ovis_app.settings import Settings
-from ovis_app.ui import http_guard, page
+from ovis_app.ui import http_arrival, http_guard, page
 from ovis_app.ui.http_hosts import client_address
 from ovis_app.ui.http_sign_in import SIGNED_IN, SignIn, Tries
 from tests.ui.serving import EXAMPLES, HeldBackend, Served, served
-from tests.ui.test_http_guard import Client, Said, ask, form, run, scope
+from tests.ui.test_http_guard import Client, Said, answer, ask, form, opened, run, scope
+from tests.waiting import PATIENCE
 
 PASSWORD = "hunter2 & co"
 BASIC = "Authorization: Basic " + base64.b64encode(f"anna:{PASSWORD}".encode()).decode()
@@ -229,6 +231,28 @@ def test_passwords_cannot_be_tried_without_end() -> None:
     assert [status("guess", "192.0.2.10", f"name{number}") for number in range(52)] == [401] * 50 + [429] * 2
 
 
+def test_who_tries_by_ipv4_keeps_nobody_else_from_it() -> None:
+    """Where a proxy listens for both, it names IPv4 addresses as IPv6 ones, which all lie in one network."""
+    guarded = guard(trusted_proxies=("127.0.0.1",))
+
+    def status(password: str, address: str) -> int:
+        client = Client([f"username=anna&password={password}".encode()])
+        asked = scope("/login", "POST", ("x-forwarded-for", address)) | {"client": ("127.0.0.1", 1)}
+        run(guarded, asked, client.receive, client.send)
+        return int(client.got[0]["status"])
+
+    assert [status("guess", "::ffff:192.0.2.7") for _ in range(7)] == [401] * 5 + [429] * 2
+    assert status("x", "::ffff:192.0.2.8") == 200
+
+
+def test_a_form_that_trickles_is_refused(guarded: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_arrival, "PATIENCE", 0.3)
+    with closing(opened(guarded, "/login", "Content-Length: 100")) as connection:
+        connection.settimeout(PATIENCE)
+        connection.sendall(b"username=")
+        assert answer(connection).status == 408
+
+
 def test_a_sign_in_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     people = accounts(("anna:x",), "")
@@ -273,6 +297,9 @@ def test_behind_a_trusted_proxy_the_address_is_the_visitors(caplog: pytest.LogCa
         ("10.0.0.1", ["203.0.113.1, nonsense"], "10.0.0.1"),
         ("10.0.0.1", ["10.0.0.3, 10.0.0.2"], "10.0.0.3"),
         ("2001:db8::1", ["203.0.113.1"], "203.0.113.1"),
+        ("::ffff:192.0.2.1", [], "192.0.2.1"),
+        ("10.0.0.1", ["::ffff:203.0.113.1"], "203.0.113.1"),
+        ("10.0.0.1", ["2001:DB9:0::1"], "2001:db9::1"),
         (None, ["203.0.113.1"], ""),
     ],
 )

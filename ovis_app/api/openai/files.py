@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ovis_app.api.openai.fields import ApiError
@@ -17,14 +18,29 @@ from ovis_app.api.openai.messages import Attachment, Dialogue, Said
 from ovis_app.conversation import Conversation, Detail, Media, Message
 from ovis_app.limits import Limits
 from ovis_app.media import attach_turns, clip_of_frames
-from ovis_app.media.fetch import fetch
+from ovis_app.media.fetch import SECONDS, fetch
 from ovis_app.stop import Stop
 
+FETCH_SECONDS = 60.0  # for all addresses of a request
 MOST_FRAMES = 256  # of a clip that is sent as pictures
 FRAMES = "video/jpeg"  # pictures with commas between them, as vLLM has it
 WEB = ("http://", "https://")
 NO_ADDRESSES = "Addresses aren't fetched here: send {name} as a data: URI (--allow-urls lets this server fetch)."
 NOT_DATA = "{name} must be a data: URI in base64, which begins as data:image/png;base64, does."
+
+
+@dataclass
+class Fetches:
+    """What one request may still fetch: so many bytes, all files together, until then."""
+
+    left: int
+    ends: float  # a time.monotonic()
+
+    def save(self, one: Attachment, path: Path, most: int, stop: Stop) -> None:
+        """Raises MediaError, and Stopped once `stop` is set."""
+        seconds = min(SECONDS, max(self.ends - time.monotonic(), 0.0))
+        fetch(one.url, path, name=one.name, most=min(most, self.left), seconds=seconds, stop=stop)
+        self.left -= path.stat().st_size
 
 
 def conversation(
@@ -33,11 +49,12 @@ def conversation(
     """The dialogue with what it attached as checked files in `folder`. Raises ApiError, MediaError, and Stopped once
     `stop` is set."""
     files, frames = [], {}
+    fetches = Fetches(limits.video_bytes, time.monotonic() + FETCH_SECONDS) if allow_urls else None
     for said in dialogue.said:
         paths = []
         for one in said.media:
             path = folder / one.name.replace(" ", "-")
-            count = _write(one, path, limits, allow_urls=allow_urls, stop=stop)
+            count = _write(one, path, limits, fetches, stop)
             if count:
                 frames[path] = count
             paths.append((path, one.name))
@@ -55,13 +72,13 @@ def _message(said: Said, media: Sequence[Media], detail: Detail, frames: dict[Pa
     return Message(said.role, said.text, tuple(detailed), thinking=said.reasoning)
 
 
-def _write(one: Attachment, path: Path, limits: Limits, *, allow_urls: bool, stop: Stop) -> int:
+def _write(one: Attachment, path: Path, limits: Limits, fetches: Fetches | None, stop: Stop) -> int:
     """Puts what is attached at `path`. The number of frames where it came as frames, else 0."""
     scheme = one.url[:8].lower()
     if scheme.startswith(WEB):
-        if not allow_urls:
+        if fetches is None:
             raise ApiError(400, NO_ADDRESSES.format(name=one.name), param="messages")
-        fetch(one.url, path, name=one.name, most=_most(one, limits), stop=stop)
+        fetches.save(one, path, _most(one, limits), stop)
         return 0
     head, comma, data = one.url.partition(",")
     if not comma or not head.lower().startswith("data:") or not head.lower().endswith(";base64"):

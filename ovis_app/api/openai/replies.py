@@ -82,7 +82,7 @@ class Reply:
     async def _read(self, folder: Path, stop: Stop) -> Request:
         """What the backend is asked. Raises ApiError, and Stopped once `stop` is set."""
         asked = self._unread.pop()
-        conversation = await self._serving.conversation(asked, folder, stop)
+        conversation = await self._serving.conversation(asked, folder, stop, client=self._client)
         self._load.release()
         return Request(conversation, asked.settings, client=self._client)
 

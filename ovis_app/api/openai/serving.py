@@ -12,10 +12,11 @@ import tempfile
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
+from weakref import WeakValueDictionary
 
 import anyio
 
@@ -37,40 +38,48 @@ LOADING_SECONDS, BUSY_SECONDS = 5, 2  # after which a client may ask again
 COUNTLESS = "This model's tokens can't be counted here."
 CROWDED = "Too much is being sent at once: try again in a moment."
 REQUESTS = 8  # of the largest size that are held in memory at a time
-READERS = 4  # requests whose files are read at a time
+READERS = 4  # requests whose files are read at a time, one client's one less
 COUNTERS = 4  # requests whose tokens are counted at a time: a server that is slow to count holds up no reader
 
 
 @dataclass
 class Memory:
-    """What requests hold of it until what is attached to them lies on the disk: `most` bytes, all together."""
+    """What requests hold of it until what is attached to them lies on the disk: `most` bytes, all together. Each client
+    leaves as much of it free as it holds, so that there is some for the next."""
 
     most: int
     held: int = 0
+    by: dict[str, int] = field(default_factory=dict)  # client
 
 
 class Load:
     """One request's share of that. On the event loop alone."""
 
-    def __init__(self, memory: Memory, size: int = 0) -> None:
-        self._memory, self._size = memory, size
+    def __init__(self, memory: Memory, client: str, size: int = 0) -> None:
+        self._memory, self._client, self._size = memory, client, size
 
     def add(self, size: int) -> None:
         """Raises ApiError, 503, where there is no memory for more just now."""
-        if self._memory.held + size > self._memory.most:
+        if self._memory.held + size + self._memory.by.get(self._client, 0) + size > self._memory.most:
             raise ApiError(503, CROWDED, code="overloaded", retry=BUSY_SECONDS)
-        self._memory.held += size
-        self._size += size
+        self._take(size)
 
     def release(self) -> None:
         """Gives it back, the first time that this is called."""
-        self._memory.held -= self._size
-        self._size = 0
+        self._take(-self._size)
 
     def handed_on(self) -> Load:
         """The same as somebody else's, who releases it."""
         size, self._size = self._size, 0
-        return Load(self._memory, size)
+        return Load(self._memory, self._client, size)
+
+    def _take(self, size: int) -> None:
+        memory = self._memory
+        memory.held += size
+        memory.by[self._client] = memory.by.get(self._client, 0) + size
+        if not memory.by[self._client]:
+            del memory.by[self._client]
+        self._size += size
 
 
 class Serving:
@@ -80,6 +89,7 @@ class Serving:
         self.backend, self._limits, self._allow_urls = backend, limits, allow_urls
         self._memory = Memory(REQUESTS * api_bytes)
         self._readers, self._counters = anyio.CapacityLimiter(READERS), anyio.CapacityLimiter(COUNTERS)
+        self._own: WeakValueDictionary[str, anyio.CapacityLimiter] = WeakValueDictionary()  # by client, while used
 
     def ready(self) -> Status:
         """What is there to answer. Raises ApiError, 503, while there is nothing yet."""
@@ -88,13 +98,19 @@ class Serving:
             raise ApiError(503, f"{status.words}: try again in a moment.", code="loading", retry=LOADING_SECONDS)
         return status
 
-    def load(self) -> Load:
-        """For the bytes of one more request."""
-        return Load(self._memory)
+    def load(self, client: str) -> Load:
+        """For the bytes of one more request of this client."""
+        return Load(self._memory, client)
 
     async def aside(self, work: Callable[[], T]) -> T:
         """What `work` returns, from a thread: the others aren't kept waiting."""
         return await anyio.to_thread.run_sync(work, limiter=self._readers)
+
+    async def _long(self, work: Callable[[], T], client: str, threads: anyio.CapacityLimiter) -> T:
+        """The same for what takes long, in one of `threads`: one client never has all of them."""
+        own = self._own.setdefault(client, anyio.CapacityLimiter(READERS - 1))
+        async with own:
+            return await anyio.to_thread.run_sync(work, limiter=threads)
 
     @asynccontextmanager
     async def folder(self) -> AsyncIterator[Path]:
@@ -106,26 +122,28 @@ class Serving:
             with anyio.CancelScope(shield=True):
                 await self.aside(partial(shutil.rmtree, folder, ignore_errors=True))
 
-    async def conversation(self, asked: ChatRequest, folder: Path, stop: Stop = NEVER) -> Conversation:
+    async def conversation(
+        self, asked: ChatRequest, folder: Path, stop: Stop = NEVER, *, client: str
+    ) -> Conversation:  # fmt: skip
         """The request's conversation, its files in `folder`. Raises ApiError, and Stopped once `stop` is set."""
         read = partial(
             files.conversation, asked.dialogue, asked.detail, folder, self._limits, allow_urls=self._allow_urls,
             stop=stop,
         )  # fmt: skip
         try:
-            return await self.aside(read)
+            return await self._long(read, client, self._readers)
         except MediaError as error:
             raise ApiError(400, str(error), param="messages", code="invalid_media") from error
 
-    async def count(self, asked: ChatRequest) -> int:
+    async def count(self, asked: ChatRequest, *, client: str) -> int:
         """Tokens of the request's prompt. Raises ApiError."""
         backend = self.backend
         if not isinstance(backend, Counts):
             raise ApiError(422, COUNTLESS)
         async with self.folder() as folder:
-            request = Request(await self.conversation(asked, folder), asked.settings)
+            request = Request(await self.conversation(asked, folder, client=client), asked.settings)
             try:
-                count = await anyio.to_thread.run_sync(backend.count, request, limiter=self._counters)
+                count = await self._long(partial(backend.count, request), client, self._counters)
             except Exception as error:  # the edge of a request
                 raise self._said(error) from None
         if count is None:

@@ -23,6 +23,9 @@ from ovis_app.models.inputs import attention_mask, chat_format
 from ovis_app.models.prompt import Turn, encode_turns, expand
 from ovis_app.stop import Stop
 
+# For each token of the context: text of more is refused before it is tokenized, which takes a minute for 10 MB and
+# holds everybody up. No usual text has so many a token.
+CHARACTERS = 32
 ANSWER_TOKENS = 16  # kept for the answer after a thought whose budget was spent
 
 
@@ -64,18 +67,21 @@ class PromptBuilder:
         allowed and needed. Raises RequestError, MediaError, and Stopped once `stop` is set."""
         loaded, dropped = self._loaded, 0
         while True:
-            prompt = self.build(conversation, settings, note=note, stop=stop)
             shorter = conversation.without_oldest() if settings.drop_old_turns else None
-            if shorter is None or len(prompt.ids) + min(settings.max_new_tokens, DROPPED_FOR) <= self._room:
-                break
+            if shorter is None or not self._hopeless(conversation, settings):
+                prompt = self.build(conversation, settings, note=note, stop=stop)
+                if shorter is None or len(prompt.ids) + min(settings.max_new_tokens, DROPPED_FOR) <= self._room:
+                    break
             conversation, dropped = shorter, dropped + 1
         stop.check()
         settings = fitted(settings, loaded, len(prompt.ids), room=self._room)
         return PreparedRequest(prompt, settings, budget_of(loaded, settings) if settings.thinking else None, dropped)
 
     def build(self, conversation: Conversation, settings: GenerationSettings, *, note: Note, stop: Stop) -> Prompt:
-        """The prompt of a conversation that ends with a question. Raises MediaError, and Stopped once `stop` is set."""
+        """The prompt of a conversation that ends with a question. Raises RequestError where it is so long that nobody
+        needs to count, MediaError, and Stopped once `stop` is set."""
         config, prompts = self._loaded.model.config, self._loaded.tokenizer.prompts
+        self._check_length(conversation, settings)
         media = self.encoder.encode(conversation, note=note, stop=stop)
         written, spans = self._written(conversation, media, settings)
         ids = torch.tensor(expand(written, [span.ids for span in spans]), dtype=torch.long)
@@ -92,8 +98,19 @@ class PromptBuilder:
 
     def count(self, conversation: Conversation, settings: GenerationSettings, *, stop: Stop) -> int:
         """How many tokens that prompt has. Raises as `build` does."""
+        self._check_length(conversation, settings)
         written, spans = self._written(conversation, self.encoder.outlined(conversation, stop=stop), settings)
         return len(expand(written, [span.ids for span in spans]))
+
+    def _check_length(self, conversation: Conversation, settings: GenerationSettings) -> None:
+        """Before anything is tokenized or encoded. Raises RequestError."""
+        if self._hopeless(conversation, settings):
+            raise not_fitting(self._loaded.spec.name, 0, self._loaded.context)
+
+    def _hopeless(self, conversation: Conversation, settings: GenerationSettings) -> bool:
+        """Whether there are more characters than the context can hold."""
+        characters = len(settings.system) + sum(len(message.text) for message in conversation.messages)
+        return characters > CHARACTERS * self._loaded.context
 
     def _written(
         self, conversation: Conversation, media: Sequence[Sequence[EncodedMedia]], settings: GenerationSettings

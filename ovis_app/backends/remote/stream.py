@@ -11,7 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from ovis_app.backends.remote.server import MOST_CONTEXT
 from ovis_app.backends.remote.thought import ThoughtSplitter
+from ovis_app.backends.validation import whole
 from ovis_app.conversation import Finish, Stats
 from ovis_app.generation import Answer, Event, Recast, Thinking
 
@@ -112,9 +114,13 @@ class Reading:
 
 
 def value(of: object, name: str, kind: type[Kind]) -> Kind | None:
-    """A field of a parsed answer where it is there and of that kind."""
+    """A field of a parsed answer where it is there and of that kind: no half of a character, no count that is none."""
     found = of.get(name) if isinstance(of, dict) else getattr(of, name, None)
-    return found if isinstance(found, kind) and not isinstance(found, bool) else None
+    if not isinstance(found, kind) or isinstance(found, bool):
+        return None
+    if isinstance(found, int):  # a count of something; what writes it down takes no number of any length
+        return found if 0 <= found < MOST_CONTEXT else None  # type: ignore[return-value]
+    return whole(found) if isinstance(found, str) else found  # type: ignore[return-value]
 
 
 def usage_of(usage: object) -> Usage:

@@ -14,13 +14,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import httpx
 import pytest
 
 from ovis_app.conversation import Message
 from tests.backends.remote.asking import QUICK, answer, remote
 from tests.backends.remote.loopback import CHAT, DONE, HELLO, MODELS, Loopback, Reply, chunk, event
-from tests.ui.serving import free_port
-from tests.waiting import until
+from tests.ui.serving import free_port, served_api
+from tests.waiting import PATIENCE, until
 
 UNREACHABLE = "box can't be reached: see that the server runs and can be reached from here, then try again."
 KEY = "sk-verysecret-0123456789"
@@ -103,6 +104,28 @@ def test_what_a_server_does_badly_is_one_sentence(case: str, caplog: pytest.LogC
         assert answer(backend, "What?").text == "Hello there.", "Retry works"
         assert all(one.headers["authorization"] == f"Bearer {KEY}" for one in server.asked)
     assert KEY not in caplog.text and KEY not in said.error
+
+
+def test_half_a_character_of_ours_is_not_held_against_a_server() -> None:
+    with Loopback() as server, remote(f"box={server.url}") as backend:
+        assert answer(backend, "What?", system="\ud83d", stop=("\ud83d",)).text == "Hello there."
+
+
+def test_whatever_a_server_counts_and_writes_can_be_passed_on() -> None:
+    """Numbers that are no counts, halves of characters: to the page and to programs alike."""
+    odd = chunk(content="Hello\ud83d", reasoning="\ud83d") + chunk(finish="stop")
+    figures = [{"prompt_tokens": many, "completion_tokens": many} for many in (10**4000, -5, 2**64)]
+    with Loopback() as server, remote(f"box={server.url}") as backend, served_api(backend) as there:
+        backend.wait_for_model()
+        server.says(*(bad(body=odd + event({"choices": [], "usage": usage}) + DONE) for usage in figures))
+        for stream in (False, True, False):
+            sent = {"messages": [{"role": "user", "content": "What?"}], "stream": stream}
+            options = {"stream_options": {"include_usage": True}} if stream else {}
+            said = httpx.post(f"{there.url}v1/chat/completions", json=sent | options, timeout=PATIENCE)
+            assert said.status_code == 200 and "Hello?" in said.text, said.text[:300]
+            assert '"prompt_tokens":0,"completion_tokens":0' in said.text
+        said = answer(backend, "What?")
+        said.text.encode(), said.thinking.encode()
 
 
 def test_a_server_that_says_the_key_again_is_not_quoted() -> None:
