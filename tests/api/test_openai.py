@@ -228,7 +228,7 @@ def test_counting_that_takes_long_keeps_no_answer_waiting(monkeypatch: pytest.Mo
     with served_api(backend) as there:
         asking = [
             threading.Thread(target=Program(there).ask, args=(body(), "tokenize"), daemon=True)
-            for _ in range(serving.READERS)
+            for _ in range(serving.COUNTERS - 1)
         ]
         for one in asking:
             one.start()
