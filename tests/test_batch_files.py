@@ -104,7 +104,7 @@ def test_bad_input_is_a_sentence_and_exit_code_2(
 
 
 @pytest.mark.parametrize(("flags", "said"), [(["--out", "a.txt"], ".jsonl or .csv"),
-                                             (["--out", "a.csv", "--backend", "fake"], "--backend")])  # fmt: skip
+                                             (["--out", "a.csv", "--backend", "nobody"], "--backend")])  # fmt: skip
 def test_what_batch_can_not_do_is_refused(
     folder: Path, capsys: pytest.CaptureFixture[str], flags: list[str], said: str
 ) -> None:

@@ -29,7 +29,7 @@ SIZE = (CHECKPOINT / "model.safetensors").stat().st_size
 FETCH = """
 import json, os, sys
 from ovis_app import zoo
-from ovis_app.generation import BackendError
+from ovis_app.errors import BackendError
 from ovis_app.checkpoints import hub
 class Enough(Exception): pass
 heard = []
