@@ -79,6 +79,12 @@ class Settings:
         return {"solo": 4, "plain": 4}.get(self.engine, 64 if NVIDIA.exists() else 32)
 
     @property
+    def asked_at_once(self) -> int:
+        """Questions that Gradio lets through to the line of all who ask: what runs and waits there, and some that are
+        refused. With less, one client's would hold all others up in Gradio's own queue, which serves nobody in turn."""
+        return self.at_once + self.queue_size + 8
+
+    @property
     def private(self) -> bool:
         """Whether the page is meant for this machine alone, as far as the address that it listens on tells."""
         return loopback(self.server_name) and not self.share

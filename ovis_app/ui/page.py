@@ -38,10 +38,10 @@ def build(backend: Backend, settings: Settings, limits: Limits) -> gr.Blocks:
     )
     with page:
         whole = components.build(backend.status(), settings)
-        answers.wire(whole, backend, limits, at_once=settings.at_once)
+        answers.wire(whole, backend, limits, at_once=settings.asked_at_once)
         editing.wire(whole, backend)
         models.wire(page, whole, backend, settings)
-    page.queue(max_size=settings.queue_size, api_open=False)
+    page.queue(max_size=settings.asked_at_once, api_open=False)
     return page
 
 
@@ -64,6 +64,6 @@ def launch_options(settings: Settings, limits: Limits) -> dict[str, Any]:
         "show_error": False,
         "ssr_mode": False,
         "state_session_capacity": 200,
-        "max_threads": 40 + settings.at_once,  # each answer holds one
+        "max_threads": 40 + settings.asked_at_once,  # each answer holds one
         "app_kwargs": {"middleware": [http_guard.middleware(settings, limits, [uploads(), EXAMPLES])]},
     }

@@ -76,7 +76,7 @@ def served(backend: Backend, **changes: Any) -> Iterator[Served]:
     limits = settings.limits()
     line = FairQueue(backend, limits, at_once=settings.at_once, most_waiting=settings.queue_size)
     blocks = page.build(line, settings, limits)
-    gradio_endpoints.add(blocks, line, limits, uploads=page.uploads(), at_once=settings.at_once)
+    gradio_endpoints.add(blocks, line, limits, uploads=page.uploads(), at_once=settings.asked_at_once)
     options = page.launch_options(settings, limits)
     options["app_kwargs"]["routes"] = routes(line, settings, limits, address=visitors(settings))
     _, url, _ = blocks.launch(**options, prevent_thread_lock=True, quiet=True)

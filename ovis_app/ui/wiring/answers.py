@@ -23,7 +23,7 @@ from ovis_app.zoo import Example, ModelSpec
 
 
 def wire(parts: Components, backend: Backend, limits: Limits, *, at_once: int) -> None:
-    """`at_once` answers may be given at once; the others wait in Gradio's queue."""
+    """`at_once` answers may be asked for at once; the others wait in Gradio's queue."""
     tab, box = parts.tab, parts.composer.box
 
     async def send(state: Tab, value: dict[str, Any] | None) -> Updates:
