@@ -91,10 +91,8 @@ class Settings:
 
     @property
     def serves_api(self) -> bool:
-        """Whether /v1 is there: for whoever has a key or signed in, or for this machine alone, to which strangers come
-        by a proxy that was named."""
-        proxied = bool(self.hosts or self.trusted_proxies)
-        return bool(self.api_key) or self.sign_in or (self.private and not proxied)
+        """Whether /v1 is there: for whoever has a key or signed in, or for this machine alone."""
+        return bool(self.api_key) or self.sign_in or self.private
 
     @property
     def sign_in(self) -> bool:

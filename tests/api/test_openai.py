@@ -228,7 +228,7 @@ def test_counting_that_takes_long_keeps_no_answer_waiting(monkeypatch: pytest.Mo
     with served_api(backend) as there:
         asking = [
             threading.Thread(target=Program(there).ask, args=(body(), "tokenize"), daemon=True)
-            for _ in range(serving.READERS)
+            for _ in range(serving.COUNTERS - 1)
         ]
         for one in asking:
             one.start()
@@ -735,15 +735,11 @@ def test_where_strangers_come_and_no_key_is_set_there_is_no_api(caplog: pytest.L
 def test_whoever_comes_through_a_proxy_on_this_machine_needs_a_key() -> None:
     """A proxy asks from here, for strangers."""
     strangers = ({"X-Forwarded-For": "192.0.2.7"}, {"Host": "chat.example.org"}, {"Via": "1.1 proxy"})
-    with served_api(HeldBackend()) as there:
-        for headers in (strangers[0], strangers[2]):
+    with served_api(HeldBackend(), allowed_hosts="chat.example.org") as there:
+        for headers in strangers:
             answer = httpx.post(f"{there.url}v1/chat/completions", headers=headers, json=body(), timeout=PATIENCE)
             refused(answer, 404, "set no key")
         assert Program(there).ask(body()).status_code == 200
-    with served_api(HeldBackend(), allowed_hosts="chat.example.org") as there:
-        for headers in (*strangers, {}):  # a proxy that is named may add no header
-            answer = httpx.post(f"{there.url}v1/chat/completions", headers=headers, json=body(), timeout=PATIENCE)
-            refused(answer, 404, "set no key")
     with served_api(HeldBackend(), allowed_hosts="chat.example.org", api_key=KEYS) as there:
         for headers in strangers:
             keyed = {**headers, "Authorization": f"Bearer {KEYS[0]}"}

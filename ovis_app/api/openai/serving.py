@@ -89,7 +89,8 @@ class Serving:
         self.backend, self._limits, self._allow_urls = backend, limits, allow_urls
         self._memory = Memory(REQUESTS * api_bytes)
         self._readers, self._counters = anyio.CapacityLimiter(READERS), anyio.CapacityLimiter(COUNTERS)
-        self._own: WeakValueDictionary[str, anyio.CapacityLimiter] = WeakValueDictionary()  # by client, while used
+        # By client and whether it counts, while used.
+        self._own: WeakValueDictionary[tuple[str, bool], anyio.CapacityLimiter] = WeakValueDictionary()
 
     def ready(self) -> Status:
         """What is there to answer. Raises ApiError, 503, while there is nothing yet."""
@@ -106,11 +107,12 @@ class Serving:
         """What `work` returns, from a thread: the others aren't kept waiting."""
         return await anyio.to_thread.run_sync(work, limiter=self._readers)
 
-    async def _read(self, work: Callable[[], T], client: str) -> T:
-        """The same for what reads files, which takes long: one client never has all of the threads."""
-        own = self._own.setdefault(client, anyio.CapacityLimiter(READERS - 1))
+    async def _long(self, work: Callable[[], T], client: str, *, counts: bool = False) -> T:
+        """The same for what takes long: one client never has all threads. What `counts` has threads of its own."""
+        threads, most = (self._counters, COUNTERS) if counts else (self._readers, READERS)
+        own = self._own.setdefault((client, counts), anyio.CapacityLimiter(most - 1))
         async with own:
-            return await self.aside(work)
+            return await anyio.to_thread.run_sync(work, limiter=threads)
 
     @asynccontextmanager
     async def folder(self) -> AsyncIterator[Path]:
@@ -131,7 +133,7 @@ class Serving:
             stop=stop,
         )  # fmt: skip
         try:
-            return await self._read(read, client)
+            return await self._long(read, client)
         except MediaError as error:
             raise ApiError(400, str(error), param="messages", code="invalid_media") from error
 
@@ -143,7 +145,7 @@ class Serving:
         async with self.folder() as folder:
             request = Request(await self.conversation(asked, folder, client=client), asked.settings)
             try:
-                count = await anyio.to_thread.run_sync(backend.count, request, limiter=self._counters)
+                count = await self._long(partial(backend.count, request), client, counts=True)
             except Exception as error:  # the edge of a request
                 raise self._said(error) from None
         if count is None:

@@ -171,11 +171,15 @@ class RemoteBackend:
         return [known.asking for known in self._known if known.asking is not None and not known.asking.done()]
 
     def _wait_for_lists(self) -> None:
-        for asked in self._look():
-            try:
-                asked.result()
-            except CancelledError:
-                raise BackendError(ENDED) from None
+        """Until each server was heard of once. After that what is known serves: one that is down may take long to say
+        nothing."""
+        self._look()
+        for known in self._known:
+            if known.up is None and known.asking is not None:
+                try:
+                    known.asking.result()
+                except CancelledError:
+                    raise BackendError(ENDED) from None
 
     async def _ask_for_models(self, known: Known) -> None:
         """Hears from a server what it has, or why it doesn't say."""

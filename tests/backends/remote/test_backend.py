@@ -160,6 +160,24 @@ def test_the_status_says_who_is_up() -> None:
         assert backend.status().words == "a can't be reached" and backend.status().model.name == "Ovis2.5-9B"
 
 
+def test_a_server_that_went_silent_keeps_nobody_from_the_list() -> None:
+    asked, answered = threading.Event(), threading.Event()
+
+    def held() -> Iterator[bytes]:
+        asked.set()
+        while not answered.wait(0.02):
+            yield b" "
+
+    with Loopback() as server, remote(f"box={server.url}", patience=replace(QUICK, fresh=0.0, listing=1e6)) as backend:
+        assert len(backend.offers()) == 1
+        server.says(Reply(b"", more=held), at=MODELS)
+        until(lambda: backend.status() and asked.is_set())
+        listing = threading.Thread(target=backend.offers, daemon=True)
+        listing.start()
+        until(lambda: not listing.is_alive(), "the list waits for it")
+        answered.set()
+
+
 def test_a_model_of_any_server_can_be_chosen() -> None:
     with Loopback() as one, Loopback(model="Ovis2-8B") as two, remote(f"a={one.url}", f"b={two.url}") as backend:
         offers = backend.offers()
