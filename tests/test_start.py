@@ -153,12 +153,16 @@ def test_programs_without_a_key_are_told_apart_where_a_proxy_is_trusted(
 ) -> None:
     backend = FakeBackend()
     monkeypatch.setattr("ovis_app.backends.open_backend", lambda *_, **__: backend)
-    page, options, _ = serve.open_page(Settings(backend="fake", port=free_port(), trusted_proxies=trusted))
+    people = ("anna:secret",)  # strangers behind a proxy need a key, or to sign in
+    page, options, _ = serve.open_page(Settings(backend="fake", port=free_port(), trusted_proxies=trusted, auth=people))
     _, url, _ = page.launch(**options, prevent_thread_lock=True, quiet=True)
     try:
         body = {"messages": [{"role": "user", "content": "Hello"}]}
         forwarded = {"x-forwarded-for": "203.0.113.9"}
-        httpx.post(f"{url}v1/chat/completions", json=body, headers=forwarded, timeout=PATIENCE).raise_for_status()
+        answer = httpx.post(
+            f"{url}v1/chat/completions", json=body, headers=forwarded, auth=("anna", "secret"), timeout=PATIENCE
+        )
+        answer.raise_for_status()
     finally:
         page.close(verbose=False)
     assert backend.requests[-1].client == client
