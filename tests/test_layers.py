@@ -31,7 +31,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "backend": {"generation", "zoo"},
     "chat": {"backend", *VALUES},
     "media": VALUES,
-    "batch_files": {"media", *VALUES},
+    "named_files": {"errors"},
+    "proxies": {"errors"},
+    "prompt_template": {"errors"},
+    "json_answers": {"conversation", "errors"},
+    "batch_tables": {"errors"},
+    "batch_turns": {"errors", "named_files"},
+    "batch_rows": {"batch_tables", "batch_turns", "named_files", "prompt_template", "media", *VALUES},
+    "batch_files": {"batch_rows", "batch_turns", "media", *VALUES},
     "models": {"zoo", "media", *VALUES},
     "checkpoints": {"zoo", "media", "models", *VALUES},
     "engine": {"zoo", "models", "checkpoints", *VALUES},
@@ -40,8 +47,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "api": {"backend", "zoo", "chat", "media", "settings", *VALUES},
     "ui": {"backend", "zoo", "chat", "media", "settings", "accounts", "bundled", *VALUES},
     "training": {"zoo", "media", "models", "checkpoints", "engine", "backends", "chat", "settings", *VALUES},
-    "serve": {"backend", "backends", "api", "ui", "settings", "frozen_imports", *VALUES},
-    "cli": {"accounts", "backend", "batch_files", "zoo", "chat", "media", "settings", "backends", "serve", *VALUES},
+    "serve": {"backend", "backends", "api", "ui", "settings", "proxies", "frozen_imports", *VALUES},
+    "cli": {"accounts", "backend", "zoo", "chat", "media", "settings", "backends", "serve", *VALUES}
+    | {"batch_files", "batch_rows", "json_answers", "named_files", "prompt_template", "proxies"},
     "__main__": {"cli"},
 }
 WITH_TORCH = {"models", "checkpoints", "engine", "backends/local", "training"}
