@@ -60,5 +60,6 @@ class Arrival:
         body = bytearray()
         while not self._whole:
             body += (await self.next()).get("body", b"")
-        self._again = {"type": "http.request", "body": bytes(body), "more_body": False}
-        return self._again["body"]
+        data = bytes(body)
+        self._again = {"type": "http.request", "body": data, "more_body": False}
+        return data

@@ -68,9 +68,13 @@ AT_ONCE = re.compile(r"/gradio_api/(?:run|api)/")  # what is answered by the req
 LARGE = 256 * 1024  # bytes of JSON that take a moment to parse
 LONGEST_QUERY = 8 * 1024  # bytes
 FRAMES = "https://huggingface.co https://*.hf.space"  # who may show a Space's page in a frame
-# Pictures in a model's words may not call other hosts, nor its forms send anything there.
+# Scripts come from here alone. Gradio writes some into the page and evaluates its templates; what would run a model's
+# words, the attributes of an element, runs nothing. Pictures in them call no other hosts, forms send nothing there.
 _POLICY = (
-    "img-src 'self' data: blob:; media-src 'self' data: blob:; object-src 'none'; base-uri 'self'; form-action 'self'"
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; script-src-attr 'none'; "
+    "style-src 'self' 'unsafe-inline'; font-src 'self' data:; img-src 'self' data: blob:; "
+    "media-src 'self' data: blob:; connect-src 'self'; worker-src 'self' blob:; frame-src 'none'; object-src 'none'; "
+    "base-uri 'self'; form-action 'self'"
 )
 # With no-referrer, browsers would send the form that signs out without an Origin that can be checked.
 _PLAIN = {"x-content-type-options": "nosniff", "referrer-policy": "same-origin"}
