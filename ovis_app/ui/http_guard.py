@@ -8,11 +8,16 @@ through as they come.
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+import re
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import anyio
 import gradio as gr
 from gradio import processing_utils
 from gradio.route_utils import FnIndexInferError
@@ -26,13 +31,16 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from ovis_app.accounts import accounts
 from ovis_app.errors import api_error
 from ovis_app.limits import Limits
+from ovis_app.media.file_store import FileStore, session_holder
 from ovis_app.settings import Settings
 from ovis_app.ui import http_files
 from ovis_app.ui.http_arrival import Arrival, Left
-from ovis_app.ui.http_bodies import Counted, Files, Json, Meter, Refused, too_large
+from ovis_app.ui.http_bodies import Counted, Json, Meter, Refused, too_large
+from ovis_app.ui.http_events import NO_SUCH_EVENT, Crowd, Events
 from ovis_app.ui.http_hosts import Hosts, believe_no_proxy, here, place_of, visitors
-from ovis_app.ui.http_routes import API, FILE_ROUTE, INFO, JSON, MCP, ROUTES, SMALL, Route, route_of
+from ovis_app.ui.http_routes import API, FILE_ROUTE, HEARTBEAT, INFO, JSON, MCP, ROUTES, SMALL, Route, route_of
 from ovis_app.ui.http_sign_in import SignIn
+from ovis_app.ui.http_uploads import Files, Uploads
 
 log = logging.getLogger(__name__)
 
@@ -52,14 +60,21 @@ SHARED = (
     "who they are."
 )
 NO_API = "There is no API here: who runs this page has set no key for it."
-NO_SUCH_EVENT = "That call names nothing that is here, or doesn't bring what it takes: GET /gradio_api/info lists both."
 # What Gradio raises where an event's number, name or parameters are none of its own, or its body isn't UTF-8.
 MISFITS = (FnIndexInferError, KeyError, TypeError, UnicodeDecodeError)
+ENDING = "The app is being ended: try again once it is back."
+CALLS = re.compile(r"/gradio_api/(?:queue/join|run/|api/|call/)")
+AT_ONCE = re.compile(r"/gradio_api/(?:run|api)/")  # what is answered by the request itself
+LARGE = 256 * 1024  # bytes of JSON that take a moment to parse
 LONGEST_QUERY = 8 * 1024  # bytes
 FRAMES = "https://huggingface.co https://*.hf.space"  # who may show a Space's page in a frame
-# Pictures in a model's words may not call other hosts, nor its forms send anything there.
+# Scripts come from here alone. Gradio writes some into the page and evaluates its templates; what would run a model's
+# words, the attributes of an element, runs nothing. Pictures in them call no other hosts, forms send nothing there.
 _POLICY = (
-    "img-src 'self' data: blob:; media-src 'self' data: blob:; object-src 'none'; base-uri 'self'; form-action 'self'"
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; script-src-attr 'none'; "
+    "style-src 'self' 'unsafe-inline'; font-src 'self' data:; img-src 'self' data: blob:; "
+    "media-src 'self' data: blob:; connect-src 'self'; worker-src 'self' blob:; frame-src 'none'; object-src 'none'; "
+    "base-uri 'self'; form-action 'self'"
 )
 # With no-referrer, browsers would send the form that signs out without an Origin that can be checked.
 _PLAIN = {"x-content-type-options": "nosniff", "referrer-policy": "same-origin"}
@@ -76,9 +91,9 @@ def install() -> None:
     processing_utils.async_ssrf_protected_get = refuse_address
 
 
-def middleware(settings: Settings, limits: Limits, folders: Sequence[Path]) -> Middleware:
-    """The guard as Gradio takes it. `folders` hold the files that the page shows: uploads, and the app's own. Raises
-    UserError where it can't be read who may sign in."""
+def middleware(settings: Settings, limits: Limits, store: FileStore, folder: Path) -> Middleware:
+    """The guard as Gradio takes it. The page shows the files of the store, and the app's own that lie in `folder`.
+    Raises UserError where it can't be read who may sign in."""
     install()
     believe_no_proxy()
     if settings.open_to_all:
@@ -92,7 +107,8 @@ def middleware(settings: Settings, limits: Limits, folders: Sequence[Path]) -> M
         hosts=Hosts.of(settings),
         sign_in=sign_in,
         limits=limits,
-        folders=folders,
+        store=store,
+        folder=folder,
         policy=policy,
         routes=(*ROUTES, *MCP) if settings.mcp else ROUTES,
         api_bytes=settings.api_bytes if settings.serves_api else None,
@@ -111,7 +127,8 @@ class Guard:
         hosts: Hosts,
         sign_in: SignIn | None,
         limits: Limits,
-        folders: Sequence[Path],
+        store: FileStore,
+        folder: Path,
         policy: str,
         routes: Sequence[Route],
         api_bytes: int | None,
@@ -120,18 +137,24 @@ class Guard:
     ) -> None:
         """`api_bytes` may be sent to /v1 at once; without, it isn't there. Where it is `keyed` its keys are asked for
         instead of a sign-in. `visitor` tells people apart by where they are, where that is known."""
-        self.app, self.hosts, self.sign_in, self.limits, self.folders = app, hosts, sign_in, limits, folders
+        self.app, self.hosts, self.sign_in, self.limits = app, hosts, sign_in, limits
+        self.store, self.folder, self.uploads = store, folder, Uploads(store)
         self.routes, self.api_bytes, self.keyed, self.visitor = routes, api_bytes, keyed, visitor
+        self.events: Events | None = None  # once the page is there
+        self.crowd, self.parsers = Crowd(), anyio.CapacityLimiter(2)
         self.headers = {**_PLAIN, "content-security-policy": policy}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
         elif scope["type"] == "http":
+            told = Told(send)
             try:
-                await self._answer(scope, receive, send)
+                await self._answer(scope, receive, told)
             except Refused as error:
-                await _said(error, scope)(scope, receive, send)
+                await _said(error, scope)(scope, receive, told)
+            except asyncio.CancelledError:  # the server ends, and cuts off what takes longer
+                await told.end(scope, receive)
         # Nothing here speaks anything else; a connection that nobody accepts is closed.
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -151,7 +174,7 @@ class Guard:
                 await answer(scope, receive, send)
                 return
         if path.startswith(FILE_ROUTE) and raw.startswith(FILE_ROUTE.encode()) and scope["method"] in ("GET", "HEAD"):
-            response = await http_files.answer(path.removeprefix(FILE_ROUTE), self.folders)
+            response = await http_files.answer(path.removeprefix(FILE_ROUTE), self.store, self.folder)
             await response(scope, receive, send)
             return
         if route is None:
@@ -162,13 +185,30 @@ class Guard:
             raise Refused(404, NO_API)
         if len(scope.get("query_string", b"")) > LONGEST_QUERY:
             raise Refused(414, "That address is too long.")
-        meter = self._meter(route, headers)
+        if route.body == "files":
+            await self._upload(scope, receive, send, headers)
+            return
+        meter = self._meter(route)
         _check_length(headers, meter)
         if path.rstrip("/") == INFO:  # of one page it isn't kept; else all are shown the host that the first one named
             scope["query_string"] = scope.get("query_string", b"") + b"&page="
-        await self._pass(
-            scope, receive, send, meter, event=scope["method"] == "POST" and route.body in ("json", "small")
-        )
+        if scope["method"] == "POST" and CALLS.match(path):
+            await self._event(scope, receive, send, meter, path)
+            return
+        with self._session(path):
+            await self._pass(scope, Arrival(receive, meter), send, event=route.body == "small")
+
+    @contextmanager
+    def _session(self, path: str) -> Iterator[None]:
+        """A tab keeps a request open as long as it is there: its files stay while the block runs."""
+        holder = session_holder(path.removeprefix(HEARTBEAT)) if path.startswith(HEARTBEAT) else ""
+        if holder:
+            self.store.arrive(holder)
+        try:
+            yield
+        finally:
+            if holder:
+                self.store.leave(holder)
 
     def _has_api(self, scope: Scope, headers: Headers) -> bool:
         """Whether /v1 is there for whoever asks. Where neither a key nor a sign-in is asked for that is this machine
@@ -190,18 +230,45 @@ class Guard:
                 403, "Another site may not use this page: start it with --allowed-hosts and that site's name to let it."
             )
 
-    def _meter(self, route: Route, headers: Headers) -> Meter:
-        if route.body == "files":
-            return Files(headers.get("content-type", "").encode("latin-1"), self.limits, next(iter(self.folders), None))
+    async def _upload(self, scope: Scope, receive: Receive, send: Send, headers: Headers) -> None:
+        by = scope["state"]["visitor"]
+        files = Files(headers.get("content-type", "").encode("latin-1"), self.limits, self.store, by)
+        _check_length(headers, files)
+        try:
+            response = await self.uploads.receive(files, Arrival(receive, Counted(files.most)), by)
+        except Left:  # nobody is there to be told
+            return
+        response.headers.update(self.headers)
+        await response(scope, receive, send)
+
+    def _meter(self, route: Route) -> Meter:
         if route.body == "api":
             return Json(self.api_bytes or SMALL)
         return Json(JSON) if route.body == "json" else Counted(SMALL)
 
-    async def _pass(self, scope: Scope, receive: Receive, send: Send, meter: Meter, *, event: bool) -> None:
+    async def _event(self, scope: Scope, receive: Receive, send: Send, meter: Meter, path: str) -> None:
+        """An event is looked at as a whole before Gradio hears of it."""
+        arrival = Arrival(receive, meter)
+        try:
+            body = await arrival.whole()
+        except Left:  # nobody is there to be told
+            return
+        session = await self._checked(scope, path, body)
+        with self.crowd.one_more(session) if AT_ONCE.match(path) else nullcontext():
+            await self._pass(scope, arrival, send, event=True)
+
+    async def _checked(self, scope: Scope, path: str, body: bytes) -> str:
+        if self.events is None and hasattr(scope.get("app"), "get_blocks"):
+            self.events = Events(scope["app"].get_blocks().get_config_file(), self.limits)
+        if self.events is None:  # of a page without events
+            return ""
+        work = partial(self.events.check, path, body)
+        return await anyio.to_thread.run_sync(work, limiter=self.parsers) if len(body) > LARGE else work()
+
+    async def _pass(self, scope: Scope, arrival: Arrival, send: Send, *, event: bool) -> None:
         """Lets Gradio answer, as long as the body keeps to its limits. Past them the answer is given at once, whatever
         is still on its way, and nothing that Gradio says after that is sent. An event that fits none is refused."""
         began = refused = False
-        arrival = Arrival(receive, meter)
 
         async def metered() -> Message:
             nonlocal refused
@@ -210,7 +277,7 @@ class Guard:
             except Refused as error:
                 told, refused = refused or began or isinstance(error, Left), True
                 if not told:
-                    await _said(error, scope)(scope, receive, send)
+                    await _said(error, scope)(scope, arrival.next, send)
                 # The one exception after which Gradio removes what it has stored of an upload.
                 raise MultiPartException(str(error)) from None
 
@@ -238,6 +305,27 @@ class Guard:
                 raise
             log.info("event refused: %s", type(error).__name__)
             raise Refused(400, NO_SUCH_EVENT) from None
+
+
+class Told:
+    """What is sent to one client, so that it can be ended properly."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._began = self._whole = False
+
+    async def __call__(self, message: Message) -> None:
+        self._began = True
+        self._whole = message["type"] == "http.response.body" and not message.get("more_body", False)
+        await self._send(message)
+
+    async def end(self, scope: Scope, receive: Receive) -> None:
+        """Ends an answer that is cut off; where none had begun, says why."""
+        with suppress(Exception):  # of fewer bytes than were announced, or a client that has left
+            if not self._began:
+                await _said(Refused(503, ENDING), scope)(scope, receive, self._send)
+            elif not self._whole:
+                await self._send({"type": "http.response.body", "body": b""})
 
 
 def _said(error: Refused, scope: Scope) -> Response:

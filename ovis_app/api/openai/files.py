@@ -72,10 +72,14 @@ def _message(said: Said, media: Sequence[Media], detail: Detail, frames: dict[Pa
     return Message(said.role, said.text, tuple(detailed), thinking=said.reasoning)
 
 
+def is_address(one: Attachment) -> bool:
+    """Whether a file would have to be fetched."""
+    return one.url[:8].lower().startswith(WEB)
+
+
 def _write(one: Attachment, path: Path, limits: Limits, fetches: Fetches | None, stop: Stop) -> int:
     """Puts what is attached at `path`. The number of frames where it came as frames, else 0."""
-    scheme = one.url[:8].lower()
-    if scheme.startswith(WEB):
+    if is_address(one):
         if fetches is None:
             raise ApiError(400, NO_ADDRESSES.format(name=one.name), param="messages")
         fetches.save(one, path, _most(one, limits), stop)
