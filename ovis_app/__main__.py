@@ -1,4 +1,4 @@
-"""`python -m ovis_app`: the command line of cli.py."""
+"""`python -m ovis_app`: the command line of ovis_app/cli."""
 
 import sys
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ovis_app import settings
-from ovis_app.cli import COMMANDS
+from ovis_app.cli.ask import COMMANDS
 from ovis_app.settings import Flags, Settings
 from tests.deploy.lines import DEPLOY, DOC, ROOT, commands, compose, dockerfile, unit
 

@@ -1,0 +1,96 @@
+"""What the commands share: how they are called, how they complain, and the flags of those that ask a model.
+
+Parses flags before it imports anything heavy. Knows no command.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ovis_app import settings as settings_module
+from ovis_app.errors import BackendError
+from ovis_app.settings import Settings
+
+if TYPE_CHECKING:
+    from ovis_app.generation import GenerationSettings
+    from ovis_app.limits import Limits
+
+MACHINE = ("device", "dtype", "quantize", "gpu_memory")  # settings of where and how a model is loaded
+WHO = ("backend", "base_url", "api_key_env")  # settings of who answers
+
+
+class BadInput(Exception):
+    """A flag or file that can't be used; its text is a sentence."""
+
+
+def program() -> str:
+    """How this was called."""
+    return "ovis" if Path(sys.argv[0]).stem == "ovis" else "python -m ovis_app"
+
+
+def say(words: object) -> None:
+    print(f"{program().removeprefix('python -m ')}: {words}", file=sys.stderr)
+
+
+def add_generation(flags: argparse.ArgumentParser) -> None:
+    flags.add_argument("--thinking", action="store_true", help="let the model think first (shown on stderr)")
+    flags.add_argument("--thinking-budget", type=int, metavar="N", help="tokens a thought may take; implies --thinking")
+    flags.add_argument("--cot", action="store_true", help="ask for a step-by-step answer")
+    flags.add_argument("--boxes", action="store_true", help="ask for the coordinates of what the question names")
+    flags.add_argument("--system", default="", metavar="S", help="system prompt")
+    flags.add_argument("--max-new-tokens", type=int, metavar="N", help="longest answer, thought included")
+    flags.add_argument("--temperature", type=float, default=0.0, metavar="T", help="0 is greedy (the default)")
+    flags.add_argument("--top-p", type=float, default=0.95, metavar="P", help="nucleus sampling, with a temperature")
+    flags.add_argument("--seed", type=int, metavar="N", help="makes sampling repeatable")
+    flags.add_argument("--min-pixels", type=int, metavar="N", help="smallest size at which the model sees a picture")
+    flags.add_argument("--max-pixels", type=int, metavar="N", help="largest size at which the model sees a picture")
+    flags.add_argument("--max-partition", type=int, metavar="N", help="most tiles of a picture (Ovis2 and 1.6)")
+    flags.add_argument("--frames", type=int, metavar="N", help="frames taken from a clip")
+    settings_module.add_arguments(flags, ("model", *WHO, *MACHINE))
+
+
+def settings_of(given: argparse.Namespace) -> Settings:
+    """What the flags and variables say. Raises BadInput."""
+    try:
+        return settings_module.read(given)
+    except ValueError as error:
+        raise BadInput(error) from error
+
+
+def started(given: argparse.Namespace) -> tuple[Settings, Limits, GenerationSettings]:
+    """What the flags ask for, checked; where a server is to answer, its model's defaults. Raises BadInput, and
+    BackendError where the server can't be asked."""
+    from ovis_app.backends import model_of
+    from ovis_app.generation import GenerationSettings
+
+    settings = settings_of(given)
+    spec = model_of(settings, settings.limits())
+    if settings.backend != "remote" and spec.folder is None and not spec.repository:
+        raise BadInput(
+            f"there is no model called {settings.model}: name a known one, a folder with a config.json, "
+            "or a repository."
+        )
+    defaults = spec.defaults
+    budget = given.thinking_budget
+    generation = GenerationSettings(
+        max_new_tokens=defaults.max_new_tokens if given.max_new_tokens is None else given.max_new_tokens,
+        temperature=given.temperature,
+        top_p=given.top_p,
+        seed=given.seed,
+        cot=given.cot,
+        boxes=given.boxes,
+        thinking=given.thinking or budget is not None,
+        thinking_budget=defaults.thinking_budget if budget is None else budget,
+        system=given.system,
+        min_pixels=given.min_pixels,
+        max_pixels=given.max_pixels,
+        max_partition=given.max_partition,
+        frames=given.frames,
+    )
+    try:
+        return settings, settings.limits(), generation.check()
+    except BackendError as error:
+        raise BadInput(error) from error

@@ -1,0 +1,47 @@
+"""`ovis models`: the models that are known by name, what they take, and whether that fits here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ovis_app import settings as settings_module
+from ovis_app.cli.common import MACHINE, WHO, program, say, settings_of
+from ovis_app.errors import BackendError
+from ovis_app.settings import Flags
+
+if TYPE_CHECKING:
+    from ovis_app.backend import Offer
+
+
+def run(words: Sequence[str]) -> int:
+    flags = Flags(prog=f"{program()} models", description="List the models that are known by name, and what fits here.")
+    settings_module.add_arguments(flags, (*WHO, *MACHINE))
+    settings = settings_of(flags.parse_args(words))
+    from ovis_app import zoo
+    from ovis_app.backends import open_backend
+
+    try:
+        offers = open_backend(settings, settings.limits()).offers()
+    except BackendError as error:  # without torch nobody knows what fits
+        say(error)
+        print("\n".join(spec.name for spec in zoo.MODELS))
+        return 0
+    here, away = [o for o in offers if o.server is None], [o for o in offers if o.server is not None]
+    if here:
+        _print_sizes(here)
+    for offer in away:
+        print(f"{offer.model.name:31} on {offer.server.name}, {offer.model.context:,} tokens")  # type: ignore[union-attr]
+    return 0
+
+
+def _print_sizes(offers: Sequence[Offer]) -> None:
+    """What models of this machine take of its memory."""
+    free = offers[0].available / 1e9
+    print(f"{'GB':31}{'weights':>9}{'talk':>9}{'pictures':>9}   of {free:.1f} GB that are free")
+    for offer in offers:
+        part = offer.resources
+        sizes = () if part is None else (part.weights, part.conversations, part.pictures)
+        cells = "".join(f"{size / 1e9:9.1f}" for size in sizes)
+        print(f"{offer.model.name:31}{cells}   {offer.verdict}")
+    print("talk: a conversation as long as the model can read. README says what each model can do.")
