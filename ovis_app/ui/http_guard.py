@@ -26,12 +26,13 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from ovis_app.accounts import accounts
 from ovis_app.errors import api_error
 from ovis_app.limits import Limits
+from ovis_app.media.data_uri import FILE_ROUTE
 from ovis_app.settings import Settings
 from ovis_app.ui import http_files
 from ovis_app.ui.http_arrival import Arrival, Left
 from ovis_app.ui.http_bodies import Counted, Files, Json, Meter, Refused, too_large
 from ovis_app.ui.http_hosts import Hosts, believe_no_proxy, here, place_of, visitors
-from ovis_app.ui.http_routes import API, FILE_ROUTE, INFO, JSON, MCP, ROUTES, SMALL, Route, route_of
+from ovis_app.ui.http_routes import API, INFO, JSON, MCP, ROUTES, SMALL, Route, route_of
 from ovis_app.ui.http_sign_in import SignIn
 
 log = logging.getLogger(__name__)

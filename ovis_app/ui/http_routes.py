@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-FILE_ROUTE = "/gradio_api/file="
 INFO = "/gradio_api/info"
 SMALL = 64 * 1024  # bytes of a body that hardly says anything
 JSON = 4 * 1024 * 1024  # bytes of an event's inputs; parsed at once, with everybody waiting
