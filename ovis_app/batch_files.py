@@ -1,6 +1,6 @@
-"""A file or folder of questions to a file of answers: rows in, rows out, what is done stays done.
+"""Questions to a file of answers: rows in, rows out, what is done stays done, at whatever moment a run ends.
 
-Knows CSV, JSON lines and folders; refuses to know models: whoever answers is passed in.
+Knows CSV and JSON lines; refuses to know models: whoever answers is passed in. Questions come from batch_rows.py.
 """
 
 from __future__ import annotations
@@ -8,138 +8,114 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ovis_app.batch_rows import Row
+from ovis_app.batch_turns import Turn
 from ovis_app.conversation import Conversation, Message
-from ovis_app.errors import BatchError
+from ovis_app.errors import BatchError, MediaError
 from ovis_app.limits import Limits
 from ovis_app.media import attach_all
 
-PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif")
-CLIPS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
 FIELDS = ("id", "prompt", "media", "text", "thinking", "finish", "error", "stats")
+DATA = "data"  # what an answer says, parsed; only where answers are checked by a schema
+MARK = "\ufeff"  # begins a CSV, since Excel takes one without it for the machine's old encoding
 
-Answerer = Callable[[Sequence[Conversation]], list[Message]]
-
-
-csv.field_size_limit(1 << 30)  # thoughts are long
-
-
-@dataclass(frozen=True)
-class Row:
-    """One question. `id` is its place in the input and names it in the output."""
-
-    id: str
-    prompt: str
-    media: tuple[str, ...] = field(default=())
+Answerer = Callable[[Sequence[Conversation], str], list[Message]]  # the questions, and a system prompt of theirs
+Parsed = Callable[[str], Any]
 
 
-def rows(source: Path, prompt: str) -> list[Row]:
-    """The questions of a folder (one a file), a CSV or a JSON-lines file (columns id, prompt, image, images, video).
-    Raises BatchError naming what is wrong and where."""
-    if source.is_dir():
-        files = sorted(p for p in source.rglob("*") if p.suffix.lower() in (*PICTURES, *CLIPS))
-        found = [Row(str(p.relative_to(source)), prompt, (str(p),)) for p in files]
-    elif source.suffix.lower() == ".csv":
-        with source.open(newline="", encoding="utf-8-sig") as file:
-            found = [_row(data, n, source.parent, prompt) for n, data in enumerate(csv.DictReader(file), 1)]
-    elif source.suffix.lower() in (".jsonl", ".ndjson"):
-        lines = source.read_text(encoding="utf-8").split("\n")
-        found = [_row(_json(line, n), n, source.parent, prompt) for n, line in enumerate(lines, 1) if line.strip()]
-    elif not source.exists():
-        raise BatchError(f"There is no file or folder {source.name}.")
-    else:
-        raise BatchError(f"{source.name} is no folder, CSV or JSON-lines (.jsonl) file.")
-    if not found:
-        raise BatchError(f"There is nothing to ask about in {source.name}.")
-    repeated = [name for name, times in Counter(row.id for row in found).items() if times > 1]
-    if repeated:
-        raise BatchError(f"Row id {repeated[0]} stands there twice: ids name the answers.")
-    missing = next((row.id for row in found if not row.prompt.strip()), None)
-    if missing is not None:
-        raise BatchError(f"Row {missing} has no prompt: give one with --prompt.")
-    return found
-
-
-def _json(line: str, number: int) -> dict[str, Any]:
-    try:
-        data = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise BatchError(f"Line {number} is not JSON.") from error
-    if not isinstance(data, dict):
-        raise BatchError(f"Line {number} is not a JSON object.")
-    return data
-
-
-def _row(data: dict[str, Any], number: int, folder: Path, prompt: str) -> Row:
-    """One record; paths are taken from the input's folder."""
-    listed = data.get("images") or []
-    if not isinstance(listed, str | list):
-        raise BatchError(f"images of row {number} must be a list of files.")
-    several = listed.split(";") if isinstance(listed, str) else listed
-    names = [*several, *(data.get(column) for column in ("image", "video"))]
-    media = tuple(str(folder / str(name).strip()) for name in names if name)
-    given = data.get("id")
-    return Row(str(number if given in (None, "") else given), str(data.get("prompt") or prompt), media)
-
-
-def done(out: Path) -> set[str]:
-    """Ids that the output holds already, failed and half-written ones left out: those are tried again."""
-    if not out.is_file():
+def resumed(out: Path, *, data: bool = False) -> set[str]:
+    """Makes a file of answers ready to go on: cuts a half-written row off. Returns the ids of what is answered, without
+    what failed, which is tried again. `data` is whether answers are checked by a schema. Raises BatchError where the
+    file holds something else than answers: then it stays as it is."""
+    if not out.exists():
         return set()
-    found: list[Any] = []
-    if out.suffix.lower() == ".csv":
-        with out.open(newline="", encoding="utf-8") as file:
-            found += csv.DictReader(file)
+    try:
+        _check_beginning(out, _fields(data))
+        cut(out)
+        return {row["id"] for row in _rows_in(out) if row.get("finish") and not row.get("error")}
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise BatchError(f"{out.name} can't be read or isn't a file of answers: name another with --out.") from error
+
+
+def _fields(data: bool) -> tuple[str, ...]:
+    return (*FIELDS, DATA) if data else FIELDS
+
+
+def _check_beginning(out: Path, fields: Sequence[str]) -> None:
+    """Raises BatchError where the first line isn't the one that we would have written, or a part of that."""
+    with out.open("rb") as file:
+        line = file.readline()
+    text = line.decode("utf-8-sig", "ignore").rstrip("\r\n")  # a character may have been cut
+    whole, ours = line.endswith(b"\n"), '{"id": '
+    if _is_csv(out):
+        header = ",".join(fields)
+        if text in (",".join(FIELDS), ",".join((*FIELDS, DATA))) and text != header and whole:
+            raise BatchError(f"{out.name} was begun {'without' if DATA in fields else 'with'} --schema: name another.")
+        fits = text == header if whole else header.startswith(text)
     else:
-        for line in out.read_text(encoding="utf-8").split("\n"):
-            with suppress(json.JSONDecodeError):  # the line that an interrupted run was writing
-                found.append(json.loads(line))
-    whole = [row for row in found if isinstance(row, dict) and row.get("finish") and not row.get("error")]
-    return {str(row["id"]) for row in whole if "id" in row}
+        fits = {"id", "finish"} <= set(_object(text)) if whole else ours.startswith(text[: len(ours)])
+    if not fits:
+        raise BatchError(f"{out.name} is there already and holds something else than answers: name another file.")
+
+
+def _object(line: str) -> dict[str, Any]:
+    with suppress(ValueError, RecursionError):
+        row = json.loads(line)
+        return row if isinstance(row, dict) else {}
+    return {}
+
+
+def _rows_in(out: Path) -> Iterator[dict[str, Any]]:
+    with out.open(newline="" if _is_csv(out) else "\n", encoding="utf-8-sig") as file:
+        found = csv.DictReader(file) if _is_csv(out) else map(_object, file)
+        yield from (row | {"id": str(row["id"])} for row in found if row.get("id") is not None)
 
 
 def run(
-    asked: Iterable[Row], out: Path, answerer: Answerer, *, limits: Limits, size: int, progress: Callable[[int], None]
-) -> tuple[int, int]:
-    """Answers what has no answer yet, `size` rows at a time, appending each batch to `out`. Returns how many rows were
-    answered and how many failed. Raises BatchError when `out` can't be written."""
-    cut(out)
-    finished = done(out)
-    todo = [row for row in asked if row.id not in finished]
-    answered = failed = 0
-    try:
-        with _writer(out) as write:
-            for start in range(0, len(todo), size):
-                part = todo[start : start + size]
-                for row, message in zip(part, _answers(part, answerer, limits), strict=True):
-                    write(row, message)
-                    failed += bool(message.error)
-                    answered += not message.error
-                progress(len(part))
-    except OSError as error:
-        raise BatchError(f"{out.name} can't be written: check the folder and the free disk space.") from error
-    return answered, failed
+    asked: Sequence[Row], out: Path, answerer: Answerer, *, limits: Limits, size: int, parsed: Parsed | None = None
+) -> Generator[tuple[Row, Message], None, None]:
+    """Answers rows, `size` of them at a time, appending each batch to `out`, and gives each with its answer once it is
+    there. `parsed` makes data of an answer's text. Raises BatchError when `out` can't be written."""
+    with _Writer(out, parsed) as write:
+        for start in range(0, len(asked), size):
+            part = asked[start : start + size]
+            answers = _answers(part, answerer, limits)
+            for row, message in zip(part, answers, strict=True):
+                write(row, message)
+            yield from zip(part, answers, strict=True)
 
 
 def _answers(part: Sequence[Row], answerer: Answerer, limits: Limits) -> list[Message]:
     answers: dict[int, Message] = {}
-    asked: list[tuple[int, Conversation]] = []
+    asked: dict[int, Conversation] = {}
     for number, row in enumerate(part):
-        media, refused = attach_all([(Path(name), Path(name).name) for name in row.media], limits)
-        if refused:
-            answers[number] = Message("assistant", error=" ".join(refused), finish="error")
-        else:
-            asked.append((number, Conversation((Message("user", row.prompt, media),))))
-    if asked:
-        said = answerer([conversation for _, conversation in asked])
-        answers.update((number, message) for (number, _), message in zip(asked, said, strict=True))
+        try:
+            asked[number] = _conversation(row, limits)
+        except (BatchError, MediaError) as error:
+            answers[number] = Message("assistant", error=str(error), finish="error")
+    for system in dict.fromkeys(part[number].system for number in asked):
+        same = [number for number in asked if part[number].system == system]
+        answers.update(zip(same, answerer([asked[number] for number in same], system), strict=True))
     return [answers[number] for number in range(len(part))]
+
+
+def _conversation(row: Row, limits: Limits) -> Conversation:
+    """What a row asks, with all of its files. Raises BatchError or MediaError where any of it can't be used."""
+    if row.problem:
+        raise BatchError(row.problem)
+    messages = list[Message]()
+    for turn in (*row.earlier, Turn("user", row.prompt, row.media)):
+        media, refused = attach_all([(Path(name), Path(name).name) for name in turn.media], limits)
+        if refused:
+            raise MediaError(" ".join(refused))
+        messages.append(Message(turn.role, turn.text, media))
+    return Conversation(tuple(messages))
 
 
 def cut(out: Path) -> None:
@@ -147,45 +123,67 @@ def cut(out: Path) -> None:
     if not out.is_file():
         return
     end = at = quotes = 0
-    for line in out.read_bytes().splitlines(keepends=True):
-        at += len(line)
-        quotes += line.count(b'"') if out.suffix.lower() == ".csv" else 0
-        if line.endswith(b"\n") and quotes % 2 == 0:
-            end = at
-    os.truncate(out, end)
+    with out.open("rb") as file:
+        for line in file:
+            at += len(line)
+            quotes += line.count(b'"') if _is_csv(out) else 0
+            if line.endswith(b"\n") and quotes % 2 == 0:
+                end = at
+    if end < at:
+        os.truncate(out, end)
 
 
-class _writer:
-    """Appends rows to a CSV or JSON-lines file; each is on disk before the next batch begins."""
+def _is_csv(out: Path) -> bool:
+    return out.suffix.lower() == ".csv"
 
-    def __init__(self, out: Path) -> None:
-        self.out, self.csv = out, out.suffix.lower() == ".csv"
+
+class _Writer:
+    """Appends rows to a CSV or JSON-lines file; each is there before the next batch begins."""
+
+    def __init__(self, out: Path, parsed: Parsed | None) -> None:
+        self.out, self.csv, self.parsed = out, _is_csv(out), parsed
+        self.fields = _fields(parsed is not None)
 
     def __enter__(self) -> Callable[[Row, Message], None]:
-        self.out.parent.mkdir(parents=True, exist_ok=True)
-        begun = self.out.is_file() and self.out.stat().st_size > 0
-        self._file = self.out.open("a", newline="" if self.csv else None, encoding="utf-8")
-        if self.csv and not begun:
-            csv.DictWriter(self._file, FIELDS).writeheader()
+        try:
+            self.out.parent.mkdir(parents=True, exist_ok=True)
+            begun = self.out.is_file() and self.out.stat().st_size > 0
+            self._file = self.out.open("a", newline="", encoding="utf-8", errors="backslashreplace")
+            if self.csv and not begun:
+                self._file.write(MARK)
+                csv.DictWriter(self._file, self.fields).writeheader()
+        except OSError as error:
+            raise self._full() from error
         return self._write
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        with suppress(OSError):  # said already, by what couldn't be written
+            self._file.close()
+
+    def _full(self) -> BatchError:
+        return BatchError(f"{self.out.name} can't be written: check the folder and the free disk space.")
 
     def _write(self, row: Row, message: Message) -> None:
+        media = [name for turn in row.earlier for name in turn.media] + list(row.media)
         data = {
             "id": row.id,
             "prompt": row.prompt,
-            "media": list(row.media),
+            "media": media,
             "text": message.text,
             "thinking": message.thinking,
             "finish": message.finish,
             "error": message.error,
             "stats": asdict(message.stats) if message.stats else None,
         }
-        if self.csv:
-            flat = {**data, "media": ";".join(row.media), "stats": json.dumps(data["stats"])}
-            csv.DictWriter(self._file, FIELDS).writerow(flat)
-        else:
-            self._file.write(json.dumps(data, ensure_ascii=False) + "\n")
-        self._file.flush()
+        if self.parsed is not None:
+            data[DATA] = None if message.error else self.parsed(message.text)
+        try:
+            if self.csv:
+                flat = {**data, "media": ";".join(media)}
+                flat |= {name: json.dumps(data[name], ensure_ascii=False) for name in ("stats", DATA) if name in data}
+                csv.DictWriter(self._file, self.fields).writerow(flat)
+            else:
+                self._file.write(json.dumps(data, ensure_ascii=False) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise self._full() from error

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,12 +15,16 @@ from PIL import Image
 from ovis_app import batch_files
 from ovis_app.backends.local import offline
 from ovis_app.backends.local.offline import OfflineAnswers
+from ovis_app.batch_rows import Row, questions
 from ovis_app.cli import main
 from ovis_app.conversation import Conversation, Message
+from ovis_app.errors import BatchError
 from ovis_app.generation import GenerationSettings
 from ovis_app.limits import Limits
+from ovis_app.media import attach_all
 from ovis_app.settings import Settings
 
+ROOT = Path(__file__).parent.parent
 GOLDEN = Path(__file__).parent / "fixtures" / "golden"
 
 
@@ -32,7 +38,7 @@ def folder(tmp_path: Path) -> Path:
     return place
 
 
-def echo(asked: Sequence[Conversation]) -> list[Message]:
+def echo(asked: Sequence[Conversation], system: str) -> list[Message]:
     return [Message("assistant", f"{c.messages[-1].text} {c.messages[-1].media[0].name}", finish="end") for c in asked]
 
 
@@ -40,26 +46,35 @@ def answers(out: Path) -> dict[str, dict[str, object]]:
     return {row["id"]: row for row in map(json.loads, out.read_text().splitlines())}
 
 
-def run(asked: list[batch_files.Row], out: Path, size: int = 2) -> tuple[int, int]:
-    return batch_files.run(asked, out, echo, limits=Limits(), size=size, progress=lambda _: None)
+def rows(source: Path, prompt: str) -> list[Row]:
+    return list(questions(source, prompt=prompt).rows)
+
+
+def run(asked: list[Row], out: Path, size: int = 2) -> tuple[int, int]:
+    """How many were answered, and how many failed."""
+    kept = batch_files.resumed(out)
+    todo = [row for row in asked if row.id not in kept]
+    said = [message for _, message in batch_files.run(todo, out, echo, limits=Limits(), size=size)]
+    failed = sum(bool(message.error) for message in said)
+    return len(said) - failed, failed
 
 
 def test_a_folder_is_a_row_per_file_and_an_error_stays_in_its_row(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
-    assert run(batch_files.rows(folder, "What?"), out) == (3, 1)
-    rows = answers(out)
-    assert rows["red.png"]["text"] == "What? red.png"
-    assert "broken.png" in str(rows["broken.png"]["error"]) and rows["broken.png"]["text"] == ""
+    assert run(rows(folder, "What?"), out) == (3, 1)
+    got = answers(out)
+    assert got["red.png"]["text"] == "What? red.png"
+    assert "broken.png" in str(got["broken.png"]["error"]) and got["broken.png"]["text"] == ""
 
 
 def test_a_second_run_keeps_what_is_done_and_tries_the_rest_again(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
-    run(batch_files.rows(folder, "What?"), out)
+    run(rows(folder, "What?"), out)
     (folder / "broken.png").unlink()
     Image.new("RGB", (9, 9)).save(folder / "broken.png")
     with out.open("a") as file:
         file.write('{"id": "half')  # what an interrupted run leaves
-    assert run(batch_files.rows(folder, "What?"), out) == (1, 0)
+    assert run(rows(folder, "What?"), out) == (1, 0)
     whole = [json.loads(line) for line in out.read_text().splitlines() if line.endswith("}")]
     assert whole[-1]["id"] == "broken.png" and whole[-1]["error"] == ""
 
@@ -67,10 +82,11 @@ def test_a_second_run_keeps_what_is_done_and_tries_the_rest_again(folder: Path, 
 def test_csv_in_and_out(folder: Path, tmp_path: Path) -> None:
     source, out = folder / "in.csv", tmp_path / "out.csv"
     source.write_text("id,image,prompt\na,red.png,Colour?\nb,green.png,\n", encoding="utf-8")
-    run(batch_files.rows(source, "What?"), out)
-    with out.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    assert [(row["id"], row["text"]) for row in rows] == [("a", "Colour? red.png"), ("b", "What? green.png")]
+    run(rows(source, "What?"), out)
+    assert out.read_bytes().startswith(b"\xef\xbb\xbf"), "Excel takes what has no mark for an older encoding"
+    with out.open(newline="", encoding="utf-8-sig") as file:
+        found = list(csv.DictReader(file))
+    assert [(row["id"], row["text"]) for row in found] == [("a", "Colour? red.png"), ("b", "What? green.png")]
 
 
 @pytest.mark.parametrize("kept", [30, 45, 60, 75, 90])
@@ -78,10 +94,10 @@ def test_an_interrupted_csv_goes_on_where_it_was_cut(folder: Path, tmp_path: Pat
     """Answers of several lines, cut anywhere: within quotes too."""
     source, out = folder / "in.csv", tmp_path / "out.csv"
     source.write_text('id,image,prompt\na,red.png,"One\n""two"""\nb,green.png,"Three\nfour"\n', encoding="utf-8")
-    run(batch_files.rows(source, ""), out)
+    run(rows(source, ""), out)
     whole = out.read_bytes()
     out.write_bytes(whole[: len(whole) * kept // 100])
-    run(batch_files.rows(source, ""), out)
+    run(rows(source, ""), out)
     assert out.read_bytes() == whole
 
 
@@ -120,7 +136,7 @@ def test_answered_together_is_answered_alone(family: str, folder: Path) -> None:
     """Left-padded batches of prompts of different lengths give the tokens of one at a time."""
     many = OfflineAnswers(Settings(model=str(GOLDEN / family / "public-a" / "checkpoint"), device="cpu"), Limits())
     settings = GenerationSettings(max_new_tokens=8, max_partition=4)
-    media, _ = batch_files.attach_all([(folder / "blue.png", "blue.png")], Limits())
+    media, _ = attach_all([(folder / "blue.png", "blue.png")], Limits())
     asked = [
         Conversation((Message("user", "What is shown here, and why?", media),)),
         Conversation((Message("user", "Hi"),)),
@@ -139,7 +155,7 @@ def test_models_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_rows_keep_their_resolution_and_their_errors(folder: Path) -> None:
     many = OfflineAnswers(Settings(model=str(GOLDEN / "ovis2.5" / "public-a" / "checkpoint"), device="cpu"), Limits())
-    media, _ = batch_files.attach_all([(folder / "blue.png", "blue.png")], Limits())
+    media, _ = attach_all([(folder / "blue.png", "blue.png")], Limits())
     talk = Conversation((Message("user", "What?", media),))
     small, large = (
         many.answer([talk], GenerationSettings(max_new_tokens=2, min_pixels=side**2, max_pixels=side**2))[0]
@@ -155,15 +171,128 @@ def test_rows_keep_their_resolution_and_their_errors(folder: Path) -> None:
 @pytest.mark.parametrize("content", ['{"id": 0, "prompt": "a"}\n{"prompt": "b"}\n{"id": 2, "prompt": "c\\u2028d"}'])
 def test_ids_are_kept_apart_and_odd_line_ends_are_text(folder: Path, content: str) -> None:
     (folder / "in.jsonl").write_text(content.replace("\\u2028", "\u2028"), encoding="utf-8")
-    with pytest.raises(batch_files.BatchError, match="twice"):
-        batch_files.rows(folder / "in.jsonl", "")
+    with pytest.raises(BatchError, match="twice"):
+        rows(folder / "in.jsonl", "")
     (folder / "in.jsonl").write_text(content.replace('"id": 2', '"id": 3').replace("\\u2028", "\u2028"), "utf-8")
-    assert [row.id for row in batch_files.rows(folder / "in.jsonl", "")] == ["0", "2", "3"]
+    assert [row.id for row in rows(folder / "in.jsonl", "")] == ["0", "2", "3"]
 
 
 def test_where_everything_is_answered_no_model_is_loaded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = folder.parent / "answers.jsonl"
-    rows = batch_files.rows(folder, "What is it?")
-    out.write_text("".join(json.dumps({"id": row.id, "finish": "end", "error": ""}) + "\n" for row in rows))
+    lines = [json.dumps({"id": row.id, "finish": "end", "error": ""}) for row in rows(folder, "What is it?")]
+    out.write_text("".join(line + "\n" for line in lines))
     monkeypatch.setattr(offline, "loaded_model", lambda *_: pytest.fail("a model was loaded"))
     assert main(["batch", str(folder), "--prompt", "What is it?", "--out", str(out)]) == 0
+
+
+HEADER = "id,prompt,media,text,thinking,finish,error,stats"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("out.jsonl", '{"prompt": "of somebody else"}\n'),
+        ("out.jsonl", "notes without an end"),
+        ("out.csv", "id\n1\n2\n"),
+        ("out.csv", "Name;Preis\nTee;3"),
+        ("out.csv", HEADER + ",data\n"),
+    ],
+)
+def test_a_file_that_holds_something_else_stays_as_it_is(folder: Path, name: str, content: str) -> None:
+    out = folder.parent / name
+    out.write_text(content, encoding="utf-8")
+    with pytest.raises(BatchError, match=name):
+        run(rows(folder, "What?"), out)
+    assert out.read_text(encoding="utf-8") == content
+
+
+def test_a_csv_without_a_mark_is_gone_on_with_as_it_is(folder: Path) -> None:
+    out = folder.parent / "out.csv"
+    out.write_text(HEADER + "\nred.png,What?,,Red,,end,,null\n", encoding="utf-8")
+    assert run(rows(folder, "What?"), out) == (2, 1)
+    assert out.read_text(encoding="utf-8").startswith(HEADER + "\nred.png,") and "\ufeff" not in out.read_text("utf-8")
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv"])
+def test_what_a_kill_leaves_is_gone_on_with_wherever_it_was(folder: Path, suffix: str) -> None:
+    """Every length that a file of answers may have been cut to."""
+    asked = [Row(str(n), f'Line\n"{n}"') for n in range(3)]
+    out = folder.parent / f"out{suffix}"
+
+    def said(conversations: Sequence[Conversation], system: str) -> list[Message]:
+        return [Message("assistant", f'{c.messages[-1].text},\n"ü', finish="end") for c in conversations]
+
+    def go_on() -> None:
+        kept = batch_files.resumed(out)
+        list(batch_files.run([row for row in asked if row.id not in kept], out, said, limits=Limits(), size=2))
+
+    go_on()
+    whole = out.read_bytes()
+    for length in range(len(whole)):
+        out.write_bytes(whole[:length])
+        go_on()
+        assert out.read_bytes() == whole, length
+
+
+def test_a_killed_run_is_gone_on_with(folder: Path) -> None:
+    """Killed while it answers, again and again: each row is answered once in the end, and nothing else is there."""
+    source, out = folder / "in.jsonl", folder / "out.jsonl"
+    source.write_text("".join(json.dumps({"prompt": f"Row {n}"}) + "\n" for n in range(40)))
+    code = (
+        "import sys, time\nfrom pathlib import Path\nfrom ovis_app import batch_files\n"
+        "from ovis_app.batch_rows import questions\nfrom ovis_app.conversation import Message\n"
+        "from ovis_app.limits import Limits\n"
+        "def said(asked, system):\n    time.sleep(0.01)\n"
+        "    return [Message('assistant', 'word ' * 3000, finish='end') for _ in asked]\n"
+        "out = Path(sys.argv[2]); kept = batch_files.resumed(out)\n"
+        "todo = [row for row in questions(Path(sys.argv[1])).rows if row.id not in kept]\n"
+        "for _ in batch_files.run(todo, out, said, limits=Limits(), size=3): print('.', flush=True)\n"
+    )
+    for rows_before_the_kill in (1, 17):
+        with subprocess.Popen(
+            [sys.executable, "-c", code, str(source), str(out)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        ) as running:
+            assert running.stdout is not None
+            for _ in range(rows_before_the_kill):
+                running.stdout.readline()
+            running.kill()
+    kept = batch_files.resumed(out)
+    todo = [row for row in rows(source, "") if row.id not in kept]
+    assert len(kept) >= 18
+    list(batch_files.run(todo, out, fixed, limits=Limits(), size=3))
+    answered = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [int(row["id"]) for row in answered] == list(range(1, 41))
+    assert all(row["text"] == "word " * 3000 for row in answered)
+
+
+def fixed(asked: Sequence[Conversation], system: str) -> list[Message]:
+    return [Message("assistant", "word " * 3000, finish="end") for _ in asked]
+
+
+def test_a_run_ends_with_what_came_of_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("notes.txt", "Thumbs.db", ".DS_Store", "._red.png"):
+        (folder / name).write_bytes(b"\0\5\x16\7" if name.startswith(".") else b"text")
+    command = ["batch", str(folder), "--backend", "fake", "--prompt", "What?", "--out", str(folder / "out.jsonl")]
+    assert main(command) == 1, "a row failed"
+    said = capsys.readouterr().err
+    assert "3 answered, 1 failed" in said and "failed: broken.png" in said
+    assert "4 (" in said and "._red.png" in said and "and 1 more" in said
+    assert main(command) == 1
+    assert "0 answered, 1 failed, 3 answered before" in capsys.readouterr().err
+    (folder / "broken.png").unlink()
+    assert main(command) == 0
+
+
+def test_columns_that_are_not_read_are_named_once(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "in.csv").write_text("Prompt;Image;Note;Price\nWhat?;red.png;x;1\nWhy?;red.png;y;2\n")
+    assert main(["batch", str(folder / "in.csv"), "--backend", "fake", "--out", str(folder / "out.csv")]) == 0
+    assert "columns that aren't read: 2 (Note, Price)" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_a_sentence(folder: Path) -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("no /dev/full here")
+    (folder / "out.jsonl").symlink_to(full)
+    with pytest.raises(BatchError, match="free disk space"):
+        list(batch_files.run(rows(folder, "What?"), folder / "out.jsonl", echo, limits=Limits(), size=2))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -71,6 +73,11 @@ def test_a_model_that_fails_is_exit_code_1(capsys: pytest.CaptureFixture[str]) -
         ([], "question"),
         (["Hi", "there"], "--help"),
         ([" "], "ask something"),
+        (["Hi", "--image", "."], "is a folder"),
+        (["Hi", "--image", "https://example.org/a.png"], "download the file"),
+        (["Hi", "--image", "data:image/png;base64,AA"], "data URI"),
+        (["Hi", "--video", "*.gone"], "No file matches “*.gone”"),
+        (["Hi", "--image", "~nobody-of-that-name/a.png"], "no file “~nobody-of-that-name/a.png”"),
     ],
 )
 def test_a_bad_flag_or_file_is_one_line_and_exit_code_2(
@@ -90,6 +97,69 @@ def test_pictures_and_a_clip_together_are_refused(capsys: pytest.CaptureFixture[
     Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
     code, _, err = run(capsys, "Hi", "--image", str(tmp_path / "a.png"), "--video", str(EXAMPLES / "clip.mp4"))
     assert code == 2 and "clip" in err
+
+
+def test_files_are_found_at_home_and_by_what_a_shell_left(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.png", "b.png", "c[1].png"):
+        Image.new("RGB", (32, 32)).save(tmp_path / name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert "(with a.png)" in run(capsys, "Hi", "--image", "~/a.png")[1]
+    assert "(with a.png, b.png)" in run(capsys, "Hi", "--image", "~/?.png")[1]
+    assert "(with c[1].png)" in run(capsys, "Hi", "--image", str(tmp_path / "c[1].png"))[1]
+
+
+@pytest.mark.parametrize(
+    ("slip", "meant"), [("model", "models"), ("bacth", "batch"), ("Serve", "serve"), ("help", "--help")]
+)
+def test_what_is_nearly_a_command_is_not_asked(capsys: pytest.CaptureFixture[str], slip: str, meant: str) -> None:
+    code = main([slip, "--backend", "fake"]) if slip != "Serve" else main([slip])
+    out, err = capsys.readouterr()
+    assert code == 2 and out == "" and f" {meant}` is one" in err and f"ask {slip.lower()}` asks" in err
+    assert main(["ask", slip, "--backend", "fake"]) == 0
+    assert run(capsys, "what")[0] == 0
+
+
+def test_the_script_does_not_pose_as_a_model(capsys: pytest.CaptureFixture[str]) -> None:
+    assert json.loads(run(capsys, "Hello", "--json")[1])["model"] == "fake"
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "gbk"])
+def test_any_text_can_be_printed_into_a_pipe(encoding: str) -> None:
+    words = "Wie schön: 图 🎉 \u200b"
+    environment = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+    command = [sys.executable, "-m", "ovis_app", words, "--backend", "fake"]
+    done = subprocess.run(command, capture_output=True, cwd=ROOT, env=environment, check=False)
+    assert done.returncode == 0 and words in done.stdout.decode("utf-8"), done.stderr.decode()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such terminals there")
+def test_what_a_terminal_lacks_is_marked() -> None:
+    import pty
+
+    ours, theirs = pty.openpty()
+    environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    command = [sys.executable, "-m", "ovis_app", "schön", "--backend", "fake"]
+    with subprocess.Popen(command, stdout=theirs, stderr=subprocess.PIPE, cwd=ROOT, env=environment) as asking:
+        os.close(theirs)
+        said = b""
+        with suppress(OSError):  # the other end is closed
+            while part := os.read(ours, 1000):
+                said += part
+        assert asking.stderr is not None and asking.stderr.read() == b""
+    os.close(ours)
+    assert asking.returncode == 0 and b"sch?n" in said
+
+
+@pytest.mark.parametrize("flags", [(), ("--json",)])
+def test_who_stops_reading_ends_it_quietly(flags: tuple[str, ...]) -> None:
+    command = [sys.executable, "-m", "ovis_app", "say it at long length", "--backend", "fake", *flags]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT) as asking:
+        assert asking.stdout is not None and asking.stderr is not None
+        asking.stdout.close()
+        assert asking.stderr.read() == b""
+    assert asking.returncode == 141
 
 
 def test_the_real_model_answers_from_a_shell() -> None:

@@ -31,7 +31,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "backend": {"generation", "zoo"},
     "chat": {"backend", *VALUES},
     "media": VALUES,
-    "batch_files": {"media", *VALUES},
+    "named_files": {"errors"},
+    "prompt_template": {"errors"},
+    "json_answers": {"conversation", "errors"},
+    "batch_tables": {"errors"},
+    "batch_turns": {"errors", "named_files"},
+    "batch_rows": {"batch_tables", "batch_turns", "named_files", "prompt_template", "media", *VALUES},
+    "batch_files": {"batch_rows", "batch_turns", "media", *VALUES},
     "models": {"zoo", "media", *VALUES},
     "checkpoints": {"zoo", "media", "models", *VALUES},
     "engine": {"zoo", "models", "checkpoints", *VALUES},
@@ -41,7 +47,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "ui": {"backend", "zoo", "chat", "media", "settings", "accounts", "bundled", *VALUES},
     "training": {"zoo", "media", "models", "checkpoints", "engine", "backends", "chat", "settings", *VALUES},
     "serve": {"backend", "backends", "api", "ui", "settings", "frozen_imports", *VALUES},
-    "cli": {"accounts", "backend", "batch_files", "zoo", "chat", "media", "settings", "backends", "serve", *VALUES},
+    "cli": {"accounts", "backend", "zoo", "chat", "media", "settings", "backends", "serve", *VALUES}
+    | {"batch_files", "batch_rows", "json_answers", "named_files", "prompt_template"},
     "__main__": {"cli"},
 }
 WITH_TORCH = {"models", "checkpoints", "engine", "backends/local", "training"}

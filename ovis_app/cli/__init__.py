@@ -1,24 +1,33 @@
 """The command line: `ask` one question (also without the word), `batch` many, list the `models`, or `serve` the page.
 
-A module a command. Exit codes: 0 answered, 1 failed, 2 a bad file or flag, 130 interrupted.
+A module a command. Exit codes: 0 answered, 1 failed, 2 a bad file or flag, 130 interrupted, 141 nobody reads on.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 
-from ovis_app.cli import ask, batch, hash_password, models
+from ovis_app.cli import ask, batch, consoles, hash_password, models
 from ovis_app.cli.common import BadInput, program, say
 from ovis_app.errors import BackendError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command. Returns the exit code: 0 answered, 1 failed, 2 bad input, 130 interrupted."""
+    """Runs one command. Returns the exit code: 0 answered, 1 failed, 2 bad input, 130 interrupted, 141 where nobody
+    reads what is written."""
+    consoles.take_any_text()
     words = list(sys.argv[1:] if arguments is None else arguments)
     command, rest = (words[0], words[1:]) if words and words[0] in _COMMANDS else ("ask", words)
     try:
-        return _COMMANDS[command](rest)
+        if command == "ask" and rest is words:
+            _refuse_a_slip(words)
+        code = _COMMANDS[command](rest)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # whoever read has enough, as `head`
+        return consoles.abandoned()
     except BadInput as error:
         say(error)
         return 2
@@ -28,6 +37,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         say("stopped.")
         return 130
+
+
+def _refuse_a_slip(words: Sequence[str]) -> None:
+    """Raises BadInput where the question is a word that is nearly a command: nobody loads a model to ask it `model`."""
+    alone = words[0].lower() if words else ""
+    near = get_close_matches(alone, (*_COMMANDS, "help"), n=1, cutoff=0.75) if alone.isalpha() else []
+    if near:
+        meant = "--help" if near == ["help"] else near[0]
+        raise BadInput(f"there is no command {alone}: `{program()} {meant}` is one, `{program()} ask {alone}` asks.")
 
 
 def _serve(words: Sequence[str]) -> int:

@@ -8,14 +8,20 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict
-from pathlib import Path
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
 
-from ovis_app.cli.common import BadInput, add_generation, program, say, started
-from ovis_app.conversation import Conversation, Message
+from ovis_app.cli.common import BadInput, add_generation, add_schema, program, say, schema_of, started
+from ovis_app.conversation import Conversation, Media, Message
+from ovis_app.errors import MediaError
 from ovis_app.settings import Flags
+
+if TYPE_CHECKING:
+    from ovis_app.backend import Backend
+    from ovis_app.generation import GenerationSettings
+    from ovis_app.limits import Limits
 
 COMMANDS = """commands:
   ask QUESTION      answer one question (the word may be left out)
@@ -37,6 +43,7 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument("--image", action="append", default=[], metavar="FILE", help="a picture; repeat for several")
     flags.add_argument("--video", action="append", default=[], metavar="FILE", help="a clip (one, without pictures)")
     flags.add_argument("--json", action="store_true", help="print one JSON object at the end instead of streaming")
+    add_schema(flags)
     add_generation(flags)
     return flags
 
@@ -46,29 +53,61 @@ def run(words: Sequence[str]) -> int:
     if not (given.question.strip() or given.image or given.video):
         raise BadInput("there is nothing to answer: ask something, or name a picture.")
     settings, limits, generation = started(given)
-    from ovis_app.media import attach_all
+    schema = schema_of(given)
+    conversation = Conversation((Message("user", given.question, _media(given, limits)),))
 
-    media, refused = attach_all([(Path(name), name) for name in (*given.image, *given.video)], limits)
-    if refused:
-        raise BadInput(" ".join(refused))
-
-    from ovis_app import chat
     from ovis_app.backends import open_backend
-    from ovis_app.generation import Request
 
     backend = open_backend(settings, limits)
-    conversation = Conversation((Message("user", given.question, media),))
-    last = Message("assistant")
+
+    def answered(asked: Sequence[Conversation], system: str = "", *, quiet: bool = True) -> list[Message]:
+        return [_answered(backend, one, generation, quiet=quiet) for one in asked]
+
     try:
-        with closing(chat.reply(backend, Request(conversation, generation))) as grown:
-            for conversation in grown:
-                message = conversation.messages[-1]
-                if not given.json:
-                    _print_new(last, message)
-                last = message
+        if schema is None:
+            [last] = answered([conversation], quiet=given.json)
+        else:
+            [last] = schema.answerer(answered)([conversation], "")
+        # The script has a model's row to stand in for, and isn't one.
+        model = "fake" if settings.backend == "fake" else backend.status().model.name
     finally:
         backend.close()
-    return _finish(last, backend.status().model.name, as_json=given.json)
+    data = schema.data(last.text) if schema and not last.error else None
+    if schema and not given.json:
+        last = replace(last, text="")  # in a shape that isn't the wanted one it isn't of use to a program
+        if not last.error:
+            print(json.dumps(data, ensure_ascii=False))
+    return _finish(last, {"model": model} | ({"data": data} if schema else {}), as_json=given.json)
+
+
+def _media(given: argparse.Namespace, limits: Limits) -> tuple[Media, ...]:
+    """The files that the flags name, checked. Raises BadInput."""
+    from ovis_app.media import attach_all
+    from ovis_app.named_files import all_named
+
+    try:
+        files = [path for name in (*given.image, *given.video) for path in all_named(name)]
+    except MediaError as error:
+        raise BadInput(error) from error
+    media, refused = attach_all([(path, str(path)) for path in files], limits)
+    if refused:
+        raise BadInput(" ".join(refused))
+    return media
+
+
+def _answered(backend: Backend, asked: Conversation, generation: GenerationSettings, *, quiet: bool) -> Message:
+    """The answer; unless `quiet`, it is printed as it grows."""
+    from ovis_app import chat
+    from ovis_app.generation import Request
+
+    last = Message("assistant")
+    with closing(chat.reply(backend, Request(asked, generation))) as grown:
+        for conversation in grown:
+            message = conversation.messages[-1]
+            if not quiet:
+                _print_new(last, message)
+            last = message
+    return last
 
 
 def _print_new(before: Message, after: Message) -> None:
@@ -83,11 +122,11 @@ def _print_new(before: Message, after: Message) -> None:
         print(after.text[len(before.text) :], end="", flush=True)
 
 
-def _finish(message: Message, model: str, *, as_json: bool) -> int:
+def _finish(message: Message, beside: Mapping[str, object], *, as_json: bool) -> int:
     if as_json and not message.error:
         stats = asdict(message.stats) if message.stats else None
         answer = {"text": message.text, "thinking": message.thinking, "finish": message.finish}
-        print(json.dumps({**answer, "stats": stats, "model": model}, ensure_ascii=False))
+        print(json.dumps({**answer, "stats": stats, **beside}, ensure_ascii=False))
     elif message.text:
         print()
     if message.error:

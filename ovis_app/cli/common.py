@@ -16,6 +16,7 @@ from ovis_app.settings import Settings
 
 if TYPE_CHECKING:
     from ovis_app.generation import GenerationSettings
+    from ovis_app.json_answers import JsonAnswers
     from ovis_app.limits import Limits
 
 MACHINE = ("device", "dtype", "quantize", "gpu_memory")  # settings of where and how a model is loaded
@@ -50,6 +51,22 @@ def add_generation(flags: argparse.ArgumentParser) -> None:
     flags.add_argument("--max-partition", type=int, metavar="N", help="most tiles of a picture (Ovis2 and 1.6)")
     flags.add_argument("--frames", type=int, metavar="N", help="frames taken from a clip")
     settings_module.add_arguments(flags, ("model", *WHO, *MACHINE))
+
+
+def add_schema(flags: argparse.ArgumentParser) -> None:
+    flags.add_argument("--schema", type=Path, metavar="FILE", help="ask for JSON that fits this JSON Schema; check it")
+
+
+def schema_of(given: argparse.Namespace) -> JsonAnswers | None:
+    """The schema that was named, if one was. Raises BadInput."""
+    if given.schema is None:
+        return None
+    from ovis_app.json_answers import JsonAnswers, SchemaRefused
+
+    try:
+        return JsonAnswers.read(given.schema)
+    except SchemaRefused as error:
+        raise BadInput(error) from error
 
 
 def settings_of(given: argparse.Namespace) -> Settings:

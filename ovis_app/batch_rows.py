@@ -1,0 +1,257 @@
+"""From a file or folder to questions: which columns hold the prompt and which the files, and what lies in a folder.
+
+Knows the names that people give to columns. Refuses to know who answers; opens a file only to see what kind it is. A
+row that names a file and can't be understood fails: it is never asked without.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ovis_app import named_files
+from ovis_app.batch_tables import Record, records
+from ovis_app.batch_turns import Turn, history, names_in, placed, said, split, text_of
+from ovis_app.errors import BatchError, MediaError
+from ovis_app.generation import MAX_TEXT
+from ovis_app.media.file_types import HEAD, kind_of
+from ovis_app.prompt_template import Template, column_name
+
+ID = ("id", "row_id", "custom_id", "question_id")
+PROMPT = ("prompt", "question", "query", "text", "instruction")  # of several the first
+CLIPS = ("video", "videos", "video_path", "clip", "clips")
+FILES = (
+    *("image", "images", "image_path", "image_paths", "img", "picture", "pictures", "photo", "photos", "media"),
+    *("file", "files", "file_name", "filename", "file_path", "path", "audio", "audios", *CLIPS),
+)
+ADDRESSES = ("image_url", "image_urls", "img_url", "video_url", "url")  # read where nothing else names a file
+MESSAGES = ("messages", "conversations")
+KNOWN = frozenset((*ID, *PROMPT, *FILES, *ADDRESSES, *MESSAGES, "system", "history"))
+LOOKED_FOR = "prompt (or question, query, text, instruction), image, images, video (or file, image_path) and messages"
+PICTURES = re.compile(r"\.(a?png|jpe?g|jpe|jfif|mpo|webp|gif|bmp|tiff?|avif|hei[cf]|jp2|tga|ico|ppm)", re.IGNORECASE)
+MOVING = re.compile(r"\.(mp4|mov|mkv|webm|avi|m4v|3gp|mpe?g|wmv|flv|m2ts|ogv)", re.IGNORECASE)
+FEW = 3  # names that a sentence lists
+
+
+@dataclass(frozen=True)
+class Row:
+    """One question. `id` is its place in the input and names it in the output; `earlier` is what was said before."""
+
+    id: str
+    prompt: str
+    media: tuple[str, ...] = ()
+    earlier: tuple[Turn, ...] = ()
+    system: str = ""
+    problem: str = ""  # why it can't be asked, in a sentence
+
+
+@dataclass(frozen=True)
+class Questions:
+    """What there is to ask, and what of the input isn't read: columns of a table, files of a folder."""
+
+    rows: tuple[Row, ...]
+    ignored: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+
+def questions(
+    source: Path, *, prompt: str = "", template: Template | None = None, besides: Path | None = None
+) -> Questions:
+    """The questions of a folder (one a file), a CSV or a JSON-lines file. `prompt` is for rows without their own,
+    `besides` a file that isn't meant where it lies in the folder. Raises BatchError naming what is wrong and where."""
+    if not source.exists():
+        raise BatchError(f"There is no file or folder {source.name}.")
+    found = _folder(source, prompt, template, besides) if source.is_dir() else _table(source, prompt, template)
+    if not found.rows:
+        raise BatchError(f"There is nothing to ask about in {source.name}.")
+    repeated = [name for name, times in Counter(row.id for row in found.rows).items() if times > 1]
+    if repeated:
+        raise BatchError(f"Row id {few(repeated)} stands there twice: ids name the answers, so each needs its own.")
+    missing = next((row.id for row in found.rows if not (row.prompt.strip() or row.problem)), None)
+    if missing is not None:
+        raise BatchError(f"Row {missing} has no prompt: give one with --prompt.")
+    return found
+
+
+def few(names: Sequence[str]) -> str:
+    """The first of `names`, and how many more there are."""
+    rest = len(names) - FEW
+    first = ", ".join(named_files.printable(name) for name in names[:FEW])
+    return f"{first} and {rest:,} more" if rest > 0 else first
+
+
+def _table(source: Path, prompt: str, template: Template | None) -> Questions:
+    table = _Table(source.parent, prompt, template)
+    rows = [row for record in records(source, table.known) if (row := table.row(record)) is not None]
+    if table.seen and table.used <= set(ID):
+        raise BatchError(
+            f"No column of {source.name} is known: it has {few(list(table.seen.values()))}; looked "
+            f"for are {LOOKED_FOR}, without case."
+        )
+    ignored = tuple(written for name, written in table.seen.items() if name not in table.used)
+    return Questions(tuple(rows), ignored)
+
+
+@dataclass
+class _Table:
+    """How a table is read, and which of its columns were of use so far."""
+
+    folder: Path
+    prompt: str
+    template: Template | None
+    seen: dict[str, str] = field(default_factory=dict)  # each column as it was written first
+    used: set[str] = field(default_factory=set)
+
+    def known(self, name: str) -> bool:
+        """Whether a column of this name is read."""
+        return column_name(name) in KNOWN or column_name(name) in self._wanted
+
+    @property
+    def _wanted(self) -> set[str]:
+        return set(map(column_name, self.template.columns)) if self.template else set()
+
+    def row(self, record: Record) -> Row | None:
+        """The question of a record; None for an empty line of a spreadsheet. Raises BatchError where a column of the
+        template is missing, or a column that isn't read names files."""
+        columns = [(column_name(name), value) for name, value in record.columns]
+        self.seen |= {column_name(name): name for name, _ in record.columns if column_name(name) not in self.seen}
+        if all(value in (None, "", [], {}) for _, value in columns):
+            return None
+        values = dict(columns)
+        id = _plain(next((str(values[name]) for name in ID if values.get(name) not in (None, "")), str(record.number)))
+        own = self.template.filled(values, f"Row {id}") if self.template else ""
+        used = ({*ID} | self._wanted) & set(values)
+        try:
+            if record.problem:
+                raise BatchError(f"This row {record.problem}")
+            row = self._asked(id, columns, own, used)
+        except (BatchError, MediaError) as error:
+            row = Row(id, own or self.prompt, problem=str(error))
+        self.used |= used
+        if not (row.problem or row.media or any(turn.media for turn in row.earlier)):
+            _look_for_files(id, [pair for pair in columns if pair[0] not in used], self.folder)
+        return row
+
+    def _asked(self, id: str, columns: Sequence[tuple[str, object]], own: str, used: set[str]) -> Row:
+        """The question; `used` gets the columns that it is made of. Raises BatchError or MediaError for this row."""
+        values = dict(columns)
+        files, clips = self._files(columns, used)
+        messages = next((name for name in MESSAGES if values.get(name)), None)
+        system = text_of(values.get("system"))
+        used |= {"system"} & set(values)
+        if messages is not None:
+            if self.template:
+                raise BatchError(f"This row has {messages}, which --template can't fill: leave one of them out.")
+            used.add(messages)
+            first, turns = said(values[messages])
+            system = first or system
+        else:
+            asked = next((name for name in PROMPT if name in values), None) if not self.template else None
+            used |= {asked or "", "history"} & set(values)
+            own = own or text_of(values.get(asked or ""))
+            turns = [*history(values.get("history")), Turn("user", own or self.prompt)]
+            if not (own or files or clips or (self.template and self.template.columns)):
+                raise BatchError("This row has neither a prompt of its own nor a file to ask about.")
+        if used & {*FILES, *ADDRESSES, *MESSAGES}:
+            turns = placed(turns, files, clips)
+        if len(system) > MAX_TEXT:
+            raise BatchError(f"This row's system prompt is longer than {MAX_TEXT:,} characters: shorten it.")
+        turns = [Turn(turn.role, turn.text, self._there(turn.media)) for turn in turns]
+        return Row(id, turns[-1].text or self.prompt, turns[-1].media, tuple(turns[:-1]), system)
+
+    def _files(self, columns: Sequence[tuple[str, object]], used: set[str]) -> tuple[list[str], list[str]]:
+        """The names of pictures and of clips, as far as the columns tell them apart; each once for all columns."""
+        files, clips = list[str](), list[str]()
+        for wanted in (FILES, ADDRESSES):
+            if files or clips:
+                break
+            for name, value in columns:
+                if name in wanted:
+                    used.add(name)
+                    found = split(value.strip(), self.folder) if isinstance(value, str) and value else names_in(value)
+                    before = {*files, *clips}
+                    (clips if name in CLIPS else files).extend(one for one in found if one not in before)
+        return files, clips
+
+    def _there(self, names: Sequence[str]) -> tuple[str, ...]:
+        return tuple(str(named_files.named(name, self.folder)) for name in names)
+
+
+def _look_for_files(id: str, columns: Sequence[tuple[str, object]], folder: Path) -> None:
+    """Refuses a table whose row names a file where it isn't looked for: it would be asked about without it."""
+    for name, value in columns:
+        try:
+            found = names_in(value)
+        except BatchError:
+            continue
+        for text in found:
+            plain = len(text) < 1_000 and not any(c.isspace() for c in text)
+            if _called_media(text) and (plain or named_files.exists(text, folder)):
+                raise BatchError(
+                    f"Row {id} names “{named_files.printable(text)}” in the column {name}, which isn't "
+                    "read: call the column image, or video."
+                )
+
+
+def _folder(source: Path, prompt: str, template: Template | None, besides: Path | None) -> Questions:
+    """A row for each picture and clip, by content, and for what is called one; the rest is left out."""
+    rows, left_out = list[Row](), list[str]()
+    for path in _walked(source, left_out):
+        id = _plain(path.relative_to(source).as_posix())
+        if besides is not None and path.resolve() == besides.resolve():
+            continue
+        if _is_media(path):
+            rows.append(Row(id, template.filled({"file": id}, f"“{id}”") if template else prompt, (str(path),)))
+        else:
+            left_out.append(id)
+    if not rows and left_out:
+        raise BatchError(
+            f"There is no picture or clip in {source.name}: {len(left_out):,} files were left out ({few(left_out)})."
+        )
+    return Questions(tuple(sorted(rows, key=lambda row: row.id)), left_out=tuple(sorted(left_out)))
+
+
+def _walked(source: Path, unread: list[str]) -> Iterator[Path]:
+    """The files below a folder, behind links too, each folder once. Folders that can't be read go to `unread`."""
+
+    def skipped(error: OSError) -> None:
+        if Path(error.filename) == source:
+            raise BatchError(f"The folder {source.name} can't be read: check its permissions.") from error
+        unread.append(_plain(Path(error.filename).relative_to(source).as_posix()) + "/")
+
+    been = set[tuple[int, int]]()
+    for folder, below, files in os.walk(source, onerror=skipped, followlinks=True):
+        about = os.stat(folder)  # noqa: PTH116 - os.walk gives text
+        if (about.st_dev, about.st_ino) in been:
+            below.clear()
+            continue
+        been.add((about.st_dev, about.st_ino))
+        yield from (Path(folder, name) for name in files)
+
+
+def _is_media(path: Path) -> bool:
+    """Whether a file is a picture or a clip by what it holds or, where it isn't hidden, is called one: then its row
+    says what is wrong with it."""
+    called = _called_media(path.name) and not path.name.startswith(".")
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return False
+        with path.open("rb") as file:
+            return kind_of(file.read(HEAD)).media is not None or called
+    except OSError:
+        return called
+
+
+def _called_media(name: str) -> bool:
+    suffix = Path(name[-20:]).suffix
+    return bool(PICTURES.fullmatch(suffix) or MOVING.fullmatch(suffix))
+
+
+def _plain(name: str) -> str:
+    """A name that can be written anywhere: bytes that are no text are shown as their numbers."""
+    return name.encode("utf-8", "backslashreplace").decode()

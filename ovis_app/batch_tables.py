@@ -1,0 +1,164 @@
+"""From a file of text to records: CSV with any usual separator, JSON lines, or a list in JSON.
+
+Knows encodings, separators and sizes; a file that is no such thing is refused in one sentence before it fills the
+memory. Refuses to know what columns mean.
+"""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ovis_app.errors import BatchError
+
+LONGEST_LINE = 8_000_000  # characters
+LONGEST_HEADER = 100_000
+LONGEST_FIELD = 1 << 22  # of a CSV, characters; thoughts are long
+MOST_COLUMNS = 1_000
+LARGEST_LIST = 16_000_000  # bytes of JSON that must be read as a whole
+TABLES, LINES = (".csv", ".tsv"), (".jsonl", ".ndjson", ".json")
+SEPARATORS = ",;\t|"
+HINT = re.compile(r"sep=(.)\s{0,3}", re.IGNORECASE)  # a line for Excel before the header
+MARKS = (  # at the beginning of a file, the longer ones first
+    (b"\xef\xbb\xbf", "utf-8-sig"),
+    (b"\xff\xfe\0\0", "utf-32"),
+    (b"\0\0\xfe\xff", "utf-32"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+)
+
+csv.field_size_limit(LONGEST_FIELD)
+
+
+@dataclass(frozen=True)
+class Record:
+    """One row: columns by name, in order, since a name may stand there twice. `number` is its place."""
+
+    number: int
+    columns: tuple[tuple[str, object], ...]
+    problem: str = ""  # why it can't be believed
+
+
+def records(source: Path, known: Callable[[str], bool]) -> Iterator[Record]:
+    """The records of a file; of the separators that a CSV may have, the one that gives most `known` columns. Raises
+    BatchError naming what is wrong and where."""
+    suffix = source.suffix.lower()
+    if suffix in TABLES:
+        yield from _table(source, known)
+    elif suffix in LINES:
+        first = next((line for line in _lines(source, "\n") if line.strip()), "")
+        yield from _list(source) if first.lstrip().startswith("[") else _objects(_lines(source, "\n"))
+    else:
+        raise BatchError(
+            f"{source.name} is no folder, CSV (.csv, .tsv) or JSON-lines (.jsonl) file: save it as one of these."
+        )
+
+
+def _lines(source: Path, newline: str) -> Iterator[str]:
+    number = 0
+    try:
+        with source.open(newline=newline, encoding=_encoding(source)) as file:
+            while line := file.readline(LONGEST_LINE):
+                number += 1
+                if len(line) == LONGEST_LINE:
+                    raise BatchError(
+                        f"Line {number} of {source.name} is longer than {LONGEST_LINE:,} characters: "
+                        "is it text, one row a line?"
+                    )
+                if "\0" in line:
+                    raise BatchError(
+                        f"Line {number} of {source.name} holds zero bytes: the file is damaged, no text, or UTF-16 "
+                        "without its mark; save it as UTF-8."
+                    )
+                yield line
+    except UnicodeDecodeError as error:
+        raise BatchError(
+            f"{source.name} isn't UTF-8: save it as “CSV UTF-8” or convert it, as by "
+            f"`iconv -f GBK -t UTF-8 {source.name}` where it is GBK."
+        ) from error
+    except OSError as error:
+        raise BatchError(f"{source.name} can't be read: check its permissions.") from error
+
+
+def _encoding(source: Path) -> str:
+    with source.open("rb") as file:
+        start = file.read(4)
+    return next((encoding for mark, encoding in MARKS if start.startswith(mark)), "utf-8")
+
+
+def _table(source: Path, known: Callable[[str], bool]) -> Iterator[Record]:
+    lines = _lines(source, "")
+    head = next((line for line in lines if line.strip()), "")
+    hint = HINT.fullmatch(head)
+    if hint:
+        head = next(lines, "")
+    if len(head) > LONGEST_HEADER:
+        raise BatchError(f"The header of {source.name} is longer than {LONGEST_HEADER:,} characters: is it a table?")
+    separator = hint[1] if hint else _separator(head, known)
+    reader = csv.reader(itertools.chain([head], lines), delimiter=separator, strict=True, skipinitialspace=True)
+    began, number = 1, 0
+    try:
+        header = next(reader, [])
+        if len(header) > MOST_COLUMNS:
+            raise BatchError(f"{source.name} has {len(header):,} columns: at most {MOST_COLUMNS:,} are read.")
+        began = reader.line_num + 1
+        for fields in reader:
+            began = reader.line_num + 1
+            if not fields:
+                continue
+            number += 1
+            more = any(field.strip() for field in fields[len(header) :])
+            problem = f"has more fields than the header's {len(header)}: put text with a “{separator}” into quotes."
+            yield Record(number, tuple(zip(header, fields, strict=False)), problem if more else "")
+    except csv.Error as error:
+        raise BatchError(
+            f"{source.name} can't be read from line {began} on: a quote is left open there, or a quote within quotes "
+            "isn't written twice."
+        ) from error
+
+
+def _separator(head: str, known: Callable[[str], bool]) -> str:
+    def fits(separator: str) -> tuple[int, int]:
+        try:
+            names = next(csv.reader([head], delimiter=separator, skipinitialspace=True), [])
+        except csv.Error:
+            return 0, 0
+        return sum(map(known, names)), len(names)
+
+    return max(SEPARATORS, key=fits)
+
+
+def _objects(lines: Iterator[str]) -> Iterator[Record]:
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            yield _record(
+                _json(line, f"Line {number} is not JSON: each line must be an object of its own."), number, "Line"
+            )
+
+
+def _list(source: Path) -> Iterator[Record]:
+    if source.stat().st_size > LARGEST_LIST:
+        raise BatchError(f"{source.name} is a list of more than {LARGEST_LIST / 1e6:g} MB: save it as JSON lines.")
+    rows = _json("".join(_lines(source, "\n")), f"{source.name} begins as a list and is not JSON.")
+    if not isinstance(rows, list):
+        raise BatchError(f"{source.name} is no list of rows.")
+    for number, row in enumerate(rows, 1):
+        yield _record(row, number, "Row")
+
+
+def _json(text: str, refusal: str) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BatchError(refusal) from error
+
+
+def _record(data: object, number: int, unit: str) -> Record:
+    if not isinstance(data, dict):
+        raise BatchError(f"{unit} {number} is not a JSON object.")
+    return Record(number, tuple(data.items()))

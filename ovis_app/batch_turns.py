@@ -1,0 +1,142 @@
+"""What a row says: plain cells, ms-swift's `messages`, LLaVA's `conversations`, and which file goes with which turn.
+
+Whatever can't be understood raises BatchError with a sentence about this row. Opens nothing.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ovis_app import named_files
+from ovis_app.errors import BatchError
+
+TAG = re.compile(r"<(image|video|audio)>\n?")  # where a file goes, in the formats that training takes
+ROLES = {"user": "user", "human": "user", "system": "system"}
+ROLES |= dict.fromkeys(("assistant", "gpt", "model", "bot", "chatgpt"), "assistant")
+NAMES = ("path", "file_name", "filename", "file", "image", "video", "audio", "image_url", "video_url", "url")
+DEPTH = 4  # of lists within lists
+LONGEST_CELL = 20_000  # characters of a cell that is read as a list
+NO_NAME = "This row has a file that isn't given by its name: write where the file lies."
+NO_MESSAGES = "This row's messages can't be read: each needs a role (user, assistant, system) and a content."
+NO_QUESTION = "This row's messages hold no question: one of a user is missing."
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One message of a row, with the names of its files."""
+
+    role: Literal["user", "assistant"]
+    text: str
+    media: tuple[str, ...] = ()
+
+
+def text_of(value: object) -> str:
+    """A cell as text; half characters are replaced, since nothing could write them."""
+    if value is None or value != value:  # NaN, as an empty cell is written by some
+        return ""
+    if not isinstance(value, str | int | float):
+        raise BatchError("This row's prompt is no text: write it as a string.")
+    return str(value).encode("utf-8", "replace").decode()
+
+
+def names_in(value: object, depth: int = DEPTH) -> list[str]:
+    """The files that a cell of JSON names."""
+    if isinstance(value, str):
+        return [value.strip()] if value.strip() else []
+    if isinstance(value, list) and depth:
+        return [name for one in value for name in names_in(one, depth - 1)]
+    if isinstance(value, dict) and depth and any(value.values()):
+        return names_in(next((value[key] for key in NAMES if value.get(key)), 0), depth - 1)
+    if value is None or value != value or value in ([], {}) or (isinstance(value, dict) and not any(value.values())):
+        return []
+    raise BatchError(NO_NAME)
+
+
+def split(text: str, folder: Path) -> list[str]:
+    """The files that a cell of text names: one, a list as it is written in JSON or Python, or several with `;`."""
+    if text.startswith("[") and len(text) < LONGEST_CELL:
+        for read in (json.loads, ast.literal_eval):
+            try:
+                return names_in(read(text))
+            except (ValueError, SyntaxError, MemoryError, RecursionError):
+                continue
+    if named_files.exists(text, folder):
+        return [text]
+    for separator in ";|,\n":
+        parts = [part.strip() for part in text.split(separator) if part.strip()]
+        if len(parts) > 1 and (separator == ";" or all(named_files.exists(part, folder) for part in parts)):
+            return parts
+    return [text]
+
+
+def said(value: object) -> tuple[str, list[Turn]]:
+    """The system prompt and the turns of `messages`, up to the last question: what was answered to it isn't shown."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError) as error:
+            raise BatchError(NO_MESSAGES) from error
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise BatchError(NO_MESSAGES)
+    system, turns = "", list[Turn]()
+    for item in value:
+        role = ROLES.get(str(item.get("role", item.get("from"))).lower())
+        text, media = _content(item.get("content", item.get("value")))
+        if role == "system" and not turns:
+            system = text
+        elif role == "user" or role == "assistant":
+            turns.append(Turn(role, text, tuple(media)))  # type: ignore[arg-type]
+        else:
+            raise BatchError(NO_MESSAGES)
+    while turns and turns[-1].role == "assistant":
+        turns.pop()
+    if not turns:
+        raise BatchError(NO_QUESTION)
+    return system, turns
+
+
+def _content(value: object) -> tuple[str, list[str]]:
+    if not isinstance(value, list):
+        return text_of(value), []
+    texts, files = list[str](), list[str]()
+    for part in value:
+        if not isinstance(part, dict):
+            raise BatchError(NO_MESSAGES)
+        if part.get("type", "text") == "text":
+            texts.append(text_of(part.get("text")))
+        elif not (names := names_in({key: part[key] for key in NAMES if key in part})):
+            raise BatchError(NO_NAME)
+        else:
+            files += names
+    return "\n".join(texts), files
+
+
+def history(value: object) -> list[Turn]:
+    """Earlier turns as pairs of a question and its answer."""
+    pairs = value or []
+    if not isinstance(pairs, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
+        raise BatchError("This row's history can't be read: write pairs of a question and its answer.")
+    return [turn for asked, told in pairs for turn in (Turn("user", text_of(asked)), Turn("assistant", text_of(told)))]
+
+
+def placed(turns: Sequence[Turn], files: Sequence[str], clips: Sequence[str]) -> list[Turn]:
+    """The turns with their files: each tag takes the next one, and what has no tag goes with the first question."""
+    pictures, left = list(files), list(clips)
+    out = list[Turn]()
+    for turn in turns:
+        media, tags = list(turn.media), TAG.findall(turn.text) if turn.role == "user" else []
+        for tag in tags:
+            queue = (left or pictures) if tag == "video" else (pictures or left)
+            if not queue:
+                raise BatchError(f"This row has more <{tag}> tags than files: name a file for each.")
+            media.append(queue.pop(0))
+        out.append(Turn(turn.role, TAG.sub("", turn.text).strip() if tags else turn.text, tuple(media)))
+    first = next(place for place, turn in enumerate(out) if turn.role == "user")
+    out[first] = Turn("user", out[first].text, (*out[first].media, *pictures, *left))
+    return out

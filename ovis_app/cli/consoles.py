@@ -1,0 +1,32 @@
+"""What is printed, on any console: no text is too odd for it, and whoever reads may leave.
+
+Knows standard output and error. Knows no command.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+
+NOBODY_READS = 141  # what a shell says of a program that a closed pipe ended
+
+
+def take_any_text() -> None:
+    """UTF-8 where a program or a file reads, as Windows and old locales would have another encoding; on a terminal its
+    own, with a mark for what that lacks."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="replace")
+
+
+def abandoned() -> int:
+    """Writes to nowhere from here on, so that the end of the process says nothing of a closed pipe either. Returns the
+    exit code."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            os.dup2(nowhere, stream.fileno())
+    return NOBODY_READS
