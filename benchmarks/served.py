@@ -107,9 +107,10 @@ def main() -> None:
         importlib.import_module("moviepy")
         for _ in backend.stream(Request(Conversation((Message("user", "Hello"),)))):
             pass
-    launch = page.launch_options(settings, limits)
+    store = page.store(limits)
+    launch = page.launch_options(settings, limits, store)
     launch["app_kwargs"]["middleware"].insert(0, Middleware(Pulse))
-    page.build(backend, settings, limits).launch(**launch, quiet=True)
+    page.build(backend, settings, limits, store).launch(**launch, quiet=True)
 
 
 if __name__ == "__main__":

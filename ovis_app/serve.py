@@ -42,9 +42,10 @@ def open_page(settings: Settings) -> tuple[Any, dict[str, Any], Backend]:
     opened = open_backend(settings, limits, late=True)
     # One line for all who ask: the page, programs through Gradio, and /v1.
     backend = FairQueue(opened, limits, at_once=settings.at_once, most_waiting=settings.queue_size)
-    demo = page.build(backend, settings, limits)
-    gradio_endpoints.add(demo, backend, limits, uploads=page.uploads(), at_once=settings.asked_at_once)
-    options = page.launch_options(settings, limits)
+    store = page.store(limits)
+    demo = page.build(backend, settings, limits, store)
+    gradio_endpoints.add(demo, backend, limits, store, at_once=settings.asked_at_once)
+    options = page.launch_options(settings, limits, store)
     options["app_kwargs"]["routes"] = routes(backend, settings, limits, address=visitors(settings))
     return demo, options, backend
 

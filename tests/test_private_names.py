@@ -51,7 +51,7 @@ LISTED = {
         ),
         "Gradio fetches addresses that clients give as files, and has no switch for it",
     ),
-    "ui/page.py": {"gradio.utils.get_upload_folder": "what people upload is served where it lies"},
+    "ui/page.py": {"gradio.utils.get_upload_folder": "files are kept below the folder from which alone it takes them"},
     "ui/unread.py": {"queueing.AsyncQueue =": "Gradio keeps without end what nobody fetches, and has no switch for it"},
     "ui/panels/drawer.py": {
         "slider.preprocess =": "what isn't sane becomes a sentence, not a trace; Gradio writes a file beside a subclass"

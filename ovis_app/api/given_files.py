@@ -1,6 +1,6 @@
 """Files that a program gives with a call: uploaded before it, or written into it as a data URI. Never an address.
 
-Knows where uploads lie. Refuses to know what a file is: media/attach.py is the gate.
+Knows the store of uploads. Refuses to know what a file is: media/attach.py is the gate.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from urllib.parse import unquote
 from ovis_app.errors import MediaError
 from ovis_app.limits import Limits
 from ovis_app.media.data_uri import FILE_ROUTE, DataUri, is_data, save
+from ovis_app.media.file_store import FileStore
 
 HOW = "upload the file to /gradio_api/upload and give the path that this returns, or give a data URI"
 NO_FILE = f"A file is missing, or isn't one: {HOW}."
@@ -35,7 +36,8 @@ class Uploaded(TypedDict):
 class GivenFiles:
     """The files of one call. What is written into the call is stored in the folder `own`."""
 
-    uploads: Path  # where Gradio stores what is uploaded
+    store: FileStore  # of what is uploaded
+    holder: str  # whose the uploads are from now on; without one they are nobody's, and knowing their paths is access
     own: Path
     limits: Limits
 
@@ -55,12 +57,9 @@ class GivenFiles:
         return self._uploaded(unquote(path) if route else value, None)
 
     def _uploaded(self, path: object, name: object) -> tuple[Path, str]:
-        """A file of the folder of uploads. Its name can't be guessed, so knowing it is access."""
+        """A file of the store, which nobody else holds."""
         try:
-            given = Path(str(path))
-            real = given.resolve(strict=True)
-            if not given.is_absolute() or not real.is_file() or not real.is_relative_to(self.uploads.resolve()):
-                raise MediaError(NOT_HERE)
-        except (OSError, ValueError) as error:
+            found = self.store.claim(Path(str(path)), self.holder)
+        except MediaError as error:
             raise MediaError(NOT_HERE) from error
-        return real, name if isinstance(name, str) and name else real.name
+        return found, name if isinstance(name, str) and name else self.store.name_of(found)

@@ -7,7 +7,6 @@ of. Signatures and docstrings are what clients, /gradio_api/info and MCP show.
 from __future__ import annotations
 
 import inspect
-import secrets
 import tempfile
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import aclosing, closing
@@ -33,6 +32,8 @@ from ovis_app.errors import UserError
 from ovis_app.generation import Request
 from ovis_app.limits import Limits
 from ovis_app.media.boxes import Box, draw, found
+from ovis_app.media.file_store import FileStore, NoRoom, session_holder
+from ovis_app.media.readers import Readers
 
 DESCRIBE = "Describe the image."
 READ = "What does the text say?"
@@ -76,9 +77,9 @@ def gives(what: Any) -> Callable[[Call], Call]:
     return marked
 
 
-def add(page: gr.Blocks, backend: Backend, limits: Limits, *, uploads: Path, at_once: int) -> None:
-    """Adds the endpoints to the page. `uploads` is the folder that Gradio stores uploads in."""
-    calls = Endpoints(backend, limits, uploads, page.upload_file_set.add, anyio.CapacityLimiter(at_once + 40))
+def add(page: gr.Blocks, backend: Backend, limits: Limits, store: FileStore, *, at_once: int) -> None:
+    """Adds the endpoints to the page."""
+    calls = Endpoints(backend, limits, store, anyio.CapacityLimiter(at_once + 40))
     with page:
         for call in (calls.chat, calls.describe, calls.read_text, calls.locate, calls.ask_video):
             # Not `queue`: a tool's call would come in by a client of Gradio in this process, which reads any file of
@@ -88,12 +89,11 @@ def add(page: gr.Blocks, backend: Backend, limits: Limits, *, uploads: Path, at_
 
 @dataclass(frozen=True, eq=False)
 class Endpoints:
-    """The endpoints. `kept` is told each file that Gradio shall remove one day."""
+    """The endpoints. `store` has what was uploaded, and what is to be fetched."""
 
     backend: Backend
     limits: Limits
-    uploads: Path
-    kept: Callable[[str], object]
+    store: FileStore
     threads: anyio.CapacityLimiter
 
     @gives(str)
@@ -177,7 +177,7 @@ class Endpoints:
         async with aclosing(self._answer(request, asked, [image], kind="image", wanted={"boxes": True})) as said:
             async for message, media in said:
                 named = found(message.text) if message.finish is not None else ()
-                yield await self._located(media[0], named) if named else ([], None)
+                yield await self._located(media[0], named, request) if named else ([], None)
 
     @gives(str)
     async def ask_video(self, request: gr.Request, video: Uploaded | str, question: str) -> AsyncGenerator[str, None]:
@@ -206,40 +206,46 @@ class Endpoints:
         """The answer as it grows, and the media that it is about; its end alone where only one value is taken. Raises
         Refusal."""
         with tempfile.TemporaryDirectory(prefix="ovis-", ignore_cleanup_errors=True) as own:
-            given = GivenFiles(self.uploads, Path(own), self.limits)
+            given = GivenFiles(self.store, _holder(request), Path(own), self.limits)
             try:
                 work = partial(_asked, question, files, history, given, self.limits, kind)
-                conversation, system = await anyio.to_thread.run_sync(work, limiter=_readers)
+                conversation, system = await _readers.run(work, client=_client(request))
             except UserError as error:
                 raise Refusal(str(error)) from error
             settings = replace(self.backend.status().model.defaults, system=system, **wanted)
             states = _grown(self.backend, Request(conversation, settings, _client(request)))
             queued = _is_queued(request)
-            async with aclosing(driven(states, self.threads)) as steps:
-                async for state in steps:
-                    message = state.messages[-1]
-                    if message.error:
-                        raise Refusal(message.error)
-                    if queued or message.finish is not None:
-                        yield message, conversation.messages[-1].media
-                    elif await _left(request):
-                        return
+            with self.store.reading(_holder(request)):
+                async with aclosing(driven(states, self.threads)) as steps:
+                    async for state in steps:
+                        message = state.messages[-1]
+                        if message.error:
+                            raise Refusal(message.error)
+                        if queued or message.finish is not None:
+                            yield message, conversation.messages[-1].media
+                        elif await _left(request):
+                            return
 
-    async def _located(self, picture: Media, boxes: Sequence[Box]) -> tuple[list[Found], dict[str, Any]]:
+    async def _located(
+        self, picture: Media, boxes: Sequence[Box], request: gr.Request
+    ) -> tuple[list[Found], dict[str, Any]]:  # fmt: skip
         """The boxes in pixels, and the picture with them."""
-        folder = self.uploads / secrets.token_hex(32)
-        folder.mkdir(parents=True)
-        out = folder / "located.jpg"
-        self.kept(str(out))
+        work = partial(self._draw, picture, boxes, _holder(request))
         try:
-            width, height = await anyio.to_thread.run_sync(draw, picture, boxes, self.limits, out, limiter=_readers)
-        except UserError as error:
+            path, width, height = await _readers.run(work, client=_client(request))
+        except (UserError, NoRoom) as error:
             raise Refusal(str(error)) from error
-        drawn = {"path": str(out), "orig_name": out.name, "mime_type": "image/jpeg"}
+        drawn = {"path": str(path), "orig_name": "located.jpg", "mime_type": "image/jpeg"}
         return [_pixels(box, width, height) for box in boxes], {**drawn, "meta": {"_type": "gradio.FileData"}}
 
+    def _draw(self, picture: Media, boxes: Sequence[Box], holder: str) -> tuple[Path, int, int]:
+        with tempfile.TemporaryDirectory(prefix="ovis-", ignore_cleanup_errors=True) as own:
+            out = Path(own) / "located.jpg"
+            width, height = draw(picture, boxes, self.limits, out)
+            return self.store.put(out.read_bytes(), out.name, holder), width, height
 
-_readers = anyio.CapacityLimiter(6)  # threads that look at files
+
+_readers = Readers(6, each=3)
 
 
 def _asked(
@@ -285,6 +291,12 @@ def _is_queued(request: gr.Request) -> bool:
     """Whether Gradio's queue asks, which takes one value after another. Whoever calls past it (a tool's call, a direct
     POST) gets the first value and no other."""
     return isinstance(request, gr.Request) and ("/queue/" in request.url.path or "/call/" in request.url.path)
+
+
+def _holder(request: gr.Request) -> str:
+    """Whose files a call brings: its session's, if it has one."""
+    queued = isinstance(request, gr.Request) and "/queue/" in request.url.path
+    return session_holder(request.session_hash) if queued else ""
 
 
 def _client(request: gr.Request) -> str:

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-import anyio
+from ovis_app.media.readers import Readers
 
 T = TypeVar("T")
 
-_threads = anyio.CapacityLimiter(6)  # readers at a time; those who wait for one hold no thread
+_readers = Readers(6, each=2)
 
 
-async def aside(work: Callable[[], T]) -> T:
-    """What `work` returns, from a thread; in turn where many ask."""
-    return await anyio.to_thread.run_sync(work, limiter=_threads)
+async def aside(work: Callable[[], T], *, client: str) -> T:
+    """What `work` returns, from a thread; in turn where many ask. Raises Busy where that would take too long."""
+    return await _readers.run(work, client=client)

@@ -6,17 +6,20 @@ Knows the conversation, the backend's contract and the limits on uploads. Knows 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ovis_app import chat
 from ovis_app.backend import Backend
-from ovis_app.conversation import Conversation, Message, Stats
+from ovis_app.conversation import Conversation, Media, Message, Stats
+from ovis_app.errors import MediaError
 from ovis_app.generation import MAX_TEXT, GenerationSettings, Request
 from ovis_app.limits import Limits
 from ovis_app.media import attach_all
+from ovis_app.media.attach import File
+from ovis_app.media.file_store import FileStore
 from ovis_app.zoo import Example
 
 # What one conversation may hold. Every update of the page sends all of it, with everybody waiting meanwhile.
@@ -48,20 +51,47 @@ class Tab:
     notice: str = ""  # one sentence above the composer
 
 
+@dataclass(frozen=True)
+class Held:
+    """The files of a store that are one holder's."""
+
+    store: FileStore
+    holder: str
+
+    def mine(self, files: Sequence[File]) -> tuple[tuple[File, ...], tuple[str, ...]]:
+        """Those of them that this holder may use, and a sentence for each of the others."""
+        mine, lost = [], []
+        for path, name in files:
+            try:
+                mine.append((self.store.claim(path, self.holder, name), name))
+            except MediaError as error:
+                lost.append(str(error))
+        return tuple(mine), tuple(lost)
+
+    def kept(self, media: Sequence[Media]) -> tuple[Media, ...]:
+        """The same files with the copies that people see."""
+        return tuple(self.store.keep(one, self.holder) for one in media)
+
+
 def awaiting(conversation: Conversation) -> bool:
     """Whether a question stands without a finished answer."""
     last = conversation.messages[-1] if conversation.messages else None
     return last is not None and (last.role == "user" or (last.role == "assistant" and last.finish is None))
 
 
-def send(tab: Tab, draft: Draft, *, limits: Limits, video: bool = True) -> tuple[Tab, Draft]:
+def send(
+    tab: Tab, draft: Draft, *, limits: Limits, video: bool = True, files: Held | None = None
+) -> tuple[Tab, Draft]:  # fmt: skip
     """The question joins the conversation and the composer empties; or, when something can't be sent, the composer
-    keeps the text and the good files, and the notice says what was refused."""
+    keeps the text and the good files, and the notice says what was refused. With `files` only what this holder brought
+    can be sent."""
     if awaiting(tab.conversation) or draft.empty:
         return tab, draft
     if len(draft.text) > MAX_TEXT:
         return replace(tab, notice=f"That is more text than fits: at most {MAX_TEXT:,} characters, please."), draft
-    media, refused = attach_all(draft.files, limits)
+    mine, lost = files.mine(draft.files) if files is not None else (draft.files, ())
+    media, refused = attach_all(mine, limits)
+    refused = (*lost, *refused)
     if not video and any(item.kind == "video" for item in media):
         refused = (*refused, *(f"“{item.label}” is a clip, and this model looks at pictures only." for item in media))
         media = ()
@@ -69,6 +99,8 @@ def send(tab: Tab, draft: Draft, *, limits: Limits, video: bool = True) -> tuple
         good = tuple((item.path, item.label) for item in media)
         return replace(tab, notice=" ".join(refused)), Draft(draft.text, good)
     before = tab.conversation if tab.editing is None else tab.conversation.until(tab.editing)
+    if files is not None and not refused:
+        media = files.kept(media)
     conversation = before.add(Message("user", draft.text, media))
     return (replace(tab, notice=FULL), draft) if _full(conversation) else (Tab(conversation), tab.kept)
 

@@ -1,27 +1,17 @@
 """How much a request may send, counted while it arrives: a length that is announced is believed only to refuse.
 
-Knows bytes and the parts of a form. Keeps none of them, so that a large upload costs no memory here.
+Knows bytes, and what stands between the values of JSON. Keeps none of them, so that a large body costs no memory here.
 """
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
-from python_multipart.exceptions import MultipartParseError
-from python_multipart.multipart import MultipartParser, parse_options_header
-
-from ovis_app.limits import MEGABYTE, Limits
+from ovis_app.limits import MEGABYTE
 
 VALUES = 20_000  # of an event's inputs; a million empty objects are 4 MB, and checking each one took Gradio 9 s
-FILES_A_TURN = 4  # times the files of a question: more are refused in a sentence, but not without end
-ROOM = 512 * MEGABYTE  # of the disk that uploads leave free: they stay for a day
-LOOK = 8 * MEGABYTE  # of an upload between two looks at the disk
-PART = 16 * 1024  # bytes around each file of a form
 
 
 class Refused(Exception):
@@ -82,66 +72,3 @@ class Json:
 def too_large(most: int) -> Refused:
     size = f"{most / MEGABYTE:g} MB" if most >= MEGABYTE else f"{most // 1024} kB"
     return Refused(413, f"That is more than the {size} that may be sent here at once: send less.")
-
-
-class Files:
-    """A form of files and nothing else. Gradio would keep any other part in memory, whatever its size."""
-
-    def __init__(self, content_type: bytes, limits: Limits, folder: Path | None = None) -> None:
-        """`folder` is where Gradio stores them: on a disk that others need too."""
-        kind, options = parse_options_header(content_type)
-        if kind != b"multipart/form-data" or not options.get(b"boundary"):
-            raise Refused(400, "Files are uploaded as multipart/form-data.")
-        self.files = FILES_A_TURN * limits.files_per_turn
-        self.most = max(limits.files_per_turn * limits.image_bytes, limits.video_bytes) + self.files * PART
-        self._counted = Counted(self.most)
-        self._folder, self._next_look = folder, 0
-        self._disposition = b""
-        self._field, self._value = b"", b""
-        self._parser = MultipartParser(
-            options[b"boundary"],
-            {
-                "on_part_begin": self._begin,
-                "on_header_field": self._name,
-                "on_header_value": self._content,
-                "on_header_end": self._header,
-                "on_headers_finished": self._headers,
-            },
-        )
-
-    def take(self, data: bytes) -> None:
-        self._counted.take(data)
-        self._look_for_room()
-        try:
-            self._parser.write(data)
-        except MultipartParseError as error:
-            raise Refused(400, "That upload can't be read: send it again.") from error
-
-    def _look_for_room(self) -> None:
-        if self._folder is None or self._counted.seen < self._next_look:
-            return
-        self._next_look = self._counted.seen + LOOK
-        with suppress(OSError):  # nothing was uploaded yet, and the folder isn't there
-            if shutil.disk_usage(self._folder).free < ROOM:
-                raise Refused(507, "There is no room for uploads here now: try again later.")
-
-    def _begin(self) -> None:
-        self.files -= 1
-        if self.files < 0:
-            raise Refused(413, "Those are too many files at once: upload fewer.")
-        self._disposition = b""
-
-    def _name(self, data: bytes, start: int, end: int) -> None:
-        self._field += data[start:end]
-
-    def _content(self, data: bytes, start: int, end: int) -> None:
-        self._value += data[start:end]
-
-    def _header(self) -> None:
-        if self._field.lower() == b"content-disposition":
-            self._disposition = self._value
-        self._field, self._value = b"", b""
-
-    def _headers(self) -> None:
-        if b"filename" not in parse_options_header(self._disposition)[1]:
-            raise Refused(400, "Only files are uploaded here.")

@@ -9,7 +9,8 @@ through as they come.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +28,15 @@ from ovis_app.accounts import accounts
 from ovis_app.errors import api_error
 from ovis_app.limits import Limits
 from ovis_app.media.data_uri import FILE_ROUTE
+from ovis_app.media.file_store import FileStore, session_holder
 from ovis_app.settings import Settings
 from ovis_app.ui import http_files
 from ovis_app.ui.http_arrival import Arrival, Left
-from ovis_app.ui.http_bodies import Counted, Files, Json, Meter, Refused, too_large
+from ovis_app.ui.http_bodies import Counted, Json, Meter, Refused, too_large
 from ovis_app.ui.http_hosts import Hosts, believe_no_proxy, here, place_of, visitors
-from ovis_app.ui.http_routes import API, INFO, JSON, MCP, ROUTES, SMALL, Route, route_of
+from ovis_app.ui.http_routes import API, HEARTBEAT, INFO, JSON, MCP, ROUTES, SMALL, Route, route_of
 from ovis_app.ui.http_sign_in import SignIn
+from ovis_app.ui.http_uploads import Files, Uploads
 
 log = logging.getLogger(__name__)
 
@@ -77,9 +80,9 @@ def install() -> None:
     processing_utils.async_ssrf_protected_get = refuse_address
 
 
-def middleware(settings: Settings, limits: Limits, folders: Sequence[Path]) -> Middleware:
-    """The guard as Gradio takes it. `folders` hold the files that the page shows: uploads, and the app's own. Raises
-    UserError where it can't be read who may sign in."""
+def middleware(settings: Settings, limits: Limits, store: FileStore, folder: Path) -> Middleware:
+    """The guard as Gradio takes it. The page shows the files of the store, and the app's own that lie in `folder`.
+    Raises UserError where it can't be read who may sign in."""
     install()
     believe_no_proxy()
     if settings.open_to_all:
@@ -93,7 +96,8 @@ def middleware(settings: Settings, limits: Limits, folders: Sequence[Path]) -> M
         hosts=Hosts.of(settings),
         sign_in=sign_in,
         limits=limits,
-        folders=folders,
+        store=store,
+        folder=folder,
         policy=policy,
         routes=(*ROUTES, *MCP) if settings.mcp else ROUTES,
         api_bytes=settings.api_bytes if settings.serves_api else None,
@@ -112,7 +116,8 @@ class Guard:
         hosts: Hosts,
         sign_in: SignIn | None,
         limits: Limits,
-        folders: Sequence[Path],
+        store: FileStore,
+        folder: Path,
         policy: str,
         routes: Sequence[Route],
         api_bytes: int | None,
@@ -121,7 +126,8 @@ class Guard:
     ) -> None:
         """`api_bytes` may be sent to /v1 at once; without, it isn't there. Where it is `keyed` its keys are asked for
         instead of a sign-in. `visitor` tells people apart by where they are, where that is known."""
-        self.app, self.hosts, self.sign_in, self.limits, self.folders = app, hosts, sign_in, limits, folders
+        self.app, self.hosts, self.sign_in, self.limits = app, hosts, sign_in, limits
+        self.store, self.folder, self.uploads = store, folder, Uploads(store)
         self.routes, self.api_bytes, self.keyed, self.visitor = routes, api_bytes, keyed, visitor
         self.headers = {**_PLAIN, "content-security-policy": policy}
 
@@ -152,7 +158,7 @@ class Guard:
                 await answer(scope, receive, send)
                 return
         if path.startswith(FILE_ROUTE) and raw.startswith(FILE_ROUTE.encode()) and scope["method"] in ("GET", "HEAD"):
-            response = await http_files.answer(path.removeprefix(FILE_ROUTE), self.folders)
+            response = await http_files.answer(path.removeprefix(FILE_ROUTE), self.store, self.folder)
             await response(scope, receive, send)
             return
         if route is None:
@@ -163,13 +169,29 @@ class Guard:
             raise Refused(404, NO_API)
         if len(scope.get("query_string", b"")) > LONGEST_QUERY:
             raise Refused(414, "That address is too long.")
-        meter = self._meter(route, headers)
+        if route.body == "files":
+            await self._upload(scope, receive, send, headers)
+            return
+        meter = self._meter(route)
         _check_length(headers, meter)
         if path.rstrip("/") == INFO:  # of one page it isn't kept; else all are shown the host that the first one named
             scope["query_string"] = scope.get("query_string", b"") + b"&page="
-        await self._pass(
-            scope, receive, send, meter, event=scope["method"] == "POST" and route.body in ("json", "small")
-        )
+        with self._session(path):
+            await self._pass(
+                scope, receive, send, meter, event=scope["method"] == "POST" and route.body in ("json", "small")
+            )
+
+    @contextmanager
+    def _session(self, path: str) -> Iterator[None]:
+        """A tab keeps a request open as long as it is there: its files stay while the block runs."""
+        holder = session_holder(path.removeprefix(HEARTBEAT)) if path.startswith(HEARTBEAT) else ""
+        if holder:
+            self.store.arrive(holder)
+        try:
+            yield
+        finally:
+            if holder:
+                self.store.leave(holder)
 
     def _has_api(self, scope: Scope, headers: Headers) -> bool:
         """Whether /v1 is there for whoever asks. Where neither a key nor a sign-in is asked for that is this machine
@@ -191,9 +213,18 @@ class Guard:
                 403, "Another site may not use this page: start it with --allowed-hosts and that site's name to let it."
             )
 
-    def _meter(self, route: Route, headers: Headers) -> Meter:
-        if route.body == "files":
-            return Files(headers.get("content-type", "").encode("latin-1"), self.limits, next(iter(self.folders), None))
+    async def _upload(self, scope: Scope, receive: Receive, send: Send, headers: Headers) -> None:
+        by = scope["state"]["visitor"]
+        files = Files(headers.get("content-type", "").encode("latin-1"), self.limits, self.store, by)
+        _check_length(headers, files)
+        try:
+            response = await self.uploads.receive(files, Arrival(receive, Counted(files.most)), by)
+        except Left:  # nobody is there to be told
+            return
+        response.headers.update(self.headers)
+        await response(scope, receive, send)
+
+    def _meter(self, route: Route) -> Meter:
         if route.body == "api":
             return Json(self.api_bytes or SMALL)
         return Json(JSON) if route.body == "json" else Counted(SMALL)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 INFO = "/gradio_api/info"
+HEARTBEAT = "/gradio_api/heartbeat/"  # what a tab keeps open as long as it is there
 SMALL = 64 * 1024  # bytes of a body that hardly says anything
 JSON = 4 * 1024 * 1024  # bytes of an event's inputs; parsed at once, with everybody waiting
 
@@ -45,7 +46,7 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", re.compile(r"/gradio_api/(?:info|user|login_check|app_id|token)/?")),
     Route(
         "GET",
-        re.compile(r"/gradio_api/(?:openapi\.json|theme\.css|upload_progress|queue/data|queue/status)"),
+        re.compile(r"/gradio_api/(?:openapi\.json|theme\.css|queue/data|queue/status)"),
     ),
     # Gradio asks for it itself, once, when it launches; whoever asks after that is told no.
     Route("GET", re.compile(r"/gradio_api/startup-events"), who="anybody"),

@@ -13,6 +13,7 @@ from gradio.utils import get_upload_folder
 
 from ovis_app.backend import Backend
 from ovis_app.limits import Limits
+from ovis_app.media.file_store import FileStore
 from ovis_app.settings import Settings
 from ovis_app.ui import components, http_guard, unread
 from ovis_app.ui.components import EXAMPLES
@@ -23,29 +24,29 @@ STATIC = Path(__file__).parent / "static"
 _VIEWPORT = '<meta name="viewport" content="width=device-width, initial-scale=1, interactive-widget=resizes-content">'
 
 
-def uploads() -> Path:
-    """Where Gradio stores what people upload."""
-    return Path(get_upload_folder())
+def store(limits: Limits) -> FileStore:
+    """The store of what people attach. It lies where Gradio would keep it, from where alone it takes files."""
+    return FileStore(Path(get_upload_folder()), limits)
 
 
-def build(backend: Backend, settings: Settings, limits: Limits) -> gr.Blocks:
-    """The page over this backend."""
+def build(backend: Backend, settings: Settings, limits: Limits, store: FileStore) -> gr.Blocks:
+    """The page over this backend, whose files are kept in `store`."""
     # Served where they lie: otherwise Gradio would hash every picture of the conversation at every update.
-    gr.set_static_paths([uploads(), EXAMPLES])
+    gr.set_static_paths([EXAMPLES, *([store.folder] if store.folder else [])])
     unread.install()
     page: gr.Blocks = gr.Blocks(
         title="Ovis", fill_height=True, fill_width=True, analytics_enabled=False, delete_cache=(3600, 86400)
     )
     with page:
         whole = components.build(backend.status(), settings)
-        answers.wire(whole, backend, limits, at_once=settings.asked_at_once)
-        editing.wire(whole, backend)
+        answers.wire(whole, backend, limits, store, at_once=settings.asked_at_once)
+        editing.wire(whole, backend, store)
         models.wire(page, whole, backend, settings)
     page.queue(max_size=settings.asked_at_once, api_open=False)
     return page
 
 
-def launch_options(settings: Settings, limits: Limits) -> dict[str, Any]:
+def launch_options(settings: Settings, limits: Limits, store: FileStore) -> dict[str, Any]:
     """What belongs to `launch()`: looks, limits, and what stays switched off."""
     # In the head, since Gradio rewrites the selectors of `css`, and these are about the frame of the page too.
     script, style = ((STATIC / name).read_text("utf-8") for name in ("page.js", "page.css"))
@@ -65,5 +66,5 @@ def launch_options(settings: Settings, limits: Limits) -> dict[str, Any]:
         "ssr_mode": False,
         "state_session_capacity": 200,
         "max_threads": 40 + settings.asked_at_once,  # each answer holds one
-        "app_kwargs": {"middleware": [http_guard.middleware(settings, limits, [uploads(), EXAMPLES])]},
+        "app_kwargs": {"middleware": [http_guard.middleware(settings, limits, store, EXAMPLES)]},
     }

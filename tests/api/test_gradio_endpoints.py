@@ -259,12 +259,14 @@ def test_whoever_calls_past_the_queue_of_gradio_waits_in_the_same_line() -> None
     assert all(one["error"] == BUSY for one in said if "error" in one)
 
 
-def test_nothing_of_a_call_stays_but_what_gradio_removes_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_of_a_call_stays_but_what_the_store_removes_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with served(HeldBackend()) as server:
         monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
         [boxes, drawn] = call(server.url, "locate", image=uri(SHAPES), what=ANYTHING)
         httpx.post(f"{server.url}gradio_api/run/describe", json={"data": [uri(SHAPES)]})
-        assert boxes and drawn["path"] in server.blocks.upload_file_set
+        assert boxes and server.store.has(Path(drawn["path"]))
         asked = server.backend.requests[-1].conversation.messages[-1].media[0].path
         assert asked.is_relative_to(tmp_path)
         until(lambda: list(tmp_path.iterdir()) == [], "a call's files stay")

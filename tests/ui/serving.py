@@ -61,6 +61,7 @@ class Served:
     url: str
     backend: Any
     blocks: Any
+    store: Any = None
 
 
 def free_port() -> int:
@@ -75,16 +76,18 @@ def served(backend: Backend, **changes: Any) -> Iterator[Served]:
     settings = Settings(backend="fake", port=free_port(), **changes)
     limits = settings.limits()
     line = FairQueue(backend, limits, at_once=settings.at_once, most_waiting=settings.queue_size)
-    blocks = page.build(line, settings, limits)
-    gradio_endpoints.add(blocks, line, limits, uploads=page.uploads(), at_once=settings.asked_at_once)
-    options = page.launch_options(settings, limits)
+    store = page.store(limits)
+    blocks = page.build(line, settings, limits, store)
+    gradio_endpoints.add(blocks, line, limits, store, at_once=settings.asked_at_once)
+    options = page.launch_options(settings, limits, store)
     options["app_kwargs"]["routes"] = routes(line, settings, limits, address=visitors(settings))
     _, url, _ = blocks.launch(**options, prevent_thread_lock=True, quiet=True)
     mcp.tools_alone(blocks)
     try:
-        yield Served(url, backend, blocks)
+        yield Served(url, backend, blocks, store)
     finally:
         blocks.close(verbose=False)
+        store.close()
 
 
 @contextmanager
@@ -95,17 +98,19 @@ def served_api(backend: Backend, **changes: Any) -> Iterator[Served]:
     limits = settings.limits()
     line = FairQueue(backend, limits, at_once=settings.at_once, most_waiting=settings.queue_size)
 
+    store = page.store(limits)
     app = Starlette(
         routes=routes(line, settings, limits, address=visitors(settings)),
-        middleware=[http_guard.middleware(settings, limits, [EXAMPLES])],
+        middleware=[http_guard.middleware(settings, limits, store, EXAMPLES)],
     )
     server = uvicorn.Server(uvicorn.Config(app, port=settings.port, http="h11", log_level="warning"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     until(lambda: server.started)
     try:
-        yield Served(f"http://127.0.0.1:{settings.port}/", backend, app)
+        yield Served(f"http://127.0.0.1:{settings.port}/", backend, app, store)
     finally:
+        store.close()
         server.should_exit = True
         thread.join(PATIENCE)
 

@@ -7,6 +7,7 @@ import html
 import http.client
 import json
 import logging
+import shutil
 import socket
 import threading
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ from gradio.utils import get_upload_folder
 from starlette.requests import Request
 
 from ovis_app.limits import Limits
-from ovis_app.media import decoder_process
+from ovis_app.media import decoder_process, file_store
 from ovis_app.settings import Settings
 from ovis_app.ui import http_arrival, http_bodies, http_guard, page
 from tests.canary import Canary, canary
@@ -370,9 +371,6 @@ def test_uploads_have_their_own_limits(server: Served) -> None:
 
 
 def test_an_upload_that_is_refused_midway_leaves_nothing(server: Served, wire: Wire) -> None:
-    folder = Path(get_upload_folder())
-    wire.upload(EXAMPLES / "shapes.png")
-    before = set(folder.glob("tmp*"))
     limits = Limits(image_bytes=1, video_bytes=1, files_per_turn=1)
     with limited(limits) as small:
         kind, body = form(a_file("a.png"), ('name="files"; filename="b.png"', b"x" * 300_000))
@@ -380,7 +378,12 @@ def test_an_upload_that_is_refused_midway_leaves_nothing(server: Served, wire: W
             with closing(opened(small, "/gradio_api/upload", kind, headers)) as connection:
                 connection.sendall(sent)
                 assert answer(connection).status == 413
-    assert set(folder.glob("tmp*")) == before
+        assert stored(small) == []
+
+
+def stored(server: Served) -> list[Path]:
+    """The files of the store, and what is on its way there."""
+    return [path for path in server.store.folder.rglob("*") if path.is_file() and path.name != "lock"]
 
 
 def chunks(body: bytes) -> bytes:
@@ -394,7 +397,7 @@ def limited(limits: Limits) -> Any:
 
 def guarded(app: Any, **changes: Any) -> Any:
     """The guard before an app that a test plays."""
-    made = http_guard.middleware(Settings(**changes), Limits(), [])
+    made = http_guard.middleware(Settings(**changes), Limits(), page.store(Limits()), EXAMPLES)
     return made.cls(app, *made.args, **made.kwargs)
 
 
@@ -556,10 +559,10 @@ def test_the_page_says_what_may_frame_it_and_where_forms_go(server: Served) -> N
 
 
 def test_listening_to_everybody_is_said_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    http_guard.middleware(Settings(), Limits(), [])
-    http_guard.middleware(Settings(server_name="0.0.0.0", auth=("anna:x",)), Limits(), [])
+    http_guard.middleware(Settings(), Limits(), page.store(Limits()), EXAMPLES)
+    http_guard.middleware(Settings(server_name="0.0.0.0", auth=("anna:x",)), Limits(), page.store(Limits()), EXAMPLES)
     assert not caplog.records
-    http_guard.middleware(Settings(server_name="0.0.0.0"), Limits(), [])
+    http_guard.middleware(Settings(server_name="0.0.0.0"), Limits(), page.store(Limits()), EXAMPLES)
     [record] = caplog.records
     assert record.levelno == logging.WARNING and "0.0.0.0" in record.getMessage()
 
@@ -671,37 +674,40 @@ def test_others_are_served_while_many_pictures_wait_to_be_looked_at(
 # --- what else was tried --------------------------------------------------------------------------------------------
 
 
-def test_an_upload_whose_sender_leaves_stays_on_no_disk(server: Served, wire: Wire, capfd: Any) -> None:
-    folder = Path(get_upload_folder())
-    wire.upload(EXAMPLES / "shapes.png")
-    before = set(folder.glob("tmp*"))
+def test_an_upload_whose_sender_leaves_stays_on_no_disk(server: Served, capfd: Any) -> None:
+    before = set(stored(server))
     kind, body = form(('name="files"; filename="b.png"', b"x" * 3_000_000))
     for length in (f"Content-Length: {len(body)}", "Transfer-Encoding: chunked"):
         with closing(opened(server, "/gradio_api/upload", kind, length)) as connection:
             connection.sendall(body[:2_000_000] if "Content" in length else b"%x\r\n%b" % (len(body), body[:2_000_000]))
-            until(lambda: set(folder.glob("tmp*")) - before)
-        until(lambda: not set(folder.glob("tmp*")) - before, "half an upload stays")
+            until(lambda: set(stored(server)) - before)
+        until(lambda: not set(stored(server)) - before, "half an upload stays")
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_uploads_leave_some_of_the_disk(server: Served, wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = Path(get_upload_folder())
-    wire.upload(EXAMPLES / "shapes.png")
-    before = set(folder.glob("tmp*"))
-    monkeypatch.setattr(http_bodies, "ROOM", 2**60)
+def test_uploads_leave_some_of_the_disk(server: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = set(stored(server))
+    usage = shutil.disk_usage(server.store.folder)
+
+    def free(size: int) -> None:
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=size))
+
+    free(0)
     full = upload(server, a_file("a.png"))
     assert full.status == 507 and b"no room" in full.body
-    monkeypatch.setattr(http_bodies, "ROOM", 0)
-    monkeypatch.setattr(http_bodies, "LOOK", MEGABYTE)
+    free(usage.total)
+    monkeypatch.setattr(file_store, "LOOK", MEGABYTE)
     kind, body = form(('name="files"; filename="b.png"', b"x" * 3 * MEGABYTE))
     with closing(opened(server, "/gradio_api/upload", kind, f"Content-Length: {len(body)}")) as connection:
         connection.sendall(body[:MEGABYTE])
-        until(lambda: set(folder.glob("tmp*")) - before)
-        monkeypatch.setattr(http_bodies, "ROOM", 2**60)
+        until(lambda: set(stored(server)) - before)
+        free(0)
         with suppress(OSError):
             connection.sendall(body[MEGABYTE:])
         assert answer(connection).status == 507
-    until(lambda: not set(folder.glob("tmp*")) - before, "a refused upload stays")
+    until(lambda: not set(stored(server)) - before, "a refused upload stays")
+    free(usage.total)
+    assert upload(server, a_file("a.png")).status == 200
 
 
 @pytest.mark.parametrize("route", ["/gradio_api/queue/join", "/gradio_api/upload", "/gradio_api/cancel"])

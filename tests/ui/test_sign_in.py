@@ -169,7 +169,7 @@ async def answering(scope: Any, receive: Any, send: Any) -> None:
 
 
 def guard(**changes: Any) -> Any:
-    made = http_guard.middleware(Settings(auth=("anna:x",), **changes), Limits(), [])
+    made = http_guard.middleware(Settings(auth=("anna:x",), **changes), Limits(), page.store(Limits()), EXAMPLES)
     return made.cls(answering, *made.args, **made.kwargs)
 
 
@@ -210,7 +210,7 @@ def test_passwords_cannot_be_tried_without_end() -> None:
     people = accounts(("anna:x",), "")
     assert people is not None
     door = SignIn(people, Settings(), frames="'self'", clock=clock)
-    made = http_guard.middleware(Settings(), Limits(), [])
+    made = http_guard.middleware(Settings(), Limits(), page.store(Limits()), EXAMPLES)
     whole = made.cls(answering, **{**made.kwargs, "sign_in": door})
 
     def status(password: str, peer: str = "192.0.2.7", name: str = "anna") -> int:
@@ -257,7 +257,7 @@ def test_a_sign_in_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     people = accounts(("anna:x",), "")
     assert people is not None
-    made = http_guard.middleware(Settings(), Limits(), [])
+    made = http_guard.middleware(Settings(), Limits(), page.store(Limits()), EXAMPLES)
     whole = made.cls(answering, **{**made.kwargs, "sign_in": SignIn(people, Settings(), frames="x", clock=clock)})
     client = Client([b"username=anna&password=x"])
     run(whole, scope("/login"), client.receive, client.send)
@@ -327,17 +327,19 @@ def test_an_address_counts_as_far_as_proxies_are_trusted(peer: str | None, forwa
 )
 def test_the_page_says_that_nobody_has_to_sign_in_where_that_is_true(changes: dict[str, Any], line: bool) -> None:
     settings = Settings(backend="fake", **changes)
-    built = str(page.build(FakeBackend(), settings, Limits()).get_config_file())
+    built = str(page.build(FakeBackend(), settings, Limits(), page.store(Limits())).get_config_file())
     assert ("Nobody has to sign in" in built) is line
     assert ("Sign out" in built) is settings.sign_in
 
 
 def test_a_public_link_that_asks_nobody_is_said_in_the_log(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
-    http_guard.middleware(Settings(share=True), Limits(), [])
+    http_guard.middleware(Settings(share=True), Limits(), page.store(Limits()), EXAMPLES)
     [record] = caplog.records
     assert record.levelno == logging.WARNING and "public link" in record.getMessage()
     assert "--auth-file" in record.getMessage()
-    http_guard.middleware(Settings(share=True, server_name="0.0.0.0", auth=("anna:x",)), Limits(), [])
+    http_guard.middleware(
+        Settings(share=True, server_name="0.0.0.0", auth=("anna:x",)), Limits(), page.store(Limits()), EXAMPLES
+    )
     assert len(caplog.records) == 1
 
 

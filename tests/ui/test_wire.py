@@ -167,7 +167,7 @@ def test_values_that_arent_sane_give_a_sentence_and_no_run(wire: Wire) -> None:
     "spec", [find("Ovis1.6-Gemma2-9B"), find("Ovis2-8B"), find("Ovis2.5-9B")], ids=lambda s: s.name
 )
 def test_controls_are_there_only_where_the_model_can_use_them(spec: ModelSpec) -> None:
-    blocks = page.build(HeldBackend(model=spec), Settings(), Limits())
+    blocks = page.build(HeldBackend(model=spec), Settings(), Limits(), page.store(Limits()))
     props = {c["props"].get("elem_id"): c["props"] for c in blocks.get_config_file()["components"]}
     shown = {name for name, its in props.items() if its.get("visible", True)}
     assert ("switch-thinking" in shown) == ("knob-thinking_budget" in shown) == spec.thinking
@@ -245,7 +245,7 @@ def test_what_cannot_be_changed_to_is_said_in_a_sentence() -> None:
 @pytest.mark.parametrize("changes", [{"model_choice": "off"}, {"server_name": "0.0.0.0"}, {"share": True}])
 def test_strangers_cannot_change_the_model(changes: dict[str, Any]) -> None:
     settings = Settings(**changes)
-    blocks = page.build(HeldBackend(), settings, Limits())
+    blocks = page.build(HeldBackend(), settings, Limits(), page.store(Limits()))
     config = blocks.get_config_file()
     ids = {c["props"].get("elem_id"): c["id"] for c in config["components"]}
     events = [tuple(target) for d in config["dependencies"] for target in d["targets"] if d["backend_fn"]]

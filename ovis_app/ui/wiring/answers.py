@@ -11,35 +11,46 @@ from typing import Any
 import gradio as gr
 
 from ovis_app.backend import Backend
+from ovis_app.errors import Busy
 from ovis_app.limits import Limits
+from ovis_app.media.file_store import FileStore, session_holder
 from ovis_app.ui import handlers, render
 from ovis_app.ui.aside import aside
 from ovis_app.ui.components import EXAMPLES, Components
 from ovis_app.ui.controls import settings_from
-from ovis_app.ui.handlers import Tab
+from ovis_app.ui.handlers import Held, Tab
 from ovis_app.ui.panels import conversation
 from ovis_app.ui.wiring.events import AT_ONCE, DONE, NOTHING, PRIVATE, Updates, draft_in, shown
 from ovis_app.zoo import Example, ModelSpec
 
 
-def wire(parts: Components, backend: Backend, limits: Limits, *, at_once: int) -> None:
+def wire(parts: Components, backend: Backend, limits: Limits, store: FileStore, *, at_once: int) -> None:
     """`at_once` answers may be asked for at once; the others wait in Gradio's queue."""
     tab, box = parts.tab, parts.composer.box
 
-    async def send(state: Tab, value: dict[str, Any] | None) -> Updates:
-        draft, spec = draft_in(value), backend.status().model
-        work = partial(handlers.send, state, draft, limits=_of(spec, limits), video=spec.video)
-        after, left = await aside(work) if draft.files else work()
+    async def send(state: Tab, value: dict[str, Any] | None, request: gr.Request) -> Updates:
+        draft, spec, whose = draft_in(value, store), backend.status().model, session_holder(request.session_hash)
+        work = partial(
+            handlers.send, state, draft, limits=_of(spec, limits), video=spec.video, files=Held(store, whose)
+        )
+        try:
+            after, left = await aside(work, client=whose) if draft.files else work()
+        except Busy as error:
+            after, left = replace(state, notice=str(error)), draft
         return shown(parts, after, None if left == draft else left)
 
     def regenerate(state: Tab) -> Updates:
         return shown(parts, handlers.regenerate(state))
 
-    async def example(state: Tab, model: ModelSpec, event: gr.SelectData) -> Updates:
+    async def example(state: Tab, model: ModelSpec, event: gr.SelectData, request: gr.Request) -> Updates:
         chosen = _example(model, event.index)
         if chosen is None:
             return NOTHING
-        asked = await aside(partial(handlers.ask_example, state, chosen, folder=EXAMPLES, limits=limits))
+        work = partial(handlers.ask_example, state, chosen, folder=EXAMPLES, limits=limits)
+        try:
+            asked = await aside(work, client=session_holder(request.session_hash))
+        except Busy as error:
+            return shown(parts, replace(state, notice=str(error)))
         after = shown(parts, asked)
         return after | {parts.composer.switches["thinking"]: True} if chosen.thinking else after
 
@@ -52,7 +63,7 @@ def wire(parts: Components, backend: Backend, limits: Limits, *, at_once: int) -
             example, [tab, parts.model], [*parts.shown, parts.composer.switches["thinking"]], **AT_ONCE
         ),
     ]
-    answers: list[Any] = [_answered(start, parts, backend, at_once) for start in starts]
+    answers: list[Any] = [_answered(start, parts, backend, store, at_once) for start in starts]
     # First the answer is cancelled, then the tab changes: nothing that was still under way may come after.
     halted = box.stop(None, cancels=answers)
     stopped = halted.then(lambda state: shown(parts, handlers.stop(state)), [tab], parts.shown, **AT_ONCE)
@@ -62,7 +73,7 @@ def wire(parts: Components, backend: Backend, limits: Limits, *, at_once: int) -
     cleared.then(None, js="() => { window.ovis.checking(false); window.ovis.focus(); }")
 
 
-def _answered(start: Any, parts: Components, backend: Backend, at_once: int) -> Any:
+def _answered(start: Any, parts: Components, backend: Backend, store: FileStore, at_once: int) -> Any:
     inputs = parts.settings_inputs()
 
     def answer(
@@ -75,7 +86,8 @@ def _answered(start: Any, parts: Components, backend: Backend, at_once: int) -> 
         wanted = settings_from(spec, given)
         visitor = getattr(request.state, "visitor", "")  # a session's name anybody may make up
         client = f"address:{visitor}" if visitor else f"page:{request.session_hash}"
-        with closing(handlers.answer(state, backend=backend, settings=wanted, client=client)) as states:
+        states = handlers.answer(state, backend=backend, settings=wanted, client=client)
+        with store.reading(session_holder(request.session_hash)), closing(states):
             for after in states:
                 yield {parts.tab: after, parts.chatbot: render.messages(after.conversation)}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ovis_app.backend import Backend
+from ovis_app.media.file_store import FileStore
 from ovis_app.ui import handlers
 from ovis_app.ui.components import Components
 from ovis_app.ui.controls import all_knobs, recommended
@@ -12,14 +13,14 @@ from ovis_app.ui.handlers import Tab
 from ovis_app.ui.wiring.events import AT_ONCE, Updates, draft_in, shown
 
 
-def wire(parts: Components, backend: Backend) -> None:
+def wire(parts: Components, backend: Backend, store: FileStore) -> None:
     tab, composer, drawer = parts.tab, parts.composer, parts.drawer
 
     def edit(state: Tab, value: dict[str, Any] | None) -> Updates:
-        return shown(parts, *handlers.edit(state, draft_in(value)))
+        return shown(parts, *handlers.edit(state, draft_in(value, store)))
 
     def undo(state: Tab, value: dict[str, Any] | None) -> Updates:
-        return shown(parts, *handlers.undo(state, draft_in(value)))
+        return shown(parts, *handlers.undo(state, draft_in(value, store)))
 
     def leave_edit(state: Tab) -> Updates:
         return shown(parts, *handlers.leave_edit(state))

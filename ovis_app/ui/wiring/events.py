@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from ovis_app.generation import MAX_TEXT
+from ovis_app.media.file_store import FileStore
 from ovis_app.ui import handlers, render
 from ovis_app.ui.components import Components
 from ovis_app.ui.handlers import Draft, Tab
@@ -42,10 +43,10 @@ def shown(parts: Components, tab: Tab, draft: Draft | None = None) -> Updates:
     }
 
 
-def draft_in(value: dict[str, Any] | None) -> Draft:
-    """What the composer holds."""
+def draft_in(value: dict[str, Any] | None, store: FileStore) -> Draft:
+    """What the composer holds, its files by the names that their owner gave them."""
     value = value or {}
-    files = tuple((Path(path), Path(path).name) for path in value.get("files") or ())
+    files = tuple((Path(path), store.name_of(Path(path))) for path in value.get("files") or ())
     text = (value.get("text") or "")[: MAX_TEXT + 1]  # more can't be typed; it would be kept while an edit lasts
     return Draft(text, files)
 

@@ -129,7 +129,7 @@ ABSENT = ("torch", "transformers", "tokenizers", "accelerate", "safetensors", "b
 
 @pytest.mark.parametrize(("backend", "offered"), [("remote", False), ("local", True)])
 def test_a_model_of_ones_own_is_offered_where_one_can_be_loaded(backend: str, offered: bool) -> None:
-    built = page.build(FakeBackend(), Settings(backend=backend), Limits()).get_config_file()
+    built = page.build(FakeBackend(), Settings(backend=backend), Limits(), page.store(Limits())).get_config_file()
     shown = {part["props"].get("elem_id"): part["props"].get("visible") for part in built["components"]}
     assert (shown["own-model"], shown["use-own"]) == (offered, offered)
 

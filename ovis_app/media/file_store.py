@@ -1,0 +1,364 @@
+"""Where attached files live: each in a folder whose name nobody can guess, named by its content, and gone with whoever
+brought it.
+
+Knows holders, sizes, ages and the disk. A holder is whoever a file belongs to: a session of the page; nobody until the
+file is first used. Refuses to know what is in a file, but for the suffix that its first bytes give it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import mimetypes
+import os
+import secrets
+import shutil
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import BinaryIO
+
+from ovis_app.conversation import Media
+from ovis_app.errors import MediaError
+from ovis_app.limits import MEGABYTE, Limits, refusal, shown_name
+from ovis_app.media.file_types import HEAD, Kind, kind_of
+from ovis_app.media.private_folder import PrivateFolder
+
+log = logging.getLogger(__name__)
+
+MOST = 8 * 1024 * MEGABYTE  # bytes of all files together
+MOST_FILES = 20_000
+ROOM = 512 * MEGABYTE  # of the disk that stay free, or a tenth of it where that is less
+LOOK = 4 * MEGABYTE  # of a file on its way between two looks at the disk
+LEFT_SECONDS = 60.0  # after which a session that was left doesn't come back, as one does whose connection broke
+UNUSED_SECONDS = 3 * 3600.0  # that a file waits for its question
+IDLE_SECONDS = 24 * 3600.0  # that the files stay of a session of which nothing is heard
+SWEEP_SECONDS = 15.0
+
+FULL = "There is no room for files here now: try again later. Questions without files are answered."
+NO_FOLDER = "Files can't be kept here: whoever runs this page must give it a folder that it can write to."
+
+Show = Callable[[Media, Path, Limits], Path]  # the copy of a file that people may see, written into a folder
+
+
+def session_holder(session: str | None) -> str:
+    """Whose the files of a session of Gradio's are; nobody's where there is none."""
+    return f"page:{session}" if session else ""
+
+
+class NoRoom(Exception):
+    """A file that can't be kept: its text is a sentence."""
+
+
+@dataclass
+class Kept:
+    """One file. `holder` is empty until somebody uses it, `by` says who brought it as far as that is known."""
+
+    path: Path
+    name: str
+    by: str
+    size: int
+    came: float
+    holder: str = ""
+    shown: Path | None = None
+    kind: str = ""  # "image", "video", or empty for what can't be attached
+    making: threading.Lock = field(default_factory=threading.Lock)
+
+
+class FileStore:
+    """The files of all sessions, in a folder of this process in `parent`. `show` makes the copies that people see;
+    without, the files themselves are shown. Where there is no folder to write to, no file is taken."""
+
+    def __init__(
+        self, parent: Path, limits: Limits, *, show: Show | None = None, most: int = MOST,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
+        self._limits, self._show, self._most, self._clock = limits, show, most, clock
+        self._lock = threading.RLock()
+        self._kept: dict[Path, Kept] = {}  # by folder, the oldest first
+        self._kept_bytes = 0
+        self._coming: Counter[str] = Counter()  # bytes on their way, by who sends them
+        self._here: Counter[str] = Counter()  # open connections of a session
+        self._left: dict[str, float] = {}  # when a session was left, or last heard of
+        self._busy: Counter[str] = Counter()  # answers that read a session's files
+        self._closed = threading.Event()
+        self._janitor: threading.Thread | None = None
+        try:
+            self._private: PrivateFolder | None = PrivateFolder(parent)
+        except OSError as error:
+            log.warning("%s (%s)", NO_FOLDER, type(error).__name__)
+            self._private = None
+
+    @property
+    def folder(self) -> Path | None:
+        """Where all of them lie; None where nothing can be written."""
+        return None if self._private is None else self._private.path
+
+    def close(self) -> None:
+        """Removes everything."""
+        self._closed.set()
+        with self._lock:
+            self._kept.clear()
+            self._kept_bytes = 0
+            if self._private is not None:
+                self._private.close()
+
+    # --- files come --------------------------------------------------------------------------------------------------
+
+    def begin(self, name: str, by: str = "") -> Coming:
+        """A file on its way in, sent by `by` under the name `name`. Raises NoRoom."""
+        if self._private is None:
+            raise NoRoom(NO_FOLDER)
+        self._start_janitor()
+        return Coming(self, self._private.path / secrets.token_hex(16), name, by)
+
+    def make_room(self, size: int, by: str) -> None:
+        """Takes `size` bytes into account that `by` is sending. Where files take too much, the oldest of whoever holds
+        most go, but for those that an answer is reading. Raises NoRoom where that isn't enough."""
+        with self._lock:
+            while self._kept_bytes + self._coming.total() + size > self._most or len(self._kept) > MOST_FILES:
+                self._forget_one()
+            self._coming[by] += size
+
+    def check_disk(self) -> None:
+        """Raises NoRoom where the disk is nearly full."""
+        assert self._private is not None
+        usage = shutil.disk_usage(self._private.path)
+        if usage.free < min(ROOM, usage.total // 10):
+            raise NoRoom(FULL)
+
+    def _forget_one(self) -> None:
+        held: Counter[str] = Counter()
+        for one in self._kept.values():
+            if not self._busy[one.holder]:
+                held[one.holder or one.by] += one.size
+        if not held:
+            raise NoRoom(FULL)
+        most = held.most_common(1)[0][0]
+        self._forget(next(f for f, one in self._kept.items() if (one.holder or one.by) == most))
+
+    def came(self, coming: Coming, path: Path, kind: str) -> None:
+        """A file is whole and lies at `path`."""
+        with self._lock:
+            self.gone(coming.size, coming.by)
+            self._kept[path.parent] = Kept(path, coming.name, coming.by, coming.size, self._clock(), kind=kind)
+            self._kept_bytes += coming.size
+            self._share(path)
+
+    def gone(self, size: int, by: str) -> None:
+        """So many bytes are no longer on their way."""
+        with self._lock:
+            self._coming[by] -= size
+            self._coming += Counter()  # drops those that are 0
+
+    def _share(self, path: Path) -> None:
+        """The same content lies on the disk once, for all who have it; the file system counts them."""
+        twin = next((one for one in self._kept.values() if one.path.name == path.name and one.path != path), None)
+        if twin is not None:
+            with suppress(OSError):  # where a file system has no links each has its own
+                same = path.with_name("same")
+                os.link(twin.path, same)
+                same.replace(path)
+
+    # --- files are used ----------------------------------------------------------------------------------------------
+
+    def name_of(self, path: Path) -> str:
+        """What its owner calls a file."""
+        found = self._kept.get(path.parent)
+        return found.name if found is not None else path.name
+
+    def has(self, path: Path) -> bool:
+        """Whether this is one of the files."""
+        found = self._kept.get(path.parent)
+        return found is not None and found.path == path
+
+    def claim(self, path: Path, holder: str, name: str = "") -> Path:
+        """The file at `path`, which is this holder's from now on. Raises MediaError where it isn't there or is somebody
+        else's, which sound the same. Without a holder a file is nobody's, and whoever knows its path may use it."""
+        with self._lock:
+            found = self._kept.get(path.parent)
+            if found is None or found.path != path or found.holder not in ("", holder):
+                raise refusal(name or "file", "is no longer here: attach it again.")
+            found.holder = holder
+            if holder and not self._here[holder]:
+                self._left[holder] = self._clock() + IDLE_SECONDS
+            return found.path
+
+    def keep(self, media: Media, holder: str) -> Media:
+        """The checked file as it is held from now on, with the copy that people see. Raises MediaError."""
+        if not self.has(media.path):
+            return media  # one of the app's own
+        self.claim(media.path, holder, media.label)
+        return replace(media, shown=self.shown(media.path))
+
+    def put(self, data: bytes, name: str, holder: str) -> Path:
+        """A picture that is made here, and may be shown as it is. Raises NoRoom."""
+        coming = self.begin(name, holder)
+        try:
+            coming.write(data)
+            path = coming.finish()
+        finally:
+            coming.abort()
+        with self._lock:
+            self._kept[path.parent].holder, self._kept[path.parent].shown = holder, path
+        return path
+
+    def shown(self, path: Path) -> Path | None:
+        """What may be sent back of the file at `path`, made when it is first asked for: a copy of a picture or clip,
+        or None where it isn't either. Of a copy, itself."""
+        found = self._kept.get(path.parent)
+        if found is None or path not in (found.path, found.shown):
+            return None
+        if self._show is None or path == found.shown:
+            return path
+        with found.making:
+            if found.shown is None and found.kind:
+                media = Media("video" if found.kind == "video" else "image", found.path, shown_name(found.name))
+                try:
+                    found.shown = self._twin_shown(found) or self._show(media, found.path.parent, self._limits)
+                except (MediaError, OSError):
+                    return None
+        return found.shown
+
+    def needs_work(self, path: Path) -> bool:
+        """Whether the copy to be seen is still to be made."""
+        found = self._kept.get(path.parent)
+        return bool(found and self._show and found.path == path and found.kind and found.shown is None)
+
+    def _twin_shown(self, found: Kept) -> Path | None:
+        """The same copy as another has of the same content."""
+        with self._lock:
+            for one in self._kept.values():
+                if one.path.name == found.path.name and one.shown not in (None, one.path):
+                    with suppress(OSError):
+                        same = found.path.with_name(one.shown.name)
+                        os.link(one.shown, same)
+                        return same
+        return None
+
+    @contextmanager
+    def reading(self, holder: str) -> Iterator[None]:
+        """While the block runs, nothing of this holder's is removed."""
+        if not holder:  # what is nobody's would be everybody's
+            yield
+            return
+        with self._lock:
+            self._busy[holder] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._busy[holder] -= 1
+                self._busy += Counter()
+
+    # --- files go ----------------------------------------------------------------------------------------------------
+
+    def arrive(self, holder: str) -> None:
+        """A session is open, in one more connection."""
+        with self._lock:
+            self._here[holder] += 1
+            self._left.pop(holder, None)
+
+    def leave(self, holder: str) -> None:
+        """One connection of a session ended. With the last its files go, once it doesn't come back."""
+        with self._lock:
+            self._here[holder] -= 1
+            self._here += Counter()
+            if not self._here[holder] and any(one.holder == holder for one in self._kept.values()):
+                self._left[holder] = self._clock() + LEFT_SECONDS
+
+    def sweep(self) -> None:
+        """Removes what belongs to nobody any more."""
+        now = self._clock()
+        with self._lock:
+            over = {holder for holder, ends in self._left.items() if ends <= now and not self._busy[holder]}
+            for holder in over:
+                del self._left[holder]
+            for folder, one in list(self._kept.items()):
+                unused = not one.holder and one.came + UNUSED_SECONDS <= now
+                if unused or one.holder in over:
+                    self._forget(folder)
+
+    def discard(self, path: Path) -> None:
+        """Removes a file that nobody may use yet."""
+        with self._lock:
+            if self.has(path):
+                self._forget(path.parent)
+
+    def _forget(self, folder: Path) -> None:
+        self._kept_bytes -= self._kept.pop(folder).size
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def _start_janitor(self) -> None:
+        with self._lock:
+            if self._janitor is None:
+                self._janitor = threading.Thread(target=self._clean, name="ovis-files", daemon=True)
+                self._janitor.start()
+
+    def _clean(self) -> None:
+        while not self._closed.wait(SWEEP_SECONDS):
+            self.sweep()
+
+
+def _suffix(kind: Kind) -> str:
+    """What a file of this kind is called by its end; nothing where it is no picture or clip."""
+    return (mimetypes.guess_extension(kind.mime) or "") if kind.media else ""
+
+
+class Coming:
+    """A file that arrives in pieces. Nothing of it stays unless it ends well."""
+
+    def __init__(self, store: FileStore, folder: Path, name: str, by: str) -> None:
+        self.name, self.by, self.size = name, by, 0
+        self._store, self._folder = store, folder
+        self._hash, self._head, self._look = hashlib.sha256(), b"", 0
+        self._file: BinaryIO | None = None
+        self._ended = False
+
+    def write(self, data: bytes) -> None:
+        """Raises NoRoom."""
+        if self.size >= self._look:
+            self._store.check_disk()
+            self._look = self.size + LOOK
+        self._store.make_room(len(data), self.by)
+        self.size += len(data)
+        try:
+            if self._file is None:
+                self._folder.mkdir(mode=0o700)
+                self._file = (self._folder / "coming").open("xb")
+            self._file.write(data)
+        except OSError as error:
+            raise NoRoom(FULL) from error
+        self._hash.update(data)
+        self._head += data[: HEAD - len(self._head)]
+
+    def finish(self) -> Path:
+        """Where the whole file lies. Raises NoRoom."""
+        if self._file is None:
+            self.write(b"")
+        assert self._file is not None
+        try:
+            self._file.close()
+            kind = kind_of(self._head)
+            path = self._folder / (self._hash.hexdigest() + _suffix(kind))
+            (self._folder / "coming").rename(path)
+        except OSError as error:
+            raise NoRoom(FULL) from error
+        self._ended = True
+        self._store.came(self, path, kind.media or "")
+        return path
+
+    def abort(self) -> None:
+        """Removes what came, unless it ended well."""
+        if self._ended:
+            return
+        self._ended = True
+        if self._file is not None:
+            with suppress(OSError):
+                self._file.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._store.gone(self.size, self.by)

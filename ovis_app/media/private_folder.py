@@ -1,0 +1,70 @@
+"""A folder of this process alone: nobody else may look into it, and what a killed process left is removed by the next.
+
+Knows folders and locks; refuses to know what lies in them.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import stat
+import tempfile
+import weakref
+from contextlib import suppress
+from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # not on Windows: there leftovers stay until somebody cleans up
+    fcntl = None  # type: ignore[assignment]
+
+log = logging.getLogger(__name__)
+
+PREFIX = "ovis-"
+LOCK = "lock"
+
+
+class PrivateFolder:
+    """A new folder in `parent`, with mode 0700. Raises OSError where there can be none."""
+
+    def __init__(self, parent: Path) -> None:
+        parent.mkdir(parents=True, exist_ok=True)
+        sweep(parent)
+        self.path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent.resolve()))
+        # Locked before it has its name, so that nobody who sweeps finds it unlocked.
+        new = self.path / "new"
+        lock = os.open(new, os.O_RDWR | os.O_CREAT, 0o600)
+        self._end = weakref.finalize(self, _remove, self.path, lock, os.getpid())
+        if fcntl is not None:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        new.rename(self.path / LOCK)
+
+    def close(self) -> None:
+        """Removes the folder and all that is in it, as the end of the process does."""
+        self._end()
+
+
+def _remove(path: Path, lock: int, process: int) -> None:
+    if os.getpid() != process:  # one that was forked has the same folder, which isn't its own
+        return
+    shutil.rmtree(path, ignore_errors=True)
+    os.close(lock)
+
+
+def sweep(parent: Path) -> None:
+    """Removes what processes left in `parent` that are no more: their locks aren't held. What isn't ours stays."""
+    if fcntl is None:
+        return
+    for folder in parent.glob(f"{PREFIX}*"):
+        with suppress(OSError):
+            about = folder.lstat()
+            if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.getuid():
+                continue
+            lock = os.open(folder / LOCK, os.O_RDWR | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+                log.info("a folder that a former process left is removed")
+            finally:
+                os.close(lock)

@@ -1,0 +1,292 @@
+"""Where attached files live: whose they are, what stays of them, and what happens on a full disk."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from ovis_app.conversation import Media
+from ovis_app.errors import MediaError
+from ovis_app.limits import Limits
+from ovis_app.media import file_store
+from ovis_app.media.file_store import IDLE_SECONDS, LEFT_SECONDS, UNUSED_SECONDS, FileStore, NoRoom
+from ovis_app.media.private_folder import PrivateFolder, sweep
+from tests.media.made import corners, encoded
+
+PNG = encoded(corners(), "PNG")
+
+
+@pytest.fixture
+def now() -> SimpleNamespace:
+    return SimpleNamespace(time=1000.0)
+
+
+@pytest.fixture
+def store(tmp_path: Path, now: SimpleNamespace) -> Iterator[FileStore]:
+    made = FileStore(tmp_path, Limits(), most=1000, clock=lambda: now.time)
+    yield made
+    made.close()
+
+
+def brought(store: FileStore, data: bytes = PNG, name: str = "my secret.png", by: str = "") -> Path:
+    coming = store.begin(name, by)
+    try:
+        for at in range(0, len(data), 64):
+            coming.write(data[at : at + 64])
+        return coming.finish()
+    finally:
+        coming.abort()
+
+
+def on_disk(store: FileStore) -> list[str]:
+    assert store.folder is not None
+    return sorted(str(path.relative_to(store.folder)) for path in store.folder.rglob("*") if path.is_file())
+
+
+def test_a_file_is_named_by_its_content_in_a_folder_that_nobody_can_guess(store: FileStore) -> None:
+    one, other = brought(store), brought(store, name="yours.gif")
+    assert one.name == other.name and one.suffix == ".png" and len(one.stem) == 64
+    assert one.parent != other.parent and len(one.parent.name) == 32
+    assert store.name_of(one) == "my secret.png" and store.name_of(other) == "yours.gif"
+    assert not any("secret" in name for name in on_disk(store))
+    assert brought(store, b"<html>", "page.html").suffix == ""
+    assert store.folder is not None and store.folder.stat().st_mode & 0o077 == 0
+
+
+def test_the_same_content_lies_on_the_disk_once_and_stays_until_its_last_owner_is_gone(
+    store: FileStore, now: SimpleNamespace
+) -> None:
+    one, other = brought(store), brought(store)
+    assert one.stat().st_ino == other.stat().st_ino
+    store.claim(one, "page:a"), store.claim(other, "page:b")
+    store.arrive("page:a"), store.arrive("page:b")
+    store.leave("page:a")
+    now.time += LEFT_SECONDS
+    store.sweep()
+    assert not one.exists() and other.read_bytes() == PNG
+
+
+def test_only_whoever_used_a_file_first_may_use_it(store: FileStore) -> None:
+    path = brought(store)
+    assert store.claim(path, "page:a") == store.claim(path, "page:a") == path
+    for holder in ("page:b", ""):
+        with pytest.raises(MediaError) as refused:
+            store.claim(path, holder, "x.png")
+        assert str(refused.value) == "“x.png” is no longer here: attach it again."
+
+
+def test_what_isnt_one_of_the_files_cant_be_used(store: FileStore, tmp_path: Path) -> None:
+    path = brought(store)
+    outside = tmp_path / "outside.png"
+    outside.write_bytes(PNG)
+    (path.parent / "link.png").symlink_to(outside)
+    assert store.folder is not None
+    for forged in (outside, path.parent, path.parent / "link.png", path.parent / "x" / ".." / path.name, store.folder,
+                   store.folder / path.name, store.folder / ("0" * 32), Path(path.name), Path("/etc/passwd"), Path("")):  # fmt: skip
+        with pytest.raises(MediaError):
+            store.claim(forged, "page:a")
+        assert store.shown(forged) is None
+
+
+def test_files_go_when_their_session_was_left_and_doesnt_come_back(store: FileStore, now: SimpleNamespace) -> None:
+    path = brought(store)
+    store.claim(path, "page:a")
+    store.arrive("page:a"), store.arrive("page:a")
+    store.leave("page:a")
+    now.time += IDLE_SECONDS
+    store.sweep()
+    assert path.exists()  # it is still open, elsewhere
+    store.leave("page:a")
+    now.time += LEFT_SECONDS - 1
+    store.sweep()
+    store.arrive("page:a")  # the connection broke, and it is back
+    now.time += IDLE_SECONDS
+    store.sweep()
+    assert path.exists()
+    store.leave("page:a")
+    with store.reading("page:a"):
+        now.time += LEFT_SECONDS
+        store.sweep()
+        assert path.exists()
+    store.sweep()
+    assert on_disk(store) == ["lock"]
+
+
+def test_what_nobody_uses_goes_by_age(store: FileStore, now: SimpleNamespace) -> None:
+    unused, used = brought(store), brought(store)
+    store.claim(used, "page:a")  # of which nothing else is ever heard
+    now.time += UNUSED_SECONDS
+    store.sweep()
+    assert not unused.exists() and used.exists()
+    now.time += IDLE_SECONDS
+    store.sweep()
+    assert on_disk(store) == ["lock"]
+
+
+def test_the_oldest_of_whoever_holds_most_goes_first(store: FileStore) -> None:
+    mine = brought(store, b"m" * 300)
+    store.claim(mine, "page:me")
+    theirs = [brought(store, bytes([65 + n]) * 200) for n in range(3)]
+    for path in theirs:
+        store.claim(path, "page:greedy")
+    more = brought(store, b"z" * 300, by="stranger")
+    assert [path.exists() for path in (mine, *theirs, more)] == [True, False, True, True, True]
+
+
+def test_what_an_answer_reads_stays_and_then_nothing_more_is_taken(store: FileStore) -> None:
+    read = brought(store, b"r" * 900)
+    store.claim(read, "page:a")
+    with store.reading("page:a"):
+        with pytest.raises(NoRoom, match=r"no room for files here now: .*\.$"):
+            brought(store, b"x" * 200)
+        assert read.exists() and len(on_disk(store)) == 2
+    assert brought(store, b"x" * 200).exists() and not read.exists()
+
+
+def test_what_is_cut_off_leaves_nothing(store: FileStore) -> None:
+    coming = store.begin("a.png")
+    coming.write(PNG)
+    assert len(on_disk(store)) == 2
+    coming.abort()
+    assert on_disk(store) == ["lock"]
+    assert brought(store, b"x" * 1000).exists()  # nor does it count
+
+
+def test_a_disk_that_is_nearly_full_takes_no_files_until_there_is_room(
+    store: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(store.folder or "/")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    with pytest.raises(NoRoom):
+        brought(store)
+    monkeypatch.undo()
+    assert brought(store).exists() and len(on_disk(store)) == 2
+
+
+def test_where_nothing_can_be_written_one_sentence_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    store = FileStore(tmp_path / "file" / "folder", Limits())
+    assert len(caplog.records) == 1 and str(tmp_path) not in caplog.text
+    with pytest.raises(NoRoom, match="whoever runs this page"):
+        store.begin("a.png")
+    store.sweep()
+    store.close()
+
+
+def test_what_people_see_is_the_copy_made_once(tmp_path: Path) -> None:
+    made: list[str] = []
+
+    def copy(media: Media, folder: Path, limits: Limits) -> Path:
+        made.append(media.label)
+        if media.path.stat().st_size < 50:
+            raise MediaError("broken")
+        out = folder / "copy.jpeg"
+        out.write_bytes(b"seen")
+        return out
+
+    store = FileStore(tmp_path, Limits(), show=copy)
+    path, twin, broken = brought(store), brought(store), brought(store, PNG[:40])
+    kept = store.keep(Media("image", path, "a.png"), "page:a")
+    assert kept.path == path and kept.shown is not None and kept.shown.read_bytes() == b"seen"
+    assert store.shown(path) == store.shown(kept.shown) == kept.shown
+    again = store.keep(Media("image", twin, "b.png"), "page:b").shown
+    assert again is not None and again.parent == twin.parent and again.read_bytes() == b"seen" and len(made) == 1
+    assert store.shown(broken) is None and store.shown(brought(store, b"text")) is None
+    store.close()
+
+
+def test_what_a_killed_process_left_is_swept_and_what_a_live_one_has_is_not(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path\nfrom ovis_app.media.private_folder import PrivateFolder\n"
+        "folder = PrivateFolder(Path(sys.argv[1]))\n(folder.path / 'picture').write_bytes(b'x')\n"
+        "print(folder.path, flush=True)\ntime.sleep(600)"
+    )
+    living = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert living.stdout is not None
+        theirs = Path(living.stdout.readline().strip())
+        strange = tmp_path / "ovis-of-somebody-else"
+        strange.mkdir()
+        own = PrivateFolder(tmp_path)
+        assert (theirs / "picture").exists()
+    finally:
+        living.kill()
+        living.wait()
+    sweep(tmp_path)
+    assert not theirs.exists() and own.path.exists() and strange.exists()
+    own.close()
+    assert not own.path.exists()
+
+
+def test_a_link_in_place_of_a_folder_is_not_followed(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (victim / "lock").write_bytes(b"")
+    (tmp_path / "all").mkdir()
+    (tmp_path / "all" / "ovis-x").symlink_to(victim)
+    sweep(tmp_path / "all")
+    assert (victim / "lock").exists()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 30 MB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=30m", "none", disk], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip("needs the right to mount a disk")
+    yield disk
+    subprocess.run(["umount", "-l", disk], check=True)
+
+
+def test_a_full_disk_is_a_sentence_and_heals(small_disk: Path) -> None:
+    store = FileStore(small_disk, Limits())
+    data = os.urandom(1024 * 1024)
+    kept = [brought(store, data + bytes([number])) for number in range(20)]
+    with pytest.raises(NoRoom, match="no room"):
+        for number in range(20, 40):
+            kept.append(brought(store, data + bytes([number])))
+    assert shutil.disk_usage(small_disk).free > 2 * 1024 * 1024  # some stays for others
+    (small_disk / "others").write_bytes(b"x" * (shutil.disk_usage(small_disk).free - 4096))
+    with pytest.raises(NoRoom):
+        brought(store)
+    assert all(path.exists() for path in kept) and len(on_disk(store)) == len(kept) + 1
+    (small_disk / "others").unlink()
+    store.discard(kept[0]), store.discard(kept[1])
+    assert brought(store).exists()
+    store.close()
+
+
+def test_a_disk_that_fills_up_under_a_file_leaves_nothing_of_it(
+    small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_store, "ROOM", 0)
+    store = FileStore(small_disk, Limits())
+    before = shutil.disk_usage(small_disk).free
+    with pytest.raises(NoRoom, match="no room"):
+        brought(store, os.urandom(1024) * 31 * 1024)
+    assert on_disk(store) == ["lock"] and shutil.disk_usage(small_disk).free == before
+    assert brought(store).exists()
+    store.close()
+
+
+def test_the_janitor_works_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_store, "SWEEP_SECONDS", 0.01)
+    monkeypatch.setattr(file_store, "LEFT_SECONDS", 0.0)
+    store = FileStore(tmp_path, Limits())
+    path = brought(store)
+    store.claim(path, "page:a"), store.arrive("page:a"), store.leave("page:a")
+    end = time.monotonic() + 60
+    while path.exists() and time.monotonic() < end:
+        time.sleep(0.01)
+    assert not path.exists()
+    store.close()
