@@ -52,6 +52,11 @@ def is_document(path: Path) -> bool:
         return False  # the gate for pictures says what is wrong with it
 
 
+def no_document(name: str) -> MediaError:
+    """What is said of a file that isn't a PDF."""
+    return refusal(name, "is no PDF document: give it as a picture or a clip, if it is one.")
+
+
 def page_count(path: Path, name: str, limits: Limits, *, stop: Stop = NEVER) -> int:
     """How many pages a document has. Raises MediaError where it can't be read, and Stopped."""
     return Document(path, name, limits, stop).count()
@@ -146,7 +151,7 @@ class Document:
     def _job(self, file: BinaryIO, numbers: Sequence[int]) -> dict[str, Any]:
         """What the process is told. Raises MediaError for what is no PDF, or too large a one."""
         if kind_of(file.read(HEAD)) is not PDF:
-            raise refusal(self.name, "is no PDF document: attach it as a picture or a clip, if it is one.")
+            raise no_document(self.name)
         size = file.seek(0, os.SEEK_END)
         file.seek(0)
         if size > self.limits.document_bytes:

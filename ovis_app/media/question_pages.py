@@ -19,40 +19,51 @@ from ovis_app.media.documents import Document, Page, chosen, is_document
 from ovis_app.media.page_range import ALL, PageRange, written
 from ovis_app.stop import NEVER, Stop, Stopped
 
-FEWER = "send a document of fewer pages"
+
+@dataclass(frozen=True)
+class PageChoice:
+    """Which pages of PDFs are looked at, and how closely. All of those must be drawn, or `fewer` says what to do;
+    `partly` as many as there is room for."""
+
+    wanted: PageRange = ALL
+    dpi: int | None = None
+    fewer: str = "send a document of fewer pages"
+    partly: bool = False
+
+
+WHOLE = PageChoice()
 
 
 def with_pages(
-    files: Sequence[File], folder: Path, limits: Limits, *, wanted: PageRange = ALL, dpi: int | None = None,
-    partly: bool = False, fewer: str = FEWER, stop: Stop = NEVER,
-) -> tuple[list[File], list[str]]:  # fmt: skip
+    files: Sequence[File], folder: Path, limits: Limits, choice: PageChoice = WHOLE, *, stop: Stop = NEVER
+) -> tuple[list[File], list[str]]:
     """The files of one question, each PDF as a picture a page in `folder`, and sentences about what was left out or is
-    small. All wanted pages, or MediaError, whose sentence says by `fewer` what to do; `partly` as many as there is room
-    for. Raises Stopped once `stop` is set."""
+    small. Raises MediaError, and Stopped once `stop` is set."""
     documents = [is_document(path) for path, _ in files]
     if not any(documents):
         return list(files), []
     limit = Stop(stop)
     limit.deadline = time.monotonic() + limits.document_seconds
-    pages = _Pages(folder, limits, wanted, "" if partly else fewer, limits.files_per_turn - documents.count(False))
+    pages = _Pages(folder, limits, choice, limits.files_per_turn - documents.count(False))
     found: list[File] = []
     for (path, name), is_pdf in zip(files, documents, strict=True):
         try:
-            found += pages.of(Document(path, name, limits, limit, dpi)) if is_pdf else [(path, name)]
+            found += pages.of(Document(path, name, limits, limit, choice.dpi)) if is_pdf else [(path, name)]
         except Stopped as error:
             stop.check()
-            raise refusal(name, f"takes too long to draw: {fewer}.") from error
+            raise refusal(name, f"takes too long to draw: {choice.fewer}.") from error
+        except OSError as error:
+            raise refusal(name, "can't be drawn for lack of disk space: try again later.") from error
     return found, pages.notes
 
 
 @dataclass
 class _Pages:
-    """What one question takes of its documents. Without `fewer` it takes what it can."""
+    """What one question takes of its documents."""
 
     folder: Path
     limits: Limits
-    wanted: PageRange
-    fewer: str
+    choice: PageChoice
     room: int
     notes: list[str] = field(default_factory=list)
 
@@ -76,13 +87,13 @@ class _Pages:
     def _numbers(self, document: Document) -> tuple[int, ...]:
         """The pages to draw: no more than there is room for. Raises MediaError where those aren't all and must be."""
         count = document.count()
-        numbers = chosen(self.wanted, count, document.name)
+        numbers = chosen(self.choice.wanted, count, document.name)
         if len(numbers) <= self.room:
             return numbers
-        if self.fewer:
+        if not self.choice.partly:
             asked = f"{len(numbers):,} pages" if len(numbers) > 1 else "1 page"
             held = f"a question holds at most {self.limits.files_per_turn} pictures"
-            raise refusal(document.name, f"has {asked} to look at, and {held}: {self.fewer}.")
+            raise refusal(document.name, f"has {asked} to look at, and {held}: {self.choice.fewer}.")
         taken = numbers[: max(self.room, 0)]
         what = f"Pages {written(taken)}" if len(taken) > 1 else f"Page {taken[0]}" if taken else "None"
         self.notes.append(f"{what} of the {count:,} pages of “{shown_name(document.name)}” fit into one question.")
@@ -90,7 +101,7 @@ class _Pages:
 
     def _note(self, page: Page) -> None:
         """Raises MediaError for a page that can't be drawn and must be."""
-        if page.picture is None and self.fewer:
+        if page.picture is None and not self.choice.partly:
             raise MediaError(f"{page.note.removesuffix('.')}: leave it out.")
         if page.note:
             self.notes.append(page.note)

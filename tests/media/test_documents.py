@@ -17,7 +17,7 @@ import pytest
 
 from ovis_app.errors import MediaError, UserError
 from ovis_app.limits import Limits
-from ovis_app.media import PageRange, attach_all, decoder_process, with_pages
+from ovis_app.media import PageChoice, PageRange, attach_all, decoder_process, with_pages
 from ovis_app.media.documents import Document, Page, page_count, pages
 from ovis_app.media.page_range import ALL, written
 from ovis_app.stop import Stop, Stopped
@@ -267,7 +267,7 @@ def test_a_page_that_is_lost_refuses_the_question_or_is_said(write: Write, start
     files = [(write("six.pdf", GOOD), "six.pdf")]
     with pytest.raises(MediaError, match=r"^Page 5 of “six.pdf” can't be drawn: leave it out\.$"):
         with_pages(files, tmp_path, Limits())
-    found, notes = with_pages(files, tmp_path, Limits(), partly=True)
+    found, notes = with_pages(files, tmp_path, Limits(), PageChoice(partly=True))
     assert [name for _, name in found] == [f"six.pdf page {n}" for n in (1, 2, 3, 4, 6)]
     assert notes == ["Page 5 of “six.pdf” can't be drawn."]
 
@@ -303,7 +303,7 @@ def test_drawing_stops_once_nobody_waits(write: Write) -> None:
 def test_pages_stand_in_a_questions_files_where_their_document_stood(write: Write, tmp_path: Path) -> None:
     files = [(write("a.png", encoded(corners(), "PNG")), "a.png"), (write("b.pdf", GOOD), "b.pdf")]
     files.append((write("c.png", encoded(corners(), "PNG")), "c.png"))
-    found, notes = with_pages(files, tmp_path, Limits(page_pixels=SMALL), wanted=PageRange.parse("2-"))
+    found, notes = with_pages(files, tmp_path, Limits(page_pixels=SMALL), PageChoice(PageRange.parse("2-")))
     assert not notes
     media, bad = attach_all(found, Limits())
     assert [one.name for one in media] == ["a.png", "b.pdf page 2", "b.pdf page 3", "c.png"] and not bad
@@ -313,9 +313,9 @@ def test_more_pages_than_a_question_holds(write: Write, tmp_path: Path) -> None:
     limits = Limits(page_pixels=SMALL, files_per_turn=4)
     files = [(write("a.png", encoded(corners(), "PNG")), "a.png"), (write("b.pdf", pdf([quarters()] * 9)), "b.pdf")]
     with pytest.raises(MediaError) as caught:
-        with_pages(files, tmp_path, limits, fewer="choose some")
+        with_pages(files, tmp_path, limits, PageChoice(fewer="choose some"))
     assert str(caught.value) == "“b.pdf” has 9 pages to look at, and a question holds at most 4 pictures: choose some."
-    found, notes = with_pages(files, tmp_path, limits, partly=True)
+    found, notes = with_pages(files, tmp_path, limits, PageChoice(partly=True))
     assert [name for _, name in found] == ["a.png", "b.pdf page 1", "b.pdf page 2", "b.pdf page 3"]
     assert notes == ["Pages 1-3 of the 9 pages of “b.pdf” fit into one question."]
 
