@@ -10,8 +10,9 @@ import json
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from ovis_app.batch_rows import Row
@@ -19,11 +20,13 @@ from ovis_app.batch_turns import Turn
 from ovis_app.conversation import Conversation, Message
 from ovis_app.errors import BatchError, MediaError
 from ovis_app.limits import Limits
-from ovis_app.media import attach_all
+from ovis_app.media import PageChoice, PageRange, attach_all, with_pages
 
 FIELDS = ("id", "prompt", "media", "text", "thinking", "finish", "error", "stats")
 DATA = "data"  # what an answer says, parsed; only where answers are checked by a schema
 MARK = "\ufeff"  # begins a CSV, since Excel takes one without it for the machine's old encoding
+
+ALL_PAGES = PageChoice()
 
 Answerer = Callable[[Sequence[Conversation], str], list[Message]]  # the questions, and a system prompt of theirs
 Parsed = Callable[[str], Any]
@@ -78,40 +81,47 @@ def _rows_in(out: Path) -> Iterator[dict[str, Any]]:
 
 
 def run(
-    asked: Sequence[Row], out: Path, answerer: Answerer, *, limits: Limits, size: int, parsed: Parsed | None = None
-) -> Generator[tuple[Row, Message], None, None]:
+    asked: Sequence[Row], out: Path, answerer: Answerer, *, limits: Limits, size: int, parsed: Parsed | None = None,
+    choice: PageChoice = ALL_PAGES,
+) -> Generator[tuple[Row, Message], None, None]:  # fmt: skip
     """Answers rows, `size` of them at a time, appending each batch to `out`, and gives each with its answer once it is
-    there. `parsed` makes data of an answer's text. Raises BatchError when `out` can't be written."""
+    there. `parsed` makes data of an answer's text; `choice` is of pages, where a row names none. Raises BatchError when
+    `out` can't be written."""
     with _Writer(out, parsed) as write:
         for start in range(0, len(asked), size):
             part = asked[start : start + size]
-            answers = _answers(part, answerer, limits)
+            answers = _answers(part, answerer, limits, choice)
             for row, message in zip(part, answers, strict=True):
                 write(row, message)
             yield from zip(part, answers, strict=True)
 
 
-def _answers(part: Sequence[Row], answerer: Answerer, limits: Limits) -> list[Message]:
+def _answers(part: Sequence[Row], answerer: Answerer, limits: Limits, choice: PageChoice) -> list[Message]:
     answers: dict[int, Message] = {}
     asked: dict[int, Conversation] = {}
-    for number, row in enumerate(part):
-        try:
-            asked[number] = _conversation(row, limits)
-        except (BatchError, MediaError) as error:
-            answers[number] = Message("assistant", error=str(error), finish="error")
-    for system in dict.fromkeys(part[number].system for number in asked):
-        same = [number for number in asked if part[number].system == system]
-        answers.update(zip(same, answerer([asked[number] for number in same], system), strict=True))
+    with TemporaryDirectory(prefix="ovis-", ignore_cleanup_errors=True) as folder:
+        for number, row in enumerate(part):
+            try:
+                asked[number] = _conversation(row, Path(folder), limits, choice)
+            except (BatchError, MediaError) as error:
+                answers[number] = Message("assistant", error=str(error), finish="error")
+        for system in dict.fromkeys(part[number].system for number in asked):
+            same = [number for number in asked if part[number].system == system]
+            answers.update(zip(same, answerer([asked[number] for number in same], system), strict=True))
     return [answers[number] for number in range(len(part))]
 
 
-def _conversation(row: Row, limits: Limits) -> Conversation:
-    """What a row asks, with all of its files. Raises BatchError or MediaError where any of it can't be used."""
+def _conversation(row: Row, folder: Path, limits: Limits, choice: PageChoice) -> Conversation:
+    """What a row asks, with all of its files; pages of documents are drawn into the folder. Raises BatchError or
+    MediaError where any of it can't be used."""
     if row.problem:
         raise BatchError(row.problem)
+    if row.pages:
+        choice = replace(choice, wanted=PageRange.parse(row.pages))
     messages = list[Message]()
     for turn in (*row.earlier, Turn("user", row.prompt, row.media)):
-        media, refused = attach_all([(Path(name), Path(name).name) for name in turn.media], limits)
+        files, _ = with_pages([(Path(name), Path(name).name) for name in turn.media], folder, limits, choice)
+        media, refused = attach_all(files, limits)
         if refused:
             raise MediaError(" ".join(refused))
         messages.append(Message(turn.role, turn.text, media))

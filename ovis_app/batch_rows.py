@@ -17,9 +17,10 @@ from pathlib import Path
 from ovis_app import named_files
 from ovis_app.batch_tables import Record, records
 from ovis_app.batch_turns import Turn, history, names_in, placed, said, split, text_of
-from ovis_app.errors import BatchError, MediaError
+from ovis_app.errors import BatchError, MediaError, UserError
 from ovis_app.generation import MAX_TEXT
-from ovis_app.media.file_types import HEAD, kind_of
+from ovis_app.media.file_types import HEAD, PDF, kind_of
+from ovis_app.media.page_range import PageRange
 from ovis_app.prompt_template import Template, column_name
 
 ID = ("id", "row_id", "custom_id", "question_id")
@@ -27,13 +28,31 @@ PROMPT = ("prompt", "question", "query", "text", "instruction")  # of several th
 CLIPS = ("video", "videos", "video_path", "clip", "clips")
 FILES = (
     *("image", "images", "image_path", "image_paths", "img", "picture", "pictures", "photo", "photos", "media"),
-    *("file", "files", "file_name", "filename", "file_path", "path", "audio", "audios", *CLIPS),
+    *(
+        "pdf",
+        "pdfs",
+        "document",
+        "documents",
+        "file",
+        "files",
+        "file_name",
+        "filename",
+        "file_path",
+        "path",
+        "audio",
+        "audios",
+        *CLIPS,
+    ),
 )
 ADDRESSES = ("image_url", "image_urls", "img_url", "video_url", "url")  # read where nothing else names a file
 MESSAGES = ("messages", "conversations")
-KNOWN = frozenset((*ID, *PROMPT, *FILES, *ADDRESSES, *MESSAGES, "system", "history"))
-LOOKED_FOR = "prompt (or question, query, text, instruction), image, images, video (or file, image_path) and messages"
-PICTURES = re.compile(r"\.(a?png|jpe?g|jpe|jfif|mpo|webp|gif|bmp|tiff?|avif|hei[cf]|jp2|tga|ico|ppm)", re.IGNORECASE)
+KNOWN = frozenset((*ID, *PROMPT, *FILES, *ADDRESSES, *MESSAGES, "system", "history", "pages"))
+LOOKED_FOR = (
+    "prompt (or question, query, text, instruction), image, images, video, pdf (or file, image_path) and messages"
+)
+PICTURES = re.compile(
+    r"\.(a?png|jpe?g|jpe|jfif|mpo|webp|gif|bmp|tiff?|avif|hei[cf]|jp2|tga|ico|ppm|pdf)", re.IGNORECASE
+)
 MOVING = re.compile(r"\.(mp4|mov|mkv|webm|avi|m4v|3gp|mpe?g|wmv|flv|m2ts|ogv)", re.IGNORECASE)
 FEW = 3  # names that a sentence lists
 
@@ -47,6 +66,7 @@ class Row:
     media: tuple[str, ...] = ()
     earlier: tuple[Turn, ...] = ()
     system: str = ""
+    pages: str = ""  # of its documents, as PageRange reads them
     problem: str = ""  # why it can't be asked, in a sentence
 
 
@@ -143,7 +163,8 @@ class _Table:
         files, clips = self._files(columns, used)
         messages = next((name for name in MESSAGES if values.get(name)), None)
         system = text_of(values.get("system"))
-        used |= {"system"} & set(values)
+        pages = _range(values.get("pages"))
+        used |= {"system", "pages"} & set(values)
         if messages is not None:
             if self.template:
                 raise BatchError(f"This row has {messages}, which --template can't fill: leave one of them out.")
@@ -162,7 +183,7 @@ class _Table:
         if len(system) > MAX_TEXT:
             raise BatchError(f"This row's system prompt is longer than {MAX_TEXT:,} characters: shorten it.")
         turns = [Turn(turn.role, turn.text, self._there(turn.media)) for turn in turns]
-        return Row(id, turns[-1].text or self.prompt, turns[-1].media, tuple(turns[:-1]), system)
+        return Row(id, turns[-1].text or self.prompt, turns[-1].media, tuple(turns[:-1]), system, pages)
 
     def _files(self, columns: Sequence[tuple[str, object]], used: set[str]) -> tuple[list[str], list[str]]:
         """The names of pictures and of clips, as far as the columns tell them apart; each once for all columns."""
@@ -182,6 +203,17 @@ class _Table:
         return tuple(str(named_files.named(name, self.folder)) for name in names)
 
 
+def _range(value: object) -> str:
+    """A cell that says which pages are meant. Raises BatchError."""
+    text = text_of(value).strip()
+    try:
+        if text:
+            PageRange.parse(text)
+    except UserError as error:
+        raise BatchError(f"This row's pages: {error}") from error
+    return text
+
+
 def _look_for_files(id: str, columns: Sequence[tuple[str, object]], folder: Path) -> None:
     """Refuses a table whose row names a file where it isn't looked for: it would be asked about without it."""
     for name, value in columns:
@@ -199,7 +231,7 @@ def _look_for_files(id: str, columns: Sequence[tuple[str, object]], folder: Path
 
 
 def _folder(source: Path, prompt: str, template: Template | None, besides: Path | None) -> Questions:
-    """A row for each picture and clip, by content, and for what is called one; the rest is left out."""
+    """A row for each picture, clip and PDF, by content, and for what is called one; the rest is left out."""
     rows, left_out = list[Row](), list[str]()
     for path in _walked(source, left_out):
         id = _plain(path.relative_to(source).as_posix())
@@ -211,7 +243,8 @@ def _folder(source: Path, prompt: str, template: Template | None, besides: Path 
             left_out.append(id)
     if not rows and left_out:
         raise BatchError(
-            f"There is no picture or clip in {source.name}: {len(left_out):,} files were left out ({few(left_out)})."
+            f"There is no picture, clip or PDF in {source.name}: {len(left_out):,} files were left out "
+            f"({few(left_out)})."
         )
     return Questions(tuple(sorted(rows, key=lambda row: row.id)), left_out=tuple(sorted(left_out)))
 
@@ -235,14 +268,15 @@ def _walked(source: Path, unread: list[str]) -> Iterator[Path]:
 
 
 def _is_media(path: Path) -> bool:
-    """Whether a file is a picture or a clip by what it holds or, where it isn't hidden, is called one: then its row
+    """Whether a file is a picture, clip or PDF by what it holds or, where it isn't hidden, is called one: then its row
     says what is wrong with it."""
     called = _called_media(path.name) and not path.name.startswith(".")
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             return False
         with path.open("rb") as file:
-            return kind_of(file.read(HEAD)).media is not None or called
+            kind = kind_of(file.read(HEAD))
+            return kind.media is not None or kind is PDF or called
     except OSError:
         return called
 

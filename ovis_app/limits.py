@@ -27,6 +27,13 @@ class Limits:
     decode_seconds: float = 20.0  # wall-clock time for one reading of a clip
     decode_memory: int = 1536 * MEGABYTE  # bytes of address space of the decoding process (about 350 MB when idle)
     image_memory: int = 1024 * MEGABYTE  # the same for the pictures of a message, one after the other
+    document_bytes: int = 100 * MEGABYTE  # size of a PDF
+    document_pages: int = 20_000  # pages that a PDF may have; how many are looked at is `files_per_turn`
+    document_seconds: float = 60.0  # wall-clock time for drawing all the pages of one question
+    document_memory: int = 400 * MEGABYTE  # bytes of address space of the process that draws, beside the PDF itself
+    page_pixels: int = 1792 * 1792  # width x height at which a page is drawn: what Ovis2.5 sees of a picture at most
+    page_most_pixels: int = 16_000_000  # the same where a resolution is asked for
+    page_seconds: int = 8  # processor time for drawing one page; `decode_seconds` of the clock on a busy machine
 
 
 def shown_name(name: str) -> str:

@@ -21,8 +21,9 @@ from ovis_app.conversation import Conversation, Message
 from ovis_app.errors import BatchError
 from ovis_app.generation import GenerationSettings
 from ovis_app.limits import Limits
-from ovis_app.media import attach_all
+from ovis_app.media import PageChoice, PageRange, attach_all
 from ovis_app.settings import Settings
+from tests.media.made_pdf import pdf, quarters
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = Path(__file__).parent / "fixtures" / "golden"
@@ -65,6 +66,44 @@ def test_a_folder_is_a_row_per_file_and_an_error_stays_in_its_row(folder: Path, 
     got = answers(out)
     assert got["red.png"]["text"] == "What? red.png"
     assert "broken.png" in str(got["broken.png"]["error"]) and got["broken.png"]["text"] == ""
+
+
+def test_documents_in_a_folder_are_a_row_each(tmp_path: Path) -> None:
+    for name, count in (("two.pdf", 2), ("long.pdf", 17)):
+        (tmp_path / name).write_bytes(pdf([quarters() for _ in range(count)]))
+    (tmp_path / "cut.pdf").write_bytes(pdf([quarters()])[:-300])
+    (tmp_path / "scan").write_bytes(pdf([quarters()]))
+    out = tmp_path / "out.jsonl"
+    assert run(rows(tmp_path, "What?"), out) == (2, 2)
+    got = answers(out)
+    assert got["two.pdf"]["text"] == "What? two.pdf page 1" and got["scan"]["text"] == "What? scan page 1"
+    assert "has 17 pages to look at" in str(got["long.pdf"]["error"])
+    assert "is incomplete" in str(got["cut.pdf"]["error"]) and got["two.pdf"]["media"] == [str(tmp_path / "two.pdf")]
+
+
+def test_a_table_names_documents_and_their_pages(tmp_path: Path) -> None:
+    (tmp_path / "long.pdf").write_bytes(pdf([quarters() for _ in range(20)]))
+    (tmp_path / "in.csv").write_text(
+        'id,prompt,pdf,pages\na,What?,long.pdf,"3-4"\nb,What?,long.pdf,\nc,What?,long.pdf,x\nd,What?,long.pdf,21\n'
+    )
+    seen: list[list[str]] = []
+
+    def looks(asked: Sequence[Conversation], system: str) -> list[Message]:
+        seen.extend([one.name for one in conversation.messages[-1].media] for conversation in asked)
+        assert all(one.path.is_file() for conversation in asked for one in conversation.messages[-1].media)
+        return echo(asked, system)
+
+    choice = PageChoice(PageRange.parse("1"))
+    asked = rows(tmp_path / "in.csv", "")
+    said = {
+        row.id: message.error
+        for row, message in batch_files.run(
+            asked, tmp_path / "out.jsonl", looks, limits=Limits(), size=9, choice=choice
+        )
+    }
+    assert seen == [["long.pdf page 3", "long.pdf page 4"], ["long.pdf page 1"]]
+    assert said["a"] == said["b"] == "" and "no page 21" in said["d"]
+    assert said["c"] == "This row's pages: “x” is no range of pages: write them as 1-3,7,10- with the first page as 1."
 
 
 def test_a_second_run_keeps_what_is_done_and_tries_the_rest_again(folder: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -17,6 +18,7 @@ from ovis_app.checkpoints import memory_fit
 from ovis_app.cli import main
 from ovis_app.conversation import Stats
 from ovis_app.generation import Answer, Done, Recast
+from tests.media.made_pdf import locked, pdf, quarters
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "assets" / "examples"
@@ -160,6 +162,44 @@ def test_who_stops_reading_ends_it_quietly(flags: tuple[str, ...]) -> None:
         asking.stdout.close()
         assert asking.stderr.read() == b""
     assert asking.returncode == 141
+
+
+def test_pages_of_a_document_are_a_questions_pictures(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Wherever the document is named, and behind the pictures."""
+    (tmp_path / "report.pdf").write_bytes(pdf([quarters() for _ in range(20)]))
+    Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
+    named = ("--pdf", str(tmp_path / "report.pdf"), "--image", str(tmp_path / "a.png"))
+    code, out, err = run(capsys, "Hi", *named, "--pages", "2-3,20", "--dpi", "20")
+    assert code == 0 and "with a.png, report.pdf page 2, report.pdf page 3, report.pdf page 20)" in out
+    assert err == ""
+    code, out, _ = run(capsys, "Hi", "--image", str(tmp_path / "report.pdf"), "--pages", "1")
+    assert code == 0 and "(with report.pdf page 1)" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--pdf", "long.pdf"), "a question holds at most 16 pictures: choose pages, as --pages"),
+        (("--pdf", "long.pdf", "--pages", "3-1"), "--pages: “3-1” runs backwards"),
+        (("--pdf", "long.pdf", "--pages", "30"), "has 20 pages, and no page 30"),
+        (("--pdf", "long.pdf", "--pages", "1", "--dpi", "5"), "--dpi must be a whole number from 10"),
+        (("--pdf", "a.png"), "is no PDF document"),
+        (("--pdf", "nowhere.pdf"), "There is no file"),
+        (("--pdf", "locked.pdf"), "is locked with a password"),
+        (("--pages", "1"), "--pages and --dpi are for PDFs"),
+        (("--pdf", "long.pdf", "--pages", "1", "--video", str(EXAMPLES / "clip.mp4")), "clip"),
+    ],
+    ids=lambda value: str(value)[:40],
+)  # fmt: skip
+def test_documents_that_cant_be_asked_about(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: Any, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "long.pdf").write_bytes(pdf([quarters() for _ in range(20)]))
+    (tmp_path / "locked.pdf").write_bytes(locked(quarters(), b"secret"))
+    Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
+    code, out, err = run(capsys, "Hi", *arguments)
+    assert code == 2 and out == "" and words in err and len(err.strip().splitlines()) == 1
 
 
 def test_the_real_model_answers_from_a_shell() -> None:

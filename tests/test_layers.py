@@ -56,6 +56,7 @@ WITH_TORCH = {"models", "checkpoints", "engine", "backends/local", "training"}
 ONLY_IN = {
     "gradio": {"ui", "api"},
     "av": {"media", "training"},
+    "pypdfium2": {"media/document_decoder.py"},
     "triton": {"engine/fused/triton_kernels.py"},
     "openai": {"backends/remote"},
     "httpx2": {"backends/remote", "checkpoints"},

@@ -5,22 +5,20 @@ Knows the store of uploads. Refuses to know what a file is: media/attach.py is t
 
 from __future__ import annotations
 
-import base64
-import binascii
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypedDict
 from urllib.parse import unquote
 
 from ovis_app.errors import MediaError
+from ovis_app.limits import Limits
+from ovis_app.media.data_uri import FILE_ROUTE, DataUri, is_data, save
 from ovis_app.media.file_store import FileStore
 
-FILE_ROUTE = "/gradio_api/file="  # what an upload's address ends with, behind the page's own name
 HOW = "upload the file to /gradio_api/upload and give the path that this returns, or give a data URI"
 NO_FILE = f"A file is missing, or isn't one: {HOW}."
 NOT_HERE = f"That file isn't among the uploads of this page: {HOW}."
 NO_ADDRESS = f"Addresses are not fetched: {HOW}."
-NOT_BASE64 = "That data URI can't be read: write data:image/png;base64, and the file in base64 behind it."
 
 
 class _Meta(TypedDict):
@@ -41,6 +39,7 @@ class GivenFiles:
     store: FileStore  # of what is uploaded
     holder: str  # whose the uploads are from now on; without one they are nobody's, and knowing their paths is access
     own: Path
+    limits: Limits
 
     def file(self, value: object, name: str) -> tuple[Path, str]:
         """Where a file lies, and what it is called: `name` where it has none. Raises MediaError."""
@@ -48,8 +47,10 @@ class GivenFiles:
             return self._uploaded(value.get("path"), value.get("orig_name"))
         if not isinstance(value, str) or not value:
             raise MediaError(NO_FILE)
-        if value[:5].lower() == "data:":
-            return self._written(value, name), name
+        if is_data(value):
+            file = self.own / name.replace(" ", "-")
+            save(DataUri.of(value, name).data, file, name, self.limits)
+            return file, name
         _, route, path = value.partition(FILE_ROUTE)
         if not route and "://" in value:
             raise MediaError(NO_ADDRESS)
@@ -62,14 +63,3 @@ class GivenFiles:
         except MediaError as error:
             raise MediaError(NOT_HERE) from error
         return found, name if isinstance(name, str) and name else self.store.name_of(found)
-
-    def _written(self, uri: str, name: str) -> Path:
-        head, comma, data = uri.partition(",")
-        if not comma or not head.lower().endswith(";base64"):
-            raise MediaError(NOT_BASE64)
-        file = self.own / name.replace(" ", "-")
-        try:
-            file.write_bytes(base64.b64decode(data, validate=True))
-        except (binascii.Error, ValueError) as error:
-            raise MediaError(NOT_BASE64) from error
-        return file

@@ -24,13 +24,13 @@ from ovis_app import chat
 from ovis_app.api.driven import driven
 from ovis_app.api.given_files import GivenFiles, Uploaded
 from ovis_app.api.openai.fields import ApiError
+from ovis_app.api.openai.files import attached
 from ovis_app.api.openai.messages import parse
 from ovis_app.backend import Backend
 from ovis_app.conversation import Conversation, Media, MediaKind, Message
 from ovis_app.errors import UserError
 from ovis_app.generation import Request
 from ovis_app.limits import Limits
-from ovis_app.media import attach_turns
 from ovis_app.media.boxes import Box, draw, found
 from ovis_app.media.file_store import FileStore, NoRoom, session_holder
 from ovis_app.media.readers import Readers
@@ -41,6 +41,7 @@ LOCATE = "Where is the <ref>{}</ref>?"
 NO_TEXT = "{} must be text that isn't empty."
 NO_BOXES = "{} was not trained to find things in pictures: the list of models says which ones were."
 NOT_A_PICTURE = "“{}” is a clip: give a picture."
+SEVERAL_PAGES = "That document has several pages: give one of them, or use `chat`."
 NOT_A_CLIP = "“{}” is a picture: give a clip, or use `chat` for pictures."
 
 Call = TypeVar("Call", bound=Callable[..., Any])
@@ -112,7 +113,7 @@ class Endpoints:
 
         Parameters:
             question: What to ask.
-            files: Several pictures or one clip, or none: each a path that an upload returned, or a data URI.
+            files: Several pictures or PDF pages, one clip, or none: each a path that an upload returned, or a data URI.
             history: Earlier messages, oldest first, as OpenAI's chat completions have them: {"role", "content"}.
             thinking: Whether the model reasons first, where it can. The thought itself is not returned.
             max_new_tokens: The most tokens to generate, the thought included. None is the model's own limit.
@@ -205,7 +206,7 @@ class Endpoints:
         """The answer as it grows, and the media that it is about; its end alone where only one value is taken. Raises
         Refusal."""
         with tempfile.TemporaryDirectory(prefix="ovis-", ignore_cleanup_errors=True) as own:
-            given = GivenFiles(self.store, _holder(request), Path(own))
+            given = GivenFiles(self.store, _holder(request), Path(own), self.limits)
             try:
                 work = partial(_asked, question, files, history, given, self.limits, kind)
                 conversation, system = await _readers.run(work, client=_client(request))
@@ -262,14 +263,13 @@ def _asked(
         raise UserError(f"history: {error}") from error
     turns = [[given.file(one.url, one.name) for one in said.media] for said in asked.said[:-1]]
     turns.append([given.file(value, f"file {number}") for number, value in enumerate(files, 1)])
-    media = attach_turns(turns, limits)
-    for item in media[-1]:
+    conversation = attached(asked.said, turns, given.own, limits)
+    for item in (media := conversation.messages[-1].media):
         if kind and item.kind != kind:
             raise UserError((NOT_A_PICTURE if kind == "image" else NOT_A_CLIP).format(item.label))
-    messages = (
-        Message(said.role, said.text, its, thinking=said.reasoning) for said, its in zip(asked.said, media, strict=True)
-    )
-    return Conversation(tuple(messages)), asked.system
+    if kind and len(media) > 1:
+        raise UserError(SEVERAL_PAGES)
+    return conversation, asked.system
 
 
 def _text(name: str, value: object) -> str:

@@ -11,9 +11,21 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from ovis_app.cli.common import BadInput, add_generation, add_schema, program, say, schema_of, started
+from ovis_app.cli.common import (
+    BadInput,
+    add_generation,
+    add_pages,
+    add_schema,
+    pages_of,
+    program,
+    say,
+    schema_of,
+    started,
+)
 from ovis_app.conversation import Conversation, Media, Message
 from ovis_app.errors import MediaError
 from ovis_app.settings import Flags
@@ -42,6 +54,10 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument("question", help="what to ask, in quotes")
     flags.add_argument("--image", action="append", default=[], metavar="FILE", help="a picture; repeat for several")
     flags.add_argument("--video", action="append", default=[], metavar="FILE", help="a clip (one, without pictures)")
+    flags.add_argument(
+        "--pdf", action="append", default=[], metavar="FILE", help="a document, whose pages are pictures"
+    )
+    add_pages(flags)
     flags.add_argument("--json", action="store_true", help="print one JSON object at the end instead of streaming")
     add_schema(flags)
     add_generation(flags)
@@ -50,11 +66,17 @@ def parser() -> argparse.ArgumentParser:
 
 def run(words: Sequence[str]) -> int:
     given = parser().parse_args(words)
-    if not (given.question.strip() or given.image or given.video):
+    if not (given.question.strip() or given.image or given.video or given.pdf):
         raise BadInput("there is nothing to answer: ask something, or name a picture.")
+    with TemporaryDirectory(prefix="ovis-", ignore_cleanup_errors=True) as folder:
+        return _ask(given, Path(folder))
+
+
+def _ask(given: argparse.Namespace, folder: Path) -> int:
+    """Pages of documents are drawn into `folder`."""
     settings, limits, generation = started(given)
     schema = schema_of(given)
-    conversation = Conversation((Message("user", given.question, _media(given, limits)),))
+    conversation = Conversation((Message("user", given.question, _media(given, folder, limits)),))
 
     from ovis_app.backends import open_backend
 
@@ -80,16 +102,27 @@ def run(words: Sequence[str]) -> int:
     return _finish(last, {"model": model} | ({"data": data} if schema else {}), as_json=given.json)
 
 
-def _media(given: argparse.Namespace, limits: Limits) -> tuple[Media, ...]:
-    """The files that the flags name, checked. Raises BadInput."""
-    from ovis_app.media import attach_all
+def _media(given: argparse.Namespace, folder: Path, limits: Limits) -> tuple[Media, ...]:
+    """The files that the flags name, checked, and pages of documents in the folder. Raises BadInput."""
+    from ovis_app.media import attach_all, with_pages
+    from ovis_app.media.documents import is_document, no_document
     from ovis_app.named_files import all_named
 
+    choice = pages_of(given)
     try:
-        files = [path for name in (*given.image, *given.video) for path in all_named(name)]
+        files = [(path, str(path)) for name in (*given.image, *given.video) for path in all_named(name)]
+        documents = [(path, str(path)) for name in given.pdf for path in all_named(name)]
+        for path, name in documents:
+            if not is_document(path):
+                raise no_document(name)
+        if (given.pages, given.dpi) != (None, None) and not any(is_document(path) for path, _ in [*files, *documents]):
+            raise BadInput("--pages and --dpi are for PDFs: name one with --pdf.")
+        files, notes = with_pages([*files, *documents], folder, limits, choice)
     except MediaError as error:
         raise BadInput(error) from error
-    media, refused = attach_all([(path, str(path)) for path in files], limits)
+    for note in notes:
+        say(note)
+    media, refused = attach_all(files, limits)
     if refused:
         raise BadInput(" ".join(refused))
     return media

@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ovis_app.cli.common import BadInput, add_generation, add_schema, program, schema_of, started
+from ovis_app.cli.common import BadInput, add_generation, add_pages, add_schema, pages_of, program, schema_of, started
 from ovis_app.settings import Flags, Settings
 
 if TYPE_CHECKING:
@@ -31,12 +31,13 @@ def parser() -> argparse.ArgumentParser:
     flags.add_argument(
         "input",
         type=Path,
-        help="a folder of files, a CSV, or JSON lines (columns id, prompt, image, images, video; or messages)",
+        help="a folder of files, a CSV, or JSON lines (columns id, prompt, image, images, video, pdf; or messages)",
     )
     flags.add_argument("--prompt", default="", help="what to ask where a row has no prompt of its own")
     flags.add_argument("--template", metavar="T", help='the prompt of each row, with columns in braces: "Name {thing}"')
     flags.add_argument("--out", type=Path, required=True, help="where answers go: .jsonl or .csv; appended to")
     flags.add_argument("--batch-size", type=int, default=4, metavar="N", help="questions answered at once (default: 4)")
+    add_pages(flags)
     add_schema(flags)
     add_generation(flags)
     return flags
@@ -57,7 +58,7 @@ def run(words: Sequence[str]) -> int:
     from ovis_app import batch_files
     from ovis_app.errors import BatchError
 
-    schema = schema_of(given)
+    schema, choice = schema_of(given), pages_of(given)
     try:
         asked = _asked(given)
         kept = batch_files.resumed(given.out, data=schema is not None)
@@ -70,6 +71,7 @@ def run(words: Sequence[str]) -> int:
             limits=limits,
             size=given.batch_size,
             parsed=schema.data if schema else None,
+            choice=choice,
         )
         return _told(answered, asked, given.out, before=len(asked.rows) - len(todo))
     except BatchError as error:
@@ -110,7 +112,8 @@ class _Tally:
             yield f"failed: {few(self.failed)}"
             yield from (f"  {why}" for why, _ in self.why.most_common(REASONS))
         if self.asked.left_out:
-            yield f"left out, as neither pictures nor clips: {len(self.asked.left_out):,} ({few(self.asked.left_out)})"
+            left_out = self.asked.left_out
+            yield f"left out, as neither pictures, clips nor PDFs: {len(left_out):,} ({few(left_out)})"
         if self.asked.ignored:
             yield f"columns that aren't read: {len(self.asked.ignored):,} ({few(self.asked.ignored)})"
 

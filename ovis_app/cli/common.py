@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from ovis_app.generation import GenerationSettings
     from ovis_app.json_answers import JsonAnswers
     from ovis_app.limits import Limits
+    from ovis_app.media import PageChoice
 
 MACHINE = ("device", "dtype", "quantize", "gpu_memory")  # settings of where and how a model is loaded
 WHO = ("backend", "base_url", "api_key_env")  # settings of who answers
@@ -68,6 +70,26 @@ def schema_of(given: argparse.Namespace) -> JsonAnswers | None:
         return JsonAnswers.read(given.schema)
     except SchemaRefused as error:
         raise BadInput(error) from error
+
+
+def add_pages(flags: argparse.ArgumentParser) -> None:
+    flags.add_argument("--pages", metavar="1-3,7,9-", help="which pages of PDFs to look at (default: all)")
+    flags.add_argument(
+        "--dpi", type=int, metavar="N", help="draw pages in this resolution (default: as a model sees it)"
+    )
+
+
+def pages_of(given: argparse.Namespace) -> PageChoice:
+    """Which pages were asked for. Raises BadInput."""
+    from ovis_app.media import PageChoice, PageRange
+
+    if given.dpi is not None and not 10 <= given.dpi <= 1200:
+        raise BadInput("--dpi must be a whole number from 10 to 1200.")
+    choice = PageChoice(dpi=given.dpi, fewer="choose pages, as --pages 1-3 does")
+    try:
+        return choice if given.pages is None else replace(choice, wanted=PageRange.parse(given.pages))
+    except UserError as error:
+        raise BadInput(f"--pages: {error}") from error
 
 
 def settings_of(given: argparse.Namespace) -> Settings:

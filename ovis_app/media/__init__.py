@@ -1,14 +1,18 @@
-"""Pictures and clips that people attach: checked, upright, limited, sampled. Knows files and pixels; refuses to know
-models, pages and requests."""
+"""Pictures, clips and documents that people attach: checked, upright, limited, sampled, drawn. Knows files and pixels;
+refuses to know models, requests and where any of it is shown."""
 
 from ovis_app.media.attach import attach, attach_all, attach_turns
 from ovis_app.media.content_hash import digest
 from ovis_app.media.frames import clip_of_frames
 from ovis_app.media.images import open_image
+from ovis_app.media.page_range import PageRange
+from ovis_app.media.question_pages import PageChoice, with_pages
 from ovis_app.media.video import Clip, VideoInfo, probe, sample_frames, thumbnail
 
 __all__ = [
     "Clip",
+    "PageChoice",
+    "PageRange",
     "VideoInfo",
     "attach",
     "attach_all",
@@ -19,4 +23,5 @@ __all__ = [
     "probe",
     "sample_frames",
     "thumbnail",
+    "with_pages",
 ]

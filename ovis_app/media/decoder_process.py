@@ -1,5 +1,5 @@
-"""Runs a decoder in a process of its own and hands on its records. Knows pipes, clocks and kills; nothing of clips and
-pictures.
+"""Runs a decoder in a process of its own and hands on its records. Knows pipes, clocks and kills; nothing of clips,
+pictures and documents.
 
 Whatever ends the reading, the process is dead, reaped and its pipes closed before control returns.
 """
@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import queue
+import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,14 +23,18 @@ from ovis_app.stop import Stop
 
 DECODER = Path(__file__).with_name("video_decoder.py")
 IMAGE_DECODER = Path(__file__).with_name("image_decoder.py")
+DOCUMENT_DECODER = Path(__file__).with_name("document_decoder.py")
 POLL = 0.05  # seconds between two looks at `stop` and the clock
 CHUNK = 1 << 18  # bytes of a file that are handed on at once
 MOST_HEADER = 65_536  # bytes; a decoder that sends more has been taken over by its file
+_ALL = 1 << 20  # records, more than there are
+_OUT_OF_CPU = -getattr(signal, "SIGXCPU", 1 << 20)  # how a decoder ends that has used its processor time up
 
 Record = tuple[dict[str, Any], bytes]
 
 _places = threading.BoundedSemaphore(4)  # clips at a time; more only slow each other down
 _image_places = threading.BoundedSemaphore(2)  # messages whose pictures are checked; each takes `image_memory` at most
+_document_places = threading.BoundedSemaphore(2)  # documents whose pages are drawn
 
 
 class OutOfTime(Exception):
@@ -44,6 +49,16 @@ def records(file: BinaryIO, job: Mapping[str, Any], limits: Limits, stop: Stop) 
     """The records for a clip, as they come. Raises OutOfTime, Stopped or Broken; closing kills the decoder."""
     with _place(_places, stop), _child(DECODER, job, file) as process:
         yield from _records(process, 3 * limits.clip_pixels, limits.decode_seconds, stop)  # bytes of RGB
+
+
+def page_records(
+    file: BinaryIO, job: Mapping[str, Any], limits: Limits, stop: Stop
+) -> Generator[Record, None, None]:  # fmt: skip
+    """The records for a document: its number of pages, then each page in its own time. The decoder draws at most two
+    pages ahead of whoever takes them. Raises as `records` does."""
+    most = 4 * limits.page_most_pixels  # bytes of RGB, and what rounding up adds
+    with _place(_document_places, stop), _child(DOCUMENT_DECODER, job, file) as process:
+        yield from _records(process, most, limits.decode_seconds, stop, each=True, ahead=2)
 
 
 def image_records(
@@ -94,17 +109,33 @@ def _child(program: Path, job: Mapping[str, Any], stdin: BinaryIO | int) -> Iter
 
 
 def _records(
-    process: subprocess.Popen[bytes], most: int, seconds: float, stop: Stop, *, each: bool = False
+    process: subprocess.Popen[bytes], most: int, seconds: float, stop: Stop, *, each: bool = False, ahead: int = _ALL
 ) -> Generator[Record, None, None]:
-    """What a decoder writes, with at most `most` bytes of pixels, in `seconds` for all of it or for each record."""
+    """What a decoder writes, with at most `most` bytes of pixels, in `seconds`: for all of it, or for each record. So
+    many are read ahead of whoever takes them."""
     assert process.stdout is not None
     arrived: queue.SimpleQueue[Record | None] = queue.SimpleQueue()
-    pump = threading.Thread(target=_pump, args=(process.stdout, arrived, most), name="clip-pipe", daemon=True)
+    room, over = threading.Semaphore(ahead), threading.Event()
+
+    def wanted() -> bool:
+        return room.acquire() and not over.is_set()
+
+    arguments = (process.stdout, arrived, most, each, wanted)
+    pump = threading.Thread(target=_pump, args=arguments, name="decoder-pipe", daemon=True)
     pump.start()
     try:
-        yield from _arrivals(arrived, seconds, stop, each=each)
+        for record in _arrivals(arrived, seconds, stop, each=each):
+            room.release()
+            yield record
+    except Broken as error:
+        process.kill()
+        if process.wait() == _OUT_OF_CPU:
+            raise OutOfTime from error
+        raise
     finally:
         process.kill()
+        over.set()
+        room.release()
         pump.join()
 
 
@@ -140,15 +171,18 @@ def _feed(pipe: BinaryIO, files: Sequence[tuple[Path, int]]) -> None:
                 return
 
 
-def _pump(pipe: BinaryIO, arrived: queue.SimpleQueue[Record | None], most: int) -> None:
-    """Reads records until the pipe ends, breaks or brings more than `most` bytes of pixels; then says None."""
+def _pump(
+    pipe: BinaryIO, arrived: queue.SimpleQueue[Record | None], most: int, each: bool, wanted: Callable[[], bool]
+) -> None:
+    """Reads records while they are wanted, until the pipe ends, breaks or brings more than `most` bytes of pixels, in
+    all or in `each`; then says None. `wanted` waits until there is room for one more."""
     try:
-        while (length := int.from_bytes(_exactly(pipe, 4), "big")) <= MOST_HEADER:
+        while wanted() and (length := int.from_bytes(_exactly(pipe, 4), "big")) <= MOST_HEADER:
             record = json.loads(_exactly(pipe, length))
             size = record.get("bytes", 0)
-            most -= max(size, 0)
-            if size < 0 or most < 0:
+            if not 0 <= size <= most:
                 break
+            most -= 0 if each else size
             arrived.put((record, _exactly(pipe, size)))
     except (OSError, ValueError, EOFError, AttributeError, TypeError):
         pass  # None says it

@@ -71,6 +71,10 @@ def _transport_stream(head: bytes) -> bool:
     return any(len(head) > at + 188 and head[at] == head[at + 188] == 0x47 for at in (0, 4))
 
 
+def _pdf(head: bytes) -> bool:
+    return head.lstrip(b"\xef\xbb\xbf\0 \t\r\n").startswith(b"%PDF-")
+
+
 def _markup(*words: bytes) -> Callable[[bytes], bool]:
     def matches(head: bytes) -> bool:
         text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
@@ -88,6 +92,7 @@ def _plain_text(head: bytes) -> bool:
 
 
 UNKNOWN = _other("is not a picture or a clip that can be read here: attach a PNG, JPEG, WebP, MP4 or WebM file.")
+PDF = _other("is a PDF document: save the pages you need as pictures and attach those.")
 _PLAYLIST = _other("is a list of links to clips, not a clip: attach the video file itself.")
 _AUDIO = _other("is a sound recording without pictures: attach a video or an image instead.")
 _HEIC_ADVICE = "is a HEIC photo, which can't be read here: save it as JPEG and attach that."
@@ -114,7 +119,7 @@ _KINDS: tuple[tuple[Callable[[bytes], bool], Kind], ...] = (
     (_starts(b"0&\xb2u\x8ef\xcf\x11"), _video("asf", "video/x-ms-asf")),
     (_starts(b"ID3", b"fLaC", b"\xff\xfb", b"\xff\xf3", b"\xff\xf1"), _AUDIO),
     (_riff(b"WAVE"), _AUDIO),
-    (_starts(b"%PDF-"), _other("is a PDF document: save the pages you need as pictures and attach those.")),
+    (_pdf, PDF),
     (_starts(b"%!PS"), _other("is a PostScript drawing, which can't be read here: save it as PNG and attach that.")),
     (_starts(b"PK\x03\x04"), _other("is an archive or an office document: attach the pictures or clips inside it.")),
     (_markup(b"<svg"), _other("is an SVG drawing, which can't be read here: save it as PNG and attach that.")),

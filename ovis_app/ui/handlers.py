@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from ovis_app import chat
 from ovis_app.backend import Backend
@@ -17,9 +18,9 @@ from ovis_app.conversation import Conversation, Media, Message, Stats
 from ovis_app.errors import MediaError
 from ovis_app.generation import MAX_TEXT, GenerationSettings, Request
 from ovis_app.limits import Limits
-from ovis_app.media import attach_all
+from ovis_app.media import PageChoice, attach_all, with_pages
 from ovis_app.media.attach import File
-from ovis_app.media.file_store import FileStore
+from ovis_app.media.file_store import FileStore, NoRoom
 from ovis_app.zoo import Example
 
 # What one conversation may hold. Every update of the page sends all of it, with everybody waiting meanwhile.
@@ -70,6 +71,19 @@ class Held:
                 lost.append(str(error))
         return tuple(mine), tuple(lost)
 
+    def paged(self, files: Sequence[File], limits: Limits) -> tuple[list[File], list[str]]:
+        """The files with each PDF as pictures of its first pages, and what is to be said of them. Raises MediaError."""
+        with TemporaryDirectory(prefix="ovis-", ignore_cleanup_errors=True) as folder:
+            found, notes = with_pages(files, Path(folder), limits, PageChoice(partly=True))
+            given = {path for path, _ in files}
+            return [file if file[0] in given else self._put(*file) for file in found], notes
+
+    def _put(self, path: Path, name: str) -> File:
+        try:
+            return self.store.put(path.read_bytes(), name, self.holder), name
+        except NoRoom as error:
+            raise MediaError(str(error)) from error
+
     def kept(self, media: Sequence[Media]) -> tuple[Media, ...]:
         """The same files with the copies that people see."""
         return tuple(self.store.keep(one, self.holder) for one in media)
@@ -92,7 +106,11 @@ def send(
     if len(draft.text) > MAX_TEXT:
         return replace(tab, notice=f"That is more text than fits: at most {MAX_TEXT:,} characters, please."), draft
     mine, lost = files.mine(draft.files) if files is not None else (draft.files, ())
-    media, refused = attach_all(mine, limits)
+    try:
+        paged, notes = files.paged(mine, limits) if files is not None else (mine, [])
+    except MediaError as error:
+        return replace(tab, notice=str(error)), draft
+    media, refused = attach_all(paged, limits)
     refused = (*lost, *refused)
     if not video and any(item.kind == "video" for item in media):
         refused = (*refused, *(f"“{item.label}” is a clip, and this model looks at pictures only." for item in media))
@@ -104,7 +122,11 @@ def send(
     if files is not None and not refused:
         media = files.kept(media)
     conversation = before.add(Message("user", draft.text, media))
-    return (replace(tab, notice=FULL), draft) if _full(conversation) else (Tab(conversation), tab.kept)
+    return (
+        (replace(tab, notice=FULL), draft)
+        if _full(conversation)
+        else (Tab(conversation, notice=" ".join(notes)), tab.kept)
+    )
 
 
 def _full(conversation: Conversation) -> bool:

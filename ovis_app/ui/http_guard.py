@@ -31,6 +31,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from ovis_app.accounts import accounts
 from ovis_app.errors import api_error
 from ovis_app.limits import Limits
+from ovis_app.media.data_uri import FILE_ROUTE
 from ovis_app.media.file_store import FileStore, session_holder
 from ovis_app.settings import Settings
 from ovis_app.ui import http_files
@@ -38,7 +39,7 @@ from ovis_app.ui.http_arrival import Arrival, Left
 from ovis_app.ui.http_bodies import Counted, Json, Meter, Refused, too_large
 from ovis_app.ui.http_events import NO_SUCH_EVENT, Crowd, Events
 from ovis_app.ui.http_hosts import Hosts, believe_no_proxy, here, place_of, visitors
-from ovis_app.ui.http_routes import API, FILE_ROUTE, HEARTBEAT, INFO, JSON, MCP, ROUTES, SMALL, Route, route_of
+from ovis_app.ui.http_routes import API, HEARTBEAT, INFO, JSON, MCP, ROUTES, SMALL, Route, route_of
 from ovis_app.ui.http_sign_in import SignIn
 from ovis_app.ui.http_uploads import Files, Uploads
 

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-FILE_ROUTE = "/gradio_api/file="
 INFO = "/gradio_api/info"
 HEARTBEAT = "/gradio_api/heartbeat/"  # what a tab keeps open as long as it is there
 SMALL = 64 * 1024  # bytes of a body that hardly says anything

@@ -25,7 +25,11 @@ class Refused(Exception):
 
 
 def uri(path: Path, kind: str = "image/png") -> str:
-    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+    return data(path.read_bytes(), kind)
+
+
+def data(content: bytes, kind: str) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def upload(url: str, path: Path) -> str:

@@ -21,8 +21,9 @@ from ovis_app.backends import open_backend
 from ovis_app.errors import BUSY
 from ovis_app.settings import Settings
 from ovis_app.zoo import find
-from tests.api.programs import ANYTHING, CLIP, SHAPES, Refused, call, started, upload, uploaded, uri
+from tests.api.programs import ANYTHING, CLIP, SHAPES, Refused, call, data, started, upload, uploaded, uri
 from tests.media.made import corner_names, corners
+from tests.media.made_pdf import pdf, quarters
 from tests.ui.serving import EXAMPLES, HeldBackend, Served, served
 from tests.waiting import PATIENCE, until
 
@@ -73,6 +74,10 @@ def test_plain_http_takes_a_picture_in_each_form(server: Served) -> None:
         (uri(SHAPES), "file 1"),
     ):
         assert call(server.url, "describe", image=given) == [f"You said: Describe the image. (with {name}) "]
+    pages = data(pdf([quarters(), quarters()]), "application/pdf")
+    assert call(server.url, "chat", question="sum", files=[pages]) == [
+        "You said: sum (with file 1 page 1, file 1 page 2) "
+    ]
     both = call(server.url, "chat", question="two", files=[stored, uri(SHAPES)])
     assert both == ["You said: two (with shapes.png, file 2) "]
     for one in (stored, uploaded(server.url, SHAPES), [stored]):
@@ -146,7 +151,7 @@ def test_earlier_messages_are_asked_along(server: Served) -> None:
         (["hi"], "messages[0] must be an object"),
         ([{"role": "tool", "content": "x"}], "system, developer, user or assistant"),
         ([{"role": "user"}], "messages[0].content must be"),
-        ([{"role": "user", "content": [{"type": "audio", "audio": "x"}]}], "must be text, image_url or video_url"),
+        ([{"role": "user", "content": [{"type": "audio", "audio": "x"}]}], "image_url, video_url or file"),
         ([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://127.0.0.1:9/x.png"}}]}],
          "Addresses are not fetched"),
         ([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "/etc/passwd"}}]}],
@@ -191,10 +196,12 @@ def test_a_history_that_is_none_is_refused_in_a_sentence(server: Served, history
         ("describe", {"image": f"{tempfile.gettempdir()}/gradio/../../etc/passwd"}, "isn't among the uploads"),
         ("describe", {"image": "http://x/gradio_api/file=/etc/passwd"}, "isn't among the uploads"),
         ("describe", {"image": "a\0b"}, "isn't among the uploads"),
-        ("describe", {"image": "data:image/png;base64,%%%"}, "data URI can't be read"),
-        ("describe", {"image": "data:image/png,abc"}, "data URI can't be read"),
+        ("describe", {"image": "data:image/png;base64,%%%"}, "base64 of file 1 is damaged"),
+        ("describe", {"image": "data:image/png,abc"}, "must be a data: URI in base64"),
         ("describe", {"image": "data:text/html;base64,PHNjcmlwdD4="}, "holds text, not a picture"),
         ("describe", {"image": "data:image/png;base64,"}, "is empty"),
+        ("locate", {"image": data(pdf([quarters()] * 2), "application/pdf"), "what": "it"}, "has several pages"),
+        ("chat", {"question": "x", "files": [data(pdf([]), "application/pdf")]}, "has no pages"),
         ("describe", {"image": uri(CLIP)}, "is a clip: give a picture"),
         ("ask_video", {"video": uri(SHAPES), "question": "x"}, "is a picture: give a clip"),
         ("locate", {"image": uri(SHAPES), "what": " "}, "what must be text"),

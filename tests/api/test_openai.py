@@ -31,6 +31,7 @@ from ovis_app.settings import Settings
 from ovis_app.stop import Stop
 from ovis_app.zoo import find, resolve
 from tests.canary import canary
+from tests.media.made_pdf import pdf, quarters
 from tests.media.test_fetch import saying
 from tests.ui.serving import EXAMPLES, HeldBackend, Served, Wire, served, served_api
 from tests.ui.test_http_guard import run
@@ -392,6 +393,54 @@ def test_a_clip_and_a_picture_dont_go_together(program: Program) -> None:
     refused(program.ask({"messages": [message]}), 400, "clip")
     assert program.ask({"messages": [user("look", clip, kind="video_url")]}).status_code == 200
     assert asked(program).conversation.messages[0].media[0].kind == "video"
+
+
+def pdf_uri(pages: int, kind: str = "application/pdf") -> str:
+    return f"data:{kind};base64," + base64.b64encode(pdf([quarters() for _ in range(pages)])).decode()
+
+
+def file_part(**file: str) -> dict[str, Any]:
+    return {
+        "messages": [{"role": "user", "content": [{"type": "file", "file": file}, {"type": "text", "text": "sum"}]}]
+    }
+
+
+def test_pages_of_a_document_are_pictures(program: Program) -> None:
+    """Wherever it stands, and whatever it is said to be."""
+    sent = file_part(file_data=pdf_uri(2), filename="../report.pdf")
+    sent["messages"][0]["content"].insert(0, {"type": "image_url", "image_url": {"url": PICTURE}})
+    assert program.ask(sent).status_code == 200
+    media = asked(program).conversation.messages[0].media
+    assert [(one.kind, one.name) for one in media] == [
+        ("image", "image 1"), ("image", "file 2 page 1"), ("image", "file 2 page 2")
+    ]  # fmt: skip
+    assert program.ask(body("look", pdf_uri(1, "image/png"))).status_code == 200
+    assert [one.name for one in asked(program).conversation.messages[0].media] == ["image 1 page 1"]
+    assert program.ask(file_part(file_data=PICTURE)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ({"file_data": pdf_uri(17)}, "has 17 pages to look at, and a question holds at most 16 pictures: send"),
+        ({"file_data": pdf_uri(0)}, "has no pages"),
+        ({"file_data": pdf_uri(1)[:201]}, "base64"),
+        ({"file_data": pdf_uri(1)[:200]}, "is incomplete"),
+        ({"file_data": "https://example.org/x.pdf"}, "--allow-urls"),
+        ({"file_id": "file-123"}, "file.file_data must be a data: URI"),
+        ({}, "file.file_data must be a data: URI"),
+    ],
+    ids=["long", "empty", "damaged", "cut", "address", "id", "nothing"],
+)  # fmt: skip
+def test_documents_that_cant_be_taken(program: Program, file: dict[str, str], words: str) -> None:
+    refused(program.ask(file_part(**file)), 400, words)
+    assert program.served.backend.requests == []
+
+
+def test_a_conversation_holds_so_many_pages(program: Program) -> None:
+    [asking] = file_part(file_data=pdf_uri(13))["messages"]
+    turns = [asking, {"role": "assistant", "content": "so"}] * 5
+    refused(program.ask({"messages": turns[:-1]}), 400, "at most 64 pictures")
 
 
 def test_bodies_are_counted_as_they_come() -> None:

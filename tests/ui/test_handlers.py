@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,10 +11,12 @@ from ovis_app.backends.fake import FakeBackend
 from ovis_app.conversation import Conversation, Media, Message, Stats
 from ovis_app.generation import GenerationSettings
 from ovis_app.limits import Limits
+from ovis_app.media.file_store import FileStore
 from ovis_app.ui import handlers
-from ovis_app.ui.handlers import Draft, Tab
+from ovis_app.ui.handlers import Draft, Held, Tab
 from ovis_app.ui.page import EXAMPLES
 from ovis_app.zoo import MINI, Example
+from tests.media.made_pdf import locked, pdf, quarters
 
 LIMITS = Limits()
 PICTURE = (EXAMPLES / "shapes.png", "shapes.png")
@@ -55,6 +58,23 @@ def test_pictures_and_a_clip_together_are_refused_kindly() -> None:
 def test_a_clip_is_refused_where_the_model_sees_pictures_only() -> None:
     tab, left = handlers.send(Tab(), Draft("watch", (CLIP,)), limits=LIMITS, video=False)
     assert "clip.mp4" in tab.notice and "pictures only" in tab.notice and left == Draft("watch")
+
+
+def test_a_document_is_sent_as_pictures_of_its_first_pages(tmp_path: Path) -> None:
+    with closing(FileStore(tmp_path, LIMITS)) as store:
+        held = Held(store, "page:a")
+        path = store.put(pdf([quarters() for _ in range(20)]), "report.pdf", "page:a")
+        draft = Draft("sum it up", ((path, "report.pdf"),))
+        tab, left = handlers.send(Tab(), draft, limits=LIMITS, files=held)
+        [question] = tab.conversation.messages
+        assert [one.label for one in question.media] == [f"report.pdf page {number}" for number in range(1, 17)]
+        assert all(store.has(one.path) and "report" not in str(one.path) for one in question.media) and left.empty
+        assert tab.notice == "Pages 1-16 of the 20 pages of “report.pdf” fit into one question."
+        assert answered(tab).notice == tab.notice
+        bad = store.put(locked(quarters(), b"secret"), "locked.pdf", "page:a")
+        draft = Draft("and this?", ((bad, "locked.pdf"),))
+        tab, left = handlers.send(Tab(ANSWERED), draft, limits=LIMITS, files=held)
+        assert left == draft and "is locked with a password" in tab.notice and tab.conversation == ANSWERED
 
 
 def test_nothing_is_sent_while_an_answer_is_coming_or_when_there_is_nothing() -> None:

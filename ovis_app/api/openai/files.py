@@ -6,27 +6,30 @@ Knows files and addresses; refuses to know HTTP requests and models.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 from ovis_app.api.openai.fields import ApiError
-from ovis_app.api.openai.messages import Attachment, Dialogue, Said
+from ovis_app.api.openai.messages import MOST_MEDIA, Attachment, Dialogue, Said
 from ovis_app.conversation import Conversation, Detail, Media, Message
+from ovis_app.errors import MediaError
 from ovis_app.limits import Limits
-from ovis_app.media import attach_turns, clip_of_frames
+from ovis_app.media import attach_turns, clip_of_frames, with_pages
+from ovis_app.media.attach import File
+from ovis_app.media.data_uri import DataUri, save
 from ovis_app.media.fetch import SECONDS, fetch
-from ovis_app.stop import Stop
+from ovis_app.stop import NEVER, Stop
 
 FETCH_SECONDS = 60.0  # for all addresses of a request
 MOST_FRAMES = 256  # of a clip that is sent as pictures
 FRAMES = "video/jpeg"  # pictures with commas between them, as vLLM has it
+ASIS = Detail()
 WEB = ("http://", "https://")
 NO_ADDRESSES = "Addresses aren't fetched here: send {name} as a data: URI (--allow-urls lets this server fetch)."
-NOT_DATA = "{name} must be a data: URI in base64, which begins as data:image/png;base64, does."
+TOO_MANY = f"A conversation takes at most {MOST_MEDIA} pictures, pages among them: send fewer."
 
 
 @dataclass
@@ -48,25 +51,35 @@ def conversation(
 ) -> Conversation:
     """The dialogue with what it attached as checked files in `folder`. Raises ApiError, MediaError, and Stopped once
     `stop` is set."""
-    files, frames = [], {}
+    turns, frames = [], {}
     fetches = Fetches(limits.video_bytes, time.monotonic() + FETCH_SECONDS) if allow_urls else None
     for said in dialogue.said:
-        paths = []
+        files = []
         for one in said.media:
             path = folder / one.name.replace(" ", "-")
             count = _write(one, path, limits, fetches, stop)
             if count:
                 frames[path] = count
-            paths.append((path, one.name))
-        files.append(paths)
+            files.append((path, one.name))
+        turns.append(files)
     stop.check()
-    turns = attach_turns(files, limits)
-    return Conversation(
-        tuple(_message(said, turn, detail, frames) for said, turn in zip(dialogue.said, turns, strict=True))
-    )
+    return attached(dialogue.said, turns, folder, limits, detail=detail, frames=frames, stop=stop)
 
 
-def _message(said: Said, media: Sequence[Media], detail: Detail, frames: dict[Path, int]) -> Message:
+def attached(
+    said: Sequence[Said], turns: Sequence[Sequence[File]], folder: Path, limits: Limits, *, detail: Detail = ASIS,
+    frames: Mapping[Path, int] = MappingProxyType({}), stop: Stop = NEVER,
+) -> Conversation:  # fmt: skip
+    """What was said, each with its files once they are checked, and with pages of documents as pictures in `folder`;
+    `frames` are those of clips that came as frames. Raises MediaError, and Stopped."""
+    paged = [with_pages(files, folder, limits, stop=stop)[0] for files in turns]
+    if sum(map(len, paged)) > MOST_MEDIA:
+        raise MediaError(TOO_MANY)
+    media = attach_turns(paged, limits)
+    return Conversation(tuple(_message(one, its, detail, frames) for one, its in zip(said, media, strict=True)))
+
+
+def _message(said: Said, media: Sequence[Media], detail: Detail, frames: Mapping[Path, int]) -> Message:
     """Of a clip that came as frames the model sees all of them."""
     detailed = (replace(one, detail=replace(detail, frames=frames.get(one.path, detail.frames))) for one in media)
     return Message(said.role, said.text, tuple(detailed), thinking=said.reasoning)
@@ -84,28 +97,19 @@ def _write(one: Attachment, path: Path, limits: Limits, fetches: Fetches | None,
             raise ApiError(400, NO_ADDRESSES.format(name=one.name), param="messages")
         fetches.save(one, path, _most(one, limits), stop)
         return 0
-    head, comma, data = one.url.partition(",")
-    if not comma or not head.lower().startswith("data:") or not head.lower().endswith(";base64"):
-        raise ApiError(400, NOT_DATA.format(name=one.name), param="messages")
-    if head[5:].partition(";")[0].lower() != FRAMES:
-        path.write_bytes(_decoded(data, one.name))
+    given = DataUri.of(one.url, one.name)
+    if given.kind != FRAMES:
+        save(given.data, path, one.name, limits)
         return 0
-    pictures = data.split(",")
+    pictures = given.data.split(",")
     if len(pictures) > MOST_FRAMES:
         raise ApiError(400, f"{one.name} has more than {MOST_FRAMES} frames: send fewer.", param="messages")
     paths = [path.with_name(f"{path.name}-{number}") for number in range(len(pictures))]
     for place, picture in zip(paths, pictures, strict=True):
-        place.write_bytes(_decoded(picture, one.name))
+        save(picture, place, one.name, limits)
     clip_of_frames(paths, path, one.name, limits)
     return len(paths)
 
 
 def _most(one: Attachment, limits: Limits) -> int:
-    return limits.video_bytes if one.kind == "video" else limits.image_bytes
-
-
-def _decoded(data: str, name: str) -> bytes:
-    try:
-        return base64.b64decode(data, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise ApiError(400, f"The base64 of {name} is damaged: encode it again.", param="messages") from error
+    return {"video": limits.video_bytes, "image": limits.image_bytes, "file": limits.document_bytes}[one.kind]

@@ -1,4 +1,4 @@
-"""Messages as OpenAI's chat completions write them: roles, text, and the addresses of pictures and clips.
+"""Messages as OpenAI's chat completions write them: roles, text, and the addresses of pictures, clips and documents.
 
 Pure values. Refuses to know what stands behind an address: `files` turns them into files.
 """
@@ -11,20 +11,19 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ovis_app.api.openai.fields import ApiError, Fields, wrong
-from ovis_app.conversation import MediaKind
 from ovis_app.limits import Limits
 
 MOST_MESSAGES = 1000
 MOST_MEDIA = 64  # pictures and clips of a whole conversation; the context holds fewer
 SYSTEM = ("system", "developer")
-NO_MEDIA = "Pictures and clips stand in messages of the role user."
+NO_MEDIA = "Pictures, clips and documents stand in messages of the role user."
 
 
 @dataclass(frozen=True)
 class Attachment:
-    """A picture or clip where a message names it: a data: URI, or an address."""
+    """A picture, clip or document where a message names it: a data: URI, or an address."""
 
-    kind: MediaKind
+    kind: Literal["image", "video", "file"]
     url: str
     name: str  # what sentences call it: "image 2"
 
@@ -102,11 +101,21 @@ def _content(message: Fields, where: str, numbers: Iterator[int]) -> tuple[str, 
         if kind == "text":
             texts.append(part.text("text") or "")
         elif kind in ("image_url", "video_url"):
-            word: MediaKind = "image" if kind == "image_url" else "video"
+            word: Literal["image", "video"] = "image" if kind == "image_url" else "video"
             media.append(Attachment(word, _url(part, kind), f"{word} {next(numbers)}"))
+        elif kind == "file":
+            media.append(Attachment("file", _file(part), f"file {next(numbers)}"))
         else:
-            raise wrong(f"{part.where}type", "text, image_url or video_url")
+            raise wrong(f"{part.where}type", "text, image_url, video_url or file")
     return "\n".join(texts), tuple(media)
+
+
+def _file(part: Fields) -> str:
+    """What a part of the type `file` holds. It has names too, which nobody needs."""
+    file = part.sub("file")
+    if data := file.text("file_data"):
+        return data
+    raise wrong(f"{file.where}file_data", "a data: URI, which begins as data:application/pdf;base64, does")
 
 
 def _url(part: Fields, kind: str) -> str:
