@@ -30,12 +30,14 @@ class Detail:
 @dataclass(frozen=True)
 class Media:
     """One attached file. `name` is what the user called it, `path` is where the checked copy lies, `detail` is how
-    it was sent, and stays when settings change later."""
+    it was sent, and stays when settings change later. `shown` is the copy that people see, None where the file itself
+    may be shown."""
 
     kind: MediaKind
     path: Path
     name: str = ""
     detail: Detail = Detail()
+    shown: Path | None = None
 
     @property
     def label(self) -> str:
@@ -108,6 +110,7 @@ class Conversation:
         for message in plain["messages"]:
             for media in message["media"]:
                 media["path"] = str(media["path"])
+                media["shown"] = media["shown"] and str(media["shown"])
         return plain
 
     @staticmethod
@@ -117,7 +120,9 @@ class Conversation:
 
 
 def _media(data: Mapping[str, Any]) -> Media:
-    return Media(data["kind"], Path(data["path"]), data.get("name", ""), Detail(**data.get("detail", {})))
+    shown = data.get("shown")
+    detail = Detail(**data.get("detail", {}))
+    return Media(data["kind"], Path(data["path"]), data.get("name", ""), detail, shown and Path(shown))
 
 
 def _message(data: Mapping[str, Any]) -> Message:

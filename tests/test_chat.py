@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
@@ -81,10 +82,13 @@ def test_pictures_remember_how_they_were_sent() -> None:
 
 
 def test_conversations_travel_as_json_and_pickles() -> None:
-    media = Media("video", Path("/x/clip.mp4"), "clip.mp4", Detail(frames=4))
+    media = (
+        Media("video", Path("/x/clip.avi"), "clip.avi", Detail(frames=4), Path("/x/shown.mp4")),
+        Media("image", Path("/x/a.png")),
+    )
     stats = Stats(answer_tokens=3, frame_times=(0.5, 1.5))
-    talk = question("What?", media).add(Message("assistant", "It moves.", thinking="hm", finish="end", stats=stats))
-    assert Conversation.from_json(talk.to_json()) == talk
+    talk = question("What?", *media).add(Message("assistant", "It moves.", thinking="hm", finish="end", stats=stats))
+    assert Conversation.from_json(json.loads(json.dumps(talk.to_json()))) == talk
     assert pickle.loads(pickle.dumps(talk)) == talk
 
 
