@@ -327,7 +327,8 @@ def limit_resources(job: dict[str, Any]) -> None:
         import resource
     except ImportError:
         return
-    wishes = {"RLIMIT_AS": job["memory"], "RLIMIT_CPU": job["cpu_seconds"], "RLIMIT_CORE": 0, "RLIMIT_FSIZE": 0}
+    wishes = {"RLIMIT_AS": job["memory"], "RLIMIT_CPU": job["cpu_seconds"], "RLIMIT_CORE": 0}
+    wishes["RLIMIT_FSIZE"] = job.get("file_bytes", 0)
     for name, value in wishes.items():
         with suppress(ValueError, OSError, AttributeError):
             resource.setrlimit(getattr(resource, name), (value, value))

@@ -14,9 +14,10 @@ from pathlib import Path
 from ovis_app import chat
 from ovis_app.backend import Backend
 from ovis_app.conversation import Conversation, Message, Stats
+from ovis_app.errors import MediaError
 from ovis_app.generation import MAX_TEXT, GenerationSettings, Request
 from ovis_app.limits import Limits
-from ovis_app.media import attach_all
+from ovis_app.media import attach_all, with_copies
 from ovis_app.zoo import Example
 
 # What one conversation may hold. Every update of the page sends all of it, with everybody waiting meanwhile.
@@ -54,9 +55,12 @@ def awaiting(conversation: Conversation) -> bool:
     return last is not None and (last.role == "user" or (last.role == "assistant" and last.finish is None))
 
 
-def send(tab: Tab, draft: Draft, *, limits: Limits, video: bool = True) -> tuple[Tab, Draft]:
+def send(
+    tab: Tab, draft: Draft, *, limits: Limits, video: bool = True, copies: Path | None = None
+) -> tuple[Tab, Draft]:
     """The question joins the conversation and the composer empties; or, when something can't be sent, the composer
-    keeps the text and the good files, and the notice says what was refused."""
+    keeps the text and the good files, and the notice says what was refused. What people see of the files goes into
+    `copies`."""
     if awaiting(tab.conversation) or draft.empty:
         return tab, draft
     if len(draft.text) > MAX_TEXT:
@@ -68,6 +72,10 @@ def send(tab: Tab, draft: Draft, *, limits: Limits, video: bool = True) -> tuple
     if refused:
         good = tuple((item.path, item.label) for item in media)
         return replace(tab, notice=" ".join(refused)), Draft(draft.text, good)
+    try:
+        media = with_copies(media, copies, limits) if copies else media
+    except MediaError as error:
+        return replace(tab, notice=str(error)), draft
     before = tab.conversation if tab.editing is None else tab.conversation.until(tab.editing)
     conversation = before.add(Message("user", draft.text, media))
     return (replace(tab, notice=FULL), draft) if _full(conversation) else (Tab(conversation), tab.kept)

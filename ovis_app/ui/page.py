@@ -38,7 +38,7 @@ def build(backend: Backend, settings: Settings, limits: Limits) -> gr.Blocks:
     )
     with page:
         whole = components.build(backend.status(), settings)
-        answers.wire(whole, backend, limits, at_once=settings.asked_at_once)
+        answers.wire(whole, backend, limits, at_once=settings.asked_at_once, copies=uploads() / "shown")
         editing.wire(whole, backend)
         models.wire(page, whole, backend, settings)
     page.queue(max_size=settings.asked_at_once, api_open=False)

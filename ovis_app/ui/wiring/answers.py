@@ -6,6 +6,7 @@ from collections.abc import Generator
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -22,13 +23,14 @@ from ovis_app.ui.wiring.events import AT_ONCE, DONE, NOTHING, PRIVATE, Updates, 
 from ovis_app.zoo import Example, ModelSpec
 
 
-def wire(parts: Components, backend: Backend, limits: Limits, *, at_once: int) -> None:
-    """`at_once` answers may be asked for at once; the others wait in Gradio's queue."""
+def wire(parts: Components, backend: Backend, limits: Limits, *, at_once: int, copies: Path) -> None:
+    """`at_once` answers may be asked for at once; the others wait in Gradio's queue. `copies` is where what people see
+    of their files lies."""
     tab, box = parts.tab, parts.composer.box
 
     async def send(state: Tab, value: dict[str, Any] | None) -> Updates:
         draft, spec = draft_in(value), backend.status().model
-        work = partial(handlers.send, state, draft, limits=_of(spec, limits), video=spec.video)
+        work = partial(handlers.send, state, draft, limits=_of(spec, limits), video=spec.video, copies=copies)
         after, left = await aside(work) if draft.files else work()
         return shown(parts, after, None if left == draft else left)
 
