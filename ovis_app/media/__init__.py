@@ -7,6 +7,7 @@ from ovis_app.media.frames import clip_of_frames
 from ovis_app.media.images import open_image
 from ovis_app.media.page_range import PageRange
 from ovis_app.media.question_pages import PageChoice, with_pages
+from ovis_app.media.shown import shown_copy, with_copies
 from ovis_app.media.video import Clip, VideoInfo, probe, sample_frames, thumbnail
 
 __all__ = [
@@ -22,6 +23,8 @@ __all__ = [
     "open_image",
     "probe",
     "sample_frames",
+    "shown_copy",
     "thumbnail",
+    "with_copies",
     "with_pages",
 ]
