@@ -90,6 +90,7 @@ def _add_generation(flags: argparse.ArgumentParser) -> None:
     flags.add_argument("--min-pixels", type=int, metavar="N", help="smallest size at which the model sees a picture")
     flags.add_argument("--max-pixels", type=int, metavar="N", help="largest size at which the model sees a picture")
     flags.add_argument("--max-partition", type=int, metavar="N", help="most tiles of a picture (Ovis2 and 1.6)")
+    flags.add_argument("--split", action="store_true", help="look at very long pictures in pieces, for fine print")
     flags.add_argument("--frames", type=int, metavar="N", help="frames taken from a clip")
     settings_module.add_arguments(flags, ("model", *WHO, *MACHINE))
 
@@ -148,6 +149,7 @@ def _started(given: argparse.Namespace) -> tuple[Settings, Limits, GenerationSet
         max_pixels=given.max_pixels,
         max_partition=given.max_partition,
         frames=given.frames,
+        split=given.split,
     )
     try:
         return settings, settings.limits(), generation.check()
@@ -204,6 +206,8 @@ def _finish(message: Message, model: str, *, as_json: bool) -> int:
         print(json.dumps({**answer, "stats": stats, "model": model}, ensure_ascii=False))
     elif message.text:
         print()
+    for remark in message.stats.remarks if message.stats and not as_json else ():
+        _say(f"{remark}.")
     if message.error:
         _say(message.error)
         return 1

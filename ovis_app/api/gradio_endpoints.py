@@ -211,6 +211,9 @@ class Endpoints:
                 conversation, system = await anyio.to_thread.run_sync(work, limiter=_readers)
             except UserError as error:
                 raise Refusal(str(error)) from error
+            if wanted.get("boxes"):  # which lie in one picture
+                stills = tuple(item.still for item in conversation.messages[-1].media)
+                conversation = conversation.replace_last(media=stills)
             settings = replace(self.backend.status().model.defaults, system=system, **wanted)
             states = _grown(self.backend, Request(conversation, settings, _client(request)))
             queued = _is_queued(request)
@@ -257,7 +260,7 @@ def _asked(
     turns.append([given.file(value, f"file {number}") for number, value in enumerate(files or (), 1)])
     media = attach_turns(turns, limits)
     for item in media[-1]:
-        if kind and item.kind != kind:
+        if kind and item.kind != kind and not (kind == "image" and item.moves):
             raise UserError((NOT_A_PICTURE if kind == "image" else NOT_A_CLIP).format(item.label))
     messages = (
         Message(said.role, said.text, its, thinking=said.reasoning) for said, its in zip(asked.said, media, strict=True)

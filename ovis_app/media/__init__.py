@@ -4,7 +4,8 @@ models, pages and requests."""
 from ovis_app.media.attach import attach, attach_all, attach_turns
 from ovis_app.media.content_hash import digest
 from ovis_app.media.frames import clip_of_frames
-from ovis_app.media.images import open_image
+from ovis_app.media.images import open_image, upright_size
+from ovis_app.media.split import split
 from ovis_app.media.video import Clip, VideoInfo, probe, sample_frames, thumbnail
 
 __all__ = [
@@ -18,5 +19,7 @@ __all__ = [
     "open_image",
     "probe",
     "sample_frames",
+    "split",
     "thumbnail",
+    "upright_size",
 ]

@@ -46,6 +46,15 @@ def records(file: BinaryIO, job: Mapping[str, Any], limits: Limits, stop: Stop) 
         yield from _records(process, 3 * limits.clip_pixels, limits.decode_seconds, stop)  # bytes of RGB
 
 
+def animation_records(
+    file: BinaryIO, job: Mapping[str, Any], limits: Limits, stop: Stop
+) -> Generator[Record, None, None]:
+    """The records for an animation, as they come: a colour profile and frames with their transparency. Raises as
+    `records` does."""
+    with _place(_places, stop), _child(IMAGE_DECODER, job, file) as process:
+        yield from _records(process, 4 * limits.clip_pixels, limits.decode_seconds, stop)
+
+
 def image_records(
     files: Sequence[tuple[Path, int]], job: Mapping[str, Any], limits: Limits, stop: Stop
 ) -> Generator[Record, None, None]:

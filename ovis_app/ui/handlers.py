@@ -62,6 +62,7 @@ def send(tab: Tab, draft: Draft, *, limits: Limits, video: bool = True) -> tuple
     if len(draft.text) > MAX_TEXT:
         return replace(tab, notice=f"That is more text than fits: at most {MAX_TEXT:,} characters, please."), draft
     media, refused = attach_all(draft.files, limits)
+    media = media if video else tuple(item.still for item in media)
     if not video and any(item.kind == "video" for item in media):
         refused = (*refused, *(f"“{item.label}” is a clip, and this model looks at pictures only." for item in media))
         media = ()

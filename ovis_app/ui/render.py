@@ -116,6 +116,7 @@ def figures(message: Message) -> str:
         parts.append(_ENDS[message.finish])
     if stats.frame_times:
         parts.append(_frames(stats.frame_times))
+    parts += map(escaped, stats.remarks)
     if stats.dropped_turns:
         many = f"{stats.dropped_turns} oldest questions" if stats.dropped_turns > 1 else "oldest question"
         parts.append(f"without the {many}, to fit")
@@ -145,9 +146,10 @@ def _status(words: str) -> dict[str, Any]:
 def _file(item: Media, index: int, count: int) -> dict[str, Any]:
     """A picture as the component that knows its name for who can't see it, which a message's file would forget."""
     kind = mimetypes.guess_type(item.path.name)[0] or ""
-    mime = kind if kind.startswith(item.kind) else f"{item.kind}/*"
+    family = "image" if item.moves else item.kind  # a browser plays an animation as the picture that it is
+    mime = kind if kind.startswith(family) else f"{family}/*"
     file = {"path": str(item.path), "mime_type": mime, "orig_name": item.label, "meta": {"_type": "gradio.FileData"}}
-    if item.kind == "video":
+    if item.kind == "video" and not item.moves:
         return {"file": file}
     label = plain(f"Image {index + 1}: {item.label}" if count > 1 else item.label)
     return _component("image", file, alt_text=label)
