@@ -16,7 +16,7 @@ from ovis_app.models.prompt import VISUAL_ATOM
 
 
 @dataclass(frozen=True)
-class Span:
+class EncodedPart:
     """What stands in one placeholder: ids of indicators and visual tokens, and the tokens' embeddings."""
 
     ids: tuple[int, ...]
@@ -35,7 +35,7 @@ class EncodedMedia:
     `size` is its own and `seen` the model's, width and height."""
 
     kind: str
-    spans: tuple[Span, ...]
+    spans: tuple[EncodedPart, ...]
     times: tuple[float, ...] = ()
     size: tuple[int, int] = (0, 0)
     seen: tuple[int, int] = (0, 0)

@@ -14,7 +14,7 @@ import torch
 
 from ovis_app.backends.local.model_pool import LoadedModel
 from ovis_app.conversation import Conversation, Detail, Media, Message
-from ovis_app.engine.encoder_cache import EncodedMedia, EncoderCache, Span
+from ovis_app.engine.encoder_cache import EncodedMedia, EncodedPart, EncoderCache
 from ovis_app.limits import Limits
 from ovis_app.media import digest, open_image, sample_frames
 from ovis_app.models.families.table import FAMILIES
@@ -51,7 +51,7 @@ class DecodedMedia:
     def bytes(self) -> int:
         return sum(part.values.nbytes for part in self.parts)
 
-    def encoded(self, spans: Sequence[Span]) -> EncodedMedia:
+    def encoded(self, spans: Sequence[EncodedPart]) -> EncodedMedia:
         """With a span for each part."""
         return EncodedMedia(self.media.kind, tuple(spans), self.times, self.size, self.parts[0].seen)
 
@@ -91,7 +91,7 @@ class MediaEncoder:
             return known
         decoded = self._decode(wanted, stop)
         nothing = torch.empty(0)
-        return decoded.encoded([Span(part.ids, nothing, CONTENT) for part in decoded.parts])
+        return decoded.encoded([EncodedPart(part.ids, nothing, CONTENT) for part in decoded.parts])
 
     def _new(self, wanted: Sequence[WantedMedia], note: Note, stop: Stop) -> dict[str, EncodedMedia]:
         """What isn't known yet, as much together as may wait; somebody else may have brought some of it meanwhile."""
@@ -140,7 +140,7 @@ class MediaEncoder:
         for one in decoded:
             encoded[one.key] = one.encoded(
                 [
-                    Span(part.ids, next(embeddings), content_name(one.key, number))
+                    EncodedPart(part.ids, next(embeddings), content_name(one.key, number))
                     for number, part in enumerate(one.parts)
                 ]
             )
