@@ -27,24 +27,63 @@ class Detail:
     max_pixels: int | None = None
     max_partition: int | None = None  # tiles
     frames: int | None = None  # of a clip
+    split: bool = False  # a very long picture is looked at in pieces
+    piece: tuple[int, int] | None = None  # which one, from 1, of how many
 
 
 @dataclass(frozen=True)
 class Media:
     """One attached file. `name` is what the user called it, `path` is where the checked copy lies, `detail` is how
     it was sent, and stays when settings change later. `shown` is the copy that people see, None where the file itself
-    may be shown."""
+    may be shown. `pictures` is how many an image file holds: an animation's frames, or pages; an animation is a clip,
+    unless it stands beside other pictures."""
 
     kind: MediaKind
     path: Path
     name: str = ""
     detail: Detail = Detail()
     shown: Path | None = None
+    pictures: int = 1
 
     @property
     def label(self) -> str:
         """The name to show to people: never a server path."""
         return self.name or self.path.name
+
+    @property
+    def moves(self) -> bool:
+        """Whether it is an image file that is watched as a clip."""
+        return self.kind == "video" and self.pictures > 1
+
+    @property
+    def still(self) -> Media:
+        """The same, an animation as one of its pictures."""
+        return replace(self, kind="image") if self.moves else self
+
+
+@dataclass(frozen=True)
+class Seen:
+    """At what size the model saw a picture of the question, or the frames of its clip; and what the file has. A piece
+    of a picture that was split is a picture."""
+
+    name: str
+    width: int
+    height: int
+    own_width: int
+    own_height: int
+    pictures: int = 1  # that the file holds, of which one was looked at
+    frames: int | None = None  # of a clip that were looked at
+
+    @property
+    def remark(self) -> str:
+        """What people should hear of it; empty where it was seen well. Below half its size a letter of a screen's usual
+        16 pixels is lower than 8, which is the least that can be read."""
+        if self.frames is not None:
+            return ""
+        said = [f"1 of {self.pictures:,} pictures of “{self.name}” seen"] if self.pictures > 1 else []
+        if 4 * self.width * self.height < self.own_width * self.own_height:
+            said.append(f"“{self.name}” seen at {self.width} × {self.height} of {self.own_width} × {self.own_height}")
+        return ", ".join(said)
 
 
 @dataclass(frozen=True)
@@ -64,6 +103,12 @@ class Stats:
     cached_tokens: int = 0  # of the prompt, whose keys and values were known from before
     min_pixels: int | None = None  # that the last picture or clip was read with
     max_pixels: int | None = None
+    seen: tuple[Seen, ...] = ()  # what was attached to the question, in order
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What people should hear of what was seen, each once."""
+        return tuple(dict.fromkeys(one.remark for one in self.seen if one.remark))
 
 
 @dataclass(frozen=True)

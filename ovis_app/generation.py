@@ -32,17 +32,18 @@ class GenerationSettings:
     max_pixels: int | None = None
     max_partition: int | None = None  # tiles of one picture at most, where the model cuts tiles
     frames: int | None = None  # per clip
+    split: bool = False  # very long pictures are looked at in pieces
     stop: tuple[str, ...] = ()  # texts before which the answer ends; a thought goes on past them
     drop_old_turns: bool = False  # where the conversation is longer than the context; else it is refused
 
     @property
     def detail(self) -> Detail:
         """How closely to look at what is attached to the question."""
-        return Detail(self.min_pixels, self.max_pixels, self.max_partition, self.frames)
+        return Detail(self.min_pixels, self.max_pixels, self.max_partition, self.frames, self.split)
 
     def check(self) -> GenerationSettings:
         """The same with every number of its right type. Raises RequestError naming the first value that isn't sane."""
-        for name in ("cot", "boxes", "thinking", "drop_old_turns"):
+        for name in ("cot", "boxes", "thinking", "split", "drop_old_turns"):
             if not isinstance(getattr(self, name), bool):
                 raise RequestError(f"{name} must be true or false.")
         if not isinstance(self.system, str) or len(self.system) > MAX_TEXT:

@@ -24,6 +24,7 @@ class Limits:
     frame_side: int = 2048  # pixels; longer sides of sampled frames are scaled down to it
     clip_pixels: int = 64_000_000  # width x height x count of all the frames sampled from one clip
     decode_pixels: int = 2_000_000_000  # width x height x frames decoded to reach those wanted; see `sample_frames`
+    animation_pixels: int = 250_000_000  # width x height x frames of an animation: all are decoded to reach one
     decode_seconds: float = 20.0  # wall-clock time for one reading of a clip
     decode_memory: int = 1536 * MEGABYTE  # bytes of address space of the decoding process (about 350 MB when idle)
     copy_bytes: int = 64 * MEGABYTE  # size of the copy that people see; larger clips are encoded anew

@@ -21,7 +21,7 @@ from tools.lock import OF_A_GPU, UV, Project, unbounded
 ROOT = Path(__file__).parent.parent
 PROJECT = Project.read()
 SPACE = metadata_load(ROOT / "README.md") or {}
-OPTIONAL = {"pillow_heif", "triton"}  # used where somebody has installed it, or a torch for CUDA has brought it
+OPTIONAL = {"triton"}  # used where a torch for CUDA has brought it
 PYTHONS = ("3.11", "3.12", "3.13")
 
 

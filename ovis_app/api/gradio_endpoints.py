@@ -212,6 +212,9 @@ class Endpoints:
                 conversation, system = await _readers.run(work, client=_client(request))
             except UserError as error:
                 raise Refusal(str(error)) from error
+            if wanted.get("boxes"):  # which lie in one picture
+                stills = tuple(item.still for item in conversation.messages[-1].media)
+                conversation = conversation.replace_last(media=stills)
             settings = replace(self.backend.status().model.defaults, system=system, **wanted)
             states = _grown(self.backend, Request(conversation, settings, _client(request)))
             queued = _is_queued(request)
@@ -265,7 +268,7 @@ def _asked(
     turns.append([given.file(value, f"file {number}") for number, value in enumerate(files, 1)])
     conversation = attached(asked.said, turns, given.own, limits)
     for item in (media := conversation.messages[-1].media):
-        if kind and item.kind != kind:
+        if kind and item.kind != kind and not (kind == "image" and item.moves):
             raise UserError((NOT_A_PICTURE if kind == "image" else NOT_A_CLIP).format(item.label))
     if kind and len(media) > 1:
         raise UserError(SEVERAL_PAGES)

@@ -1,13 +1,15 @@
-"""What may be asked of a local model, whoever asks: the page, the command line or a batch."""
+"""What may be asked of a model, whoever asks: the page, the command line or a batch; and as what it is asked: an
+animation as a picture where clips aren't watched, a very long picture in pieces where that is wanted."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from ovis_app.conversation import Conversation, Message
+from ovis_app.conversation import Conversation, Media, Message
 from ovis_app.errors import RequestError
 from ovis_app.generation import MAX_TEXT, Request
 from ovis_app.limits import Limits
+from ovis_app.media import split, upright_size
 from ovis_app.zoo import ModelSpec
 
 
@@ -16,6 +18,8 @@ def checked(request: Request, spec: ModelSpec, limits: Limits) -> Request:
     settings = request.settings.check()
     settings = replace(settings, system=whole(settings.system), stop=tuple(map(whole, settings.stop)))
     messages = tuple(replace(message, text=whole(message.text)) for message in request.conversation.messages)
+    if not spec.video:
+        messages = tuple(replace(one, media=tuple(item.still for item in one.media)) for one in messages)
     if not messages or messages[-1].role != "user":
         raise RequestError("There is no question to answer: type one.")
     if not spec.video and any(item.kind == "video" for message in messages[:-1] for item in message.media):
@@ -36,9 +40,27 @@ def checked(request: Request, spec: ModelSpec, limits: Limits) -> Request:
     if not spec.several_images and sum(len(message.media) for message in messages) > 1:
         raise RequestError(f"{spec.name} looks at one picture a conversation and this one has more: start a new chat.")
     thinking = settings.thinking and spec.thinking
-    messages = tuple(_clamped(message, spec) for message in messages)
+    messages = tuple(_clamped(_in_pieces(message, spec, limits), spec) for message in messages)
     able = replace(settings, thinking=thinking, thinking_budget=settings.thinking_budget if thinking else None)
     return replace(request, conversation=Conversation(messages), settings=able)
+
+
+def _in_pieces(message: Message, spec: ModelSpec, limits: Limits) -> Message:
+    """The message with each very long picture as several, where that was asked for and the whole is seen smaller than
+    it is. Raises MediaError."""
+    if not spec.several_images or not any(item.detail.split for item in message.media):
+        return message
+    most = limits.files_per_turn // len(message.media)
+    media: list[Media] = []
+    for item in message.media:
+        if item.kind == "image" and item.detail.split:
+            width, height = upright_size(item, limits)
+            most_pixels = spec.detail(item, several=False).max_pixels or 0
+            fits = not spec.tiles and width * height <= most_pixels
+            media += (item,) if fits else split(item, (width, height), most=most)
+        else:
+            media.append(item)
+    return replace(message, media=tuple(media))
 
 
 def _clamped(message: Message, spec: ModelSpec) -> Message:

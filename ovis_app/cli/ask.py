@@ -162,6 +162,8 @@ def _finish(message: Message, beside: Mapping[str, object], *, as_json: bool) ->
         print(json.dumps({**answer, "stats": stats, **beside}, ensure_ascii=False))
     elif message.text:
         print()
+    for remark in message.stats.remarks if message.stats and not as_json else ():
+        say(f"{remark}.")
     if message.error:
         say(message.error)
         return 1

@@ -52,6 +52,7 @@ def add_generation(flags: argparse.ArgumentParser) -> None:
     flags.add_argument("--min-pixels", type=int, metavar="N", help="smallest size at which the model sees a picture")
     flags.add_argument("--max-pixels", type=int, metavar="N", help="largest size at which the model sees a picture")
     flags.add_argument("--max-partition", type=int, metavar="N", help="most tiles of a picture (Ovis2 and 1.6)")
+    flags.add_argument("--split", action="store_true", help="look at very long pictures in pieces, for fine print")
     flags.add_argument("--frames", type=int, metavar="N", help="frames taken from a clip")
     settings_module.add_arguments(flags, ("model", *WHO, *MACHINE))
 
@@ -140,6 +141,7 @@ def started(given: argparse.Namespace) -> tuple[Settings, Limits, GenerationSett
         max_pixels=given.max_pixels,
         max_partition=given.max_partition,
         frames=given.frames,
+        split=given.split,
     )
     try:
         return settings, settings.limits(), generation.check()

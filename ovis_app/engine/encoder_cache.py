@@ -31,11 +31,14 @@ class EncodedPart:
 
 @dataclass(frozen=True)
 class EncodedMedia:
-    """A picture or clip as visual embeddings: a span per placeholder, and the times of a clip's frames in seconds."""
+    """A picture or clip as visual embeddings: a span per placeholder, and the times of a clip's frames in seconds.
+    `size` is its own and `seen` the model's, width and height."""
 
     kind: str
     spans: tuple[EncodedPart, ...]
     times: tuple[float, ...] = ()
+    size: tuple[int, int] = (0, 0)
+    seen: tuple[int, int] = (0, 0)
 
     @property
     def bytes(self) -> int:

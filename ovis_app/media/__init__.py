@@ -4,10 +4,11 @@ refuses to know models, requests and where any of it is shown."""
 from ovis_app.media.attach import attach, attach_all, attach_turns
 from ovis_app.media.content_hash import digest
 from ovis_app.media.frames import clip_of_frames
-from ovis_app.media.images import open_image
+from ovis_app.media.images import open_image, upright_size
 from ovis_app.media.page_range import PageRange
 from ovis_app.media.question_pages import PageChoice, with_pages
 from ovis_app.media.shown import shown_copy, with_copies
+from ovis_app.media.split import split
 from ovis_app.media.video import Clip, VideoInfo, probe, sample_frames, thumbnail
 
 __all__ = [
@@ -24,7 +25,9 @@ __all__ = [
     "probe",
     "sample_frames",
     "shown_copy",
+    "split",
     "thumbnail",
+    "upright_size",
     "with_copies",
     "with_pages",
 ]

@@ -10,8 +10,9 @@ import stat
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from ovis_app.conversation import Media, MediaKind
@@ -19,7 +20,7 @@ from ovis_app.errors import MediaError
 from ovis_app.limits import MEGABYTE, Limits, refusal, shown_name
 from ovis_app.media.content_hash import digest
 from ovis_app.media.file_types import HEAD, Kind, kind_of
-from ovis_app.media.images import check_images
+from ovis_app.media.images import Checked, check_images
 from ovis_app.media.video import check_video
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 40.0  # that all files of one question may take before another clip is looked at
 File = tuple[Path, str]  # where it lies and what its owner calls it
+Key = tuple[str, Limits]  # a content's digest, and the limits that it was checked under
 
 
 def attach(path: Path, name: str, limits: Limits) -> Media:
@@ -34,22 +36,23 @@ def attach(path: Path, name: str, limits: Limits) -> Media:
     every byte of a picture is looked at, so that damage shows here and not in the answer. Raises MediaError."""
     kind = _kind(path, name, limits)
     if kind.media == "image":
-        [refused] = check_images([(path, name)], limits)
-        if refused is not None:
-            raise refused
-    else:
-        check_video(path, name, limits)
-    assert kind.media is not None
-    return Media(kind.media, path, shown_name(name))
+        [checked] = check_images([(path, name)], limits)
+        if isinstance(checked, MediaError):
+            raise checked
+        return Media("video" if checked.moves else "image", path, shown_name(name), pictures=checked.pictures)
+    check_video(path, name, limits)
+    return Media("video", path, shown_name(name))
 
 
 def attach_all(files: Sequence[File], limits: Limits) -> tuple[tuple[Media, ...], tuple[str, ...]]:
     """The files that can go into one turn, and a sentence for each that can't: several pictures or one clip, never
-    both (the first good file decides), and at most `limits.files_per_turn`; one sentence stands for all beyond."""
+    both (the first good file decides), and at most `limits.files_per_turn`; one sentence stands for all beyond. An
+    animation is a clip where it is alone."""
     good: list[Media] = []
     refused: list[str] = []
     ends = time.monotonic() + LOOK_SECONDS
-    pictures: dict[File, MediaError | None] = {}  # looked at together, once it is clear that pictures are wanted
+    animated = False  # the last one
+    pictures: dict[File, MediaError | Checked] = {}  # looked at together, once it is clear that pictures are wanted
     for place, (path, name) in enumerate(files[: limits.files_per_turn]):
         try:
             kind = _kind(path, name, limits).media
@@ -57,14 +60,17 @@ def attach_all(files: Sequence[File], limits: Limits) -> tuple[tuple[Media, ...]
             _fits(kind, name, good)
             if kind == "video":
                 _check_clip(path, name, limits, ends)
+                good.append(Media(kind, path, shown_name(name)))
             else:
                 pictures = pictures or _looked_at(files[place : limits.files_per_turn], limits)
-                if (error := pictures[path, name]) is not None:
-                    raise error
+                if isinstance(checked := pictures[path, name], MediaError):
+                    raise checked
+                good.append(Media(kind, path, shown_name(name), pictures=checked.pictures))
+                animated = checked.moves
         except MediaError as error:
             refused.append(str(error))
-        else:
-            good.append(Media(kind, path, shown_name(name)))
+    if len(good) == 1 and animated:
+        good = [replace(good[0], kind="video")]
     rest = files[limits.files_per_turn :]
     if rest:
         others = f" and {len(rest) - 1} more" if len(rest) > 1 else ""
@@ -86,33 +92,48 @@ def attach_turns(turns: Sequence[Sequence[File]], limits: Limits) -> tuple[tuple
             _fits(kind, name, turn)
             turn.append(Media(kind, path, shown_name(name)))
         found.append(tuple(turn))
+    keys = {one: (digest(one), limits) for turn in found for one in turn}
+    known = {key: checked for key in keys.values() if (checked := _passed.get(key)) is not None}
+    known |= _newly_passed({key: one for one, key in keys.items() if key not in known}, limits)
+    return tuple(tuple(_as_passed(one, known[keys[one]], alone=len(turn) == 1) for one in turn) for turn in found)
+
+
+def _newly_passed(media: Mapping[Key, Media], limits: Limits) -> dict[Key, Checked]:
+    """What they are, by their keys. Raises MediaError for the first that can't be attached."""
     ends = time.monotonic() + LOOK_SECONDS
-    unknown = {key: one for turn in found for one in turn if not _passed.has(key := (digest(one), limits))}
-    pictures = [(one.path, one.label) for one in unknown.values() if one.kind == "image"]
-    for refused in check_images(pictures, limits):
-        if refused is not None:
-            raise refused
-    for one in unknown.values():
+    pictures = {key: one for key, one in media.items() if one.kind == "image"}
+    passed = {key: Checked(1, moves=False) for key in media}
+    for key, verdict in zip(
+        pictures, check_images([(one.path, one.label) for one in pictures.values()], limits), strict=True
+    ):
+        if isinstance(verdict, MediaError):
+            raise verdict
+        passed[key] = verdict
+    for one in media.values():
         if one.kind == "video":
             _check_clip(one.path, one.label, limits, ends)
-    _passed.add(unknown)
-    return tuple(found)
+    _passed.add(passed)
+    return passed
+
+
+def _as_passed(media: Media, checked: Checked, *, alone: bool) -> Media:
+    return replace(media, kind="video" if checked.moves and alone else media.kind, pictures=checked.pictures)
 
 
 class _Passed:
-    """Contents that passed under which limits, the latest `most` of them."""
+    """What passed under which limits, by its content, the latest `most`."""
 
     def __init__(self, most: int) -> None:
         self._most, self._lock = most, threading.Lock()
-        self._known: OrderedDict[tuple[str, Limits], None] = OrderedDict()
+        self._known: OrderedDict[Key, Checked] = OrderedDict()
 
-    def has(self, key: tuple[str, Limits]) -> bool:
+    def get(self, key: Key) -> Checked | None:
         with self._lock:
-            return key in self._known
+            return self._known.get(key)
 
-    def add(self, keys: Iterable[tuple[str, Limits]]) -> None:
+    def add(self, checked: Mapping[Key, Checked]) -> None:
         with self._lock:
-            self._known.update(dict.fromkeys(keys))
+            self._known.update(checked)
             while len(self._known) > self._most:
                 self._known.popitem(last=False)
 
@@ -120,7 +141,7 @@ class _Passed:
 _passed = _Passed(1024)
 
 
-def _looked_at(files: Sequence[File], limits: Limits) -> dict[File, MediaError | None]:
+def _looked_at(files: Sequence[File], limits: Limits) -> dict[File, MediaError | Checked]:
     """The verdict on every picture among the files."""
     pictures: list[File] = []
     for path, name in files:

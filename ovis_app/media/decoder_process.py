@@ -63,6 +63,15 @@ def page_records(
         yield from _records(process, most, limits.decode_seconds, stop, each=True, ahead=2)
 
 
+def animation_records(
+    file: BinaryIO, job: Mapping[str, Any], limits: Limits, stop: Stop
+) -> Generator[Record, None, None]:
+    """The records for an animation, as they come: a colour profile and frames with their transparency. Raises as
+    `records` does."""
+    with _place(_places, stop), _child(IMAGE_DECODER, job, file) as process:
+        yield from _records(process, 4 * limits.clip_pixels, limits.decode_seconds, stop)
+
+
 def image_records(
     files: Sequence[tuple[Path, int]], job: Mapping[str, Any], limits: Limits, stop: Stop
 ) -> Generator[Record, None, None]:

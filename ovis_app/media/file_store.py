@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from ovis_app.conversation import Media
+from ovis_app.conversation import Media, MediaKind
 from ovis_app.errors import MediaError
 from ovis_app.limits import MEGABYTE, Limits, refusal, shown_name
 from ovis_app.media.file_types import HEAD, Kind, kind_of
@@ -64,8 +64,8 @@ class Kept:
     size: int
     came: float
     holder: str = ""
-    shown: Path | None = None
-    kind: str = ""  # "image", "video", or empty for what can't be attached
+    shown: dict[str, Path] = field(default_factory=dict)  # the copies that people see, by the kind of them
+    kind: MediaKind | None = None  # None for what can't be attached
     making: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -141,7 +141,7 @@ class FileStore:
         most = held.most_common(1)[0][0]
         self._forget(next(f for f, one in self._kept.items() if (one.holder or one.by) == most))
 
-    def came(self, coming: Coming, path: Path, kind: str) -> None:
+    def came(self, coming: Coming, path: Path, kind: MediaKind | None) -> None:
         """A file is whole and lies at `path`."""
         with self._lock:
             self.gone(coming.size, coming.by)
@@ -193,7 +193,7 @@ class FileStore:
         if not self.has(media.path):
             return media  # one of the app's own
         self.claim(media.path, holder, media.label)
-        return replace(media, shown=self.shown(media.path))
+        return replace(media, shown=self.shown(media.path, media.kind))
 
     def put(self, data: bytes, name: str, holder: str) -> Path:
         """A picture that is made here, and may be shown as it is. Raises NoRoom."""
@@ -204,39 +204,41 @@ class FileStore:
         finally:
             coming.abort()
         with self._lock:
-            self._kept[path.parent].holder, self._kept[path.parent].shown = holder, path
+            self._kept[path.parent].holder, self._kept[path.parent].shown = holder, {"image": path}
         return path
 
-    def shown(self, path: Path) -> Path | None:
+    def shown(self, path: Path, kind: MediaKind | None = None) -> Path | None:
         """What may be sent back of the file at `path`, made when it is first asked for: a copy of a picture or clip,
-        or None where it isn't either. Of a copy, itself."""
+        or None where it isn't either. An animation is a picture, or a clip where `kind` says so. Of a copy, itself."""
         found = self._kept.get(path.parent)
-        if found is None or path not in (found.path, found.shown):
+        if found is None or path not in (found.path, *found.shown.values()):
             return None
-        if self._show is None or path == found.shown:
+        if self._show is None or path in found.shown.values():
             return path
         with found.making:
-            if found.shown is None and found.kind:
-                media = Media("video" if found.kind == "video" else "image", found.path, shown_name(found.name))
+            if (kind := kind or found.kind) is not None and kind not in found.shown:
+                media = Media(kind, found.path, shown_name(found.name))
                 try:
-                    found.shown = self._twin_shown(found) or self._show(media, found.path.parent, self._limits)
+                    copy = self._twin_shown(found, kind) or self._show(media, found.path.parent, self._limits)
                 except (MediaError, OSError):
                     return None
-        return found.shown
+                found.shown[kind] = copy
+        return None if kind is None else found.shown[kind]
 
     def needs_work(self, path: Path) -> bool:
         """Whether the copy to be seen is still to be made."""
         found = self._kept.get(path.parent)
-        return bool(found and self._show and found.path == path and found.kind and found.shown is None)
+        return bool(found and self._show and found.path == path and found.kind and not found.shown)
 
-    def _twin_shown(self, found: Kept) -> Path | None:
+    def _twin_shown(self, found: Kept, kind: MediaKind) -> Path | None:
         """The same copy as another has of the same content."""
         with self._lock:
             for one in self._kept.values():
-                if one.path.name == found.path.name and one.shown not in (None, one.path):
+                copy = one.shown.get(kind)
+                if one.path.name == found.path.name and copy not in (None, one.path):
                     with suppress(OSError):
-                        same = found.path.with_name(one.shown.name)
-                        os.link(one.shown, same)
+                        same = found.path.with_name(copy.name)
+                        os.link(copy, same)
                         return same
         return None
 
@@ -349,7 +351,7 @@ class Coming:
         except OSError as error:
             raise NoRoom(FULL) from error
         self._ended = True
-        self._store.came(self, path, kind.media or "")
+        self._store.came(self, path, kind.media)
         return path
 
     def abort(self) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 from ovis_app.conversation import MediaKind
 
@@ -34,8 +33,8 @@ def kind_of(head: bytes) -> Kind:
     return next((kind for matches, kind in _KINDS if matches(head)), UNKNOWN)
 
 
-def _image(name: str) -> Kind:
-    return Kind("image", (name,), mime=f"image/{name.lower()}")
+def _image(name: str, mime: str = "") -> Kind:
+    return Kind("image", (name,), mime=f"image/{mime or name.lower()}")
 
 
 def _video(demuxer: str, mime: str = "") -> Kind:
@@ -89,6 +88,56 @@ def _markup(*words: bytes) -> Callable[[bytes], bool]:
     return matches
 
 
+def _bitmap(head: bytes) -> bool:
+    """A BMP: its second header has one of a few sizes. Texts begin with BM too."""
+    return head.startswith(b"BM") and int.from_bytes(head[14:18], "little") in (12, 16, 40, 52, 56, 64, 108, 124)
+
+
+def _portable(head: bytes) -> bool:
+    """A PBM, PGM or PPM, plain or raw, or a PFM: width and height follow, as text, after comments."""
+    if head[:2] not in (b"P1", b"P2", b"P3", b"P4", b"P5", b"P6", b"Pf") or not head[2:3].isspace():
+        return False
+    lines = (line.partition(b"#")[0] for line in head[2:].split(b"\n"))
+    words = b" ".join(lines).split(maxsplit=2)
+    return len(words) > 1 and words[0].isdigit() and words[1].isdigit()
+
+
+def _icon(head: bytes) -> bool:
+    """An ICO or CUR whose index is followed by its first picture."""
+    if head[:4] not in (b"\0\0\1\0", b"\0\0\2\0") or len(head) < 22:
+        return False
+    pictures = int.from_bytes(head[4:6], "little")
+    return pictures > 0 and head[9] == 0 and int.from_bytes(head[18:22], "little") >= 6 + 16 * pictures
+
+
+def _targa(head: bytes) -> bool:
+    """A TGA, which has no signature: every field of its header must make sense."""
+    if len(head) < 18:
+        return False
+    mapped, kind, depth, flags = head[1], head[2], head[16], head[17]
+    length = int.from_bytes(head[5:7], "little")
+    if mapped == 0:
+        sound = not any(head[3:8]) and (kind, depth) in _TARGAS
+    else:
+        sound = mapped == 1 and kind in (1, 9) and depth == 8 and 0 < length <= 256 and head[7] in (16, 24, 32)
+    return sound and any(head[12:14]) and any(head[14:16]) and not flags & 0b11010000
+
+
+_TARGAS = {(kind, depth) for kind in (2, 10) for depth in (16, 24, 32)} | {(3, 8), (11, 8), (3, 16), (11, 16)}
+
+
+def _paintbrush(head: bytes) -> bool:
+    """A PCX: version, run lengths, bits of a pixel, and a reserved byte far behind."""
+    return (
+        len(head) > 65
+        and head[0] == 10
+        and head[1] in (0, 2, 3, 5)
+        and head[2] == 1
+        and head[3] in (1, 2, 4, 8)
+        and not head[64]
+    )
+
+
 def _plain_text(head: bytes) -> bool:
     try:
         text = head.decode("utf-8", errors="strict" if len(head) < HEAD else "ignore")
@@ -101,8 +150,6 @@ UNKNOWN = _other("is not a picture or a clip that can be read here: attach a PNG
 PDF = _other("is a PDF document: save the pages you need as pictures and attach those.")
 _PLAYLIST = _other("is a list of links to clips, not a clip: attach the video file itself.")
 _AUDIO = _other("is a sound recording without pictures: attach a video or an image instead.")
-_HEIC_ADVICE = "is a HEIC photo, which can't be read here: save it as JPEG and attach that."
-HEIC: Literal["HEIF"] = "HEIF"  # the plugin's name once the optional pillow-heif is there
 
 # The first row that matches decides, so the still-picture brands stand before the video containers.
 _KINDS: tuple[tuple[Callable[[bytes], bool], Kind], ...] = (
@@ -110,10 +157,16 @@ _KINDS: tuple[tuple[Callable[[bytes], bool], Kind], ...] = (
     (_starts(b"\xff\xd8\xff"), _image("JPEG")),
     (_starts(b"GIF87a", b"GIF89a"), _image("GIF")),
     (_riff(b"WEBP"), _image("WEBP")),
-    (_starts(b"BM"), _image("BMP")),
-    (_starts(b"II*\0", b"MM\0*"), _image("TIFF")),
+    (_bitmap, _image("BMP")),
+    (_starts(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), _image("TIFF")),
     (_brand(b"avif", b"avis"), _image("AVIF")),
-    (_brand(b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1"), Kind("image", (HEIC,), _HEIC_ADVICE, "image/heic")),
+    (_brand(b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1"), _image("HEIF", "heic")),
+    (_starts(b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51"), _image("JPEG2000", "jp2")),
+    (_starts(b"8BPS\0\1"), _image("PSD", "vnd.adobe.photoshop")),
+    (_starts(b"DDS \x7c\0\0\0"), _image("DDS", "vnd.ms-dds")),
+    (_icon, Kind("image", ("ICO", "CUR"), mime="image/x-icon")),
+    (_portable, _image("PPM", "x-portable-anymap")),
+    (_paintbrush, _image("PCX", "x-pcx")),
     (_brand(b"M4A ", b"M4B "), _AUDIO),
     (_starts(b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot", at=4), _video("mov", "video/mp4")),
     (_starts(b"\x1aE\xdf\xa3"), _video("matroska", "video/webm")),
@@ -144,5 +197,6 @@ _KINDS: tuple[tuple[Callable[[bytes], bool], Kind], ...] = (
     (_markup(b"<svg"), _other("is an SVG drawing, which can't be read here: save it as PNG and attach that.")),
     (_markup(b"<mpd"), _PLAYLIST),
     (_starts(b"#EXTM3U", b"ffconcat", b"v=0\r", b"v=0\n"), _PLAYLIST),
+    (_targa, _image("TGA", "x-tga")),
     (_plain_text, _other("holds text, not a picture or a clip: paste the text into your message instead.")),
 )

@@ -1,35 +1,127 @@
-"""The child process that checks pictures: their files on stdin one after the other, a job as JSON in argv, a record
-for each on stdout.
+"""The child process that checks pictures, and the one that reads animations: files on stdin, a job as JSON in argv,
+records on stdout. Pictures come one after the other and get a record each; an animation is alone and gets one a frame.
 
 Runs as a script and imports nothing of the project, so that it starts fast and a picture that unpacks to gigabytes,
 hangs or crashes a decoder costs the app nothing. It knows no path and no name. Records are as `video_decoder` has them.
+How a picture is opened and what its colour profile is worth stands here too: what passed is opened the same way.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import struct
 import sys
+from bisect import bisect_right
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
+from functools import cache
 from io import BytesIO
+from itertools import accumulate
 from typing import Any, BinaryIO
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageChops, ImageCms, UnidentifiedImageError
+
+SEVERAL = ("GIF", "PNG", "WEBP", "AVIF", "TIFF")  # formats whose further pictures are counted
+MOST_PROFILE = 8_000_000  # bytes; the largest of a printing press have about 3 million
+SAME = 3  # of 255: a profile that changes no colour by more is sRGB
+# The colour space that a profile must be of, by a picture's mode.
+SPACES = {"L": "GRAY", "RGB": "RGB ", "CMYK": "CMYK", "LAB": "Lab "}
+# What carries the colours of other modes.
+COLOURS = {"LA": "L", "RGBA": "RGB", "P": "RGB"}
+SHORTEST, USUAL = 10, 100  # milliseconds: a frame that says to stay no longer than the one stays the other, in browsers
+BLANK = 8  # of 255: a frame whose values differ by no more shows nothing
+TRIED = 64  # frames that are looked at for one that shows something
+
+
+def opened(file: BinaryIO, formats: list[str] | tuple[str, ...]) -> Image.Image:
+    """The picture, its pixels not yet decoded. Only Pillow's plugins of these names are tried."""
+    if "HEIF" in formats:
+        _register_heif()
+    try:
+        return Image.open(file, formats=formats)
+    except ValueError:  # a PNG's colour profile unpacks to more than Pillow takes
+        if "PNG" not in formats:
+            raise
+    return Image.open(_without_profile(file), formats=formats)
+
+
+@cache
+def _register_heif() -> None:
+    import pillow_heif  # few pictures need it
+
+    pillow_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=2)
+
+
+def _without_profile(file: BinaryIO) -> BytesIO:
+    """A PNG without its iCCP chunk: each chunk is a length, a name, data and a checksum."""
+    file.seek(0)
+    data = file.read()
+    at = 8
+    while at + 8 <= len(data):
+        end = at + 12 + int.from_bytes(data[at : at + 4], "big")
+        if data[at + 4 : at + 8] == b"iCCP":
+            return BytesIO(data[:at] + data[end:])
+        at = end
+    return BytesIO(data)
+
+
+def count(picture: Image.Image) -> int:
+    """How many pictures the file holds: an animation's frames, or pages."""
+    if picture.format not in SEVERAL:
+        return 1
+    held = int(getattr(picture, "n_frames", 1))
+    return held - 1 if getattr(picture, "default_image", False) else held  # an APNG's own picture isn't one of them
+
+
+def srgb_transform(profile: bytes | None, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """What brings colours of this mode to sRGB; None where the profile is missing, broken, of another kind of colours,
+    or changes nothing."""
+    with suppress(ImageCms.PyCMSError, OSError, ValueError, TypeError):
+        if profile and len(profile) <= MOST_PROFILE:
+            own = ImageCms.ImageCmsProfile(BytesIO(profile))
+            if own.profile.xcolor_space != SPACES.get(mode):
+                return None
+        elif mode == "LAB":
+            own = ImageCms.createProfile("LAB")  # type: ignore[assignment]
+        else:
+            return None
+        found = ImageCms.buildTransform(own, ImageCms.createProfile("sRGB"), mode, "RGB")
+        return None if _changes_nothing(found, mode) else found
+    return None
+
+
+def _changes_nothing(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
+    """Tried on colours of all kinds: what a profile is called isn't what it does."""
+    if mode not in ("L", "RGB"):
+        return False
+    levels = range(0, 256, 51)
+    colours = bytes(part for red in levels for green in levels for blue in levels for part in (red, green, blue))
+    probe = Image.frombytes("RGB", (len(colours) // 3, 1), colours).convert(mode)
+    difference = ImageChops.difference(transform.apply(probe).convert("RGB"), probe.convert("RGB"))
+    return all(high <= SAME for _, high in difference.getextrema())  # type: ignore[misc]
 
 
 def check(data: bytes, formats: list[str], pixels: int) -> dict[str, Any]:
-    """What is wrong with a picture: every byte is looked at. JPEGs are decoded at an eighth of their size, which reads
-    all of them at a fraction of the cost; PNGs have checksums too."""
+    """What is wrong with a picture, or its size and how many there are: every byte of the first is looked at. JPEGs are
+    decoded at an eighth of their size, which reads all of them at a fraction of the cost; PNGs have checksums too."""
     if webp_pixels(data) > pixels:
         return {"refused": "pixels"}
-    with Image.open(BytesIO(data), formats=formats) as picture:
-        if picture.width * picture.height > pixels:
+    with opened(BytesIO(data), formats) as picture:
+        size, held = picture.size, count(picture)
+        if size[0] * size[1] > pixels:
             return {"refused": "pixels"}
         picture.verify()
-    with Image.open(BytesIO(data), formats=formats) as picture:
+    with opened(BytesIO(data), formats) as picture:
         picture.draft(None, (picture.width // 8 + 1, picture.height // 8 + 1))
         picture.load()
-    return {}
+        if picture.width * picture.height > pixels:  # an icon's pictures may be larger than its index says
+            return {"refused": "pixels"}
+        colours = COLOURS.get(picture.mode, picture.mode)
+        transform = srgb_transform(picture.info.get("icc_profile"), colours)
+        if transform is not None:
+            transform.apply(picture.crop((0, 0, 8, 8)).convert(colours))
+    return {"pictures": held, "size": size}
 
 
 def webp_pixels(data: bytes) -> int:
@@ -49,10 +141,6 @@ def webp_pixels(data: bytes) -> int:
 
 def answer(data: bytes, formats: list[str], pixels: int) -> dict[str, Any]:
     """The record for one file."""
-    if "HEIF" in formats:
-        import pillow_heif  # type: ignore[import-not-found, unused-ignore]
-
-        pillow_heif.register_heif_opener()
     try:
         return check(data, formats, pixels)
     except UnidentifiedImageError:
@@ -61,6 +149,122 @@ def answer(data: bytes, formats: list[str], pixels: int) -> dict[str, Any]:
         return {"refused": "pixels"}
     except Exception as error:  # Pillow's decoders fail in many families; all of them are the same to the user
         return {"refused": "damaged", "cause": type(error).__name__}
+
+
+# --- animations -----------------------------------------------------------------------------------------------------
+
+
+class Refused(Exception):
+    """The animation can't be read; the text is one of the codes that `animation.py` has a sentence for."""
+
+
+def frames(data: bytes, job: dict[str, Any]) -> Iterator[tuple[dict[str, Any], bytes]]:
+    """First the colour profile and how long the animation takes, then its frames, composed as a browser shows them: as
+    many as were asked for, or the first that shows something where none were. Raises Refused."""
+    with opened(BytesIO(data), [job["format"]]) as picture:
+        shown: dict[int, Image.Image]
+        starts: list[float]
+        shown, starts = _sampled(picture, job) if job["count"] else (_telling(picture, job), [0.0, 0.0])
+        profile = picture.info.get("icc_profile") or b""
+        profile = profile if len(profile) <= MOST_PROFILE else b""
+        yield {"duration": starts[-1] / 1000, "bytes": len(profile)}, profile
+        for number, frame in sorted(shown.items()):
+            raw = frame.tobytes()
+            record = {"time": starts[number] / 1000 if job["count"] else 0.0, "mode": frame.mode, "size": frame.size}
+            yield {**record, "bytes": len(raw)}, raw
+
+
+def _sampled(picture: Image.Image, job: dict[str, Any]) -> tuple[dict[int, Image.Image], list[float]]:
+    """The frames on screen in the middle of `count` equal parts of the time, by their numbers, and when each begins,
+    the end last. Nobody knows how long frames stay before all were decoded: where they don't stay equally long, the
+    file is read once more."""
+    total = count(picture)
+    wanted = _wanted([USUAL] * total, job["count"])
+    shown, stays = _read(picture, wanted, total, job)
+    if not stays:
+        raise Refused("no-frames")
+    wanted = _wanted(stays, job["count"])
+    if not shown.keys() >= set(wanted):
+        shown, _ = _read(picture, wanted, wanted[-1] + 1, job)
+    if sum(stays) > job["seconds"] * 1000:
+        raise Refused("long")
+    return {number: shown[number] for number in wanted if number in shown}, list(accumulate(stays, initial=0.0))
+
+
+def _wanted(stays: Sequence[float], most: int) -> list[int]:
+    """Numbers of `most` frames, evenly over the time, none twice; all of them where there are no more."""
+    if len(stays) <= most:
+        return list(range(len(stays)))
+    ends = list(accumulate(stays))
+    wanted = [bisect_right(ends, (part + 0.5) * ends[-1] / most) for part in range(most)]
+    for place in range(1, most):
+        wanted[place] = max(wanted[place], wanted[place - 1] + 1)
+    latest = len(stays)
+    for place in reversed(range(most)):
+        latest = wanted[place] = min(wanted[place], latest - 1)
+    return wanted
+
+
+def _read(
+    picture: Image.Image, wanted: Collection[int], total: int, job: dict[str, Any]
+) -> tuple[dict[int, Image.Image], list[float]]:
+    """The wanted ones of the first `total` frames, and for how many milliseconds each stays. A file that is cut off
+    ends early."""
+    shown: dict[int, Image.Image] = {}
+    stays: list[float] = []
+    first = 1 if getattr(picture, "default_image", False) else 0
+    for number in range(total):
+        try:
+            picture.seek(first + number)
+            picture.load()
+        except (EOFError, OSError, ValueError, SyntaxError, IndexError, struct.error):
+            break
+        stay = float(picture.info.get("duration") or 0)
+        stays.append(stay if SHORTEST < stay < math.inf else USUAL)
+        if number in wanted:
+            shown[number] = _scaled(picture, job["side"], job["area"] / len(wanted))
+    return shown, stays
+
+
+def _telling(picture: Image.Image, job: dict[str, Any]) -> dict[int, Image.Image]:
+    """The first frame that shows something, else the first."""
+    found: Image.Image | None = None
+    first = 1 if getattr(picture, "default_image", False) else 0
+    for number in range(min(count(picture), max(min(TRIED, job["area"] // (picture.width * picture.height)), 1))):
+        try:
+            picture.seek(first + number)
+            picture.load()
+        except (EOFError, OSError, ValueError, SyntaxError, IndexError, struct.error):
+            break
+        frame = _scaled(picture, max(picture.size), job["area"])
+        if _shows(frame):
+            return {0: frame}
+        found = found or frame
+    if found is None:
+        raise Refused("no-frames")
+    return {0: found}
+
+
+def _scaled(picture: Image.Image, side: int, area: float) -> Image.Image:
+    """A copy as RGB or RGBA, no larger than that."""
+    frame = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
+    shrink = min(1.0, side / max(frame.size), math.sqrt(area / (frame.width * frame.height)))
+    if shrink == 1.0:
+        return frame
+    width, height = (max(1, int(length * shrink)) for length in frame.size)
+    return frame.resize((width, height), Image.Resampling.BOX)
+
+
+def _shows(frame: Image.Image) -> bool:
+    """Whether there is anything to see: no single colour, not all transparent."""
+    extrema: Any = frame.getextrema()
+    spans = [high - low for low, high in extrema]
+    if frame.mode == "RGBA":
+        if extrema[-1][1] <= BLANK:
+            return False
+        if spans.pop() > BLANK:
+            return True
+    return bool(max(spans) > BLANK)
 
 
 def limit_resources(job: dict[str, Any]) -> None:
@@ -75,22 +279,43 @@ def limit_resources(job: dict[str, Any]) -> None:
             resource.setrlimit(getattr(resource, name), (value, value))
 
 
-def send(out: BinaryIO, record: dict[str, Any]) -> None:
+def send(out: BinaryIO, record: dict[str, Any], raw: bytes = b"") -> None:
     head = json.dumps(record).encode()
     out.write(struct.pack(">I", len(head)) + head)
+    out.write(raw)
     out.flush()
+
+
+def check_all(job: dict[str, Any], out: BinaryIO) -> None:
+    """A record for each file, until one comes short."""
+    for file in job["files"]:
+        data = sys.stdin.buffer.read(file["bytes"])
+        if len(data) < file["bytes"]:
+            sys.exit()
+        send(out, answer(data, file["formats"], job["pixels"]))
+
+
+def watch(job: dict[str, Any], out: BinaryIO) -> None:
+    """The frames of one animation, or why there are none."""
+    try:
+        sys.stdin.buffer.seek(0)  # what was read of it elsewhere moved it on
+        for record, raw in frames(sys.stdin.buffer.read(), job):
+            send(out, record, raw)
+    except Refused as error:
+        send(out, {"refused": str(error)})
+    except MemoryError:
+        send(out, {"refused": "memory"})
+    except Exception as error:  # the edge of the process, as in `answer`
+        send(out, {"refused": "unreadable", "cause": type(error).__name__})
 
 
 def main() -> None:
     job = json.loads(sys.argv[1])
     limit_resources(job)
     Image.MAX_IMAGE_PIXELS = None  # the job says how many
-    for file in job["files"]:
-        data = sys.stdin.buffer.read(file["bytes"])
-        if len(data) < file["bytes"]:
-            return
-        send(sys.stdout.buffer, answer(data, file["formats"], job["pixels"]))
-    send(sys.stdout.buffer, {"end": True})
+    out = sys.stdout.buffer
+    (check_all if "files" in job else watch)(job, out)
+    send(out, {"end": True})
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""Image files to upright RGB pictures. Knows Pillow's formats and modes; knows nothing of models or clips.
+"""Image files to upright, opaque sRGB pictures. Knows Pillow's formats; knows nothing of models, and of clips only that
+some pictures move.
 
 What people attach is checked by `image_decoder`, in a process that can be killed, a few messages at a time; what passed
 is opened here. Size is checked before a pixel is decoded, only the formats that `file_types` names are tried, and a
@@ -13,17 +14,21 @@ import threading
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from ovis_app.conversation import Media
 from ovis_app.errors import MediaError
 from ovis_app.limits import Limits, refusal
 from ovis_app.media import decoder_process
-from ovis_app.media.file_types import HEAD, HEIC, Kind, kind_of
+from ovis_app.media.animation import FORMATS, moves, telling_frame
+from ovis_app.media.file_types import HEAD, Kind, kind_of
+from ovis_app.media.image_decoder import opened
+from ovis_app.media.opaque import opaque
+from ovis_app.media.split import cut
 from ovis_app.stop import NEVER
 
 log = logging.getLogger(__name__)
@@ -33,7 +38,6 @@ ORIENTATION = 0x0112  # the EXIF tag
 # Pillow copies them for each: 5 MB were made 2 GB, and 50 MB could be terabytes.
 MOST_EXIF = 64 * 1024
 _HEX_EXIF = "Raw profile type exif"  # the text of a PNG that holds it where ImageMagick wrote it
-WHITE = (255, 255, 255)  # what lies behind transparent pixels
 
 # Pillow's decoders fail in many families; these are the ones that damaged files were seen to raise.
 _DAMAGE = (
@@ -66,30 +70,61 @@ _UPRIGHT = {
 }
 
 
+@dataclass(frozen=True)
+class Checked:
+    """A picture that passed: how many its file holds, and whether they are an animation to be watched."""
+
+    pictures: int
+    moves: bool
+
+
+LYING = (5, 6, 7, 8)  # orientations that stand on a side
+
+
 def open_image(media: Media, limits: Limits) -> Image.Image:
-    """The picture as RGB, upright as its EXIF data says; transparent parts become white, of an animation the first
-    frame is taken, and 16-bit values are scaled to 8. Raises MediaError."""
-    with _open_places, _opened(media.path, media.label, limits) as picture:
-        picture.load()
-        return _upright(_rgb(picture), _orientation(picture))
+    """The picture as RGB in sRGB, upright as its EXIF data says. Transparent parts become white, or what contrasts with
+    the rest; 16-bit values are scaled to 8. Of an animation it is the first frame that shows something, of several
+    pages the first, of an icon the largest, and of a picture that was split its piece. Raises MediaError."""
+    with _open_places:
+        whole = _whole(media, limits)
+    return whole if media.detail.piece is None else cut(whole, media.detail.piece)
 
 
-def check_images(files: Sequence[tuple[Path, str]], limits: Limits) -> list[MediaError | None]:
-    """For each picture, given as its path and name: why `open_image` would refuse it, or None."""
-    verdicts: list[MediaError | None] = []
+def _whole(media: Media, limits: Limits) -> Image.Image:
+    with _opened(media.path, media.label, limits) as picture:
+        if media.pictures == 1 or picture.format not in FORMATS:
+            picture.load()
+            [flat] = opaque([picture], picture.info.get("icc_profile"))
+            return _upright(flat, _orientation(picture))
+    return telling_frame(media.path, media.label, limits)
+
+
+def upright_size(media: Media, limits: Limits) -> tuple[int, int]:
+    """Width and height of what `open_image` gives, without its pixels. Raises MediaError."""
+    with _opened(media.path, media.label, limits) as picture:
+        width, height = picture.size
+        return (height, width) if _orientation(picture) in LYING else (width, height)
+
+
+def check_images(files: Sequence[tuple[Path, str]], limits: Limits) -> list[MediaError | Checked]:
+    """For each picture, given as its path and name: why `open_image` would refuse it, or what it is."""
+    verdicts: list[MediaError | Checked] = []
     while len(verdicts) < len(files):  # a picture that ends its process doesn't end the others
         verdicts += _checked(files[len(verdicts) :], limits)
     return verdicts
 
 
-def _checked(files: Sequence[tuple[Path, str]], limits: Limits) -> Iterator[MediaError | None]:
+def _checked(files: Sequence[tuple[Path, str]], limits: Limits) -> Iterator[MediaError | Checked]:
     """The verdicts of one process: at least one, and as many as it lives for."""
     given: list[tuple[Path, int]] = []
     jobs: list[dict[str, Any]] = []
+    kinds: list[Kind] = []
     for path, name in files:
         try:
             with path.open("rb") as file:
-                jobs.append({"formats": _formats(kind_of(file.read(HEAD)), name), "bytes": path.stat().st_size})
+                kind = kind_of(file.read(HEAD))
+            jobs.append({"formats": _formats(kind, name), "bytes": path.stat().st_size})
+            kinds.append(kind)
             given.append((path, jobs[-1]["bytes"]))
         except (MediaError, OSError) as error:
             if not given:
@@ -102,21 +137,22 @@ def _checked(files: Sequence[tuple[Path, str]], limits: Limits) -> Iterator[Medi
     try:
         with closing(decoder_process.image_records(given, job, limits, NEVER)) as records:
             for record, _ in records:
-                yield _verdict(names.pop(0), record, limits)
+                yield _verdict(names.pop(0), kinds.pop(0), record, limits)
         if names:
             raise decoder_process.Broken
     except decoder_process.OutOfTime:
         yield refusal(names[0], "takes too long to read: scale it down and attach it again.")
-    except (decoder_process.Broken, OSError, IndexError) as error:
+    except (decoder_process.Broken, OSError, IndexError, TypeError, ValueError) as error:
         log.info("image refused: %s", type(error).__name__)
         if names:
             yield _unreadable(names[0], error)
 
 
-def _verdict(name: str, record: dict[str, Any], limits: Limits) -> MediaError | None:
+def _verdict(name: str, kind: Kind, record: dict[str, Any], limits: Limits) -> MediaError | Checked:
     reason = record.get("refused")
     if reason is None:
-        return None
+        pictures, (width, height) = int(record.get("pictures", 1)), record.get("size", (0, 0))
+        return Checked(pictures, moves(kind, pictures, (int(width), int(height)), limits))
     log.info("image refused: %s %s", reason, record.get("cause", ""))
     if reason == "pixels":
         return _too_large(name, limits)
@@ -130,7 +166,7 @@ def _opened(path: Path, name: str, limits: Limits) -> Iterator[Image.Image]:
         with path.open("rb") as file:
             formats = _formats(kind_of(file.read(HEAD)), name)
             file.seek(0)
-            with Image.open(file, formats=formats) as picture:
+            with opened(file, formats) as picture:
                 _check_size(picture, name, limits)
                 yield picture
     except MediaError:
@@ -143,19 +179,9 @@ def _opened(path: Path, name: str, limits: Limits) -> Iterator[Image.Image]:
 
 
 def _formats(kind: Kind, name: str) -> tuple[str, ...]:
-    if kind.media != "image" or (HEIC in kind.formats and not _heif_is_there()):
+    if kind.media != "image":
         raise refusal(name, kind.advice or "is not a picture: attach it as a clip instead.")
     return kind.formats
-
-
-def _heif_is_there() -> bool:
-    """Whether the optional pillow-heif could be registered with Pillow."""
-    try:
-        import pillow_heif  # type: ignore[import-not-found, unused-ignore]
-    except ImportError:
-        return False
-    pillow_heif.register_heif_opener()
-    return True
 
 
 def _check_size(picture: Image.Image, name: str, limits: Limits) -> None:
@@ -191,31 +217,3 @@ def _orientation(picture: Image.Image) -> int:
 def _upright(picture: Image.Image, orientation: int) -> Image.Image:
     turn = _UPRIGHT.get(orientation)
     return picture if turn is None else picture.transpose(turn)
-
-
-def _rgb(picture: Image.Image) -> Image.Image:
-    """A copy in RGB, whatever Pillow's mode is."""
-    if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
-        return _scaled_gray(picture).convert("RGB")
-    if picture.has_transparency_data:
-        return _on_white(picture)
-    return picture.convert("RGB")
-
-
-def _on_white(picture: Image.Image) -> Image.Image:
-    """Transparent pixels keep colours that nobody was meant to see: lay the picture on white."""
-    layered = picture if picture.mode == "RGBA" else picture.convert("RGBA")
-    result = Image.new("RGB", layered.size, WHITE)
-    result.paste(layered, mask=layered)
-    return result
-
-
-def _scaled_gray(picture: Image.Image) -> Image.Image:
-    """Deep gray as 8 bits: 16-bit values by their high byte; others stretched from their least to their greatest."""
-    values = np.asarray(picture)
-    if picture.mode != "F" and values.min() >= 0 and values.max() <= 0xFFFF:
-        return Image.fromarray((values >> 8).astype(np.uint8))
-    finite = np.nan_to_num(values.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-    low, high = float(finite.min()), float(finite.max())
-    span = high - low or 1.0
-    return Image.fromarray(((finite - low) * (255.0 / span)).astype(np.uint8))

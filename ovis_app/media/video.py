@@ -17,6 +17,7 @@ from ovis_app.conversation import Media
 from ovis_app.errors import MediaError
 from ovis_app.limits import Limits, count_of, refusal
 from ovis_app.media import decoder_process
+from ovis_app.media.animation import sample_animation
 from ovis_app.media.file_types import HEAD, Kind, kind_of
 from ovis_app.media.tone_mapping import toned
 from ovis_app.stop import NEVER, Stop
@@ -69,6 +70,8 @@ def sample_frames(media: Media, count: int, limits: Limits, *, stop: Stop = NEVE
     """
     if count < 1:
         raise ValueError(f"count must be at least 1, not {count}")
+    if media.moves:
+        return Clip(*sample_animation(media.path, media.label, count, limits, stop=stop))
     duration, frames, times = 0.0, [], []
     with closing(_read(media.path, media.label, limits, stop, count=count, side=limits.frame_side)) as read:
         for record, picture in read:

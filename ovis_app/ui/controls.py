@@ -122,6 +122,7 @@ SWITCHES = (
     Switch("thinking", "Think", "Think before answering.", lambda spec: spec.thinking),
     Switch("cot", "Step by step", "Ask for a step-by-step answer.", lambda spec: bool(spec.cot_suffix)),
     Switch("boxes", "Boxes", "Ask where things are: boxes are drawn.", lambda spec: bool(spec.boxes_suffix)),
+    Switch("split", "Split", "Look at very long pictures in pieces, for fine print.", lambda spec: spec.several_images),
 )
 DROP = Switch(
     "drop_old_turns",

@@ -112,6 +112,7 @@ def send(
         return replace(tab, notice=str(error)), draft
     media, refused = attach_all(paged, limits)
     refused = (*lost, *refused)
+    media = media if video else tuple(item.still for item in media)
     if not video and any(item.kind == "video" for item in media):
         refused = (*refused, *(f"“{item.label}” is a clip, and this model looks at pictures only." for item in media))
         media = ()

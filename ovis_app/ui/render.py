@@ -116,6 +116,7 @@ def figures(message: Message) -> str:
         parts.append(_ENDS[message.finish])
     if stats.frame_times:
         parts.append(_frames(stats.frame_times))
+    parts += map(escaped, stats.remarks)
     if stats.dropped_turns:
         many = f"{stats.dropped_turns} oldest questions" if stats.dropped_turns > 1 else "oldest question"
         parts.append(f"without the {many}, to fit")
@@ -144,16 +145,16 @@ def _status(words: str) -> dict[str, Any]:
 
 def _file(item: Media, index: int, count: int) -> dict[str, Any]:
     """A picture as the component that knows its name for who can't see it, which a message's file would forget. A clip
-    that can't be played is a picture of its frames."""
+    that can't be played is a picture of its frames, an animation one that a browser plays."""
     path = item.shown or item.path
     kind = mimetypes.guess_type(path.name)[0] or ""
-    moves = item.kind == "video" and not kind.startswith("image/")
-    mime = kind if kind.startswith("video/" if moves else "image/") else f"{item.kind}/*"
+    plays = item.kind == "video" and not kind.startswith("image/") and (item.shown or not item.moves)
+    mime = kind if kind.startswith("video/" if plays else "image/") else f"{item.kind}/*"
     file = {"path": str(path), "mime_type": mime, "orig_name": item.label, "meta": {"_type": "gradio.FileData"}}
-    if moves:
+    if plays:
         return {"file": file}
     label = plain(f"Image {index + 1}: {item.label}" if count > 1 else item.label)
-    if item.kind == "video":
+    if item.kind == "video" and not item.moves:
         label = f"Frames of {label}"
     return _component("image", file, alt_text=label)
 

@@ -168,6 +168,7 @@ class ModelSpec:
             max_pixels=most,
             max_partition=asked.max_partition or advised.max_partition,
             frames=frames,
+            piece=asked.piece,
         )
 
     def worded(self, question: str, settings: GenerationSettings) -> str:

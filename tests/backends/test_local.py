@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 from ovis_app import chat
+from ovis_app.api.openai.protocol import usage
 from ovis_app.backends.local import model_pool
 from ovis_app.backends.local.backend import LocalBackend
 from ovis_app.checkpoints import memory_fit, tokenizer
@@ -85,6 +86,41 @@ def test_an_answer_ends_with_its_figures(backend: LocalBackend, picture: Media) 
     assert message.stats.visual_tokens > 0 and message.stats.prompt_tokens > message.stats.visual_tokens
     assert 0 < message.stats.answer_tokens <= 8
     assert message.stats.first_token_seconds is not None and message.stats.first_token_seconds > 0
+
+
+def test_an_answer_says_how_its_pictures_were_seen(backend: LocalBackend, picture: Media, tmp_path: Path) -> None:
+    large, settings = tmp_path / "large.png", replace(SHORT, max_pixels=128 * 128)
+    Image.new("RGB", (640, 480), "blue").save(large)
+    media = (picture, replace(picture, path=large, name="large.png"), replace(picture, name="fax.tif", pictures=3))
+    stats = answer(backend, ask("What are they?", *media, settings=settings)).stats
+    assert stats is not None and [one.name for one in stats.seen] == ["red.png", "large.png", "fax.tif"]
+    assert all(0 < one.width * one.height <= 2 * 128 * 128 and one.width > one.height for one in stats.seen)
+    assert [(one.own_width, one.own_height) for one in stats.seen] == [(96, 64), (640, 480), (96, 64)]
+    small, pages = stats.remarks
+    assert small == f"“large.png” seen at {stats.seen[1].width} × {stats.seen[1].height} of 640 × 480"
+    assert pages == "1 of 3 pictures of “fax.tif” seen"
+    assert usage(stats)["images_seen"][1] == {
+        "width": stats.seen[1].width, "height": stats.seen[1].height, "own_width": 640, "own_height": 480,
+        "pictures": 1, "frames": None,
+    }  # fmt: skip
+
+
+def test_a_long_picture_in_pieces_shows_more_of_it(backend: LocalBackend, tmp_path: Path) -> None:
+    path = tmp_path / "long.png"
+    Image.effect_noise((200, 2400), 90).save(path)
+    whole, pieces = (
+        answer(
+            backend,
+            ask(
+                "Read it.", Media("image", path, "long.png"), settings=replace(SHORT, max_pixels=200 * 270, split=split)
+            ),
+        )
+        for split in (False, True)
+    )
+    assert whole.stats is not None and pieces.stats is not None
+    assert len(whole.stats.seen) == 1 and whole.stats.seen[0].width < 100
+    assert len(pieces.stats.seen) == 10 and all(one.width > 150 for one in pieces.stats.seen)
+    assert pieces.stats.visual_tokens > 4 * whole.stats.visual_tokens and not pieces.stats.remarks
 
 
 def test_six_first_users_load_the_model_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import struct
 import tracemalloc
 import zlib
+from pathlib import Path
 
 import numpy as np
+import pillow_heif
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from ovis_app.conversation import Media
 from ovis_app.errors import MediaError
@@ -16,6 +19,8 @@ from ovis_app.media import attach, open_image
 from tests.media.made import CORNERS, corner_names, corners, crowded_exif, encoded, huge_png, png_with, raw_png
 
 UPRIGHT = list(CORNERS)
+FILES = Path(__file__).with_name("files")
+pillow_heif.register_heif_opener()  # to write such files
 
 
 def opened(write, name: str, data: bytes) -> Image.Image:
@@ -26,9 +31,13 @@ def opened(write, name: str, data: bytes) -> Image.Image:
     return picture
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
+@pytest.mark.parametrize(
+    "kind",
+    ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF", "JPEG2000", "TGA", "PPM", "PCX", "DDS", "ICO"],
+)
 def test_every_usual_format_is_read_whatever_its_name(write, kind):
-    picture = opened(write, "holiday.xyz", encoded(corners(), kind))
+    options = {"compression": "tga_rle"} if kind == "TGA" else {"sizes": [(64, 48)]} if kind == "ICO" else {}
+    picture = opened(write, "holiday.xyz", encoded(corners(), kind, **options))
     assert picture.size == (64, 48) and corner_names(picture) == UPRIGHT
 
 
@@ -114,6 +123,132 @@ def test_transparent_pixels_do_not_show_what_they_hid(write):
         assert opened(write, "logo.png", encoded(hidden, kind)).getextrema() == ((255, 255),) * 3
 
 
+@pytest.mark.parametrize("name", ["whiteontransp.png", "white_la.png"])
+def test_a_white_drawing_on_nothing_is_seen(name):
+    picture = open_image(attach(FILES / name, name, Limits()), Limits())
+    values = np.asarray(picture.convert("L"))
+    assert values.min() < 20 and values.max() == 255 and 0.02 < (values > 200).mean() < 0.6
+
+
+def drawing(mode: str, *colours: int) -> Image.Image:
+    """A square of each lightness on nothing."""
+    picture = Image.new("LA", (64, 48), (90, 0))
+    for number, light in enumerate(colours):
+        picture.paste((light, 255), (4 + 20 * number, 8, 20 + 20 * number, 40))
+    return picture.convert(mode)
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+@pytest.mark.parametrize(
+    ("colours", "behind"),
+    [((0,), 255), ((100,), 255), ((255,), 0), ((210,), 0), ((0, 255), 128), ((0, 128, 100), 255), ((255, 130), 0)],
+)
+def test_what_lies_behind_a_drawing_contrasts_with_it(write, mode, colours, behind):
+    picture = opened(write, "a.png", encoded(drawing(mode, *colours), "PNG"))
+    assert picture.getpixel((1, 1)) == (behind,) * 3
+    assert [picture.getpixel((12 + 20 * n, 20))[0] for n in range(len(colours))] == list(colours)
+
+
+def test_a_colour_that_stands_for_nothing_is_nothing_at_every_depth(write):
+    """Gray of 1, 8 and 16 bits, RGB and a palette: the file names a value, and has no alpha."""
+    deep = np.full((48, 64), 65535, np.uint16)
+    deep[:, :32] = 300  # beside what is drawn
+    flat = Image.fromarray((deep >> 8).astype(np.uint8))
+    palette = flat.convert("RGB").quantize(2)
+    files = {
+        "1": encoded(flat.convert("1"), "PNG", transparency=0),
+        "L": encoded(flat, "PNG", transparency=1),
+        "16": encoded(Image.fromarray(deep), "PNG", transparency=300),
+        "RGB": encoded(flat.convert("RGB"), "PNG", transparency=(1, 1, 1)),
+        "P": encoded(palette, "PNG", transparency=palette.getpixel((1, 1))),
+        "GIF": encoded(palette, "GIF", transparency=palette.getpixel((1, 1))),
+    }
+    for name, data in files.items():
+        picture = opened(write, "a.png", data)
+        assert (picture.getpixel((1, 1)), picture.getpixel((60, 1))) == ((0, 0, 0), (255, 255, 255)), name
+    dark = Image.fromarray(255 - np.asarray(flat))
+    picture = opened(write, "a.png", encoded(dark, "PNG", transparency=254))
+    assert (picture.getpixel((1, 1)), picture.getpixel((60, 1))) == ((255, 255, 255), (0, 0, 0))
+
+
+def test_light_inside_a_dark_outline_stays_on_white(write):
+    badge = drawing("RGBA", 0)
+    badge.paste((255, 255, 255, 255), (8, 12, 16, 36))
+    assert opened(write, "a.png", encoded(badge, "PNG")).getpixel((1, 1)) == (255, 255, 255)
+
+
+# --- colour profiles ------------------------------------------------------------------------------------------------
+
+DISC = (75, 95)  # a place within it
+
+
+@pytest.mark.parametrize("name", ["icc_swapped.png", "icc_swapped.jpg"])
+def test_colours_are_what_the_profile_says_and_not_what_it_is_called(name):
+    picture = open_image(attach(FILES / name, name, Limits()), Limits())
+    red, green, blue = picture.getpixel(DISC)
+    assert green > 150 and red < 110 and blue < 110
+
+
+def swapped() -> bytes:
+    with Image.open(FILES / "icc_swapped.png") as picture:
+        return picture.info["icc_profile"]
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF", "AVIF", "HEIF"])
+def test_every_format_brings_its_profile(write, kind):
+    picture = opened(write, "a.x", encoded(Image.new("RGB", (64, 48), (220, 20, 20)), kind, icc_profile=swapped()))
+    assert picture.getpixel((30, 20)) == pytest.approx((20, 220, 20), abs=12)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "P", "L", "LA"])
+def test_a_profile_of_colours_counts_for_every_mode_of_them(write, mode):
+    plain = Image.new("RGBA", (64, 48), (220, 20, 20, 0))
+    plain.paste((220, 20, 20, 255), (8, 8, 60, 40))
+    picture = opened(write, "a.png", encoded(plain.convert(mode), "PNG", icc_profile=swapped()))
+    red, green, _ = picture.getpixel((30, 20))
+    assert green > red + 100 if mode in ("RGBA", "P") else abs(green - red) < 4
+
+
+def test_gray_and_print_go_by_their_profiles_too(write):
+    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
+    labs = Image.merge("LAB", [Image.new("L", (8, 8), value) for value in (136, 208, 195)])  # sRGB's red
+    assert opened(write, "a.tif", encoded(labs, "TIFF")).getpixel((4, 4)) == pytest.approx((255, 0, 0), abs=12)
+    assert opened(write, "a.tif", encoded(labs, "TIFF", icc_profile=lab.tobytes())).getpixel((4, 4))[0] > 240
+
+
+@pytest.mark.parametrize("profile", ["cut", "text", "huge", "of other colours"])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF"])
+def test_a_profile_that_is_no_use_changes_nothing(write, profile, kind):
+    lies = {
+        "cut": swapped()[:300],
+        "text": b"profile" * 40,
+        "huge": swapped() + bytes(50_000_000 if kind == "PNG" else 10_000_000),
+        "of other colours": ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes(),
+    }[profile]
+    picture = opened(write, "a.x", encoded(Image.new("RGB", (64, 48), (220, 20, 20)), kind, icc_profile=lies))
+    assert picture.getpixel((30, 20)) == pytest.approx((220, 20, 20), abs=3)
+
+
+def test_what_is_srgb_already_keeps_its_values(write):
+    noise = Image.effect_noise((64, 48), 90).convert("RGB")
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for options in ({}, {"icc_profile": profile}):
+        picture = opened(write, "a.png", encoded(noise, "PNG", **options))
+        assert picture.tobytes() == noise.tobytes()
+
+
+def test_a_large_picture_is_converted_in_strips_that_meet(write):
+    wide = Image.linear_gradient("L").resize((3000, 2000)).convert("RGB")
+    wide.putalpha(Image.new("L", wide.size, 255))
+    wide.paste((0, 0, 0, 0), (0, 0, 10, 10))
+    picture = opened(write, "a.png", encoded(wide, "PNG", compress_level=1))
+    column = np.asarray(picture)[20:, 1500, 0].astype(int)
+    assert np.abs(np.diff(column)).max() <= 1 and picture.getpixel((2, 2)) == (255, 255, 255)
+
+
+# --- formats --------------------------------------------------------------------------------------------------------
+
+
 def test_half_transparency_is_laid_on_white(write):
     glass = Image.new("RGBA", (4, 4), (0, 0, 0, 128))
     assert opened(write, "glass.png", encoded(glass, "PNG")).getpixel((0, 0)) == (127, 127, 127)
@@ -127,11 +262,11 @@ def test_a_transparent_palette_colour_is_white(write):
     assert picture.getpixel((7, 0)) == (255, 255, 255) and picture.getpixel((0, 0)) == (0, 0, 200)
 
 
-@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
-def test_of_an_animation_the_first_frame_is_taken(write, kind):
+def test_of_several_pages_the_first_is_taken_and_all_are_counted(write):
     rest = [Image.new("RGB", (64, 48), "black")] * 3
-    data = encoded(corners(), kind, save_all=True, append_images=rest)
-    assert corner_names(opened(write, "anim.gif", data)) == UPRIGHT
+    media = attach(write("fax.tif", encoded(corners(), "TIFF", save_all=True, append_images=rest)), "fax.tif", Limits())
+    assert (media.kind, media.pictures) == ("image", 4)
+    assert corner_names(open_image(media, Limits())) == UPRIGHT
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 2), (1, 10_000), (10_000, 1)])
@@ -180,6 +315,14 @@ def test_an_oversized_file_is_refused_by_its_bytes(write, refused):
     ("data", "word"),
     [
         (b"hello, this is text\n" * 20, "text"),
+        (b"BM is how a bitmap begins, and this sentence too.\n" * 8, "text"),
+        (b"P3 is a priority, P1 comes first.\n" * 8, "text"),
+        (
+            b"P7\nWIDTH 4\nHEIGHT 4\nDEPTH 3\nMAXVAL 255\nTUPLTYPE RGB\nENDHDR\n" + bytes(range(200, 248)),
+            "not a picture",
+        ),
+        (b"\0\0\1\0" + bytes(60), "not a picture"),
+        (b"\0\0\2\0\0\0\0\0" + bytes(60), "not a picture"),
         (b"\x7fELF\2\1\1" + bytes(200), "not a picture"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>", "SVG"),
         (b"<?xml version='1.0'?>\n<svg/>", "SVG"),
@@ -196,13 +339,36 @@ def test_what_only_looks_like_a_picture(write, refused, data, word):
     assert word in refused(write("photo.png", data))
 
 
-def test_heic_names_the_way_out_when_there_is_no_decoder(write, refused):
-    pytest.importorskip("PIL")
-    try:
-        import pillow_heif  # noqa: F401
-    except ImportError:
-        data = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40)
-        assert "JPEG" in refused(write("IMG_1.HEIC", data))
+def test_a_phones_photo_is_read():
+    picture = open_image(attach(FILES / "a.heic", "IMG_1.HEIC", Limits()), Limits())
+    red, green, blue = picture.getpixel(DISC)
+    assert picture.size == (320, 240) and red > 150 and green < 110 and blue < 110
+
+
+def test_a_heic_that_is_damaged_or_claims_too_much(write, refused):
+    data = (FILES / "a.heic").read_bytes()
+    assert "damaged" in refused(write("cut.heic", data[: len(data) // 2]))
+    assert "damaged" in refused(write("b.heic", data[:40]))
+    at = data.index(b"ispe") + 8
+    grown = data[:at] + struct.pack(">II", 20_000, 20_000) + data[at + 8 :]
+    assert refused(write("bomb.heic", grown))
+
+
+def test_an_icon_gives_its_largest_picture(write):
+    data = encoded(corners(128, 128), "ICO", sizes=[(16, 16), (128, 128), (32, 32)])
+    assert opened(write, "a.ico", data).size == (128, 128)
+
+
+def test_an_icon_whose_index_lies_about_its_size(write, refused):
+    inner = raw_png(9000, 9000, bits=1, colour=0, row=bytes(1125))
+    entry = struct.pack("<BBBBHHII", 32, 32, 0, 0, 1, 32, len(inner), 22)
+    assert "million pixels" in refused(write("a.ico", struct.pack("<HHH", 0, 1, 1) + entry + inner))
+
+
+@pytest.mark.parametrize("head", [b"P1\n4 2\n1 0 1 0\n0 1 0 1\n", b"P2 # gray\n4 2\n255\n0 255 0 255 255 0 255 0\n"])
+def test_plain_portable_maps_are_pictures_and_no_text(write, head):
+    picture = opened(write, "a.txt", head)
+    assert picture.size == (4, 2) and picture.getpixel((0, 0)) != picture.getpixel((1, 0))
 
 
 def test_a_file_that_went_away(write):

@@ -41,20 +41,6 @@ def test_a_question_joins_and_the_composer_empties() -> None:
     assert left.empty and handlers.awaiting(tab.conversation)
 
 
-def test_what_people_see_of_their_files_is_a_copy(tmp_path: Path) -> None:
-    tab, left = handlers.send(Tab(), Draft("hello", (PICTURE,)), limits=LIMITS, copies=tmp_path / "shown")
-    [media] = tab.conversation.messages[0].media
-    assert media.path == PICTURE[0] and media.shown and media.shown.parent == tmp_path / "shown" and left.empty
-
-
-def test_a_file_that_cannot_be_kept_leaves_the_draft_and_says_so(tmp_path: Path) -> None:
-    (tmp_path / "full").write_text("a file where the folder should be")
-    draft = Draft("what is this?", (PICTURE,))
-    tab, left = handlers.send(Tab(ANSWERED), draft, limits=LIMITS, copies=tmp_path / "full")
-    assert left == draft and tab.conversation == ANSWERED
-    assert "“shapes.png” could not be kept" in tab.notice and str(tmp_path) not in tab.notice
-
-
 def test_a_refused_file_leaves_text_and_good_files_and_names_it(tmp_path: Path) -> None:
     bad = tmp_path / "notes.txt"
     bad.write_text("no picture")

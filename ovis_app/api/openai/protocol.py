@@ -205,7 +205,8 @@ class Completion:
 
 
 def usage(stats: Stats) -> dict[str, Any]:
-    """The figures of an answer. `images_kwargs` says what pixel limits the last picture was read with."""
+    """The figures of an answer. `images_kwargs` says what pixel limits the last picture was read with, `images_seen` at
+    what size the model saw each that the question brought, and how large it is."""
     used: dict[str, Any] = {
         "prompt_tokens": stats.prompt_tokens,
         "completion_tokens": stats.answer_tokens,
@@ -215,4 +216,10 @@ def usage(stats: Stats) -> dict[str, Any]:
     }
     if stats.max_pixels is not None:
         used["images_kwargs"] = {"min_pixels": stats.min_pixels, "max_pixels": stats.max_pixels}
+    if stats.seen:
+        used["images_seen"] = [
+            {"width": one.width, "height": one.height, "own_width": one.own_width, "own_height": one.own_height,
+             "pictures": one.pictures, "frames": one.frames}
+            for one in stats.seen
+        ]  # fmt: skip
     return used

@@ -67,11 +67,12 @@ class MediaDecoder(MediaEncoder):
         for one in decoded:
             names = [content_name(one.key, number) for number in range(len(one.parts))]
             self.pixels |= dict(zip(names, one.parts, strict=True))
-            spans = tuple(
-                EncodedPart(part.ids, torch.empty(part.tokens, 0), name)
-                for part, name in zip(one.parts, names, strict=True)
+            encoded[one.key] = one.encoded(
+                [
+                    EncodedPart(part.ids, torch.empty(part.tokens, 0), name)
+                    for part, name in zip(one.parts, names, strict=True)
+                ]
             )
-            encoded[one.key] = EncodedMedia(one.media.kind, spans, one.times)
             self.cache.put(one.key, encoded[one.key])  # for when the oldest turns are left out; it takes no bytes
         return encoded
 

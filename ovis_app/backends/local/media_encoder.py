@@ -45,10 +45,15 @@ class DecodedMedia:
     media: Media
     parts: tuple[Pixels, ...]
     times: tuple[float, ...]  # of a clip's frames, in seconds
+    size: tuple[int, int]  # its own, width and height
 
     @property
     def bytes(self) -> int:
         return sum(part.values.nbytes for part in self.parts)
+
+    def encoded(self, spans: Sequence[EncodedPart]) -> EncodedMedia:
+        """With a span for each part."""
+        return EncodedMedia(self.media.kind, tuple(spans), self.times, self.size, self.parts[0].seen)
 
 
 class MediaEncoder:
@@ -86,9 +91,7 @@ class MediaEncoder:
             return known
         decoded = self._decode(wanted, stop)
         nothing = torch.empty(0)
-        return EncodedMedia(
-            wanted.media.kind, tuple(EncodedPart(part.ids, nothing, CONTENT) for part in decoded.parts), decoded.times
-        )
+        return decoded.encoded([EncodedPart(part.ids, nothing, CONTENT) for part in decoded.parts])
 
     def _new(self, wanted: Sequence[WantedMedia], note: Note, stop: Stop) -> dict[str, EncodedMedia]:
         """What isn't known yet, as much together as may wait; somebody else may have brought some of it meanwhile."""
@@ -113,7 +116,7 @@ class MediaEncoder:
     def _decode(self, wanted: WantedMedia, stop: Stop) -> DecodedMedia:
         media, detail = wanted.media, wanted.detail
         stop.check()
-        sizes = {name: value for name, value in asdict(detail).items() if name != "frames"}
+        sizes = {name: getattr(detail, name) for name in ("min_pixels", "max_pixels", "max_partition")}
         if detail.frames is None:
             times: tuple[float, ...] = ()
             visual = Visual("image", (open_image(media, self._limits),), **sizes)
@@ -122,9 +125,8 @@ class MediaEncoder:
             times, visual = clip.times, Visual("video", clip.frames, **sizes)
         config = self._model.config
         family = FAMILIES[config.family]
-        return DecodedMedia(
-            wanted.key, media, tuple(family.pixels(config, part) for part in family.spread(visual)), times
-        )
+        parts = tuple(family.pixels(config, part) for part in family.spread(visual))
+        return DecodedMedia(wanted.key, media, parts, times, visual.frames[0].size)
 
     def _encode(self, decoded: Sequence[DecodedMedia], note: Note, stop: Stop) -> dict[str, EncodedMedia]:
         """What was decoded, through the tower together, and into the cache."""
@@ -136,11 +138,12 @@ class MediaEncoder:
             )
         encoded = {}
         for one in decoded:
-            spans = tuple(
-                EncodedPart(part.ids, next(embeddings), content_name(one.key, number))
-                for number, part in enumerate(one.parts)
+            encoded[one.key] = one.encoded(
+                [
+                    EncodedPart(part.ids, next(embeddings), content_name(one.key, number))
+                    for number, part in enumerate(one.parts)
+                ]
             )
-            encoded[one.key] = EncodedMedia(one.media.kind, spans, one.times)
             self.cache.put(one.key, encoded[one.key])
         return encoded
 

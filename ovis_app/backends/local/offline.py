@@ -90,8 +90,9 @@ def _message(loaded: LoadedModel, prepared: PreparedRequest, ids: Tensor) -> Mes
     streamer.end()
     stats = Stats(prompt_tokens=len(prompt.ids), visual_tokens=prompt.visual_tokens, answer_tokens=len(ids))
     stats = replace(
-        stats, thinking_tokens=streamer.thought_count, frame_times=prompt.frame_times, dropped_turns=prepared.dropped
-    )
+        stats, thinking_tokens=streamer.thought_count, frame_times=prompt.frame_times, dropped_turns=prepared.dropped,
+        seen=prompt.seen,
+    )  # fmt: skip
     streamer.done(Done("end" if len(ids) and int(ids[-1]) in tokenizer.ending.eos else "length", stats))
     conversation = Conversation((Message("assistant"),))
     for event in streamer:

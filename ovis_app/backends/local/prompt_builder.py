@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ovis_app.backends.local.media_encoder import MediaEncoder, Note
 from ovis_app.backends.local.model_pool import LoadedModel
-from ovis_app.conversation import Conversation, Detail
+from ovis_app.conversation import Conversation, Detail, Media, Seen
 from ovis_app.engine.encoder_cache import EncodedMedia, EncodedPart
 from ovis_app.engine.thinking_budget import ThinkingBudget
 from ovis_app.errors import RequestError, not_fitting
@@ -39,6 +39,7 @@ class Prompt:
     visual: Tensor | None  # [visual tokens, hidden]
     visual_tokens: int
     frame_times: tuple[float, ...]  # of the clip attached to the question, in seconds
+    seen: tuple[Seen, ...]  # what is attached to the question, and how large
     detail: Detail  # that the last picture or clip was read with
 
 
@@ -93,6 +94,7 @@ class PromptBuilder:
             visual=torch.cat([span.embeddings for span in spans]) if spans else None,
             visual_tokens=sum(len(span.embeddings) for span in spans),
             frame_times=clips[-1] if clips else (),
+            seen=tuple(map(_seen, conversation.messages[-1].media, media[-1])),
             detail=self._detail(conversation),
         )
 
@@ -124,6 +126,11 @@ class PromptBuilder:
     def _detail(self, conversation: Conversation) -> Detail:
         shown = [message.media for message in conversation.messages if message.media]
         return self._loaded.spec.detail(shown[-1][-1], several=len(shown[-1]) > 1) if shown else Detail()
+
+
+def _seen(media: Media, encoded: EncodedMedia) -> Seen:
+    frames, pictures = (len(encoded.times), 1) if media.kind == "video" else (None, media.pictures)
+    return Seen(media.label, *encoded.seen, *encoded.size, pictures, frames)
 
 
 def turns_of(

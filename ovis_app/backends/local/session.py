@@ -168,6 +168,7 @@ class Session:
             min_pixels=prompt.detail.min_pixels,
             max_pixels=prompt.detail.max_pixels,
             frame_times=prompt.frame_times,
+            seen=prompt.seen,
             dropped_turns=prepared.dropped,
             engine="plain" if self.capabilities.decode == "plain" else "",
         )

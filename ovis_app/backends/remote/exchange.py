@@ -95,6 +95,7 @@ class Exchange:
             started=started,
             prompt_tokens=count,
             frame_times=wrote.frame_times,
+            seen=wrote.seen,
             dropped=dropped,
             engine=f"by {self.model.server.name}",
         )

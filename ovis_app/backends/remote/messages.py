@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ovis_app.backends.remote.pictures import Pictures
-from ovis_app.conversation import Conversation, Message
+from ovis_app.backends.remote.pictures import Encoded, Pictures
+from ovis_app.conversation import Conversation, Media, Message, Seen
 from ovis_app.generation import GenerationSettings
 from ovis_app.stop import Stop
 from ovis_app.zoo import ModelSpec
@@ -29,6 +29,7 @@ class Written:
     messages: tuple[dict[str, Any], ...]
     tokens: int
     frame_times: tuple[float, ...]  # of the clip attached to the question, in seconds
+    seen: tuple[Seen, ...]  # what is attached to the question, and how large
 
 
 def written(
@@ -44,6 +45,7 @@ def written(
     messages: list[dict[str, Any]] = []
     tokens = TURN_TOKENS
     times: tuple[float, ...] = ()
+    seen: tuple[Seen, ...] = ()
     if settings.system.strip():
         messages.append({"role": "system", "content": settings.system})
     last = len(conversation.messages) - 1
@@ -60,9 +62,16 @@ def written(
             parts = [*(one.part for one in media), {"type": "text", "text": text}]
             messages.append({"role": "user", "content": parts if media else text})
             tokens += sum(one.tokens for one in media)
-            times = next((one.times for one in media if one.times), ()) if number == last else ()
+            if number == last:
+                times = next((one.times for one in media if one.times), ())
+                seen = tuple(map(_seen, message.media, media))
     tokens += sum(len(_text(message).encode()) + TURN_TOKENS for message in messages)
-    return Written(tuple(messages), tokens, times)
+    return Written(tuple(messages), tokens, times, seen)
+
+
+def _seen(media: Media, sent: Encoded) -> Seen:
+    frames, pictures = (len(sent.times), 1) if media.kind == "video" else (None, media.pictures)
+    return Seen(media.label, *sent.seen, *sent.own, pictures, frames)
 
 
 def _text(message: dict[str, Any]) -> str:

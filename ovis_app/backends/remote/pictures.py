@@ -32,10 +32,13 @@ KEPT = 64_000_000  # characters of data URIs that are remembered
 
 @dataclass(frozen=True)
 class Encoded:
-    """A picture or clip, ready to be sent. `tokens` is what it takes of a context at most."""
+    """A picture or clip, ready to be sent. `tokens` is what it takes of a context at most; `own` and `seen` are its own
+    and the sent width and height."""
 
     part: dict[str, Any]  # of a message's content
     tokens: int
+    own: tuple[int, int]
+    seen: tuple[int, int]
     times: tuple[float, ...] = ()  # of a clip's frames, in seconds
 
     @property
@@ -74,14 +77,16 @@ class Pictures:
 
     def _encoded(self, media: Media, detail: Detail, stop: Stop, *, tiles: bool) -> Encoded:
         if detail.frames is None:
-            picture = resized([open_image(media, self._limits)], detail, tiles=tiles)[0]
-            url = picture_uri(picture)
-            return Encoded({"type": "image_url", "image_url": {"url": url}}, _tokens(picture, detail, tiles=tiles))
+            own = open_image(media, self._limits)
+            picture = resized([own], detail, tiles=tiles)[0]
+            part: dict[str, Any] = {"type": "image_url", "image_url": {"url": picture_uri(picture)}}
+            return Encoded(part, _tokens(picture, detail, tiles=tiles), own.size, picture.size)
         clip = sample_frames(media, detail.frames, self._limits, stop=stop)
         frames = resized(clip.frames, detail, tiles=tiles)
         url = "data:video/jpeg;base64," + ",".join(_base64(frame, "JPEG") for frame in frames)
         tokens = sum(_tokens(frame, detail, tiles=tiles) for frame in frames)
-        return Encoded({"type": "video_url", "video_url": {"url": url}}, tokens, clip.times)
+        part = {"type": "video_url", "video_url": {"url": url}}
+        return Encoded(part, tokens, clip.frames[0].size, frames[0].size, clip.times)
 
 
 def resized(pictures: Sequence[Image.Image], detail: Detail, *, tiles: bool) -> list[Image.Image]:

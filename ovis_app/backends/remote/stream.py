@@ -14,7 +14,7 @@ from typing import TypeVar
 from ovis_app.backends.remote.server import MOST_CONTEXT
 from ovis_app.backends.remote.thought import ThoughtSplitter
 from ovis_app.backends.validation import whole
-from ovis_app.conversation import Finish, Stats
+from ovis_app.conversation import Finish, Seen, Stats
 from ovis_app.generation import Answer, Event, Recast, Thinking
 
 Kind = TypeVar("Kind")
@@ -91,8 +91,9 @@ class Reading:
         return events
 
     def stats(
-        self, *, started: float, prompt_tokens: int, frame_times: tuple[float, ...], dropped: int, engine: str
-    ) -> Stats:
+        self, *, started: float, prompt_tokens: int, frame_times: tuple[float, ...], seen: tuple[Seen, ...],
+        dropped: int, engine: str,
+    ) -> Stats:  # fmt: skip
         """The figures of the whole answer, asked at `started`; `prompt_tokens` where the server gave none."""
         usage, first, last = self.usage, self._first, self._last
         pace = usage.answer > 1 and first is not None and last is not None and last > first
@@ -107,6 +108,7 @@ class Reading:
             thinking_seconds=None if thought is None or until is None else until - thought,
             tokens_per_second=(usage.answer - 1) / (last - first) if pace else None,  # type: ignore[operator]
             frame_times=frame_times,
+            seen=seen,
             engine=engine,
             dropped_turns=dropped,
             cached_tokens=usage.cached,

@@ -12,7 +12,7 @@ from torch import nn
 
 from ovis_app.models.config import OvisConfig
 from ovis_app.models.families.base import Family
-from ovis_app.models.preprocess.tiling import tile_ids, tiles
+from ovis_app.models.preprocess.tiling import seen_size, tile_ids, tiles
 from ovis_app.models.preprocess.values import Pixels, Visual
 from ovis_app.models.prompt import IMAGE, Part
 from ovis_app.models.vision.aimv2_siglip import AIMv2, AIMv2Config, merged_tokens
@@ -44,10 +44,12 @@ def pixels(config: OvisConfig, visual: Visual) -> Pixels:
     facts = config.preprocessor or {}
     size = facts.get("crop_size") or facts.get("size") or {}
     side = size.get("height") or config.vision_config["image_size"]
-    values, grid = tiles(visual.frames[0], config.pixel_format, side=side, max_partition=visual.max_partition)
+    picture = visual.frames[0]
+    values, grid = tiles(picture, config.pixel_format, side=side, max_partition=visual.max_partition)
     patch_side = config.vision_config["image_size"] // config.vision_config["patch_size"]
     tokens = merged_tokens(patch_side, config.hidden_stride)
-    return Pixels(values, (), tile_ids(grid, tokens), tokens * len(values))
+    seen = seen_size(*picture.size, grid, side=side)
+    return Pixels(values, (), tile_ids(grid, tokens), tokens * len(values), seen)
 
 
 FAMILY = Family(

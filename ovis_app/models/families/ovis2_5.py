@@ -49,7 +49,8 @@ def pixels(config: OvisConfig, visual: Visual) -> Pixels:
         max_pixels=visual.max_pixels,
     )
     tokens = len(rows) // facts.hidden_stride**2
-    return Pixels(rows, (grid,), span(visual.kind, tokens), tokens)
+    seen = (grid[2] * facts.patch_size, grid[1] * facts.patch_size)
+    return Pixels(rows, (grid,), span(visual.kind, tokens), tokens, seen)
 
 
 FAMILY = Family(

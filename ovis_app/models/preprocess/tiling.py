@@ -60,6 +60,13 @@ def best_grid(width: int, height: int, *, side: int, max_partition: int) -> tupl
     return min(candidates, key=lambda grid: (-ratios[grid], grid[0] * grid[1]))
 
 
+def seen_size(width: int, height: int, grid: tuple[int, int], *, side: int) -> tuple[int, int]:
+    """Width and height that the picture has when its largest part fills a tile."""
+    left, upper, right, lower = boxes(width, height, grid)[-1]
+    scale = side / max(right - left, lower - upper)
+    return max(round(width * scale), 1), max(round(height * scale), 1)
+
+
 def tile_ids(grid: tuple[int, int], tokens: int) -> tuple[int, ...]:
     """Indicators and visual tokens of a picture cut into `grid`, at `tokens` visual tokens a tile."""
     atoms = (VISUAL_ATOM,) * tokens

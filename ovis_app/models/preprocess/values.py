@@ -30,3 +30,4 @@ class Pixels:
     grids: tuple[Grid, ...]  # of Ovis2.5; empty for tiles
     ids: tuple[int, ...]  # indicators, and VISUAL_ATOM once a visual token
     tokens: int  # visual tokens among them
+    seen: tuple[int, int] = (0, 0)  # width and height at which the model sees the picture, or each frame

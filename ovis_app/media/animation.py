@@ -1,0 +1,101 @@
+"""Animations (GIF, APNG, WebP, AVIF) to frames with their times, and to the one frame that stands for them. Knows what
+to tell people; the decoding happens in `image_decoder`, in a process that can be killed.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from ovis_app.errors import MediaError
+from ovis_app.limits import Limits, count_of, refusal
+from ovis_app.media import decoder_process
+from ovis_app.media.file_types import HEAD, Kind, kind_of
+from ovis_app.media.opaque import opaque
+from ovis_app.stop import NEVER, Stop
+
+log = logging.getLogger(__name__)
+
+FORMATS = ("GIF", "PNG", "WEBP", "AVIF")  # Pillow's names of what can move
+
+Frames = tuple[tuple[Image.Image, ...], tuple[float, ...], float]  # opaque sRGB; begins, and the end, in seconds
+
+
+def moves(kind: Kind, pictures: int, size: tuple[int, int], limits: Limits) -> bool:
+    """Whether a picture file that holds so many pictures of that size is watched as a clip. One that would take too
+    long is a picture."""
+    area = size[0] * size[1]
+    small = area <= limits.video_pixels and area * pictures <= limits.animation_pixels
+    return pictures > 1 and small and kind.formats[0] in FORMATS
+
+
+def sample_animation(path: Path, name: str, count: int, limits: Limits, *, stop: Stop) -> Frames:
+    """At most `count` frames, evenly spread over the time, as `sample_frames` of a clip. Raises MediaError, and Stopped
+    once `stop` is set."""
+    return _read(path, name, count, limits.frame_side, limits.clip_pixels // 2, limits, stop)
+
+
+def telling_frame(path: Path, name: str, limits: Limits) -> Image.Image:
+    """The first frame that shows something. Raises MediaError."""
+    frames, _, _ = _read(path, name, 0, 0, limits.video_pixels, limits, NEVER)
+    return frames[0]
+
+
+def _read(path: Path, name: str, count: int, side: int, area: int, limits: Limits, stop: Stop) -> Frames:
+    profile, duration = b"", 0.0
+    layered: list[Image.Image] = []
+    times: list[float] = []
+    try:
+        with path.open("rb") as file:
+            job = _job(kind_of(file.read(HEAD)), name, limits)
+            job |= {"count": count, "side": side, "area": area}
+            with closing(decoder_process.animation_records(file, job, limits, stop)) as records:
+                for record, raw in records:
+                    if "refused" in record:
+                        raise _refused(name, limits, str(record["refused"]), str(record.get("cause", "")))
+                    if "duration" in record:
+                        profile, duration = raw, float(record["duration"])
+                    else:
+                        layered.append(Image.frombytes(record["mode"], tuple(record["size"]), raw))
+                        times.append(float(record["time"]))
+        if not layered:
+            raise _refused(name, limits, "no-frames", "")
+        return tuple(opaque(layered, profile)), tuple(times), duration
+    except decoder_process.OutOfTime as error:
+        raise _refused(name, limits, "slow", "OutOfTime") from error
+    except (decoder_process.Broken, KeyError, ValueError, TypeError) as error:
+        raise _refused(name, limits, "unreadable", type(error).__name__) from error
+    except FileNotFoundError as error:
+        raise refusal(name, "is no longer here: attach it again.") from error
+    except OSError as error:
+        log.warning("animation not read: %s", type(error).__name__)
+        raise refusal(name, "could not be read just now: try again in a moment.") from error
+
+
+def _job(kind: Kind, name: str, limits: Limits) -> dict[str, Any]:
+    if kind.media != "image" or kind.formats[0] not in FORMATS:
+        raise refusal(name, kind.advice or "doesn't move: attach it as it is.")
+    return {
+        "format": kind.formats[0],
+        "seconds": limits.video_seconds,
+        "memory": limits.image_memory,
+        "cpu_seconds": int(limits.decode_seconds * 4) + 1,
+    }
+
+
+_SENTENCES = {
+    "slow": "takes too long to read: save it as MP4 and attach that.",
+    "memory": "needs too much memory to read: save it as MP4 and attach that.",
+}
+
+
+def _refused(name: str, limits: Limits, code: str, cause: str) -> MediaError:
+    log.info("animation refused: %s %s", code, cause)
+    if code == "long":
+        return refusal(name, f"is longer than {count_of(limits.video_seconds / 60, 'minute')}: trim it and try again.")
+    sentence = "is damaged or incomplete: save or download it again and attach that."
+    return refusal(name, _SENTENCES.get(code, sentence))
