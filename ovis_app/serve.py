@@ -133,9 +133,7 @@ def serve(settings: Settings, ending: threading.Event) -> int:
         print(f"The page can't open on {settings.server_name}:{settings.port}: {error}", file=sys.stderr)
         return 1
     print(f"Ovis is ready on {public or url}", flush=True)
-    warm = getattr(backend, "warm", None)
-    if warm is not None:
-        warm()
+    backend.warm()
     ending.wait()
     page.close(verbose=False)
     backend.close()
