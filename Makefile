@@ -1,6 +1,7 @@
 # make run: chat.  make test: everything that is tested.  make check: lint, format, types.  make bench: figures.
 # make test-long: what `make test` has no time for.  make test-latest, test-lowest: the suite with other versions.
 # make test-remote: the tests of servers in place of a model, in an environment of requirements-remote.txt, without torch.
+# make test-vllm: the same against a real vLLM, in .venv-vllm (2.5 GB) or the environment of the Python in OVIS_VLLM.
 # make test-kernels: every kernel for every card, and all golden cases in Triton's interpreter; takes some minutes.
 # make lock: after a change of pyproject.toml's bounds.
 PYTHON ?= python3
@@ -9,7 +10,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 PYTEST := -m pytest -n logical --maxprocesses 4 --dist loadfile
 
-.PHONY: python run install install-dev test test-long test-kernels test-latest test-lowest test-remote lock check format bench clean
+.PHONY: python run install install-dev test test-long test-kernels test-latest test-lowest test-remote test-vllm lock check format bench clean
 
 run: install
 	$(BIN)/python app.py $(ARGS)
@@ -37,6 +38,11 @@ test-remote: install-dev
 	$(BIN)/python tools/install.py .venv-remote .venv-remote.lock
 	.venv-remote/bin/python $(PYTEST) tests/backends/remote $(ARGS)
 
+# Once .venv-vllm is there, `make bench ARGS="--only vllm"` measures beside it.
+test-vllm: install-dev
+	test -n "$$OVIS_VLLM" || $(BIN)/python -m tools.vllm .venv-vllm
+	$(BIN)/python -m pytest -rs tests/backends/remote/test_vllm.py -m vllm $(ARGS)
+
 lock: install-dev
 	$(BIN)/python -m tools.lock $(ARGS)
 
@@ -53,7 +59,7 @@ bench: install-dev
 	$(BIN)/python -m benchmarks $(ARGS)
 
 clean:
-	rm -rf $(VENV) .venv-latest* .venv-lowest* .venv-remote*
+	rm -rf $(VENV) .venv-latest* .venv-lowest* .venv-remote* .venv-vllm
 
 python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make run PYTHON=python3.12")'

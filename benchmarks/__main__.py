@@ -29,9 +29,11 @@ SMALL = {
     "memory": (),
     "load": ("--only", "memory", "--dtypes", "bfloat16"),
     "decode": ("--repeats", "1"),
+    "vllm": (),
 }
+OPT_IN = ("vllm",)  # only where it is asked for by name: it takes minutes to start
 FULL = {"users": ("--users", "32", "--tokens", "64", "512")}
-SHAPED = ("turns", "users", "vision", "decode")  # what `--shape` changes
+SHAPED = ("turns", "users", "vision", "decode", "vllm")  # what `--shape` changes
 
 
 def run(name: str, flags: Sequence[str], folder: Path) -> dict[str, Any] | None:
@@ -63,7 +65,7 @@ def summary(found: dict[str, dict[str, Any] | None]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", choices=SMALL, default=tuple(SMALL), help="some of them")
+    parser.add_argument("--only", nargs="+", choices=SMALL, help=f"some of them (all but {', '.join(OPT_IN)})")
     parser.add_argument("--full", action="store_true", help="each benchmark's own sizes")
     parser.add_argument("--shape", help=f"size of the random model in {', '.join(SHAPED)}: tiny, 44m, 2b or 9b")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all figures there")
@@ -71,7 +73,7 @@ def main() -> int:
     options = parser.parse_args()
     found: dict[str, dict[str, Any] | None] = {}
     with tempfile.TemporaryDirectory() as made:
-        for name in options.only:
+        for name in options.only or [name for name in SMALL if name not in OPT_IN]:
             flags = [*(FULL if options.full else SMALL).get(name, ())]
             if options.shape and name in SHAPED:
                 flags += ["--shape", options.shape]

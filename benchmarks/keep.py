@@ -51,6 +51,7 @@ def about(result: Mapping[str, Any]) -> str:
     """One benchmark's headlines, and what could not be measured."""
     rows = [Headline(row["name"], row["ours"], row["other"], row["unit"]) for row in result["headline"]]
     shape = f", shape {result['shape']}" if "shape" in result else ""
+    shape += f", at a load of {result['load'][0]:.0f} to {result['load'][1]:.0f}" if "load" in result else ""
     lines = [f"### {result['benchmark']}: {result['date']}{shape}, commit {result['commit']}\n"]
     lines += [headlines(rows) + "\n"] if rows else []
     lines += [f"Not measured: {sentence}\n" for sentence in result.get("unmeasured", ())]

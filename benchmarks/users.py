@@ -2,16 +2,13 @@
 
 Ours is the engine, asked from as many threads as there are people. The other way is one at a time, by transformers'
 `generate`. The same random weights and prompts, in turn, in one run. Beside that: the first answer of an engine whose
-weights were just read, and how long 16 people with a picture each wait. `--vllm` also asks vLLM, where it is installed,
-with text alone.
+weights were just read, and how long 16 people with a picture each wait.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import statistics
-import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -117,23 +114,6 @@ def seen_by_tower(model: Ovis, engine: Engine, number: int) -> Tensor:
     return model.encode_many([picture(PICTURE_PROMPT // 2, 1 + number % 3)], turns=engine.turns)[0]
 
 
-def vllm_rates(model: Ovis, users: Sequence[int], options: argparse.Namespace) -> dict[int, float]:
-    """Tokens a second of vLLM on the same language model, with prompts of text."""
-    from vllm import LLM, SamplingParams
-
-    with tempfile.TemporaryDirectory() as folder:
-        model.llm.save_pretrained(folder)
-        other = LLM(folder, skip_tokenizer_init=True, dtype=str(model.dtype).removeprefix("torch."))
-    params = SamplingParams(temperature=0.0, max_tokens=options.new, ignore_eos=True, detokenize=False)
-    found = {}
-    for number in users:
-        asked = [{"prompt_token_ids": one.ids.tolist()} for one in prompts(model, number, options.tokens[0], 0)]
-        start = time.perf_counter()
-        other.generate(asked, params, use_tqdm=False)
-        found[number] = number * options.new / (time.perf_counter() - start)
-    return found
-
-
 def parsed() -> argparse.Namespace:
     parser = arguments(__doc__, shape="44m")
     parser.add_argument("--users", type=int, default=16, help="how many at most (16; up to 32)")
@@ -144,7 +124,6 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--new", type=int, default=64, help="new tokens of each answer")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--pictures", action="store_true", help="pictures for 16 people on a CPU too")
-    parser.add_argument("--vllm", action="store_true", help="also ask vLLM, if it is installed")
     options = parser.parse_args()
     options.device = device_of(options.device)
     options.gpu = options.device.startswith("cuda")
@@ -196,12 +175,6 @@ def main() -> None:
         n: {"ours": ours.tokens, "other": other.tokens, "first": ours.first, "other_first": other.first}
         for n, (ours, other) in found.items()
     }
-    if options.vllm and importlib.util.find_spec("vllm") is None:
-        unmeasured.append("vLLM: it isn't installed.")
-    elif options.vllm:
-        details["vllm"] = theirs = vllm_rates(model, users, options)
-        lines = [(n, f"{found[n][0].tokens / theirs[n]:.2f} x", found[n][0].tokens, theirs[n]) for n in users]
-        print(f"\nBeside vLLM:\n\n{table(('users', 'ratio', 'ours, tokens/s', 'vLLM, tokens/s'), lines)}")
     finish(options, "users", headline, details=details, unmeasured=unmeasured)
 
 

@@ -19,7 +19,7 @@ import pytest
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from benchmarks import decode, gpu_check, plots, users, ways
+from benchmarks import decode, gpu_check, plots, users, vllm, vllm_server, ways
 from benchmarks import keep as keeping
 from benchmarks.__main__ import SMALL, summary
 from benchmarks.plain import Plain
@@ -100,7 +100,7 @@ def test_the_large_shapes_are_the_released_sizes() -> None:
             model = Ovis(OvisConfig.from_released(released_config(shape)))
         assert spec is not None
         assert sum(value.numel() for value in model.parameters()) / 1e9 == pytest.approx(spec.parameters, rel=0.01)
-    assert set(SHAPES) == {"tiny", "44m", "2b", "9b"}
+    assert set(SHAPES) == {"tiny", "vllm", "44m", "2b", "9b"}
 
 
 def test_both_ways_give_the_same_answer(tmp_path: Path) -> None:
@@ -236,6 +236,39 @@ def test_the_summary_tells_failures_too() -> None:
 def test_every_benchmark_of_the_suite_is_there_and_in_its_readme(name: str) -> None:
     assert importlib.util.find_spec(f"benchmarks.{name}") is not None
     assert f"benchmarks.{name}" in (HERE / "README.md").read_text("utf-8")
+
+
+class Noted:
+    """A server that notes what it is asked."""
+
+    def __init__(self, order: list[Noted]) -> None:
+        self.order, self.asked = order, []  # type: ignore[var-annotated]
+
+    def answer(self, content: Any, tokens: int) -> vllm.Heard:
+        self.order.append(self)
+        self.asked.append((str(content), tokens))
+        return vllm.Heard(first=0.5 * tokens, prompt=8, tokens=tokens)
+
+
+def test_beside_vllm_both_get_the_same_new_questions_and_take_turns() -> None:
+    order: list[Noted] = []
+    ours, theirs = Noted(order), Noted(order)
+    runs = vllm.compared(ours, theirs, Namespace(repeats=2, tokens=16, new=4))  # type: ignore[arg-type]
+    assert sorted(ours.asked) == sorted(theirs.asked) and len(set(ours.asked)) == len(ours.asked) == 3 * 11
+    assert [one is ours for one in order[::11]] == [False, True, True, False, False, True]
+    names = [row.name for row in vllm.summary(runs)]
+    assert names == ["vllm_first_token", "vllm_first_token_picture", "vllm_users_1", "vllm_users_8"]
+
+
+def test_without_vllm_its_benchmark_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(vllm_server.VARIABLE, str(tmp_path / "bin" / "python"))
+    monkeypatch.setattr(sys, "argv", ["vllm", "--json", str(tmp_path / "vllm.json")])
+    vllm.main()
+    said = capsys.readouterr().out.strip()
+    assert said.startswith("Not measured: vLLM isn't installed: `make test-vllm`") and "\n" not in said
+    assert json.loads((tmp_path / "vllm.json").read_text())["headline"] == []
 
 
 def test_the_script_for_a_gpu_tells_what_failed_and_goes_on(tmp_path: Path) -> None:

