@@ -193,7 +193,7 @@ class FileStore:
         if not self.has(media.path):
             return media  # one of the app's own
         self.claim(media.path, holder, media.label)
-        return replace(media, shown=self.shown(media.path, media.kind))
+        return replace(media, shown=self.shown(media.path, media))
 
     def put(self, data: bytes, name: str, holder: str) -> Path:
         """A picture that is made here, and may be shown as it is. Raises NoRoom."""
@@ -207,23 +207,26 @@ class FileStore:
             self._kept[path.parent].holder, self._kept[path.parent].shown = holder, {"image": path}
         return path
 
-    def shown(self, path: Path, kind: MediaKind | None = None) -> Path | None:
+    def shown(self, path: Path, media: Media | None = None) -> Path | None:
         """What may be sent back of the file at `path`, made when it is first asked for: a copy of a picture or clip,
-        or None where it isn't either. An animation is a picture, or a clip where `kind` says so. Of a copy, itself."""
+        or None where it isn't either. An animation is a picture until it is known as a clip, by `media`. Of a copy,
+        itself."""
         found = self._kept.get(path.parent)
         if found is None or path not in (found.path, *found.shown.values()):
             return None
         if self._show is None or path in found.shown.values():
             return path
+        if found.kind is None:
+            return None
+        media = media or Media(found.kind, found.path, shown_name(found.name))
         with found.making:
-            if (kind := kind or found.kind) is not None and kind not in found.shown:
-                media = Media(kind, found.path, shown_name(found.name))
+            if media.kind not in found.shown:
                 try:
-                    copy = self._twin_shown(found, kind) or self._show(media, found.path.parent, self._limits)
+                    copy = self._twin_shown(found, media.kind) or self._show(media, found.path.parent, self._limits)
                 except (MediaError, OSError):
                     return None
-                found.shown[kind] = copy
-        return None if kind is None else found.shown[kind]
+                found.shown[media.kind] = copy
+        return found.shown[media.kind]
 
     def needs_work(self, path: Path) -> bool:
         """Whether the copy to be seen is still to be made."""

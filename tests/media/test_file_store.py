@@ -8,15 +8,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
+from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 
 from ovis_app.conversation import Media
 from ovis_app.errors import MediaError
 from ovis_app.limits import Limits
-from ovis_app.media import file_store
+from ovis_app.media import attach_all, file_store, shown_copy
 from ovis_app.media.file_store import IDLE_SECONDS, LEFT_SECONDS, UNUSED_SECONDS, FileStore, NoRoom
 from ovis_app.media.private_folder import PrivateFolder, sweep
 from tests.media.made import corners, encoded
@@ -202,6 +205,20 @@ def test_what_people_see_is_the_copy_made_once(tmp_path: Path) -> None:
     assert again is not None and again.parent == twin.parent and again.read_bytes() == b"seen" and len(made) == 1
     assert store.shown(broken) is None and store.shown(brought(store, b"text")) is None
     store.close()
+
+
+def test_an_animation_is_previewed_as_a_picture_and_sent_as_a_clip(tmp_path: Path) -> None:
+    moving = BytesIO()
+    frames = [Image.new("RGB", (64, 48), color) for color in ("red", "green", "blue")]
+    frames[0].save(moving, "GIF", save_all=True, append_images=frames[1:], duration=200)
+    with closing(FileStore(tmp_path, Limits(), show=shown_copy)) as store:
+        path = brought(store, moving.getvalue())
+        preview = store.shown(path)
+        assert preview is not None and preview.suffix in (".jpg", ".png")
+        [media], refused = attach_all([(path, "moving.gif")], Limits())
+        sent = store.keep(media, "page:a").shown
+        assert not refused and media.moves and sent is not None and sent.suffix == ".mp4"
+        assert store.shown(sent) == sent and store.shown(preview) == preview
 
 
 def test_what_a_killed_process_left_is_swept_and_what_a_live_one_has_is_not(tmp_path: Path) -> None:
