@@ -74,6 +74,10 @@ class Offer:
 class Backend(Protocol):
     """Who answers: one model at a time. One backend serves many requests at once, from any thread."""
 
+    def warm(self) -> None:
+        """Begins what can be done before the first question, such as loading, and returns at once."""
+        ...
+
     def status(self) -> Status:
         """What is going on. Quick: the page asks often."""
         ...

@@ -153,9 +153,7 @@ def serve(settings: Settings, ending: threading.Event) -> int:
         print(f"ovis serve: the page can't open on {where}: name another port with --port.", file=sys.stderr)
         return 1
     print(f"Ovis is ready on {public or url.replace('//[::]:', '//[::1]:')}", flush=True)
-    warm = getattr(backend, "warm", None)
-    if warm is not None:
-        warm()
+    backend.warm()
     ending.wait()
     page.close(verbose=False)
     backend.close()

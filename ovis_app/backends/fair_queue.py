@@ -57,8 +57,7 @@ class FairQueue:
         self._backend.close()
 
     def warm(self) -> None:
-        """Begins to load, where the backend can."""
-        getattr(self._backend, "warm", lambda: None)()
+        self._backend.warm()
 
     def count(self, request: Request) -> int | None:
         """See `backend.Counts`."""

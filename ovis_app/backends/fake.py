@@ -39,6 +39,9 @@ class FakeBackend:
     problem: str = ""
     cancelled: threading.Event = field(default_factory=threading.Event)
 
+    def warm(self) -> None:
+        """A script needs nothing."""
+
     def status(self) -> Status:
         return Status(self.model, "ready", "ready", self.coming, self.problem)
 

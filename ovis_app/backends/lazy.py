@@ -80,7 +80,7 @@ class LazyBackend:
         try:
             with importing():
                 real = self._make()
-            getattr(real, "warm", lambda: None)()
+            real.warm()
             self._real = real
         except BaseException as error:  # the edge of a thread: whoever asks is told
             log.exception("the backend can't be imported")

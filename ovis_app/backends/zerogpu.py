@@ -52,6 +52,9 @@ class ZeroGpuBackend:
         self._answers = ThreadGroup()
         self._closing = Stop()
 
+    def warm(self) -> None:
+        """The model is there before the page."""
+
     def status(self) -> Status:
         phase = "answering" if self._answers.busy else "ready"
         resources, engine = self._here

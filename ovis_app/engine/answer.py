@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 NO_MEMORY = ("out of memory", "DefaultCPUAllocator", "ALLOC_FAILED")  # in errors of mps, of CPUs, of cuBLAS
 
 
-class Prompt(Protocol):
+class EncodedPrompt(Protocol):
     """A prompt whose media are encoded: ids and mask [tokens], `keys` with visual tokens named by content, and the
     visual tokens' embeddings [visual tokens, hidden]."""
 
@@ -47,7 +47,7 @@ class Streamer(Protocol):
     def end(self) -> None: ...
 
 
-class Answer:
+class RunningAnswer:
     """One request's answer under way."""
 
     def __init__(

@@ -16,7 +16,7 @@ from ovis_app.models.prompt import VISUAL_ATOM
 
 
 @dataclass(frozen=True)
-class Span:
+class EncodedPart:
     """What stands in one placeholder: ids of indicators and visual tokens, and the tokens' embeddings."""
 
     ids: tuple[int, ...]
@@ -34,7 +34,7 @@ class EncodedMedia:
     """A picture or clip as visual embeddings: a span per placeholder, and the times of a clip's frames in seconds."""
 
     kind: str
-    spans: tuple[Span, ...]
+    spans: tuple[EncodedPart, ...]
     times: tuple[float, ...] = ()
 
     @property

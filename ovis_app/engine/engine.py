@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ovis_app.checkpoints.tokenizer import Ending
-from ovis_app.engine.answer import Answer, Prompt, Streamer, failed, out_of_memory
+from ovis_app.engine.answer import EncodedPrompt, RunningAnswer, Streamer, failed, out_of_memory
 from ovis_app.engine.block_manager import BlockManager
 from ovis_app.engine.lookup import FormerAnswers, Lookup
 from ovis_app.engine.model_runner import ModelRunner
@@ -59,8 +59,8 @@ class Engine:
         self._give_memory_back = give_memory_back
         gpu = runner.model.device.type == "cuda"
         self.pace = Pace(**(GPU_PACE if gpu else CPU_PACE))  # type: ignore[arg-type]
-        self._live: dict[Sequence, Answer] = {}
-        self._inbox: SimpleQueue[Answer] = SimpleQueue()
+        self._live: dict[Sequence, RunningAnswer] = {}
+        self._inbox: SimpleQueue[RunningAnswer] = SimpleQueue()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
         self._closed = False
@@ -69,10 +69,10 @@ class Engine:
     # --- asking ------------------------------------------------------------------------------------------------------
 
     def add(
-        self, prompt: Prompt, settings: GenerationSettings, *, budget: ThinkingBudget | None = None,
+        self, prompt: EncodedPrompt, settings: GenerationSettings, *, budget: ThinkingBudget | None = None,
         streamer: Streamer | None = None, stop: Callable[[], bool] = lambda: False,
         progress: Callable[[float], None] = lambda _: None,
-    ) -> Answer:  # fmt: skip
+    ) -> RunningAnswer:  # fmt: skip
         """Queues a request. `stop` is asked before each step; `progress` hears how much of the prompt is computed (0 to
         1), from its first step until all is. Raises BackendError for bad settings, and for what would never fit."""
         settings = settings.check()
@@ -87,7 +87,7 @@ class Engine:
         room = min(self.context, self.blocks.count * self.blocks.block_size)
         if tokens > room:
             raise RequestError(TOO_LONG.format(tokens=tokens, room=room))
-        answer = Answer(Sequence(ids, keys, prompt.visual), settings, budget, streamer, stop, progress)
+        answer = RunningAnswer(Sequence(ids, keys, prompt.visual), settings, budget, streamer, stop, progress)
         self._inbox.put(answer)
         self._wake.set()
         if self._closed:  # meanwhile: nobody may be there any more to take it in
@@ -95,7 +95,7 @@ class Engine:
         return answer
 
     def generate(
-        self, prompt: Prompt, settings: GenerationSettings, *, budget: ThinkingBudget | None = None,
+        self, prompt: EncodedPrompt, settings: GenerationSettings, *, budget: ThinkingBudget | None = None,
         streamer: Streamer | None = None, stop: Callable[[], bool] = lambda: False,
         progress: Callable[[float], None] = lambda _: None,
     ) -> Tensor:  # fmt: skip
@@ -103,10 +103,10 @@ class Engine:
         return self.answer(prompt, settings, budget=budget, streamer=streamer, stop=stop, progress=progress).ids
 
     def answer(
-        self, prompt: Prompt, settings: GenerationSettings, *, budget: ThinkingBudget | None = None,
+        self, prompt: EncodedPrompt, settings: GenerationSettings, *, budget: ThinkingBudget | None = None,
         streamer: Streamer | None = None, stop: Callable[[], bool] = lambda: False,
         progress: Callable[[float], None] = lambda _: None,
-    ) -> Answer:  # fmt: skip
+    ) -> RunningAnswer:  # fmt: skip
         """A request's whole answer, its tokens put into `streamer` as they come. Blocks until it ends. Raises
         BackendError, and torch.OutOfMemoryError where this answer has no memory."""
         answer = self.add(prompt, settings, budget=budget, streamer=streamer, stop=stop, progress=progress)
@@ -241,7 +241,7 @@ class Engine:
             if over:
                 self._end(chunk.sequence)
 
-    def _take(self, answer: Answer, drafts: SequenceOf[int], chosen: SequenceOf[int]) -> bool:
+    def _take(self, answer: RunningAnswer, drafts: SequenceOf[int], chosen: SequenceOf[int]) -> bool:
         """The token behind the last one, and those behind drafts that came true; whether the answer is over."""
         sequence = answer.sequence
         sequence.drafts = []

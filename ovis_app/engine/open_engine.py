@@ -35,8 +35,6 @@ def open_engine(
     with few_threads(model.llm):
         most_rows = max(most_running, GUESSED_ROWS if lookup else 1)
         step = decode_step(model, pool, can, context=context, most_rows=most_rows)
-    if model.device.type == "cuda":
-        torch.cuda.empty_cache()  # the parts that joined weights were made of
     runner = ModelRunner(model, pool, step)
     return Engine(
         runner, blocks, ending, context=context, most_running=most_running, lookup=lookup, turns=turns,

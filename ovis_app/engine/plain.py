@@ -14,7 +14,7 @@ from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteria
 from transformers.generation.streamers import BaseStreamer
 
 from ovis_app.checkpoints.tokenizer import Ending
-from ovis_app.engine.answer import Prompt
+from ovis_app.engine.answer import EncodedPrompt
 from ovis_app.engine.sampling import Draw, Drawing
 from ovis_app.engine.thinking_budget import ThinkingBudget
 from ovis_app.generation import GenerationSettings
@@ -39,7 +39,7 @@ class StopsGenerate(StoppingCriteria):
 @torch.inference_mode()
 def generate(
     model: Ovis,
-    prompt: Prompt,
+    prompt: EncodedPrompt,
     settings: GenerationSettings,
     *,
     ending: Ending,

@@ -15,7 +15,7 @@ from ovis_app.models.prompt import FORMATS, ChatFormat, PromptTokenizer, expand
 
 
 @dataclass(frozen=True)
-class Prompt:
+class PixelPrompt:
     """Everything that the model needs of a question. `ids` hold negative placeholders for visual tokens."""
 
     ids: Tensor  # [tokens], long
@@ -30,12 +30,14 @@ def chat_format(config: OvisConfig) -> ChatFormat:
     return FORMATS[config.llm_config.model_type]
 
 
-def assemble(config: OvisConfig, tokenizer: PromptTokenizer, ids: Sequence[int], visuals: Sequence[Visual]) -> Prompt:
+def assemble(
+    config: OvisConfig, tokenizer: PromptTokenizer, ids: Sequence[int], visuals: Sequence[Visual]
+) -> PixelPrompt:
     """Pixels for `visuals`, and `ids` with each placeholder expanded to its visual tokens."""
     family = FAMILIES[config.family]
     pixels = [family.pixels(config, part) for visual in visuals for part in family.spread(visual)]
     whole = torch.tensor(expand(ids, [part.ids for part in pixels]), dtype=torch.long)
-    return Prompt(
+    return PixelPrompt(
         ids=whole,
         mask=attention_mask(config, tokenizer, whole),
         pixel_values=torch.cat([part.values for part in pixels]) if pixels else None,

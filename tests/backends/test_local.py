@@ -24,7 +24,7 @@ from ovis_app.checkpoints.hub import no_progress
 from ovis_app.checkpoints.tokenizer import Ending
 from ovis_app.conversation import Conversation, Detail, Media, Message
 from ovis_app.engine import open_engine
-from ovis_app.engine.answer import Answer as EngineAnswer
+from ovis_app.engine.answer import RunningAnswer
 from ovis_app.engine.capabilities import Capabilities
 from ovis_app.engine.decode_step import DecodeStep
 from ovis_app.engine.model_runner import ModelRunner
@@ -67,13 +67,13 @@ def picture(tmp_path: Path) -> Media:
 def long_answers(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """No answer ends by itself; counts the tokens that were generated."""
     counts: list[int] = []
-    whole = EngineAnswer.take
+    whole = RunningAnswer.take
 
-    def counting(self: EngineAnswer, *arguments: object) -> bool:
+    def counting(self: RunningAnswer, *arguments: object) -> bool:
         counts.append(len(self.sequence.generated))
         return whole(self, *arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(EngineAnswer, "take", counting)
+    monkeypatch.setattr(RunningAnswer, "take", counting)
     monkeypatch.setattr(tokenizer, "ending_of", lambda *_: Ending((703,), 608))
     return counts
 

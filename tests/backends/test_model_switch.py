@@ -23,7 +23,7 @@ from ovis_app.checkpoints import checkpoint, memory_fit, tokenizer
 from ovis_app.checkpoints.hub import Progress
 from ovis_app.checkpoints.tokenizer import Ending
 from ovis_app.conversation import Conversation, Media, Message
-from ovis_app.engine.answer import Answer as EngineAnswer
+from ovis_app.engine.answer import RunningAnswer
 from ovis_app.engine.engine import Engine
 from ovis_app.errors import BackendError
 from ovis_app.generation import Answer, Done, Event, GenerationSettings, Request
@@ -71,7 +71,7 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     answers: list[list[int]] = []
     whole = Engine.answer
 
-    def listening(*args: object, **options: object) -> EngineAnswer:
+    def listening(*args: object, **options: object) -> RunningAnswer:
         answered = whole(*args, **options)  # type: ignore[arg-type]
         answers.append(answered.ids.tolist())
         return answered

@@ -18,7 +18,7 @@ from ovis_app import zoo
 from ovis_app.backends.local.model_pool import LoadedModel
 from ovis_app.backends.local.prompt_builder import turns_of
 from ovis_app.conversation import Conversation, Media, Message
-from ovis_app.engine.encoder_cache import EncodedMedia, Span
+from ovis_app.engine.encoder_cache import EncodedMedia, EncodedPart
 from ovis_app.generation import GenerationSettings
 from ovis_app.models.inputs import chat_format
 from ovis_app.models.prompt import IMAGE, PLACEHOLDERS, VIDEO, encode_original, encode_turns
@@ -47,7 +47,7 @@ def prompt(loaded: LoadedModel, turns: list[dict[str, Any]], *, thinking: bool) 
     settings = GenerationSettings(system=system, thinking=thinking)
     conversation = Conversation(tuple(message(turn) for turn in turns if turn["role"] != "system"))
     encoded = [
-        tuple(EncodedMedia(item.kind, (Span((), torch.empty(0), 0),)) for item in said.media)
+        tuple(EncodedMedia(item.kind, (EncodedPart((), torch.empty(0), 0),)) for item in said.media)
         for said in conversation.messages
     ]
     return encode_turns(

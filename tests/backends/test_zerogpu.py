@@ -32,7 +32,7 @@ from ovis_app.backends.zerogpu import CHOSEN, ZeroGpuBackend
 from ovis_app.checkpoints import tokenizer
 from ovis_app.checkpoints.tokenizer import Ending
 from ovis_app.conversation import Conversation, Media, Message
-from ovis_app.engine.answer import Answer as EngineAnswer
+from ovis_app.engine.answer import RunningAnswer
 from ovis_app.errors import FAILED, BackendError, RequestError
 from ovis_app.generation import Answer, Done, Event, GenerationSettings, Request, Waiting
 from ovis_app.limits import Limits
@@ -67,13 +67,13 @@ def backend() -> Iterator[ZeroGpuBackend]:
 @pytest.fixture
 def long_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """No answer ends by itself, and a token takes a moment."""
-    whole = EngineAnswer.take
+    whole = RunningAnswer.take
 
-    def slow(self: EngineAnswer, *arguments: Any) -> bool:
+    def slow(self: RunningAnswer, *arguments: Any) -> bool:
         time.sleep(0.02)
         return whole(self, *arguments)
 
-    monkeypatch.setattr(EngineAnswer, "take", slow)
+    monkeypatch.setattr(RunningAnswer, "take", slow)
     monkeypatch.setattr(tokenizer, "ending_of", lambda *_: Ending((703,), 608))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ovis_app.engine.answer import Answer
+from ovis_app.engine.answer import RunningAnswer
 from ovis_app.engine.decode_step import DecodeStep, unfit
 from ovis_app.engine.engine import Engine
 from ovis_app.engine.model_runner import ModelRunner
@@ -99,7 +99,7 @@ class Reader:
         return self.leaves is not None and len(self.heard) >= self.leaves
 
 
-def drive(driven: Engine, answers: Sequence[Answer], *, most_steps: int = 5000) -> None:
+def drive(driven: Engine, answers: Sequence[RunningAnswer], *, most_steps: int = 5000) -> None:
     """Steps until all answers are over."""
     for _ in range(most_steps):
         if all(answer.over for answer in answers):
@@ -116,7 +116,7 @@ def plainly(asked: Sequence[Written], settings: GenerationSettings = SHORT) -> l
     return [tiny("ovis2.5").plain(written, settings) for written in asked]
 
 
-def ended(answer: Answer) -> list[int] | str:
+def ended(answer: RunningAnswer) -> list[int] | str:
     """An answer's tokens, or the sentence that it ended with."""
     try:
         return answer.wait().tolist()

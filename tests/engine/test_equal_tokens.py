@@ -15,7 +15,7 @@ import torch
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from ovis_app.engine.answer import Answer
+from ovis_app.engine.answer import RunningAnswer
 from ovis_app.engine.engine import Engine
 from ovis_app.generation import GenerationSettings
 from tests.engine.driven import FAMILIES, Reader, drive, engine, step_by_hand
@@ -28,7 +28,7 @@ from tests.waiting import PATIENCE
 
 def compared(driven: Engine, load: list[Ask], tally: Tally) -> None:
     """Asks a load of an engine, each request at its step, and compares the answers."""
-    asked: dict[int, tuple[Answer, Reader]] = {}
+    asked: dict[int, tuple[RunningAnswer, Reader]] = {}
     step = 0
     while len(asked) < len(load) or not all(answer.over for answer, _ in asked.values()):
         for number, ask in enumerate(load):

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ovis_app.engine.answer import Answer
+from ovis_app.engine.answer import RunningAnswer
 from ovis_app.engine.engine import Engine
 from ovis_app.engine.scheduler import Chunk
 from ovis_app.errors import BackendError
@@ -69,7 +69,7 @@ def test_what_fails_for_one_fails_for_that_one_alone(at: int) -> None:
     """In its prompt, or after some tokens, in a step that everybody shares."""
     asked = prompts(8)
     expected = plainly(asked)
-    unlucky: list[Answer] = []
+    unlucky: list[RunningAnswer] = []
 
     def breaks(chunks: Sequence[Chunk]) -> Exception | None:
         mine = [chunk for chunk in chunks if unlucky and chunk.sequence is unlucky[0].sequence]
@@ -149,7 +149,7 @@ def test_one_long_prompt_is_cut_until_it_fits(family: str) -> None:
 def test_what_can_not_be_made_smaller_ends_one_answer_and_says_what_to_lower() -> None:
     asked = prompts(4)
     expected = plainly(asked)
-    hungry: list[Answer] = []
+    hungry: list[RunningAnswer] = []
     driven = breaking(
         lambda chunks: (
             torch.OutOfMemoryError("full") if any(chunk.sequence is hungry[0].sequence for chunk in chunks) else None

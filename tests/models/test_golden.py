@@ -24,7 +24,7 @@ from ovis_app.engine.sequence import Sequence
 from ovis_app.engine.thinking_budget import ThinkingBudget
 from ovis_app.generation import GenerationSettings
 from ovis_app.models.families.table import FAMILIES
-from ovis_app.models.inputs import Prompt, assemble, chat_format
+from ovis_app.models.inputs import PixelPrompt, assemble, chat_format
 from ovis_app.models.ovis import Ovis
 from ovis_app.models.preprocess.tiling import best_grid, tile_ids
 from ovis_app.models.preprocess.values import Visual
@@ -83,14 +83,14 @@ def places(ids: list[int]) -> int:
     return sum(token in (IMAGE, VIDEO) for token in ids)
 
 
-def prompt_of(case: Case) -> Prompt:
+def prompt_of(case: Case) -> PixelPrompt:
     """The recorded prompt string with the original's habits; pictures beyond its places are left out, as there."""
     model, tokenizer, _ = checkpoint(case.folder)
     ids = encode_original(tokenizer, case.data["prompt"])
     return assemble(model.config, tokenizer, ids, visuals(case)[: places(ids)])
 
 
-def as_recorded(prompt: Prompt, tokens_per_tile: int | None) -> list[int]:
+def as_recorded(prompt: PixelPrompt, tokens_per_tile: int | None) -> list[int]:
     """The prompt's ids as the recordings write them: tiles as one visual atom each."""
     ids = prompt.ids.tolist()
     if tokens_per_tile is None:
@@ -183,7 +183,7 @@ def engine_for(folder: Path, eos: tuple[int, ...]) -> Engine:
 
 
 @torch.inference_mode()
-def written(model: Ovis, prompt: Prompt, kept: slice = slice(None)) -> Written:
+def written(model: Ovis, prompt: PixelPrompt, kept: slice = slice(None)) -> Written:
     """A prompt as the engine takes it, or a part of it; pictures are named by what they become."""
     visual = encoded(model, prompt)
     rows = torch.zeros(len(prompt.ids), dtype=torch.bool)
@@ -197,17 +197,17 @@ def written(model: Ovis, prompt: Prompt, kept: slice = slice(None)) -> Written:
 
 
 @torch.inference_mode()
-def embedded(model: Ovis, prompt: Prompt) -> torch.Tensor:
+def embedded(model: Ovis, prompt: PixelPrompt) -> torch.Tensor:
     return model.embed(prompt.ids, encoded(model, prompt))
 
 
 @torch.inference_mode()
-def embedded_with(model: Ovis, prompt: Prompt, visual: torch.Tensor | None) -> torch.Tensor:
+def embedded_with(model: Ovis, prompt: PixelPrompt, visual: torch.Tensor | None) -> torch.Tensor:
     return model.embed(prompt.ids, visual)
 
 
 @torch.inference_mode()
-def encoded(model: Ovis, prompt: Prompt) -> torch.Tensor | None:
+def encoded(model: Ovis, prompt: PixelPrompt) -> torch.Tensor | None:
     if prompt.pixel_values is None:
         return None
     return model.encode(prompt.pixel_values.to(model.dtype), prompt.grids)
@@ -218,7 +218,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 @torch.inference_mode()
-def compare_visuals(model: Ovis, prompt: Prompt, arrays: dict[str, np.ndarray]) -> None:
+def compare_visuals(model: Ovis, prompt: PixelPrompt, arrays: dict[str, np.ndarray]) -> None:
     assert prompt.pixel_values is not None
     rows = prompt.pixel_values.flatten(1).numpy()
     recorded = arrays["pixel_values_rows"]
@@ -279,7 +279,7 @@ def test_golden_bfloat16(case: Case) -> None:
 
 
 @torch.inference_mode()
-def words_of_both(exact: Ovis, rough: Ovis, prompt: Prompt) -> torch.Tensor:
+def words_of_both(exact: Ovis, rough: Ovis, prompt: PixelPrompt) -> torch.Tensor:
     """Compares one-hot visual tokens of a model in float32 and in bfloat16, up to where they can be: rounding may turn
     a near tie, and another word is another row of the table, with logits as far as you like. So the tower's features
     must be near, a word that bfloat16 chooses must be as good as float32's but for rounding, and most must be the same.

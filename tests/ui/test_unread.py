@@ -6,6 +6,7 @@ import gc
 import tracemalloc
 from contextlib import closing
 from types import SimpleNamespace
+from weakref import WeakSet
 
 import pytest
 
@@ -15,6 +16,12 @@ from tests.ui.serving import Served, Wire, texts
 from tests.waiting import until
 
 PIECE = 1_000_000
+
+
+@pytest.fixture(autouse=True)
+def no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What other tests' tabs left doesn't count."""
+    monkeypatch.setattr(unread, "_queues", WeakSet())
 
 
 def message(name: str, size: int = PIECE) -> SimpleNamespace:

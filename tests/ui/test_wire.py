@@ -263,15 +263,17 @@ def test_no_more_is_kept_of_a_draft_than_can_be_typed(wire: Wire) -> None:
     assert 150_000 < len(str(kept)) < 300_000
 
 
-def test_one_tab_that_asks_without_end_keeps_no_other_waiting_for_all_of_it() -> None:
+def test_an_address_that_asks_without_end_keeps_no_other_waiting_for_all_of_it() -> None:
     backend = HeldBackend()
-    with served(backend, queue_size=2, engine="solo") as there:
-        one, other = Wire(there), Wire(there)
-        one.send("held")
-        event = one.after(one.event("box", "submit"))
-        for _ in range(16):
-            one.join(event, one.defaults(event))
+    with served(backend, queue_size=2, engine="solo", trusted_proxies=("127.0.0.1",)) as there:
+        greedy = [Wire(there) for _ in range(16)]  # tabs: each asks one question at a time
+        other = Wire(there)
+        for tab in greedy:
+            tab.http.headers["x-forwarded-for"] = "192.0.2.7"
+            tab.send("held")
+            tab.start_answer()
         until(lambda: backend.live == 4)
+        other.http.headers["x-forwarded-for"] = "192.0.2.8"
         other.send("hello")
         other.start_answer()
         said = other.messages()
@@ -280,7 +282,8 @@ def test_one_tab_that_asks_without_end_keeps_no_other_waiting_for_all_of_it() ->
         backend.answer.set(), backend.finish.set()
         assert any(message["msg"] == "process_completed" for message in said)
         assert "You said: hello" in str(other.settle())
-        one.close(), other.close()
+        for tab in (*greedy, other):
+            tab.close()
 
 
 def test_behind_a_trusted_proxy_who_asks_is_an_address_whatever_tab_they_say_they_are() -> None:

@@ -12,6 +12,7 @@ import tempfile
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing, suppress
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -180,7 +181,8 @@ class Serving:
                     raise event
                 yield event
 
-        threading.Thread(target=work, name="ovis-api", daemon=True).start()
+        # On ZeroGPU the quota of whoever asks is found through the context.
+        threading.Thread(target=copy_context().run, args=(work,), name="ovis-api", daemon=True).start()
         try:
             yield each()
         finally:

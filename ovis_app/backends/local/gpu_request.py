@@ -21,7 +21,7 @@ from ovis_app.backends.local import gpu_placed
 from ovis_app.backends.local.media_encoder import DecodedMedia, MediaEncoder, Note, content_name
 from ovis_app.backends.local.model_pool import LoadedModel
 from ovis_app.backends.local.prompt_builder import PreparedRequest, PromptBuilder
-from ovis_app.engine.encoder_cache import EncodedMedia, Span
+from ovis_app.engine.encoder_cache import EncodedMedia, EncodedPart
 from ovis_app.generation import Request
 from ovis_app.limits import Limits
 from ovis_app.models.preprocess.values import Pixels
@@ -68,7 +68,8 @@ class MediaDecoder(MediaEncoder):
             names = [content_name(one.key, number) for number in range(len(one.parts))]
             self.pixels |= dict(zip(names, one.parts, strict=True))
             spans = tuple(
-                Span(part.ids, torch.empty(part.tokens, 0), name) for part, name in zip(one.parts, names, strict=True)
+                EncodedPart(part.ids, torch.empty(part.tokens, 0), name)
+                for part, name in zip(one.parts, names, strict=True)
             )
             encoded[one.key] = EncodedMedia(one.media.kind, spans, one.times)
             self.cache.put(one.key, encoded[one.key])  # for when the oldest turns are left out; it takes no bytes

@@ -14,7 +14,7 @@ import torch
 
 from ovis_app.backends.local.model_pool import LoadedModel
 from ovis_app.conversation import Conversation, Detail, Media, Message
-from ovis_app.engine.encoder_cache import EncodedMedia, EncoderCache, Span
+from ovis_app.engine.encoder_cache import EncodedMedia, EncodedPart, EncoderCache
 from ovis_app.limits import Limits
 from ovis_app.media import digest, open_image, sample_frames
 from ovis_app.models.families.table import FAMILIES
@@ -87,7 +87,7 @@ class MediaEncoder:
         decoded = self._decode(wanted, stop)
         nothing = torch.empty(0)
         return EncodedMedia(
-            wanted.media.kind, tuple(Span(part.ids, nothing, CONTENT) for part in decoded.parts), decoded.times
+            wanted.media.kind, tuple(EncodedPart(part.ids, nothing, CONTENT) for part in decoded.parts), decoded.times
         )
 
     def _new(self, wanted: Sequence[WantedMedia], note: Note, stop: Stop) -> dict[str, EncodedMedia]:
@@ -137,7 +137,8 @@ class MediaEncoder:
         encoded = {}
         for one in decoded:
             spans = tuple(
-                Span(part.ids, next(embeddings), content_name(one.key, number)) for number, part in enumerate(one.parts)
+                EncodedPart(part.ids, next(embeddings), content_name(one.key, number))
+                for number, part in enumerate(one.parts)
             )
             encoded[one.key] = EncodedMedia(one.media.kind, spans, one.times)
             self.cache.put(one.key, encoded[one.key])

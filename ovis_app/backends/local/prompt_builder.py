@@ -14,7 +14,7 @@ from torch import Tensor
 from ovis_app.backends.local.media_encoder import MediaEncoder, Note
 from ovis_app.backends.local.model_pool import LoadedModel
 from ovis_app.conversation import Conversation, Detail
-from ovis_app.engine.encoder_cache import EncodedMedia, Span
+from ovis_app.engine.encoder_cache import EncodedMedia, EncodedPart
 from ovis_app.engine.thinking_budget import ThinkingBudget
 from ovis_app.errors import RequestError, not_fitting
 from ovis_app.generation import DROPPED_FOR, GenerationSettings
@@ -114,7 +114,7 @@ class PromptBuilder:
 
     def _written(
         self, conversation: Conversation, media: Sequence[Sequence[EncodedMedia]], settings: GenerationSettings
-    ) -> tuple[list[int], list[Span]]:
+    ) -> tuple[list[int], list[EncodedPart]]:
         """The ids of all that is text, with a place for each of the spans."""
         turns = turns_of(self._loaded, conversation, media, settings)
         chat = chat_format(self._loaded.model.config)

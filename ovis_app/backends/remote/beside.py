@@ -27,7 +27,7 @@ class BesideServers:
 
     def warm(self) -> None:
         self._servers.warm()
-        getattr(self._here, "warm", lambda: None)()
+        self._here.warm()
 
     def status(self) -> Status:
         here, there = self._here.status(), self._servers.status()
