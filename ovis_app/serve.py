@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import signal
 import socket
 import sys
@@ -15,12 +14,21 @@ import tempfile
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, TextIO, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from ovis_app.backend import Backend
 from ovis_app.errors import UserError
 from ovis_app.frozen_imports import importing
 from ovis_app.settings import Flags, Settings, add_arguments, read
+
+if TYPE_CHECKING:
+    from ovis_app.media.private_folder import PrivateFolder
+
+TRACEBACK = "Traceback (most recent call last):"
+CHAINED = ("\nThe above exception was the direct cause", "\nDuring handling of the above exception")
+CLOSING_SECONDS = 1  # that requests have to end in, once the app is told to
+NO_FOLDER = "No folder for temporary files can be written to: questions are answered, files aren't taken."
 
 
 def open_page(settings: Settings) -> tuple[Any, dict[str, Any], Backend]:
@@ -63,14 +71,30 @@ def allow_connections() -> None:
 
 
 class ShortWrites:
-    """A stream that takes only so much at once: what strangers sent and makes no sense is printed by Gradio, whole."""
+    """A stream that takes only so much at once: what strangers sent and makes no sense is printed by Gradio, whole. Of
+    the tracebacks that it prints, piece by piece, one line stays, without the error's words: they repeat what came in.
+    Ours are logged, and come as one piece."""
 
     most = 4_000  # characters
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._trace = threading.local()  # where the last frame was, while a traceback is printed
 
     def write(self, text: str) -> int:
+        if text.startswith(TRACEBACK):
+            self._trace.place = ""
+            return len(text)
+        if text.startswith(CHAINED):
+            return len(text)
+        place = getattr(self._trace, "place", None)
+        if place is not None and text.startswith("  "):
+            self._trace.place = text.strip().partition("\n")[0]
+            return len(text)
+        if place is not None and text.strip():
+            self._trace.place = None
+            error = text.partition(":")[0].strip().partition("\n")[0]
+            return self._stream.write(f"An event failed: {error[:200]} in {place or 'no file'}\n")
         rest = len(text) - self.most
         return self._stream.write(text if rest <= 0 else f"{text[: self.most]}… and {rest:,} characters more\n")
 
@@ -95,15 +119,26 @@ def main(arguments: Sequence[str] | None = None, *, program: str | None = None) 
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: ending.set())
     log, sys.stderr = sys.stderr, cast(TextIO, ShortWrites(sys.stderr))
-    own = None if "GRADIO_TEMP_DIR" in os.environ else tempfile.mkdtemp(prefix="ovis-")
-    if own:
-        os.environ["GRADIO_TEMP_DIR"] = own
+    own = own_folder()
     try:
         return serve(settings, ending)
     finally:
         sys.stderr = log
-        if own:
-            shutil.rmtree(own, ignore_errors=True)
+        if own is not None:
+            own.close()
+
+
+def own_folder() -> PrivateFolder | None:
+    """Where everything temporary of this process lies from now on; None where nothing can be written."""
+    from ovis_app.media.private_folder import PrivateFolder  # with Pillow beside it, which --help needn't wait for
+
+    try:
+        own = PrivateFolder(Path(os.environ.get("GRADIO_TEMP_DIR") or tempfile.gettempdir()))
+    except OSError:
+        print(NO_FOLDER, file=sys.stderr)
+        return None
+    os.environ["GRADIO_TEMP_DIR"] = tempfile.tempdir = str(own.path)
+    return own
 
 
 def unlistenable(settings: Settings) -> str:
@@ -130,6 +165,8 @@ def serve(settings: Settings, ending: threading.Event) -> int:
     try:
         _, url, public = page.launch(**options, prevent_thread_lock=True, quiet=True)
         mcp.tools_alone(page)
+        # Streams that are open when it ends are cut off, not waited for.
+        page.server.config.timeout_graceful_shutdown = CLOSING_SECONDS
     except OSError as error:
         print(f"The page can't open on {settings.server_name}:{settings.port}: {error}", file=sys.stderr)
         return 1

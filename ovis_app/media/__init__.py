@@ -6,7 +6,7 @@ from ovis_app.media.content_hash import digest
 from ovis_app.media.frames import clip_of_frames
 from ovis_app.media.images import open_image
 from ovis_app.media.page_range import PageRange
-from ovis_app.media.question_pages import PageChoice, with_pages
+from ovis_app.media.question_pages import PageChoice, turns_with_pages, with_pages
 from ovis_app.media.video import Clip, VideoInfo, probe, sample_frames, thumbnail
 
 __all__ = [
@@ -23,5 +23,6 @@ __all__ = [
     "probe",
     "sample_frames",
     "thumbnail",
+    "turns_with_pages",
     "with_pages",
 ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import stat
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -24,6 +25,7 @@ from ovis_app.media.video import check_video
 log = logging.getLogger(__name__)
 
 
+LOOK_SECONDS = 40.0  # that all files of one question may take before another clip is looked at
 File = tuple[Path, str]  # where it lies and what its owner calls it
 
 
@@ -46,6 +48,7 @@ def attach_all(files: Sequence[File], limits: Limits) -> tuple[tuple[Media, ...]
     both (the first good file decides), and at most `limits.files_per_turn`; one sentence stands for all beyond."""
     good: list[Media] = []
     refused: list[str] = []
+    ends = time.monotonic() + LOOK_SECONDS
     pictures: dict[File, MediaError | None] = {}  # looked at together, once it is clear that pictures are wanted
     for place, (path, name) in enumerate(files[: limits.files_per_turn]):
         try:
@@ -53,7 +56,7 @@ def attach_all(files: Sequence[File], limits: Limits) -> tuple[tuple[Media, ...]
             assert kind is not None
             _fits(kind, name, good)
             if kind == "video":
-                check_video(path, name, limits)
+                _check_clip(path, name, limits, ends)
             else:
                 pictures = pictures or _looked_at(files[place : limits.files_per_turn], limits)
                 if (error := pictures[path, name]) is not None:
@@ -83,6 +86,7 @@ def attach_turns(turns: Sequence[Sequence[File]], limits: Limits) -> tuple[tuple
             _fits(kind, name, turn)
             turn.append(Media(kind, path, shown_name(name)))
         found.append(tuple(turn))
+    ends = time.monotonic() + LOOK_SECONDS
     unknown = {key: one for turn in found for one in turn if not _passed.has(key := (digest(one), limits))}
     pictures = [(one.path, one.label) for one in unknown.values() if one.kind == "image"]
     for refused in check_images(pictures, limits):
@@ -90,7 +94,7 @@ def attach_turns(turns: Sequence[Sequence[File]], limits: Limits) -> tuple[tuple
             raise refused
     for one in unknown.values():
         if one.kind == "video":
-            check_video(one.path, one.label, limits)
+            _check_clip(one.path, one.label, limits, ends)
     _passed.add(unknown)
     return tuple(found)
 
@@ -124,6 +128,14 @@ def _looked_at(files: Sequence[File], limits: Limits) -> dict[File, MediaError |
             if _kind(path, name, limits).media == "image":
                 pictures.append((path, name))
     return dict(zip(pictures, check_images(pictures, limits), strict=True))
+
+
+def _check_clip(path: Path, name: str, limits: Limits, ends: float) -> None:
+    """Raises MediaError, once it is past `ends` without looking: sixteen damaged clips mustn't take sixteen times as
+    long as one may."""
+    if time.monotonic() > ends:
+        raise refusal(name, "wasn't looked at, since the files before it took too long: send it by itself.")
+    check_video(path, name, limits)
 
 
 def _fits(kind: MediaKind, name: str, good: Sequence[Media]) -> None:

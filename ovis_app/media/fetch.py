@@ -10,6 +10,7 @@ from __future__ import annotations
 import http.client
 import ipaddress
 import logging
+import queue
 import socket
 import ssl
 import threading
@@ -17,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from ovis_app.limits import MEGABYTE, refusal
@@ -39,6 +41,11 @@ HEADERS = {"Accept": "image/*, video/*", "Accept-Encoding": "identity", "User-Ag
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Allowed = Callable[[Address], bool]
+AddressInfo = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[Any, ...]]  # of socket.getaddrinfo
+
+_lookups = threading.BoundedSemaphore(
+    32
+)  # names that are looked up at a time; each may take the resolver half a minute
 
 
 def public(address: Address) -> bool:
@@ -110,7 +117,7 @@ def _connected(
     secure = place.scheme == "https"
     host = place.hostname or ""
     port = place.port or (443 if secure else 80)
-    family, kind, protocol, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    family, kind, protocol, _, where = _resolved(host, port, limit)
     with socket.socket(family, kind, protocol) as plain, _cut_after(plain, limit):
         plain.settimeout(SECONDS)
         if not allowed(_address(where)) or own(_address(where)):
@@ -122,6 +129,31 @@ def _connected(
         connection.sock = ssl.create_default_context().wrap_socket(plain, server_hostname=host) if secure else plain
         with closing(connection):
             yield connection
+
+
+def _resolved(host: str, port: int, limit: Stop) -> AddressInfo:
+    """The first address of a host. Whoever answers for its name may take as long as the system's resolver lets them;
+    nobody waits for that beyond `limit`. Raises OSError."""
+    if not _lookups.acquire(blocking=False):
+        raise OSError("too many names are being looked up")
+    found: queue.SimpleQueue[AddressInfo | Exception] = queue.SimpleQueue()
+
+    def look_up() -> None:
+        try:
+            found.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0])
+        except (OSError, UnicodeError) as error:
+            found.put(error)
+        finally:
+            _lookups.release()
+
+    threading.Thread(target=look_up, name="ovis-fetch-name", daemon=True).start()
+    while not limit.is_set():
+        with suppress(queue.Empty):
+            answer = found.get(timeout=POLL_SECONDS)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+    raise TimeoutError
 
 
 @contextmanager

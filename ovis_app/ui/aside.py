@@ -12,9 +12,9 @@ from ovis_app.media.readers import Readers
 
 T = TypeVar("T")
 
-_readers = Readers(6, each=2)
+readers = Readers(6, each=2)
 
 
 async def aside(work: Callable[[], T], *, client: str) -> T:
     """What `work` returns, from a thread; in turn where many ask. Raises Busy where that would take too long."""
-    return await _readers.run(work, client=client)
+    return await readers.run(work, client=client)

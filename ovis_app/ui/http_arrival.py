@@ -32,10 +32,14 @@ class Arrival:
         self._receive, self._meter = receive, meter
         self._deadline = time.monotonic() + PATIENCE
         self._whole = False
+        self._again: Message | None = None
 
     async def next(self) -> Message:
         """The next message. Raises Refused once no more is wanted. Behind the body it waits for the sender to leave, as
         long as that takes."""
+        if self._again is not None:
+            again, self._again = self._again, None
+            return again
         if self._whole:
             return await self._receive()
         try:
@@ -50,3 +54,12 @@ class Arrival:
         self._deadline += len(body) / SLOWEST
         self._whole = not message.get("more_body", False)
         return message
+
+    async def whole(self) -> bytes:
+        """All of the body; `next` gives it again. Raises Refused."""
+        body = bytearray()
+        while not self._whole:
+            body += (await self.next()).get("body", b"")
+        data = bytes(body)
+        self._again = {"type": "http.request", "body": data, "more_body": False}
+        return data

@@ -1,6 +1,6 @@
 """How a file that somebody uploaded is sent back: the copy that people may see, as the picture or clip that its first
-bytes say it is, or as bytes to save, and never as a page. Knows the store, the app's own folder, file types and headers;
-refuses to go by a file's name.
+bytes say it is, or as bytes to save, and never as a page. Knows the store, the app's own folder, file types and
+headers; refuses to go by a file's name.
 """
 
 from __future__ import annotations

@@ -8,12 +8,16 @@ through as they come.
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import re
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import anyio
 import gradio as gr
 from gradio import processing_utils
 from gradio.route_utils import FnIndexInferError
@@ -33,6 +37,7 @@ from ovis_app.settings import Settings
 from ovis_app.ui import http_files
 from ovis_app.ui.http_arrival import Arrival, Left
 from ovis_app.ui.http_bodies import Counted, Json, Meter, Refused, too_large
+from ovis_app.ui.http_events import NO_SUCH_EVENT, Crowd, Events
 from ovis_app.ui.http_hosts import Hosts, believe_no_proxy, here, place_of, visitors
 from ovis_app.ui.http_routes import API, HEARTBEAT, INFO, JSON, MCP, ROUTES, SMALL, Route, route_of
 from ovis_app.ui.http_sign_in import SignIn
@@ -56,14 +61,21 @@ SHARED = (
     "who they are."
 )
 NO_API = "There is no API here: who runs this page has set no key for it."
-NO_SUCH_EVENT = "That call names nothing that is here, or doesn't bring what it takes: GET /gradio_api/info lists both."
 # What Gradio raises where an event's number, name or parameters are none of its own, or its body isn't UTF-8.
 MISFITS = (FnIndexInferError, KeyError, TypeError, UnicodeDecodeError)
+ENDING = "The app is being ended: try again once it is back."
+CALLS = re.compile(r"/gradio_api/(?:queue/join|run/|api/|call/)")
+AT_ONCE = re.compile(r"/gradio_api/(?:run|api)/")  # what is answered by the request itself
+LARGE = 256 * 1024  # bytes of JSON that take a moment to parse
 LONGEST_QUERY = 8 * 1024  # bytes
 FRAMES = "https://huggingface.co https://*.hf.space"  # who may show a Space's page in a frame
-# Pictures in a model's words may not call other hosts, nor its forms send anything there.
+# Scripts come from here alone. Gradio writes some into the page and evaluates its templates; what would run a model's
+# words, the attributes of an element, runs nothing. Pictures in them call no other hosts, forms send nothing there.
 _POLICY = (
-    "img-src 'self' data: blob:; media-src 'self' data: blob:; object-src 'none'; base-uri 'self'; form-action 'self'"
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; script-src-attr 'none'; "
+    "style-src 'self' 'unsafe-inline'; font-src 'self' data:; img-src 'self' data: blob:; "
+    "media-src 'self' data: blob:; connect-src 'self'; worker-src 'self' blob:; frame-src 'none'; object-src 'none'; "
+    "base-uri 'self'; form-action 'self'"
 )
 # With no-referrer, browsers would send the form that signs out without an Origin that can be checked.
 _PLAIN = {"x-content-type-options": "nosniff", "referrer-policy": "same-origin"}
@@ -129,16 +141,21 @@ class Guard:
         self.app, self.hosts, self.sign_in, self.limits = app, hosts, sign_in, limits
         self.store, self.folder, self.uploads = store, folder, Uploads(store)
         self.routes, self.api_bytes, self.keyed, self.visitor = routes, api_bytes, keyed, visitor
+        self.events: Events | None = None  # once the page is there
+        self.crowd, self.parsers = Crowd(), anyio.CapacityLimiter(2)
         self.headers = {**_PLAIN, "content-security-policy": policy}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
         elif scope["type"] == "http":
+            told = Told(send)
             try:
-                await self._answer(scope, receive, send)
+                await self._answer(scope, receive, told)
             except Refused as error:
-                await _said(error, scope)(scope, receive, send)
+                await _said(error, scope)(scope, receive, told)
+            except asyncio.CancelledError:  # the server ends, and cuts off what takes longer
+                await told.end(scope, receive)
         # Nothing here speaks anything else; a connection that nobody accepts is closed.
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -176,10 +193,11 @@ class Guard:
         _check_length(headers, meter)
         if path.rstrip("/") == INFO:  # of one page it isn't kept; else all are shown the host that the first one named
             scope["query_string"] = scope.get("query_string", b"") + b"&page="
+        if scope["method"] == "POST" and CALLS.match(path):
+            await self._event(scope, receive, send, meter, path)
+            return
         with self._session(path):
-            await self._pass(
-                scope, receive, send, meter, event=scope["method"] == "POST" and route.body in ("json", "small")
-            )
+            await self._pass(scope, Arrival(receive, meter), send, event=route.body == "small")
 
     @contextmanager
     def _session(self, path: str) -> Iterator[None]:
@@ -229,11 +247,29 @@ class Guard:
             return Json(self.api_bytes or SMALL)
         return Json(JSON) if route.body == "json" else Counted(SMALL)
 
-    async def _pass(self, scope: Scope, receive: Receive, send: Send, meter: Meter, *, event: bool) -> None:
+    async def _event(self, scope: Scope, receive: Receive, send: Send, meter: Meter, path: str) -> None:
+        """An event is looked at as a whole before Gradio hears of it."""
+        arrival = Arrival(receive, meter)
+        try:
+            body = await arrival.whole()
+        except Left:  # nobody is there to be told
+            return
+        session = await self._checked(scope, path, body)
+        with self.crowd.one_more(session) if AT_ONCE.match(path) else nullcontext():
+            await self._pass(scope, arrival, send, event=True)
+
+    async def _checked(self, scope: Scope, path: str, body: bytes) -> str:
+        if self.events is None and hasattr(scope.get("app"), "get_blocks"):
+            self.events = Events(scope["app"].get_blocks().get_config_file(), self.limits)
+        if self.events is None:  # of a page without events
+            return ""
+        work = partial(self.events.check, path, body)
+        return await anyio.to_thread.run_sync(work, limiter=self.parsers) if len(body) > LARGE else work()
+
+    async def _pass(self, scope: Scope, arrival: Arrival, send: Send, *, event: bool) -> None:
         """Lets Gradio answer, as long as the body keeps to its limits. Past them the answer is given at once, whatever
         is still on its way, and nothing that Gradio says after that is sent. An event that fits none is refused."""
         began = refused = False
-        arrival = Arrival(receive, meter)
 
         async def metered() -> Message:
             nonlocal refused
@@ -242,7 +278,7 @@ class Guard:
             except Refused as error:
                 told, refused = refused or began or isinstance(error, Left), True
                 if not told:
-                    await _said(error, scope)(scope, receive, send)
+                    await _said(error, scope)(scope, arrival.next, send)
                 # The one exception after which Gradio removes what it has stored of an upload.
                 raise MultiPartException(str(error)) from None
 
@@ -270,6 +306,27 @@ class Guard:
                 raise
             log.info("event refused: %s", type(error).__name__)
             raise Refused(400, NO_SUCH_EVENT) from None
+
+
+class Told:
+    """What is sent to one client, so that it can be ended properly."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._began = self._whole = False
+
+    async def __call__(self, message: Message) -> None:
+        self._began = True
+        self._whole = message["type"] == "http.response.body" and not message.get("more_body", False)
+        await self._send(message)
+
+    async def end(self, scope: Scope, receive: Receive) -> None:
+        """Ends an answer that is cut off; where none had begun, says why."""
+        with suppress(Exception):  # of fewer bytes than were announced, or a client that has left
+            if not self._began:
+                await _said(Refused(503, ENDING), scope)(scope, receive, self._send)
+            elif not self._whole:
+                await self._send({"type": "http.response.body", "body": b""})
 
 
 def _said(error: Refused, scope: Scope) -> Response:

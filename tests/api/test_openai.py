@@ -534,7 +534,7 @@ def test_one_client_leaves_memory_to_the_others(monkeypatch: pytest.MonkeyPatch,
             until(lambda: two.ask(body("x" * 100_000)).status_code == 200)  # what is refused is let go
 
 
-def test_one_client_leaves_readers_to_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clients_who_name_slow_addresses_leave_readers_to_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     begun, over = threading.Semaphore(0), threading.Event()
 
     def fetch(*_: object, stop: Stop, **__: object) -> None:
@@ -545,10 +545,10 @@ def test_one_client_leaves_readers_to_the_others(monkeypatch: pytest.MonkeyPatch
     with served_api(HeldBackend(), allow_urls=True, api_key=KEYS) as there:
         one, two = (Program(there, key) for key in KEYS)
         slow = body("look", "http://example.org/x.png")
-        asking = [threading.Thread(target=one.ask, args=(slow,)) for _ in range(8)]
+        asking = [threading.Thread(target=who.ask, args=(slow,)) for who in (one, two) for _ in range(8)]
         for thread in asking:
             thread.start()
-        assert all(begun.acquire(timeout=PATIENCE) for _ in range(serving.READERS - 1))
+        assert all(begun.acquire(timeout=PATIENCE) for _ in range(serving.FETCHERS))
         try:
             assert (
                 two.http.post("v1/chat/completions", json=body("hello", PICTURE), timeout=PATIENCE / 2).status_code

@@ -10,7 +10,7 @@ import pytest
 
 from tests.browser.test_page import SHAPES, ask
 from tests.media.made import clip, numbered
-from tests.ui.hostile import FILES, RAN, spellings
+from tests.ui.hostile import FILES, RAN, TEXTS, spellings
 from tests.ui.serving import Served, Wire
 
 Open = Callable[..., Any]
@@ -118,3 +118,41 @@ def test_the_page_breaks_none_of_its_own_rules(open_tab: Open, tmp_path: Path) -
     tab.wait_for_function("() => document.querySelector('#conversation video')?.videoWidth > 0")
     assert not [text for text in said if "Content Security Policy" in text or "Refused to" in text]
     assert missing == []
+
+
+CLICKS = """() => {
+    const before = location.href;
+    for (const element of document.querySelectorAll('#conversation .message a, #conversation .message button#b')) {
+        element.removeAttribute('target');
+        element.dispatchEvent(new MouseEvent('click', {bubbles: true, cancelable: true}));
+    }
+    return before === location.href;
+}"""
+
+
+def test_nothing_that_a_model_writes_runs(open_tab: Open, server: Served) -> None:
+    """Both as an answer, which is Markdown, and as a question, which is text."""
+    tab = open_tab(accept_downloads=False)
+    said, foreign = list[str](), list[str]()
+    tab.on("console", lambda message: said.append(message.text))
+    tab.on("dialog", lambda dialog: said.append(RAN) or dialog.dismiss())
+    tab.on("request", lambda asked: foreign.append(asked.url) if asked.url.startswith("http") else None)
+    assert len(TEXTS) >= 40
+    for at in range(0, len(TEXTS), 6):  # the scripted answer repeats the question
+        ask(tab, "\n\n".join(TEXTS[at : at + 6]))
+    assert tab.evaluate(CLICKS)
+    tab.wait_for_timeout(300)
+    assert tab.locator(".question").count() == -(-len(TEXTS) // 6)
+    ran = [text for text in said if text == RAN]
+    assert not ran and not [url for url in foreign if not url.startswith(server.url)]
+    policy = tab.evaluate("fetch('./').then((page) => page.headers.get('content-security-policy'))")
+    assert "script-src-attr 'none'" in policy and "default-src 'self'" in policy
+
+
+def test_the_policy_holds_where_the_sanitizer_would_fail(open_tab: Open) -> None:
+    tab = open_tab(accept_downloads=False)
+    said: list[str] = []
+    tab.on("console", lambda message: said.append(message.text))
+    tab.evaluate("(texts) => { document.body.insertAdjacentHTML('beforeend', texts.join('')); }", list(TEXTS))
+    tab.wait_for_timeout(300)
+    assert RAN not in said

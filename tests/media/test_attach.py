@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
+
 import pytest
 
 from ovis_app.errors import MediaError
-from ovis_app.limits import Limits, shown_name
+from ovis_app.limits import Limits, refusal, shown_name
 from ovis_app.media import attach, attach_all, attach_turns, decoder_process
 from tests.media.made import clip, corners, encoded, numbered
 
 PNG = encoded(corners(), "PNG")
+attaching = importlib.import_module("ovis_app.media.attach")  # whose name in its package is the function's
 
 
 @pytest.mark.parametrize(
@@ -108,3 +111,22 @@ def test_the_first_file_that_cant_go_is_named(write, tmp_path):
         for _ in range(2):  # what was refused is refused again
             with pytest.raises(MediaError, match=r"^“(m|bad)\.\w+” "):
                 attach_turns(turns, Limits())
+
+
+def test_many_slow_clips_take_no_longer_than_a_few(write, tmp_path, monkeypatch):
+    clock, looked = [0.0], []
+
+    def slow(path, name, limits):
+        looked.append(name)
+        clock[0] += 19
+        raise refusal(name, "takes too long to read.")
+
+    monkeypatch.setattr(attaching.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(attaching, "check_video", slow)
+    files = [(clip(tmp_path / f"{n}.mp4", map(numbered, range(n, n + 3))), f"{n}.mp4") for n in range(6)]
+    media, refused = attach_all(files, Limits())
+    assert media == () and looked == ["0.mp4", "1.mp4", "2.mp4"]
+    assert "by itself" in refused[3] and len(refused) == 6
+    clock[0], looked[:] = 0.0, []
+    with pytest.raises(MediaError):
+        attach_turns([[file] for file in files], Limits())

@@ -184,3 +184,28 @@ def test_a_silent_server_is_left(answer: bytes, tmp_path: Path) -> None:
         threading.Thread(target=run, daemon=True).start()
         stop.set()
         until(ended.is_set)
+
+
+def test_a_name_that_nobody_resolves_is_left_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system's resolver waits half a minute for each server, and can't be told to stop."""
+    gate = threading.Event()
+
+    def hangs(*_: object, **__: object) -> None:
+        gate.wait(PATIENCE)
+        raise socket.gaierror
+
+    monkeypatch.setattr(socket, "getaddrinfo", hangs)
+    try:
+        assert "takes too long to fetch" in refused("http://never.example/x", tmp_path / "f", seconds=0.3)
+        stop = Stop()
+        threading.Timer(0.2, stop.set).start()
+        with pytest.raises(Stopped):
+            fetch("http://never.example/x", tmp_path / "f", name="x", most=9, seconds=PATIENCE, stop=stop)
+        assert not gate.is_set()
+    finally:
+        gate.set()
+
+
+def test_a_name_that_is_none_is_a_sentence(tmp_path: Path) -> None:
+    for host in ("." * 70, "x" * 64 + ".example", "nothing.invalid"):
+        assert "can't be fetched" in refused(f"http://{host}/x", tmp_path / "f")

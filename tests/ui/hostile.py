@@ -90,3 +90,51 @@ def spellings(path: str) -> Iterator[str]:
                    f"{folder}%2F{name}", f"{folder}\\{name}", f"{folder}/%2e/{name}", f"file://{plain}"):  # fmt: skip
         yield f"/gradio_api/file={inside}"
         yield f"/gradio_api/file/{inside}"
+
+
+_CALL = f"console.log('{RAN}')"
+# What a model may be made to write, as answers are Markdown with HTML in it.
+TEXTS: tuple[str, ...] = (
+    f"<script>{_CALL}</script>",
+    f"<SCRIPT SRC=data:text/javascript,{_CALL}></SCRIPT>",
+    f"<scr<script>ipt>{_CALL}</scr</script>ipt>",
+    f'<script type="module">{_CALL}</script>',
+    f'<img src=x onerror="{_CALL}">',
+    f'<img src=x onerror\n="{_CALL}">',
+    f'<IMG """><SCRIPT>{_CALL}</SCRIPT>">',
+    f"<img/src=x/onerror={_CALL}>",
+    f'<img src="x` `<script>{_CALL}</script>"` `>',
+    f'<svg onload="{_CALL}">',
+    f"<svg><script>{_CALL}</script></svg>",
+    f'<svg><animate onbegin="{_CALL}" attributeName=x dur=1s>',
+    f'<svg><a xlink:href="javascript:{_CALL}"><text x="9" y="9">x</text></a></svg>',
+    f'<svg><use href="data:image/svg+xml,&lt;svg id=x xmlns=http://www.w3.org/2000/svg onload={_CALL}&gt;#x"/></svg>',
+    f'<math><mtext><table><mglyph><style><img src=x onerror="{_CALL}">',
+    f'<math href="javascript:{_CALL}">x</math>',
+    f'<iframe src="javascript:{_CALL}"></iframe>',
+    f'<iframe srcdoc="<script>{_CALL}</script>"></iframe>',
+    f'<object data="data:text/html,<script>{_CALL}</script>"></object>',
+    f'<embed src="javascript:{_CALL}">',
+    f'<body onload="{_CALL}">',
+    f'<details open ontoggle="{_CALL}">x</details>',
+    f'<video><source onerror="{_CALL}"></video>',
+    f'<audio src=x onerror="{_CALL}"></audio>',
+    f'<input autofocus onfocus="{_CALL}">',
+    f'<select autofocus onfocus="{_CALL}"></select>',
+    f'<marquee onstart="{_CALL}">x</marquee>',
+    f'<form action="javascript:{_CALL}"><button id=b>x</button></form>',
+    f'<isindex action="javascript:{_CALL}" type=submit>',
+    f'<a href="javascript:{_CALL}">click</a>',
+    f'<a href="java\tscript:{_CALL}">click</a>',
+    f'<a href="&#106;avascript:{_CALL}">click</a>',
+    f"[click](javascript:{_CALL})",
+    "[click](data:text/html;base64,PHNjcmlwdD5jb25zb2xlLmxvZygxKTwvc2NyaXB0Pg==)",
+    f'![x](x "onerror={_CALL}")',
+    f'<meta http-equiv="refresh" content="0;url=javascript:{_CALL}">',
+    f'<base href="javascript:/"><link rel=stylesheet href="javascript:{_CALL}">',
+    f'<style>@import "javascript:{_CALL}";*{{background:url(javascript:{_CALL})}}</style>',
+    f'<div style="background:url(javascript:{_CALL});width:expression({_CALL})">x</div>',
+    f"$$\\href{{javascript:{_CALL}}}{{x}}$$ $$\\htmlData{{onclick={_CALL}}}{{x}}$$",
+    f"```html\n<script>{_CALL}</script>\n```",
+    f'<template><script>{_CALL}</script></template><noscript><p title="</noscript><img src=x onerror={_CALL}>">',
+)

@@ -17,7 +17,7 @@ from ovis_app.api.openai.messages import MOST_MEDIA, Attachment, Dialogue, Said
 from ovis_app.conversation import Conversation, Detail, Media, Message
 from ovis_app.errors import MediaError
 from ovis_app.limits import Limits
-from ovis_app.media import attach_turns, clip_of_frames, with_pages
+from ovis_app.media import attach_turns, clip_of_frames, turns_with_pages
 from ovis_app.media.attach import File
 from ovis_app.media.data_uri import DataUri, save
 from ovis_app.media.fetch import SECONDS, fetch
@@ -72,7 +72,7 @@ def attached(
 ) -> Conversation:  # fmt: skip
     """What was said, each with its files once they are checked, and with pages of documents as pictures in `folder`;
     `frames` are those of clips that came as frames. Raises MediaError, and Stopped."""
-    paged = [with_pages(files, folder, limits, stop=stop)[0] for files in turns]
+    paged = turns_with_pages(turns, folder, limits, stop=stop)
     if sum(map(len, paged)) > MOST_MEDIA:
         raise MediaError(TOO_MANY)
     media = attach_turns(paged, limits)
@@ -85,10 +85,14 @@ def _message(said: Said, media: Sequence[Media], detail: Detail, frames: Mapping
     return Message(said.role, said.text, tuple(detailed), thinking=said.reasoning)
 
 
+def is_address(one: Attachment) -> bool:
+    """Whether a file would have to be fetched."""
+    return one.url[:8].lower().startswith(WEB)
+
+
 def _write(one: Attachment, path: Path, limits: Limits, fetches: Fetches | None, stop: Stop) -> int:
     """Puts what is attached at `path`. The number of frames where it came as frames, else 0."""
-    scheme = one.url[:8].lower()
-    if scheme.startswith(WEB):
+    if is_address(one):
         if fetches is None:
             raise ApiError(400, NO_ADDRESSES.format(name=one.name), param="messages")
         fetches.save(one, path, _most(one, limits), stop)

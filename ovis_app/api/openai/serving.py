@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
-from weakref import WeakValueDictionary
 
 import anyio
 
@@ -29,6 +28,7 @@ from ovis_app.conversation import Conversation
 from ovis_app.errors import UNEXPECTED, Busy, MediaError, RequestError, UserError
 from ovis_app.generation import Event, Request
 from ovis_app.limits import Limits
+from ovis_app.media.readers import Readers
 from ovis_app.stop import NEVER, Stop, Stopped
 
 log = logging.getLogger(__name__)
@@ -40,6 +40,7 @@ COUNTLESS = "This model's tokens can't be counted here."
 CROWDED = "Too much is being sent at once: try again in a moment."
 REQUESTS = 8  # of the largest size that are held in memory at a time
 READERS = 4  # requests whose files are read at a time, one client's one less
+FETCHERS = 8  # requests whose files come from addresses: whoever's servers are slow holds up no reader
 COUNTERS = 4  # requests whose tokens are counted at a time: a server that is slow to count holds up no reader
 
 
@@ -89,9 +90,10 @@ class Serving:
     def __init__(self, backend: Backend, limits: Limits, *, allow_urls: bool, api_bytes: int) -> None:
         self.backend, self._limits, self._allow_urls = backend, limits, allow_urls
         self._memory = Memory(REQUESTS * api_bytes)
-        self._readers, self._counters = anyio.CapacityLimiter(READERS), anyio.CapacityLimiter(COUNTERS)
-        # By client and whether it counts, while used.
-        self._own: WeakValueDictionary[tuple[str, bool], anyio.CapacityLimiter] = WeakValueDictionary()
+        self._threads = anyio.CapacityLimiter(READERS)
+        self._readers = Readers(READERS, each=READERS - 1)
+        self._fetchers = Readers(FETCHERS, each=FETCHERS // 2)
+        self._counters = Readers(COUNTERS, each=COUNTERS - 1)
 
     def ready(self) -> Status:
         """What is there to answer. Raises ApiError, 503, while there is nothing yet."""
@@ -106,14 +108,7 @@ class Serving:
 
     async def aside(self, work: Callable[[], T]) -> T:
         """What `work` returns, from a thread: the others aren't kept waiting."""
-        return await anyio.to_thread.run_sync(work, limiter=self._readers)
-
-    async def _long(self, work: Callable[[], T], client: str, *, counts: bool = False) -> T:
-        """The same for what takes long: one client never has all threads. What `counts` has threads of its own."""
-        threads, most = (self._counters, COUNTERS) if counts else (self._readers, READERS)
-        own = self._own.setdefault((client, counts), anyio.CapacityLimiter(most - 1))
-        async with own:
-            return await anyio.to_thread.run_sync(work, limiter=threads)
+        return await anyio.to_thread.run_sync(work, limiter=self._threads)
 
     @asynccontextmanager
     async def folder(self) -> AsyncIterator[Path]:
@@ -133,10 +128,13 @@ class Serving:
             files.conversation, asked.dialogue, asked.detail, folder, self._limits, allow_urls=self._allow_urls,
             stop=stop,
         )  # fmt: skip
+        fetches = self._allow_urls and any(files.is_address(one) for said in asked.dialogue.said for one in said.media)
         try:
-            return await self._long(read, client)
+            return await (self._fetchers if fetches else self._readers).run(read, client=client)
         except MediaError as error:
             raise ApiError(400, str(error), param="messages", code="invalid_media") from error
+        except Busy as error:
+            raise self._said(error) from error
 
     async def count(self, asked: ChatRequest, *, client: str) -> int:
         """Tokens of the request's prompt. Raises ApiError."""
@@ -146,7 +144,7 @@ class Serving:
         async with self.folder() as folder:
             request = Request(await self.conversation(asked, folder, client=client), asked.settings)
             try:
-                count = await self._long(partial(backend.count, request), client, counts=True)
+                count = await self._counters.run(partial(backend.count, request), client=client)
             except Exception as error:  # the edge of a request
                 raise self._said(error) from None
         if count is None:

@@ -1,0 +1,162 @@
+"""What an event may bring, and how many at a time: refused in a sentence, before Gradio parses, opens or queues it."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import Any
+
+import pytest
+
+from ovis_app.limits import Limits
+from ovis_app.media import decoder_process
+from ovis_app.ui import http_events
+from ovis_app.ui.http_bodies import Refused
+from ovis_app.ui.http_events import Crowd, Events, parsed
+from tests.ui.serving import EXAMPLES, Served, Wire
+from tests.ui.test_http_guard import post
+from tests.waiting import PATIENCE, until
+
+CANARY = "canary-5f3a"
+
+
+@pytest.fixture(scope="module")
+def events(server: Served) -> Events:
+    return Events(server.blocks.get_config_file(), Limits())
+
+
+def sent(wire: Wire, **changes: Any) -> dict[str, Any]:
+    value = {"text": CANARY, "files": []}
+    return {
+        "fn_index": wire.event("box", "submit")["id"],
+        "session_hash": wire.session,
+        "data": [None, value],
+    } | changes
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"data": [CANARY]}, {"data": []}, {"data": None}, {"data": {}}, {"data": [CANARY] * 12},
+        {"data": [None, CANARY]},
+        {"data": [None, {"text": [CANARY]}]}, {"data": [None, {"text": CANARY, "files": CANARY}]},
+        {"data": [None, {"text": CANARY, "files": [CANARY]}]}, {"data": [None, {"text": CANARY, "files": [{}]}]},
+        {"data": [None, {"text": "", "files": [{"path": CANARY + "\0"}]}]},
+        {"data": [None, {"text": "", "files": [{"path": "x" * 5000}]}]},
+        {"data": [None, {"text": "", "files": [{"path": "x"}] * 65}]},
+        {"session_hash": 5}, {"session_hash": "x" * 101}, {"session_hash": "../x"}, {"session_hash": ["a"]},
+        {"fn_index": True}, {"fn_index": "1"}, {"fn_index": 1.0}, {"fn_index": [1]}, {"fn_index": -1},
+        {"fn_index": 10**9},
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("route", ["run/predict", "queue/join"])
+def test_what_fits_no_event_is_a_sentence_and_leaves_nothing_in_the_log(
+    server: Served, wire: Wire, capfd: pytest.CaptureFixture[str], route: str, changes: dict[str, Any]
+) -> None:
+    said = post(server, f"/gradio_api/{route}", json.dumps(sent(wire, **changes)).encode())
+    assert said.status in (400, 413) and said.body.endswith((b".", b"both.")) and CANARY.encode() not in said.body
+    printed = capfd.readouterr()
+    assert "Traceback" not in printed.err and CANARY not in printed.err + printed.out
+
+
+@pytest.mark.parametrize(
+    ("knob", "value"), [(2, "abc"), (2, []), (2, {}), (2, True), (10, "yes"), (10, 1), (13, 5), (13, [CANARY])]
+)
+def test_a_setting_of_another_kind_is_refused_before_it_is_queued(
+    server: Served, wire: Wire, capfd: pytest.CaptureFixture[str], knob: int, value: object
+) -> None:
+    wire.send("what?")
+    event = wire.after(wire.event("box", "submit"))
+    data = wire.defaults(event)
+    data[knob] = value
+    assert wire.join(event, data).status_code == 400
+    assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"null", b"{", b"\xff", b"[" * 5000, b'{"data": ' + b"[" * 500 + b"]" * 500 + b"}"]
+)
+@pytest.mark.parametrize("route", ["run/predict", "queue/join", "call/chat", "call/v2/chat"])
+def test_what_is_no_object_or_too_deep_is_a_sentence(
+    server: Served, capfd: pytest.CaptureFixture[str], route: str, body: bytes
+) -> None:
+    said = post(server, f"/gradio_api/{route}", body)
+    assert said.status == 400 and b"GET /gradio_api/info" in said.body
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_named_call_with_too_few_values_is_a_sentence(server: Served, capfd: pytest.CaptureFixture[str]) -> None:
+    for route in ("call/chat", "run/chat", "call/locate"):
+        said = post(server, f"/gradio_api/{route}", json.dumps({"data": [CANARY]}).encode())
+        assert said.status == 400 and b"/gradio_api/info" in said.body
+    printed = capfd.readouterr()
+    assert "Traceback" not in printed.err and CANARY not in printed.err + printed.out
+
+
+def test_what_the_page_sends_fits(events: Events, wire: Wire) -> None:
+    """Every event of the page, with what stands in it when nobody has touched it."""
+    for event in wire.config["dependencies"]:
+        body = {"fn_index": event["id"], "session_hash": wire.session, "data": wire.defaults(event)}
+        if event["backend_fn"] and event["api_visibility"] == "private":
+            assert events.check("/gradio_api/queue/join", json.dumps(body).encode()) == wire.session, event["api_name"]
+
+
+def test_nesting_is_measured_without_recursion() -> None:
+    assert parsed(b'{"a": ' + b"[" * 30 + b"]" * 30 + b"}")
+    with pytest.raises(Refused):
+        parsed(b'{"a": ' + b"[" * 900 + b"]" * 900 + b"}")
+
+
+def test_one_session_has_only_so_many_events_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    crowd = Crowd()
+    places = [crowd.one_more("a") for _ in range(http_events.OF_SESSION)]
+    for place in places:
+        place.__enter__()
+    with pytest.raises(Refused) as refused, crowd.one_more("a"):
+        pass
+    assert refused.value.status == 429 and int(refused.value.headers["retry-after"]) > 0
+    with crowd.one_more("b"), crowd.one_more(""):
+        pass
+    monkeypatch.setattr(http_events, "OF_ALL", http_events.OF_SESSION)
+    with pytest.raises(Refused), crowd.one_more("b"):
+        pass
+    for place in places:
+        place.__exit__(None, None, None)
+    with crowd.one_more("a"):
+        pass
+
+
+def test_whoever_sends_too_much_at_once_is_told_so_and_others_are_not(
+    server: Served, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = threading.Event()
+
+    def waiting(files: Any, *_: Any) -> Any:
+        assert gate.wait(PATIENCE)
+        yield from (({}, b"") for _ in files)
+
+    monkeypatch.setattr(decoder_process, "image_records", waiting)
+    value = {"text": "bomb", "files": [wire.upload(EXAMPLES / "shapes.png")]}
+    body = json.dumps(sent(wire, data=[None, value])).encode()
+    statuses: list[int] = []
+    retry: list[str] = []
+
+    def send() -> None:
+        said = post(server, "/gradio_api/run/predict", body)
+        statuses.append(said.status)
+        retry.append(said.headers.get("retry-after", ""))
+
+    senders = [threading.Thread(target=send) for _ in range(http_events.OF_SESSION + 4)]
+    for sender in senders:
+        sender.start()
+    try:
+        until(lambda: statuses == [429] * 4)
+        assert all(map(int, retry))
+        other = Wire(server)
+        assert "text alone" in str(other.send("text alone")[1])
+        other.close()
+    finally:
+        gate.set()
+        for sender in senders:
+            sender.join()
+    assert sorted(statuses) == [200] * http_events.OF_SESSION + [429] * 4

@@ -1,0 +1,107 @@
+"""Whose an upload is, and what stays of it, as strangers try it over HTTP."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import closing, suppress
+from pathlib import Path
+
+import httpx
+import pytest
+
+from ovis_app.media import file_store
+from tests.ui.serving import EXAMPLES, Served, Wire
+from tests.ui.test_http_guard import Said, a_file, answer, file, form, opened, stored, upload
+from tests.waiting import until
+
+SHAPES = EXAMPLES / "shapes.png"
+GONE = "no longer here: attach it again"
+
+
+def leave(server: Served, *wires: Wire) -> None:
+    """Each tab was open, and is closed."""
+    for wire in wires:
+        with wire.http.stream("GET", f"/heartbeat/{wire.session}") as alive:
+            next(alive.iter_raw())
+    until(lambda: not server.store._here)
+
+
+def test_what_one_session_sent_another_cant_use_by_path_or_content(server: Served, wire: Wire) -> None:
+    mine = wire.upload(SHAPES)
+    path = Path(mine["path"])
+    wire.send("mine", [mine])
+    with closing(Wire(server)) as other:
+        theirs = other.upload(SHAPES)
+        around = Path(theirs["path"]).parent / ".." / path.parent.name / path.name
+        forged = map(str, (path, path.parent, path.with_name("x"), around))
+        for one in forged:
+            said = str(other.send("forged", [mine | {"path": one}]))
+            assert GONE in said or "/" not in said, one
+            assert not server.backend.requests or server.backend.requests[-1].conversation.messages[-1].text != "forged"
+        assert GONE not in str(other.send("own", [theirs])[3])
+    for guess in (f"{'0' * 32}/{path.name}", path.name, f"{path.parent.name}/..", "lock", ""):
+        assert file(server, server.store.folder / guess).status == 404, guess
+    called = httpx.post(f"{server.url}gradio_api/run/describe", json={"data": [mine]})
+    assert called.status_code == 500 and str(path.parent) not in called.text
+
+
+def test_a_name_is_shown_to_its_owner_and_lies_on_no_disk(server: Served, wire: Wire, tmp_path: Path) -> None:
+    named = shutil.copy(SHAPES, tmp_path / "Bericht für Jürgen (privat).png")
+    out = wire.send("what?", [wire.upload(Path(named))])
+    assert "Bericht für Jürgen (privat).png" in str(out[1])
+    walked = [name for folder, folders, names in os.walk(server.store.folder) for name in (*folders, *names)]
+    assert walked and not any("Bericht" in name for name in walked)
+
+
+@pytest.mark.parametrize(("uploads", "aborted"), [(12, 4), pytest.param(200, 50, marks=pytest.mark.long)])
+def test_nothing_stays_of_uploads_whose_sessions_are_over(
+    server: Served, monkeypatch: pytest.MonkeyPatch, uploads: int, aborted: int
+) -> None:
+    monkeypatch.setattr(file_store, "LEFT_SECONDS", 0.0)
+    before = set(stored(server))
+    wires = [Wire(server) for _ in range(4)]
+    for number in range(uploads):
+        wire = wires[number % len(wires)]
+        wire.send(f"{number}", [wire.upload(SHAPES)])
+    kind, body = form(('name="files"; filename="b.png"', b"x" * 1_500_000))
+    for _ in range(aborted):
+        with closing(opened(server, "/gradio_api/upload", kind, f"Content-Length: {len(body)}")) as connection:
+            connection.sendall(body[:1_000_000])
+    until(lambda: not any(path.name == "coming" for path in stored(server)))
+    assert len(set(stored(server)) - before) == uploads
+    monkeypatch.setattr(file_store, "UNUSED_SECONDS", 0.0)  # a tab sent its first, and left others unsent
+    leave(server, *wires)
+    until(lambda: server.store.sweep() or not set(stored(server)) - before)
+    for wire in wires:
+        wire.close()
+
+
+def test_on_a_full_disk_text_is_answered_and_files_are_again_once_there_is_room(
+    server: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(server.store.folder)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=0))
+    refused: Said = upload(server, a_file("a.png"))
+    assert refused.status == 507 and refused.body.decode().endswith("Questions without files are answered.")
+    with closing(Wire(server)) as wire:
+        assert "You said: still there?" in str(wire.ask("still there?"))
+        monkeypatch.undo()
+        assert "with shapes.png" in str(wire.ask("and now?", [wire.upload(SHAPES)]))
+
+
+def test_so_many_uploads_at_a_time_and_no_more(server: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ovis_app.ui.http_uploads.AT_ONCE", 2)
+    kind, body = form(a_file("a.png"))
+    held = [opened(server, "/gradio_api/upload", kind, f"Content-Length: {len(body)}") for _ in range(2)]
+    for connection in held:
+        connection.sendall(body[:60])
+    until(lambda: upload(server, a_file("b.png")).status == 429)
+    said = upload(server, a_file("b.png"))
+    assert int(said.headers["retry-after"]) > 0 and b"try again" in said.body
+    for connection in held:
+        connection.sendall(body[60:])
+        assert answer(connection).status == 200
+        with suppress(OSError):
+            connection.close()
+    assert upload(server, a_file("b.png")).status == 200
