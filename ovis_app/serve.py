@@ -14,9 +14,11 @@ import tempfile
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
+from ovis_app import proxies
 from ovis_app.backend import Backend
 from ovis_app.errors import UserError
 from ovis_app.frozen_imports import importing
@@ -35,6 +37,8 @@ def open_page(settings: Settings) -> tuple[Any, dict[str, Any], Backend]:
     """The page (a gr.Blocks), its launch options and the backend behind it. Imports Gradio, after the flags were read.
     Raises UserError."""
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    proxies.prepare([settings.server_name])  # or else Gradio asks itself through them
+    proxies.check()  # or else its import fails
     with importing():
         from ovis_app.api import gradio_endpoints, mcp
         from ovis_app.api.openai.routes import routes
@@ -111,9 +115,10 @@ def main(arguments: Sequence[str] | None = None, *, program: str | None = None) 
     except ValueError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 2
-    refusal = unlistenable(settings)
-    if refusal:
-        print(f"{parser.prog}: {refusal}", file=sys.stderr)
+    try:
+        settings = listening(settings)
+    except UserError as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1
     ending = threading.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
@@ -141,16 +146,30 @@ def own_folder() -> PrivateFolder | None:
     return own
 
 
-def unlistenable(settings: Settings) -> str:
-    """Why nothing can listen where the page should, as a sentence; empty where it can."""
+def listening(settings: Settings) -> Settings:
+    """The settings with a port that is free, for port 0 one of the system's choice. Raises UserError where nothing can
+    listen there."""
+    name, port = settings.server_name.removeprefix("[").removesuffix("]"), settings.port
     try:
-        found = socket.getaddrinfo(settings.server_name, settings.port, type=socket.SOCK_STREAM)
-        with socket.create_server(found[0][4][:2], family=found[0][0]):
-            return ""
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            return f"port {settings.port} is taken: name another with --port, or end what listens there."
-        return f"nothing can listen on {settings.server_name}:{settings.port}: name another address or port."
+        found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
+        with socket.create_server(found[0][4][:2], family=found[0][0]) as server:
+            port = server.getsockname()[1]
+        with socket.create_server(("127.0.0.1", port)):  # Gradio wants it there, too
+            return replace(settings, server_name=name, port=port)
+    except (OSError, UnicodeError) as error:  # the latter for what no host can be called
+        number = getattr(error, "errno", None)
+        if number == errno.EADDRINUSE:
+            raise UserError(f"port {port} is taken: name another with --port, or end what listens there.") from error
+        if number == errno.EACCES:
+            raise UserError(f"port {port} may not be opened by you: name one above 1023 with --port.") from error
+        raise UserError(
+            f"nothing can listen on {_address(name, port)}, which isn't an address of this machine: name one with "
+            "--server-name."
+        ) from error
+
+
+def _address(name: str, port: int) -> str:
+    return f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
 
 
 def serve(settings: Settings, ending: threading.Event) -> int:
@@ -167,10 +186,11 @@ def serve(settings: Settings, ending: threading.Event) -> int:
         mcp.tools_alone(page)
         # Streams that are open when it ends are cut off, not waited for.
         page.server.config.timeout_graceful_shutdown = CLOSING_SECONDS
-    except OSError as error:
-        print(f"The page can't open on {settings.server_name}:{settings.port}: {error}", file=sys.stderr)
+    except OSError:  # its text is advice for programs that use Gradio
+        where = _address(settings.server_name, settings.port)
+        print(f"ovis serve: the page can't open on {where}: name another port with --port.", file=sys.stderr)
         return 1
-    print(f"Ovis is ready on {public or url}", flush=True)
+    print(f"Ovis is ready on {public or url.replace('//[::]:', '//[::1]:')}", flush=True)
     backend.warm()
     ending.wait()
     page.close(verbose=False)

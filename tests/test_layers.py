@@ -32,6 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "chat": {"backend", *VALUES},
     "media": VALUES,
     "named_files": {"errors"},
+    "proxies": {"errors"},
     "prompt_template": {"errors"},
     "json_answers": {"conversation", "errors"},
     "batch_tables": {"errors"},
@@ -46,9 +47,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "api": {"backend", "zoo", "chat", "media", "settings", *VALUES},
     "ui": {"backend", "zoo", "chat", "media", "settings", "accounts", "bundled", *VALUES},
     "training": {"zoo", "media", "models", "checkpoints", "engine", "backends", "chat", "settings", *VALUES},
-    "serve": {"backend", "backends", "api", "ui", "settings", "frozen_imports", *VALUES},
+    "serve": {"backend", "backends", "api", "ui", "settings", "proxies", "frozen_imports", *VALUES},
     "cli": {"accounts", "backend", "zoo", "chat", "media", "settings", "backends", "serve", *VALUES}
-    | {"batch_files", "batch_rows", "json_answers", "named_files", "prompt_template"},
+    | {"batch_files", "batch_rows", "json_answers", "named_files", "prompt_template", "proxies"},
     "__main__": {"cli"},
 }
 WITH_TORCH = {"models", "checkpoints", "engine", "backends/local", "training"}

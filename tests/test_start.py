@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import socket
 import subprocess
@@ -17,6 +18,7 @@ from ovis_app import chat, serve, zoo
 from ovis_app.backends.fake import FakeBackend
 from ovis_app.backends.lazy import FAILED, LazyBackend
 from ovis_app.conversation import Conversation, Message
+from ovis_app.errors import UserError
 from ovis_app.generation import Done, Request, Waiting
 from ovis_app.settings import Settings
 from tests.ui.serving import free_port
@@ -134,8 +136,42 @@ def test_a_taken_port_is_said_before_the_page_is_made(capsys: pytest.CaptureFixt
     assert capsys.readouterr().err == (
         f"ovis serve: port {port} is taken: name another with --port, or end what listens there.\n"
     )
-    assert serve.main(["--server-name", "192.0.2.1"], program="ovis serve") == 1
-    assert "nothing can listen on 192.0.2.1:7860" in capsys.readouterr().err
+    for name in ("192.0.2.1", "2001:db8::1", "no-host.invalid", "." * 70):
+        assert serve.main(["--server-name", name, "--port", str(port)], program="ovis serve") == 1
+        err = capsys.readouterr().err
+        assert "nothing can listen on" in err and "name one with --server-name" in err and len(err.splitlines()) == 1
+
+
+def test_a_port_that_gradio_could_not_take_is_said_before_the_page_is_made() -> None:
+    """It wants the port of 127.0.0.1 too, wherever it listens."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(UserError, match=f"port {port} is taken"):
+            serve.listening(Settings(server_name="127.0.0.2", port=port))
+
+
+@pytest.mark.parametrize(("name", "shown"), [("127.0.0.1", "127.0.0.1"), ("[::1]", "[::1]"), ("::", "[::1]")])
+def test_the_page_opens_behind_proxies_on_any_address_and_says_which_port_it_got(
+    name: str, shown: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if ":" in name and not has_ipv6():
+        pytest.skip("this machine has no IPv6")
+    for variable in ("http_proxy", "HTTPS_PROXY", "ALL_PROXY", "no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(variable, "" if variable.lower() == "no_proxy" else f"http://127.0.0.1:{free_port()}")
+    ending = threading.Event()
+    ending.set()
+    assert serve.serve(serve.listening(Settings(backend="fake", server_name=name, port=0)), ending) == 0
+    said = capsys.readouterr().out
+    found = re.fullmatch(r"Ovis is ready on http://(.+):(\d+)/\n", said)
+    assert found and found[1] == shown and int(found[2]) > 0, said
+
+
+def has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
 
 
 def test_a_file_of_people_that_is_not_there_is_a_sentence_and_no_open_page(

@@ -252,7 +252,8 @@ def _asked(
     question: object, files: object, history: object, given: GivenFiles, limits: Limits, kind: MediaKind | None
 ) -> tuple[Conversation, str]:
     """The conversation that ends with the question, and its system prompt. Raises UserError."""
-    if not isinstance(files, list | None) or len(files or ()) > limits.files_per_turn:
+    files = [files] if files and isinstance(files, str | dict) else files or []  # one by itself is meant as a list
+    if not isinstance(files, list) or len(files) > limits.files_per_turn:
         raise UserError(f"files must be a list of at most {limits.files_per_turn} files.")
     if not isinstance(history, list | None):
         raise UserError("history must be a list of messages.")
@@ -261,7 +262,7 @@ def _asked(
     except ApiError as error:
         raise UserError(f"history: {error}") from error
     turns = [[given.file(one.url, one.name) for one in said.media] for said in asked.said[:-1]]
-    turns.append([given.file(value, f"file {number}") for number, value in enumerate(files or (), 1)])
+    turns.append([given.file(value, f"file {number}") for number, value in enumerate(files, 1)])
     conversation = attached(asked.said, turns, given.own, limits)
     for item in (media := conversation.messages[-1].media):
         if kind and item.kind != kind:

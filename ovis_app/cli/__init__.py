@@ -26,14 +26,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = _COMMANDS[command](rest)
         sys.stdout.flush()
         return code
-    except BrokenPipeError:  # whoever read has enough, as `head`
-        return consoles.abandoned()
     except BadInput as error:
         say(error)
         return 2
     except BackendError as error:
         say(error)
         return 1
+    except OSError as error:
+        if consoles.nobody_reads(error):
+            return consoles.abandoned()
+        raise
     except KeyboardInterrupt:
         say("stopped.")
         return 130

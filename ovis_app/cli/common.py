@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ovis_app import proxies
 from ovis_app import settings as settings_module
 from ovis_app.errors import BackendError, UserError
 from ovis_app.settings import Settings
@@ -99,6 +100,16 @@ def settings_of(given: argparse.Namespace) -> Settings:
         raise BadInput(error) from error
 
 
+def prepare_proxies(settings: Settings) -> None:
+    """Raises BadInput where servers are to be asked through a proxy that nobody here can use."""
+    proxies.prepare()
+    try:
+        if settings.base_url:
+            proxies.check()
+    except UserError as error:
+        raise BadInput(error) from error
+
+
 def started(given: argparse.Namespace) -> tuple[Settings, Limits, GenerationSettings]:
     """What the flags ask for, checked; where a server is to answer, its model's defaults. Raises BadInput, and
     BackendError where the server can't be asked."""
@@ -106,6 +117,7 @@ def started(given: argparse.Namespace) -> tuple[Settings, Limits, GenerationSett
     from ovis_app.generation import GenerationSettings
 
     settings = settings_of(given)
+    prepare_proxies(settings)
     spec = model_of(settings, settings.limits())
     if settings.backend != "remote" and spec.folder is None and not spec.repository:
         raise BadInput(

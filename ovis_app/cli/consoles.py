@@ -5,6 +5,7 @@ Knows standard output and error. Knows no command.
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -20,6 +21,11 @@ def take_any_text() -> None:
             stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="replace")
 
 
+def nobody_reads(error: OSError) -> bool:
+    """Whether printing failed since whoever read has enough, as `head`. Windows has another word for that."""
+    return isinstance(error, BrokenPipeError) or (sys.platform == "win32" and error.errno == errno.EINVAL)
+
+
 def abandoned() -> int:
     """Writes to nowhere from here on, so that the end of the process says nothing of a closed pipe either. Returns the
     exit code."""
@@ -27,6 +33,6 @@ def abandoned() -> int:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except BrokenPipeError:
+        except OSError:
             os.dup2(nowhere, stream.fileno())
     return NOBODY_READS

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ovis_app import settings as settings_module
-from ovis_app.cli.common import MACHINE, WHO, program, say, settings_of
+from ovis_app.cli.common import MACHINE, WHO, prepare_proxies, program, say, settings_of
 from ovis_app.errors import BackendError
 from ovis_app.settings import Flags
 
@@ -18,6 +18,7 @@ def run(words: Sequence[str]) -> int:
     flags = Flags(prog=f"{program()} models", description="List the models that are known by name, and what fits here.")
     settings_module.add_arguments(flags, (*WHO, *MACHINE))
     settings = settings_of(flags.parse_args(words))
+    prepare_proxies(settings)
     from ovis_app import zoo
     from ovis_app.backends import open_backend
 

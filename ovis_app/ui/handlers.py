@@ -29,6 +29,8 @@ MOST_PARTS = 1_000  # messages and files
 FULL = "This conversation is as long as one can be: start a new chat, or edit your last question to replace it."
 NO_TURN = "This question didn't get its turn: it was stopped in the queue, or too many others were waiting."
 
+SAME_WORDS = "At temperature 0 the same question gets the same words: raise the temperature in the settings for others."
+
 
 @dataclass(frozen=True)
 class Draft:
@@ -185,12 +187,12 @@ def stop(tab: Tab) -> Tab:
     return replace(tab, conversation=chat.stopped(conversation))
 
 
-def regenerate(tab: Tab) -> Tab:
-    """The last question again, without its answer."""
+def regenerate(tab: Tab, *, greedy: bool = False) -> Tab:
+    """The last question again, without its answer. `greedy` is whether the model always takes the likeliest word."""
     last = tab.conversation.last_user()
     if last is None or awaiting(tab.conversation):
         return tab
-    return Tab(tab.conversation.until(last + 1))
+    return Tab(tab.conversation.until(last + 1), notice=SAME_WORDS if greedy else "")
 
 
 def undo(tab: Tab, draft: Draft) -> tuple[Tab, Draft]:

@@ -49,9 +49,10 @@ def build(backend: Backend, settings: Settings, limits: Limits, store: FileStore
 def launch_options(settings: Settings, limits: Limits, store: FileStore) -> dict[str, Any]:
     """What belongs to `launch()`: looks, limits, and what stays switched off."""
     # In the head, since Gradio rewrites the selectors of `css`, and these are about the frame of the page too.
+    name = settings.server_name
     script, style = ((STATIC / name).read_text("utf-8") for name in ("page.js", "page.css"))
     return {
-        "server_name": settings.server_name,
+        "server_name": f"[{name}]" if ":" in name else name,  # Gradio makes an address of it
         "server_port": settings.port,
         "share": settings.share,
         "mcp_server": settings.mcp,  # said either way: else a variable of Gradio's decides

@@ -54,6 +54,8 @@ def test_they_are_listed_with_what_they_take_and_nothing_of_the_page_is(server: 
 def test_a_client_of_gradio_calls_each_by_name(client: Client) -> None:
     picture, clip = handle_file(str(SHAPES)), handle_file(str(CLIP))
     assert client.predict("hello", [picture], api_name="/chat") == "You said: hello (with shapes.png) "
+    assert client.predict("one", picture, api_name="/chat") == "You said: one (with shapes.png) "
+    assert client.predict("none", api_name="/chat") == "You said: none "
     assert "Describe" in client.predict(image=picture, api_name="/describe")
     assert "text say? (with shapes.png)" in client.predict(image=picture, api_name="/read_text")
     assert client.predict(clip, "what?", api_name="/ask_video") == "You said: what? (with clip.mp4) "
@@ -78,6 +80,10 @@ def test_plain_http_takes_a_picture_in_each_form(server: Served) -> None:
     ]
     both = call(server.url, "chat", question="two", files=[stored, uri(SHAPES)])
     assert both == ["You said: two (with shapes.png, file 2) "]
+    for one in (stored, uploaded(server.url, SHAPES), [stored]):
+        assert call(server.url, "chat", question="one", files=one) == ["You said: one (with shapes.png) "]
+    for none in ({}, {"files": None}, {"files": []}, {"files": ""}):
+        assert call(server.url, "chat", question="none", **none) == ["You said: none "]
 
 
 def test_an_answer_grows_where_the_queue_is_asked_and_comes_whole_where_it_is_not(server: Served) -> None:
@@ -169,7 +175,8 @@ def test_a_history_that_is_none_is_refused_in_a_sentence(server: Served, history
     [
         ("chat", {"question": ""}, "question must be text"),
         ("chat", {"question": 5}, "question must be text"),
-        ("chat", {"question": "x", "files": "x"}, "files must be a list of at most 16"),
+        ("chat", {"question": "x", "files": 5}, "files must be a list of at most 16"),
+        ("chat", {"question": "x", "files": "x"}, "isn't among the uploads"),
         ("chat", {"question": "x", "files": [None]}, "A file is missing"),
         ("chat", {"question": "x", "files": [uri(SHAPES), uri(CLIP)]}, "can't go with pictures"),
         ("chat", {"question": "x", "files": [uri(SHAPES)] * 17}, "a list of at most 16 files"),

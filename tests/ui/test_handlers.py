@@ -203,6 +203,7 @@ def test_regenerate_drops_the_answer_and_asks_again() -> None:
     assert tab.conversation == ANSWERED.until(1)
     assert answered(tab).conversation.messages[-1].text.startswith("You said: one")
     assert handlers.regenerate(Tab()) == Tab()
+    assert tab.notice == "" and "raise the temperature" in handlers.regenerate(Tab(ANSWERED), greedy=True).notice
 
 
 def test_undo_returns_the_question_to_an_empty_composer_only() -> None:

@@ -39,8 +39,8 @@ def wire(parts: Components, backend: Backend, limits: Limits, store: FileStore, 
             after, left = replace(state, notice=str(error)), draft
         return shown(parts, after, None if left == draft else left)
 
-    def regenerate(state: Tab) -> Updates:
-        return shown(parts, handlers.regenerate(state))
+    def regenerate(state: Tab, temperature: object) -> Updates:
+        return shown(parts, handlers.regenerate(state, greedy=temperature == 0))
 
     async def example(state: Tab, model: ModelSpec, event: gr.SelectData, request: gr.Request) -> Updates:
         chosen = _example(model, event.index)
@@ -54,11 +54,12 @@ def wire(parts: Components, backend: Backend, limits: Limits, store: FileStore, 
         after = shown(parts, asked)
         return after | {parts.composer.switches["thinking"]: True} if chosen.thinking else after
 
+    again = [tab, parts.drawer.sliders["temperature"]]
     box.submit(None, js="() => window.ovis.checking(true)")
     starts = [
         box.submit(send, [tab, box], parts.shown, **AT_ONCE),
-        parts.composer.regenerate.click(regenerate, [tab], parts.shown, **AT_ONCE),
-        parts.chatbot.option_select(regenerate, [tab], parts.shown, **AT_ONCE),
+        parts.composer.regenerate.click(regenerate, again, parts.shown, **AT_ONCE),
+        parts.chatbot.option_select(regenerate, again, parts.shown, **AT_ONCE),
         parts.chatbot.example_select(
             example, [tab, parts.model], [*parts.shown, parts.composer.switches["thinking"]], **AT_ONCE
         ),
