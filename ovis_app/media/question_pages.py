@@ -39,11 +39,25 @@ def with_pages(
 ) -> tuple[list[File], list[str]]:
     """The files of one question, each PDF as a picture a page in `folder`, and sentences about what was left out or is
     small. Raises MediaError, and Stopped once `stop` is set."""
+    return _paged(files, folder, limits, choice, stop, time.monotonic() + limits.document_seconds)
+
+
+def turns_with_pages(
+    turns: Sequence[Sequence[File]], folder: Path, limits: Limits, *, stop: Stop = NEVER
+) -> list[list[File]]:
+    """The same for all questions of a conversation, in the time of one."""
+    ends = time.monotonic() + limits.document_seconds
+    return [_paged(files, folder, limits, WHOLE, stop, ends)[0] for files in turns]
+
+
+def _paged(
+    files: Sequence[File], folder: Path, limits: Limits, choice: PageChoice, stop: Stop, ends: float
+) -> tuple[list[File], list[str]]:
     documents = [is_document(path) for path, _ in files]
     if not any(documents):
         return list(files), []
     limit = Stop(stop)
-    limit.deadline = time.monotonic() + limits.document_seconds
+    limit.deadline = ends
     pages = _Pages(folder, limits, choice, limits.files_per_turn - documents.count(False))
     found: list[File] = []
     for (path, name), is_pdf in zip(files, documents, strict=True):

@@ -17,7 +17,7 @@ from ovis_app.api.openai.messages import MOST_MEDIA, Attachment, Dialogue, Said
 from ovis_app.conversation import Conversation, Detail, Media, Message
 from ovis_app.errors import MediaError
 from ovis_app.limits import Limits
-from ovis_app.media import attach_turns, clip_of_frames, with_pages
+from ovis_app.media import attach_turns, clip_of_frames, turns_with_pages
 from ovis_app.media.attach import File
 from ovis_app.media.data_uri import DataUri, save
 from ovis_app.media.fetch import SECONDS, fetch
@@ -72,7 +72,7 @@ def attached(
 ) -> Conversation:  # fmt: skip
     """What was said, each with its files once they are checked, and with pages of documents as pictures in `folder`;
     `frames` are those of clips that came as frames. Raises MediaError, and Stopped."""
-    paged = [with_pages(files, folder, limits, stop=stop)[0] for files in turns]
+    paged = turns_with_pages(turns, folder, limits, stop=stop)
     if sum(map(len, paged)) > MOST_MEDIA:
         raise MediaError(TOO_MANY)
     media = attach_turns(paged, limits)
