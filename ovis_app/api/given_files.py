@@ -13,7 +13,7 @@ from typing import Literal, TypedDict
 from urllib.parse import unquote
 
 from ovis_app.errors import MediaError
-from ovis_app.media.file_store import FileStore
+from ovis_app.media.file_store import FileStore, writing
 
 FILE_ROUTE = "/gradio_api/file="  # what an upload's address ends with, behind the page's own name
 HOW = "upload the file to /gradio_api/upload and give the path that this returns, or give a data URI"
@@ -36,7 +36,8 @@ class Uploaded(TypedDict):
 
 @dataclass(frozen=True)
 class GivenFiles:
-    """The files of one call. What is written into the call is stored in the folder `own`."""
+    """The files of one call. What is written into the call is stored in the folder `own`, made
+    at need."""
 
     store: FileStore  # of what is uploaded
     holder: str  # whose the uploads are from now on; without one they are nobody's, and knowing their paths is access
@@ -69,7 +70,10 @@ class GivenFiles:
             raise MediaError(NOT_BASE64)
         file = self.own / name.replace(" ", "-")
         try:
-            file.write_bytes(base64.b64decode(data, validate=True))
+            content = base64.b64decode(data, validate=True)
         except (binascii.Error, ValueError) as error:
             raise MediaError(NOT_BASE64) from error
+        with writing():
+            self.own.mkdir(mode=0o700, exist_ok=True)
+            file.write_bytes(content)
         return file

@@ -50,8 +50,18 @@ def session_holder(session: str | None) -> str:
     return f"page:{session}" if session else ""
 
 
-class NoRoom(Exception):
-    """A file that can't be kept: its text is a sentence."""
+class NoRoom(MediaError):
+    """A file that can't be kept, whatever it is."""
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """The block writes files. Raises NoRoom where it can't."""
+    try:
+        yield
+    except OSError as error:
+        log.warning("a file can't be written: %s", type(error).__name__)
+        raise NoRoom(FULL) from error
 
 
 @dataclass
@@ -326,13 +336,11 @@ class Coming:
             self._look = self.size + LOOK
         self._store.make_room(len(data), self.by)
         self.size += len(data)
-        try:
+        with writing():
             if self._file is None:
                 self._folder.mkdir(mode=0o700)
                 self._file = (self._folder / "coming").open("xb")
             self._file.write(data)
-        except OSError as error:
-            raise NoRoom(FULL) from error
         self._hash.update(data)
         self._head += data[: HEAD - len(self._head)]
 
@@ -341,13 +349,11 @@ class Coming:
         if self._file is None:
             self.write(b"")
         assert self._file is not None
-        try:
+        kind = kind_of(self._head)
+        path = self._folder / (self._hash.hexdigest() + _suffix(kind))
+        with writing():
             self._file.close()
-            kind = kind_of(self._head)
-            path = self._folder / (self._hash.hexdigest() + _suffix(kind))
             (self._folder / "coming").rename(path)
-        except OSError as error:
-            raise NoRoom(FULL) from error
         self._ended = True
         self._store.came(self, path, kind.media or "")
         return path

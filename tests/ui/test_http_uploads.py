@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import shutil
+import tempfile
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from ovis_app.media import file_store
-from tests.ui.serving import EXAMPLES, Served, Wire
+from tests.ui.serving import EXAMPLES, HeldBackend, Served, Wire, served
 from tests.ui.test_http_guard import Said, a_file, answer, file, form, opened, stored, upload
-from tests.waiting import until
+from tests.waiting import PATIENCE, until
 
 SHAPES = EXAMPLES / "shapes.png"
 GONE = "no longer here: attach it again"
@@ -105,3 +108,28 @@ def test_so_many_uploads_at_a_time_and_no_more(server: Served, monkeypatch: pyte
         with suppress(OSError):
             connection.close()
     assert upload(server, a_file("b.png")).status == 200
+
+
+def test_where_nothing_can_be_written_text_is_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    nowhere = tmp_path / "file" / "folder"
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(nowhere))
+    monkeypatch.setattr(tempfile, "tempdir", str(nowhere))
+    picture = "data:image/png;base64," + base64.b64encode(SHAPES.read_bytes()).decode()
+    with served(HeldBackend()) as server, closing(Wire(server)) as wire:
+        assert "You said: still there?" in str(wire.ask("still there?"))
+        refused = upload(server, a_file("a.png"))
+        assert refused.status == 507 and b"whoever runs this page" in refused.body
+        said = httpx.post(f"{server.url}v1/chat/completions", json=body("hello"), timeout=PATIENCE)
+        assert said.status_code == 200
+        said = httpx.post(f"{server.url}v1/chat/completions", json=body("look", picture), timeout=PATIENCE)
+        assert said.status_code == 507 and "no room for files" in said.json()["error"]["message"]
+        for data, sentence in (({"question": "hello"}, "You said: hello"), ({"files": [picture]}, "no room for files")):
+            values = [data.get("question", "look"), data.get("files"), None, False, None, None, None]
+            said = httpx.post(f"{server.url}gradio_api/run/chat", json={"data": values}, timeout=PATIENCE)
+            assert sentence in said.text and str(tmp_path) not in said.text
+
+
+def body(text: str, *pictures: str) -> dict[str, Any]:
+    parts = [{"type": "image_url", "image_url": {"url": one}} for one in pictures]
+    return {"messages": [{"role": "user", "content": [*parts, {"type": "text", "text": text}]}]}

@@ -19,6 +19,7 @@ from ovis_app.conversation import Conversation, Detail, Media, Message
 from ovis_app.limits import Limits
 from ovis_app.media import attach_turns, clip_of_frames
 from ovis_app.media.fetch import SECONDS, fetch
+from ovis_app.media.file_store import writing
 from ovis_app.stop import Stop
 
 FETCH_SECONDS = 60.0  # for all addresses of a request
@@ -50,6 +51,9 @@ def conversation(
     `stop` is set."""
     files, frames = [], {}
     fetches = Fetches(limits.video_bytes, time.monotonic() + FETCH_SECONDS) if allow_urls else None
+    if any(said.media for said in dialogue.said):
+        with writing():
+            folder.mkdir(mode=0o700)
     for said in dialogue.said:
         paths = []
         for one in said.media:
@@ -88,20 +92,26 @@ def _write(one: Attachment, path: Path, limits: Limits, fetches: Fetches | None,
     if not comma or not head.lower().startswith("data:") or not head.lower().endswith(";base64"):
         raise ApiError(400, NOT_DATA.format(name=one.name), param="messages")
     if head[5:].partition(";")[0].lower() != FRAMES:
-        path.write_bytes(_decoded(data, one.name))
+        _store(path, data, one.name)
         return 0
     pictures = data.split(",")
     if len(pictures) > MOST_FRAMES:
         raise ApiError(400, f"{one.name} has more than {MOST_FRAMES} frames: send fewer.", param="messages")
     paths = [path.with_name(f"{path.name}-{number}") for number in range(len(pictures))]
     for place, picture in zip(paths, pictures, strict=True):
-        place.write_bytes(_decoded(picture, one.name))
+        _store(place, picture, one.name)
     clip_of_frames(paths, path, one.name, limits)
     return len(paths)
 
 
 def _most(one: Attachment, limits: Limits) -> int:
     return limits.video_bytes if one.kind == "video" else limits.image_bytes
+
+
+def _store(path: Path, data: str, name: str) -> None:
+    decoded = _decoded(data, name)
+    with writing():
+        path.write_bytes(decoded)
 
 
 def _decoded(data: str, name: str) -> bytes:
