@@ -26,6 +26,9 @@ class Limits:
     decode_pixels: int = 2_000_000_000  # width x height x frames decoded to reach those wanted; see `sample_frames`
     decode_seconds: float = 20.0  # wall-clock time for one reading of a clip
     decode_memory: int = 1536 * MEGABYTE  # bytes of address space of the decoding process (about 350 MB when idle)
+    copy_bytes: int = 64 * MEGABYTE  # size of the copy that people see; larger clips are encoded anew
+    copy_pixels: int = 1_500_000_000  # width x height x frames decoded to encode a clip for people
+    copy_seconds: float = 4.0  # wall-clock time for that
     image_memory: int = 1024 * MEGABYTE  # the same for the pictures of a message, one after the other
 
 

@@ -5,6 +5,7 @@ from ovis_app.media.attach import attach, attach_all, attach_turns
 from ovis_app.media.content_hash import digest
 from ovis_app.media.frames import clip_of_frames
 from ovis_app.media.images import open_image
+from ovis_app.media.shown import shown_copy, with_copies
 from ovis_app.media.video import Clip, VideoInfo, probe, sample_frames, thumbnail
 
 __all__ = [
@@ -18,5 +19,7 @@ __all__ = [
     "open_image",
     "probe",
     "sample_frames",
+    "shown_copy",
     "thumbnail",
+    "with_copies",
 ]

@@ -22,6 +22,7 @@ from ovis_app.stop import Stop
 
 DECODER = Path(__file__).with_name("video_decoder.py")
 IMAGE_DECODER = Path(__file__).with_name("image_decoder.py")
+COPY_ENCODER = Path(__file__).with_name("copy_encoder.py")
 POLL = 0.05  # seconds between two looks at `stop` and the clock
 CHUNK = 1 << 18  # bytes of a file that are handed on at once
 MOST_HEADER = 65_536  # bytes; a decoder that sends more has been taken over by its file
@@ -30,6 +31,7 @@ Record = tuple[dict[str, Any], bytes]
 
 _places = threading.BoundedSemaphore(4)  # clips at a time; more only slow each other down
 _image_places = threading.BoundedSemaphore(2)  # messages whose pictures are checked; each takes `image_memory` at most
+_copy_places = threading.BoundedSemaphore(2)  # clips, or messages with pictures, of which copies are made
 
 
 class OutOfTime(Exception):
@@ -62,6 +64,20 @@ def image_records(
             feeder.join()
 
 
+def copy_records(
+    given: BinaryIO | bytes, job: Mapping[str, Any], folder: Path, limits: Limits, stop: Stop
+) -> Generator[Record, None, None]:
+    """A record for each copy that is made in `folder`: of a clip, which is an open file, or of the pictures that bytes
+    of JSON name. Raises as `records` does."""
+    stdin = subprocess.PIPE if isinstance(given, bytes) else given
+    with _place(_copy_places, stop), _child(COPY_ENCODER, job, stdin, folder=folder) as process:
+        if isinstance(given, bytes):
+            assert process.stdin is not None
+            with suppress(OSError), process.stdin:  # its end shows in the records
+                process.stdin.write(given)
+        yield from _records(process, 0, limits.decode_seconds, stop, each=True)
+
+
 @contextmanager
 def _place(places: threading.BoundedSemaphore, stop: Stop) -> Iterator[None]:
     """One of the few decoders that may run at a time; waits for it until `stop` is set."""
@@ -74,13 +90,16 @@ def _place(places: threading.BoundedSemaphore, stop: Stop) -> Iterator[None]:
 
 
 @contextmanager
-def _child(program: Path, job: Mapping[str, Any], stdin: BinaryIO | int) -> Iterator[subprocess.Popen[bytes]]:
-    """A decoder that runs; killed and reaped at the end of the block."""
+def _child(
+    program: Path, job: Mapping[str, Any], stdin: BinaryIO | int, *, folder: Path | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A decoder that runs, in `folder` if it writes there; killed and reaped at the end of the block."""
     process = subprocess.Popen(
         [sys.executable, "-P", str(program), json.dumps(dict(job))],  # -P: this folder stays off the child's path
         stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
+        cwd=folder,
     )
     try:
         yield process

@@ -16,7 +16,7 @@ import shutil
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -42,7 +42,8 @@ SWEEP_SECONDS = 15.0
 FULL = "There is no room for files here now: try again later. Questions without files are answered."
 NO_FOLDER = "Files can't be kept here: whoever runs this page must give it a folder that it can write to."
 
-Show = Callable[[Media, Path, Limits], Path]  # the copy of a file that people may see, written into a folder
+# What gives files the copies that people may see, written into a folder: `shown.with_copies`.
+Show = Callable[[Sequence[Media], Path, Limits], tuple[Media, ...]]
 
 
 def session_holder(session: str | None) -> str:
@@ -198,12 +199,16 @@ class FileStore:
                 self._left[holder] = self._clock() + IDLE_SECONDS
             return found.path
 
-    def keep(self, media: Media, holder: str) -> Media:
-        """The checked file as it is held from now on, with the copy that people see. Raises MediaError."""
-        if not self.has(media.path):
-            return media  # one of the app's own
-        self.claim(media.path, holder, media.label)
-        return replace(media, shown=self.shown(media.path))
+    def keep(self, media: Sequence[Media], holder: str) -> tuple[Media, ...]:
+        """The checked files of a question as they are held from now on, with the copies that people see; the app's own
+        as they are. Raises MediaError."""
+        own = [one for one in media if not self.has(one.path)]
+        for one in media:
+            if one not in own:
+                self.claim(one.path, holder, one.label)
+        found = {one.path: self._kept[one.path.parent] for one in media if one not in own}
+        self._make(list(found.values()))
+        return tuple(one if one in own else replace(one, shown=found[one.path].shown) for one in media)
 
     def put(self, data: bytes, name: str, holder: str) -> Path:
         """A picture that is made here, and may be shown as it is. Raises NoRoom."""
@@ -225,30 +230,52 @@ class FileStore:
             return None
         if self._show is None or path == found.shown:
             return path
-        with found.making:
-            if found.shown is None and found.kind:
-                media = Media("video" if found.kind == "video" else "image", found.path, shown_name(found.name))
-                try:
-                    found.shown = self._twin_shown(found) or self._show(media, found.path.parent, self._limits)
-                except (MediaError, OSError):
-                    return None
+        with found.making, suppress(MediaError):
+            self._make([found])
         return found.shown
+
+    def _make(self, files: Sequence[Kept]) -> None:
+        """Makes the copies that aren't there yet, all in one go. Raises MediaError."""
+        missing = [one for one in files if one.shown is None and one.kind and not self._take_twins(one)]
+        if not missing or self._show is None or self._private is None:
+            return
+        scratch = self._private.path / f"copies-{secrets.token_hex(8)}"
+        given = [Media("video" if one.kind == "video" else "image", one.path, shown_name(one.name)) for one in missing]
+        try:
+            with writing():
+                for one, copied in zip(missing, self._show(given, scratch, self._limits), strict=True):
+                    self._see(one, copied.shown or one.path)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+    def _take_twins(self, one: Kept) -> bool:
+        """Whether another has a copy of the same content, which is this one's too then."""
+        with self._lock:
+            twins = (other for other in self._kept.values() if other.path.name == one.path.name)
+            seen = next((twin.shown for twin in twins if twin.shown not in (None, twin.path)), None)
+            if seen is not None:
+                with suppress(OSError):
+                    self._see(one, seen)
+        return one.shown is not None
+
+    def _see(self, one: Kept, copy: Path) -> None:
+        """People see `copy` of a file, which lies beside it from now on. Raises OSError."""
+        own = one.path.with_name(copy.name)
+        if not own.exists():
+            try:
+                os.link(copy, own)
+            except OSError:  # where a file system has no links
+                shutil.copyfile(copy, own)
+        with self._lock:
+            size = own.stat().st_size if own != one.path else 0
+            one.shown, one.size = own, one.size + size
+            if one.path.parent in self._kept:
+                self._kept_bytes += size
 
     def needs_work(self, path: Path) -> bool:
         """Whether the copy to be seen is still to be made."""
         found = self._kept.get(path.parent)
         return bool(found and self._show and found.path == path and found.kind and found.shown is None)
-
-    def _twin_shown(self, found: Kept) -> Path | None:
-        """The same copy as another has of the same content."""
-        with self._lock:
-            for one in self._kept.values():
-                if one.path.name == found.path.name and one.shown not in (None, one.path):
-                    with suppress(OSError):
-                        same = found.path.with_name(one.shown.name)
-                        os.link(one.shown, same)
-                        return same
-        return None
 
     @contextmanager
     def reading(self, holder: str) -> Iterator[None]:

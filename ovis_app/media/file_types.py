@@ -38,7 +38,7 @@ def _image(name: str) -> Kind:
     return Kind("image", (name,), mime=f"image/{name.lower()}")
 
 
-def _video(demuxer: str, mime: str) -> Kind:
+def _video(demuxer: str, mime: str = "") -> Kind:
     return Kind("video", (demuxer,), mime=mime)
 
 
@@ -68,7 +68,13 @@ def _brand(*brands: bytes) -> Callable[[bytes], bool]:
 
 
 def _transport_stream(head: bytes) -> bool:
-    return any(len(head) > at + 188 and head[at] == head[at + 188] == 0x47 for at in (0, 4))
+    spacings = ((0, 188), (4, 192))  # plain, and behind the times that Blu-ray and camcorders add
+    return any(len(head) > at + step and head[at] == head[at + step] == 0x47 for at, step in spacings)
+
+
+def _bare(*units: bytes) -> Callable[[bytes], bool]:
+    """A video stream without a container, which starts with a start code and one of these units."""
+    return _starts(*(code + unit for code in (b"\0\0\x01", b"\0\0\0\x01") for unit in units))
 
 
 def _markup(*words: bytes) -> Callable[[bytes], bool]:
@@ -112,6 +118,19 @@ _KINDS: tuple[tuple[Callable[[bytes], bool], Kind], ...] = (
     (_starts(b"FLV\x01"), _video("flv", "video/x-flv")),
     (_starts(b"OggS"), _video("ogg", "video/ogg")),
     (_starts(b"0&\xb2u\x8ef\xcf\x11"), _video("asf", "video/x-ms-asf")),
+    (_bare(b"\x67", b"\x27", b"\x47", b"\x09"), _video("h264")),  # a parameter set, or a delimiter before one
+    (_bare(b"\x40\x01", b"\x42\x01", b"\x46\x01"), _video("hevc")),
+    (_bare(b"\xb3"), _video("mpegvideo")),
+    (_bare(b"\xb0"), _video("m4v")),
+    (_bare(b"\x0f"), _video("vc1")),
+    (_starts(b"\x12\0\x0a"), _video("obu")),
+    (_starts(b"DKIF"), _video("ivf")),
+    (_starts(b"YUV4MPEG2 "), _video("yuv4mpegpipe")),
+    (_starts(b"\x1f\x07\0\x3f", b"\x1f\x07\0\xbf"), _video("dv")),
+    (_starts(b"\x06\x0e\x2b\x34\x02\x05\x01\x01\x0d\x01\x02\x01\x01"), _video("mxf")),
+    (_starts(b".RMF"), _video("rm")),
+    (_starts(b"\xb7\xd8\0\x20\x37\x49\xda\x11"), _video("wtv")),
+    (_starts(b"nut/multimedia container\0"), _video("nut")),
     (_starts(b"ID3", b"fLaC", b"\xff\xfb", b"\xff\xf3", b"\xff\xf1"), _AUDIO),
     (_riff(b"WAVE"), _AUDIO),
     (_starts(b"%PDF-"), _other("is a PDF document: save the pages you need as pictures and attach those.")),

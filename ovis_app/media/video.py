@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 THUMBNAIL_SIDE = 320  # pixels
 
 # What sets a frame upright, by the rows of its display matrix (y points down); odd angles are left as they are.
-_TURNS = {
+_TURNS: dict[tuple[int, ...], Image.Transpose] = {
     (0, 1, -1, 0): Image.Transpose.ROTATE_270,
     (-1, 0, 0, -1): Image.Transpose.ROTATE_180,
     (0, -1, 1, 0): Image.Transpose.ROTATE_90,
@@ -114,7 +114,12 @@ def _picture(record: dict[str, Any], raw: bytes) -> Image.Image | None:
     if not raw:
         return None
     picture = toned(Image.frombytes("RGB", (record["width"], record["height"]), raw), record["transfer"])
-    turn = _TURNS.get(tuple(record["matrix"]))
+    return upright(picture, tuple(record["matrix"]))
+
+
+def upright(picture: Image.Image, matrix: tuple[int, ...]) -> Image.Image:
+    """The picture as the upper left of its display matrix, by rows, says that it stands."""
+    turn = _TURNS.get(matrix)
     return picture if turn is None else picture.transpose(turn)
 
 

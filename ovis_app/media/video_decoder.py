@@ -14,11 +14,12 @@ import math
 import os
 import struct
 import sys
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from fractions import Fraction
-from itertools import chain
+from itertools import chain, count, islice
 from typing import Any, BinaryIO
 
 import av
@@ -35,6 +36,8 @@ THREADS = 4
 UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED
 MOST_PACKETS = 2_000_000
 FEWEST = 0.25  # share of the frames asked for that keyframes alone must give to be taken
+COUNTED = 5_000  # packets that are looked at to tell which of several streams moves
+STILL = Disposition.attached_pic | Disposition.still_image | Disposition.timed_thumbnails
 
 
 class Refused(Exception):
@@ -56,6 +59,7 @@ class Timeline:
 
     def wanted(self, count: int, budget: float) -> list[int]:
         """The frames on screen in the middle of `count` equal parts; all of them where there are no more than that.
+        Where one is on screen in several middles, its neighbours are taken for the others.
 
         A keyframe within `SNAP` of a part takes the middle's place: it costs one decoded frame in place of hundreds.
         Where more than `budget` frames would have to be decoded, the nearest keyframes are taken, if there are enough.
@@ -65,13 +69,24 @@ class Timeline:
         part = (self.end - self.start) / count
         middles = [self.start + (i + 0.5) * part for i in range(count)]
         slack = part * SNAP if len(self.stamps) * SNAP >= count else 0  # a frame or more, or two parts could meet
-        exact = sorted({self._near(middle, slack) for middle in middles})
-        if not self.keys or self._cost(exact) <= budget:
+        exact = self._each_once([self._near(middle, slack) for middle in middles])
+        if not self.keys or self.cost(exact) <= budget:
             return exact
         rough = sorted({self._near(middle, math.inf) for middle in middles})
         return rough if len(rough) >= count * FEWEST else exact
 
-    def _cost(self, wanted: list[int]) -> int:
+    def _each_once(self, chosen: list[int]) -> list[int]:
+        """As many different frames as were chosen, each as near to the chosen one as its place in the row allows."""
+        places = [bisect_left(self.stamps, stamp) for stamp in chosen]
+        for at in range(1, len(places)):
+            places[at] = max(places[at], places[at - 1] + 1)
+        most = len(self.stamps) - 1
+        for at in reversed(range(len(places))):
+            places[at] = min(places[at], most)
+            most = places[at] - 1
+        return [self.stamps[place] for place in places]
+
+    def cost(self, wanted: list[int]) -> int:
         """Frames to decode for `wanted`, each from its keyframe or from the one before it, whichever is nearer."""
         here, cost = -1, 0
         for stamp in wanted:
@@ -94,17 +109,20 @@ class Timeline:
 
 
 class Clip:
-    """One open video stream. Positions are timestamps in the stream's time base."""
+    """One open video stream. Positions are timestamps in the stream's time base, or where a bare stream of frames has
+    none, the frames' numbers."""
 
     def __init__(self, file: BinaryIO, job: dict[str, Any]) -> None:
         self.file = file
         self.job = job
+        self.numbered = False
+        self.container = self._open()
+        self.chosen = self._choose().index
         self.rewind()
 
-    def rewind(self) -> None:
-        """Open the file anew: works where seeking does not."""
+    def _open(self) -> InputContainer:
         self.file.seek(0)
-        self.container: InputContainer = av.open(
+        return av.open(
             self.file,
             "r",
             format=self.job["format"],
@@ -113,7 +131,15 @@ class Clip:
             metadata_errors="replace",  # titles in an old encoding are no reason to refuse a clip
             buffer_size=1 << 18,
         )
-        self.stream = self._pick_stream()
+
+    def rewind(self) -> None:
+        """Open the file anew: works where seeking does not."""
+        self.container = self._open()
+        self.numbers = count()
+        self.stream = next(stream for stream in self.container.streams.video if stream.index == self.chosen)
+        for other in self.container.streams:
+            if other is not self.stream:
+                other.discard = Discard.all
         context = self.stream.codec_context
         self._check_size(context)
         if not context.width:  # so FFmpeg says that the size is unknown, or more than the limit
@@ -126,28 +152,39 @@ class Clip:
         if pictured.width * pictured.height > self.job["pixels"]:
             raise Refused("pixels")
 
-    def _pick_stream(self) -> VideoStream:
-        moving = [s for s in self.container.streams.video if not s.disposition & Disposition.attached_pic]
+    def _choose(self) -> VideoStream:
+        """The stream that players show: one that moves, of those the default, of those with most frames the largest."""
+        moving = [stream for stream in self.container.streams.video if not stream.disposition & STILL]
         if not moving:
             raise Refused("no-video" if self.container.streams else "unreadable")
-        if moving[0].codec_context is None:
-            raise Refused("codec")
-        for other in self.container.streams:
-            if other is not moving[0]:
-                other.discard = Discard.all
-        return moving[0]
+        known = [stream for stream in moving if stream.codec_context is not None]
+        if len(known) < 2:
+            if not known:
+                raise Refused("codec")
+            return known[0]
+        frames = Counter(packet.stream.index for packet in islice(self._packets(*known), COUNTED))  # headers lie
+        most = max(frames.values(), default=0)
+
+        def rank(stream: VideoStream) -> tuple[bool, bool, bool, int]:
+            seen, context = frames[stream.index], stream.codec_context
+            default = bool(stream.disposition & Disposition.default)
+            return seen > 1, default, seen >= 0.9 * most, context.width * context.height
+
+        return max(known, key=rank)
 
     def timeline(self) -> Timeline:
         """Reads all packets and decodes none. Raises Refused when the clip is too long or has no frames."""
         base = self.stream.time_base or Fraction(1, 1000)
+        unstamped = 0
         longest = self.job["seconds"] / base
         stamps: list[int] = []
         keys: list[int] = []
         greatest: int | None
         greatest, last = None, 0
-        for packet in self._packets():
+        for packet in self._packets(self.stream):
             stamp = packet.dts if packet.pts is None else packet.pts
             if stamp is None or packet.is_discard:
+                unstamped += not packet.is_discard
                 continue
             stamps.append(stamp)
             if packet.is_keyframe:
@@ -156,14 +193,24 @@ class Clip:
                 greatest, last = stamp, packet.duration or 0
             if stamp - stamps[0] > longest or len(stamps) > MOST_PACKETS:
                 raise Refused("long")
+        if unstamped and not stamps:
+            return self._numbered(unstamped)
         if not stamps:
             raise Refused("no-frames")
         rate = self.stream.average_rate
         return Timeline(stamps, keys, last or (round(1 / (rate * base)) if rate else 0), base)
 
-    def _packets(self) -> Iterator[Any]:
-        """The stream's whole packets up to the end or to the first damage that hides the rest."""
-        packets = self.container.demux(self.stream)
+    def _numbered(self, frames: int) -> Timeline:
+        """The timeline of a bare stream, whose frames tell no times: they follow each other at the rate it states."""
+        self.numbered = True
+        base = 1 / (self.stream.guessed_rate or self.stream.average_rate or Fraction(25))
+        if frames * base > self.job["seconds"]:
+            raise Refused("long")
+        return Timeline(list(range(frames)), [0], 1, base)
+
+    def _packets(self, *streams: VideoStream) -> Iterator[Any]:
+        """The streams' whole packets up to the end or to the first damage that hides the rest."""
+        packets = self.container.demux(*streams)
         while True:
             try:
                 packet = next(packets)
@@ -175,7 +222,7 @@ class Clip:
     def frames(self, wanted: Collection[int]) -> Iterator[tuple[int, VideoFrame]]:
         """Frames with their timestamps from here on; what can't be decoded is passed over, and so are frames that are
         neither `wanted` nor needed for others."""
-        for packet in self._packets():
+        for packet in self._packets(self.stream):
             spare = packet.pts is not None and packet.pts not in wanted
             self.stream.codec_context.skip_frame = "NONREF" if spare else "DEFAULT"
             yield from self._decode(packet)
@@ -190,7 +237,7 @@ class Clip:
             return
         for frame in decoded:
             self._check_size(frame)
-            stamp = frame.dts if frame.pts is None else frame.pts
+            stamp = next(self.numbers) if self.numbered else frame.dts if frame.pts is None else frame.pts
             if stamp is not None:
                 yield stamp, frame
 
@@ -280,7 +327,8 @@ def limit_resources(job: dict[str, Any]) -> None:
         import resource
     except ImportError:
         return
-    wishes = {"RLIMIT_AS": job["memory"], "RLIMIT_CPU": job["cpu_seconds"], "RLIMIT_CORE": 0, "RLIMIT_FSIZE": 0}
+    wishes = {"RLIMIT_AS": job["memory"], "RLIMIT_CPU": job["cpu_seconds"], "RLIMIT_CORE": 0}
+    wishes["RLIMIT_FSIZE"] = job.get("file_bytes", 0)
     for name, value in wishes.items():
         with suppress(ValueError, OSError, AttributeError):
             resource.setrlimit(getattr(resource, name), (value, value))

@@ -29,6 +29,6 @@ def overlay(picture: Media, boxes: tuple[Box, ...]) -> str:
         for box in boxes
     )
     names = ", ".join(box.name for box in boxes if box.name) or "boxes"
-    address = "gradio_api/file=" + quote(str(picture.path))
+    address = "gradio_api/file=" + quote(str(picture.shown or picture.path))
     alternative = escape(f"{picture.label} with {names} marked")
     return f'<div class="boxes"><img src="{address}" alt="{alternative}">{frames}</div>'

@@ -69,8 +69,8 @@ class Held:
         return tuple(mine), tuple(lost)
 
     def kept(self, media: Sequence[Media]) -> tuple[Media, ...]:
-        """The same files with the copies that people see."""
-        return tuple(self.store.keep(one, self.holder) for one in media)
+        """The same files with the copies that people see. Raises MediaError."""
+        return self.store.keep(media, self.holder)
 
 
 def awaiting(conversation: Conversation) -> bool:
@@ -98,9 +98,11 @@ def send(
     if refused:
         good = tuple((item.path, item.label) for item in media)
         return replace(tab, notice=" ".join(refused)), Draft(draft.text, good)
+    try:
+        media = files.kept(media) if files is not None else media
+    except MediaError as error:
+        return replace(tab, notice=str(error)), draft
     before = tab.conversation if tab.editing is None else tab.conversation.until(tab.editing)
-    if files is not None and not refused:
-        media = files.kept(media)
     conversation = before.add(Message("user", draft.text, media))
     return (replace(tab, notice=FULL), draft) if _full(conversation) else (Tab(conversation), tab.kept)
 

@@ -143,13 +143,18 @@ def _status(words: str) -> dict[str, Any]:
 
 
 def _file(item: Media, index: int, count: int) -> dict[str, Any]:
-    """A picture as the component that knows its name for who can't see it, which a message's file would forget."""
-    kind = mimetypes.guess_type(item.path.name)[0] or ""
-    mime = kind if kind.startswith(item.kind) else f"{item.kind}/*"
-    file = {"path": str(item.path), "mime_type": mime, "orig_name": item.label, "meta": {"_type": "gradio.FileData"}}
-    if item.kind == "video":
+    """A picture as the component that knows its name for who can't see it, which a message's file would forget. A clip
+    that can't be played is a picture of its frames."""
+    path = item.shown or item.path
+    kind = mimetypes.guess_type(path.name)[0] or ""
+    moves = item.kind == "video" and not kind.startswith("image/")
+    mime = kind if kind.startswith("video/" if moves else "image/") else f"{item.kind}/*"
+    file = {"path": str(path), "mime_type": mime, "orig_name": item.label, "meta": {"_type": "gradio.FileData"}}
+    if moves:
         return {"file": file}
     label = plain(f"Image {index + 1}: {item.label}" if count > 1 else item.label)
+    if item.kind == "video":
+        label = f"Frames of {label}"
     return _component("image", file, alt_text=label)
 
 

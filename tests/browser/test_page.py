@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.media.made import clip, corners, numbered
 from tests.ui.serving import EXAMPLES, Served
 from tests.waiting import PATIENCE
 
@@ -59,6 +60,18 @@ def test_a_picture_and_a_question_get_an_answer(tab: Any) -> None:
     assert "64 visual tokens" in tab.inner_text(".figures")
     assert tab.evaluate("document.querySelector('#conversation img').naturalWidth") > 0
     assert tab.input_value("#box textarea") == "" and tab.locator("#box .thumbnail-item").count() == 0
+
+
+def test_what_no_browser_shows_is_drawn_and_plays(tab: Any, tmp_path: Path) -> None:
+    corners().save(tmp_path / "scan.tiff")
+    ask(tab, "What is it?", [tmp_path / "scan.tiff"])
+    seen = "document.querySelector('#conversation .user-row img')"
+    assert tab.evaluate(f"{seen}.naturalWidth") == 64 and tab.evaluate(f"{seen}.naturalHeight") == 48
+    ask(tab, "And this?", [clip(tmp_path / "old.avi", map(numbered, range(20)), codec="mpeg4")])
+    tab.wait_for_function(
+        "() => { const clip = document.querySelector('#conversation video');"
+        "return clip && clip.readyState >= 2 && clip.videoWidth === 64 && Math.abs(clip.duration - 2) < 0.1; }"
+    )
 
 
 def test_the_answer_streams_and_stop_keeps_what_was_said(tab: Any, server: Served) -> None:

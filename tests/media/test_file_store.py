@@ -7,7 +7,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -39,8 +40,9 @@ def store(tmp_path: Path, now: SimpleNamespace) -> Iterator[FileStore]:
 def brought(store: FileStore, data: bytes = PNG, name: str = "my secret.png", by: str = "") -> Path:
     coming = store.begin(name, by)
     try:
-        for at in range(0, len(data), 64):
-            coming.write(data[at : at + 64])
+        step = max(64, len(data) // 16)
+        for at in range(0, len(data), step):
+            coming.write(data[at : at + step])
         return coming.finish()
     finally:
         coming.abort()
@@ -185,22 +187,29 @@ def test_where_nothing_can_be_written_one_sentence_says_so(tmp_path: Path, caplo
 def test_what_people_see_is_the_copy_made_once(tmp_path: Path) -> None:
     made: list[str] = []
 
-    def copy(media: Media, folder: Path, limits: Limits) -> Path:
-        made.append(media.label)
-        if media.path.stat().st_size < 50:
+    def copies(media: Sequence[Media], folder: Path, limits: Limits) -> tuple[Media, ...]:
+        folder.mkdir()
+        made.extend(one.label for one in media)
+        if any(one.path.stat().st_size < 50 for one in media):
             raise MediaError("broken")
-        out = folder / "copy.jpeg"
-        out.write_bytes(b"seen")
-        return out
+        for one in media:
+            (folder / f"{one.path.stem}-image.jpg").write_bytes(b"seen")
+        return tuple(replace(one, shown=folder / f"{one.path.stem}-image.jpg") for one in media)
 
-    store = FileStore(tmp_path, Limits(), show=copy)
+    store = FileStore(tmp_path, Limits(), show=copies)
     path, twin, broken = brought(store), brought(store), brought(store, PNG[:40])
-    kept = store.keep(Media("image", path, "a.png"), "page:a")
+    [kept] = store.keep([Media("image", path, "a.png")], "page:a")
     assert kept.path == path and kept.shown is not None and kept.shown.read_bytes() == b"seen"
     assert store.shown(path) == store.shown(kept.shown) == kept.shown
-    again = store.keep(Media("image", twin, "b.png"), "page:b").shown
-    assert again is not None and again.parent == twin.parent and again.read_bytes() == b"seen" and len(made) == 1
+    [again] = store.keep([Media("image", twin, "b.png")], "page:b")
+    assert again.shown is not None and again.shown.parent == twin.parent and again.shown.read_bytes() == b"seen"
+    assert len(made) == 1
+    with pytest.raises(MediaError, match="broken"):
+        store.keep([Media("image", broken, "c.png")], "page:c")
     assert store.shown(broken) is None and store.shown(brought(store, b"text")) is None
+    own = Media("image", tmp_path / "example.png")
+    assert store.keep([own], "page:a") == (own,)
+    assert not any("copies" in name for name in on_disk(store))
     store.close()
 
 

@@ -50,6 +50,21 @@ def test_pictures_travel_as_paths_and_are_numbered() -> None:
     assert clip["content"][0]["file"]["mime_type"] == "video/*"
 
 
+def test_the_copies_are_what_the_page_shows() -> None:
+    def file(media: Media) -> dict:
+        row, _ = rows(Message("user", "", (media,)))
+        content = row["content"][0]
+        return content.get("file") or {**content["value"], **content["props"]}
+
+    photo = file(Media("image", Path("/x/a.tiff"), "a.tiff", shown=Path("/y/b.jpg")))
+    assert photo["path"] == "/y/b.jpg" and photo["mime_type"] == "image/jpeg" and photo["orig_name"] == "a.tiff"
+    moving = file(Media("video", Path("/x/a.avi"), "a.avi", shown=Path("/y/b.mp4")))
+    assert moving["path"] == "/y/b.mp4" and moving["mime_type"] == "video/mp4"
+    strip = file(Media("video", Path("/x/a.avi"), "a.avi", shown=Path("/y/b.png")))
+    assert strip["path"] == "/y/b.png" and strip["mime_type"] == "image/png"
+    assert strip["alt_text"] == "Frames of a.avi"
+
+
 def test_a_thought_is_open_while_it_lasts_and_closed_after() -> None:
     [going] = rows(Message("assistant", thinking="hm", stats=Stats(thinking_seconds=1.25)))
     assert going["metadata"] == {"title": "Thinking", "status": "pending", "log": "1.2 s"}
@@ -100,6 +115,8 @@ def test_boxes_are_drawn_over_the_picture_once_the_answer_is_there() -> None:
     assert 'class="box' not in str(rows(asked, Message("assistant", named)))
     assert 'class="box' not in str(rows(asked, Message("assistant", named.replace("0.3", "7"), finish="end")))
     assert 'class="box' not in str(rows(Message("user", "where?"), Message("assistant", named, finish="end")))
+    copied = Message("user", "where?", (Media("image", Path("/x/a.tiff"), shown=Path("/y/b.jpg")),))
+    assert "file=/y/b.jpg" in str(rows(copied, Message("assistant", named, finish="end")))
     two = Message("user", "where?", (picture, picture))
     assert 'class="box' not in str(rows(two, Message("assistant", named, finish="end")))
 
