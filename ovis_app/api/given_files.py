@@ -13,7 +13,8 @@ from typing import Literal, TypedDict
 from urllib.parse import unquote
 
 from ovis_app.errors import MediaError
-from ovis_app.media.file_store import FileStore, writing
+from ovis_app.media.file_store import FileStore
+from ovis_app.media.incoming_file import writing
 
 FILE_ROUTE = "/gradio_api/file="  # what an upload's address ends with, behind the page's own name
 HOW = "upload the file to /gradio_api/upload and give the path that this returns, or give a data URI"

@@ -32,7 +32,8 @@ from ovis_app.generation import Request
 from ovis_app.limits import Limits
 from ovis_app.media import attach_turns
 from ovis_app.media.boxes import Box, draw, found
-from ovis_app.media.file_store import FileStore, session_holder, writing
+from ovis_app.media.file_store import FileStore, session_holder
+from ovis_app.media.incoming_file import writing
 from ovis_app.media.private_folder import name_for
 from ovis_app.media.readers import Readers
 

@@ -7,9 +7,7 @@ file is first used. Refuses to know what is in a file, but for the suffix that i
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import mimetypes
 import os
 import secrets
 import shutil
@@ -20,12 +18,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import BinaryIO
 
 from ovis_app.conversation import Media
 from ovis_app.errors import MediaError
 from ovis_app.limits import MEGABYTE, Limits, refusal, shown_name
-from ovis_app.media.file_types import HEAD, Kind, kind_of
+from ovis_app.media.incoming_file import FULL, IncomingFile, NoRoom, writing
 from ovis_app.media.private_folder import PrivateFolder
 
 log = logging.getLogger(__name__)
@@ -33,13 +30,11 @@ log = logging.getLogger(__name__)
 MOST = 8 * 1024 * MEGABYTE  # bytes of all files together
 MOST_FILES = 20_000
 ROOM = 512 * MEGABYTE  # of the disk that stay free, or a tenth of it where that is less
-LOOK = 4 * MEGABYTE  # of a file on its way between two looks at the disk
 LEFT_SECONDS = 60.0  # after which a session that was left doesn't come back, as one does whose connection broke
 UNUSED_SECONDS = 3 * 3600.0  # that a file waits for its question
 IDLE_SECONDS = 24 * 3600.0  # that the files stay of a session of which nothing is heard
 SWEEP_SECONDS = 15.0
 
-FULL = "There is no room for files here now: try again later. Questions without files are answered."
 NO_FOLDER = "Files can't be kept here: whoever runs this page must give it a folder that it can write to."
 
 # What gives files the copies that people may see, written into a folder: `shown.with_copies`.
@@ -49,20 +44,6 @@ Show = Callable[[Sequence[Media], Path, Limits], tuple[Media, ...]]
 def session_holder(session: str | None) -> str:
     """Whose the files of a session of Gradio's are; nobody's where there is none."""
     return f"page:{session}" if session else ""
-
-
-class NoRoom(MediaError):
-    """A file that can't be kept, whatever it is."""
-
-
-@contextmanager
-def writing() -> Iterator[None]:
-    """The block writes files. Raises NoRoom where it can't."""
-    try:
-        yield
-    except OSError as error:
-        log.warning("a file can't be written: %s", type(error).__name__)
-        raise NoRoom(FULL) from error
 
 
 @dataclass
@@ -120,12 +101,12 @@ class FileStore:
 
     # --- files come --------------------------------------------------------------------------------------------------
 
-    def begin(self, name: str, by: str = "") -> Coming:
+    def begin(self, name: str, by: str = "") -> IncomingFile:
         """A file on its way in, sent by `by` under the name `name`. Raises NoRoom."""
         if self._private is None:
             raise NoRoom(NO_FOLDER)
         self._start_janitor()
-        return Coming(self, self._private.path / secrets.token_hex(16), name, by)
+        return IncomingFile(self, self._private.path / secrets.token_hex(16), name, by)
 
     def make_room(self, size: int, by: str) -> None:
         """Takes `size` bytes into account that `by` is sending. Where files take too much, the oldest of whoever holds
@@ -152,7 +133,7 @@ class FileStore:
         most = held.most_common(1)[0][0]
         self._forget(next(f for f, one in self._kept.items() if (one.holder or one.by) == most))
 
-    def came(self, coming: Coming, path: Path, kind: str) -> None:
+    def came(self, coming: IncomingFile, path: Path, kind: str) -> None:
         """A file is whole and lies at `path`."""
         with self._lock:
             self.gone(coming.size, coming.by)
@@ -339,59 +320,3 @@ class FileStore:
     def _clean(self) -> None:
         while not self._closed.wait(SWEEP_SECONDS):
             self.sweep()
-
-
-def _suffix(kind: Kind) -> str:
-    """What a file of this kind is called by its end; nothing where it is no picture or clip."""
-    return (mimetypes.guess_extension(kind.mime) or "") if kind.media else ""
-
-
-class Coming:
-    """A file that arrives in pieces. Nothing of it stays unless it ends well."""
-
-    def __init__(self, store: FileStore, folder: Path, name: str, by: str) -> None:
-        self.name, self.by, self.size = name, by, 0
-        self._store, self._folder = store, folder
-        self._hash, self._head, self._look = hashlib.sha256(), b"", 0
-        self._file: BinaryIO | None = None
-        self._ended = False
-
-    def write(self, data: bytes) -> None:
-        """Raises NoRoom."""
-        if self.size >= self._look:
-            self._store.check_disk()
-            self._look = self.size + LOOK
-        self._store.make_room(len(data), self.by)
-        self.size += len(data)
-        with writing():
-            if self._file is None:
-                self._folder.mkdir(mode=0o700)
-                self._file = (self._folder / "coming").open("xb")
-            self._file.write(data)
-        self._hash.update(data)
-        self._head += data[: HEAD - len(self._head)]
-
-    def finish(self) -> Path:
-        """Where the whole file lies. Raises NoRoom."""
-        if self._file is None:
-            self.write(b"")
-        assert self._file is not None
-        kind = kind_of(self._head)
-        path = self._folder / (self._hash.hexdigest() + _suffix(kind))
-        with writing():
-            self._file.close()
-            (self._folder / "coming").rename(path)
-        self._ended = True
-        self._store.came(self, path, kind.media or "")
-        return path
-
-    def abort(self) -> None:
-        """Removes what came, unless it ended well."""
-        if self._ended:
-            return
-        self._ended = True
-        if self._file is not None:
-            with suppress(OSError):
-                self._file.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
-        self._store.gone(self.size, self.by)

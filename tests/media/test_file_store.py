@@ -18,7 +18,8 @@ from ovis_app.conversation import Media
 from ovis_app.errors import MediaError
 from ovis_app.limits import Limits
 from ovis_app.media import file_store
-from ovis_app.media.file_store import IDLE_SECONDS, LEFT_SECONDS, UNUSED_SECONDS, FileStore, NoRoom
+from ovis_app.media.file_store import IDLE_SECONDS, LEFT_SECONDS, UNUSED_SECONDS, FileStore
+from ovis_app.media.incoming_file import NoRoom
 from ovis_app.media.private_folder import PrivateFolder, sweep
 from tests.media.made import corners, encoded
 

@@ -25,7 +25,7 @@ from gradio.utils import get_upload_folder
 from starlette.requests import Request
 
 from ovis_app.limits import Limits
-from ovis_app.media import decoder_process, file_store
+from ovis_app.media import decoder_process, incoming_file
 from ovis_app.media.readers import Readers
 from ovis_app.settings import Settings
 from ovis_app.ui import aside, http_arrival, http_bodies, http_guard, page
@@ -695,7 +695,7 @@ def test_uploads_leave_some_of_the_disk(server: Served, monkeypatch: pytest.Monk
     full = upload(server, a_file("a.png"))
     assert full.status == 507 and b"no room" in full.body
     free(usage.total)
-    monkeypatch.setattr(file_store, "LOOK", MEGABYTE)
+    monkeypatch.setattr(incoming_file, "LOOK", MEGABYTE)
     kind, body = form(('name="files"; filename="b.png"', b"x" * 3 * MEGABYTE))
     with closing(opened(server, "/gradio_api/upload", kind, f"Content-Length: {len(body)}")) as connection:
         connection.sendall(body[:MEGABYTE])

@@ -19,7 +19,7 @@ from ovis_app.conversation import Conversation, Detail, Media, Message
 from ovis_app.limits import Limits
 from ovis_app.media import attach_turns, clip_of_frames
 from ovis_app.media.fetch import SECONDS, fetch
-from ovis_app.media.file_store import writing
+from ovis_app.media.incoming_file import writing
 from ovis_app.stop import Stop
 
 FETCH_SECONDS = 60.0  # for all addresses of a request

@@ -27,7 +27,7 @@ from ovis_app.conversation import Conversation
 from ovis_app.errors import UNEXPECTED, Busy, MediaError, RequestError, UserError
 from ovis_app.generation import Event, Request
 from ovis_app.limits import Limits
-from ovis_app.media.file_store import NoRoom
+from ovis_app.media.incoming_file import NoRoom
 from ovis_app.media.private_folder import name_for
 from ovis_app.media.readers import Readers
 from ovis_app.stop import NEVER, Stop, Stopped
