@@ -34,7 +34,8 @@ class Uploaded(TypedDict):
 
 @dataclass(frozen=True)
 class GivenFiles:
-    """The files of one call. What is written into the call is stored in the folder `own`."""
+    """The files of one call. What is written into the call is stored in the folder `own`, made
+    at need."""
 
     store: FileStore  # of what is uploaded
     holder: str  # whose the uploads are from now on; without one they are nobody's, and knowing their paths is access

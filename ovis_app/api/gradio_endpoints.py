@@ -7,7 +7,7 @@ of. Signatures and docstrings are what clients, /gradio_api/info and MCP show.
 from __future__ import annotations
 
 import inspect
-import tempfile
+import shutil
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import aclosing, closing
 from dataclasses import dataclass, replace
@@ -32,7 +32,9 @@ from ovis_app.errors import UserError
 from ovis_app.generation import Request
 from ovis_app.limits import Limits
 from ovis_app.media.boxes import Box, draw, found
-from ovis_app.media.file_store import FileStore, NoRoom, session_holder
+from ovis_app.media.file_store import FileStore, session_holder
+from ovis_app.media.incoming_file import writing
+from ovis_app.media.private_folder import name_for
 from ovis_app.media.readers import Readers
 
 DESCRIBE = "Describe the image."
@@ -205,8 +207,9 @@ class Endpoints:
     ) -> AsyncGenerator[tuple[Message, tuple[Media, ...]], None]:
         """The answer as it grows, and the media that it is about; its end alone where only one value is taken. Raises
         Refusal."""
-        with tempfile.TemporaryDirectory(prefix="ovis-", ignore_cleanup_errors=True) as own:
-            given = GivenFiles(self.store, _holder(request), Path(own), self.limits)
+        own = name_for("ovis-call-")
+        try:
+            given = GivenFiles(self.store, _holder(request), own, self.limits)
             try:
                 work = partial(_asked, question, files, history, given, self.limits, kind)
                 conversation, system = await _readers.run(work, client=_client(request))
@@ -228,6 +231,8 @@ class Endpoints:
                             yield message, conversation.messages[-1].media
                         elif await _left(request):
                             return
+        finally:
+            shutil.rmtree(own, ignore_errors=True)
 
     async def _located(
         self, picture: Media, boxes: Sequence[Box], request: gr.Request
@@ -236,16 +241,21 @@ class Endpoints:
         work = partial(self._draw, picture, boxes, _holder(request))
         try:
             path, width, height = await _readers.run(work, client=_client(request))
-        except (UserError, NoRoom) as error:
+        except UserError as error:
             raise Refusal(str(error)) from error
         drawn = {"path": str(path), "orig_name": "located.jpg", "mime_type": "image/jpeg"}
         return [_pixels(box, width, height) for box in boxes], {**drawn, "meta": {"_type": "gradio.FileData"}}
 
     def _draw(self, picture: Media, boxes: Sequence[Box], holder: str) -> tuple[Path, int, int]:
-        with tempfile.TemporaryDirectory(prefix="ovis-", ignore_cleanup_errors=True) as own:
-            out = Path(own) / "located.jpg"
+        own = name_for("ovis-call-")
+        try:
+            with writing():
+                own.mkdir(mode=0o700)
+            out = own / "located.jpg"
             width, height = draw(picture, boxes, self.limits, out)
             return self.store.put(out.read_bytes(), out.name, holder), width, height
+        finally:
+            shutil.rmtree(own, ignore_errors=True)
 
 
 _readers = Readers(6, each=3)
@@ -266,6 +276,9 @@ def _asked(
         raise UserError(f"history: {error}") from error
     turns = [[given.file(one.url, one.name) for one in said.media] for said in asked.said[:-1]]
     turns.append([given.file(value, f"file {number}") for number, value in enumerate(files, 1)])
+    if any(turns):
+        with writing():
+            given.own.mkdir(mode=0o700, exist_ok=True)
     conversation = attached(asked.said, turns, given.own, limits)
     for item in (media := conversation.messages[-1].media):
         if kind and item.kind != kind and not (kind == "image" and item.moves):

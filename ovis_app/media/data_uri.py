@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ovis_app.errors import MediaError
 from ovis_app.limits import MEGABYTE, Limits, refusal
+from ovis_app.media.incoming_file import writing
 
 FILE_ROUTE = "/gradio_api/file="  # what an upload's address ends with, behind the page's own name
 NOT_DATA = "{name} must be a data: URI in base64, which begins as data:image/png;base64, does."
@@ -47,6 +48,9 @@ def save(data: str, path: Path, name: str, limits: Limits) -> None:
         most = limits.video_bytes / MEGABYTE
         raise refusal(name, f"is larger than the {most:g} MB allowed for files: send a smaller one.")
     try:
-        path.write_bytes(base64.b64decode(data, validate=True))
+        content = base64.b64decode(data, validate=True)
     except (binascii.Error, ValueError) as error:
         raise MediaError(DAMAGED.format(name=name)) from error
+    with writing():
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        path.write_bytes(content)

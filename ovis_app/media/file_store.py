@@ -7,25 +7,22 @@ file is first used. Refuses to know what is in a file, but for the suffix that i
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import mimetypes
 import os
 import secrets
 import shutil
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import BinaryIO
 
 from ovis_app.conversation import Media, MediaKind
 from ovis_app.errors import MediaError
 from ovis_app.limits import MEGABYTE, Limits, refusal, shown_name
-from ovis_app.media.file_types import HEAD, Kind, kind_of
+from ovis_app.media.incoming_file import FULL, IncomingFile, NoRoom, writing
 from ovis_app.media.private_folder import PrivateFolder
 
 log = logging.getLogger(__name__)
@@ -33,25 +30,20 @@ log = logging.getLogger(__name__)
 MOST = 8 * 1024 * MEGABYTE  # bytes of all files together
 MOST_FILES = 20_000
 ROOM = 512 * MEGABYTE  # of the disk that stay free, or a tenth of it where that is less
-LOOK = 4 * MEGABYTE  # of a file on its way between two looks at the disk
 LEFT_SECONDS = 60.0  # after which a session that was left doesn't come back, as one does whose connection broke
 UNUSED_SECONDS = 3 * 3600.0  # that a file waits for its question
 IDLE_SECONDS = 24 * 3600.0  # that the files stay of a session of which nothing is heard
 SWEEP_SECONDS = 15.0
 
-FULL = "There is no room for files here now: try again later. Questions without files are answered."
 NO_FOLDER = "Files can't be kept here: whoever runs this page must give it a folder that it can write to."
 
-Show = Callable[[Media, Path, Limits], Path]  # the copy of a file that people may see, written into a folder
+# What gives files the copies that people may see, written into a folder: `shown.with_copies`.
+Show = Callable[[Sequence[Media], Path, Limits], tuple[Media, ...]]
 
 
 def session_holder(session: str | None) -> str:
     """Whose the files of a session of Gradio's are; nobody's where there is none."""
     return f"page:{session}" if session else ""
-
-
-class NoRoom(Exception):
-    """A file that can't be kept: its text is a sentence."""
 
 
 @dataclass
@@ -64,7 +56,7 @@ class Kept:
     size: int
     came: float
     holder: str = ""
-    shown: dict[str, Path] = field(default_factory=dict)  # the copies that people see, by the kind of them
+    shown: dict[MediaKind, Path] = field(default_factory=dict)  # the copies that people see, by their kinds
     kind: MediaKind | None = None  # None for what can't be attached
     making: threading.Lock = field(default_factory=threading.Lock)
 
@@ -109,12 +101,12 @@ class FileStore:
 
     # --- files come --------------------------------------------------------------------------------------------------
 
-    def begin(self, name: str, by: str = "") -> Coming:
+    def begin(self, name: str, by: str = "") -> IncomingFile:
         """A file on its way in, sent by `by` under the name `name`. Raises NoRoom."""
         if self._private is None:
             raise NoRoom(NO_FOLDER)
         self._start_janitor()
-        return Coming(self, self._private.path / secrets.token_hex(16), name, by)
+        return IncomingFile(self, self._private.path / secrets.token_hex(16), name, by)
 
     def make_room(self, size: int, by: str) -> None:
         """Takes `size` bytes into account that `by` is sending. Where files take too much, the oldest of whoever holds
@@ -141,7 +133,7 @@ class FileStore:
         most = held.most_common(1)[0][0]
         self._forget(next(f for f, one in self._kept.items() if (one.holder or one.by) == most))
 
-    def came(self, coming: Coming, path: Path, kind: MediaKind | None) -> None:
+    def came(self, coming: IncomingFile, path: Path, kind: MediaKind | None) -> None:
         """A file is whole and lies at `path`."""
         with self._lock:
             self.gone(coming.size, coming.by)
@@ -188,12 +180,16 @@ class FileStore:
                 self._left[holder] = self._clock() + IDLE_SECONDS
             return found.path
 
-    def keep(self, media: Media, holder: str) -> Media:
-        """The checked file as it is held from now on, with the copy that people see. Raises MediaError."""
-        if not self.has(media.path):
-            return media  # one of the app's own
-        self.claim(media.path, holder, media.label)
-        return replace(media, shown=self.shown(media.path, media))
+    def keep(self, media: Sequence[Media], holder: str) -> tuple[Media, ...]:
+        """The checked files of a question as they are held from now on, with the copies that people see; the app's own
+        as they are. Raises MediaError."""
+        own = [one for one in media if not self.has(one.path)]
+        for one in media:
+            if one not in own:
+                self.claim(one.path, holder, one.label)
+        found = {one: self._kept[one.path.parent] for one in media if one not in own}
+        self._make(found)
+        return tuple(replace(one, shown=found[one].shown.get(one.kind)) if one in found else one for one in media)
 
     def put(self, data: bytes, name: str, holder: str) -> Path:
         """A picture that is made here, and may be shown as it is. Raises NoRoom."""
@@ -207,10 +203,9 @@ class FileStore:
             self._kept[path.parent].holder, self._kept[path.parent].shown = holder, {"image": path}
         return path
 
-    def shown(self, path: Path, media: Media | None = None) -> Path | None:
-        """What may be sent back of the file at `path`, made when it is first asked for: a copy of a picture or clip,
-        or None where it isn't either. An animation is a picture until it is known as a clip, by `media`. Of a copy,
-        itself."""
+    def shown(self, path: Path) -> Path | None:
+        """What may be sent back of the file at `path`, made when it is first asked for: a copy of a picture, which an
+        animation is, too, or of a clip, and None where it isn't either. Of a copy, itself."""
         found = self._kept.get(path.parent)
         if found is None or path not in (found.path, *found.shown.values()):
             return None
@@ -218,32 +213,52 @@ class FileStore:
             return path
         if found.kind is None:
             return None
-        media = media or Media(found.kind, found.path, shown_name(found.name))
-        with found.making:
-            if media.kind not in found.shown:
-                try:
-                    copy = self._twin_shown(found, media.kind) or self._show(media, found.path.parent, self._limits)
-                except (MediaError, OSError):
-                    return None
-                found.shown[media.kind] = copy
-        return found.shown[media.kind]
+        with found.making, suppress(MediaError):
+            self._make({Media(found.kind, found.path, shown_name(found.name)): found})
+        return found.shown.get(found.kind)
+
+    def _make(self, files: Mapping[Media, Kept]) -> None:
+        """Makes the copies that aren't there yet, all in one go. Raises MediaError."""
+        missing = [media for media, one in files.items() if media.kind not in one.shown]
+        missing = [media for media in missing if not self._take_twins(files[media], media.kind)]
+        if not missing or self._show is None or self._private is None:
+            return
+        scratch = self._private.path / f"copies-{secrets.token_hex(8)}"
+        try:
+            with writing():
+                for media, copied in zip(missing, self._show(missing, scratch, self._limits), strict=True):
+                    self._see(files[media], media.kind, copied.shown or media.path)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+    def _take_twins(self, one: Kept, kind: MediaKind) -> bool:
+        """Whether another has a copy of the same content, which is this one's too then."""
+        with self._lock:
+            copies = [twin.shown.get(kind) for twin in self._kept.values() if twin.path.name == one.path.name]
+            seen = next((copy for copy in copies if copy is not None and copy.name != one.path.name), None)
+            if seen is not None:
+                with suppress(OSError):
+                    self._see(one, kind, seen)
+        return kind in one.shown
+
+    def _see(self, one: Kept, kind: MediaKind, copy: Path) -> None:
+        """People see `copy` of a file, which lies beside it from now on. Raises OSError."""
+        own = one.path.with_name(copy.name)
+        if not own.exists():
+            try:
+                os.link(copy, own)
+            except OSError:  # where a file system has no links
+                shutil.copyfile(copy, own)
+        with self._lock:
+            size = own.stat().st_size if own != one.path else 0
+            one.shown[kind], one.size = own, one.size + size
+            if one.path.parent in self._kept:
+                self._kept_bytes += size
 
     def needs_work(self, path: Path) -> bool:
         """Whether the copy to be seen is still to be made."""
         found = self._kept.get(path.parent)
-        return bool(found and self._show and found.path == path and found.kind and not found.shown)
-
-    def _twin_shown(self, found: Kept, kind: MediaKind) -> Path | None:
-        """The same copy as another has of the same content."""
-        with self._lock:
-            for one in self._kept.values():
-                copy = one.shown.get(kind)
-                if one.path.name == found.path.name and copy not in (None, one.path):
-                    with suppress(OSError):
-                        same = found.path.with_name(copy.name)
-                        os.link(copy, same)
-                        return same
-        return None
+        return bool(found and self._show and found.path == path and found.kind and found.kind not in found.shown)
 
     @contextmanager
     def reading(self, holder: str) -> Iterator[None]:
@@ -307,63 +322,3 @@ class FileStore:
     def _clean(self) -> None:
         while not self._closed.wait(SWEEP_SECONDS):
             self.sweep()
-
-
-def _suffix(kind: Kind) -> str:
-    """What a file of this kind is called by its end; nothing where it is no picture or clip."""
-    return (mimetypes.guess_extension(kind.mime) or "") if kind.media else ""
-
-
-class Coming:
-    """A file that arrives in pieces. Nothing of it stays unless it ends well."""
-
-    def __init__(self, store: FileStore, folder: Path, name: str, by: str) -> None:
-        self.name, self.by, self.size = name, by, 0
-        self._store, self._folder = store, folder
-        self._hash, self._head, self._look = hashlib.sha256(), b"", 0
-        self._file: BinaryIO | None = None
-        self._ended = False
-
-    def write(self, data: bytes) -> None:
-        """Raises NoRoom."""
-        if self.size >= self._look:
-            self._store.check_disk()
-            self._look = self.size + LOOK
-        self._store.make_room(len(data), self.by)
-        self.size += len(data)
-        try:
-            if self._file is None:
-                self._folder.mkdir(mode=0o700)
-                self._file = (self._folder / "coming").open("xb")
-            self._file.write(data)
-        except OSError as error:
-            raise NoRoom(FULL) from error
-        self._hash.update(data)
-        self._head += data[: HEAD - len(self._head)]
-
-    def finish(self) -> Path:
-        """Where the whole file lies. Raises NoRoom."""
-        if self._file is None:
-            self.write(b"")
-        assert self._file is not None
-        try:
-            self._file.close()
-            kind = kind_of(self._head)
-            path = self._folder / (self._hash.hexdigest() + _suffix(kind))
-            (self._folder / "coming").rename(path)
-        except OSError as error:
-            raise NoRoom(FULL) from error
-        self._ended = True
-        self._store.came(self, path, kind.media)
-        return path
-
-    def abort(self) -> None:
-        """Removes what came, unless it ended well."""
-        if self._ended:
-            return
-        self._ended = True
-        if self._file is not None:
-            with suppress(OSError):
-                self._file.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
-        self._store.gone(self.size, self.by)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import shutil
 import stat
 import tempfile
@@ -50,6 +51,15 @@ def _remove(path: Path, lock: int, process: int) -> None:
         return
     shutil.rmtree(path, ignore_errors=True)
     os.close(lock)
+
+
+def name_for(prefix: str) -> Path:
+    """Where a folder may be made that nobody else knows of, by whoever turns out to need it: nothing is written yet."""
+    try:
+        parent = tempfile.gettempdir()
+    except OSError:  # nothing can be written anywhere, which is said once something is to be
+        parent = os.curdir
+    return Path(parent) / f"{prefix}{secrets.token_hex(8)}"
 
 
 def sweep(parent: Path) -> None:

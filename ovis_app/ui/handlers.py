@@ -20,7 +20,8 @@ from ovis_app.generation import MAX_TEXT, GenerationSettings, Request
 from ovis_app.limits import Limits
 from ovis_app.media import PageChoice, attach_all, with_pages
 from ovis_app.media.attach import File
-from ovis_app.media.file_store import FileStore, NoRoom
+from ovis_app.media.file_store import FileStore
+from ovis_app.media.incoming_file import writing
 from ovis_app.zoo import Example
 
 # What one conversation may hold. Every update of the page sends all of it, with everybody waiting meanwhile.
@@ -73,20 +74,17 @@ class Held:
 
     def paged(self, files: Sequence[File], limits: Limits) -> tuple[list[File], list[str]]:
         """The files with each PDF as pictures of its first pages, and what is to be said of them. Raises MediaError."""
-        with TemporaryDirectory(prefix="ovis-", ignore_cleanup_errors=True) as folder:
+        with writing(), TemporaryDirectory(prefix="ovis-", ignore_cleanup_errors=True) as folder:
             found, notes = with_pages(files, Path(folder), limits, PageChoice(partly=True))
             given = {path for path, _ in files}
             return [file if file[0] in given else self._put(*file) for file in found], notes
 
     def _put(self, path: Path, name: str) -> File:
-        try:
-            return self.store.put(path.read_bytes(), name, self.holder), name
-        except NoRoom as error:
-            raise MediaError(str(error)) from error
+        return self.store.put(path.read_bytes(), name, self.holder), name
 
     def kept(self, media: Sequence[Media]) -> tuple[Media, ...]:
-        """The same files with the copies that people see."""
-        return tuple(self.store.keep(one, self.holder) for one in media)
+        """The same files with the copies that people see. Raises MediaError."""
+        return self.store.keep(media, self.holder)
 
 
 def awaiting(conversation: Conversation) -> bool:
@@ -119,9 +117,11 @@ def send(
     if refused:
         good = tuple((item.path, item.label) for item in media)
         return replace(tab, notice=" ".join(refused)), Draft(draft.text, good)
+    try:
+        media = files.kept(media) if files is not None else media
+    except MediaError as error:
+        return replace(tab, notice=str(error)), draft
     before = tab.conversation if tab.editing is None else tab.conversation.until(tab.editing)
-    if files is not None and not refused:
-        media = files.kept(media)
     conversation = before.add(Message("user", draft.text, media))
     return (
         (replace(tab, notice=FULL), draft)

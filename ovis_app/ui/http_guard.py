@@ -2,8 +2,8 @@
 under which name, whether they signed in, what there is to ask, how files are sent back, how much may be sent, headers
 that browsers must hear.
 
-Knows HTTP and Gradio's download hooks. Knows nothing of conversations and components. Passes event streams and bodies
-through as they come.
+Knows HTTP and Gradio's download hooks. Knows nothing of conversations and components. Passes streams through as they
+come, and an event once all of it is there.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,15 +26,14 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 from starlette.middleware import Middleware
 from starlette.requests import HTTPConnection
-from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from ovis_app.accounts import accounts
-from ovis_app.errors import api_error
 from ovis_app.limits import Limits
 from ovis_app.media.data_uri import FILE_ROUTE
 from ovis_app.media.file_store import FileStore, session_holder
 from ovis_app.settings import Settings
 from ovis_app.ui import http_files
+from ovis_app.ui.http_answers import PLAIN, Message, Receive, Scope, Send, Told, path_of, refusal
 from ovis_app.ui.http_arrival import Arrival, Left
 from ovis_app.ui.http_bodies import Counted, Json, Meter, Refused, too_large
 from ovis_app.ui.http_events import NO_SUCH_EVENT, Crowd, Events
@@ -45,10 +44,6 @@ from ovis_app.ui.http_uploads import Files, Uploads
 
 log = logging.getLogger(__name__)
 
-Message = MutableMapping[str, Any]
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 NO_ADDRESSES = "Files must be uploaded; addresses are not fetched."
@@ -63,7 +58,6 @@ SHARED = (
 NO_API = "There is no API here: who runs this page has set no key for it."
 # What Gradio raises where an event's number, name or parameters are none of its own, or its body isn't UTF-8.
 MISFITS = (FnIndexInferError, KeyError, TypeError, UnicodeDecodeError)
-ENDING = "The app is being ended: try again once it is back."
 CALLS = re.compile(r"/gradio_api/(?:queue/join|run/|api/|call/)")
 AT_ONCE = re.compile(r"/gradio_api/(?:run|api)/")  # what is answered by the request itself
 LARGE = 256 * 1024  # bytes of JSON that take a moment to parse
@@ -77,8 +71,6 @@ _POLICY = (
     "media-src 'self' data: blob:; connect-src 'self'; worker-src 'self' blob:; frame-src 'none'; object-src 'none'; "
     "base-uri 'self'; form-action 'self'"
 )
-# With no-referrer, browsers would send the form that signs out without an Origin that can be checked.
-_PLAIN = {"x-content-type-options": "nosniff", "referrer-policy": "same-origin"}
 
 
 async def refuse_address(url: str, *_: object, **__: object) -> Any:
@@ -143,7 +135,7 @@ class Guard:
         self.routes, self.api_bytes, self.keyed, self.visitor = routes, api_bytes, keyed, visitor
         self.events: Events | None = None  # once the page is there
         self.crowd, self.parsers = Crowd(), anyio.CapacityLimiter(2)
-        self.headers = {**_PLAIN, "content-security-policy": policy}
+        self.headers = {**PLAIN, "content-security-policy": policy}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -153,7 +145,7 @@ class Guard:
             try:
                 await self._answer(scope, receive, told)
             except Refused as error:
-                await _said(error, scope)(scope, receive, told)
+                await refusal(error, scope)(scope, receive, told)
             except asyncio.CancelledError:  # the server ends, and cuts off what takes longer
                 await told.end(scope, receive)
         # Nothing here speaks anything else; a connection that nobody accepts is closed.
@@ -165,7 +157,7 @@ class Guard:
         headers = Headers(scope=scope)
         self._check_sender(scope["method"], headers)
         scope.setdefault("state", {})["visitor"] = self.visitor(HTTPConnection(scope))
-        path, raw = _path(scope)
+        path, raw = path_of(scope)
         # One spelling for everything: none of these paths needs another.
         route = route_of(scope["method"], path, self.routes) if raw == path.encode() else None
         by_key = self.keyed and path.startswith(API)
@@ -278,7 +270,7 @@ class Guard:
             except Refused as error:
                 told, refused = refused or began or isinstance(error, Left), True
                 if not told:
-                    await _said(error, scope)(scope, arrival.next, send)
+                    await refusal(error, scope)(scope, arrival.next, send)
                 # The one exception after which Gradio removes what it has stored of an upload.
                 raise MultiPartException(str(error)) from None
 
@@ -306,44 +298,6 @@ class Guard:
                 raise
             log.info("event refused: %s", type(error).__name__)
             raise Refused(400, NO_SUCH_EVENT) from None
-
-
-class Told:
-    """What is sent to one client, so that it can be ended properly."""
-
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self._began = self._whole = False
-
-    async def __call__(self, message: Message) -> None:
-        self._began = True
-        self._whole = message["type"] == "http.response.body" and not message.get("more_body", False)
-        await self._send(message)
-
-    async def end(self, scope: Scope, receive: Receive) -> None:
-        """Ends an answer that is cut off; where none had begun, says why."""
-        with suppress(Exception):  # of fewer bytes than were announced, or a client that has left
-            if not self._began:
-                await _said(Refused(503, ENDING), scope)(scope, receive, self._send)
-            elif not self._whole:
-                await self._send({"type": "http.response.body", "body": b""})
-
-
-def _said(error: Refused, scope: Scope) -> Response:
-    """A refusal, as whoever asks reads it."""
-    headers = {**_PLAIN, **error.headers}
-    if _path(scope)[0].startswith(API):
-        return JSONResponse(api_error(str(error), error.status), error.status, headers)
-    return PlainTextResponse(str(error), error.status, headers)
-
-
-def _path(scope: Scope) -> tuple[str, bytes]:
-    """The decoded path behind the app's prefix, and how it was spelled."""
-    path, raw = scope["path"], scope.get("raw_path") or scope["path"].encode()
-    prefix = scope.get("root_path", "").rstrip("/")
-    if prefix and path.startswith(f"{prefix}/") and raw.startswith(f"{prefix}/".encode()):
-        return path[len(prefix) :], raw[len(prefix.encode()) :]
-    return path, raw
 
 
 def _check_length(headers: Headers, meter: Meter) -> None:

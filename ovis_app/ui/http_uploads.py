@@ -14,7 +14,8 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.responses import JSONResponse, Response
 
 from ovis_app.limits import Limits
-from ovis_app.media.file_store import Coming, FileStore, NoRoom
+from ovis_app.media.file_store import FileStore
+from ovis_app.media.incoming_file import IncomingFile, NoRoom
 from ovis_app.ui.http_arrival import Arrival
 from ovis_app.ui.http_bodies import Refused, too_large
 
@@ -37,7 +38,7 @@ class Files:
         self._each = max(limits.image_bytes, limits.video_bytes)
         self.most = max(limits.files_per_turn * limits.image_bytes, limits.video_bytes) + self._left * PART
         self._store, self._by = store, by
-        self._coming: Coming | None = None
+        self._coming: IncomingFile | None = None
         self._disposition = b""
         self._field, self._value = b"", b""
         self._begun = self._ended = False

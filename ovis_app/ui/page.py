@@ -13,7 +13,7 @@ from gradio.utils import get_upload_folder
 
 from ovis_app.backend import Backend
 from ovis_app.limits import Limits
-from ovis_app.media import shown_copy
+from ovis_app.media import with_copies
 from ovis_app.media.file_store import FileStore
 from ovis_app.settings import Settings
 from ovis_app.ui import components, http_guard, unread
@@ -27,7 +27,7 @@ _VIEWPORT = '<meta name="viewport" content="width=device-width, initial-scale=1,
 
 def store(limits: Limits) -> FileStore:
     """The store of what people attach. It lies where Gradio would keep it, from where alone it takes files."""
-    return FileStore(Path(get_upload_folder()), limits, show=shown_copy)
+    return FileStore(Path(get_upload_folder()), limits, show=with_copies)
 
 
 def build(backend: Backend, settings: Settings, limits: Limits, store: FileStore) -> gr.Blocks:

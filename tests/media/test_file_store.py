@@ -7,8 +7,9 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,8 +20,9 @@ from PIL import Image
 from ovis_app.conversation import Media
 from ovis_app.errors import MediaError
 from ovis_app.limits import Limits
-from ovis_app.media import attach_all, file_store, shown_copy
-from ovis_app.media.file_store import IDLE_SECONDS, LEFT_SECONDS, UNUSED_SECONDS, FileStore, NoRoom
+from ovis_app.media import attach_all, file_store, with_copies
+from ovis_app.media.file_store import IDLE_SECONDS, LEFT_SECONDS, UNUSED_SECONDS, FileStore
+from ovis_app.media.incoming_file import NoRoom
 from ovis_app.media.private_folder import PrivateFolder, sweep
 from tests.media.made import corners, encoded
 
@@ -42,8 +44,9 @@ def store(tmp_path: Path, now: SimpleNamespace) -> Iterator[FileStore]:
 def brought(store: FileStore, data: bytes = PNG, name: str = "my secret.png", by: str = "") -> Path:
     coming = store.begin(name, by)
     try:
-        for at in range(0, len(data), 64):
-            coming.write(data[at : at + 64])
+        step = max(64, len(data) // 16)
+        for at in range(0, len(data), step):
+            coming.write(data[at : at + step])
         return coming.finish()
     finally:
         coming.abort()
@@ -188,22 +191,29 @@ def test_where_nothing_can_be_written_one_sentence_says_so(tmp_path: Path, caplo
 def test_what_people_see_is_the_copy_made_once(tmp_path: Path) -> None:
     made: list[str] = []
 
-    def copy(media: Media, folder: Path, limits: Limits) -> Path:
-        made.append(media.label)
-        if media.path.stat().st_size < 50:
+    def copies(media: Sequence[Media], folder: Path, limits: Limits) -> tuple[Media, ...]:
+        folder.mkdir()
+        made.extend(one.label for one in media)
+        if any(one.path.stat().st_size < 50 for one in media):
             raise MediaError("broken")
-        out = folder / "copy.jpeg"
-        out.write_bytes(b"seen")
-        return out
+        for one in media:
+            (folder / f"{one.path.stem}-image.jpg").write_bytes(b"seen")
+        return tuple(replace(one, shown=folder / f"{one.path.stem}-image.jpg") for one in media)
 
-    store = FileStore(tmp_path, Limits(), show=copy)
+    store = FileStore(tmp_path, Limits(), show=copies)
     path, twin, broken = brought(store), brought(store), brought(store, PNG[:40])
-    kept = store.keep(Media("image", path, "a.png"), "page:a")
+    [kept] = store.keep([Media("image", path, "a.png")], "page:a")
     assert kept.path == path and kept.shown is not None and kept.shown.read_bytes() == b"seen"
     assert store.shown(path) == store.shown(kept.shown) == kept.shown
-    again = store.keep(Media("image", twin, "b.png"), "page:b").shown
-    assert again is not None and again.parent == twin.parent and again.read_bytes() == b"seen" and len(made) == 1
+    [again] = store.keep([Media("image", twin, "b.png")], "page:b")
+    assert again.shown is not None and again.shown.parent == twin.parent and again.shown.read_bytes() == b"seen"
+    assert len(made) == 1
+    with pytest.raises(MediaError, match="broken"):
+        store.keep([Media("image", broken, "c.png")], "page:c")
     assert store.shown(broken) is None and store.shown(brought(store, b"text")) is None
+    own = Media("image", tmp_path / "example.png")
+    assert store.keep([own], "page:a") == (own,)
+    assert not any("copies" in name for name in on_disk(store))
     store.close()
 
 
@@ -211,12 +221,12 @@ def test_an_animation_is_previewed_as_a_picture_and_sent_as_a_clip(tmp_path: Pat
     moving = BytesIO()
     frames = [Image.new("RGB", (64, 48), color) for color in ("red", "green", "blue")]
     frames[0].save(moving, "GIF", save_all=True, append_images=frames[1:], duration=200)
-    with closing(FileStore(tmp_path, Limits(), show=shown_copy)) as store:
+    with closing(FileStore(tmp_path, Limits(), show=with_copies)) as store:
         path = brought(store, moving.getvalue())
         preview = store.shown(path)
         assert preview is not None and preview.suffix in (".jpg", ".png")
         [media], refused = attach_all([(path, "moving.gif")], Limits())
-        sent = store.keep(media, "page:a").shown
+        sent = store.keep([media], "page:a")[0].shown
         assert not refused and media.moves and sent is not None and sent.suffix == ".mp4"
         assert store.shown(sent) == sent and store.shown(preview) == preview
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from ovis_app.backends.fake import FakeBackend
 from ovis_app.conversation import Conversation, Media, Message, Stats
 from ovis_app.generation import GenerationSettings
 from ovis_app.limits import Limits
+from ovis_app.media import with_copies
 from ovis_app.media.file_store import FileStore
 from ovis_app.ui import handlers
 from ovis_app.ui.handlers import Draft, Held, Tab
@@ -39,6 +41,36 @@ def test_a_question_joins_and_the_composer_empties() -> None:
     [question] = tab.conversation.messages
     assert question.text == "hello" and question.media[0].label == "shapes.png"
     assert left.empty and handlers.awaiting(tab.conversation)
+
+
+def brought(store: FileStore) -> tuple[Path, str]:
+    coming = store.begin("mine.png")
+    coming.write(PICTURE[0].read_bytes())
+    return coming.finish(), "mine.png"
+
+
+def test_what_people_see_of_their_files_is_a_copy(tmp_path: Path) -> None:
+    store = FileStore(tmp_path, LIMITS, show=with_copies)
+    mine, files = brought(store), Held(store, "page:a")
+    tab, left = handlers.send(Tab(), Draft("hello", (mine,)), limits=LIMITS, files=files)
+    [media] = tab.conversation.messages[0].media
+    assert media.path == mine[0] and media.shown and media.shown.parent == mine[0].parent and left.empty
+    assert media.shown != media.path and media.shown.exists()
+    tab, _ = handlers.send(Tab(), Draft("hello", (mine,)), limits=LIMITS, files=Held(store, "page:b"))
+    assert tab.notice == "“mine.png” is no longer here: attach it again." and not tab.conversation.messages
+    store.close()
+
+
+def test_a_file_that_cannot_be_kept_leaves_the_draft_and_says_so(tmp_path: Path) -> None:
+    def full(*_: object) -> tuple[Media, ...]:
+        raise OSError(errno.ENOSPC, str(tmp_path))
+
+    store = FileStore(tmp_path, LIMITS, show=full)
+    draft = Draft("what is this?", (brought(store),))
+    tab, left = handlers.send(Tab(ANSWERED), draft, limits=LIMITS, files=Held(store, "page:a"))
+    assert left == draft and tab.conversation == ANSWERED
+    assert "no room for files" in tab.notice and str(tmp_path) not in tab.notice
+    store.close()
 
 
 def test_a_refused_file_leaves_text_and_good_files_and_names_it(tmp_path: Path) -> None:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import base64
+import logging
 import os
+import re
 import shutil
+import tempfile
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+from PIL import Image
 
 from ovis_app.media import file_store
-from tests.ui.serving import EXAMPLES, Served, Wire
+from tests.media.made import clip, numbered
+from tests.ui.serving import EXAMPLES, HeldBackend, Served, Wire, served
 from tests.ui.test_http_guard import Said, a_file, answer, file, form, opened, stored, upload
-from tests.waiting import until
+from tests.waiting import PATIENCE, until
 
 SHAPES = EXAMPLES / "shapes.png"
 GONE = "no longer here: attach it again"
@@ -54,6 +61,38 @@ def test_a_name_is_shown_to_its_owner_and_lies_on_no_disk(server: Served, wire: 
     assert walked and not any("Bericht" in name for name in walked)
 
 
+CANARY = "canary-7b1d"
+
+
+def test_what_a_camera_and_a_person_wrote_goes_nowhere(
+    server: Served, wire: Wire, tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Neither into what is sent back, nor into a name on the disk, nor into a log; of refused files, too."""
+    caplog.set_level(logging.INFO)
+    picture, exif = Image.new("RGB", (64, 48), "teal"), Image.Exif()
+    exif[0x010E] = exif[0x9286] = CANARY
+    exif.get_ifd(0x8825)[29] = CANARY
+    for name, options in (("jpg", {"exif": exif}), ("png", {"exif": exif}), ("tiff", {"description": CANARY})):
+        picture.save(tmp_path / f"{CANARY}.{name}", **options)
+    moving = clip(tmp_path / f"{CANARY}.mp4", map(numbered, range(5)), title=CANARY)
+    for path in (*tmp_path.glob("*.[jpt]*g"), *tmp_path.glob("*.tiff"), moving):
+        assert CANARY.encode() in path.read_bytes() and CANARY in path.name
+        stored_at = wire.upload(path)
+        out = str(wire.ask(f"{CANARY}: what is it?", [stored_at])[1])
+        shown = set(re.findall(r"'path': '([^']+)'", out)) | {stored_at["path"]}
+        assert len(shown) >= 2
+        for one in shown:
+            said = file(server, one)
+            assert said.status == 200 and CANARY.encode() not in said.body, one
+            assert CANARY not in str(said.headers)
+    broken = tmp_path / f"{CANARY}-broken.jpg"
+    broken.write_bytes((tmp_path / f"{CANARY}.jpg").read_bytes()[:200])
+    wire.send(CANARY, [wire.upload(broken)])
+    walked = [name for _, folders, names in os.walk(server.store.folder) for name in (*folders, *names)]
+    printed = capfd.readouterr()
+    assert not any(CANARY in text for text in (*walked, caplog.text, printed.out, printed.err))
+
+
 @pytest.mark.parametrize(("uploads", "aborted"), [(12, 4), pytest.param(200, 50, marks=pytest.mark.long)])
 def test_nothing_stays_of_uploads_whose_sessions_are_over(
     server: Served, monkeypatch: pytest.MonkeyPatch, uploads: int, aborted: int
@@ -69,7 +108,7 @@ def test_nothing_stays_of_uploads_whose_sessions_are_over(
         with closing(opened(server, "/gradio_api/upload", kind, f"Content-Length: {len(body)}")) as connection:
             connection.sendall(body[:1_000_000])
     until(lambda: not any(path.name == "coming" for path in stored(server)))
-    assert len(set(stored(server)) - before) == uploads
+    assert len(set(stored(server)) - before) >= uploads
     monkeypatch.setattr(file_store, "UNUSED_SECONDS", 0.0)  # a tab sent its first, and left others unsent
     leave(server, *wires)
     until(lambda: server.store.sweep() or not set(stored(server)) - before)
@@ -105,3 +144,28 @@ def test_so_many_uploads_at_a_time_and_no_more(server: Served, monkeypatch: pyte
         with suppress(OSError):
             connection.close()
     assert upload(server, a_file("b.png")).status == 200
+
+
+def test_where_nothing_can_be_written_text_is_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    nowhere = tmp_path / "file" / "folder"
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(nowhere))
+    monkeypatch.setattr(tempfile, "tempdir", str(nowhere))
+    picture = "data:image/png;base64," + base64.b64encode(SHAPES.read_bytes()).decode()
+    with served(HeldBackend()) as server, closing(Wire(server)) as wire:
+        assert "You said: still there?" in str(wire.ask("still there?"))
+        refused = upload(server, a_file("a.png"))
+        assert refused.status == 507 and b"whoever runs this page" in refused.body
+        said = httpx.post(f"{server.url}v1/chat/completions", json=body("hello"), timeout=PATIENCE)
+        assert said.status_code == 200
+        said = httpx.post(f"{server.url}v1/chat/completions", json=body("look", picture), timeout=PATIENCE)
+        assert said.status_code == 507 and "no room for files" in said.json()["error"]["message"]
+        for data, sentence in (({"question": "hello"}, "You said: hello"), ({"files": [picture]}, "no room for files")):
+            values = [data.get("question", "look"), data.get("files"), None, False, None, None, None]
+            said = httpx.post(f"{server.url}gradio_api/run/chat", json={"data": values}, timeout=PATIENCE)
+            assert sentence in said.text and str(tmp_path) not in said.text
+
+
+def body(text: str, *pictures: str) -> dict[str, Any]:
+    parts = [{"type": "image_url", "image_url": {"url": one}} for one in pictures]
+    return {"messages": [{"role": "user", "content": [*parts, {"type": "text", "text": text}]}]}

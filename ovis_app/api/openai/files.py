@@ -21,6 +21,7 @@ from ovis_app.media import attach_turns, clip_of_frames, turns_with_pages
 from ovis_app.media.attach import File
 from ovis_app.media.data_uri import DataUri, save
 from ovis_app.media.fetch import SECONDS, fetch
+from ovis_app.media.incoming_file import writing
 from ovis_app.stop import NEVER, Stop
 
 FETCH_SECONDS = 60.0  # for all addresses of a request
@@ -53,6 +54,9 @@ def conversation(
     `stop` is set."""
     turns, frames = [], {}
     fetches = Fetches(limits.video_bytes, time.monotonic() + FETCH_SECONDS) if allow_urls else None
+    if any(said.media for said in dialogue.said):
+        with writing():
+            folder.mkdir(mode=0o700)
     for said in dialogue.said:
         files = []
         for one in said.media:

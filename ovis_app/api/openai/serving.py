@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
-import tempfile
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing, suppress
@@ -28,6 +27,8 @@ from ovis_app.conversation import Conversation
 from ovis_app.errors import UNEXPECTED, Busy, MediaError, RequestError, UserError
 from ovis_app.generation import Event, Request
 from ovis_app.limits import Limits
+from ovis_app.media.incoming_file import NoRoom
+from ovis_app.media.private_folder import name_for
 from ovis_app.media.readers import Readers
 from ovis_app.stop import NEVER, Stop, Stopped
 
@@ -112,8 +113,8 @@ class Serving:
 
     @asynccontextmanager
     async def folder(self) -> AsyncIterator[Path]:
-        """A folder for one request's files, there while the block runs."""
-        folder = Path(await self.aside(partial(tempfile.mkdtemp, prefix="ovis-api-")))
+        """Where one request's files may lie while the block runs, in a folder that is made at need."""
+        folder = name_for("ovis-api-")
         try:
             yield folder
         finally:
@@ -131,6 +132,8 @@ class Serving:
         fetches = self._allow_urls and any(files.is_address(one) for said in asked.dialogue.said for one in said.media)
         try:
             return await (self._fetchers if fetches else self._readers).run(read, client=client)
+        except NoRoom as error:
+            raise ApiError(507, str(error), retry=LOADING_SECONDS) from error
         except MediaError as error:
             raise ApiError(400, str(error), param="messages", code="invalid_media") from error
         except Busy as error:

@@ -1,0 +1,62 @@
+"""How the guard itself answers: a refusal as whoever asks reads it, and the proper end of an answer that is cut off.
+Knows HTTP; refuses to know why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
+from typing import Any
+
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+
+from ovis_app.errors import api_error
+from ovis_app.ui.http_bodies import Refused
+from ovis_app.ui.http_routes import API
+
+Message = MutableMapping[str, Any]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+ENDING = "The app is being ended: try again once it is back."
+# With no-referrer, browsers would send the form that signs out without an Origin that can be checked.
+PLAIN = {"x-content-type-options": "nosniff", "referrer-policy": "same-origin"}
+
+
+class Told:
+    """What is sent to one client, so that it can be ended properly."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._began = self._whole = False
+
+    async def __call__(self, message: Message) -> None:
+        self._began = True
+        self._whole = message["type"] == "http.response.body" and not message.get("more_body", False)
+        await self._send(message)
+
+    async def end(self, scope: Scope, receive: Receive) -> None:
+        """Ends an answer that is cut off; where none had begun, says why."""
+        with suppress(Exception):  # of fewer bytes than were announced, or a client that has left
+            if not self._began:
+                await refusal(Refused(503, ENDING), scope)(scope, receive, self._send)
+            elif not self._whole:
+                await self._send({"type": "http.response.body", "body": b""})
+
+
+def refusal(error: Refused, scope: Scope) -> Response:
+    """A refusal, as whoever asks reads it."""
+    headers = {**PLAIN, **error.headers}
+    if path_of(scope)[0].startswith(API):
+        return JSONResponse(api_error(str(error), error.status), error.status, headers)
+    return PlainTextResponse(str(error), error.status, headers)
+
+
+def path_of(scope: Scope) -> tuple[str, bytes]:
+    """The decoded path behind the app's prefix, and how it was spelled."""
+    path, raw = scope["path"], scope.get("raw_path") or scope["path"].encode()
+    prefix = scope.get("root_path", "").rstrip("/")
+    if prefix and path.startswith(f"{prefix}/") and raw.startswith(f"{prefix}/".encode()):
+        return path[len(prefix) :], raw[len(prefix.encode()) :]
+    return path, raw
