@@ -77,7 +77,7 @@ def packed(picture: Image.Image, *, lossless: bool) -> tuple[str, bytes]:
     return ".jpg", jpeg.getvalue()
 
 
-def copy_pictures(job: dict[str, Any], files: list[dict[str, str]]) -> Iterator[dict[str, Any]]:
+def copy_pictures(job: dict[str, Any], files: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """A record for each picture, as it was copied."""
     from ovis_app.conversation import Media
     from ovis_app.limits import Limits
@@ -86,11 +86,11 @@ def copy_pictures(job: dict[str, Any], files: list[dict[str, str]]) -> Iterator[
 
     limits = Limits(**job["limits"])
     for file in files:
-        path = Path(file["path"])
+        media = Media(**file["media"] | {"path": Path(file["media"]["path"])})
         try:
-            with path.open("rb") as opened:
+            with media.path.open("rb") as opened:
                 lossless = not {"JPEG", "HEIF", "AVIF", "WEBP"} & set(kind_of(opened.read(HEAD)).formats)
-            suffix, data = packed(shrunk(open_image(Media("image", path), limits)), lossless=lossless)
+            suffix, data = packed(shrunk(open_image(media, limits)), lossless=lossless)
             Path(file["out"]).write_bytes(data)
             yield {"suffix": suffix}
         except Exception as error:  # the edge of the process: whatever it is, people see a placeholder

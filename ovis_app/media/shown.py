@@ -110,11 +110,11 @@ def _copy_pictures(pictures: dict[str, Media], folder: Path, limits: Limits) -> 
     left = list(pictures.items())
     while left:
         parts = [_part(name) for name, _ in left]
-        given = [{"path": str(one.path.absolute()), "out": part} for (_, one), part in zip(left, parts, strict=True)]
+        given = [{"media": _whole(one), "out": part} for (_, one), part in zip(left, parts, strict=True)]
         job = _job(limits, "image", memory=limits.image_memory, files=len(given))
         done = 0
         try:
-            asked = json.dumps(given).encode()
+            asked = json.dumps(given, default=str).encode()
             with closing(decoder_process.copy_records(asked, job, folder, limits, NEVER)) as records:
                 for (record, _), (name, _), part in zip(records, left, parts, strict=False):
                     done += 1
@@ -124,6 +124,12 @@ def _copy_pictures(pictures: dict[str, Media], folder: Path, limits: Limits) -> 
         finally:
             _remove(folder, parts)
         left = left[done + 1 :] if done < len(left) else []
+
+
+def _whole(picture: Media) -> dict[str, Any]:
+    """What the process has to know of a picture: all but its name and how closely the model looks."""
+    fields = asdict(replace(picture, name="", path=picture.path.absolute()))
+    return {name: value for name, value in fields.items() if name not in ("detail", "shown")}
 
 
 def _copy_clip(name: str, media: Media, folder: Path, limits: Limits) -> None:

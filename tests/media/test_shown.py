@@ -273,7 +273,7 @@ def test_what_cannot_be_shown_at_all_is_a_sentence_until_it_can(
 CRASHES = """
 import json, os, struct, sys
 for file in json.load(sys.stdin):
-    if "crash" in file["path"]: os.abort()
+    if "crash" in file["media"]["path"]: os.abort()
     open(file["out"], "wb").write(b"copied")
     head = json.dumps({"suffix": ".png"}).encode()
     sys.stdout.buffer.write(struct.pack(">I", len(head)) + head)
