@@ -24,7 +24,7 @@ from ovis_app.errors import MediaError
 from ovis_app.limits import Limits, refusal
 from ovis_app.media import decoder_process
 from ovis_app.media.content_hash import digest
-from ovis_app.media.copy_encoder import CLIP_SIDE, encoded
+from ovis_app.media.copy_encoder import CLIP_SIDE, NotCopied, encoded
 from ovis_app.media.file_types import HEAD, kind_of
 from ovis_app.media.video import Clip, sample_frames
 from ovis_app.stop import NEVER
@@ -48,6 +48,8 @@ def shown_copy(media: Media, folder: Path, limits: Limits) -> Path:
 
 def with_copies(media: Sequence[Media], folder: Path, limits: Limits) -> tuple[Media, ...]:
     """The files of a message, each with its copy. Raises MediaError as `shown_copy` does."""
+    if not media:
+        return ()
     names = [f"{digest(one)}-{one.kind}" for one in media]
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -146,10 +148,8 @@ def _copy_clip(name: str, media: Media, folder: Path, limits: Limits) -> None:
                 with closing(decoder_process.copy_records(file, job, folder, limits, NEVER)) as records:
                     for record, _ in records:
                         _finish(folder, part, name, record)
-            else:  # an animated picture
-                clip = sample_frames(media, ANIMATION_FRAMES, replace(limits, frame_side=CLIP_SIDE))
-                encoded(zip(clip.frames, clip.times, strict=True), clip.duration, str(folder / part))
-                _finish(folder, part, name, {"suffix": ".mp4"})
+            else:
+                _finish(folder, part, name, _animation(media, folder / part, limits))
     except (decoder_process.OutOfTime, decoder_process.Broken, MediaError) as error:
         log.info("not copied: %s", type(error).__name__)
     finally:
@@ -158,6 +158,18 @@ def _copy_clip(name: str, media: Media, folder: Path, limits: Limits) -> None:
         with suppress(MediaError):
             small = replace(limits, frame_side=STRIP_SIDE)
             _keep(strip(sample_frames(media, STRIP_FRAMES, small)), folder, name)
+
+
+def _animation(media: Media, part: Path, limits: Limits) -> dict[str, Any]:
+    """The record of an animated picture, whose frames come out of a process of their own and are encoded here."""
+    import av  # few files need it, and the page opens without
+
+    clip = sample_frames(media, ANIMATION_FRAMES, replace(limits, frame_side=CLIP_SIDE))
+    try:
+        encoded(zip(clip.frames, clip.times, strict=True), clip.duration, str(part))
+    except (av.FFmpegError, ValueError, NotCopied) as error:
+        return {"failed": type(error).__name__}
+    return {"suffix": ".mp4"}
 
 
 def _job(limits: Limits, kind: str, *, memory: int, files: int = 1) -> dict[str, Any]:
