@@ -77,7 +77,7 @@ def packed(picture: Image.Image, *, lossless: bool) -> tuple[str, bytes]:
     return ".jpg", jpeg.getvalue()
 
 
-def copy_pictures(job: dict[str, Any], files: list[dict[str, str]]) -> Iterator[dict[str, Any]]:
+def copy_pictures(job: dict[str, Any], files: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """A record for each picture, as it was copied."""
     from ovis_app.conversation import Media
     from ovis_app.limits import Limits
@@ -86,15 +86,28 @@ def copy_pictures(job: dict[str, Any], files: list[dict[str, str]]) -> Iterator[
 
     limits = Limits(**job["limits"])
     for file in files:
-        path = Path(file["path"])
+        media = Media(**file["media"] | {"path": Path(file["media"]["path"])})
         try:
-            with path.open("rb") as opened:
+            with media.path.open("rb") as opened:
                 lossless = not {"JPEG", "HEIF", "AVIF", "WEBP"} & set(kind_of(opened.read(HEAD)).formats)
-            suffix, data = packed(shrunk(open_image(Media("image", path), limits)), lossless=lossless)
+            suffix, data = packed(shrunk(open_image(media, limits)), lossless=lossless)
             Path(file["out"]).write_bytes(data)
             yield {"suffix": suffix}
         except Exception as error:  # the edge of the process: whatever it is, people see a placeholder
             yield {"failed": type(error).__name__}
+
+
+def playable(clip: Clip, times: Timeline) -> str:
+    """The container in which browsers play the clip's own frames. Raises NotCopied."""
+    from ovis_app.media.video_decoder import matrix_of
+
+    form = PLAYABLE.get(clip.stream.codec_context.name, "")
+    first = next(clip.at(times.stamps[:1], times), None) if form and not clip.numbered else None
+    if first is None or first[1].format.name not in ("yuv420p", "yuvj420p"):
+        raise NotCopied
+    if form == "webm" and matrix_of(first[1]) != [1, 0, 0, 1]:
+        raise NotCopied  # it can't say how a phone was held
+    return form
 
 
 def taken_over(clip: Clip, times: Timeline, out: str, deadline: float) -> str:
@@ -103,46 +116,42 @@ def taken_over(clip: Clip, times: Timeline, out: str, deadline: float) -> str:
     import av
     from av.stream import Discard
 
-    from ovis_app.media.video_decoder import matrix_of
-
-    codec = clip.stream.codec_context.name
-    form = PLAYABLE.get(codec, "")
-    first = next(clip.at(times.stamps[:1], times), None) if form and not clip.numbered else None
-    if first is None or first[1].format.name not in ("yuv420p", "yuvj420p"):
-        raise NotCopied
-    if form == "webm" and matrix_of(first[1]) != [1, 0, 0, 1]:
-        raise NotCopied  # it can't say how a phone was held
+    form = playable(clip, times)
     clip.rewind()
-    stream = clip.stream
-    sound = next((one for one in clip.container.streams.audio if one.codec_context.name in SOUND[form]), None)
+    stream, codec = clip.stream, clip.stream.codec_context.name
+    tracks = (one for one in clip.container.streams.audio if one.codec_context is not None)
+    sound = next((one for one in tracks if one.codec_context.name in SOUND[form]), None)
     if sound is not None:
         sound.discard = Discard.default
-    packets = []
-    for packet in clip.container.demux([one for one in (stream, sound) if one is not None]):
-        if packet.size and not packet.is_corrupt:
-            packets.append((packet, packet.stream.index == stream.index))
-        if time.monotonic() > deadline:
-            raise NotCopied
+    packets = list(_packets(clip, deadline, stream, *([sound] if sound else [])))
     decoding = _decoding_times([packet.pts for packet, mine in packets if mine])
-    begin = float(times.start * times.base)
     with av.open(out, "w", format=form, options={"movflags": "faststart"} if form == "mp4" else {}) as written:
         seen = written.add_stream_from_template(stream, opaque=True)
-        heard = None if sound is None else written.add_stream_from_template(sound, opaque=True)
+        heard = written.add_stream_from_template(sound, opaque=True) if sound else None
         units = PIXELS_ALONE.get("av1" if "av1" in codec else codec)
         kept = av.BitStreamFilterContext(units, stream) if units else None
         for packet, mine in packets:
             base = packet.time_base
+            late = round(times.start * times.base / base)
             if mine:
                 packet.dts = next(decoding)
-            late = round(begin / base)
             for one in kept.filter(packet) if kept and mine else [packet]:
-                one.stream, one.time_base = seen if mine else heard, base
                 if one.pts is None or one.dts is None:
                     raise NotCopied
+                one.stream, one.time_base = seen if mine else heard, base
                 one.pts, one.dts = one.pts - late, one.dts - late
                 if mine or one.pts >= 0:
                     written.mux(one)
     return f".{form}"
+
+
+def _packets(clip: Clip, deadline: float, *streams: Any) -> Iterator[tuple[Any, bool]]:
+    """The streams' packets, and whether each is of the clip's own frames. Raises NotCopied at the deadline."""
+    for packet in clip.container.demux(*streams):
+        if packet.size and not packet.is_corrupt:
+            yield packet, packet.stream.index == clip.stream.index
+        if time.monotonic() > deadline:
+            raise NotCopied
 
 
 def _decoding_times(stamps: list[int | None]) -> Iterator[int]:
@@ -163,7 +172,7 @@ def encoded(pictures: Iterable[tuple[Image.Image, float]], duration: float, out:
         frames: Any = av.VideoFrame
         stream: Any = None
         last: Any = None
-        begun = False
+        appeared = -1
         for picture, appears in pictures:
             if stream is None:
                 stream = written.add_stream("libx264", rate=RATE, options={"preset": "veryfast", "crf": "25"})
@@ -172,13 +181,15 @@ def encoded(pictures: Iterable[tuple[Image.Image, float]], duration: float, out:
                 stream.codec_context.max_b_frames = 0
             size = (stream.width, stream.height)
             last = frames.from_image(picture if picture.size == size else picture.resize(size))
-            last.pts, last.time_base = round(appears * 1000) if begun else 0, MILLISECOND  # nothing stands before it
-            begun = True
+            appeared = (
+                max(round(appears * 1000), appeared + 1) if appeared >= 0 else 0
+            )  # nothing stands before the first
+            last.pts, last.time_base = appeared, MILLISECOND
             written.mux(stream.encode(last))
         if stream is None:
             raise NotCopied
         until = round((duration - 1 / RATE) * 1000)
-        if until > last.pts:
+        if until > appeared:
             last.pts = until  # so that the last picture stands until the end
             written.mux(stream.encode(last))
         written.mux(stream.encode(None))
@@ -233,11 +244,11 @@ def copy_clip(job: dict[str, Any], file: BinaryIO) -> dict[str, Any]:
 
 
 def main() -> None:
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # each thread that NumPy prepares would take of the memory
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project, which isn't in the folder it runs in
     from ovis_app.media.video_decoder import limit_resources, send
 
     job = json.loads(sys.argv[1])
-    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # each thread that NumPy prepares would take of the memory
     limit_resources(job)
     if job["kind"] == "video":
         send(sys.stdout.buffer, copy_clip(job, sys.stdin.buffer))

@@ -24,7 +24,7 @@ from ovis_app.errors import MediaError
 from ovis_app.limits import Limits, refusal
 from ovis_app.media import decoder_process
 from ovis_app.media.content_hash import digest
-from ovis_app.media.copy_encoder import CLIP_SIDE, encoded
+from ovis_app.media.copy_encoder import CLIP_SIDE, NotCopied, encoded
 from ovis_app.media.file_types import HEAD, kind_of
 from ovis_app.media.video import Clip, sample_frames
 from ovis_app.stop import NEVER
@@ -48,6 +48,8 @@ def shown_copy(media: Media, folder: Path, limits: Limits) -> Path:
 
 def with_copies(media: Sequence[Media], folder: Path, limits: Limits) -> tuple[Media, ...]:
     """The files of a message, each with its copy. Raises MediaError as `shown_copy` does."""
+    if not media:
+        return ()
     names = [f"{digest(one)}-{one.kind}" for one in media]
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -110,11 +112,11 @@ def _copy_pictures(pictures: dict[str, Media], folder: Path, limits: Limits) -> 
     left = list(pictures.items())
     while left:
         parts = [_part(name) for name, _ in left]
-        given = [{"path": str(one.path.absolute()), "out": part} for (_, one), part in zip(left, parts, strict=True)]
+        given = [{"media": _whole(one), "out": part} for (_, one), part in zip(left, parts, strict=True)]
         job = _job(limits, "image", memory=limits.image_memory, files=len(given))
         done = 0
         try:
-            asked = json.dumps(given).encode()
+            asked = json.dumps(given, default=str).encode()
             with closing(decoder_process.copy_records(asked, job, folder, limits, NEVER)) as records:
                 for (record, _), (name, _), part in zip(records, left, parts, strict=False):
                     done += 1
@@ -124,6 +126,12 @@ def _copy_pictures(pictures: dict[str, Media], folder: Path, limits: Limits) -> 
         finally:
             _remove(folder, parts)
         left = left[done + 1 :] if done < len(left) else []
+
+
+def _whole(picture: Media) -> dict[str, Any]:
+    """What the process has to know of a picture: all but its name and how closely the model looks."""
+    fields = asdict(replace(picture, name="", path=picture.path.absolute()))
+    return {name: value for name, value in fields.items() if name not in ("detail", "shown")}
 
 
 def _copy_clip(name: str, media: Media, folder: Path, limits: Limits) -> None:
@@ -140,10 +148,8 @@ def _copy_clip(name: str, media: Media, folder: Path, limits: Limits) -> None:
                 with closing(decoder_process.copy_records(file, job, folder, limits, NEVER)) as records:
                     for record, _ in records:
                         _finish(folder, part, name, record)
-            else:  # an animated picture
-                clip = sample_frames(media, ANIMATION_FRAMES, replace(limits, frame_side=CLIP_SIDE))
-                encoded(zip(clip.frames, clip.times, strict=True), clip.duration, str(folder / part))
-                _finish(folder, part, name, {"suffix": ".mp4"})
+            else:
+                _finish(folder, part, name, _animation(media, folder / part, limits))
     except (decoder_process.OutOfTime, decoder_process.Broken, MediaError) as error:
         log.info("not copied: %s", type(error).__name__)
     finally:
@@ -152,6 +158,18 @@ def _copy_clip(name: str, media: Media, folder: Path, limits: Limits) -> None:
         with suppress(MediaError):
             small = replace(limits, frame_side=STRIP_SIDE)
             _keep(strip(sample_frames(media, STRIP_FRAMES, small)), folder, name)
+
+
+def _animation(media: Media, part: Path, limits: Limits) -> dict[str, Any]:
+    """The record of an animated picture, whose frames come out of a process of their own and are encoded here."""
+    import av  # few files need it, and the page opens without
+
+    clip = sample_frames(media, ANIMATION_FRAMES, replace(limits, frame_side=CLIP_SIDE))
+    try:
+        encoded(zip(clip.frames, clip.times, strict=True), clip.duration, str(part))
+    except (av.FFmpegError, ValueError, NotCopied) as error:
+        return {"failed": type(error).__name__}
+    return {"suffix": ".mp4"}
 
 
 def _job(limits: Limits, kind: str, *, memory: int, files: int = 1) -> dict[str, Any]:

@@ -154,7 +154,7 @@ def _file(item: Media, index: int, count: int) -> dict[str, Any]:
     if plays:
         return {"file": file}
     label = plain(f"Image {index + 1}: {item.label}" if count > 1 else item.label)
-    if item.kind == "video" and not item.moves:
+    if item.kind == "video" and item.shown:
         label = f"Frames of {label}"
     return _component("image", file, alt_text=label)
 
