@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from ovis_app import chat
 from ovis_app.backends.fake import FakeBackend
@@ -55,6 +56,16 @@ def test_pictures_and_a_clip_together_are_refused_kindly() -> None:
 def test_a_clip_is_refused_where_the_model_sees_pictures_only() -> None:
     tab, left = handlers.send(Tab(), Draft("watch", (CLIP,)), limits=LIMITS, video=False)
     assert "clip.mp4" in tab.notice and "pictures only" in tab.notice and left == Draft("watch")
+
+
+def test_an_animation_is_a_clip_or_where_the_model_sees_pictures_only_one_of_them(tmp_path: Path) -> None:
+    path = tmp_path / "a.gif"
+    frames = [Image.new("RGB", (40, 30), colour) for colour in ("red", "green", "blue")]
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+    for video, kind in ((True, "video"), (False, "image")):
+        tab, _ = handlers.send(Tab(), Draft("watch", ((path, "a.gif"),)), limits=LIMITS, video=video)
+        [media] = tab.conversation.messages[0].media
+        assert not tab.notice and (media.kind, media.pictures) == (kind, 3)
 
 
 def test_nothing_is_sent_while_an_answer_is_coming_or_when_there_is_nothing() -> None:
