@@ -15,7 +15,7 @@ import pytest
 
 from ovis_app import chat
 from ovis_app.backends.fake import FakeBackend
-from ovis_app.conversation import Conversation, Detail, Media, Message, NotAConversation, Stats
+from ovis_app.conversation import Conversation, Detail, Media, Message, NotAConversation, Seen, Stats
 from ovis_app.generation import Answer, Done, Event, GenerationSettings, Recast, Request, Thinking
 
 
@@ -89,8 +89,9 @@ def test_conversations_travel_as_json_and_pickles() -> None:
     media = (
         Media("video", Path("/x/clip.avi"), "clip.avi", Detail(frames=4), Path("/x/shown.mp4")),
         Media("image", Path("/x/a.png")),
+        Media("image", Path("/x/a.tif"), "a.tif", Detail(split=True, piece=(1, 3)), pictures=4),
     )
-    stats = Stats(answer_tokens=3, frame_times=(0.5, 1.5))
+    stats = Stats(answer_tokens=3, frame_times=(0.5, 1.5), seen=(Seen("clip.avi", 448, 448, 900, 900, frames=4),))
     talk = question("What?", *media).add(Message("assistant", "It moves.", thinking="hm", finish="end", stats=stats))
     assert Conversation.from_json(json.loads(json.dumps(talk.to_json()))) == talk
     assert pickle.loads(pickle.dumps(talk)) == talk

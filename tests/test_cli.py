@@ -16,8 +16,8 @@ from PIL import Image
 from ovis_app.backends.fake import FakeBackend
 from ovis_app.checkpoints import memory_fit
 from ovis_app.cli import main
-from ovis_app.conversation import Stats
-from ovis_app.generation import Answer, Done, Recast
+from ovis_app.conversation import Conversation, Seen, Stats
+from ovis_app.generation import Answer, Done, Recast, Request
 from tests.media.made_pdf import locked, pdf, quarters
 
 ROOT = Path(__file__).parent.parent
@@ -57,6 +57,35 @@ def test_json_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
     answer = json.loads(out)
     assert code == 0 and set(answer) == {"text", "thinking", "finish", "stats", "model"}
     assert answer["finish"] == "end" and answer["thinking"] and answer["stats"]["answer_tokens"] > 0
+
+
+def test_what_was_seen_small_is_said_and_stands_in_the_json(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Request] = []
+    stats = Stats(seen=(Seen("long.png", 352, 6656, 1080, 20000),))
+    events = [Answer("Yes."), Done("end", stats)]
+    monkeypatch.setattr(FakeBackend, "_script", lambda _, request, *__: asked.append(request) or iter(events))
+    code, out, err = run(capsys, "Hello", "--split")
+    assert code == 0 and out == "Yes.\n" and "“long.png” seen at 352 × 6656 of 1080 × 20000." in err
+    assert asked[0].settings.split and not Request(Conversation()).settings.split
+    code, out, err = run(capsys, "Hello", "--json")
+    assert (
+        code == 0
+        and err == ""
+        and json.loads(out)["stats"]["seen"]
+        == [
+            {
+                "name": "long.png",
+                "width": 352,
+                "height": 6656,
+                "own_width": 1080,
+                "own_height": 20000,
+                "pictures": 1,
+                "frames": None,
+            }
+        ]
+    )
 
 
 def test_a_model_that_fails_is_exit_code_1(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from ovis_app import chat
 from ovis_app.backends.fake import FakeBackend
@@ -107,6 +108,16 @@ def test_a_document_is_sent_as_pictures_of_its_first_pages(tmp_path: Path) -> No
         draft = Draft("and this?", ((bad, "locked.pdf"),))
         tab, left = handlers.send(Tab(ANSWERED), draft, limits=LIMITS, files=held)
         assert left == draft and "is locked with a password" in tab.notice and tab.conversation == ANSWERED
+
+
+def test_an_animation_is_a_clip_or_where_the_model_sees_pictures_only_one_of_them(tmp_path: Path) -> None:
+    path = tmp_path / "a.gif"
+    frames = [Image.new("RGB", (40, 30), colour) for colour in ("red", "green", "blue")]
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+    for video, kind in ((True, "video"), (False, "image")):
+        tab, _ = handlers.send(Tab(), Draft("watch", ((path, "a.gif"),)), limits=LIMITS, video=video)
+        [media] = tab.conversation.messages[0].media
+        assert not tab.notice and (media.kind, media.pictures) == (kind, 3)
 
 
 def test_nothing_is_sent_while_an_answer_is_coming_or_when_there_is_nothing() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from ovis_app import zoo
 from ovis_app.backend import Resources, Status
-from ovis_app.conversation import Conversation, Media, Message, Stats
+from ovis_app.conversation import Conversation, Media, Message, Seen, Stats
 from ovis_app.media.boxes import found
 from ovis_app.ui import render
 from ovis_app.ui.panels import models
@@ -98,6 +98,18 @@ def test_the_figures_say_what_was_measured_and_why_it_ended() -> None:
         "2 frames at 0.0, 0.5 s",
     ):
         assert part in line
+    strip, page = Seen("<long>.png", 352, 6656, 1080, 20000), Seen("fax.tif", 800, 600, 800, 600, pictures=3)
+    line = render.figures(Message("assistant", "x", finish="end", stats=Stats(seen=(strip, strip, page))))
+    assert line.count("“&lt;long&gt;.png” seen at 352 × 6656 of 1080 × 20000") == 1
+    assert "1 of 3 pictures of “fax.tif” seen" in line
+    assert "seen" not in render.figures(
+        Message(
+            "assistant",
+            "x",
+            finish="end",
+            stats=Stats(seen=(Seen("a", 500, 500, 900, 900), Seen("b", 9, 9, 99, 99, frames=8))),
+        )
+    )
     assert render.figures(Message("assistant", "x")) == ""
     assert "stopped" in render.figures(Message("assistant", "x", finish="stopped"))
     assert render.figures(Message("assistant", error="x", finish="error")) == ""

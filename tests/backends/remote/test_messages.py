@@ -129,6 +129,8 @@ def test_a_clip_is_its_sampled_frames() -> None:
     assert len(frames) == len(wrote.frame_times) == 5 and len({frame.size for frame in frames}) == 1
     assert frames[0].width % 32 == 0 and 448 * 448 <= frames[0].width * frames[0].height <= 640 * 640
     assert list(wrote.frame_times) == sorted(wrote.frame_times)
+    [seen] = wrote.seen
+    assert (seen.width, seen.height) == frames[0].size and seen.frames == 5 and not seen.remark
 
 
 def test_the_next_turn_sends_the_same_bytes_and_encodes_nothing_anew(monkeypatch: pytest.MonkeyPatch) -> None:
