@@ -39,7 +39,7 @@ def made(folder: Path) -> bool:
         if install(folder, Path(wanted.name), project=False):
             return False
     (folder / UNFINISHED).touch()  # until what must not stay is gone
-    command = [folder / "bin" / "python", "-m", "pip", "uninstall", "-qq", "--yes", *LEFT_OUT]
+    command = [str(folder / "bin" / "python"), "-m", "pip", "uninstall", "-qq", "--yes", *LEFT_OUT]
     subprocess.run(command, check=True)
     (folder / UNFINISHED).unlink()
     return True
