@@ -71,7 +71,7 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
     here = LocalBackend(Settings(model=str(model), device="cpu", dtype="float32"), Limits())
     slow = Patience()  # as people have it: this server shares the processor with the tests
     with (
-        vllm_server.serving(model, folder / "vllm.log", "--enforce-eager") as url,
+        vllm_server.serving(model, folder / "vllm.log") as url,
         remote(f"box={url}/v1", patience=slow) as backend,
     ):
         found = Box(url, backend, here)
