@@ -32,7 +32,7 @@ from benchmarks.talk import picture
 
 PEOPLE = 8
 VISUAL = 196  # visual tokens of a picture: as small as one is seen
-READY = 600.0  # seconds that the app may take to load the model
+READY = 600.0  # seconds that the app may take to open its page, and then to load the model
 
 _numbers = count(1)
 
@@ -147,7 +147,6 @@ def parsed() -> argparse.Namespace:
     parser = arguments(__doc__, shape="44m")
     parser.add_argument("--tokens", type=int, default=64, help="of each question, about (64)")
     parser.add_argument("--new", type=int, default=48, help="new tokens of each answer (48)")
-    parser.add_argument("--eager", action="store_true", help="vLLM without torch.compile")
     return parser.parse_args()
 
 
@@ -161,13 +160,13 @@ def main() -> None:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         model = written(folder / "model", options.shape)
-        flags = ["--enforce-eager"] if options.eager else []
-        theirs = Asked.at(stack.enter_context(vllm_server.serving(model, folder / "vllm.log", *flags)))
-        ours = Asked.at(stack.enter_context(app("--model", str(model), "--device", "cpu", "--dtype", "float32"))[0])
+        theirs = Asked.at(stack.enter_context(vllm_server.serving(model, folder / "vllm.log")))
+        flags = ("--model", str(model), "--device", "cpu", "--dtype", "float32")
+        ours = Asked.at(stack.enter_context(app(*flags, timeout=READY))[0])
         before = os.getloadavg()[0]
         runs = compared(ours, theirs, options)
     rows = summary(runs)
-    details = {"shape": options.shape, "load": [before, os.getloadavg()[0]], "runs": runs, "eager": options.eager}
+    details = {"shape": options.shape, "load": [before, os.getloadavg()[0]], "runs": runs}
     spread = [(row.name, *(run[0][row.name] / run[1][row.name] for run in runs)) for row in rows]
     print(f"Ours over vLLM's, run by run; the machine's load was {before:.1f} at the start, of ours and others' work\n")
     print(table(("what", *(f"run {number + 1}" for number in range(len(runs)))), spread))

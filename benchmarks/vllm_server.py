@@ -24,6 +24,7 @@ FLAGS = (
     "--served-model-name", NAME, "--trust-remote-code", "--reasoning-parser", "qwen3", "--dtype", "float32",
     "--max-model-len", str(CONTEXT), "--limit-mm-per-prompt", '{"image": 8, "video": 1}',
     "--max-num-batched-tokens", "8192", "--enable-prompt-tokens-details", "--host", "127.0.0.1",
+    "--enforce-eager", "--skip-mm-profiling",  # compiling, and trying the largest pictures, would each take minutes
 )  # fmt: skip
 ENVIRONMENT = {
     "VLLM_CPU_KVCACHE_SPACE": "1",  # GB
@@ -44,24 +45,14 @@ def python() -> Path | None:
 
 
 @contextmanager
-def serving(model: Path, log: Path, *flags: str) -> Iterator[str]:
+def serving(model: Path, log: Path) -> Iterator[str]:
     """The address of a server that has this checkpoint, until the block ends. What it says goes into `log`. Raises
     RuntimeError when none comes."""
     program, port = python(), free_port()
     if program is None:
         raise RuntimeError(ABSENT)
     url = f"http://127.0.0.1:{port}"
-    command = [
-        program,
-        "-m",
-        "vllm.entrypoints.openai.api_server",
-        "--model",
-        model,
-        "--port",
-        str(port),
-        *FLAGS,
-        *flags,
-    ]
+    command = [program, "-m", "vllm.entrypoints.openai.api_server", "--model", model, "--port", str(port), *FLAGS]
     with log.open("wb") as said:
         server = subprocess.Popen(
             command, env=os.environ | ENVIRONMENT, stdout=said, stderr=subprocess.STDOUT, start_new_session=True

@@ -216,10 +216,12 @@ def test_what_is_kept_stands_in_the_readme(tmp_path: Path) -> None:
     readme.write_text(f"Before\n{keeping.BEGIN}old\n{keeping.END}After\n")
     row = {"name": "video_frames", "ours": 1.0, "other": 4.0, "ratio": 4.0, "unit": "s"}
     result = {"benchmark": "video", "date": "2026-01-01", "commit": "abc", "headline": [row], "unmeasured": ["x."]}
+    result["load"] = [0.6, 2.4]
     keeping.keep({"video": {**result, "machine": {"kind": "gpu", "gpu": "A GPU"}}}, tmp_path / "results", readme)
     said = readme.read_text()
     assert said.startswith("Before") and said.endswith("After\n") and "old" not in said
     assert "| 4 x | video_frames | 1 | 4 | s |" in said and "Not measured yet" in said and "Not measured: x." in said
+    assert "### video: 2026-01-01, at a load of 1 to 2, commit abc" in said
 
 
 def test_the_readme_holds_the_kept_results() -> None:

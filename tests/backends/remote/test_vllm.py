@@ -12,6 +12,7 @@ import asyncio
 import itertools
 import random
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,16 +69,16 @@ class Box:
 def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
     folder = tmp_path_factory.mktemp("vllm")
     model = written(folder / "model", "vllm", seed=1, thinks=True)
-    here = LocalBackend(Settings(model=str(model), device="cpu", dtype="float32"), Limits())
+    ours = LocalBackend(Settings(model=str(model), device="cpu", dtype="float32"), Limits())
     slow = Patience()  # as people have it: this server shares the processor with the tests
     with (
-        vllm_server.serving(model, folder / "vllm.log", "--enforce-eager") as url,
+        closing(ours) as here,
+        vllm_server.serving(model, folder / "vllm.log") as url,
         remote(f"box={url}/v1", patience=slow) as backend,
     ):
         found = Box(url, backend, here)
         found.both("Hello", max_new_tokens=1)  # both have loaded then, however long that took
         yield found
-    here.close()
 
 
 @pytest.fixture(scope="module")
