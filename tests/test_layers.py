@@ -47,7 +47,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "api": {"backend", "zoo", "chat", "media", "settings", *VALUES},
     "ui": {"backend", "zoo", "chat", "media", "settings", "accounts", "bundled", *VALUES},
     "training": {"zoo", "media", "models", "checkpoints", "engine", "backends", "chat", "settings", *VALUES},
-    "serve": {"backend", "backends", "api", "ui", "settings", "proxies", "frozen_imports", *VALUES},
+    "serve": {"backend", "backends", "api", "ui", "media", "settings", "proxies", "frozen_imports", *VALUES},
     "cli": {"accounts", "backend", "zoo", "chat", "media", "settings", "backends", "serve", *VALUES}
     | {"batch_files", "batch_rows", "json_answers", "named_files", "prompt_template", "proxies"},
     "__main__": {"cli"},
