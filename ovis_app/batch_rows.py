@@ -108,7 +108,7 @@ def few(names: Sequence[str]) -> str:
 def _table(source: Path, prompt: str, template: Template | None) -> Questions:
     table = _Table(source.parent, prompt, template)
     rows = [row for record in records(source, table.known) if (row := table.row(record)) is not None]
-    if table.seen and table.used <= set(ID):
+    if table.seen and not any(name not in ID and table.known(name) for name in table.seen):
         raise BatchError(
             f"No column of {source.name} is known: it has {few(list(table.seen.values()))}; looked "
             f"for are {LOOKED_FOR}, without case."
@@ -194,7 +194,8 @@ class _Table:
             for name, value in columns:
                 if name in wanted:
                     used.add(name)
-                    found = split(value.strip(), self.folder) if isinstance(value, str) and value else names_in(value)
+                    text = value.strip() if isinstance(value, str) else ""
+                    found = split(text, self.folder) if text else names_in(value)
                     before = {*files, *clips}
                     (clips if name in CLIPS else files).extend(one for one in found if one not in before)
         return files, clips

@@ -129,7 +129,14 @@ def test_a_picture_in_a_column_that_is_not_read_is_refused_before_anything_runs(
     assert names(row) == ["d.png"]
 
 
+def test_an_empty_cell_names_no_file(folder: Path) -> None:
+    [row] = table(folder, "in.jsonl", '{"prompt": "What?", "image": "  ", "images": [null, ""]}')
+    assert (row.media, row.problem) == ((), "")
+
+
 def test_a_row_with_too_many_fields_fails_alone(folder: Path) -> None:
+    [odd] = table(folder, "in.csv", "image,prompt\na.png,Hello, world\n")
+    assert "more fields" in odd.problem
     odd, fine = table(folder, "in.csv", "image,prompt\na.png,Hello, world\na.png,Hello,\n")
     assert "more fields than the header's 2" in odd.problem and fine.problem == ""
 
