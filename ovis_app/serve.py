@@ -16,16 +16,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import Any, TextIO, cast
 
 from ovis_app import proxies
 from ovis_app.backend import Backend
 from ovis_app.errors import UserError
 from ovis_app.frozen_imports import importing
+from ovis_app.private_folder import PrivateFolder
 from ovis_app.settings import Flags, Settings, add_arguments, read
-
-if TYPE_CHECKING:
-    from ovis_app.media.private_folder import PrivateFolder
 
 TRACEBACK = "Traceback (most recent call last):"
 CHAINED = ("\nThe above exception was the direct cause", "\nDuring handling of the above exception")
@@ -135,8 +133,6 @@ def main(arguments: Sequence[str] | None = None, *, program: str | None = None) 
 
 def own_folder() -> PrivateFolder | None:
     """Where everything temporary of this process lies from now on; None where nothing can be written."""
-    from ovis_app.media.private_folder import PrivateFolder  # with Pillow beside it, which --help needn't wait for
-
     try:
         own = PrivateFolder(Path(os.environ.get("GRADIO_TEMP_DIR") or tempfile.gettempdir()))
     except OSError:

@@ -34,8 +34,8 @@ from ovis_app.limits import Limits
 from ovis_app.media.boxes import Box, draw, found
 from ovis_app.media.file_store import FileStore, session_holder
 from ovis_app.media.incoming_file import writing
-from ovis_app.media.private_folder import name_for
 from ovis_app.media.readers import Readers
+from ovis_app.private_folder import name_for
 
 DESCRIBE = "Describe the image."
 READ = "What does the text say?"

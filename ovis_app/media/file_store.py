@@ -23,7 +23,7 @@ from ovis_app.conversation import Media, MediaKind
 from ovis_app.errors import MediaError
 from ovis_app.limits import MEGABYTE, Limits, refusal, shown_name
 from ovis_app.media.incoming_file import FULL, IncomingFile, NoRoom, writing
-from ovis_app.media.private_folder import PrivateFolder
+from ovis_app.private_folder import PrivateFolder
 
 log = logging.getLogger(__name__)
 

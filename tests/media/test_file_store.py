@@ -23,7 +23,7 @@ from ovis_app.limits import Limits
 from ovis_app.media import attach_all, file_store, with_copies
 from ovis_app.media.file_store import IDLE_SECONDS, LEFT_SECONDS, UNUSED_SECONDS, FileStore
 from ovis_app.media.incoming_file import NoRoom
-from ovis_app.media.private_folder import PrivateFolder, sweep
+from ovis_app.private_folder import PrivateFolder, sweep
 from tests.media.made import corners, encoded
 
 PNG = encoded(corners(), "PNG")
@@ -233,7 +233,7 @@ def test_an_animation_is_previewed_as_a_picture_and_sent_as_a_clip(tmp_path: Pat
 
 def test_what_a_killed_process_left_is_swept_and_what_a_live_one_has_is_not(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path\nfrom ovis_app.media.private_folder import PrivateFolder\n"
+        "import sys, time; from pathlib import Path\nfrom ovis_app.private_folder import PrivateFolder\n"
         "folder = PrivateFolder(Path(sys.argv[1]))\n(folder.path / 'picture').write_bytes(b'x')\n"
         "print(folder.path, flush=True)\ntime.sleep(600)"
     )

@@ -28,8 +28,8 @@ from ovis_app.errors import UNEXPECTED, Busy, MediaError, RequestError, UserErro
 from ovis_app.generation import Event, Request
 from ovis_app.limits import Limits
 from ovis_app.media.incoming_file import NoRoom
-from ovis_app.media.private_folder import name_for
 from ovis_app.media.readers import Readers
+from ovis_app.private_folder import name_for
 from ovis_app.stop import NEVER, Stop, Stopped
 
 log = logging.getLogger(__name__)
