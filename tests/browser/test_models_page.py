@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from ovis_app.zoo import ModelSpec
 from tests.ui.serving import HeldBackend, Served, served
 from tests.waiting import PATIENCE
 
@@ -106,11 +108,28 @@ def test_one_sentence_at_a_time_says_why_not(page: Any) -> None:
         assert page.locator("#models .problem").count() == 1
 
 
-def test_a_change_that_fails_behind_a_closed_panel_shows_until_it_is_read(page: Any) -> None:
-    page.click("#model")
-    page.fill("#own-model textarea, #own-model input", "nobody/nothing")
-    page.click("#use-own")
-    page.keyboard.press("Escape")
+def test_a_change_that_fails_behind_a_closed_panel_shows_until_it_is_read(usual: Any) -> None:
+    closed = threading.Event()
+
+    class Slow(HeldBackend):
+        def _fetch(self, spec: ModelSpec) -> None:
+            closed.wait(PATIENCE)
+            super()._fetch(spec)
+
+    with served(Slow(fetching=0.1)) as server:
+        page = opened(usual, server)
+        page.click("#model")
+        page.fill("#own-model textarea, #own-model input", "nobody/nothing")
+        page.click("#use-own")
+        page.wait_for_selector("#models :text('Looking for')")
+        page.keyboard.press("Escape")
+        page.wait_for_timeout(1000)  # the server has heard of it
+        closed.set()
+        _shows_until_it_is_read(page)
+        page.close()
+
+
+def _shows_until_it_is_read(page: Any) -> None:
     page.wait_for_selector("#status .failed:has-text('the new model')")
     page.click("#model")
     page.wait_for_selector("#status .calm:has-text('ready')")
