@@ -13,7 +13,7 @@ import gradio as gr
 from ovis_app import bundled
 from ovis_app.backend import Status
 from ovis_app.settings import Settings
-from ovis_app.ui.controls import SWITCHES, all_knobs, recommended
+from ovis_app.ui.controls import SPLIT, SWITCHES, all_knobs, recommended
 from ovis_app.ui.handlers import Tab
 from ovis_app.ui.panels import composer, conversation, drawer, header, models
 from ovis_app.zoo import ModelSpec
@@ -41,14 +41,14 @@ class Components:
     def settings_inputs(self) -> dict[str, Any]:
         """What sets how to answer, by the name of the setting."""
         d = self.drawer
-        return {**d.sliders, **self.composer.switches, "system": d.system, "drop_old_turns": d.drop}
+        return {**d.sliders, **self.composer.switches, "system": d.system, "split": d.split, "drop_old_turns": d.drop}
 
     @property
     def controls(self) -> list[Any]:
         """What every change of the model may change."""
         d, c = self.drawer, self.composer
         facts = [self.header.model, self.models.about, self.chatbot, c.box]
-        return [*facts, *c.switches.values(), *d.sections.values(), *d.sliders.values()]
+        return [*facts, *c.switches.values(), *d.sections.values(), *d.sliders.values(), d.split]
 
     def controls_for(self, spec: ModelSpec) -> dict[Any, Any]:
         """`controls` as they stand for a model: what it can't use goes, what it can stands at its own values."""
@@ -64,6 +64,7 @@ class Components:
                 self.composer.switches[switch.name]: gr.update(visible=switch.offered(spec), value=False)
                 for switch in SWITCHES
             },
+            self.drawer.split: gr.update(visible=SPLIT.offered(spec)),
             **{column: gr.update(visible=title in sections) for title, column in self.drawer.sections.items()},
             **{
                 self.drawer.sliders[knob.name]: gr.update(

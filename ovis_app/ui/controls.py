@@ -122,7 +122,12 @@ SWITCHES = (
     Switch("thinking", "Think", "Think before answering.", lambda spec: spec.thinking),
     Switch("cot", "Step by step", "Ask for a step-by-step answer.", lambda spec: bool(spec.cot_suffix)),
     Switch("boxes", "Boxes", "Ask where things are: boxes are drawn.", lambda spec: bool(spec.boxes_suffix)),
-    Switch("split", "Split", "Look at very long pictures in pieces, for fine print.", lambda spec: spec.several_images),
+)
+SPLIT = Switch(
+    "split",
+    "Split very long pictures",
+    "Screenshots and receipts are looked at in pieces, for their fine print.",
+    lambda spec: spec.several_images,
 )
 DROP = Switch(
     "drop_old_turns",
@@ -147,7 +152,7 @@ def settings_from(spec: ModelSpec, values: Mapping[str, Value]) -> GenerationSet
         if knob.name in values and values[knob.name] != recommended(spec, knob)
     }
     toggles: dict[str, Any] = {
-        s.name: values.get(s.name, False) if s.offered(spec) else False for s in (*SWITCHES, DROP)
+        s.name: values.get(s.name, False) if s.offered(spec) else False for s in (*SWITCHES, SPLIT, DROP)
     }
     return replace(spec.defaults, system=values.get("system") or "", **toggles, **wanted)
 

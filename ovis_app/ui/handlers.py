@@ -74,6 +74,8 @@ class Held:
 
     def paged(self, files: Sequence[File], limits: Limits) -> tuple[list[File], list[str]]:
         """The files with each PDF as pictures of its first pages, and what is to be said of them. Raises MediaError."""
+        if not files:
+            return [], []
         with writing(), TemporaryDirectory(prefix="ovis-", ignore_cleanup_errors=True) as folder:
             found, notes = with_pages(files, Path(folder), limits, PageChoice(partly=True))
             given = {path for path, _ in files}

@@ -237,6 +237,7 @@ def test_whoever_leaves_stops_the_work() -> None:
         client = Client(server.url, verbose=False)
         job = client.submit("held", api_name="/chat")
         until(running)
+        until(lambda: job.communicator and job.communicator.event_id)  # without it the client cancels nothing
         job.cancel()
         until(ended, "a cancelled job goes on")
         client.close()

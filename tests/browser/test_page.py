@@ -83,6 +83,7 @@ def test_the_answer_streams_and_stop_keeps_what_was_said(tab: Any, server: Serve
     figures(tab, 1)
     assert tab.inner_text(".figures") == "stopped" and "word3" in conversation(tab)
     tab.wait_for_selector("body:not(.checking)")
+    tab.wait_for_timeout(1000)  # until the tab has told how its answer ended: nobody asks on sooner than they can read
     ask(tab, "and now?")
     until(tab, lambda: server.backend.live == 0)
     ask_again = conversation(tab)

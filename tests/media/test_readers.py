@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import anyio
 import pytest
@@ -10,6 +13,14 @@ import pytest
 from ovis_app.errors import Busy
 from ovis_app.media.readers import Readers
 from tests.waiting import PATIENCE
+
+T = TypeVar("T")
+
+
+def in_a_loop(work: Callable[[], Awaitable[T]]) -> T:
+    """In a thread of its own: a browser's test before this one has left a loop in ours."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(anyio.run, work).result()
 
 
 def test_one_client_leaves_some_to_the_others_and_whoever_waits_too_long_is_told() -> None:
@@ -36,7 +47,7 @@ def test_one_client_leaves_some_to_the_others_and_whoever_waits_too_long_is_told
         told.append(await readers.run(lambda: "again", client="greedy"))
         return told
 
-    assert anyio.run(asked) == ["read", "again"]
+    assert in_a_loop(asked) == ["read", "again"]
 
 
 def test_what_fails_gives_its_place_back() -> None:
@@ -49,4 +60,4 @@ def test_what_fails_gives_its_place_back() -> None:
             await readers.run(lambda: None, client="a")
         return await readers.run(lambda: "read", client="b")
 
-    assert anyio.run(asked) == "read"
+    assert in_a_loop(asked) == "read"

@@ -124,7 +124,7 @@ class Wire:
 
     def __post_init__(self) -> None:
         self.http = httpx.Client(base_url=self.served.url + "gradio_api", timeout=PATIENCE)
-        self.config = httpx.get(self.served.url + "config").json()
+        self.config = httpx.get(self.served.url + "config", timeout=PATIENCE).json()
 
     def close(self) -> None:
         self.http.close()

@@ -7,7 +7,7 @@ from itertools import groupby
 
 import gradio as gr
 
-from ovis_app.ui.controls import DROP, Knob, all_knobs, recommended
+from ovis_app.ui.controls import DROP, SPLIT, Knob, all_knobs, recommended
 from ovis_app.zoo import ModelSpec
 
 
@@ -16,6 +16,7 @@ class Drawer:
     close: gr.Button
     sections: dict[str, gr.Column]  # by their titles; a section goes when none of its knobs is offered
     sliders: dict[str, gr.Slider]  # by the name of the setting
+    split: gr.Checkbox
     drop: gr.Checkbox
     system: gr.Textbox
     reset: gr.Button
@@ -35,6 +36,9 @@ def build(spec: ModelSpec) -> Drawer:
                 gr.HTML(f"<h3>{title}</h3>")
                 for knob in knobs:
                     sliders[knob.name] = _slider(knob, spec)
+        split = gr.Checkbox(
+            label=SPLIT.label, info=SPLIT.about, elem_id="split-pictures", container=False, visible=SPLIT.offered(spec)
+        )
         gr.HTML("<h3>Conversation</h3>")
         drop = gr.Checkbox(label=DROP.label, info=DROP.about, elem_id="drop-old-turns", container=False)
         system = gr.Textbox(
@@ -46,7 +50,7 @@ def build(spec: ModelSpec) -> Drawer:
             elem_id="system",
         )
         reset = gr.Button("Reset to recommended", elem_id="reset", size="sm")
-    return Drawer(close, sections, sliders, drop, system, reset)
+    return Drawer(close, sections, sliders, split, drop, system, reset)
 
 
 def head(title: str, close: str) -> gr.Button:

@@ -28,13 +28,13 @@ def wire(parts: Components, backend: Backend, store: FileStore) -> None:
     def reset() -> Updates:
         spec = backend.status().model
         sliders = {drawer.sliders[knob.name]: recommended(spec, knob) for knob in all_knobs(spec)}
-        return {**sliders, drawer.drop: False, drawer.system: ""}
+        return {**sliders, drawer.split: False, drawer.drop: False, drawer.system: ""}
 
     focus = "() => window.ovis.focus()"
     composer.edit.click(edit, [tab, composer.box], parts.shown, **AT_ONCE).then(None, js=focus)
     composer.undo.click(undo, [tab, composer.box], parts.shown, **AT_ONCE)
     composer.leave_edit.click(leave_edit, [tab], parts.shown, **AT_ONCE)
-    drawer.reset.click(reset, None, [*drawer.sliders.values(), drawer.drop, drawer.system], **AT_ONCE)
+    drawer.reset.click(reset, None, [*drawer.sliders.values(), drawer.split, drawer.drop, drawer.system], **AT_ONCE)
     for button in (parts.header.settings, drawer.close):
         button.click(None, js="() => window.ovis.toggle('settings')")
     parts.header.theme.click(None, js="() => window.ovis.toggleTheme()")

@@ -70,7 +70,7 @@ def test_a_batch(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
         where = (str(tmp_path / "in.jsonl"), "--out", str(tmp_path / "out.jsonl"))
         code, _, err = run(capsys, "batch", *where, "--backend", "remote", "--base-url", f"box={server.url}")
         said = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
-        assert code == 0 and "4 answered, 2 failed" in err and [row["id"] for row in said] == list("012345")
+        assert code == 1 and "4 answered, 2 failed" in err and [row["id"] for row in said] == list("012345")
         assert sum(row["text"] == "Hello there." for row in said) == 4 and "gone.png" in said[5]["error"]
         assert [row["error"] for row in said if "refuses" in row["error"]] == ["box refuses the question: No."]
 
