@@ -26,6 +26,7 @@ ZEROGPU = {
     "OVIS_DEVICE": "cpu",
 }
 ANSWERED = """
+import os
 import app, spaces
 from ovis_app.conversation import Conversation, Message
 from ovis_app.generation import Answer, GenerationSettings, Request
@@ -33,7 +34,8 @@ assert spaces.before_torch, "torch came before spaces"
 assert spaces.workers == [] and app._backend.status().phase == "ready", "the model comes before the page"
 asked = Request(Conversation((Message("user", "Hello"),)), GenerationSettings(max_new_tokens=8))
 said = "".join(event.text for event in app._backend.stream(asked) if isinstance(event, Answer))
-print(len(spaces.workers), said)
+print(len(spaces.workers), said, flush=True)
+os._exit(0)  # a Space is never asked to end here, beside threads that are still at work in libraries
 """
 
 
