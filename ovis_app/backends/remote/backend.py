@@ -127,11 +127,11 @@ class RemoteBackend:
         return [model for known in self._known for model in known.models]
 
     def _picked(self) -> ServedModel | None:
-        """The model that is asked, if its server was heard of. The first choice stays."""
+        """The model that is asked, if its server was heard of. The first choice stays, once all were heard of."""
         models = self._models()
         if self._wanted:
             return next((model for model in models if means(self._wanted, model)), None)
-        if models:
+        if models and all(known.up is not None for known in self._known):
             self._wanted = models[0].spec.id
         return models[0] if models else None
 

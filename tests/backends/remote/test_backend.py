@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -158,6 +159,21 @@ def test_the_status_says_who_is_up() -> None:
         up.end()
         until(lambda: backend.status().phase == "failed")
         assert backend.status().words == "a can't be reached" and backend.status().model.name == "Ovis2.5-9B"
+
+
+def test_the_server_named_first_is_asked_though_another_told_sooner() -> None:
+    told = threading.Event()
+
+    def late() -> Iterator[bytes]:
+        while not told.wait(0.02):
+            yield b" "
+        yield json.dumps({"object": "list", "data": [{"id": "Ovis2.5-9B", "max_model_len": 4096}]}).encode()
+
+    with Loopback() as slow, Loopback(model="other") as other, remote(f"a={slow.url}", f"b={other.url}") as backend:
+        slow.says(Reply(b"", kind="application/json", more=late), at=MODELS)
+        until(lambda: backend.status().model.name == "other")
+        told.set()
+        until(lambda: backend.status().model.name == "Ovis2.5-9B")
 
 
 def test_a_server_that_went_silent_keeps_nobody_from_the_list() -> None:
