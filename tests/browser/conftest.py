@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from benchmarks.browser import CHROMIUM
 from tests.ui.serving import HeldBackend, Served, served
 from tests.waiting import PATIENCE
 
-CHROMIUM = Path(os.environ.get("OVIS_CHROMIUM", "/usr/bin/chromium"))
 ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
              "--disable-sync", "--no-first-run",
              "--host-resolver-rules=MAP chat.example.org 127.0.0.1")  # fmt: skip

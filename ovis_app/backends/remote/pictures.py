@@ -1,7 +1,8 @@
 """Pictures and clips as the data URIs that a server gets: opened here, resized here, never an address to fetch.
 
-The resolution is chosen on our side, since servers refuse to be told one. What was encoded is kept for the next turn,
-which sends the same bytes, so that a server's prefix cache finds them. Knows Pillow; refuses to know messages.
+The resolution is chosen on our side, since servers refuse to be told one, and with the filter that the model's family
+was trained with. What was encoded is kept for the next turn, which sends the same bytes, so that a server's prefix cache
+finds them. Knows Pillow; refuses to know messages.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from PIL import Image
 from ovis_app.conversation import Detail, Media
 from ovis_app.limits import Limits
 from ovis_app.media import digest, open_image, sample_frames
+from ovis_app.models.preprocess.pixel_format import DEFAULTS
 from ovis_app.models.preprocess.smart_resize import smart_resize
 from ovis_app.stop import Stop
 from ovis_app.zoo import ModelSpec
@@ -51,19 +53,19 @@ class Pictures:
 
     def __init__(self, limits: Limits, *, kept: int = KEPT) -> None:
         self._limits, self._most = limits, kept
-        self._kept: OrderedDict[tuple[str, Detail, bool], Encoded] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, Detail, str], Encoded] = OrderedDict()
         self._lock = threading.Lock()
 
     def encode(self, media: Media, spec: ModelSpec, *, several: bool, stop: Stop) -> Encoded:
         """What is sent of a file to this model. Raises MediaError, and Stopped once `stop` is set."""
         detail = spec.detail(media, several=several)
-        key = (digest(media), detail, spec.tiles)
+        key = (digest(media), detail, spec.family)
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return self._kept[key]
         stop.check()
-        encoded = self._encoded(media, detail, stop, tiles=spec.tiles)
+        encoded = self._encoded(media, detail, spec, stop)
         with self._lock:
             self._kept[key] = encoded
             while self.size > self._most:
@@ -75,32 +77,33 @@ class Pictures:
         """Characters of what is remembered."""
         return sum(one.size for one in self._kept.values())
 
-    def _encoded(self, media: Media, detail: Detail, stop: Stop, *, tiles: bool) -> Encoded:
+    def _encoded(self, media: Media, detail: Detail, spec: ModelSpec, stop: Stop) -> Encoded:
         if detail.frames is None:
             own = open_image(media, self._limits)
-            picture = resized([own], detail, tiles=tiles)[0]
+            picture = resized([own], detail, spec)[0]
             part: dict[str, Any] = {"type": "image_url", "image_url": {"url": picture_uri(picture)}}
-            return Encoded(part, _tokens(picture, detail, tiles=tiles), own.size, picture.size)
+            return Encoded(part, _tokens(picture, detail, tiles=spec.tiles), own.size, picture.size)
         clip = sample_frames(media, detail.frames, self._limits, stop=stop)
-        frames = resized(clip.frames, detail, tiles=tiles)
+        frames = resized(clip.frames, detail, spec)
         url = "data:video/jpeg;base64," + ",".join(_base64(frame, "JPEG") for frame in frames)
-        tokens = sum(_tokens(frame, detail, tiles=tiles) for frame in frames)
+        tokens = sum(_tokens(frame, detail, tiles=spec.tiles) for frame in frames)
         part = {"type": "video_url", "video_url": {"url": url}}
         return Encoded(part, tokens, clip.frames[0].size, frames[0].size, clip.times)
 
 
-def resized(pictures: Sequence[Image.Image], detail: Detail, *, tiles: bool) -> list[Image.Image]:
+def resized(pictures: Sequence[Image.Image], detail: Detail, spec: ModelSpec) -> list[Image.Image]:
     """The pictures at the resolution that the model is to see, all of them at the first one's. Where it cuts tiles,
     none is larger than its tiles together, so that the server cuts no more than were asked for."""
     first = pictures[0]
     width, height = first.size
-    if tiles:
+    if spec.tiles:
         shrink = min(((detail.max_partition or 1) * TILE**2 / (width * height)) ** 0.5, 1.0)
         width, height = max(int(width * shrink), 1), max(int(height * shrink), 1)
     else:
         width, height = _seen(width, height, detail)
     size = (width, height)
-    return [one if one.size == size else one.resize(size, Image.Resampling.BICUBIC) for one in pictures]
+    own_filter = DEFAULTS[spec.family].resample
+    return [one if one.size == size else one.resize(size, own_filter) for one in pictures]
 
 
 def _seen(width: int, height: int, detail: Detail) -> tuple[int, int]:

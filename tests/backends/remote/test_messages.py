@@ -92,6 +92,21 @@ def test_the_resolution_is_chosen_here(
     assert image.width * image.height / 1024 < wrote.tokens < image.width * image.height / 1024 + 100
 
 
+@pytest.mark.parametrize(
+    ("spec", "side", "own_filter"),
+    [(OVIS, 480, Image.Resampling.BILINEAR), (TILES, 447, Image.Resampling.BICUBIC)],
+    ids=["Ovis2.5", "Ovis2"],
+)
+def test_pictures_are_resized_as_the_family_was_trained(
+    tmp_path: Path, spec: zoo.ModelSpec, side: int, own_filter: Image.Resampling
+) -> None:
+    media = picture(tmp_path, 500, 500, noise=True)
+    asked = replace(media, detail=Detail(min_pixels=side**2, max_pixels=side**2, max_partition=1))
+    (sent,) = opened(write(talk(Message("user", "What?", (asked,))), spec).messages[0]["content"][0])
+    assert sent.format == "PNG" and sent.tobytes() == Image.open(media.path).resize(sent.size, own_filter).tobytes()
+    assert sent.size != (500, 500)
+
+
 def test_where_the_server_would_make_another_size_of_it_the_picture_keeps_its_shape(tmp_path: Path) -> None:
     """Ovis-mini sees pictures at one size only: made 4:3 of it, rounding down, they would be enlarged again."""
     sizes = []
