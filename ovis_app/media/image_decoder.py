@@ -22,12 +22,12 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from PIL import Image, ImageChops, ImageCms, UnidentifiedImageError
+from PIL import Image, ImageChops, ImageCms, ImageFile, UnidentifiedImageError
 
 if __name__ == "__main__":  # a script knows no package: what lies beside it comes behind all else
     sys.path.append(str(Path(__file__).parent))
-    import colour_profiles  # type: ignore[import-not-found]
-    import gif_frames  # type: ignore[import-not-found]
+    import colour_profiles
+    import gif_frames
 else:
     from ovis_app.media import colour_profiles, gif_frames
 
@@ -44,7 +44,7 @@ BLANK = 8  # of 255: a frame whose values differ by no more shows nothing
 TRIED = 64  # frames that are looked at for one that shows something
 
 
-def opened(file: BinaryIO, formats: list[str] | tuple[str, ...]) -> Image.Image:
+def opened(file: BinaryIO, formats: list[str] | tuple[str, ...]) -> ImageFile.ImageFile:
     """The picture, its pixels not yet decoded. Only Pillow's plugins of these names are tried."""
     if "HEIF" in formats:
         _register_heif()
@@ -61,7 +61,7 @@ def opened(file: BinaryIO, formats: list[str] | tuple[str, ...]) -> Image.Image:
     return picture
 
 
-def _scale_key(picture: Image.Image) -> None:
+def _scale_key(picture: ImageFile.ImageFile) -> None:
     """Brings the colour that stands for nothing to the depth to which a PNG's pixels are decoded; Pillow leaves it as
     it stands in the file."""
     key, depth = picture.info.get("transparency"), str(picture.tile[0].args) if picture.tile else ""

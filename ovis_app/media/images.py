@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from ovis_app.conversation import Media
 from ovis_app.errors import MediaError
@@ -101,7 +101,7 @@ def _whole(media: Media, limits: Limits) -> Image.Image:
         return _upright(telling_frame(media.path, media.label, limits), _orientation(picture))
 
 
-def _first(picture: Image.Image, path: Path) -> Image.Image:
+def _first(picture: ImageFile.ImageFile, path: Path) -> Image.Image:
     """The one picture that a browser shows of the file, decoded."""
     if getattr(picture, "default_image", False):  # for whoever can't read the animation, which has one frame
         picture.seek(1)
@@ -181,7 +181,7 @@ def _verdict(name: str, kind: Kind, record: dict[str, Any], limits: Limits) -> M
 
 
 @contextmanager
-def _opened(path: Path, name: str, limits: Limits) -> Iterator[Image.Image]:
+def _opened(path: Path, name: str, limits: Limits) -> Iterator[ImageFile.ImageFile]:
     """The picture, its size checked, its pixels not yet decoded; what goes wrong inside is a MediaError too."""
     try:
         with path.open("rb") as file:
