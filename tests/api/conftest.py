@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.api.openai_program import Program
 from tests.ui.serving import HeldBackend, Served, served
 
 
@@ -11,3 +12,15 @@ from tests.ui.serving import HeldBackend, Served, served
 def server() -> Iterator[Served]:
     with served(HeldBackend()) as here:
         yield here
+
+
+@pytest.fixture(scope="module")
+def here() -> Iterator[Served]:
+    with served(HeldBackend()) as there:
+        yield there
+
+
+@pytest.fixture
+def program(here: Served) -> Program:
+    here.backend.requests.clear()
+    return Program(here)

@@ -1,0 +1,51 @@
+"""Others are served while files wait to be looked at."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from ovis_app.media import decoder_process
+from ovis_app.media.readers import Readers
+from ovis_app.ui import aside
+from tests.ui.raw_http import ask, event, post
+from tests.ui.serving import EXAMPLES, Served, Wire
+from tests.waiting import PATIENCE
+
+
+def test_others_are_served_while_many_pictures_wait_to_be_looked_at(
+    server: Served, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = threading.Event()
+
+    def waiting(files: Any, *_: Any) -> Iterator[Any]:
+        assert gate.wait(PATIENCE)
+        yield from (({}, b"") for _ in files)
+
+    monkeypatch.setattr(decoder_process, "image_records", waiting)
+    monkeypatch.setattr(aside, "readers", Readers(6, each=2, patience=PATIENCE))
+    session, answered = wire.session, list[bytes]()
+    bodies = [event(wire, [wire.upload(EXAMPLES / "shapes.png")], "bomb").decode() for _ in range(60)]
+
+    def send(number: int) -> None:
+        one = bodies[number].replace(session, f"{session}{number}").encode()
+        answered.append(post(server, "/gradio_api/run/predict", one).body)
+
+    senders = [threading.Thread(target=send, args=(n,)) for n in range(60)]  # more than Gradio has threads
+    for sender in senders:
+        sender.start()
+    try:
+        for turn in range(5):
+            wire.session = f"{session}-{turn}"
+            assert "text alone" in str(wire.send("text alone")[1])
+            wire.open_models()
+            assert ask(server, "/").status == 200
+        assert answered == []
+    finally:
+        gate.set()
+        for sender in senders:
+            sender.join()
+    assert len(answered) == 60 and all(b"bomb" in one for one in answered)
