@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.api.openai_program import Program
-from tests.ui.serving import HeldBackend, Served, served
+from tests.ui.serving import HeldBackend, Served, served, served_api
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +16,8 @@ def server() -> Iterator[Served]:
 
 @pytest.fixture(scope="module")
 def here() -> Iterator[Served]:
-    with served(HeldBackend()) as there:
+    """The API alone, which is there at once."""
+    with served_api(HeldBackend()) as there:
         yield there
 
 

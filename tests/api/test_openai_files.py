@@ -78,7 +78,7 @@ def test_a_clip_and_a_picture_dont_go_together(program: Program) -> None:
 
 
 def pdf_uri(pages: int, kind: str = "application/pdf") -> str:
-    return f"data:{kind};base64," + base64.b64encode(pdf([quarters() for _ in range(pages)])).decode()
+    return f"data:{kind};base64," + base64.b64encode(pdf([quarters(30, 20) for _ in range(pages)])).decode()
 
 
 def file_part(**file: str) -> dict[str, Any]:

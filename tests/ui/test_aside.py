@@ -15,6 +15,8 @@ from tests.ui.raw_http import ask, event, post
 from tests.ui.serving import EXAMPLES, Served, Wire
 from tests.waiting import PATIENCE
 
+SENDERS = 45  # more than Gradio has threads
+
 
 def test_others_are_served_while_many_pictures_wait_to_be_looked_at(
     server: Served, wire: Wire, monkeypatch: pytest.MonkeyPatch
@@ -28,13 +30,13 @@ def test_others_are_served_while_many_pictures_wait_to_be_looked_at(
     monkeypatch.setattr(decoder_process, "image_records", waiting)
     monkeypatch.setattr(aside, "readers", Readers(6, each=2, patience=PATIENCE))
     session, answered = wire.session, list[bytes]()
-    bodies = [event(wire, [wire.upload(EXAMPLES / "shapes.png")], "bomb").decode() for _ in range(60)]
+    bodies = [event(wire, [wire.upload(EXAMPLES / "shapes.png")], "bomb").decode() for _ in range(SENDERS)]
 
     def send(number: int) -> None:
         one = bodies[number].replace(session, f"{session}{number}").encode()
         answered.append(post(server, "/gradio_api/run/predict", one).body)
 
-    senders = [threading.Thread(target=send, args=(n,)) for n in range(60)]  # more than Gradio has threads
+    senders = [threading.Thread(target=send, args=(n,)) for n in range(SENDERS)]
     for sender in senders:
         sender.start()
     try:
@@ -48,4 +50,4 @@ def test_others_are_served_while_many_pictures_wait_to_be_looked_at(
         gate.set()
         for sender in senders:
             sender.join()
-    assert len(answered) == 60 and all(b"bomb" in one for one in answered)
+    assert len(answered) == SENDERS and all(b"bomb" in one for one in answered)
