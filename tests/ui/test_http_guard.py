@@ -362,6 +362,10 @@ def test_uploads_have_their_own_limits(server: Served) -> None:
     assert (
         ask(server, "/gradio_api/upload", "Content-Type: multipart/form-data", method="POST", body=b"x").status == 400
     )
+    for edge in ("x" * 257, "x" * 10_000, '""', "\xff" * 300):
+        kind = f"Content-Type: multipart/form-data; boundary={edge}"
+        said = ask(server, "/gradio_api/upload", kind, method="POST", body=b"x")
+        assert said.status == 400 and said.body.endswith(b"."), edge
     length = f"Content-Length: {900 * MEGABYTE}"
     with closing(opened(server, "/gradio_api/upload", form()[0], length)) as connection:
         assert answer(connection).status == 413
@@ -668,6 +672,43 @@ def test_others_are_served_while_many_pictures_wait_to_be_looked_at(
         for sender in senders:
             sender.join()
     assert len(answered) == 60 and all(b"bomb" in one for one in answered)
+
+
+def test_sessions_that_one_visitor_makes_up_have_the_places_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    gate, asked = threading.Event(), list[str]()
+
+    def waiting(files: Any, *_: Any) -> Iterator[Any]:
+        assert gate.wait(PATIENCE)
+        yield from (({}, b"") for _ in files)
+
+    class Watched(Readers):
+        async def run(self, work: Any, *, client: str) -> Any:
+            asked.append(client)
+            return await super().run(work, client=client)
+
+    monkeypatch.setattr(decoder_process, "image_records", waiting)
+    monkeypatch.setattr(aside, "readers", Watched(2, each=1, patience=PATIENCE))
+    with served(HeldBackend(), trusted_proxies=("127.0.0.1",)) as there, closing(Wire(there)) as wire:
+        greedy, answered = "X-Forwarded-For: 192.0.2.7", list[bytes]()
+        bodies = [event(wire, [wire.upload(EXAMPLES / "shapes.png")]).decode() for _ in range(5)]
+        wire.http.headers["x-forwarded-for"] = "192.0.2.8"
+        path = wire.upload(EXAMPLES / "left.png")["path"]
+
+        def send(number: int) -> None:
+            body = bodies[number].replace(wire.session, f"{wire.session}{number}").encode()
+            answered.append(post(there, "/gradio_api/run/predict", body, greedy).body)
+
+        senders = [threading.Thread(target=send, args=(number,)) for number in range(5)]
+        for sender in senders:
+            sender.start()
+        try:
+            until(lambda: len(asked) == 5)
+            assert file(there, path, "X-Forwarded-For: 192.0.2.8").status == 200
+            assert answered == []
+        finally:
+            gate.set()
+            for sender in senders:
+                sender.join()
 
 
 # --- what else was tried --------------------------------------------------------------------------------------------
