@@ -150,6 +150,37 @@ def test_the_oldest_of_whoever_holds_most_goes_first(store: FileStore) -> None:
     assert [path.exists() for path in (mine, *theirs, more)] == [True, False, True, True, True]
 
 
+def test_countless_small_files_push_out_no_other(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_store, "MOST_FILES", 10)
+    mine = brought(store, b"m" * 300)
+    store.claim(mine, "page:me")
+    theirs = [brought(store, b"") for _ in range(20)]
+    assert mine.exists() and [path.exists() for path in theirs] == [False] * 11 + [True] * 9
+
+
+def test_what_is_on_its_way_pushes_out_no_other(store: FileStore) -> None:
+    mine = brought(store, b"m" * 300)
+    store.claim(mine, "page:me")
+    coming = store.begin("a.png", "stranger")
+    coming.write(b"x" * 600)
+    with pytest.raises(NoRoom):
+        coming.write(b"x" * 300)
+    assert mine.exists()
+    coming.abort()
+
+
+def test_sessions_that_one_visitor_makes_up_count_as_one(store: FileStore) -> None:
+    mine = brought(store, b"m" * 250, by="me")
+    store.claim(mine, "page:me")
+    theirs = []
+    for number in range(4):
+        theirs.append(brought(store, b"%d" % number * 100, by="stranger"))
+        store.claim(theirs[-1], f"page:{number}")
+        store.put(b"%d" % number * 50, "page 1", f"page:{number}")  # of a document
+    brought(store, b"z" * 250, by="third")
+    assert mine.exists() and not theirs[0].exists() and theirs[3].exists()
+
+
 def test_what_an_answer_reads_stays_and_then_nothing_more_is_taken(store: FileStore) -> None:
     read = brought(store, b"r" * 900)
     store.claim(read, "page:a")
