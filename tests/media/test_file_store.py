@@ -354,8 +354,8 @@ def test_the_janitor_works_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def push_out(store: FileStore) -> None:
-    """Somebody else needs the room of all files, just now."""
-    other = threading.Thread(target=store.make_room, args=(1000, "other"), daemon=True)
+    """Somebody else, who has less, needs the room just now."""
+    other = threading.Thread(target=store.make_room, args=(500, "other"), daemon=True)
     other.start()
     other.join(0.3)  # it may have to wait until we are done
 
@@ -364,14 +364,14 @@ def test_a_picture_that_is_pushed_out_at_once_was_put_all_the_same(
     store: FileStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(IncomingFile, "abort", lambda _: push_out(store))
-    path = store.put(b"x" * 400, "page", "page:a")
+    path = store.put(b"x" * 600, "page", "page:a")
     assert store.shown(path) is None
 
 
 def test_a_file_that_is_pushed_out_at_once_was_kept_all_the_same(
     store: FileStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, claim = brought(store), store.claim
+    path, claim = brought(store, PNG + b"x" * 600), store.claim
 
     def claimed(*given: Any) -> Path:
         found = claim(*given)
