@@ -12,7 +12,6 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from ovis_app.batch_rows import Row
@@ -21,6 +20,7 @@ from ovis_app.conversation import Conversation, Message
 from ovis_app.errors import BatchError, MediaError
 from ovis_app.limits import Limits
 from ovis_app.media import PageChoice, PageRange, attach_all, with_pages
+from ovis_app.private_folder import temporary_folder
 
 FIELDS = ("id", "prompt", "media", "text", "thinking", "finish", "error", "stats")
 DATA = "data"  # what an answer says, parsed; only where answers are checked by a schema
@@ -100,10 +100,10 @@ def _answers(part: Sequence[Row], answerer: Answerer, limits: Limits, choice: Pa
     answers: dict[int, Message] = {}
     asked: dict[int, Conversation] = {}
     notes: dict[int, tuple[str, ...]] = {}
-    with TemporaryDirectory(prefix="ovis-", ignore_cleanup_errors=True) as folder:
+    with temporary_folder() as folder:
         for number, row in enumerate(part):
             try:
-                asked[number], notes[number] = _conversation(row, Path(folder), limits, choice)
+                asked[number], notes[number] = _conversation(row, folder, limits, choice)
             except (BatchError, MediaError) as error:
                 answers[number] = Message("assistant", error=str(error), finish="error")
         for system in dict.fromkeys(part[number].system for number in asked):

@@ -6,6 +6,7 @@ import csv
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -354,3 +355,13 @@ def test_a_full_disk_is_a_sentence(folder: Path) -> None:
     (folder / "out.jsonl").symlink_to(full)
     with pytest.raises(BatchError, match="free disk space"):
         list(batch_files.run(rows(folder, "What?"), folder / "out.jsonl", echo, limits=Limits(), size=2))
+
+
+def test_pages_that_a_killed_run_left_are_swept(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = tmp_path / "temporary" / "ovis-left"
+    left.mkdir(parents=True)
+    (left / "lock").touch()
+    (left / "page 1.png").write_bytes(b"secret")
+    monkeypatch.setattr(tempfile, "tempdir", str(left.parent))
+    assert run(rows(folder, "What?"), tmp_path / "out.jsonl") == (3, 1)
+    assert list(left.parent.iterdir()) == []

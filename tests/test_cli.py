@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -270,3 +271,15 @@ def test_models_says_of_each_what_it_needs_and_whether_it_fits(
     assert all(len(line) < 100 for line in said.values())
     weights, talk, pictures = map(float, said["Ovis2.5-2B"].split()[1:4])
     assert weights == pytest.approx(5.1, abs=0.2) and talk == pytest.approx(4.7, abs=0.2) and 0 < pictures < 3
+
+
+def test_where_no_file_can_be_written_text_is_answered(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "a.pdf").write_bytes(pdf([quarters()]))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "file" / "folder"))
+    code, out, _ = run(capsys, "Hello there")
+    assert code == 0 and "You said: Hello there" in out
+    code, _, err = run(capsys, "What?", "--pdf", str(tmp_path / "a.pdf"))
+    assert code == 2 and "no file can be written" in err and "Traceback" not in err

@@ -32,7 +32,7 @@ def moves(kind: Kind, pictures: int, size: tuple[int, int], limits: Limits) -> b
     long is a picture."""
     area = size[0] * size[1]
     small = area <= limits.video_pixels and area * pictures <= limits.animation_pixels
-    return pictures > 1 and small and kind.formats[0] in FORMATS
+    return 1 < pictures <= limits.animation_frames and small and kind.formats[0] in FORMATS
 
 
 def sample_animation(path: Path, name: str, count: int, limits: Limits, *, stop: Stop) -> Frames:

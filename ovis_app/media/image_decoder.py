@@ -13,6 +13,7 @@ import json
 import math
 import struct
 import sys
+import time
 from bisect import bisect_right
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
@@ -31,7 +32,7 @@ if __name__ == "__main__":  # a script knows no package: what lies beside it com
 else:
     from ovis_app.media import colour_profiles, gif_frames
 
-SEVERAL = ("GIF", "PNG", "WEBP", "AVIF", "TIFF")  # formats whose further pictures are counted
+SEVERAL = ("GIF", "PNG", "WEBP", "AVIF")  # formats whose further pictures Pillow counts
 MOST_PROFILE = 8_000_000  # bytes; the largest of a printing press have about 3 million
 SAME = 3  # of 255: a profile that changes no colour by more is sRGB
 # The colour space that a profile must be of, by a picture's mode.
@@ -41,6 +42,10 @@ COLOURS = {"LA": "L", "RGBA": "RGB", "P": "RGB"}
 LEVELS = {"L;2": 85, "L;4": 17}  # what a step of gray becomes, by how Pillow calls the pixels of a file
 SHORTEST, USUAL = 10, 100  # milliseconds: a frame that says to stay no longer than the one stays the other, in browsers
 BLANK = 8  # of 255: a frame whose values differ by no more shows nothing
+OPEN_SECONDS = 1.0  # of processor time that opening a picture may take; usual ones take a hundredth
+MOST_JPEG2000 = 500_000_000  # bytes that its decoder takes, four for each value, and the picture
+# Bytes of a value of a TIFF's types, from BYTE to those of BigTIFF.
+TIFF_BYTES = dict(enumerate((1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4), 1)) | {16: 8, 17: 8, 18: 8}
 TRIED = 64  # frames that are looked at for one that shows something
 
 
@@ -132,10 +137,16 @@ def check(data: bytes, formats: list[str], pixels: int) -> dict[str, Any]:
     decoded at an eighth of their size, which reads all of them at a fraction of the cost; PNGs have checksums too."""
     if webp_pixels(data) > pixels:
         return {"refused": "pixels"}
-    with opened(BytesIO(data), formats) as picture:
-        size, held = picture.size, count(picture)
+    pages = list(tiff_claims(data))
+    if pages and pages[0] > len(data):
+        return {"refused": "damaged", "cause": "claims"}
+    with quickly_opened(data, formats) as picture:
+        size = picture.size
         if size[0] * size[1] > pixels:
             return {"refused": "pixels"}
+        if picture.format == "JPEG2000" and 4 * (len(picture.getbands()) + 1) * size[0] * size[1] > MOST_JPEG2000:
+            return {"refused": "memory"}
+        held = len(pages) or count(picture)
         picture.verify()
     with opened(BytesIO(data), formats) as picture:
         if getattr(picture, "default_image", False):
@@ -149,6 +160,39 @@ def check(data: bytes, formats: list[str], pixels: int) -> dict[str, Any]:
         if transform is not None:
             transform.apply(picture.crop((0, 0, 8, 8)).convert(colours))
     return {"pictures": held, "size": size}
+
+
+def quickly_opened(data: bytes, formats: list[str]) -> Image.Image:
+    """The picture, if it opens as fast as all do: the app opens it again, with everybody waiting. Raises
+    UnidentifiedImageError for one of a million parts."""
+    if "HEIF" in formats:
+        _register_heif()
+    began = time.process_time()
+    picture = opened(BytesIO(data), formats)
+    if time.process_time() - began > OPEN_SECONDS:
+        raise UnidentifiedImageError
+    return picture
+
+
+def tiff_claims(data: bytes) -> Iterator[int]:
+    """For each page of a TIFF how many bytes its tags say to hold beside themselves; nothing for other files. Pillow
+    reads all of a page's, and tags may claim the same bytes over and over: 9 MB were made a gigabyte. Pages are counted
+    here too: Pillow reads their tags for that. Layout: "TIFF 6.0", and "BigTIFF", where counts have eight bytes."""
+    if data[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return
+    order, large = "<" if data[:2] == b"II" else ">", b"+" in data[:4]
+    rows, row, place = (order + one for one in (("Q", "HHQ8x", "Q") if large else ("H", "HHI4x", "I")))
+    inside, seen = struct.calcsize(place), set[int]()
+    with suppress(struct.error, OverflowError):  # where the file ends too early
+        [at] = struct.unpack_from(place, data, 8 if large else 4)
+        while at and at not in seen:
+            seen.add(at)
+            start = at + struct.calcsize(rows)
+            end = start + struct.unpack_from(rows, data, at)[0] * struct.calcsize(row)
+            tags = struct.iter_unpack(row, data[start:end] if end <= len(data) else b"")
+            sizes = (TIFF_BYTES.get(kind, 0) * held for _, kind, held in tags)
+            yield sum(size for size in sizes if size > inside)
+            [at] = struct.unpack_from(place, data, end)
 
 
 def webp_pixels(data: bytes) -> int:
@@ -173,7 +217,7 @@ def answer(data: bytes, formats: list[str], pixels: int) -> dict[str, Any]:
     except UnidentifiedImageError:
         return {"refused": "odd"}
     except MemoryError:
-        return {"refused": "pixels"}
+        return {"refused": "memory"}
     except Exception as error:  # Pillow's decoders fail in many families; all of them are the same to the user
         return {"refused": "damaged", "cause": type(error).__name__}
 
@@ -309,6 +353,17 @@ def limit_resources(job: dict[str, Any]) -> None:
             resource.setrlimit(getattr(resource, name), (value, value))
 
 
+def start_clock(seconds: int) -> None:
+    """Gives the next picture its processor time; past that the process ends by SIGXCPU. Not on Windows."""
+    try:
+        import resource
+    except ImportError:
+        return
+    with suppress(ValueError, OSError):
+        _, most = resource.getrlimit(resource.RLIMIT_CPU)
+        resource.setrlimit(resource.RLIMIT_CPU, (min(math.ceil(time.process_time()) + seconds, most), most))
+
+
 def send(out: BinaryIO, record: dict[str, Any], raw: bytes = b"") -> None:
     head = json.dumps(record).encode()
     out.write(struct.pack(">I", len(head)) + head)
@@ -319,6 +374,7 @@ def send(out: BinaryIO, record: dict[str, Any], raw: bytes = b"") -> None:
 def check_all(job: dict[str, Any], out: BinaryIO) -> None:
     """A record for each file, until one comes short."""
     for file in job["files"]:
+        start_clock(job["picture_seconds"])
         data = sys.stdin.buffer.read(file["bytes"])
         if len(data) < file["bytes"]:
             sys.exit()

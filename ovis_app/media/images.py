@@ -9,10 +9,12 @@ damaged file is refused rather than shown half gray.
 from __future__ import annotations
 
 import logging
+import math
 import struct
 import threading
+import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,6 +81,8 @@ class Checked:
     moves: bool
 
 
+LOOK_SECONDS = 40.0  # that all files of one question may take before another is looked at
+UNSEEN = "wasn't looked at, since the files before it took too long: send it by itself."
 LYING = (5, 6, 7, 8)  # orientations that stand on a side
 
 
@@ -130,12 +134,23 @@ def upright_size(media: Media, limits: Limits) -> tuple[int, int]:
 def check_images(files: Sequence[tuple[Path, str]], limits: Limits) -> list[MediaError | Checked]:
     """For each picture, given as its path and name: why `open_image` would refuse it, or what it is."""
     verdicts: list[MediaError | Checked] = []
+    ends = math.inf  # nobody's wait for a process counts
     while len(verdicts) < len(files):  # a picture that ends its process doesn't end the others
-        verdicts += _checked(files[len(verdicts) :], limits)
+        if time.monotonic() > ends:
+            verdicts.append(refusal(files[len(verdicts)][1], UNSEEN))
+            continue
+        with closing(_checked(files[len(verdicts) :], limits)) as checked:
+            for verdict in checked:
+                verdicts.append(verdict)
+                ends = min(ends, time.monotonic() + LOOK_SECONDS)
+                if time.monotonic() > ends:
+                    break
     return verdicts
 
 
-def _checked(files: Sequence[tuple[Path, str]], limits: Limits) -> Iterator[MediaError | Checked]:
+def _checked(
+    files: Sequence[tuple[Path, str]], limits: Limits
+) -> Generator[MediaError | Checked, None, None]:  # fmt: skip
     """The verdicts of one process: at least one, and as many as it lives for."""
     given: list[tuple[Path, int]] = []
     jobs: list[dict[str, Any]] = []
@@ -152,7 +167,8 @@ def _checked(files: Sequence[tuple[Path, str]], limits: Limits) -> Iterator[Medi
                 yield error if isinstance(error, MediaError) else _unreadable(name, error)
                 return
             break  # first what stands before it
-    job = {"files": jobs, "pixels": limits.image_pixels, "memory": limits.image_memory}
+    job = {"files": jobs, "pixels": limits.image_pixels, "memory": limits.check_memory}
+    job["picture_seconds"] = limits.picture_seconds
     job["cpu_seconds"] = int(limits.decode_seconds * 4 * len(jobs)) + 1
     names = [name for _, name in files[: len(given)]]
     try:
@@ -177,6 +193,8 @@ def _verdict(name: str, kind: Kind, record: dict[str, Any], limits: Limits) -> M
     log.info("image refused: %s %s", reason, record.get("cause", ""))
     if reason == "pixels":
         return _too_large(name, limits)
+    if reason == "memory":
+        return refusal(name, "needs too much memory to read: scale it down and attach it again.")
     return _unreadable(name, UnidentifiedImageError() if reason == "odd" else None)
 
 

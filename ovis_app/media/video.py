@@ -1,5 +1,5 @@
-"""Clips to frames with their times. Knows what a clip is and what to tell people; the decoding happens in `decoder`,
-in a process that can be killed.
+"""Clips to frames with their times. Knows what a clip is and what to tell people; the decoding happens in
+`video_decoder`, in a process that can be killed.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from ovis_app.conversation import Media
 from ovis_app.errors import MediaError
 from ovis_app.limits import Limits
 from ovis_app.media import attach, open_image, upright_size
+from ovis_app.media.opaque import opaque
 from tests.media.made import CORNERS, corner_names, corners, crowded_exif, encoded, huge_png, png_with, raw_png
 from tests.media.made_icc import ADOBE, P3, gray, press
 
@@ -117,6 +118,18 @@ def test_float_pictures_are_stretched_past_their_gaps(write):
     values[0, 0], values[0, 1] = np.nan, np.inf
     row = np.asarray(opened(write, "depth.tif", encoded(Image.fromarray(values), "TIFF")))[4, :, 0]
     assert row[0] == 0 and row[-1] >= 254
+
+
+def test_a_large_float_picture_takes_little_more_than_itself():
+    picture = Image.new("F", (6000, 4000), 1.5)
+    picture.putpixel((5, 3999), 3.0)
+    tracemalloc.start()
+    try:
+        [flat] = opaque([picture], None)
+        assert tracemalloc.get_traced_memory()[1] < 120e6
+    finally:
+        tracemalloc.stop()
+    assert flat.getpixel((5, 3999)) == (255, 255, 255) and flat.getpixel((0, 0)) == (0, 0, 0)
 
 
 def test_transparent_pixels_do_not_show_what_they_hid(write):
