@@ -7,7 +7,6 @@ the palette where no colour stands for nothing. Runs in the child process and im
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from io import BytesIO
 from typing import NamedTuple
@@ -16,7 +15,6 @@ from PIL import Image
 
 CLEAR = (0, 0, 0, 0)
 TO_CLEAR, TO_BEFORE = 2, 3  # ways to dispose of a frame
-BLOCK = re.compile(rb"[!,;]")
 LARGEST = 4_000_000  # pixels of a frame that is larger than the canvas; what is larger still is damage
 
 
@@ -76,8 +74,7 @@ def parts(data: bytes) -> Iterator[Part]:
         elif mark == b";":
             return
         else:  # between two blocks stands nothing, or zeros
-            found = BLOCK.search(data, at)
-            at = found.start() if found else len(data)
+            at += 1
 
 
 def _palette(flags: int) -> int:
