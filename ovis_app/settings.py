@@ -179,6 +179,10 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 _ALSO = {"model": ("--model-path",)}  # other spellings of a flag
 
 
+# What argparse says of `--image -a.png` too, and what is to be done.
+ONE_VALUE = ("expected one argument", "a value is missing; write one that begins with a dash after =, as --flag=-value")
+
+
 class Flags(argparse.ArgumentParser):
     """A parser that says in one line what is wrong, and doesn't repeat what may be a part of a password."""
 
@@ -187,6 +191,7 @@ class Flags(argparse.ArgumentParser):
         if found:
             flags = [word.partition("=")[0] for word in given.split() if word.startswith("-")]
             message = f"{kind}{found}{' '.join(flags) or 'words without a flag; put what has spaces into quotes'}"
+        message = message.replace(*ONE_VALUE)
         message = re.sub(r"(--[\w-]{1,40})=\S+", r"\1", message)
         self.exit(2, f"{self.prog.removeprefix('python -m ')}: {message} (--help lists the flags)\n")
 

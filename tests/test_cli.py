@@ -106,6 +106,9 @@ def test_a_model_that_fails_is_exit_code_1(capsys: pytest.CaptureFixture[str]) -
         (["Hi", "there"], "--help"),
         ([" "], "ask something"),
         (["Hi", "--image", "."], "is a folder"),
+        (["Hi", "--image", ""], "name of a file is empty"),
+        (["Hi", "--image", "gone.png"], "it is taken from the folder that you are in"),
+        (["Hi", "--image", "-a.png"], "--image: a value is missing; write one that begins with a dash after ="),
         (["Hi", "--image", "https://example.org/a.png"], "download the file"),
         (["Hi", "--image", "data:image/png;base64,AA"], "data URI"),
         (["Hi", "--video", "*.gone"], "No file matches “*.gone”"),
@@ -182,6 +185,23 @@ def test_what_a_terminal_lacks_is_marked() -> None:
         assert asking.stderr is not None and asking.stderr.read() == b""
     os.close(ours)
     assert asking.returncode == 0 and b"sch?n" in said
+
+
+def test_an_answer_that_nobody_wants_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)  # as after `>&-`
+    assert main(["Hi", "--backend", "fake"]) == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no such device there")
+@pytest.mark.parametrize("flags", [(), ("--json",)])
+def test_an_answer_for_which_the_disk_has_no_room_is_a_sentence(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...]
+) -> None:
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert main(["Hi", "--backend", "fake", *flags]) == 1
+    err = capsys.readouterr().err
+    assert "the disk is full" in err and len(err.strip().splitlines()) == 1
 
 
 @pytest.mark.parametrize("flags", [(), ("--json",)])

@@ -57,6 +57,9 @@ class Arrival:
         body = bytearray()
         while not self._whole:
             body += (await self.next()).get("body", b"")
-        data = bytes(body)
-        self._again = {"type": "http.request", "body": data, "more_body": False}
+        self.say(data := bytes(body))
         return data
+
+    def say(self, body: bytes) -> None:
+        """What `next` gives in place of a body that is all there."""
+        self._again = {"type": "http.request", "body": body, "more_body": False}

@@ -196,6 +196,36 @@ def test_a_clip_that_browsers_play_keeps_its_frames_and_sound_and_nothing_else(
         assert sum(frame.samples for frame in opened.decode(audio=0)) == pytest.approx(96_000, rel=0.05)
 
 
+def test_what_people_wrote_among_the_headers_of_sound_goes_too(tmp_path: Path, folder: Path) -> None:
+    """As Vorbis has it in a file that no FFmpeg wrote."""
+    with av.open(str(tmp_path / "plain.webm"), "w") as out:
+        streams: list[Any] = [out.add_stream("libvpx", rate=10), out.add_stream("vorbis", rate=48_000)]
+        streams[0].width, streams[0].height, streams[0].pix_fmt = 128, 96, "yuv420p"
+        streams[1].codec_context.options = {"strict": "experimental"}
+        for number in range(10):
+            out.mux(streams[0].encode(av.VideoFrame.from_ndarray(numbered(number, 128, 96), format="rgb24")))
+        said = av.AudioFrame.from_ndarray(np.zeros((2, 48_000), np.float32), format="fltp", layout="stereo")
+        said.sample_rate, said.pts, said.time_base = 48_000, 0, Fraction(1, 48_000)
+        out.mux([*streams[0].encode(None), *streams[1].encode(said), *streams[1].encode(None)])
+    with av.open(str(tmp_path / "plain.webm")) as plain, av.open(str(tmp_path / "a.webm"), "w") as out:
+        headers = bytes(plain.streams.audio[0].codec_context.extradata or b"")
+        first, last = headers[headers.find(b"\x01vorbis") :][:30], headers[headers.rfind(b"\x05vorbis") :]
+        said = [CANARY, b"LOCATION=" + PLACE]
+        written = b"".join(len(one).to_bytes(4, "little") + one for one in said)
+        comments = b"\x03vorbis" + bytes(4) + len(said).to_bytes(4, "little") + written + b"\x01"
+        copies = [out.add_stream_from_template(stream) for stream in plain.streams]
+        copies[1].codec_context.extradata = bytes([2, len(first), len(comments)]) + first + comments + last
+        for packet in plain.demux():
+            if packet.dts is not None:
+                packet.stream = copies[packet.stream_index]
+                out.mux(packet)
+    assert secrets_in(tmp_path / "a.webm") == [CANARY, PLACE]
+    copy = shown(tmp_path / "a.webm", folder)
+    assert copy.suffix == ".webm" and secrets_in(copy) == []
+    with av.open(str(copy)) as opened:
+        assert sum(frame.samples for frame in opened.decode(audio=0)) > 40_000
+
+
 def test_a_playable_clip_of_a_phone_stays_upright_and_starts_at_once(tmp_path: Path, folder: Path) -> None:
     copy = shown(located(tmp_path / "a.mp4", rotation=90), folder)
     assert {frame.size for _, frame in played(copy)} == {(96, 128)} and secrets_in(copy) == []

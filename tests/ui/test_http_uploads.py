@@ -132,6 +132,7 @@ def test_on_a_full_disk_text_is_answered_and_files_are_again_once_there_is_room(
 
 def test_so_many_uploads_at_a_time_and_no_more(server: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ovis_app.ui.http_uploads.AT_ONCE", 2)
+    monkeypatch.setattr("ovis_app.ui.http_uploads.BEGINNING", 1e9)
     kind, body = form(a_file("a.png"))
     held = [opened(server, "/gradio_api/upload", kind, f"Content-Length: {len(body)}") for _ in range(2)]
     for connection in held:
@@ -145,6 +146,39 @@ def test_so_many_uploads_at_a_time_and_no_more(server: Served, monkeypatch: pyte
         with suppress(OSError):
             connection.close()
     assert upload(server, a_file("b.png")).status == 200
+
+
+def test_the_slowest_upload_makes_way_where_all_places_are_taken(
+    server: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ovis_app.ui.http_uploads.AT_ONCE", 2)
+    monkeypatch.setattr("ovis_app.ui.http_uploads.BEGINNING", 0.0)
+    before = set(stored(server))
+    kind, body = form(('name="files"; filename="b.png"', b"x" * 100_000))
+    slow, fast = (opened(server, "/gradio_api/upload", kind, f"Content-Length: {len(body)}") for _ in range(2))
+    with closing(slow), closing(fast):
+        for connection, much in ((slow, 200), (fast, 90_000)):
+            connection.sendall(body[:much])
+        until(lambda: sum(path.name == "coming" for path in stored(server)) == 2)
+        assert upload(server, a_file("b.png")).status == 200
+        said = answer(slow)
+        assert said.status == 408 and said.body.endswith(b"faster connection.")
+        fast.sendall(body[90_000:])
+        assert answer(fast).status == 200
+    until(lambda: len(set(stored(server)) - before) == 2)
+
+
+def test_what_was_never_sent_goes_with_its_session(server: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_store, "LEFT_SECONDS", 0.0)
+    before = set(stored(server))
+    with closing(Wire(server)) as wire, closing(Wire(server)) as other:
+        unsent, sent = (wire.upload(SHAPES) for _ in range(2))
+        lines = [unsent["path"], sent["path"], "/etc/passwd", "x" * 5000]
+        wire.run(wire.event("brought", "change"), ["\n".join(lines)])
+        assert GONE in str(other.send("mine?", [unsent]))
+        assert "with shapes.png" in str(wire.ask("and mine?", [sent]))
+        leave(server, wire)
+    until(lambda: server.store.sweep() or not set(stored(server)) - before)
 
 
 def test_where_nothing_can_be_written_text_is_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,6 +217,10 @@ def test_uploads_have_their_own_limits(server: Served) -> None:
     assert (
         ask(server, "/gradio_api/upload", "Content-Type: multipart/form-data", method="POST", body=b"x").status == 400
     )
+    for edge in ("x" * 257, "x" * 10_000, '""', "\xff" * 300):
+        kind = f"Content-Type: multipart/form-data; boundary={edge}"
+        said = ask(server, "/gradio_api/upload", kind, method="POST", body=b"x")
+        assert said.status == 400 and said.body.endswith(b"."), edge
     length = f"Content-Length: {900 * MEGABYTE}"
     with closing(opened(server, "/gradio_api/upload", form()[0], length)) as connection:
         assert answer(connection).status == 413
