@@ -213,12 +213,14 @@ def encoded(pictures: Iterable[tuple[Image.Image, float]], duration: float, out:
 def encode_clip(clip: Clip, times: Timeline, job: dict[str, Any]) -> str:
     """Writes the clip as a small one of the same length. Raises NotCopied."""
     area = max(clip.stream.codec_context.width * clip.stream.codec_context.height, 1)
+    begun, allowed = time.monotonic(), 0.0
     for number, (most, share) in enumerate(TRIES, start=1):
+        allowed += share  # what an earlier try didn't need is left to this one
         budget = job["budget"] * share / area
         wanted = times.wanted(most, budget)
         if times.cost(wanted) > budget and number < len(TRIES):
             continue
-        deadline = time.monotonic() + job["within"] * share
+        deadline = begun + job["within"] * allowed
         with suppress(TimeoutError):
             encoded(_pictures(clip, times, wanted, deadline), times.seconds(times.end), job["out"])
             return ".mp4"

@@ -196,11 +196,11 @@ class FileStore:
     def keep(self, media: Sequence[Media], holder: str) -> tuple[Media, ...]:
         """The checked files of a question as they are held from now on, with the copies that people see; the app's own
         as they are. Raises MediaError."""
-        own = [one for one in media if not self.has(one.path)]
-        for one in media:
-            if one not in own:
+        with self._lock:  # none of them is forgotten meanwhile
+            held = [one for one in media if self.has(one.path)]
+            for one in held:
                 self.claim(one.path, holder, one.label)
-        found = {one: self._kept[one.path.parent] for one in media if one not in own}
+            found = {one: self._kept[one.path.parent] for one in held}
         self._make(found)
         return tuple(replace(one, shown=found[one].shown.get(one.kind)) if one in found else one for one in media)
 
@@ -211,11 +211,11 @@ class FileStore:
         coming = self.begin(name, by)
         try:
             coming.write(data)
-            path = coming.finish()
+            with self._lock:  # it isn't forgotten before it is anybody's
+                path = coming.finish()
+                self._kept[path.parent].holder, self._kept[path.parent].shown = holder, {"image": path}
         finally:
             coming.abort()
-        with self._lock:
-            self._kept[path.parent].holder, self._kept[path.parent].shown = holder, {"image": path}
         return path
 
     def shown(self, path: Path) -> Path | None:

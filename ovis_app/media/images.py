@@ -20,17 +20,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from ovis_app.conversation import Media
 from ovis_app.errors import MediaError
 from ovis_app.limits import Limits, refusal
-from ovis_app.media import decoder_process
+from ovis_app.media import decoder_process, gif_frames
 from ovis_app.media.animation import FORMATS, moves, telling_frame
 from ovis_app.media.file_types import HEAD, Kind, kind_of
 from ovis_app.media.image_decoder import opened
 from ovis_app.media.opaque import opaque
 from ovis_app.media.split import cut
+from ovis_app.media.tone_mapping import toned
 from ovis_app.stop import NEVER
 
 log = logging.getLogger(__name__)
@@ -97,16 +98,36 @@ def open_image(media: Media, limits: Limits) -> Image.Image:
 def _whole(media: Media, limits: Limits) -> Image.Image:
     with _opened(media.path, media.label, limits) as picture:
         if media.pictures == 1 or picture.format not in FORMATS:
-            picture.load()
-            [flat] = opaque([picture], picture.info.get("icc_profile"))
+            first = _first(picture, media.path)
+            [flat] = opaque([first], picture.info.get("icc_profile"))
+            flat = toned(flat, picture.info.get("transfer", 0))
             return _upright(flat, _orientation(picture))
-    return telling_frame(media.path, media.label, limits)
+        return _upright(telling_frame(media.path, media.label, limits), _orientation(picture))
+
+
+def _first(picture: ImageFile.ImageFile, path: Path) -> Image.Image:
+    """The one picture that a browser shows of the file, decoded."""
+    if getattr(picture, "default_image", False):  # for whoever can't read the animation, which has one frame
+        picture.seek(1)
+    if picture.format == "GIF" and picture.tile[0].extents != (0, 0, *picture.size):  # Pillow paints what is clear
+        return next((canvas for canvas, _ in gif_frames.composed(path.read_bytes(), picture.size)), picture)
+    picture.load()
+    return picture
+
+
+def upright_frames(frames: Sequence[Image.Image], media: Media, limits: Limits) -> tuple[Image.Image, ...]:
+    """An animation's frames as its EXIF data says that they stand. Raises MediaError."""
+    with _opened(media.path, media.label, limits) as picture:
+        orientation = _orientation(picture)
+    return tuple(_upright(frame, orientation) for frame in frames)
 
 
 def upright_size(media: Media, limits: Limits) -> tuple[int, int]:
     """Width and height of what `open_image` gives, without its pixels. Raises MediaError."""
     with _opened(media.path, media.label, limits) as picture:
         width, height = picture.size
+        if picture.format == "TIFF":  # Pillow turns these when it opens them
+            return width, height
         return (height, width) if _orientation(picture) in LYING else (width, height)
 
 
@@ -178,7 +199,7 @@ def _verdict(name: str, kind: Kind, record: dict[str, Any], limits: Limits) -> M
 
 
 @contextmanager
-def _opened(path: Path, name: str, limits: Limits) -> Iterator[Image.Image]:
+def _opened(path: Path, name: str, limits: Limits) -> Iterator[ImageFile.ImageFile]:
     """The picture, its size checked, its pixels not yet decoded; what goes wrong inside is a MediaError too."""
     try:
         with path.open("rb") as file:

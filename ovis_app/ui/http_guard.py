@@ -33,7 +33,7 @@ from ovis_app.media.data_uri import FILE_ROUTE
 from ovis_app.media.file_store import FileStore, session_holder
 from ovis_app.settings import Settings
 from ovis_app.ui import http_files
-from ovis_app.ui.http_answers import PLAIN, Message, Receive, Scope, Send, Told, path_of, refusal
+from ovis_app.ui.http_answers import FRAMES, PAGE_POLICY, PLAIN, Message, Receive, Scope, Send, Told, path_of, refusal
 from ovis_app.ui.http_arrival import Arrival, Left
 from ovis_app.ui.http_bodies import Counted, Json, Meter, Refused, too_large
 from ovis_app.ui.http_events import NO_SUCH_EVENT, Crowd, Event, Events
@@ -63,15 +63,6 @@ CALLS = re.compile(r"/gradio_api/(?:queue/join|run/|api/|call/)")
 AT_ONCE = re.compile(r"/gradio_api/(?:run|api)/")  # what is answered by the request itself
 LARGE = 256 * 1024  # bytes of JSON that take a moment to parse
 LONGEST_QUERY = 8 * 1024  # bytes
-FRAMES = "https://huggingface.co https://*.hf.space"  # who may show a Space's page in a frame
-# Scripts come from here alone. Gradio writes some into the page and evaluates its templates; what would run a model's
-# words, the attributes of an element, runs nothing. Pictures in them call no other hosts, forms send nothing there.
-_POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; script-src-attr 'none'; "
-    "style-src 'self' 'unsafe-inline'; font-src 'self' data:; img-src 'self' data: blob:; "
-    "media-src 'self' data: blob:; connect-src 'self'; worker-src 'self' blob:; frame-src 'none'; object-src 'none'; "
-    "base-uri 'self'; form-action 'self'"
-)
 
 
 async def refuse_address(url: str, *_: object, **__: object) -> Any:
@@ -95,7 +86,7 @@ def middleware(settings: Settings, limits: Limits, store: FileStore, folder: Pat
     frames = f"'self' {FRAMES}" if settings.space else "'self'"
     people = accounts(settings.auth, settings.auth_file)
     sign_in = SignIn(people, settings, frames=frames) if people else None
-    policy = f"{_POLICY}; frame-ancestors {frames}"
+    policy = f"{PAGE_POLICY}; frame-ancestors {frames}"
     return Middleware(
         Guard,
         hosts=Hosts.of(settings),

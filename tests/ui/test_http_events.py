@@ -13,8 +13,8 @@ from ovis_app.media import decoder_process
 from ovis_app.ui import http_events
 from ovis_app.ui.http_bodies import Refused
 from ovis_app.ui.http_events import Crowd, Events, parsed
+from tests.ui.raw_http import ask, post
 from tests.ui.serving import EXAMPLES, Served, Wire
-from tests.ui.test_http_guard import ask, post
 from tests.waiting import PATIENCE, until
 
 CANARY = "canary-5f3a"
@@ -194,3 +194,29 @@ def test_whoever_sends_too_much_at_once_is_told_so_and_others_are_not(
         for sender in senders:
             sender.join()
     assert sorted(statuses) == [200] * http_events.OF_SESSION + [429] * 4
+
+
+@pytest.mark.parametrize(
+    ("route", "body"),
+    [("call/nothing", b'{"data": []}'), ("run/nothing", b'{"data": []}'), ("call/v2/nothing", b"{}"),
+     ("call/v2/chat", b"{}"), ("call/v2/chat", b'{"question": "x", "y": 1}'), ("call/v2/chat", b"\xff{"),
+     ("queue/join", b'{"data": [], "fn_index": 99999, "session_hash": "x"}'),
+     ("queue/join", b'{"data": [], "fn_index": -1, "session_hash": "x"}'),
+     ("run/predict", b'{"data": []}'), ("run/predict", b'{"data": [], "fn_index": 99999}')],
+)  # fmt: skip
+def test_an_event_that_is_none_is_refused_and_leaves_no_trace_in_the_log(
+    server: Served, route: str, body: bytes, capfd: pytest.CaptureFixture[str]
+) -> None:
+    kind = () if b"\xff" in body else ("Content-Type: application/json",)
+    said = ask(server, f"/gradio_api/{route}", *kind, method="POST", body=body)
+    assert said.status == 400 and b"GET /gradio_api/info" in said.body
+    assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("route", ["call/chat/nothing", "call/v2/chat/nothing", "queue/data?session_hash=nothing"])
+def test_a_stream_that_is_none_ends_and_leaves_no_trace_in_the_log(
+    server: Served, route: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    said = ask(server, f"/gradio_api/{route}")
+    assert said.status == 200 and b"event: complete" not in said.body
+    assert "Traceback" not in capfd.readouterr().err
