@@ -43,7 +43,7 @@ LEVELS = {"L;2": 85, "L;4": 17}  # what a step of gray becomes, by how Pillow ca
 SHORTEST, USUAL = 10, 100  # milliseconds: a frame that says to stay no longer than the one stays the other, in browsers
 BLANK = 8  # of 255: a frame whose values differ by no more shows nothing
 OPEN_SECONDS = 1.0  # of processor time that opening a picture may take; usual ones take a hundredth
-MOST_DECODED = 500_000_000  # bytes that the decoders of JPEG 2000 and WebP may take, which don't say so when it's too much
+MOST_DECODED = 500_000_000  # bytes that the decoders of JPEG 2000 and WebP may take, which call too much damage
 WEBP_BYTES = 16  # that its decoder takes for a pixel; that of JPEG 2000 four for each value, and the picture
 # Bytes of a value of a TIFF's types, from BYTE to those of BigTIFF.
 TIFF_BYTES = dict(enumerate((1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4), 1)) | {16: 8, 17: 8, 18: 8}
