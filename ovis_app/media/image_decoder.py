@@ -43,7 +43,8 @@ LEVELS = {"L;2": 85, "L;4": 17}  # what a step of gray becomes, by how Pillow ca
 SHORTEST, USUAL = 10, 100  # milliseconds: a frame that says to stay no longer than the one stays the other, in browsers
 BLANK = 8  # of 255: a frame whose values differ by no more shows nothing
 OPEN_SECONDS = 1.0  # of processor time that opening a picture may take; usual ones take a hundredth
-MOST_JPEG2000 = 500_000_000  # bytes that its decoder takes, four for each value, and the picture
+MOST_DECODED = 500_000_000  # bytes that the decoders of JPEG 2000 and WebP may take, which call too much damage
+WEBP_BYTES = 16  # that its decoder takes for a pixel; that of JPEG 2000 four for each value, and the picture
 # Bytes of a value of a TIFF's types, from BYTE to those of BigTIFF.
 TIFF_BYTES = dict(enumerate((1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4), 1)) | {16: 8, 17: 8, 18: 8}
 TRIED = 64  # frames that are looked at for one that shows something
@@ -137,6 +138,8 @@ def check(data: bytes, formats: list[str], pixels: int) -> dict[str, Any]:
     decoded at an eighth of their size, which reads all of them at a fraction of the cost; PNGs have checksums too."""
     if webp_pixels(data) > pixels:
         return {"refused": "pixels"}
+    if WEBP_BYTES * webp_pixels(data) > MOST_DECODED:
+        return {"refused": "memory"}
     pages = list(tiff_claims(data))
     if pages and pages[0] > len(data):
         return {"refused": "damaged", "cause": "claims"}
@@ -144,7 +147,7 @@ def check(data: bytes, formats: list[str], pixels: int) -> dict[str, Any]:
         size = picture.size
         if size[0] * size[1] > pixels:
             return {"refused": "pixels"}
-        if picture.format == "JPEG2000" and 4 * (len(picture.getbands()) + 1) * size[0] * size[1] > MOST_JPEG2000:
+        if picture.format == "JPEG2000" and 4 * (len(picture.getbands()) + 1) * size[0] * size[1] > MOST_DECODED:
             return {"refused": "memory"}
         held = len(pages) or count(picture)
         picture.verify()

@@ -103,11 +103,14 @@ def test_too_little_memory_is_a_sentence(write: Callable[..., Path]) -> None:
         attach(write("a.png", bomb()), "a.png", Limits(check_memory=128 * 1024 * 1024))
 
 
-def test_a_jpeg_2000_that_would_take_too_much_memory_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    data = encoded(corners(), "JPEG2000")
-    assert image_decoder.answer(data, ["JPEG2000"], 10_000) == {"pictures": 1, "size": (64, 48)}
-    monkeypatch.setattr(image_decoder, "MOST_JPEG2000", 4 * 4 * 64 * 48 - 1)
-    assert image_decoder.answer(data, ["JPEG2000"], 10_000) == {"refused": "memory"}
+@pytest.mark.parametrize("kind", ["JPEG2000", "WEBP"])
+def test_a_picture_whose_decoder_would_take_too_much_memory_is_told_so(
+    monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    data = encoded(corners(), kind)
+    assert image_decoder.answer(data, [kind], 10_000) == {"pictures": 1, "size": (64, 48)}
+    monkeypatch.setattr(image_decoder, "MOST_DECODED", 16 * 64 * 48 - 1)
+    assert image_decoder.answer(data, [kind], 10_000) == {"refused": "memory"}
 
 
 def test_tags_that_claim_the_same_bytes_are_damage_and_cost_nothing(write: Callable[..., Path]) -> None:
