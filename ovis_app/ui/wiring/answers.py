@@ -30,6 +30,34 @@ PATHS = "(value) => (value?.files ?? []).map((file) => file.path).join('\\n')"
 
 def wire(parts: Components, backend: Backend, limits: Limits, store: FileStore, *, at_once: int) -> None:
     """`at_once` answers may be asked for at once; the others wait in Gradio's queue."""
+    _wire_files(parts, limits, store)
+    parts.composer.box.submit(None, js="() => window.ovis.checking(true)")
+    starts = _asked(parts, backend, limits, store)
+    answers: list[Any] = [_answered(start, parts, backend, store, at_once) for start in starts]
+    # First the answer is cancelled, then the tab changes: nothing that was still under way may come after.
+    halted = parts.composer.box.stop(None, cancels=answers)
+    stopped = halted.then(lambda state: shown(parts, handlers.stop(state)), [parts.tab], parts.shown, **AT_ONCE)
+    stopped.then(None, js=DONE)
+    cancelled = parts.header.new_chat.click(None, cancels=answers)
+    cleared = cancelled.then(lambda: shown(parts, handlers.clear()), None, parts.shown, **AT_ONCE)
+    cleared.then(None, js="() => { window.ovis.checking(false); window.ovis.focus(); }")
+
+
+def _wire_files(parts: Components, limits: Limits, store: FileStore) -> None:
+    composer = parts.composer
+
+    def bring(paths: str, request: gr.Request) -> None:
+        """What stands in the box is its session's from now on, and goes with it though it is never sent."""
+        for path in paths.splitlines()[: FILES_A_TURN * limits.files_per_turn]:
+            with suppress(MediaError):
+                store.claim(Path(path), session_holder(request.session_hash))
+
+    composer.box.change(None, [composer.box], [composer.brought], js=PATHS)
+    composer.brought.change(bring, [composer.brought], None, **AT_ONCE)
+
+
+def _asked(parts: Components, backend: Backend, limits: Limits, store: FileStore) -> list[Any]:
+    """The events that put a question into the conversation, each of which an answer follows."""
     tab, box = parts.tab, parts.composer.box
 
     async def send(state: Tab, value: dict[str, Any] | None, request: gr.Request) -> Updates:
@@ -42,12 +70,6 @@ def wire(parts: Components, backend: Backend, limits: Limits, store: FileStore, 
         except Busy as error:
             after, left = replace(state, notice=str(error)), draft
         return shown(parts, after, None if left == draft else left)
-
-    def bring(paths: str, request: gr.Request) -> None:
-        """What stands in the box is its session's from now on, and goes with it though it is never sent."""
-        for path in paths.splitlines()[: FILES_A_TURN * limits.files_per_turn]:
-            with suppress(MediaError):
-                store.claim(Path(path), session_holder(request.session_hash))
 
     def regenerate(state: Tab, temperature: object) -> Updates:
         return shown(parts, handlers.regenerate(state, greedy=temperature == 0))
@@ -65,10 +87,7 @@ def wire(parts: Components, backend: Backend, limits: Limits, store: FileStore, 
         return after | {parts.composer.switches["thinking"]: True} if chosen.thinking else after
 
     again = [tab, parts.drawer.sliders["temperature"]]
-    box.change(None, [box], [parts.composer.brought], js=PATHS)
-    parts.composer.brought.change(bring, [parts.composer.brought], None, **AT_ONCE)
-    box.submit(None, js="() => window.ovis.checking(true)")
-    starts = [
+    return [
         box.submit(send, [tab, box], parts.shown, **AT_ONCE),
         parts.composer.regenerate.click(regenerate, again, parts.shown, **AT_ONCE),
         parts.chatbot.option_select(regenerate, again, parts.shown, **AT_ONCE),
@@ -76,14 +95,6 @@ def wire(parts: Components, backend: Backend, limits: Limits, store: FileStore, 
             example, [tab, parts.model], [*parts.shown, parts.composer.switches["thinking"]], **AT_ONCE
         ),
     ]
-    answers: list[Any] = [_answered(start, parts, backend, store, at_once) for start in starts]
-    # First the answer is cancelled, then the tab changes: nothing that was still under way may come after.
-    halted = box.stop(None, cancels=answers)
-    stopped = halted.then(lambda state: shown(parts, handlers.stop(state)), [tab], parts.shown, **AT_ONCE)
-    stopped.then(None, js=DONE)
-    cancelled = parts.header.new_chat.click(None, cancels=answers)
-    cleared = cancelled.then(lambda: shown(parts, handlers.clear()), None, parts.shown, **AT_ONCE)
-    cleared.then(None, js="() => { window.ovis.checking(false); window.ovis.focus(); }")
 
 
 def _answered(start: Any, parts: Components, backend: Backend, store: FileStore, at_once: int) -> Any:
