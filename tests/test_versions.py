@@ -50,6 +50,12 @@ def test_every_requirement_has_a_lower_and_an_upper_bound(row: str) -> None:
 
 
 def imported(file: Path) -> Iterator[str]:
+    """Names of packages; what a script imports from beside it is none."""
+    names = every_import(file)
+    return (name for name in names if not file.with_name(f"{name}.py").exists())
+
+
+def every_import(file: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(file.read_text("utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name.partition(".")[0] for alias in node.names)
