@@ -1,6 +1,6 @@
 """All benchmarks, one after another, and one table of what they found: `python -m benchmarks`.
 
-Small sizes by default, under 5 minutes on two idle cores; `--full` takes each benchmark's own. `--keep` also keeps
+Small sizes by default, 5 to 6 minutes on two idle cores; `--full` takes each benchmark's own. `--keep` also keeps
 the figures in benchmarks/results and the README, with plots. Each runs in a process of its own.
 """
 
