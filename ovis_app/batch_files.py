@@ -114,9 +114,7 @@ def _answers(part: Sequence[Row], answerer: Answerer, limits: Limits, choice: Pa
     return [answers[number] for number in range(len(part))]
 
 
-def _conversation(
-    row: Row, folder: Path, limits: Limits, choice: PageChoice
-) -> tuple[Conversation, tuple[str, ...]]:  # fmt: skip
+def _conversation(row: Row, folder: Path, limits: Limits, choice: PageChoice) -> tuple[Conversation, tuple[str, ...]]:
     """What a row asks, with all of its files, and what is to be said of pages of documents, which are drawn into the
     folder. Raises BatchError or MediaError where any of it can't be used."""
     if row.problem:

@@ -148,9 +148,7 @@ def check_images(files: Sequence[tuple[Path, str]], limits: Limits) -> list[Medi
     return verdicts
 
 
-def _checked(
-    files: Sequence[tuple[Path, str]], limits: Limits
-) -> Generator[MediaError | Checked, None, None]:  # fmt: skip
+def _checked(files: Sequence[tuple[Path, str]], limits: Limits) -> Generator[MediaError | Checked, None, None]:
     """The verdicts of one process: at least one, and as many as it lives for."""
     given: list[tuple[Path, int]] = []
     jobs: list[dict[str, Any]] = []
