@@ -52,12 +52,13 @@ class GenerationSettings:
             raise RequestError(f"stop must be at most {MOST_STOPS} texts of 1 to {LONGEST_STOP} characters.")
         settings = replace(self, **{spec.name: spec.checked(getattr(self, spec.name)) for spec in _RANGES})
         if settings.min_pixels and settings.max_pixels and settings.min_pixels > settings.max_pixels:
-            raise RequestError("Min pixels is larger than max pixels: lower the one or raise the other.")
+            raise RequestError(PIXELS_CROSSED)
         return settings
 
 
 MOST_STOPS, LONGEST_STOP = 16, 200
 MAX_TEXT = 200_000  # characters of one message; the context limit of most models lies below
+PIXELS_CROSSED = "Min pixels is larger than max pixels: lower the one or raise the other."
 DROPPED_FOR = 256  # new tokens that must fit once old turns are dropped to make room
 
 

@@ -21,6 +21,10 @@ NOT_HERE = f"That file isn't among the uploads of this page: {HOW}."
 NO_ADDRESS = f"Addresses are not fetched: {HOW}."
 
 
+class NotHere(MediaError):
+    """An upload that isn't there, or is somebody else's."""
+
+
 class _Meta(TypedDict):
     _type: Literal["gradio.FileData"]
 
@@ -62,5 +66,5 @@ class GivenFiles:
         try:
             found = self.store.claim(Path(str(path)), self.holder)
         except MediaError as error:
-            raise MediaError(NOT_HERE) from error
+            raise NotHere(NOT_HERE) from error
         return found, name if isinstance(name, str) and name else self.store.name_of(found)

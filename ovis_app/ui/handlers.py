@@ -6,7 +6,7 @@ Knows the conversation, the backend's contract and the limits on uploads. Knows 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 from ovis_app import chat
 from ovis_app.backend import Backend
-from ovis_app.conversation import Conversation, Media, Message, Stats
+from ovis_app.conversation import Conversation, Media, Message
 from ovis_app.errors import MediaError
 from ovis_app.generation import MAX_TEXT, GenerationSettings, Request
 from ovis_app.limits import Limits
@@ -22,6 +22,7 @@ from ovis_app.media import PageChoice, attach_all, with_pages
 from ovis_app.media.attach import File
 from ovis_app.media.file_store import FileStore
 from ovis_app.media.incoming_file import writing
+from ovis_app.ui.frames import timed
 from ovis_app.zoo import Example
 
 # What one conversation may hold. Every update of the page sends all of it, with everybody waiting meanwhile.
@@ -155,23 +156,6 @@ def answer(
     with closing(chat.reply(backend, Request(tab.conversation, settings, client))) as states:
         for conversation in chat.paced(timed(states, clock=clock), clock=clock):
             yield replace(tab, conversation=conversation)
-
-
-def timed(states: Iterator[Conversation], *, clock: Callable[[], float]) -> Iterator[Conversation]:
-    """The same conversations, with the seconds that the last message has been thinking until its figures arrive."""
-    began: float | None = None
-    ended: float | None = None
-    for conversation in states:
-        last = conversation.messages[-1]
-        if last.thinking and began is None:
-            began = clock()
-        if last.text and began is not None and ended is None:
-            ended = clock()
-        if began is not None and (last.stats is None or last.stats.thinking_seconds is None):
-            seconds = (ended or clock()) - began
-            stats = replace(last.stats or Stats(), thinking_seconds=seconds)
-            conversation = conversation.replace_last(stats=stats)
-        yield conversation
 
 
 def settle(tab: Tab) -> Tab:

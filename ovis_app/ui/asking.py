@@ -1,0 +1,137 @@
+"""A question as the page asks it -> a conversation with checked files, and how to answer it.
+
+What comes from a browser is input: it is checked by the code that checks `/v1`, and a file is only ever one of the session
+that asks. Knows the shape of a request; refuses to know Gradio, and who answers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ovis_app.api.given_files import GivenFiles, NotHere
+from ovis_app.api.openai.fields import ApiError, Fields
+from ovis_app.api.openai.files import attached
+from ovis_app.api.openai.messages import Dialogue
+from ovis_app.api.openai.protocol import chat_request
+from ovis_app.conversation import Conversation, Detail, Media
+from ovis_app.errors import RequestError
+from ovis_app.generation import PIXELS_CROSSED, GenerationSettings
+from ovis_app.limits import Limits
+from ovis_app.media.file_store import FileStore, session_holder
+from ovis_app.media.incoming_file import writing
+from ovis_app.zoo import ModelSpec
+
+MOST_TEXT = 1_000_000  # characters of a conversation, answers and thoughts too
+FULL = "This conversation is as long as one can be: start a new chat, or change an earlier question to replace what follows."
+NO_REQUEST = "That is no question: reload the page, and ask again."
+SESSION = re.compile(r"[A-Za-z0-9_.-]{8,100}")
+SWITCHES = ("cot", "boxes", "split", "drop_old_turns")
+
+
+class Missing(Exception):
+    """Files that this server doesn't have, or has no more, by their numbers in the request."""
+
+    def __init__(self, numbers: Sequence[int]) -> None:
+        super().__init__("files are missing")
+        self.numbers = tuple(numbers)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What was asked. `details` are those of the files, in order: how closely each was looked at when it was sent."""
+
+    session: str
+    dialogue: Dialogue
+    settings: GenerationSettings
+    details: tuple[Detail, ...]
+
+    @property
+    def holder(self) -> str:
+        """Whose the files are."""
+        return session_holder(self.session)
+
+    @property
+    def has_files(self) -> bool:
+        """Whether anything is to be read."""
+        return any(said.media for said in self.dialogue.said)
+
+
+def question(value: object, spec: ModelSpec, limits: Limits) -> Question:
+    """The question that a browser sent. Raises RequestError."""
+    try:
+        asked = Fields.of(value)
+        session = session_in(asked.values)
+        request = Fields.of(asked.values.get("request"), "request")
+        chat = chat_request(dict(request.values), spec, limits)
+        page = Fields.of(request.values.get("ovis") or {}, "ovis")
+        switches = {name: page.flag(name) or False for name in SWITCHES}
+        settings = replace(chat.settings, **switches).check()
+        details = tuple(_detail(one) for one in _list(page, "details"))
+    except ApiError as error:
+        crossed = error.param == "mm_processor_kwargs.min_pixels" and "max_pixels" in str(error)
+        raise RequestError(PIXELS_CROSSED if crossed else str(error)) from error
+    if sum(len(said.text) + len(said.reasoning) for said in chat.dialogue.said) > MOST_TEXT:
+        raise RequestError(FULL)
+    return Question(session, chat.dialogue, settings, details)
+
+
+def session_in(values: Any) -> str:
+    """Whose tab it is. Raises RequestError."""
+    session = values.get("session") if isinstance(values, dict) else None
+    if not isinstance(session, str) or not SESSION.fullmatch(session):
+        raise RequestError(NO_REQUEST)
+    return session
+
+
+def conversation(asked: Question, store: FileStore, limits: Limits, own: Path) -> Conversation:
+    """The conversation with its files, checked; what is made for it lies in the folder `own`. Raises Missing and
+    MediaError."""
+    given = GivenFiles(store, asked.holder, own, limits)
+    turns: list[list[tuple[Path, str]]] = []
+    details: dict[Path, Detail] = {}
+    missing: list[int] = []
+    number = 0
+    for said in asked.dialogue.said:
+        turn = []
+        for one in said.media:
+            try:
+                path, name = given.file(one.url, one.name)
+                turn.append((path, name))
+                details[path] = asked.details[number] if number < len(asked.details) else Detail()
+            except NotHere:
+                missing.append(number)
+            number += 1
+        turns.append(turn)
+    if missing:
+        raise Missing(missing)
+    if any(turns):
+        with writing():
+            own.mkdir(mode=0o700, exist_ok=True)
+    found = attached(asked.dialogue.said, turns, own, limits)
+    return Conversation(
+        tuple(replace(said, media=tuple(_detailed(one, details) for one in said.media)) for said in found.messages)
+    )
+
+
+def _detailed(media: Media, details: dict[Path, Detail]) -> Media:
+    return replace(media, detail=details.get(media.path, Detail()))
+
+
+def _list(page: Fields, name: str) -> list[Any]:
+    value = page.values.get(name)
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise ApiError(400, f"ovis.{name} must be a list.", param=name)
+    return value
+
+
+def _detail(value: object) -> Detail:
+    """How closely one file was looked at. Raises ApiError and RequestError."""
+    told = Fields.of({} if value is None else value, "ovis.details[]")
+    numbers = {name: told.values.get(name) for name in ("min_pixels", "max_pixels", "max_partition", "frames")}
+    return GenerationSettings(**numbers, split=told.flag("split") or False).check().detail

@@ -1,0 +1,123 @@
+"""What the page's own modules call, by name: `ask` (a question, answered in frames) and `bring` (a file, looked at).
+
+Gradio's events, so its queue, its cancelling and ZeroGPU's quota are theirs; called over HTTP as any program would, and
+every value that comes is checked. Keeps nothing of a conversation.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Generator
+from contextlib import aclosing, closing
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import anyio
+import gradio as gr
+from gradio.events import api
+
+from ovis_app import chat
+from ovis_app.api.driven import driven
+from ovis_app.api.gradio_endpoints import gives
+from ovis_app.backend import Backend
+from ovis_app.errors import UserError
+from ovis_app.generation import Request
+from ovis_app.limits import Limits
+from ovis_app.media.file_store import FileStore, session_holder
+from ovis_app.private_folder import name_for
+from ovis_app.ui import asking, frames
+from ovis_app.ui.aside import aside
+from ovis_app.ui.asking import Missing
+from ovis_app.ui.bringing import brought, limits_for
+
+BEAT_SECONDS = 0.5  # between two frames at most: so a reader who left is noticed, and a reader notices a silence
+
+
+def add(page: gr.Blocks, backend: Backend, limits: Limits, store: FileStore, *, version: str, at_once: int) -> None:
+    """Adds both to the page. `version` is the page's, which each answer begins with."""
+    calls = Endpoints(backend, limits, store, version, anyio.CapacityLimiter(at_once))
+    with page:
+        api(
+            calls.ask, api_name="ask", api_visibility="private", concurrency_id="answers", concurrency_limit=at_once
+        )
+        api(calls.bring, api_name="bring", api_visibility="private", queue=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Endpoints:
+    """Both, for whoever asks. `threads` are those in which answers wait for the backend."""
+
+    backend: Backend
+    limits: Limits
+    store: FileStore
+    version: str
+    threads: anyio.CapacityLimiter
+
+    @gives(dict[str, Any])
+    async def ask(self, request: gr.Request, asked: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+        """The answer to a question, in numbered frames; the first before any work, so that closing always lands."""
+        number = 0
+        async with aclosing(self._frames(request, asked)) as said:
+            async for frame in said:
+                yield {"seq": number, **frame}
+                number += 1
+
+    async def _frames(self, request: gr.Request, asked: object) -> AsyncGenerator[frames.Frame, None]:
+        yield {"kind": "begun", "version": self.version}
+        own = name_for("ovis-ask-")
+        try:
+            spec = self.backend.status().model
+            limits = limits_for(spec, self.limits)
+            wanted = asking.question(asked, spec, limits)
+            who = client_of(request, wanted.session)
+            read = partial(asking.conversation, wanted, self.store, limits, own)
+            conversation = await aside(read, client=who) if wanted.has_files else read()
+            states = self._states(Request(conversation, wanted.settings, who))
+            with self.store.reading(wanted.holder):
+                async with aclosing(driven(states, self.threads)) as steps:
+                    async for frame in _paced(steps):
+                        yield frame
+        except Missing as error:
+            yield {"kind": "missing", "files": list(error.numbers)}
+        except UserError as error:
+            yield frames.failed(str(error))
+        finally:
+            shutil.rmtree(own, ignore_errors=True)
+
+    def _states(self, request: Request) -> Generator[list[frames.Frame], None, None]:
+        with closing(chat.reply(self.backend, request)) as states:
+            paced = chat.paced(frames.timed(states, clock=time.monotonic))
+            yield from frames.changes(paced)
+
+    async def bring(self, request: gr.Request, brings: dict[str, Any]) -> dict[str, Any]:
+        """What the upload is that a tab names, or why it can't be sent."""
+        try:
+            session = asking.session_in(brings)
+            spec = self.backend.status().model
+            work = partial(
+                brought, str(brings.get("path") or ""), session_holder(session), store=self.store,
+                limits=limits_for(spec, self.limits), spec=spec,
+            )  # fmt: skip
+            return await aside(work, client=client_of(request, session))
+        except UserError as error:
+            return {"refused": str(error)}
+
+
+async def _paced(steps: AsyncIterator[list[frames.Frame]]) -> AsyncGenerator[frames.Frame, None]:
+    """All frames, and a sign of life where none came for a while."""
+    told = time.monotonic()
+    async for several in steps:
+        now = time.monotonic()
+        if not several and now - told >= BEAT_SECONDS:
+            several = [{"kind": "beat"}]
+        for frame in several:
+            yield frame
+            told = now
+
+
+def client_of(request: gr.Request, session: str) -> str:
+    """Who asks: where they are, if that is known, since a session's name anybody may make up."""
+    visitor = getattr(getattr(request, "state", None), "visitor", "")
+    return f"address:{visitor}" if visitor else f"page:{session}"

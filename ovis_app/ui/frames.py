@@ -1,0 +1,91 @@
+"""A growing answer as what the page hasn't heard yet: numbered frames, small, and the last one whole.
+
+Pure values. Knows messages; refuses to know who answers and how frames travel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from typing import Any
+
+from ovis_app.conversation import Conversation, Message, Stats
+from ovis_app.media.boxes import found
+
+Frame = dict[str, Any]
+
+
+def changes(states: Iterator[Conversation]) -> Iterator[list[Frame]]:
+    """For each state of a conversation whose last message grows, the frames that lead there from the one before; none
+    where nothing changed."""
+    before = Message("assistant")
+    for state in states:
+        now = state.messages[-1]
+        if now.role == "assistant":
+            yield _between(before, now)
+            before = now
+
+
+def timed(states: Iterator[Conversation], *, clock: Callable[[], float]) -> Iterator[Conversation]:
+    """The same conversations, with the seconds that the last message has been thinking until its figures arrive."""
+    began: float | None = None
+    ended: float | None = None
+    for conversation in states:
+        last = conversation.messages[-1]
+        if last.thinking and began is None:
+            began = clock()
+        if last.text and began is not None and ended is None:
+            ended = clock()
+        if began is not None and (last.stats is None or last.stats.thinking_seconds is None):
+            seconds = (ended or clock()) - began
+            stats = replace(last.stats or Stats(), thinking_seconds=seconds)
+            conversation = conversation.replace_last(stats=stats)
+        yield conversation
+
+
+def _between(before: Message, now: Message) -> list[Frame]:
+    frames: list[Frame] = []
+    if before.text and not now.text and now.thinking.startswith(before.thinking + before.text):
+        frames.append({"kind": "recast"})
+        before = replace(before, thinking=before.thinking + before.text, text="")
+    if more := now.thinking[len(before.thinking) :]:
+        frames.append({"kind": "thinking", "text": whole(more)})
+    if more := now.text[len(before.text) :]:
+        frames.append({"kind": "answer", "text": whole(more)})
+    if now.status and now.status != before.status:
+        frames.append({"kind": "waiting", "note": whole(now.status)})
+    if now.finish is not None and before.finish is None:
+        frames.append(ended(now))
+    return frames
+
+
+def ended(message: Message) -> Frame:
+    """The last frame: how an answer ended, and all of it, whatever was heard before."""
+    end = {"kind": "failed", "sentence": whole(message.error)} if message.error else {"kind": "done"}
+    marked = [asdict(box) for box in found(message.text)] if "<box>" in message.text else []
+    return end | {
+        "finish": message.finish,
+        "text": whole(message.text),
+        "thinking": whole(message.thinking),
+        "stats": figures(message.stats),
+        "boxes": marked,
+    }
+
+
+def failed(sentence: str) -> Frame:
+    """The last frame of a question that nothing was said to."""
+    return ended(Message("assistant", error=sentence, finish="error"))
+
+
+def figures(stats: Stats | None) -> Frame | None:
+    """Figures as JSON, without those that weren't measured. What is to be said of a picture stands in `remarks`."""
+    if stats is None:
+        return None
+    measured = {name: value for name, value in asdict(stats).items() if value not in (None, 0, "", ())}
+    measured.pop("seen", None)
+    return measured | ({"remarks": list(map(whole, stats.remarks))} if stats.remarks else {})
+
+
+def whole(text: str) -> str:
+    """Text that can be sent: half characters become marks."""
+    return text.encode("utf-8", "replace").decode("utf-8")

@@ -1,0 +1,65 @@
+// Numbered frames -> a growing answer. One that comes twice counts once, one that comes early waits for those before it,
+// and the last one has the whole answer, so whatever was missed is there in the end.
+// Pure. Knows frames; refuses to know how they travel.
+
+export const ENDS = ["done", "failed", "missing"];
+
+/** An answer of which nothing was heard yet. */
+export function fresh() {
+  return {
+    next: 0, early: new Map(), note: "", text: "", thinking: "", error: "", finish: null, stats: null, boxes: [],
+    version: null, missing: null,
+  };
+}
+
+/** The answer after one more frame; the same object where the frame changes nothing that people see. */
+export function heard(answer, frame) {
+  if (!frame || !Number.isInteger(frame.seq) || over(answer)) return answer;
+  if (ENDS.includes(frame.kind)) return applied(answer, frame);
+  if (frame.seq < answer.next || answer.early.has(frame.seq)) return answer;
+  if (frame.seq > answer.next) {
+    answer.early.set(frame.seq, frame);
+    return answer;
+  }
+  let now = applied(answer, frame);
+  for (let next = now.early.get(now.next); next; next = now.early.get(now.next)) {
+    now.early.delete(next.seq);
+    now = applied(now, next);
+  }
+  return now;
+}
+
+/** Whether no more can come. */
+export function over(answer) {
+  return answer.finish !== null || answer.missing !== null;
+}
+
+function applied(answer, frame) {
+  const now = { ...answer, next: frame.seq + 1 };
+  switch (frame.kind) {
+    case "begun": return { ...now, version: frame.version ?? null };
+    case "waiting": return { ...now, note: string(frame.note) };
+    case "thinking": return { ...now, note: "", thinking: now.thinking + string(frame.text) };
+    case "answer": return { ...now, note: "", text: now.text + string(frame.text) };
+    case "recast": return { ...now, note: "", thinking: now.thinking + now.text, text: "" };
+    case "missing": return { ...now, missing: Array.isArray(frame.files) ? frame.files : [] };
+    case "done": case "failed": return ended(now, frame);
+    default: return now; // of a later server: what it means isn't known here
+  }
+}
+
+function ended(answer, frame) {
+  return {
+    ...answer, note: "", early: new Map(),
+    text: string(frame.text, answer.text),
+    thinking: string(frame.thinking, answer.thinking),
+    error: string(frame.sentence),
+    finish: frame.kind === "failed" ? "error" : string(frame.finish, "end"),
+    stats: frame.stats ?? null,
+    boxes: Array.isArray(frame.boxes) ? frame.boxes : [],
+  };
+}
+
+function string(value, otherwise = "") {
+  return typeof value === "string" ? value : otherwise;
+}

@@ -1,0 +1,72 @@
+"""The page's own modules, libraries and examples over HTTP, at `page/VERSION/NAME`.
+
+Knows a fixed table of names, made once: what isn't in it isn't there. The version is a digest of all that browsers load, so
+a browser keeps each file for ever, and never mixes those of two versions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+STATIC = Path(__file__).parent / "static"
+FOR_EVER = "public, max-age=31536000, immutable"
+KINDS = MappingProxyType(
+    {
+        ".mjs": "text/javascript",
+        ".js": "text/javascript",
+        ".css": "text/css",
+        ".woff2": "font/woff2",
+        ".png": "image/png",
+        ".jpg": "image/jpeg",
+        ".mp4": "video/mp4",
+    }
+)
+OTHER_VERSION = "This page was updated: reload to get the new one. Nothing is lost."
+
+
+@dataclass(frozen=True)
+class StaticFiles:
+    """Files by the names that they are asked for by."""
+
+    files: dict[str, Path]
+    version: str
+
+    @staticmethod
+    def of(examples: Path) -> StaticFiles:
+        """Those of the page, and the examples below `examples/`."""
+        files = {file.relative_to(STATIC).as_posix(): file for folder in ("page", "vendor") for file in _in(folder)}
+        seen = hashlib.sha256()
+        for name in sorted(files):
+            seen.update(name.encode() + files[name].read_bytes())
+        pictures = {f"examples/{file.name}": file for file in sorted(examples.iterdir()) if file.suffix in KINDS}
+        return StaticFiles({**files, **pictures}, seen.hexdigest()[:12])
+
+    @property
+    def base(self) -> str:
+        """What stands before a name, relative to the page."""
+        return f"page/{self.version}/"
+
+    def routes(self) -> Sequence[Route]:
+        """One route for all of them."""
+        return [Route("/page/{version}/{name:path}", self.answer, methods=["GET"])]
+
+    async def answer(self, request: Request) -> Response:
+        """A file of this version; of another there is none."""
+        if request.path_params["version"] != self.version:
+            return PlainTextResponse(OTHER_VERSION, 404)
+        file = self.files.get(request.path_params["name"])
+        if file is None:
+            return PlainTextResponse("Not found", 404)
+        return FileResponse(file, media_type=KINDS[file.suffix], headers={"cache-control": FOR_EVER})
+
+
+def _in(folder: str) -> list[Path]:
+    return sorted(file for file in (STATIC / folder).rglob("*") if file.is_file() and file.suffix in KINDS)
