@@ -56,7 +56,7 @@ def open_page(settings: Settings) -> tuple[Any, dict[str, Any], Backend]:
     demo = page.build(backend, settings, limits, store)
     gradio_endpoints.add(demo, backend, limits, store, at_once=settings.asked_at_once)
     options = page.launch_options(settings, limits, store)
-    options["app_kwargs"]["routes"] = routes(backend, settings, limits, address=visitors(settings))
+    options["app_kwargs"]["routes"] += routes(backend, settings, limits, address=visitors(settings))
     return demo, options, backend
 
 

@@ -14,8 +14,8 @@ from ovis_app import bundled
 from ovis_app.backend import Status
 from ovis_app.settings import Settings
 from ovis_app.ui.controls import SPLIT, SWITCHES, all_knobs, recommended
-from ovis_app.ui.handlers import Tab
 from ovis_app.ui.panels import composer, conversation, drawer, header, models
+from ovis_app.ui.static_files import StaticFiles
 from ovis_app.zoo import ModelSpec
 
 EXAMPLES = bundled.folder("examples")
@@ -25,18 +25,11 @@ EXAMPLES = bundled.folder("examples")
 class Components:
     header: header.Header
     models: models.Models
-    chatbot: gr.Chatbot
+    view: conversation.View
     composer: composer.Composer
     drawer: drawer.Drawer
-    tab: gr.State
     model: gr.State  # the ModelSpec that the controls stand for
     read: gr.State  # why a change came to nothing, once the panel that says so was opened or closed
-
-    @property
-    def shown(self) -> list[Any]:
-        """What every change of the conversation may change."""
-        c = self.composer
-        return [self.tab, self.chatbot, c.box, c.notice, c.leave_edit, c.regenerate, c.edit, c.undo]
 
     def settings_inputs(self) -> dict[str, Any]:
         """What sets how to answer, by the name of the setting."""
@@ -47,19 +40,16 @@ class Components:
     def controls(self) -> list[Any]:
         """What every change of the model may change."""
         d, c = self.drawer, self.composer
-        facts = [self.header.model, self.models.about, self.chatbot, c.box]
+        facts = [self.header.model, self.models.about]
         return [*facts, *c.switches.values(), *d.sections.values(), *d.sliders.values(), d.split]
 
     def controls_for(self, spec: ModelSpec) -> dict[Any, Any]:
         """`controls` as they stand for a model: what it can't use goes, what it can stands at its own values."""
         knobs = all_knobs(spec)
-        welcome, cards = conversation.welcome(spec), conversation.cards(conversation.offered(spec, EXAMPLES), EXAMPLES)
         sections = {knob.section for knob in knobs if knob.offered(spec)}
         return {
             self.header.model: spec.name,
             self.models.about: models.card(spec),
-            self.chatbot: gr.Chatbot(placeholder=welcome, examples=cards),
-            self.composer.box: gr.update(placeholder=composer.prompting(spec)),
             **{
                 self.composer.switches[switch.name]: gr.update(visible=switch.offered(spec), value=False)
                 for switch in SWITCHES
@@ -76,16 +66,15 @@ class Components:
         }  # fmt: skip
 
 
-def build(status: Status, settings: Settings) -> Components:
+def build(status: Status, settings: Settings, static: StaticFiles) -> Components:
     """The components, standing for the model that answers."""
     spec = status.model
     return Components(
         header=header.build(status, sign_out=settings.sign_in, open_to_all=settings.open_to_all),
         models=models.build(status, own=settings.backend != "remote"),  # a server has its list alone
-        chatbot=conversation.build(spec, conversation.offered(spec, EXAMPLES), folder=EXAMPLES),
+        view=conversation.build(static),
         composer=composer.build(spec),
         drawer=drawer.build(spec),
-        tab=gr.State(Tab()),
         model=gr.State(spec),
         read=gr.State(""),
     )

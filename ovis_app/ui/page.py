@@ -16,12 +16,13 @@ from ovis_app.limits import Limits
 from ovis_app.media import with_copies
 from ovis_app.media.file_store import FileStore
 from ovis_app.settings import Settings
-from ovis_app.ui import components, http_guard, unread
+from ovis_app.ui import components, endpoints, http_guard, unread
 from ovis_app.ui.components import EXAMPLES
+from ovis_app.ui.static_files import STATIC, StaticFiles
 from ovis_app.ui.theme import theme
-from ovis_app.ui.wiring import answers, editing, models
+from ovis_app.ui.wiring import editing, models
 
-STATIC = Path(__file__).parent / "static"
+LATER = "page/words.mjs"  # and what it needs: loaded with the first answer
 _VIEWPORT = '<meta name="viewport" content="width=device-width, initial-scale=1, interactive-widget=resizes-content">'
 
 
@@ -32,17 +33,16 @@ def store(limits: Limits) -> FileStore:
 
 def build(backend: Backend, settings: Settings, limits: Limits, store: FileStore) -> gr.Blocks:
     """The page over this backend, whose files are kept in `store`."""
-    # Served where they lie: otherwise Gradio would hash every picture of the conversation at every update.
-    gr.set_static_paths([EXAMPLES, *([store.folder] if store.folder else [])])
     unread.install()
+    static = StaticFiles.of(EXAMPLES)
     page: gr.Blocks = gr.Blocks(
         title="Ovis", fill_height=True, fill_width=True, analytics_enabled=False, delete_cache=(3600, 86400)
     )
     with page:
-        whole = components.build(backend.status(), settings)
-        answers.wire(whole, backend, limits, store, at_once=settings.asked_at_once)
-        editing.wire(whole, backend, store)
-        models.wire(page, whole, backend, settings)
+        whole = components.build(backend.status(), settings, static)
+        editing.wire(page, whole, backend)
+        models.wire(page, whole, backend, settings, limits, static)
+    endpoints.add(page, backend, limits, store, version=static.version, at_once=settings.asked_at_once)
     page.queue(max_size=settings.asked_at_once, api_open=False)
     return page
 
@@ -51,7 +51,8 @@ def launch_options(settings: Settings, limits: Limits, store: FileStore) -> dict
     """What belongs to `launch()`: looks, limits, and what stays switched off."""
     # In the head, since Gradio rewrites the selectors of `css`, and these are about the frame of the page too.
     name = settings.server_name
-    script, style = ((STATIC / name).read_text("utf-8") for name in ("page.js", "page.css"))
+    static = StaticFiles.of(EXAMPLES)
+    script, *styles = ((STATIC / name).read_text("utf-8") for name in ("page.js", "page.css", "conversation.css"))
     return {
         "server_name": f"[{name}]" if ":" in name else name,  # Gradio makes an address of it
         "server_port": settings.port,
@@ -59,7 +60,7 @@ def launch_options(settings: Settings, limits: Limits, store: FileStore) -> dict
         "mcp_server": settings.mcp,  # said either way: else a variable of Gradio's decides
         "root_path": settings.root_path,
         "theme": theme(),
-        "head": f"{_VIEWPORT}<style>{style}</style><script>{script}</script>",
+        "head": f"{_VIEWPORT}{_preloads(static)}<style>{''.join(styles)}</style><script>{script}</script>",
         "max_file_size": max(limits.image_bytes, limits.video_bytes),
         "footer_links": [],
         "run_history": False,
@@ -68,5 +69,14 @@ def launch_options(settings: Settings, limits: Limits, store: FileStore) -> dict
         "ssr_mode": False,
         "state_session_capacity": 200,
         "max_threads": 40 + settings.asked_at_once,  # each answer holds one
-        "app_kwargs": {"middleware": [http_guard.middleware(settings, limits, store, EXAMPLES)]},
+        "app_kwargs": {
+            "middleware": [http_guard.middleware(settings, limits, store, EXAMPLES)],
+            "routes": [*static.routes()],
+        },
     }
+
+
+def _preloads(static: StaticFiles) -> str:
+    """Modules are asked for all at once, not each by the one that needs it."""
+    names = [name for name in static.files if name.startswith("page/") and name != LATER]
+    return "".join(f'<link rel="modulepreload" href="{static.base}{name}">' for name in names)

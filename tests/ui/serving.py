@@ -80,7 +80,7 @@ def served(backend: Backend, **changes: Any) -> Iterator[Served]:
     blocks = page.build(line, settings, limits, store)
     gradio_endpoints.add(blocks, line, limits, store, at_once=settings.asked_at_once)
     options = page.launch_options(settings, limits, store)
-    options["app_kwargs"]["routes"] = routes(line, settings, limits, address=visitors(settings))
+    options["app_kwargs"]["routes"] += routes(line, settings, limits, address=visitors(settings))
     _, url, _ = blocks.launch(**options, prevent_thread_lock=True, quiet=True)
     mcp.tools_alone(blocks)
     try:

@@ -1,41 +1,49 @@
-"""The conversation, and what stands in its place while it is empty. Output only: no event reads it."""
+"""Where the conversation is drawn, and what its empty page offers. The page's modules draw it: Gradio has one element."""
 
 from __future__ import annotations
 
+import json
 import re
-from html import escape
+from dataclasses import dataclass
 from pathlib import Path
 
 import gradio as gr
 
+from ovis_app.ui.static_files import StaticFiles
 from ovis_app.zoo import Example, ModelSpec
 
-LATEX: list[dict[str, str | bool]] = [
-    {"left": "$$", "right": "$$", "display": True},
-    {"left": "\\[", "right": "\\]", "display": True},
-    {"left": "\\(", "right": "\\)", "display": False},
-]
-
+HINT = (
+    "The full-size models answer on this page too: start it with --model Ovis2.5-2B, or choose one at the top where that "
+    "is offered"
+)
 _TAG = re.compile(r"</?\w+>")  # <ref>…</ref> is for the model; the card is for people
+# Gradio calls this once, when its element is there. An event's name stands in quotes, or Gradio doesn't know it.
+_START = """
+import(new URL({main}, document.baseURI)).then((page) => page.start(element, {{
+  restore: (settings) => {{ window.ovis.keep(settings); trigger('restore'); }},
+}}));
+"""
+_TELL = """
+const tell = () => { if (props.value) window.ovis.put('facts', JSON.parse(props.value)); };
+watch('value', tell);
+tell();
+"""
 
 
-def build(spec: ModelSpec, examples: tuple[Example, ...], *, folder: Path) -> gr.Chatbot:
-    """The chatbot with the empty page inside it."""
-    return gr.Chatbot(
-        elem_id="conversation",
-        show_label=False,
-        container=False,
-        height="100%",
-        scale=1,
-        layout="bubble",
-        group_consecutive_messages=False,
-        latex_delimiters=LATEX,
-        buttons=["copy"],
-        feedback_options=None,
-        allow_file_downloads=False,
-        placeholder=welcome(spec),
-        examples=cards(examples, folder),
+@dataclass(frozen=True)
+class View:
+    here: gr.HTML  # the conversation and its box
+    facts: gr.HTML  # what is told to what draws them, and nobody sees
+
+
+def build(static: StaticFiles) -> View:
+    """Both elements. What stands in the second is never drawn as HTML."""
+    start = _START.format(main=json.dumps(f"{static.base}page/main.mjs"))
+    here = gr.HTML(
+        "", html_template="<div></div>", js_on_load=start, elem_id="view", apply_default_css=False, padding=False
     )
+    facts = gr.HTML("", html_template="<i></i>", js_on_load=_TELL, elem_id="facts", apply_default_css=False)
+    return View(here, facts)
 
 
 def offered(spec: ModelSpec, folder: Path) -> tuple[Example, ...]:
@@ -63,26 +71,6 @@ def subject(spec: ModelSpec) -> str:
     return f"{pictures} or a clip" if spec.video else pictures
 
 
-def welcome(spec: ModelSpec) -> str:
-    """The empty page's words."""
-    hint = (
-        "<p>The full-size models answer on this page too: start it with <code>--model Ovis2.5-2B</code>, or choose one "
-        "at the top where that is offered</p>"
-        if spec.bundled
-        else ""
-    )
-    return f"<h2>Ask about {subject(spec)}</h2>\n<p>{escape(spec.about)}</p>\n{hint}"
-
-
-def cards(examples: tuple[Example, ...], folder: Path) -> list[gr.chatbot.ExampleMessage] | None:  # type: ignore[name-defined]
-    """The examples as the chatbot shows them."""
-    return [_card(example, folder) for example in examples] or None
-
-
-def _card(example: Example, folder: Path) -> gr.chatbot.ExampleMessage:  # type: ignore[name-defined]
-    shown = _TAG.sub("", example.text)
-    return {
-        "text": example.text,
-        "display_text": f"{example.label}\n{shown}" if example.label else shown,
-        "files": [str(folder / name) for name in example.media],
-    }
+def shown(example: Example) -> str:
+    """An example's question for people."""
+    return _TAG.sub("", example.text)

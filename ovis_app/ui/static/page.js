@@ -31,49 +31,23 @@ window.ovis = (() => {
     find(`#${panel}`)?.scrollTo({ top: 0 });
   }
 
-  function focus() {
-    find("#box textarea")?.focus();
+  // Between Gradio's panels and the page's modules, which load later: what was put last is there for whoever comes.
+  const told = new Map();
+  const ears = new Map();
+  function put(kind, value) {
+    told.set(kind, value);
+    for (const hear of ears.get(kind) ?? []) hear(value);
   }
-
-  // While the server looks at the files of a question.
-  function checking(on) {
-    document.body.classList.toggle("checking", on);
+  function on(kind, hear) {
+    ears.set(kind, [...(ears.get(kind) ?? []), hear]);
+    if (told.has(kind) && !["new", "escape"].includes(kind)) hear(told.get(kind));
   }
+  const first = (kind) => new Promise((resolve) => { on(kind, resolve); });
 
-  // Until all that follows from a question is over, another one would be taken for it.
-  function hold(event) {
-    const sends = event.type === "click" ? event.target.closest("#box .submit-button")
-      : event.key === "Enter" && !event.shiftKey && event.target.closest("#box");
-    if (!sends || !document.body.classList.contains("checking")) return;
-    event.preventDefault();
-    event.stopImmediatePropagation();
-  }
-  document.addEventListener("keydown", hold, true);
-  document.addEventListener("click", hold, true);
-
-  // What was being typed outlives a reload of this tab.
-  function restoreDraft() {
-    const box = find("#box textarea");
-    let draft = null;
-    try {
-      draft = sessionStorage.getItem("ovis-draft");
-      sessionStorage.removeItem("ovis-draft");
-    } catch { /* private windows forget */ }
-    // Gradio writes its own empty value a little after the box appears, so look again for a while.
-    for (let wait = 0; draft && wait <= 1200; wait += 200) {
-      setTimeout(() => {
-        if (box.value || !draft) return;
-        box.value = draft;
-        box.dispatchEvent(new Event("input", { bubbles: true }));
-      }, wait);
-    }
-    box?.addEventListener("keydown", () => { draft = null; }, { once: true });
-  }
-
-  window.addEventListener("pagehide", () => {
-    const text = find("#box textarea")?.value;
-    try { if (text) sessionStorage.setItem("ovis-draft", text); } catch { /* nothing to be done */ }
-  });
+  // Settings that a conversation was kept with, until the panels show them; what it has none of stays.
+  let kept = {};
+  const keep = (settings) => { kept = settings; };
+  const keptOr = (name, value) => (typeof kept[name] === typeof value ? kept[name] : value);
 
   function enlarge(image) {
     const dialog = document.createElement("dialog");
@@ -88,84 +62,37 @@ window.ovis = (() => {
     dialog.showModal();
   }
 
-  document.addEventListener("click", (event) => {
-    const shown = event.target.closest?.("#conversation .message-row :is(img, button:has(img))");
-    const image = shown?.matches("img") ? shown : shown?.querySelector("img");
-    if (image) enlarge(image);
-  });
-
-  // The picker of files shows pictures and clips first; anything may still be dropped, and is looked at then.
-  document.addEventListener("click", (event) => {
-    if (!event.target.closest?.("#box .upload-button")) return;
-    const picker = find("#box input[type=file]");
-    if (picker) picker.accept = "image/*,video/*";
-  }, { capture: true });
-
   document.addEventListener("keydown", (event) => {
     if (event.key !== "Escape" || event.isComposing || event.keyCode === 229) return;
     if (document.querySelector("dialog[open]")) return;
     const open = Object.keys(openers).find(isOpen);
     if (open) toggle(open, false);
-    else find("#box .stop-button")?.click();
+    else put("escape", true);
   });
 
   // Gradio adds this script while it mounts, and sets the scheme of the system then; a choice made here outlives that.
   function start() {
     applyTheme();
     const mounted = new MutationObserver(() => {
-      if (!find("#box textarea")) return;
+      if (!find("#header")) return;
       mounted.disconnect();
       applyTheme();
       label();
-      restoreDraft();
-      if (matchMedia("(pointer: fine)").matches) focus(); // on a phone it would raise the keyboard
     });
     mounted.observe(document.body, { childList: true, subtree: true });
-    new MutationObserver(disarmNew).observe(document.body, { childList: true, subtree: true });
   }
-
-  // A model's words may look like anything, and do nothing but lead elsewhere: Gradio's sanitizer lets forms through, which
-  // would send something to this very page. Their words stay. So do the boxes of a list of tasks, and what copies code.
-  const WORDS = "#conversation .md";
-  const EMPTY = "input, textarea, select, datalist, keygen";
-  const ACTIVE = `form, button, fieldset, legend, label, output, option, optgroup, dialog, ${EMPTY}`;
-  const KEPT = ".code_wrap > button.copy_code_button, input[type=checkbox][disabled]";
-  function disarm(words) {
-    for (const element of words.querySelectorAll(ACTIVE)) {
-      if (!element.matches(KEPT)) element.replaceWith(...(element.matches(EMPTY) ? [] : element.childNodes));
-      else if (element.matches("button")) element.type = "button";
-    }
-    for (const link of words.querySelectorAll("[ping]")) link.removeAttribute("ping");
-  }
-  function disarmNew(records) {
-    const changed = new Set();
-    for (const { target, addedNodes } of records) {
-      changed.add(target.closest?.(WORDS));
-      for (const node of addedNodes) for (const words of node.querySelectorAll?.(WORDS) ?? []) changed.add(words);
-    }
-    for (const words of changed) if (words) disarm(words);
-  }
-  document.addEventListener("submit", (event) => {
-    if (event.target.closest?.("#conversation")) event.preventDefault();
-  }, true);
 
   // Names for what shows no words.
   function label() {
-    find("#box textarea")?.setAttribute("aria-label", "Your question");
     find("#model")?.setAttribute("title", "Choose the model");
-    for (const image of document.querySelectorAll("#conversation .message-row button:has(img)")) {
-      image.setAttribute("aria-label", `Enlarge ${image.querySelector("img").alt}`);
-    }
   }
 
   document.addEventListener("pointerover", (event) => {
-    const button = event.target.closest?.("button.icon, #actions button, #new-chat");
+    const button = event.target.closest?.("button.icon, #new-chat");
     if (button && !button.title) button.title = button.textContent.trim();
   });
-  document.addEventListener("focusin", label);
-
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
   else start();
 
-  return { toggleTheme, toggle, top, focus, checking };
+  return { toggleTheme, toggle, top, enlarge, put, on, first, keep, kept: keptOr };
 })();

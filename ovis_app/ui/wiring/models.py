@@ -10,10 +10,13 @@ import gradio as gr
 
 from ovis_app.backend import Backend
 from ovis_app.errors import UserError
+from ovis_app.limits import Limits
 from ovis_app.settings import Settings
-from ovis_app.ui.components import Components
+from ovis_app.ui.components import EXAMPLES, Components
+from ovis_app.ui.facts import facts
 from ovis_app.ui.http_hosts import may_choose
 from ovis_app.ui.panels import header, models
+from ovis_app.ui.static_files import StaticFiles
 from ovis_app.ui.wiring.events import AT_ONCE, NOTHING, Updates
 from ovis_app.zoo import ModelSpec
 
@@ -26,12 +29,15 @@ Rows = list[tuple[str, str]]  # what is shown of a model, and its id
 class _Handlers:
     """What the events do, for whoever asks."""
 
-    def __init__(self, parts: Components, backend: Backend, settings: Settings) -> None:
+    def __init__(
+        self, parts: Components, backend: Backend, settings: Settings, limits: Limits, static: StaticFiles
+    ) -> None:  # fmt: skip
+        self._limits, self._static = limits, static
         self._parts, self._panel, self._backend, self._settings = parts, parts.models, backend, settings
         panel = parts.models
         self.inputs = [parts.model, panel.search, parts.read]
         self.outlook = [parts.header.status, parts.header.timer, panel.here, panel.progress, panel.cancel, parts.model]
-        self.outlook += [*parts.controls, panel.rows, panel.listed]
+        self.outlook += [parts.view.facts, *parts.controls, panel.rows, panel.listed]
 
     def _allowed(self, request: gr.Request) -> bool:
         return may_choose(self._settings, request.client.host if request.client else "", request.headers)
@@ -55,7 +61,9 @@ class _Handlers:
     def look(self, shown: ModelSpec, wanted: str, read: str, request: gr.Request) -> Updates:
         """The outlook now; the controls only where they stood for another model."""
         parts, panel, now = self._parts, self._panel, self._backend.status()
-        follow = {**parts.controls_for(now.model), **self._fresh(wanted, [], request)} if now.model != shown else {}
+        follow: Updates = {}
+        if now.model != shown:
+            follow = {**parts.controls_for(now.model), **self._fresh(wanted, [], request), **self.tell(request)}
         cancellable = now.change is not None and now.change.cancellable and self._allowed(request)
         return {
             parts.header.status: header.pill_of(now, read),
@@ -66,6 +74,12 @@ class _Handlers:
             parts.model: now.model,
             **follow,
         }
+
+    def tell(self, request: gr.Request) -> Updates:
+        """What the page's modules are to know."""
+        spec, session = self._backend.status().model, str(request.session_hash)
+        told = facts(spec, session, limits=self._limits, static=self._static, folder=EXAMPLES)
+        return {self._parts.view.facts: told}
 
     def change(self, shown: ModelSpec, wanted: str, read: str, name: str | None, request: gr.Request) -> Updates:
         refusal = ""
@@ -95,8 +109,11 @@ class _Handlers:
         return {self._parts.read: now.problem, self._parts.header.status: header.pill_of(now, now.problem)}
 
 
-def wire(page: gr.Blocks, parts: Components, backend: Backend, settings: Settings) -> None:
-    panel, handlers = parts.models, _Handlers(parts, backend, settings)
+def wire(
+    page: gr.Blocks, parts: Components, backend: Backend, settings: Settings, limits: Limits, static: StaticFiles
+) -> None:  # fmt: skip
+    panel, handlers = parts.models, _Handlers(parts, backend, settings, limits, static)
+    page.load(handlers.tell, None, [parts.view.facts], **AT_ONCE)
     for seen in (page.load, parts.header.timer.tick):
         seen(handlers.look, handlers.inputs, handlers.outlook, **AT_ONCE)
     for button in (parts.header.model, panel.close):

@@ -1,0 +1,55 @@
+"""What the page's modules are told, as JSON: which model answers and what it can do, which knobs there are, what an empty
+page offers, and whose tab it is.
+
+Knows models, knobs and examples; refuses to know conversations.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ovis_app.generation import MAX_TEXT
+from ovis_app.limits import Limits
+from ovis_app.ui.bringing import limits_for
+from ovis_app.ui.controls import SPLIT, SWITCHES, knobs, recommended
+from ovis_app.ui.panels.conversation import HINT, offered, shown, subject
+from ovis_app.ui.static_files import StaticFiles
+from ovis_app.zoo import Example, ModelSpec
+
+SENTENCES = {
+    "too_many": "“{}” did not fit: that are as many files as a message takes.",
+    "clip_alone": "“{}” can't go with other files in one message: a clip goes in a message of its own.",
+    "files": "The files of this conversation can't be sent to the server just now: try again in a moment.",
+}
+
+
+def facts(spec: ModelSpec, session: str, *, limits: Limits, static: StaticFiles, folder: Path) -> str:
+    """All of it, for the tab of `session`."""
+    return json.dumps(
+        {
+            "version": static.version,
+            "session": session,
+            "name": spec.name,
+            "about": spec.about,
+            "subject": subject(spec),
+            "hint": HINT if spec.bundled else "",
+            "most_text": MAX_TEXT,
+            "most_files": limits_for(spec, limits).files_per_turn,
+            "model": {
+                "switches": [one.name for one in (*SWITCHES, SPLIT) if one.offered(spec)],
+                "knobs": [
+                    {"name": one.name, "side": one.side, "recommended": recommended(spec, one)} for one in knobs(spec)
+                ],
+            },
+            "examples": [_example(one, static) for one in offered(spec, folder)],
+            "sentences": SENTENCES,
+        }
+    )
+
+
+def _example(example: Example, static: StaticFiles) -> dict[str, Any]:
+    wants = {name: True for name in ("thinking", "boxes") if getattr(example, name)}
+    media = [{"url": f"{static.base}examples/{name}", "name": name} for name in example.media]
+    return {"label": example.label, "text": example.text, "shown": shown(example), "media": media, "wants": wants}

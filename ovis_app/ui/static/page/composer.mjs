@@ -1,0 +1,135 @@
+// Where questions are written: the box, what is attached, what is to be said of both.
+// Knows the DOM and the draft; what happens to them is done by the session.
+
+import { button, make } from "./elements.mjs";
+import { plain } from "./turns.mjs";
+
+const ACCEPT = "image/*,video/*,application/pdf";
+
+export class Composer {
+  #session; #root; #parts = {}; #saving = null;
+
+  constructor(root, session) {
+    [this.#root, this.#session] = [root, session];
+    const p = this.#parts;
+    p.notice = make("div", { id: "notice", role: "status" });
+    p.leave = button("Cancel edit", () => session.leaveEdit(), { name: "leave-edit" });
+    p.leave.id = "leave-edit";
+    p.text = make("textarea", { rows: 1, dir: "auto", "aria-label": "Your question", oninput: () => this.#typed(), onkeydown: (event) => this.#key(event) });
+    p.files = make("div.thumbnails");
+    p.chooser = make("input", { type: "file", multiple: true, accept: ACCEPT, tabIndex: -1, onchange: () => this.#chosen() });
+    p.chooser.setAttribute("aria-label", "Files to attach");
+    p.attach = button("Attach pictures, a clip or a PDF", () => p.chooser.click(), { icon: true, name: "upload-button" });
+    p.send = button("Ask", () => session.ask(), { icon: true, name: "submit-button" });
+    p.stop = button("Stop", () => session.stop(), { icon: true, name: "stop-button" });
+    p.box = make("form", { id: "box", onsubmit: (event) => event.preventDefault() }, p.files, make("div.input-row", {}, p.attach, p.chooser, p.text, p.send, p.stop));
+    root.replaceChildren(make("div", { id: "notice-row" }, p.notice, p.leave), p.box);
+    this.#receive();
+  }
+
+  focus() {
+    this.#parts.text.focus();
+  }
+
+  draw() {
+    const { draft, running, notice, facts } = this.#session;
+    const p = this.#parts;
+    if (p.text.value !== draft.text) { p.text.value = draft.text; this.#fit(); }
+    p.text.placeholder = facts ? `Ask about ${facts.subject}…` : "";
+    const said = draft.editing ? "Editing a question. Asking it makes another version of it." : notice;
+    if (p.notice.textContent !== said || notice) p.notice.replaceChildren(...[notice, draft.editing && !notice ? said : ""].filter(Boolean).map((one) => make("p", {}, plain(one))));
+    p.leave.hidden = !draft.editing;
+    p.files.hidden = !draft.files.length;
+    this.#drawFiles(draft.files);
+    p.send.hidden = running !== null;
+    p.stop.hidden = running === null;
+    const coming = draft.files.some((one) => one.state !== "ready");
+    p.send.disabled = coming || !(draft.text.trim() || draft.files.length);
+    document.body.classList.toggle("checking", coming);
+  }
+
+  #drawFiles(files) {
+    const key = files.map((one) => `${one.hash} ${one.name} ${one.state} ${one.kind}`).join("|");
+    const box = this.#parts.files;
+    if (box.dataset.key !== key) {
+      box.dataset.key = key;
+      box.replaceChildren(...files.map((one, place) => this.#thumbnail(one, place)));
+    }
+    for (const [place, one] of files.entries()) {
+      const bar = box.children[place].querySelector("progress");
+      if (bar) bar.value = one.share;
+    }
+  }
+
+  #thumbnail(entry, place) {
+    const name = plain(entry.name);
+    const remove = button(`Remove ${name}`, () => this.#session.detach(entry), { icon: true, name: "delete-button" });
+    const coming = entry.state !== "ready";
+    const image = make("img", { alt: name, title: name });
+    const item = make("span.thumbnail-item", {}, coming ? make("progress", { max: 1, "aria-label": `Uploading ${name}` }) : image, make("span.number", { "aria-hidden": "true" }, String(place + 1)), remove);
+    item.classList.toggle("clip", entry.kind === "video");
+    if (coming) item.append(make("span.name", {}, name));
+    if (entry.hash && !coming) this.#see(image, entry, name);
+    return item;
+  }
+
+  async #see(image, entry, name) {
+    const named = () => image.replaceWith(make("span.name", {}, name));
+    image.addEventListener("error", async () => {
+      const address = image.dataset.copied ? "" : await this.#session.files.copied(entry).catch(() => "");
+      image.dataset.copied = "yes";
+      if (address && entry.kind === "image") image.src = address;
+      else named();
+    });
+    if (entry.kind === "video" && !entry.moves) return named();
+    const address = await this.#session.files.seen(entry.hash);
+    if (address) image.src = address;
+    else named();
+  }
+
+  #typed() {
+    this.#session.type(this.#parts.text.value);
+    this.#fit();
+    this.draw();
+    clearTimeout(this.#saving);
+    this.#saving = setTimeout(() => this.#session.saveDraft(), 400);
+  }
+
+  #fit() {
+    const text = this.#parts.text;
+    text.style.height = "auto";
+    text.style.height = `${Math.min(text.scrollHeight, 8 * 24 + 12)}px`;
+  }
+
+  #key(event) {
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing || event.keyCode === 229) return;
+    event.preventDefault();
+    if (!this.#parts.send.hidden && !this.#parts.send.disabled) this.#session.ask();
+  }
+
+  #chosen() {
+    const files = [...this.#parts.chooser.files];
+    this.#parts.chooser.value = "";
+    this.#attach(files);
+  }
+
+  #attach(files) {
+    if (files.length) this.#session.attach(files.map((blob) => ({ blob, name: blob.name || "pasted" })));
+  }
+
+  /** Files that are dropped anywhere on the page, or pasted. */
+  #receive() {
+    const brings = (event) => event.dataTransfer?.types?.includes("Files");
+    const dragging = (on) => document.body.classList.toggle("dragging", on);
+    const listen = (name, act) => window.addEventListener(name, (event) => { if (brings(event)) { event.preventDefault(); act(event); } });
+    listen("dragover", () => dragging(true));
+    listen("dragleave", (event) => { if (!event.relatedTarget) dragging(false); });
+    listen("drop", (event) => { dragging(false); this.#attach([...event.dataTransfer.files]); });
+    this.#root.addEventListener("paste", (event) => {
+      const files = [...(event.clipboardData?.files ?? [])];
+      if (!files.length) return;
+      event.preventDefault();
+      this.#attach(files);
+    });
+  }
+}

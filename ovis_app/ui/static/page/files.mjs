@@ -1,0 +1,88 @@
+// Files on their way: from whoever chose them into the store, and from there to the server as often as it needs them.
+// Knows the store and the wire; refuses to know questions.
+
+import { digest } from "./digest.mjs";
+
+export class Files {
+  #store; #wire; #session;
+  #places = new Map(); // SHA-256 -> where the upload of this session lies
+  #addresses = new Map(); // SHA-256 -> an address of this tab, for a picture to be seen
+
+  /** `session` gives the name of this tab's session. */
+  constructor({ store, wire, session }) {
+    [this.#store, this.#wire, this.#session] = [store, wire, session];
+  }
+
+  digest(blob) {
+    return digest(blob);
+  }
+
+  /** Takes a file that somebody chose: `entry`, one of the draft's files, becomes what it is; a document becomes several.
+   * Without a connection it is taken as it is, and looked at once it is sent. Gives a sentence where it can't be sent. */
+  async take(blob, entry, draft, changed) {
+    try {
+      const hash = await digest(blob);
+      const progress = (share) => { entry.share = share; changed(); };
+      const place = await this.#wire.upload(blob, entry.name, { progress });
+      const said = await this.#wire.bring(this.#session(), place);
+      if (typeof said.refused === "string" && said.refused) return said.refused;
+      const found = await Promise.all((said.files ?? []).map((one) => this.#found(one, place, hash, blob)));
+      const [first, ...rest] = found;
+      const at = draft.files.indexOf(entry); // nowhere, where it was removed meanwhile
+      if (at >= 0) draft.files.splice(at + 1, 0, ...rest);
+      Object.assign(entry, first);
+    } catch (error) {
+      if (!error.lost) return error.message;
+      await this.#store.putFile({ hash: entry.hash = await digest(blob), blob });
+      entry.state = "ready";
+    }
+    return null;
+  }
+
+  async #found(said, place, hash, blob) {
+    const own = said.path === place;
+    const content = own ? blob : await this.#wire.shown(said.path);
+    const found = { hash: own ? hash : await digest(content), name: said.name, kind: said.kind, moves: said.moves === true, state: "ready" };
+    await this.#store.putFile({ hash: found.hash, blob: content });
+    this.#places.set(found.hash, said.path);
+    return found;
+  }
+
+  /** Where each of these files lies on the server, sent now where it doesn't. Raises where this browser has lost one. */
+  async placed(files, { signal, note }) {
+    const lacking = new Map(files.filter((one) => !this.#places.has(one.hash)).map((one) => [one.hash, one]));
+    let number = 0;
+    for (const [hash, file] of lacking) {
+      number += 1;
+      note(lacking.size > 1 ? `Sending file ${number} of ${lacking.size}` : `Sending ${file.name}`);
+      const kept = await this.#store.file(hash);
+      if (!kept) throw new Error(`“${file.name}” is no longer in this browser: edit the question that has it, and attach it again.`);
+      this.#places.set(hash, await this.#wire.upload(kept.blob, file.name, { signal }));
+    }
+    return this.#places;
+  }
+
+  /** The server doesn't have these any more. */
+  forget(hashes) {
+    for (const hash of hashes) this.#places.delete(hash);
+  }
+
+  /** An address at which this tab sees a file; empty where it is gone. */
+  async seen(hash) {
+    if (!this.#addresses.has(hash)) {
+      this.#addresses.set(hash, this.#store.file(hash).then((kept) => (kept ? URL.createObjectURL(kept.shown ?? kept.blob) : "")));
+    }
+    return await this.#addresses.get(hash);
+  }
+
+  /** The same where this browser can't draw the file itself: by the copy that the server makes, kept from then on. */
+  async copied(file) {
+    const kept = await this.#store.file(file.hash);
+    if (!kept || kept.shown) return "";
+    const places = await this.placed([file], { note: () => {} });
+    const shown = await this.#wire.shown(places.get(file.hash));
+    await this.#store.putFile({ ...kept, shown });
+    this.#addresses.delete(file.hash);
+    return await this.seen(file.hash);
+  }
+}

@@ -1,0 +1,182 @@
+// The page's start: store, session and view are put together, and told of what Gradio's panels say.
+// Knows `window.ovis` (page.js), through which both talk; refuses to know what a conversation is.
+
+import { Composer } from "./composer.mjs";
+import { make } from "./elements.mjs";
+import { Files } from "./files.mjs";
+import { Session } from "./session.mjs";
+import { open } from "./store.mjs";
+import { Turns, plain } from "./turns.mjs";
+import * as wire from "./wire.mjs";
+
+const EARLIER = 5; // conversations that the empty page offers
+
+/** Starts the page in `element`. `restore` has Gradio's panels show the session's settings. */
+export async function start(element, { restore }) {
+  const page = parts(element);
+  let view = null;
+  const sentences = []; // of the store, before there is anything to show them
+  const say = (sentence) => { session.lines.set(sentence, sentence); view.changed(); };
+  const store = await open((sentence) => (view ? say(sentence) : sentences.push(sentence)));
+  const session = new Session({
+    store, wire, tab: tabStorage(), peers: peers(),
+    files: new Files({ store, wire, session: () => session.facts.session }),
+    changed: (id) => view?.changed(id),
+  });
+  for (const sentence of sentences) session.lines.set(sentence, sentence);
+  view = new View(page, session);
+  window.ovis.on("facts", (facts) => { session.facts = facts; view.draw(); });
+  window.ovis.on("settings", (settings) => { session.settings = settings; });
+  window.ovis.on("new", async () => { await session.newChat(); view.focus(); });
+  window.ovis.on("escape", () => session.stop());
+  window.addEventListener("pagehide", () => session.put_aside());
+  window.addEventListener("offline", () => { session.lines.set("offline", wire.OFFLINE); view.draw(); });
+  window.addEventListener("online", () => { session.lines.delete("offline"); view.draw(); });
+  await window.ovis.first("facts");
+  await session.start();
+  const kept = session.conversation.settings;
+  if (Object.keys(kept).length) restore(session.settings = { ...session.settings, ...kept });
+  if (matchMedia("(pointer: fine)").matches) view.focus(); // on a phone it would raise the keyboard
+  setTimeout(() => store.tidy(), 10_000);
+}
+
+function parts(element) {
+  const page = {
+    lines: make("div", { id: "lines", role: "status" }),
+    welcome: make("div.welcome", { hidden: true }),
+    turns: make("div.turns", { role: "log", "aria-label": "Conversation" }),
+    newest: make("button.newest.quiet", { type: "button", hidden: true }, "To the newest"),
+    composer: make("div", { id: "composer-box" }),
+  };
+  page.scroll = make("div.scroll", { tabIndex: 0, role: "region", "aria-label": "Conversation" }, page.welcome, page.turns);
+  element.replaceChildren(page.lines, make("div", { id: "conversation" }, page.scroll, page.newest), page.composer);
+  return page;
+}
+
+class View {
+  #page; #session; #composer; #turns; #stuck = true; #waiting = false; #path = 0;
+
+  constructor(page, session) {
+    [this.#page, this.#session] = [page, session];
+    const acts = {
+      edit: (id) => { session.edit(id); this.focus(); },
+      remove: (id) => session.remove(id), choose: (id) => session.choose(id), again: (id) => session.again(id),
+      enlarge: (image) => window.ovis.enlarge(image), drawn: () => this.#stick(),
+    };
+    this.#composer = new Composer(page.composer, session);
+    this.#turns = new Turns(page.turns, { acts, files: session.files });
+    this.#scrolling();
+  }
+
+  focus() {
+    this.#composer.focus();
+  }
+
+  /** Draws soon, once however often it is asked to. */
+  changed() {
+    if (this.#waiting) return;
+    this.#waiting = true;
+    const draw = () => { this.#waiting = false; this.draw(); };
+    if (document.hidden) setTimeout(draw, 250);
+    else requestAnimationFrame(draw);
+  }
+
+  draw() {
+    const { path, tree, running, lines } = this.#session;
+    fill(this.#page.lines, [...lines.values()]);
+    if (path.length > this.#path && running) this.#stuck = true; // what was asked comes into view
+    this.#path = path.length;
+    this.#turns.draw(path, tree, running?.id ?? null);
+    this.#composer.draw();
+    this.#welcome(path.length === 0);
+    this.#stick();
+  }
+
+  #stick() {
+    const { scroll, newest } = this.#page;
+    if (this.#stuck) scroll.scrollTop = scroll.scrollHeight;
+    newest.hidden = this.#stuck;
+  }
+
+  /** Stuck to the end only while at the end: a wheel, a finger or a key upward frees it at once. */
+  #scrolling() {
+    const { scroll, newest } = this.#page;
+    const free = () => { if (scroll.scrollHeight > scroll.clientHeight) { this.#stuck = false; newest.hidden = false; } };
+    const atEnd = () => scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < 24;
+    let finger = 0;
+    let from = 0;
+    scroll.addEventListener("wheel", (event) => { if (event.deltaY < 0) free(); }, { passive: true });
+    scroll.addEventListener("touchstart", (event) => { finger = event.touches[0].clientY; }, { passive: true });
+    scroll.addEventListener("touchmove", (event) => { if (event.touches[0].clientY > finger) free(); }, { passive: true });
+    scroll.addEventListener("keydown", (event) => { if (["ArrowUp", "PageUp", "Home"].includes(event.key)) free(); });
+    scroll.addEventListener("scroll", () => {
+      if (scroll.scrollTop < from - 1 && !atEnd()) free();
+      else if (atEnd()) { this.#stuck = true; newest.hidden = true; }
+      from = scroll.scrollTop;
+    }, { passive: true });
+    newest.addEventListener("click", () => { this.#stuck = true; this.#stick(); });
+    new ResizeObserver(() => this.#stick()).observe(this.#page.turns);
+  }
+
+  // --- the empty page ----------------------------------------------------------------------------------------------
+
+  #welcome(empty) {
+    const { welcome } = this.#page;
+    const facts = this.#session.facts;
+    const shows = empty && facts !== null;
+    const key = `${shows} ${facts?.name} ${facts?.version}`;
+    if (welcome.dataset.key === key) return;
+    welcome.dataset.key = key;
+    welcome.hidden = !shows;
+    if (!shows) return;
+    const hint = facts.hint ? make("p.hint", {}, facts.hint) : null;
+    const cards = make("div.examples", {}, ...facts.examples.map((one) => this.#card(one)));
+    const earlier = make("div.earlier", { hidden: true });
+    welcome.replaceChildren(make("div.placeholder", {}, make("h2", {}, `Ask about ${facts.subject}`), make("p", {}, facts.about), hint), cards, earlier);
+    this.#earlier(earlier);
+  }
+
+  #card(example) {
+    const pictures = example.media.map(({ url, name }) => (url.endsWith(".mp4")
+      ? make("video", { src: url, muted: true, preload: "metadata", "aria-label": name }) : make("img", { src: url, alt: "", loading: "lazy" })));
+    const words = make("span.example-text", {}, example.label ? make("b", {}, example.label) : null, example.shown);
+    return make("button.example", { type: "button", onclick: () => this.#session.askExample(example) }, make("span.example-pictures", {}, ...pictures), words);
+  }
+
+  async #earlier(list) {
+    const found = await this.#session.latest(EARLIER);
+    list.hidden = !found.length;
+    if (!found.length) return;
+    const rows = found.map((one) => make("li", {}, make("button.quiet", { type: "button", onclick: () => this.#session.open(one.id) }, plain(one.title))));
+    list.replaceChildren(make("h3", {}, "Earlier"), make("ul", {}, ...rows));
+  }
+}
+
+function fill(element, sentences) {
+  const key = sentences.join("\n");
+  if (element.dataset.key === key) return;
+  element.dataset.key = key;
+  element.replaceChildren(...sentences.map((one) => make("p", {}, one)));
+}
+
+/** Words of this tab alone, which outlive a reload where the browser lets them. */
+function tabStorage() {
+  const memory = new Map();
+  return {
+    get(key) { try { return sessionStorage.getItem(`ovis-${key}`) ?? memory.get(key) ?? null; } catch { return memory.get(key) ?? null; } },
+    set(key, value) {
+      memory.set(key, value);
+      try {
+        if (value === null) sessionStorage.removeItem(`ovis-${key}`);
+        else sessionStorage.setItem(`ovis-${key}`, value);
+      } catch { /* private windows forget */ }
+    },
+  };
+}
+
+/** This browser's other tabs on the page. */
+function peers() {
+  if (typeof BroadcastChannel === "undefined") return null;
+  const channel = new BroadcastChannel("ovis");
+  return { say: (word) => channel.postMessage(word), listen: (hear) => { channel.onmessage = ({ data }) => hear(data ?? {}); } };
+}

@@ -1,0 +1,320 @@
+// One tab's conversation without a browser: asked, streamed, stopped, reloaded, kept through a restart of the server.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { Files } from "../../ovis_app/ui/static/page/files.mjs";
+import { GONE_MS, Session, UPDATED, WAITS } from "../../ovis_app/ui/static/page/session.mjs";
+import { open } from "../../ovis_app/ui/static/page/store.mjs";
+import { WireError } from "../../ovis_app/ui/static/page/wire.mjs";
+
+const FACTS = {
+  version: "v1", session: "session-1", most_text: 1000, most_files: 3, model: { knobs: [], switches: ["thinking"] },
+  sentences: { files: "Files can't be sent.", too_many: "{} is one too many.", clip_alone: "{} is a clip." },
+};
+
+/** A server: it has uploads until it is started again, and says what a test has it say. */
+class Server {
+  uploads = new Map();
+  asked = [];
+  count = 0;
+  script = (question) => [{ kind: "answer", text: `You said: ${question}` }];
+  up = true;
+  restart() { this.uploads.clear(); }
+  address = (path) => `at:${path}`;
+  async upload(blob, name) {
+    this.#reached();
+    const path = `/folder${++this.count}/${name}`;
+    this.uploads.set(path, blob);
+    return path;
+  }
+  async bring(session, path) {
+    this.#reached();
+    if (path.endsWith(".txt")) return { refused: `“${path.split("/").at(-1)}” is no picture.` };
+    if (path.endsWith(".pdf")) {
+      const pages = [1, 2].map((page) => `/page${page}-of${path}`);
+      for (const page of pages) this.uploads.set(page, new Blob([page]));
+      return { files: pages.map((page, i) => ({ kind: "image", name: `page ${i + 1}`, path: page })), notes: [] };
+    }
+    return { files: [{ kind: path.endsWith(".mp4") ? "video" : "image", name: path.split("/").at(-1), path }] };
+  }
+  async shown(path) { return this.uploads.get(path); }
+  async own(path) { return new Blob([path], { type: "image/png" }); }
+  async ask(sent, hear, { signal }) {
+    this.#reached();
+    this.asked.push(sent.request);
+    const urls = sent.request.messages.flatMap((one) => (Array.isArray(one.content) ? one.content : []))
+      .map((part) => part[part.type]?.url).filter(Boolean);
+    const missing = urls.flatMap((url, i) => (this.uploads.has(url.slice(3)) ? [] : [i]));
+    let seq = 0;
+    hear({ seq: seq++, kind: "begun", version: this.version ?? "v1" });
+    if (missing.length) return hear({ seq, kind: "missing", files: missing });
+    const said = { text: "", thinking: "" };
+    for (const frame of this.script(textOf(sent.request.messages.at(-1)))) {
+      if (signal.aborted) throw new DOMException("stopped", "AbortError");
+      if (frame instanceof Error) throw frame;
+      if (frame instanceof Promise) { await Promise.race([frame, new Promise((go) => signal.addEventListener("abort", go))]); continue; }
+      if (frame.kind === "answer") said.text += frame.text;
+      if (frame.kind === "thinking") said.thinking += frame.text;
+      hear({ seq: seq++, ...frame });
+    }
+    if (signal.aborted) throw new DOMException("stopped", "AbortError");
+    hear({ seq, kind: "done", finish: "end", ...said, stats: null, boxes: [] });
+  }
+  #reached() { if (!this.up) throw new WireError("gone", { lost: true }); }
+}
+
+const textOf = (message) => (typeof message.content === "string" ? message.content : message.content.at(-1).text);
+
+/** A browser: tabs of it share what is kept. */
+async function browser(server = new Server()) {
+  const said = [];
+  const store = await open((sentence) => said.push(sentence), { factory: null });
+  const clock = { now: 1_000_000 };
+  const here = { server, store, said, clock, tab: () => tab(new Map()) };
+  async function tab(kept, { reloaded = false } = {}) {
+    const keeps = { get: (key) => kept.get(key) ?? null, set: (key, value) => (value === null ? kept.delete(key) : kept.set(key, value)) };
+    const wire = server;
+    const files = new Files({ store, wire, session: () => session.facts.session });
+    const session = new Session({ store, wire, files, tab: keeps, changed: () => {}, now: () => ++clock.now });
+    session.facts = { ...FACTS, session: reloaded ? "session-2" : "session-1" };
+    await session.start();
+    session.reload = () => { session.put_aside(); return tab(new Map(kept), { reloaded: true }); };
+    return session;
+  }
+  return here;
+}
+
+const shown = (session) => session.path.map((one) => one.text);
+const last = (session) => session.path.at(-1);
+async function say(session, text) {
+  session.draft.text = text;
+  await session.ask();
+}
+const picture = (name, content = name) => ({ blob: new Blob([content], { type: "image/png" }), name });
+const messages = (server) => server.asked.at(-1).messages;
+
+test("a question is answered, and the next one has both before it", async () => {
+  const { server, tab } = await browser();
+  const session = await tab();
+  await say(session, "one");
+  await say(session, "two");
+  assert.deepEqual(shown(session), ["one", "You said: one", "two", "You said: two"]);
+  assert.deepEqual(messages(server).map((one) => one.role), ["user", "assistant", "user"]);
+  assert.equal(session.draft.text, "");
+  assert.equal(session.conversation.title, "one");
+});
+
+test("a reload has everything, and the next question continues", async () => {
+  const { server, tab } = await browser();
+  let session = await tab();
+  await session.attach([picture("p.png")]);
+  await say(session, "one");
+  session.draft.text = "half a";
+  await session.saveDraft();
+  session = await session.reload();
+  assert.deepEqual(shown(session), ["one", "You said: one"]);
+  assert.equal(session.draft.text, "half a");
+  await say(session, "two");
+  assert.equal(messages(server).length, 3);
+  assert.equal(messages(server)[0].content[0].type, "image_url");
+});
+
+test("a reload in the middle of an answer keeps what was said, to the last word, and marks it as cut", async () => {
+  const { server, tab } = await browser();
+  let session = await tab();
+  server.script = () => [{ kind: "thinking", text: "Hm. " }, { kind: "answer", text: "It is a " }, new Promise(() => {})];
+  session.draft.text = "what?";
+  session.ask();
+  await new Promise((go) => setTimeout(go, 20));
+  session = await session.reload();
+  assert.deepEqual([last(session).text, last(session).thinking, last(session).finish], ["It is a ", "Hm. ", "cut"]);
+  server.script = () => [{ kind: "answer", text: "It is a cup." }];
+  await session.again(last(session).id);
+  assert.equal(last(session).text, "It is a cup.");
+  assert.equal(messages(server).length, 1);
+});
+
+test("stop keeps what was said, and nothing comes after", async () => {
+  const { server, tab } = await browser();
+  const session = await tab();
+  server.script = () => [{ kind: "answer", text: "word1 " }, new Promise(() => {}), { kind: "answer", text: "word2" }];
+  session.draft.text = "go on";
+  const asking = session.ask();
+  await new Promise((go) => setTimeout(go, 20));
+  session.draft.text = "typed meanwhile";
+  await session.ask(); // not yet
+  await session.stop();
+  await asking;
+  assert.deepEqual([last(session).text, last(session).finish, session.running], ["word1 ", "stopped", null]);
+  assert.equal(session.draft.text, "typed meanwhile");
+  assert.equal(server.asked.length, 1);
+});
+
+test("a server that was started again gets the files that it lacks, and answers with all history", async () => {
+  const { server, tab } = await browser();
+  const session = await tab();
+  await session.attach([picture("a.png"), picture("b.png")]);
+  await say(session, "one");
+  server.restart();
+  await say(session, "two");
+  assert.equal(last(session).text, "You said: two");
+  assert.equal(server.uploads.size, 2);
+  assert.deepEqual(session.path.map((one) => one.error), ["", "", "", ""]);
+});
+
+test("without a connection the question waits in the box, files and all, and can be sent later", async () => {
+  const { server, tab } = await browser();
+  const session = await tab();
+  server.up = false;
+  await session.attach([picture("a.png")]);
+  await say(session, "anybody?");
+  assert.deepEqual([session.draft.text, session.draft.files.length, session.path.length], ["anybody?", 1, 0]);
+  assert.equal(session.lines.get("offline"), WAITS);
+  const after = await session.reload();
+  assert.deepEqual([after.draft.text, after.draft.files[0].name], ["anybody?", "a.png"]);
+  server.up = true;
+  await after.ask();
+  assert.equal(last(after).text, "You said: anybody?");
+  assert.equal(after.lines.size, 0);
+});
+
+test("a connection that is lost in mid-answer leaves it cut, a refusal leaves its sentence, and both can be asked again", async () => {
+  const { server, tab } = await browser();
+  const session = await tab();
+  server.script = () => [{ kind: "answer", text: "half" }, new WireError("gone", { lost: true })];
+  await say(session, "one");
+  assert.deepEqual([last(session).text, last(session).finish, last(session).error], ["half", "cut", ""]);
+  server.script = () => [new WireError("Too many questions.")];
+  await session.again(last(session).id);
+  assert.deepEqual([last(session).error, last(session).finish], ["Too many questions.", "error"]);
+  server.script = () => [{ kind: "answer", text: "whole" }];
+  await session.again(last(session).id);
+  assert.deepEqual(shown(session), ["one", "whole"]);
+});
+
+test("a server of another version is said, and nothing is lost", async () => {
+  const { server, tab } = await browser();
+  const session = await tab();
+  server.version = "v2";
+  await say(session, "one");
+  assert.equal(session.lines.get("version"), UPDATED);
+  assert.equal(last(session).text, "You said: one");
+});
+
+test("an edit is another version of its question, with its files; leaving it brings back what was typed", async () => {
+  const { server, tab } = await browser();
+  const session = await tab();
+  await session.attach([picture("a.png")]);
+  await say(session, "first");
+  await say(session, "second");
+  session.draft.text = "half a thought";
+  session.edit(session.path[0].id);
+  assert.deepEqual([session.draft.text, session.draft.files[0].name], ["first", "a.png"]);
+  session.leaveEdit();
+  assert.equal(session.draft.text, "half a thought");
+  session.edit(session.path[0].id);
+  session.draft.text = "other";
+  await session.ask();
+  assert.deepEqual(shown(session), ["other", "You said: other"]);
+  assert.equal(session.draft.text, "half a thought");
+  assert.equal(messages(server).length, 1);
+  const [before] = session.tree.children.get(null);
+  await session.choose(before.id);
+  assert.deepEqual(shown(session), ["first", "You said: first", "second", "You said: second"]);
+});
+
+test("what is deleted goes with all that followed from it, and what stands beside it is shown", async () => {
+  const { store, tab } = await browser();
+  const session = await tab();
+  await say(session, "one");
+  await session.again(last(session).id);
+  await say(session, "two");
+  await session.remove(session.path[1].id);
+  assert.deepEqual(shown(session), ["one", "You said: one"]);
+  await session.remove(session.path[0].id);
+  assert.deepEqual([session.path.length, (await store.conversations()).length], [0, 0]);
+});
+
+test("a refused file is named and the rest stays; a document becomes its pages; clips stand alone; three are enough", async () => {
+  const { tab } = await browser();
+  const session = await tab();
+  await session.attach([picture("a.png"), picture("notes.txt"), picture("film.mp4")]);
+  assert.deepEqual(session.draft.files.map((one) => one.name), ["a.png"]);
+  assert.match(session.notice, /notes\.txt.*film\.mp4/);
+  await session.attach([picture("two.pdf")]);
+  assert.deepEqual(session.draft.files.map((one) => [one.name, one.state]), [["a.png", "ready"], ["page 1", "ready"], ["page 2", "ready"]]);
+  await session.attach([picture("more.png")]);
+  assert.match(session.notice, /more\.png is one too many/);
+  assert.equal(session.draft.files.length, 3);
+  await session.detach(session.draft.files[1]);
+  await say(session, "which?");
+  assert.deepEqual(last(session).error, "");
+});
+
+test("an example is asked as it is meant, and what stands in the box stays", async () => {
+  const { server, tab } = await browser();
+  const session = await tab();
+  session.draft.text = "mine";
+  await session.askExample({ text: "How many?", media: [{ url: "examples/a.png", name: "a.png" }], wants: { thinking: true } });
+  assert.equal(server.asked[0].chat_template_kwargs.enable_thinking, true);
+  assert.equal(session.draft.text, "mine");
+  await say(session, "and now?");
+  assert.equal(server.asked[1].chat_template_kwargs.enable_thinking, false);
+});
+
+test("two tabs in one conversation don't overwrite each other", async () => {
+  const here = await browser();
+  const one = await here.tab();
+  await say(one, "one");
+  const other = await here.tab();
+  await other.open(one.conversation.id);
+  await say(one, "from the first");
+  await say(other, "from the second");
+  const third = await here.tab();
+  await third.open(one.conversation.id);
+  const all = [...third.messages.values()].map((message) => message.text);
+  for (const text of ["from the first", "from the second"]) assert.ok(all.includes(text));
+  assert.deepEqual(shown(third), ["one", "You said: one", "from the second", "You said: from the second"]);
+});
+
+test("an answer that another tab is getting isn't taken for cut until that tab is silent", async () => {
+  const here = await browser();
+  const one = await here.tab();
+  here.server.script = () => [{ kind: "answer", text: "slow" }, new Promise(() => {})];
+  one.draft.text = "go";
+  one.ask();
+  await new Promise((go) => setTimeout(go, 20));
+  const other = await here.tab();
+  await other.open(one.conversation.id);
+  assert.equal(last(other).finish, null);
+  here.clock.now += GONE_MS + 1000;
+  await other.open(one.conversation.id);
+  assert.equal(last(other).finish, "cut");
+});
+
+test("what a browser kept that is broken is left out and said, and the rest works", async () => {
+  const here = await browser();
+  const one = await here.tab();
+  await say(one, "one");
+  await say(one, "two");
+  const [, answer] = one.path;
+  await here.store.putMessage({ ...answer, text: 5, role: "robot" });
+  await here.store.putMessage({ id: "bad", conversation: one.conversation.id, parent: 7 });
+  const other = await here.tab();
+  await other.open(one.conversation.id);
+  assert.deepEqual(shown(other).filter(Boolean), ["one", "two", "You said: two"]);
+  assert.ok(here.said.some((sentence) => sentence.includes("left out")));
+  await say(other, "three");
+  assert.equal(last(other).text, "You said: three");
+});
+
+test("a file that this browser has lost is named, and nothing is asked", async () => {
+  const here = await browser();
+  const one = await here.tab();
+  await one.attach([picture("a.png")]);
+  await say(one, "one");
+  here.server.restart();
+  here.store.file = async () => null;
+  await say(one, "two");
+  assert.match(last(one).error, /“a.png” is no longer in this browser/);
+});
