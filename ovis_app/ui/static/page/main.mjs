@@ -103,16 +103,16 @@ class View {
     const { scroll, newest } = this.#page;
     const free = () => { if (scroll.scrollHeight > scroll.clientHeight) { this.#stuck = false; newest.hidden = false; } };
     const atEnd = () => scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < 24;
-    let finger = 0;
-    let from = 0;
+    let [finger, from, dragged] = [0, 0, false]; // where a touch began; where the scroll bar was taken
     scroll.addEventListener("wheel", (event) => { if (event.deltaY < 0) free(); }, { passive: true });
     scroll.addEventListener("touchstart", (event) => { finger = event.touches[0].clientY; }, { passive: true });
     scroll.addEventListener("touchmove", (event) => { if (event.touches[0].clientY > finger) free(); }, { passive: true });
     scroll.addEventListener("keydown", (event) => { if (["ArrowUp", "PageUp", "Home"].includes(event.key)) free(); });
+    scroll.addEventListener("pointerdown", (event) => { dragged = event.target === scroll; from = scroll.scrollTop; });
+    window.addEventListener("pointerup", () => { dragged = false; });
     scroll.addEventListener("scroll", () => {
-      if (scroll.scrollTop < from - 1 && !atEnd()) free();
+      if (dragged && scroll.scrollTop < from) free();
       else if (atEnd()) { this.#stuck = true; newest.hidden = true; }
-      from = scroll.scrollTop;
     }, { passive: true });
     newest.addEventListener("click", () => { this.#stuck = true; this.#stick(); });
     new ResizeObserver(() => this.#stick()).observe(this.#page.turns);

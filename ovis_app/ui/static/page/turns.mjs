@@ -56,11 +56,11 @@ export class Turns {
       parts.foot = make("div.foot");
       element.append(...[parts.files, parts.text, parts.foot].filter(Boolean));
     }
-    parts.foot.replaceChildren(
+    parts.foot.replaceChildren(...[
       this.#chooser(message, beside),
       button("Edit", () => this.#acts.edit(message.id), { icon: true, name: "edit", disabled: busy }),
       button("Delete", () => this.#acts.remove(message.id), { icon: true, name: "delete", disabled: busy }),
-    );
+    ].filter(Boolean));
   }
 
   #file(file, index, count) {
