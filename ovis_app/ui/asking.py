@@ -68,7 +68,7 @@ def question(value: object, spec: ModelSpec, limits: Limits) -> Question:
         request = Fields.of(asked.values.get("request"), "request")
         chat = chat_request(dict(request.values), spec, limits)
         page = Fields.of(request.values.get("ovis") or {}, "ovis")
-        switches = {name: page.flag(name) or False for name in SWITCHES}
+        switches: dict[str, Any] = {name: page.flag(name) or False for name in SWITCHES}
         settings = replace(chat.settings, **switches).check()
         details = tuple(_detail(one) for one in _list(page, "details"))
     except ApiError as error:
@@ -133,5 +133,5 @@ def _list(page: Fields, name: str) -> list[Any]:
 def _detail(value: object) -> Detail:
     """How closely one file was looked at. Raises ApiError and RequestError."""
     told = Fields.of({} if value is None else value, "ovis.details[]")
-    numbers = {name: told.values.get(name) for name in ("min_pixels", "max_pixels", "max_partition", "frames")}
+    numbers: dict[str, Any] = {name: told.values.get(name) for name in ("min_pixels", "max_pixels", "max_partition", "frames")}
     return GenerationSettings(**numbers, split=told.flag("split") or False).check().detail

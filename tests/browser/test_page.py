@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,10 @@ Open = Callable[..., Any]
 
 def attach(tab: Any, files: Sequence[Path]) -> None:
     tab.set_input_files("#box input[type=file]", [str(path) for path in files])
-    tab.wait_for_function("n => document.querySelectorAll('#box .thumbnail-item').length === n", arg=len(files))
+    tab.wait_for_function(
+        "n => document.querySelectorAll('#box .thumbnail-item').length === n && !document.querySelector('#box progress')",
+        arg=len(files),
+    )
 
 
 def ask(tab: Any, text: str, files: Sequence[Path] = ()) -> None:
@@ -41,6 +43,11 @@ def says(tab: Any, words: str) -> None:
     tab.wait_for_function("w => document.querySelector('#conversation').innerText.includes(w)", arg=words)
 
 
+def do(tab: Any, action: str) -> None:
+    """Presses what can be done with the last turn that has it."""
+    tab.locator(f"#conversation {action}").last.click()
+
+
 def until(tab: Any, condition: Callable[[], bool]) -> None:
     """Waits for something on the server's side, while the page goes on."""
     for _ in range(int(PATIENCE / 0.05)):
@@ -58,7 +65,7 @@ def test_a_picture_and_a_question_get_an_answer(tab: Any) -> None:
     ask(tab, "What is on the picture?", [SHAPES])
     assert "You said: What is on the picture? (with shapes.png)" in conversation(tab)
     assert "64 visual tokens" in tab.inner_text(".figures")
-    assert tab.evaluate("document.querySelector('#conversation img').naturalWidth") > 0
+    tab.wait_for_function("() => document.querySelector('#conversation .user-row img').naturalWidth > 0")
     assert tab.input_value("#box textarea") == "" and tab.locator("#box .thumbnail-item").count() == 0
 
 
@@ -66,7 +73,7 @@ def test_what_no_browser_shows_is_drawn_and_plays(tab: Any, tmp_path: Path) -> N
     corners().save(tmp_path / "scan.tiff")
     ask(tab, "What is it?", [tmp_path / "scan.tiff"])
     seen = "document.querySelector('#conversation .user-row img')"
-    assert tab.evaluate(f"{seen}.naturalWidth") == 64 and tab.evaluate(f"{seen}.naturalHeight") == 48
+    tab.wait_for_function(f"() => {seen}.naturalWidth === 64 && {seen}.naturalHeight === 48")
     ask(tab, "And this?", [clip(tmp_path / "old.avi", map(numbered, range(20)), codec="mpeg4")])
     tab.wait_for_function(
         "() => { const clip = document.querySelector('#conversation video');"
@@ -78,12 +85,10 @@ def test_the_answer_streams_and_stop_keeps_what_was_said(tab: Any, server: Serve
     tab.fill("#box textarea", "slow")
     tab.press("#box textarea", "Enter")
     says(tab, "word3")
-    assert tab.locator("#regenerate").is_disabled()
+    assert tab.locator(".user-row .edit").is_disabled()
     tab.click("#box .stop-button")
     figures(tab, 1)
     assert tab.inner_text(".figures") == "stopped" and "word3" in conversation(tab)
-    tab.wait_for_selector("body:not(.checking)")
-    tab.wait_for_timeout(1000)  # until the tab has told how its answer ended: nobody asks on sooner than they can read
     ask(tab, "and now?")
     until(tab, lambda: server.backend.live == 0)
     ask_again = conversation(tab)
@@ -109,23 +114,22 @@ def test_the_thought_opens_shows_its_duration_and_closes(tab: Any, server: Serve
     server.backend.answer.clear(), server.backend.finish.clear()
     tab.fill("#box textarea", "held")
     tab.press("#box textarea", "Enter")
-    tab.wait_for_selector(".thought-group .content")
-    tab.wait_for_selector(".thought-group .duration")
-    assert "Thinking" in tab.inner_text(".thought-group") and "I look at the picture." in conversation(tab)
+    tab.wait_for_selector(".thought .words", state="visible")
+    assert "Thinking" in tab.inner_text(".thought summary") and "I look at the picture." in conversation(tab)
     server.backend.answer.set()
     says(tab, "It is a circle.")
-    tab.wait_for_selector(".thought-group .content", state="detached")
+    tab.wait_for_selector(".thought .words", state="hidden")
     server.backend.finish.set()
     tab.wait_for_selector("#box .submit-button")
-    assert re.search(r"Thought\s+1\.5 s · 5 tokens", tab.inner_text(".thought-group"))
-    tab.click(".thought-group .title")
+    assert tab.inner_text(".thought summary") == "Thought · 1.5 s · 5 tokens"
+    tab.click(".thought summary")
     says(tab, "I look at the picture.")
 
 
 def test_edit_keeps_the_attachments(tab: Any, server: Served) -> None:
     ask(tab, "Which has more?", [LEFT, RIGHT])
     tab.fill("#box textarea", "half a thought")
-    tab.click("#edit")
+    do(tab, ".user-row .edit")
     tab.wait_for_selector("#leave-edit")
     assert tab.input_value("#box textarea") == "Which has more?"
     assert tab.locator("#box .thumbnail-item").count() == 2
@@ -134,7 +138,7 @@ def test_edit_keeps_the_attachments(tab: Any, server: Served) -> None:
     says(tab, "You said: Which has fewer? (with left.png, right.png)")
     figures(tab, 1)
     assert "Which has more?" not in conversation(tab)
-    assert tab.locator("#conversation img").count() == 2
+    assert tab.locator("#conversation .user-row img").count() == 2
     assert tab.input_value("#box textarea") == "half a thought"
     assert len(server.backend.requests[-1].conversation.messages) == 1
 
@@ -167,65 +171,65 @@ def test_words_run_in_the_direction_of_their_own_script(tab: Any) -> None:
 def test_leaving_an_edit_brings_the_draft_back(tab: Any) -> None:
     ask(tab, "one")
     tab.fill("#box textarea", "draft")
-    tab.click("#edit")
+    do(tab, ".user-row .edit")
     tab.click("#leave-edit")
     tab.wait_for_selector("#leave-edit", state="hidden")
     assert tab.input_value("#box textarea") == "draft" and "You said: one" in conversation(tab)
 
 
-def test_regenerate_and_undo(tab: Any, server: Served) -> None:
+def test_regenerating_makes_a_version_beside_and_deleting_takes_all_that_followed(tab: Any, server: Served) -> None:
     ask(tab, "first")
     ask(tab, "second")
     asked = len(server.backend.requests)
-    tab.click("#regenerate")
+    do(tab, ".bot-row .again")
     until(tab, lambda: len(server.backend.requests) == asked + 1)
-    figures(tab, 2)
-    tab.click("#undo")
+    tab.wait_for_function("() => document.querySelector('.bot-row:last-child .versions')?.innerText.includes('2/2')")
+    assert len(server.backend.requests[-1].conversation.messages) == 3
+    do(tab, ".bot-row .back")
+    tab.wait_for_function("() => document.querySelector('.bot-row:last-child .versions')?.innerText.includes('1/2')")
+    do(tab, ".user-row .delete")
     figures(tab, 1)
-    assert "second" not in conversation(tab) and tab.input_value("#box textarea") == "second"
+    assert "second" not in conversation(tab) and "You said: first" in conversation(tab)
+
+
+def test_any_question_can_be_edited_and_what_was_said_before_stays_a_version(tab: Any, server: Served) -> None:
+    ask(tab, "first")
+    ask(tab, "second")
+    tab.locator(".user-row .edit").first.click()
+    tab.fill("#box textarea", "other")
+    tab.press("#box textarea", "Enter")
+    says(tab, "You said: other")
+    figures(tab, 1)
+    assert "second" not in conversation(tab)
+    do(tab, ".user-row .back")
+    says(tab, "You said: second")
+    assert "other" not in conversation(tab)
 
 
 def test_an_error_stands_where_the_answer_would_be_and_can_be_retried(tab: Any, server: Served) -> None:
     tab.fill("#box textarea", "please fail")
     tab.press("#box textarea", "Enter")
-    tab.wait_for_selector(".problem")
-    assert "out of memory" in tab.inner_text(".problem")
+    tab.wait_for_selector(".problem:visible")
+    assert "out of memory" in tab.inner_text(".problem:visible")
     asked = len(server.backend.requests)
-    tab.click("#conversation .option:has-text('Retry')")
+    do(tab, ".retry")
     until(tab, lambda: len(server.backend.requests) == asked + 1)
-    tab.wait_for_function("() => !document.querySelector('#regenerate').disabled")
-    tab.wait_for_selector(".problem")
+    tab.wait_for_function("() => document.querySelector('.bot-row .versions')?.innerText.includes('2/2')")
+    tab.wait_for_selector(".problem:visible")
 
 
 def test_a_refused_file_is_named_and_nothing_is_lost(tab: Any, tmp_path: Path) -> None:
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"this is no picture")
-    attach(tab, [LEFT, broken])
     tab.fill("#box textarea", "Look at these")
-    tab.press("#box textarea", "Enter")
+    tab.set_input_files("#box input[type=file]", [str(LEFT), str(broken)])
     tab.wait_for_selector("#notice p")
     assert "broken.png" in tab.inner_text("#notice")
     assert tab.input_value("#box textarea") == "Look at these"
     tab.wait_for_function("() => document.querySelectorAll('#box .thumbnail-item').length === 1")
-    tab.press("#box textarea", "Enter")  # perhaps too soon, which must not harm
-    tab.wait_for_selector("body:not(.checking)")
-    if tab.locator(".question").count() == 0:
-        tab.press("#box textarea", "Enter")
+    tab.press("#box textarea", "Enter")
     figures(tab, 1)
     assert "(with left.png)" in conversation(tab) and tab.locator("#notice p").count() == 0
-
-
-def test_nothing_is_sent_before_all_that_follows_from_the_last_question_is_over(tab: Any) -> None:
-    """The end of a refused question would be taken for the end of the next one."""
-    tab.evaluate("window.ovis.checking(true)")
-    tab.fill("#box textarea", "Too soon?")
-    tab.press("#box textarea", "Enter")
-    tab.click("#box .submit-button")
-    tab.wait_for_timeout(300)
-    assert tab.locator(".question").count() == 0 and tab.input_value("#box textarea") == "Too soon?"
-    tab.evaluate("window.ovis.checking(false)")
-    tab.press("#box textarea", "Enter")
-    figures(tab, 1)
 
 
 @pytest.mark.parametrize("typed", ["<image>", "<b>bold</b> & **stars**", "  two\n    four  spaces"])
@@ -238,7 +242,7 @@ def test_what_is_typed_is_shown_verbatim(tab: Any, typed: str) -> None:
 
 def test_markup_in_an_answer_is_text_boxes_are_visible_and_scripts_never_run(tab: Any) -> None:
     ask(tab, "<ref>cup</ref><box>(0.1,0.2),(0.3,0.4)</box><img src=x onerror='window.hacked=1'><script>1</script>")
-    answer = tab.inner_text(".bot-row .message-content")
+    answer = tab.inner_text(".bot-row .words >> nth=1")
     assert "<ref>cup</ref><box>(0.1,0.2),(0.3,0.4)</box>" in answer
     assert tab.evaluate("window.hacked") is None
 
@@ -247,7 +251,6 @@ def test_new_chat_while_an_answer_comes_leaves_an_empty_page(tab: Any, server: S
     tab.fill("#box textarea", "slow")
     tab.press("#box textarea", "Enter")
     says(tab, "word1")
-    tab.fill("#box textarea", "kept")
     tab.click("#new-chat")
     tab.wait_for_selector("#conversation .example")
     tab.wait_for_selector("#box .submit-button")
@@ -259,8 +262,10 @@ def test_new_chat_while_an_answer_comes_leaves_an_empty_page(tab: Any, server: S
 def test_an_example_is_asked_with_one_click_and_turns_thinking_on(tab: Any, server: Served) -> None:
     tab.click("#conversation .example:has-text('count')")
     figures(tab, 1)
-    assert tab.locator("#conversation img").count() == 1 and tab.is_checked("#switch-thinking input")
+    assert tab.locator("#conversation .user-row img").count() == 1
     assert server.backend.requests[-1].settings.thinking
+    ask(tab, "and now?")
+    assert not server.backend.requests[-1].settings.thinking  # it was asked for by the example alone
 
 
 def test_a_second_tab_has_its_own_conversation(open_tab: Open) -> None:
@@ -291,7 +296,7 @@ def test_settings_are_closed_open_reach_the_model_and_reset(tab: Any, server: Se
 
 def test_a_picture_opens_large_and_closes(tab: Any) -> None:
     ask(tab, "look", [SHAPES])
-    tab.click("#conversation .message-row img")
+    tab.click("#conversation .picture")
     tab.wait_for_selector("dialog.ovis-large img")
     tab.keyboard.press("Escape")
     tab.wait_for_selector("dialog.ovis-large", state="detached")
@@ -322,7 +327,7 @@ def test_on_a_phone_nothing_overflows_and_targets_are_large(open_tab: Open, widt
     phone = open_tab(viewport={"width": width, "height": 780}, has_touch=True)
     ask(phone, "A long word: " + "x" * 200, [LEFT, RIGHT])
     assert phone.evaluate("document.documentElement.scrollWidth") <= width
-    assert phone.evaluate("document.querySelector('#conversation .bubble-wrap').scrollWidth") <= width
+    assert phone.evaluate("document.querySelector('#conversation .scroll').scrollWidth") <= width
     box = phone.locator("#box").bounding_box()
     assert box["y"] + box["height"] <= 780 and box["x"] >= 0 and box["x"] + box["width"] <= width
     small = phone.evaluate(

@@ -13,7 +13,6 @@ const EARLIER = 5; // conversations that the empty page offers
 
 /** Starts the page in `element`. `restore` has Gradio's panels show the session's settings. */
 export async function start(element, { restore }) {
-  const page = parts(element);
   let view = null;
   const sentences = []; // of the store, before there is anything to show them
   const say = (sentence) => { session.lines.set(sentence, sentence); view.changed(); };
@@ -24,20 +23,26 @@ export async function start(element, { restore }) {
     changed: (id) => view?.changed(id),
   });
   for (const sentence of sentences) session.lines.set(sentence, sentence);
-  view = new View(page, session);
-  window.ovis.on("facts", (facts) => { session.facts = facts; view.draw(); });
   window.ovis.on("settings", (settings) => { session.settings = settings; });
+  session.facts = await window.ovis.first("facts");
+  await session.start();
+  view = new View(parts(element), session);
+  view.draw();
+  listen(session, view);
+  const kept = session.conversation.settings;
+  if (Object.keys(kept).length) restore(session.settings = { ...session.settings, ...kept });
+  if (matchMedia("(pointer: fine)").matches) view.focus(); // on a phone it would raise the keyboard
+  setTimeout(() => store.tidy(), 10_000);
+}
+
+/** What comes from elsewhere: Gradio's panels, keys, the browser. */
+function listen(session, view) {
+  window.ovis.on("facts", (facts) => { session.facts = facts; view.draw(); });
   window.ovis.on("new", async () => { await session.newChat(); view.focus(); });
   window.ovis.on("escape", () => session.stop());
   window.addEventListener("pagehide", () => session.put_aside());
   window.addEventListener("offline", () => { session.lines.set("offline", wire.OFFLINE); view.draw(); });
   window.addEventListener("online", () => { session.lines.delete("offline"); view.draw(); });
-  await window.ovis.first("facts");
-  await session.start();
-  const kept = session.conversation.settings;
-  if (Object.keys(kept).length) restore(session.settings = { ...session.settings, ...kept });
-  if (matchMedia("(pointer: fine)").matches) view.focus(); // on a phone it would raise the keyboard
-  setTimeout(() => store.tidy(), 10_000);
 }
 
 function parts(element) {
@@ -128,7 +133,7 @@ class View {
     if (welcome.dataset.key === key) return;
     welcome.dataset.key = key;
     welcome.hidden = !shows;
-    if (!shows) return;
+    if (!shows) return welcome.replaceChildren();
     const hint = facts.hint ? make("p.hint", {}, facts.hint) : null;
     const cards = make("div.examples", {}, ...facts.examples.map((one) => this.#card(one)));
     const earlier = make("div.earlier", { hidden: true });

@@ -38,7 +38,8 @@ export class Session {
   async start() {
     const id = this.tab.get("conversation");
     const draft = this.tab.get("draft");
-    if (id) await this.open(id, { draft });
+    const found = id !== null && await this.open(id, { draft });
+    if (!found && draft) this.draft.text = draft;
     this.tab.set("draft", null);
     this.changed();
   }
