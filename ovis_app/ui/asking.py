@@ -67,7 +67,7 @@ def question(value: object, spec: ModelSpec, limits: Limits) -> Question:
         session = session_in(asked.values)
         request = Fields.of(asked.values.get("request"), "request")
         chat = chat_request(dict(request.values), spec, limits)
-        page = Fields.of(request.values.get("ovis") or {}, "ovis")
+        page = Fields(request.values).sub("ovis")
         switches: dict[str, Any] = {name: page.flag(name) or False for name in SWITCHES}
         settings = replace(chat.settings, **switches).check()
         details = tuple(_detail(one) for one in _list(page, "details"))

@@ -14,15 +14,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from ovis_app.limits import Limits
-from ovis_app.ui.http_bodies import FILES_A_TURN, Refused
+from ovis_app.ui.http_bodies import Refused
 
 NO_SUCH_EVENT = "That call names nothing that is here, or doesn't bring what it takes: GET /gradio_api/info lists both."
 CROWDED = "Too many questions and files come from here at once: try again in a moment."
 EVENT = re.compile(r"/gradio_api/(?P<how>queue/join|(?:run|api|call)/(?P<name>[^/]+)/?)")
 SESSION = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 DEEPEST = 32  # lists and objects in one another
-LONGEST_PATH = 4096  # characters
 # Events at a time that are answered at once: of a session, of a visitor where it is known who that is, of all.
 OF_SESSION, OF_VISITOR, OF_ALL = 8, 64, 256
 RETRY_SECONDS = 2
@@ -42,7 +40,6 @@ _KINDS: dict[str, Callable[[object], bool]] = {
     "radio": _text,
     "slider": _number,
     "checkbox": lambda value: isinstance(value, bool),
-    "multimodaltextbox": lambda value: isinstance(value, dict) and _text(value.get("text", "")),
 }
 
 
@@ -56,9 +53,8 @@ class Event(NamedTuple):
 class Events:
     """The events of a page, by what Gradio says of them: its configuration, and of endpoints its description."""
 
-    def __init__(self, config: Mapping[str, Any], described: Mapping[str, Any], limits: Limits) -> None:
+    def __init__(self, config: Mapping[str, Any], described: Mapping[str, Any]) -> None:
         kinds = {one["id"]: one for one in config["components"]}
-        self._most_files = FILES_A_TURN * limits.files_per_turn
         self._takes = {one["id"]: [kinds[i]["type"] for i in one["inputs"]] for one in config["dependencies"]}
         self._named = {one["api_name"]: one["id"] for one in config["dependencies"] if one["api_name"]}
         self._left_out = {
@@ -98,18 +94,6 @@ class Events:
             raise _unfit()
         for kind, value in zip(kinds, values, strict=True):
             if value is not None and kind in _KINDS and not _KINDS[kind](value):
-                raise _unfit()
-            if kind == "multimodaltextbox" and value is not None:
-                self._check_files(value.get("files", []))
-
-    def _check_files(self, files: object) -> None:
-        if not isinstance(files, list):
-            raise _unfit()
-        if len(files) > self._most_files:
-            raise Refused(413, "Those are too many files at once: send fewer.")
-        for one in files:
-            path = one.get("path") if isinstance(one, dict) else None
-            if not isinstance(path, str) or len(path) > LONGEST_PATH or "\0" in path:
                 raise _unfit()
 
 

@@ -248,7 +248,7 @@ class Guard:
     async def _checked(self, scope: Scope, path: str, body: bytes) -> Event:
         if self.events is None and hasattr(scope.get("app"), "get_blocks"):
             blocks = scope["app"].get_blocks()
-            self.events = Events(blocks.get_config_file(), blocks.get_api_info(), self.limits)
+            self.events = Events(blocks.get_config_file(), blocks.get_api_info())
         if self.events is None:  # of a page without events
             return Event("", body)
         work = partial(self.events.check, path, body)

@@ -25,7 +25,7 @@ def stored(server: Served, tmp_path: Path) -> dict[str, str]:
     paths = {}
     for name, data in FILES.items():
         (tmp_path / name).write_bytes(data)
-        paths[name] = wire.upload(tmp_path / name)["path"]
+        paths[name] = wire.upload(tmp_path / name)
     wire.close()
     return paths
 

@@ -78,11 +78,9 @@ def file(server: Served, path: str | Path, *headers: str) -> Said:
     return ask(server, f"/gradio_api/file={quote(str(path))}", *headers)
 
 
-def event(wire: Wire, files: list[Any], text: str = "x") -> bytes:
-    """The body of a question that is sent."""
-    fn = wire.event("box", "submit")["id"]
-    data = [None, {"text": text, "files": files}]
-    return json.dumps({"fn_index": fn, "session_hash": wire.session, "data": data}).encode()
+def brings(wire: Wire, path: str) -> bytes:
+    """The body of a call that has an upload looked at."""
+    return json.dumps({"data": [{"session": wire.session, "path": path}], "session_hash": wire.session}).encode()
 
 
 def post(server: Served, route: str, body: bytes, *headers: str, host: str = "") -> Said:

@@ -6,7 +6,7 @@ import json
 import socket
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -117,10 +117,11 @@ def served_api(backend: Backend, **changes: Any) -> Iterator[Served]:
 
 @dataclass
 class Wire:
-    """One browser tab without a browser."""
+    """One browser tab without a browser: it keeps what was said, and asks with all of it."""
 
     served: Served
     session: str = field(default_factory=lambda: uuid.uuid4().hex)
+    said: list[dict[str, Any]] = field(default_factory=list)  # as /v1 has messages
 
     def __post_init__(self) -> None:
         self.http = httpx.Client(base_url=self.served.url + "gradio_api", timeout=PATIENCE)
@@ -137,9 +138,9 @@ class Wire:
         wanted = [self.id_of(elem_id), name]
         return next(d for d in self.config["dependencies"] if wanted in d["targets"] and d["backend_fn"] == python)
 
-    def after(self, event: dict[str, Any]) -> dict[str, Any]:
-        """What runs in Python after an event."""
-        return next(d for d in self.config["dependencies"] if d["trigger_after"] == event["id"] and d["backend_fn"])
+    def named(self, name: str) -> dict[str, Any]:
+        """One of the events that the page's modules call."""
+        return next(d for d in self.config["dependencies"] if d["api_name"] == name)
 
     def defaults(self, event: dict[str, Any]) -> list[Any]:
         """The inputs as they stand when nobody has touched the page."""
@@ -157,46 +158,42 @@ class Wire:
         """The panel of models is opened, which fills its list: nothing is sought, nothing chosen yet."""
         return self.run(self.event("model", "click"), ["", None])
 
-    def join(self, event: dict[str, Any], data: list[Any]) -> httpx.Response:
-        body = {"fn_index": event["id"], "data": data, "session_hash": self.session}
-        return self.http.post("/queue/join", json=body)
-
-    def messages(self) -> Iterator[dict[str, Any]]:
-        """What the server says about this tab's events."""
-        with self.http.stream("GET", "/queue/data", params={"session_hash": self.session}) as stream:
-            for line in stream.iter_lines():
-                if line.startswith("data:"):
-                    yield json.loads(line[5:])
-
-    def upload(self, path: Path) -> dict[str, Any]:
+    def upload(self, path: Path) -> str:
+        """Where the file lies from now on."""
         with path.open("rb") as file:
-            stored = self.http.post("/upload", files={"files": (path.name, file)}).json()[0]
-        return {"path": stored, "orig_name": path.name, "meta": {"_type": "gradio.FileData"}}
+            return str(self.http.post("/upload", files={"files": (path.name, file)}).json()[0])
 
-    def send(self, text: str, files: list[dict[str, Any]] | None = None) -> list[Any]:
-        """Puts a question into the conversation, as Enter does."""
-        return self.run(self.event("box", "submit"), [None, {"text": text, "files": files or []}])
+    def bring(self, path: str) -> dict[str, Any]:
+        """What the server says of an upload."""
+        body = {"data": [{"session": self.session, "path": path}], "session_hash": self.session}
+        return dict(self.http.post("/run/bring", json=body).json()["data"][0])
 
-    def start_answer(self) -> str:
-        event = self.after(self.event("box", "submit"))
-        return str(self.join(event, self.defaults(event)).json()["event_id"])
+    def asked(self, text: str, files: Sequence[str] = (), **more: Any) -> dict[str, Any]:
+        """A question after all that was said, as the page sends it."""
+        parts = [{"type": "image_url", "image_url": {"url": f"/gradio_api/file={path}"}} for path in files]
+        content: Any = [*parts, {"type": "text", "text": text}] if parts else text
+        messages = [*self.said, {"role": "user", "content": content}]
+        return {"session": self.session, "request": {"messages": messages, **more}}
 
-    def settle(self) -> list[Any]:
-        """What the page asks for once an answer has ended."""
-        return self.run(self.after(self.after(self.event("box", "submit"))), [None])
+    def join(self, asked: dict[str, Any]) -> httpx.Response:
+        return self.http.post("/call/ask", json={"data": [asked]})
 
-    def ask(self, text: str, files: list[dict[str, Any]] | None = None) -> list[Any]:
-        """A question and its whole answer: the outputs after it."""
-        self.send(text, files)
-        self.start_answer()
-        for message in self.messages():
-            if message["msg"] == "process_completed":
-                break
-        return self.settle()
+    def start(self, text: str, files: Sequence[str] = (), **more: Any) -> str:
+        """Asks, and says under which name the answer comes."""
+        return str(self.join(self.asked(text, files, **more)).json()["event_id"])
 
+    def frames(self, event: str) -> Iterator[dict[str, Any]]:
+        """The frames of an answer, as they come."""
+        with self.http.stream("GET", f"/call/ask/{event}") as stream:
+            kind = ""
+            for line in stream.iter_lines():
+                kind = line[7:] if line.startswith("event: ") else kind
+                if line.startswith("data: ") and kind == "generating":
+                    yield json.loads(line[6:])[0]
 
-def texts(messages: list[dict[str, Any]]) -> list[str]:
-    """What each row of the conversation says, as text or HTML."""
-    parts = [part for message in messages for part in message["content"]]
-    said = [part.get("text") or part.get("value") or part["file"] for part in parts]
-    return [one if isinstance(one, str) else one["orig_name"] for one in said]
+    def ask(self, text: str, files: Sequence[str] = (), **more: Any) -> dict[str, Any]:
+        """A question and its whole answer: the last frame."""
+        asked = self.asked(text, files, **more)
+        last = list(self.frames(str(self.join(asked).json()["event_id"])))[-1]
+        self.said = [*asked["request"]["messages"], {"role": "assistant", "content": last.get("text", "")}]
+        return last

@@ -76,14 +76,12 @@ def process(tmp_path: Path):
 def test_sigterm_while_answering_ends_cleanly_and_leaves_nothing(process) -> None:
     running, url, folder = process
     wire = Wire(Served(url, HeldBackend(), None))
-    stored = wire.upload(ROOT / "assets" / "examples" / "shapes.png")["path"]
+    stored = wire.upload(ROOT / "assets" / "examples" / "shapes.png")
     assert Path(stored).is_relative_to(folder) and stat.S_IMODE(next(folder.glob("ovis-*")).stat().st_mode) == 0o700
     streams = ExitStack()
     for tab in (wire, Wire(wire.served)):
-        tab.send("slow")
-        tab.start_answer()
-        messages = tab.messages()
-        next(message for message in messages if message["msg"] == "process_generating")
+        messages = tab.frames(tab.start("slow"))
+        next(message for message in messages if message["kind"] == "answer")
         streams.callback(messages.close)  # it stays open
     place = urlsplit(url)
     with streams, socket.create_connection((place.hostname, place.port)) as upload:  # half of one

@@ -12,7 +12,7 @@ import pytest
 from ovis_app.media import decoder_process
 from ovis_app.media.readers import Readers
 from ovis_app.ui import aside
-from tests.ui.raw_http import ask, event, file, post
+from tests.ui.raw_http import ask, brings, file, post
 from tests.ui.serving import EXAMPLES, HeldBackend, Served, Wire, served
 from tests.waiting import PATIENCE, until
 
@@ -31,11 +31,11 @@ def test_others_are_served_while_many_pictures_wait_to_be_looked_at(
     monkeypatch.setattr(decoder_process, "image_records", waiting)
     monkeypatch.setattr(aside, "readers", Readers(6, each=2, patience=PATIENCE))
     session, answered = wire.session, list[bytes]()
-    bodies = [event(wire, [wire.upload(EXAMPLES / "shapes.png")], "bomb").decode() for _ in range(SENDERS)]
+    bodies = [brings(wire, wire.upload(EXAMPLES / "shapes.png")).decode() for _ in range(SENDERS)]
 
     def send(number: int) -> None:
         one = bodies[number].replace(session, f"{session}{number}").encode()
-        answered.append(post(server, "/gradio_api/run/predict", one).body)
+        answered.append(post(server, "/gradio_api/run/bring", one).body)
 
     senders = [threading.Thread(target=send, args=(n,)) for n in range(SENDERS)]
     for sender in senders:
@@ -43,7 +43,7 @@ def test_others_are_served_while_many_pictures_wait_to_be_looked_at(
     try:
         for turn in range(5):
             wire.session = f"{session}-{turn}"
-            assert "text alone" in str(wire.send("text alone")[1])
+            assert "text alone" in wire.ask("text alone")["text"]
             wire.open_models()
             assert ask(server, "/").status == 200
         assert answered == []
@@ -51,7 +51,7 @@ def test_others_are_served_while_many_pictures_wait_to_be_looked_at(
         gate.set()
         for sender in senders:
             sender.join()
-    assert len(answered) == SENDERS and all(b"bomb" in one for one in answered)
+    assert len(answered) == SENDERS and all(b"image" in one for one in answered)
 
 
 def test_sessions_that_one_visitor_makes_up_have_the_places_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,13 +70,13 @@ def test_sessions_that_one_visitor_makes_up_have_the_places_of_one(monkeypatch: 
     monkeypatch.setattr(aside, "readers", Watched(2, each=1, patience=PATIENCE))
     with served(HeldBackend(), trusted_proxies=("127.0.0.1",)) as there, closing(Wire(there)) as wire:
         greedy, answered = "X-Forwarded-For: 192.0.2.7", list[bytes]()
-        bodies = [event(wire, [wire.upload(EXAMPLES / "shapes.png")]).decode() for _ in range(5)]
+        bodies = [brings(wire, wire.upload(EXAMPLES / "shapes.png")).decode() for _ in range(5)]
         wire.http.headers["x-forwarded-for"] = "192.0.2.8"
-        path = wire.upload(EXAMPLES / "left.png")["path"]
+        path = wire.upload(EXAMPLES / "left.png")
 
         def send(number: int) -> None:
             body = bodies[number].replace(wire.session, f"{wire.session}{number}").encode()
-            answered.append(post(there, "/gradio_api/run/predict", body, greedy).body)
+            answered.append(post(there, "/gradio_api/run/bring", body, greedy).body)
 
         senders = [threading.Thread(target=send, args=(number,)) for number in range(5)]
         for sender in senders:

@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 
-from ovis_app.limits import Limits
 from ovis_app.media import decoder_process
 from ovis_app.ui import http_events
 from ovis_app.ui.http_bodies import Refused
 from ovis_app.ui.http_events import Crowd, Events, parsed
-from tests.ui.raw_http import ask, post
+from tests.ui.raw_http import ask, brings, post
 from tests.ui.serving import EXAMPLES, Served, Wire
 from tests.waiting import PATIENCE, until
 
@@ -22,28 +21,20 @@ CANARY = "canary-5f3a"
 
 @pytest.fixture(scope="module")
 def events(server: Served) -> Events:
-    return Events(server.blocks.get_config_file(), server.blocks.get_api_info(), Limits())
+    return Events(server.blocks.get_config_file(), server.blocks.get_api_info())
 
 
 def sent(wire: Wire, **changes: Any) -> dict[str, Any]:
-    value = {"text": CANARY, "files": []}
-    return {
-        "fn_index": wire.event("box", "submit")["id"],
-        "session_hash": wire.session,
-        "data": [None, value],
-    } | changes
+    """What is sought among the models."""
+    fn = wire.event("model-search", "change")["id"]
+    return {"fn_index": fn, "session_hash": wire.session, "data": [CANARY, None]} | changes
 
 
 @pytest.mark.parametrize(
     "changes",
     [
         {"data": [CANARY]}, {"data": []}, {"data": None}, {"data": {}}, {"data": [CANARY] * 12},
-        {"data": [None, CANARY]},
-        {"data": [None, {"text": [CANARY]}]}, {"data": [None, {"text": CANARY, "files": CANARY}]},
-        {"data": [None, {"text": CANARY, "files": [CANARY]}]}, {"data": [None, {"text": CANARY, "files": [{}]}]},
-        {"data": [None, {"text": "", "files": [{"path": CANARY + "\0"}]}]},
-        {"data": [None, {"text": "", "files": [{"path": "x" * 5000}]}]},
-        {"data": [None, {"text": "", "files": [{"path": "x"}] * 65}]},
+        {"data": [[CANARY], None]}, {"data": [{"a": CANARY}, None]}, {"data": [5, None]}, {"data": [True, None]},
         {"session_hash": 5}, {"session_hash": "x" * 101}, {"session_hash": "../x"}, {"session_hash": ["a"]},
         {"fn_index": True}, {"fn_index": "1"}, {"fn_index": 1.0}, {"fn_index": [1]}, {"fn_index": -1},
         {"fn_index": 10**9},
@@ -62,16 +53,16 @@ def test_what_fits_no_event_is_a_sentence_and_leaves_nothing_in_the_log(
 
 
 @pytest.mark.parametrize(
-    ("knob", "value"), [(2, "abc"), (2, []), (2, {}), (2, True), (10, "yes"), (10, 1), (13, 5), (13, [CANARY])]
+    ("knob", "value"), [(1, 5), (1, []), (1, {}), (1, True), (3, 1.5), (3, [CANARY])]
 )
-def test_a_setting_of_another_kind_is_refused_before_it_is_queued(
+def test_a_value_of_another_kind_is_refused_before_it_is_queued(
     server: Served, wire: Wire, capfd: pytest.CaptureFixture[str], knob: int, value: object
 ) -> None:
-    wire.send("what?")
-    event = wire.after(wire.event("box", "submit"))
+    event = wire.event("use-own", "click")
     data = wire.defaults(event)
     data[knob] = value
-    assert wire.join(event, data).status_code == 400
+    body = {"fn_index": event["id"], "session_hash": wire.session, "data": data}
+    assert wire.http.post("/queue/join", json=body).status_code == 400
     assert "Traceback" not in capfd.readouterr().err
 
 
@@ -170,13 +161,12 @@ def test_whoever_sends_too_much_at_once_is_told_so_and_others_are_not(
         yield from (({}, b"") for _ in files)
 
     monkeypatch.setattr(decoder_process, "image_records", waiting)
-    value = {"text": "bomb", "files": [wire.upload(EXAMPLES / "shapes.png")]}
-    body = json.dumps(sent(wire, data=[None, value])).encode()
+    body = brings(wire, wire.upload(EXAMPLES / "shapes.png"))
     statuses: list[int] = []
     retry: list[str] = []
 
     def send() -> None:
-        said = post(server, "/gradio_api/run/predict", body)
+        said = post(server, "/gradio_api/run/bring", body)
         statuses.append(said.status)
         retry.append(said.headers.get("retry-after", ""))
 
@@ -187,7 +177,7 @@ def test_whoever_sends_too_much_at_once_is_told_so_and_others_are_not(
         until(lambda: statuses == [429] * 4)
         assert all(map(int, retry))
         other = Wire(server)
-        assert "text alone" in str(other.send("text alone")[1])
+        assert "text alone" in other.ask("text alone")["text"]
         other.close()
     finally:
         gate.set()

@@ -21,7 +21,7 @@ def test_nothing_uploaded_is_a_page_whatever_the_spelling(
 ) -> None:
     source = tmp_path / "file"
     source.write_bytes(FILES[name])
-    stored = wire.upload(source.rename(tmp_path / name))["path"]
+    stored = wire.upload(source.rename(tmp_path / name))
     every = list(spellings(stored))
     for target in every if name in ("page.html", "polyglot.gif") else every[:9]:
         if " " in target or "#" in target:
@@ -39,7 +39,7 @@ def test_nothing_uploaded_is_a_page_whatever_the_spelling(
 
 
 def test_the_usual_spelling_alone_is_there(server: Served, wire: Wire) -> None:
-    stored = wire.upload(EXAMPLES / "shapes.png")["path"]
+    stored = wire.upload(EXAMPLES / "shapes.png")
     there = [target for target in spellings(stored) if " " not in target and ask(server, target).status == 200]
     usual = f"/gradio_api/file={quote(stored)}"
     # The route is spelled in one way; what follows it may be percent-encoded as a browser likes.
@@ -50,10 +50,10 @@ def test_the_usual_spelling_alone_is_there(server: Served, wire: Wire) -> None:
 def test_a_file_is_what_its_bytes_say(server: Served, wire: Wire, tmp_path: Path) -> None:
     liar = tmp_path / "picture.html"
     liar.write_bytes(encoded(corners(), "PNG"))
-    said = file(server, wire.upload(liar)["path"])
+    said = file(server, wire.upload(liar))
     assert said.headers["content-type"] == "image/png" and said.body.startswith(b"\x89PNG")  # a copy of its pixels
     movie = clip(tmp_path / "movie.mp4", map(numbered, range(3)))
-    stored = wire.upload(movie)["path"]
+    stored = wire.upload(movie)
     said = file(server, stored)
     assert said.headers["content-type"] == "video/mp4" and said.headers["content-disposition"].startswith("inline")
     part = file(server, stored, "Range: bytes=4-7")
@@ -65,7 +65,7 @@ def test_a_file_is_what_its_bytes_say(server: Served, wire: Wire, tmp_path: Path
 
 
 def test_files_outside_the_served_folders_are_not_there(server: Served, wire: Wire, tmp_path: Path) -> None:
-    stored = Path(wire.upload(EXAMPLES / "shapes.png")["path"])
+    stored = Path(wire.upload(EXAMPLES / "shapes.png"))
     assert file(server, stored).status == file(server, EXAMPLES / "left.png").status == 200
     outside = tmp_path / "secret.png"
     outside.write_bytes(encoded(corners(), "PNG"))

@@ -15,7 +15,6 @@ from tests.ui.raw_http import (
     answer,
     ask,
     connect,
-    event,
     guarded,
     nothing,
     post,
@@ -69,7 +68,7 @@ def test_no_route_fetches_an_address(server: Served, bird: Canary) -> None:
 
 
 def test_no_event_fetches_an_address(server: Served, wire: Wire, bird: Canary) -> None:
-    stored = wire.upload(EXAMPLES / "shapes.png")
+    stored = {"path": wire.upload(EXAMPLES / "shapes.png"), "meta": {"_type": "gradio.FileData"}}
     for address in addresses(bird.address):
         for one in (
             {"path": address, "meta": {"_type": "gradio.FileData"}},
@@ -79,11 +78,16 @@ def test_no_event_fetches_an_address(server: Served, wire: Wire, bird: Canary) -
             {"path": address, "orig_name": "x.png", "mime_type": "image/png", "meta": {"_type": "gradio.FileData"}},
             address,
         ):
-            post(server, "/gradio_api/run/predict", event(wire, [one]))
+            part = {"type": "image_url", "image_url": one}
+            question = {"session": wire.session, "request": {"messages": [{"role": "user", "content": [part]}]}}
+            post(server, "/gradio_api/call/ask", json.dumps({"data": [question]}).encode())
+            for path in (address, one):
+                brought = {"data": [{"session": wire.session, "path": path}], "session_hash": wire.session}
+                post(server, "/gradio_api/run/bring", json.dumps(brought).encode())
             asked = {"data": ["what?", [one]]}
             post(server, "/gradio_api/call/chat", json.dumps(asked).encode())
-            body = {"fn_index": wire.after(wire.event("box", "submit"))["id"], "session_hash": wire.session}
-            post(server, "/gradio_api/queue/join", json.dumps({**body, "data": [one] * 12}).encode())
+            body = {"fn_index": wire.named("ask")["id"], "session_hash": wire.session}
+            post(server, "/gradio_api/queue/join", json.dumps({**body, "data": [one]}).encode())
     wire.ask("after all of them")  # what was queued before it has run
     assert bird.hits == []
 

@@ -12,7 +12,7 @@ import pytest
 
 from ovis_app.ui import unread
 from ovis_app.ui.unread import Unread
-from tests.ui.serving import Served, Wire, texts
+from tests.ui.serving import Served, Wire
 from tests.waiting import until
 
 PIECE = 1_000_000
@@ -58,16 +58,13 @@ def test_answers_that_nobody_fetches_do_not_fill_the_memory(
     server: Served, wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(unread, "MOST", 5 * PIECE)
-    stop = wire.event("box", "stop", python=False)
-    for _ in range(5):
-        wire.send("x" * 190_000)
-        wire.run(wire.after(stop), [None])
+    long = wire.asked("x" * 190_000)
     tracemalloc.start()
     try:
         for _ in range(30):
-            until(lambda: wire.join(wire.after(stop), [None]).status_code == 200)
+            until(lambda: wire.join(long).status_code == 200)
         with closing(Wire(server)) as other:
-            assert "You said: still here?" in str(texts(other.ask("still here?")[1]))
+            assert "You said: still here?" in other.ask("still here?")["text"]
         until(lambda: wire.http.get("/queue/status").json()["queue_size"] == 0)
         gc.collect()
         until(lambda: tracemalloc.get_traced_memory()[0] < 20 * PIECE, "the answers stayed")

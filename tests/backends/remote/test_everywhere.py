@@ -104,24 +104,11 @@ def test_the_page_lists_servers_beside_its_own_models_and_answers_by_the_one_cho
             until(lambda: both.status().servers[0].up)
             assert "Ovis2.5-9B\\non box\\n" in json.dumps(wire.open_models())
             both.change(both.offers()[-1].model.id)
-            wire.send("What?")
-            wire.start_answer()
-            said = json.dumps(list(until_ended(wire)))
-            assert "Hello there." in said and "by box" in said
+            said = wire.ask("What?")
+            assert "Hello there." in said["text"] and "by box" in said["stats"]["engine"]
             server.says(Reply.json({"error": {"message": "No."}}, 400))
-            wire.settle()
-            wire.send("And?")
-            wire.start_answer()
-            said = json.dumps(list(until_ended(wire)))
-            assert "box refuses the question: No." in said and "Retry" in said and "And?" in said
+            assert "box refuses the question: No." in wire.ask("And?")["sentence"]
             wire.close()
-
-
-def until_ended(wire: Wire) -> Any:
-    for message in wire.messages():
-        yield message
-        if message["msg"] == "process_completed":
-            return
 
 
 ABSENT = ("torch", "transformers", "tokenizers", "accelerate", "safetensors", "bitsandbytes")
