@@ -73,7 +73,7 @@ def free_port() -> int:
 @contextmanager
 def served(backend: Backend, **changes: Any) -> Iterator[Served]:
     """The page and the API over this backend while the block runs, as `serve` puts them together."""
-    settings = Settings(backend="fake", port=free_port(), **changes)
+    settings = Settings(**{"backend": "fake", "port": free_port(), **changes})
     limits = settings.limits()
     line = FairQueue(backend, limits, at_once=settings.at_once, most_waiting=settings.queue_size)
     store = page.store(limits)

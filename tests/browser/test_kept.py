@@ -1,0 +1,190 @@
+"""Nothing is lost: reloads, restarts, lost connections, other tabs, and stores that can't be used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.browser.test_page import LEFT, RIGHT, SHAPES, ask, attach, conversation, figures, says, until
+from tests.ui.serving import HeldBackend, Served, free_port, served
+
+Open = Callable[..., Any]
+SIZES = [{"viewport": {"width": 1280, "height": 800}}, {"viewport": {"width": 360, "height": 740}, "has_touch": True}]
+
+
+@pytest.mark.parametrize("size", SIZES, ids=["desktop", "phone"])
+def test_a_reload_in_mid_answer_keeps_everything_and_marks_the_answer_as_cut(
+    open_tab: Open, server: Served, size: dict[str, Any]
+) -> None:
+    tab = open_tab(**size)
+    ask(tab, "Which has more?", [LEFT, RIGHT])
+    tab.click("#actions .switch:has-text('Think') label")
+    tab.fill("#box textarea", "slow")
+    tab.press("#box textarea", "Enter")
+    says(tab, "word5")
+    attach(tab, [SHAPES])
+    tab.fill("#box textarea", "half a tho")
+    seen = tab.inner_text(".bot-row:last-child .words >> nth=1").split()
+    tab.reload()
+    figures(tab, 2)
+    until(tab, lambda: server.backend.live == 0)
+    assert tab.locator(".figures").last.inner_text() == "cut off"
+    said = conversation(tab)
+    assert "You said: Which has more? (with left.png, right.png)" in said and set(seen) <= set(said.split())
+    tab.wait_for_function("() => [...document.querySelectorAll('.picture img')].filter((i) => i.naturalWidth).length === 2")
+    assert tab.input_value("#box textarea") == "half a tho" and tab.locator("#box .thumbnail-item").count() == 1
+    assert tab.is_checked("#switch-thinking input")
+    tab.locator(".retry").click()
+    tab.wait_for_selector("#box .stop-button")
+    tab.keyboard.press("Escape")
+    figures(tab, 2)
+    ask(tab, "And this?")
+    asked = server.backend.requests[-1]
+    assert [len(one.media) for one in asked.conversation.messages] == [2, 0, 0, 0, 1] and asked.settings.thinking
+
+
+def test_the_next_question_continues_after_the_server_was_started_again(browser: Any) -> None:
+    port = free_port()
+    context = browser.new_context(reduced_motion="reduce")
+    tab = context.new_page()
+    with served(HeldBackend(), port=port) as before:
+        tab.goto(before.url)
+        ask(tab, "Which has more?", [LEFT, RIGHT])
+    with served(HeldBackend(), port=port) as after:
+        ask(tab, "And why?")
+        (asked,) = after.backend.requests
+        assert [one.text for one in asked.conversation.messages[::2]] == ["Which has more?", "And why?"]
+        assert [one.label for one in asked.conversation.messages[0].media] == ["left.png", "right.png"]
+        assert "You said: And why?" in conversation(tab) and tab.locator(".problem:visible").count() == 0
+        context.close()
+
+
+def test_offline_the_question_waits_in_the_box(open_tab: Open) -> None:
+    tab = open_tab(accept_downloads=False)
+    ask(tab, "before")
+    tab.context.set_offline(True)
+    tab.wait_for_selector("#lines p")
+    tab.fill("#box textarea", "is anybody there?")
+    tab.press("#box textarea", "Enter")
+    tab.wait_for_function("() => document.querySelector('#lines').innerText.includes('waits here')")
+    assert tab.input_value("#box textarea") == "is anybody there?" and "anybody" not in conversation(tab)
+    tab.context.set_offline(False)
+    tab.wait_for_selector("#lines p", state="detached")
+    tab.press("#box textarea", "Enter")
+    says(tab, "You said: is anybody there?")
+
+
+def test_another_tab_finds_earlier_conversations_and_both_go_on(open_tab: Open) -> None:
+    one = open_tab(accept_downloads=False)
+    ask(one, "Tell me of circles")
+    other = one.context.new_page()
+    other.goto(one.url)
+    other.click(".earlier button:has-text('Tell me of circles')")
+    says(other, "You said: Tell me of circles")
+    ask(one, "from the first")
+    ask(other, "from the second")
+    other.reload()
+    says(other, "You said: from the second")
+    one.reload()
+    says(one, "You said: from the first")
+
+
+UNUSABLE = {
+    "none": ("Object.defineProperty(window, 'indexedDB', {get() { throw new Error('no'); }});", "keeps nothing"),
+    "full": (
+        "IDBObjectStore.prototype.put = () => { throw new DOMException('full', 'QuotaExceededError'); };",
+        "no room left",
+    ),
+    "newer": ("", "newer version of this page"),
+}
+NEWER = """() => new Promise((done) => {
+    const asked = indexedDB.open('ovis', 99);
+    asked.onupgradeneeded = () => asked.result.createObjectStore('later');
+    asked.onsuccess = () => { asked.result.close(); done(); };
+})"""
+
+
+@pytest.mark.parametrize("how", UNUSABLE)
+def test_a_store_that_cannot_be_used_is_said_and_the_page_works(browser: Any, server: Served, how: str) -> None:
+    script, sentence = UNUSABLE[how]
+    with browser.new_context(reduced_motion="reduce") as context:
+        tab = context.new_page()
+        if how == "newer":
+            tab.goto(f"{server.url}robots.txt")
+            tab.evaluate(NEWER)
+        else:
+            tab.add_init_script(script)
+        tab.goto(server.url)
+        ask(tab, "what is it?", [SHAPES])
+        ask(tab, "and now?")
+        assert sentence in tab.inner_text("#lines")
+        assert "You said: and now?" in conversation(tab) and len(server.backend.requests[-1].conversation.messages) == 3
+        if how == "newer":
+            assert tab.evaluate("indexedDB.databases().then((all) => all.map((one) => one.version))") == [99]
+
+
+BROKEN = """(records) => new Promise((done) => {
+    const asked = indexedDB.open('ovis');
+    asked.onsuccess = () => {
+        const writes = asked.result.transaction(['messages', 'conversations'], 'readwrite');
+        for (const [store, record] of records) writes.objectStore(store).put(record);
+        writes.oncomplete = () => { asked.result.close(); done(); };
+    };
+})"""
+
+
+def test_records_that_are_broken_are_left_out_and_said(open_tab: Open) -> None:
+    tab = open_tab(accept_downloads=False)
+    ask(tab, "one")
+    ask(tab, "two")
+    here = tab.evaluate("sessionStorage.getItem('ovis-conversation')")
+    answer = tab.get_attribute(".bot-row", "data-id")
+    odd = [{"id": f"odd{n}", "conversation": here, "role": role, "text": text, "parent": parent, "created": 1e99}
+           for n, (role, text, parent) in enumerate([("robot", 5, None), (None, {}, answer), ("user", [1], "odd1"), (7, None, 4)])]
+    odd += [{"id": answer, "conversation": here, "role": "assistant", "text": None}, {"id": "no place at all", "text": "x"}]
+    tab.evaluate(BROKEN, [["messages", one] for one in odd] + [["conversations", {"id": "bad", "title": {"a": 1}, "leaf": 4}]])
+    tab.reload()
+    says(tab, "two")
+    tab.wait_for_function("() => document.querySelector('#lines').innerText.includes('left out')")
+    ask(tab, "three")
+    assert "You said: three" in conversation(tab)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=["desktop", "phone"])
+def test_who_reads_further_up_is_left_there_and_can_go_to_the_newest(open_tab: Open, size: dict[str, Any]) -> None:
+    tab = open_tab(**size)
+    ask(tab, "\n\n".join(f"line {number}" for number in range(40)))
+    place = "() => { const s = document.querySelector('#conversation .scroll'); return s.scrollHeight - s.scrollTop - s.clientHeight; }"
+    assert tab.evaluate(place) < 24
+    tab.fill("#box textarea", "slow")
+    tab.press("#box textarea", "Enter")
+    says(tab, "word3")
+    assert tab.evaluate(place) < 24 and not tab.is_visible(".newest")
+    tab.hover("#conversation .scroll")
+    tab.mouse.wheel(0, -400)
+    tab.wait_for_selector(".newest", state="visible")
+    at = tab.evaluate("document.querySelector('#conversation .scroll').scrollTop")
+    says(tab, "word40")
+    assert abs(tab.evaluate("document.querySelector('#conversation .scroll').scrollTop") - at) < 400
+    assert tab.evaluate(place) > 100
+    tab.click(".newest")
+    tab.wait_for_selector(".newest", state="hidden")
+    assert tab.evaluate(place) < 24
+    tab.keyboard.press("Escape")
+    figures(tab, 2)
+
+
+def test_the_page_works_below_a_path_and_asks_for_nothing_outside_of_it(browser: Any, server: Served) -> None:
+    """All that the page's own modules ask for is relative to the page: a proxy or a Space puts it anywhere."""
+    with browser.new_context() as context:
+        tab = context.new_page()
+        asked: list[str] = []
+        tab.on("request", lambda request: asked.append(request.url))
+        tab.goto(server.url)
+        ask(tab, "what is it?", [SHAPES])
+        paths = [urlsplit(url).path for url in asked if url.startswith(server.url)]
+        own = [path for path in paths if path.startswith("/page/") or "call/ask" in path or path.endswith("upload")]
+        assert len(own) >= 12 and all(url.startswith((server.url, "blob:", "data:")) for url in asked)
