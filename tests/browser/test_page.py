@@ -40,7 +40,7 @@ def figures(tab: Any, count: int) -> None:
 
 
 def says(tab: Any, words: str) -> None:
-    tab.wait_for_function("w => document.querySelector('#conversation').innerText.includes(w)", arg=words)
+    tab.wait_for_function("w => document.querySelector('#conversation')?.innerText.includes(w)", arg=words)
 
 
 def do(tab: Any, action: str) -> None:

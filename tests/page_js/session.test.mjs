@@ -275,6 +275,7 @@ test("two tabs in one conversation don't overwrite each other", async () => {
   const all = [...third.messages.values()].map((message) => message.text);
   for (const text of ["from the first", "from the second"]) assert.ok(all.includes(text));
   assert.deepEqual(shown(third), ["one", "You said: one", "from the second", "You said: from the second"]);
+  assert.deepEqual(shown(await one.reload()).slice(2), ["from the first", "You said: from the first"]);
 });
 
 test("an answer that another tab is getting isn't taken for cut until that tab is silent", async () => {

@@ -14,15 +14,13 @@ const EARLIER = 5; // conversations that the empty page offers
 /** Starts the page in `element`. `restore` has Gradio's panels show the session's settings. */
 export async function start(element, { restore }) {
   let view = null;
-  const sentences = []; // of the store, before there is anything to show them
-  const say = (sentence) => { session.lines.set(sentence, sentence); view.changed(); };
-  const store = await open((sentence) => (view ? say(sentence) : sentences.push(sentence)));
+  const lines = new Map();
+  const store = await open((sentence) => { lines.set(sentence, sentence); view?.changed(); });
   const session = new Session({
-    store, wire, tab: tabStorage(), peers: peers(),
+    store, wire, lines, tab: tabStorage(), peers: peers(),
     files: new Files({ store, wire, session: () => session.facts.session }),
     changed: (id) => view?.changed(id),
   });
-  for (const sentence of sentences) session.lines.set(sentence, sentence);
   window.ovis.on("settings", (settings) => { session.settings = settings; });
   session.facts = await window.ovis.first("facts");
   await session.start();

@@ -14,13 +14,13 @@ export const UPDATED = "This page was updated: reload to get the new one. Nothin
 export class Session {
   /** `tab` keeps words for this tab alone (get, set); `wire` and `store` are those modules; `changed` is called after every
    * change, with the id of a message where only that one changed. */
-  constructor({ store, wire, files, tab, changed, now = Date.now, newId = randomId, peers = null }) {
+  constructor({ store, wire, files, tab, changed, lines = new Map(), now = Date.now, newId = randomId, peers = null }) {
     Object.assign(this, { store, wire, files, tab, now, newId, peers });
     this.changed = changed;
     this.facts = null;
     this.settings = {};
     this.running = null; // {id, controller}
-    this.lines = new Map(); // what is to be said of the page as a whole, by kind
+    this.lines = lines; // what is to be said of the page as a whole, by kind
     this.notice = ""; // what is to be said of what was just tried
     this.mine = tab.get("tab") ?? newId();
     tab.set("tab", this.mine);
@@ -38,14 +38,14 @@ export class Session {
   async start() {
     const id = this.tab.get("conversation");
     const draft = this.tab.get("draft");
-    const found = id !== null && await this.open(id, { draft });
+    const found = id !== null && await this.open(id, { draft, leaf: this.tab.get("leaf") });
     if (!found && draft) this.draft.text = draft;
     this.tab.set("draft", null);
     this.changed();
   }
 
   /** Shows a conversation that is kept. Resolves to whether there is one. */
-  async open(id, { draft = null } = {}) {
+  async open(id, { draft = null, leaf = null } = {}) {
     const found = await this.store.conversation(id);
     if (!found) return false;
     await this.leave();
@@ -53,7 +53,7 @@ export class Session {
     this.conversation = found.conversation;
     this.tree = trees.build(found.messages);
     await this.#markCut();
-    this.conversation.leaf = trees.standing(this.tree, this.conversation.leaf);
+    this.#stand(this.messages.has(leaf) ? leaf : trees.standing(this.tree, this.conversation.leaf));
     if (draft !== null) this.conversation.draft.text = draft;
     this.draft = { ...this.conversation.draft, files: this.conversation.draft.files.map((one) => ({ ...one, state: "ready" })) };
     if (this.draft.editing && !this.messages.has(this.draft.editing)) this.draft.editing = null;
@@ -205,7 +205,7 @@ export class Session {
     const gone = [id, question.id];
     this.tree = trees.build([...this.messages.values()].filter((one) => !gone.includes(one.id)));
     const typed = this.draft;
-    this.conversation.leaf = before.leaf;
+    this.#stand(before.leaf);
     [this.draft, this.kept] = [before.draft, before.kept];
     if (typed.text && typed.text !== before.draft.text && !before.kept) this.draft.text = `${before.draft.text}\n\n${typed.text}`;
     if (this.empty) this.conversation.title = "";
@@ -228,9 +228,15 @@ export class Session {
 
   #say(messages, leaf) {
     this.tree = trees.build([...this.messages.values(), ...messages]);
-    this.conversation.leaf = leaf;
+    this.#stand(leaf);
     this.tab.set("conversation", this.conversation.id);
     this.changed();
+  }
+
+  /** Shows the path to this message: in this tab for sure, and in later ones until another one stands elsewhere. */
+  #stand(leaf) {
+    this.conversation.leaf = leaf;
+    this.tab.set("leaf", leaf);
   }
 
   #grow(id, part) {
@@ -268,7 +274,7 @@ export class Session {
 
   /** Shows this version of a message, and what was said after it. */
   async choose(id) {
-    this.conversation.leaf = trees.newestLeaf(this.tree, id)?.id ?? this.conversation.leaf;
+    this.#stand(trees.newestLeaf(this.tree, id)?.id ?? this.conversation.leaf);
     await this.#write([]);
     this.changed();
   }
@@ -282,7 +288,7 @@ export class Session {
     const beside = trees.versions(this.tree, id).filter((one) => one.id !== id).at(-1);
     this.tree = trees.build([...this.messages.values()].filter((one) => !gone.has(one.id)));
     const stands = beside ? trees.newestLeaf(this.tree, beside.id).id : this.messages.has(message.parent) ? message.parent : null;
-    this.conversation.leaf = trees.standing(this.tree, stands);
+    this.#stand(trees.standing(this.tree, stands));
     if (this.draft.editing && gone.has(this.draft.editing)) this.leaveEdit();
     await this.store.removeMessages([...gone]);
     if (this.empty) await this.store.removeConversation(this.conversation.id);
@@ -394,7 +400,7 @@ export class Session {
     if (!found || conversation !== this.conversation.id) return;
     const own = this.running ? [this.messages.get(this.running.id)].filter(Boolean) : [];
     this.tree = trees.build([...found.messages, ...own]);
-    this.conversation.leaf = trees.standing(this.tree, this.conversation.leaf);
+    this.#stand(trees.standing(this.tree, this.conversation.leaf));
     this.changed();
   }
 }
