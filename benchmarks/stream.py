@@ -16,10 +16,8 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx
-from gradio_client.utils import apply_diff
 
 from benchmarks.browser import CHROMIUM, MISSING, ask, browser
 from benchmarks.report import Headline, arguments, finish, table
@@ -35,7 +33,7 @@ WORD = re.compile(r"word(\d+)")
 WATCH = """() => {
   window.seen = [];
   const look = () => {
-    const found = [...document.querySelectorAll('#conversation .message')].at(-1)?.textContent.match(/word(\\d+)\\s*$/);
+    const found = [...document.querySelectorAll('#conversation .bot-row .words')].at(-1)?.textContent.match(/word(\\d+)\\s*$/);
     const count = found ? Number(found[1]) + 1 : 0;
     const last = window.seen.at(-1);
     if (count && (!last || count > last[1])) window.seen.push([performance.now() / 1000, count]);
@@ -88,31 +86,20 @@ def talk_long(wire: Wire, folder: Path) -> None:
 
 
 def updates(wire: Wire) -> list[Update]:
-    """Asks for a long answer and returns what the server sends while it grows; then takes the turn back."""
-    wire.send("long")
-    wire.start_answer()
+    """Asks for a long answer and returns what the server sends while it grows; the tab keeps nothing of it."""
     found: list[Update] = []
-    rows: Any = None
-    length = 0
-    for message in wire.messages():
-        now = time.perf_counter()
-        if message["msg"] == "process_completed":
-            break
-        if message["msg"] != "process_generating":
+    words = 0
+    for frame in wire.frames(wire.start("long")):
+        if frame["kind"] != "answer":
             continue
-        change = message["output"]["data"][1]
-        rows = apply_diff(rows, change) if rows is not None else change
-        said = next((text for row in rows[-2:] if WORD.search(text := str(row["content"]))), "")
-        words = int(WORD.findall(said)[-1]) + 1 if said else 0
-        found.append(Update(now, len(json.dumps(message)), len(said) - length, words))
-        length = len(said)
-    wire.settle()
-    wire.run(wire.event("undo", "click"), [None, None])
+        counted = WORD.findall(frame["text"])
+        words = int(counted[-1]) + 1 if counted else words
+        found.append(Update(time.perf_counter(), len(json.dumps([frame])), len(frame["text"]), words))
     return found
 
 
 def growth(found: list[Update]) -> list[Update]:
-    """The updates that brought more words, but for the first message: it carries the whole conversation once."""
+    """The updates that brought more words, but for the first."""
     return [now for before, now in itertools.pairwise(found) if now.words > before.words]
 
 
@@ -127,7 +114,7 @@ def browser_rates(url: str, folder: Path, repeats: int) -> list[float]:
             one.evaluate(WATCH)
             ask(one, "long", [])
             found.append(rate([(seconds, int(count)) for seconds, count in one.evaluate("window.seen")]))
-            one.click("#undo")
+            one.locator("#conversation .user-row .delete").last.click()
             one.wait_for_function("!document.querySelector('#conversation').textContent.includes('word10 ')")
             one.fill("#box textarea", "")
     return found
@@ -143,19 +130,14 @@ def pulse(shape: str, folder: Path) -> dict[str, float]:
         wire = tab(url)
         wire.ask("Hello")  # loads the model
         files = [wire.upload(item.path) for item in pictures(folder, 6272, 5)]
-        wire.send("What is this?", files)
         httpx.get(f"{url}/pulse")
-        event = wire.after(wire.event("box", "submit"))
-        values = wire.defaults(event)
-        values[event["inputs"].index(wire.id_of("knob-max_new_tokens"))] = 1
         start = time.perf_counter()
-        wire.join(event, values)
-        ended, trips = _listen(wire, url)
+        ended, trips = _listen(wire, wire.start("What is this?", files, max_tokens=1), url)
         beats = httpx.get(f"{url}/pulse").json()
     return {"gap": beats["worst"], "beats": beats["beats"], "round_trip": max(trips), "first_token": ended - start}
 
 
-def _listen(wire: Wire, url: str) -> tuple[float, list[float]]:
+def _listen(wire: Wire, event: str, url: str) -> tuple[float, list[float]]:
     """When the answer came, and the seconds of each round trip to a small route until then."""
     ended, trips = threading.Event(), [0.0]
 
@@ -169,9 +151,8 @@ def _listen(wire: Wire, url: str) -> tuple[float, list[float]]:
     knocking = threading.Thread(target=knock)
     knocking.start()
     try:
-        for message in wire.messages():
-            if message["msg"] == "process_completed":
-                break
+        for _ in wire.frames(event):
+            pass
         return time.perf_counter(), trips
     finally:
         ended.set()

@@ -133,5 +133,7 @@ def _list(page: Fields, name: str) -> list[Any]:
 def _detail(value: object) -> Detail:
     """How closely one file was looked at. Raises ApiError and RequestError."""
     told = Fields.of({} if value is None else value, "ovis.details[]")
-    numbers: dict[str, Any] = {name: told.values.get(name) for name in ("min_pixels", "max_pixels", "max_partition", "frames")}
+    numbers: dict[str, Any] = {
+        name: told.values.get(name) for name in ("min_pixels", "max_pixels", "max_partition", "frames")
+    }
     return GenerationSettings(**numbers, split=told.flag("split") or False).check().detail

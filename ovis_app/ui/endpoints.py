@@ -39,9 +39,7 @@ def add(page: gr.Blocks, backend: Backend, limits: Limits, store: FileStore, *, 
     """Adds both to the page. `version` is the page's, which each answer begins with."""
     calls = Endpoints(backend, limits, store, version, anyio.CapacityLimiter(at_once))
     with page:
-        api(
-            calls.ask, api_name="ask", api_visibility="private", concurrency_id="answers", concurrency_limit=at_once
-        )
+        api(calls.ask, api_name="ask", api_visibility="private", concurrency_id="answers", concurrency_limit=at_once)
         api(calls.bring, api_name="bring", api_visibility="private", queue=False)
 
 

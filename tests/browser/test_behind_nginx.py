@@ -74,7 +74,7 @@ def test_a_person_signs_in_and_asks_through_nginx(browser: Any, behind: tuple[Se
         tab.wait_for_selector("#box textarea")
         assert tab.url == f"{address}/chat/"
         ask(tab, "What is it?", [SHAPES])
-        assert tab.evaluate("document.querySelector('#conversation img').naturalWidth") > 0
+        assert tab.evaluate("document.querySelector('.user-row img').naturalWidth") > 0
         tab.fill("#box textarea", "held")
         tab.press("#box textarea", "Enter")
         server.backend.answer.set()

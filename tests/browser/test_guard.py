@@ -124,16 +124,17 @@ def test_the_page_breaks_none_of_its_own_rules(open_tab: Open, tmp_path: Path) -
     tab.reload()
     tab.wait_for_selector("#box textarea")
     ask(tab, "What is it?", [SHAPES])
-    assert tab.evaluate("document.querySelector('#conversation img').naturalWidth") > 0
+    tab.wait_for_function("() => document.querySelector('.user-row img').naturalWidth > 0")
     ask(tab, "And this?", [clip(tmp_path / "moves.mp4", map(numbered, range(20)))])
-    tab.wait_for_function("() => document.querySelector('#conversation video')?.videoWidth > 0")
+    tab.wait_for_function("() => document.querySelector('.user-row video')?.videoWidth > 0")
     assert not [text for text in said if "Content Security Policy" in text or "Refused to" in text]
     assert missing == []
 
 
 CLICKS = """() => {
     const before = location.href;
-    for (const element of document.querySelectorAll('#conversation .message a')) {
+    for (const element of document.querySelectorAll('#conversation .words a')) {
+        if (/^https?:/.test(element.href) && element.target === '_blank' && element.rel.includes('noopener')) continue;
         element.removeAttribute('target');
         element.dispatchEvent(new MouseEvent('click', {bubbles: true, cancelable: true}));
     }
@@ -175,15 +176,14 @@ FORMS = (
     '<a href="#x" ping="logout">link</a> <input autofocus onfocus="x">',
 )
 PRESSES = """() => {
-    for (const element of document.querySelectorAll('#conversation .md *')) {
-        if (element.closest('a, .copy_code_button')) continue;
+    for (const element of document.querySelectorAll('#conversation .words *')) {
+        if (element.closest('a')) continue;
         element.dispatchEvent(new MouseEvent('click', {bubbles: true, cancelable: true}));
         element.requestSubmit?.();
     }
 }"""
 ARMED = (
-    "#conversation .md :is(form, input:not([type=checkbox]), select, textarea, dialog, [ping], "
-    "button:not(.copy_code_button))"
+    "#conversation .words :is(form, input, select, textarea, dialog, button, details, svg, iframe, img, [ping], [id])"
 )
 
 
@@ -199,10 +199,9 @@ def test_nothing_that_a_model_writes_sends_or_asks_for_anything(open_tab: Open, 
     tab.evaluate(PRESSES)
     tab.wait_for_timeout(300)
     assert tab.evaluate("window.same") and tab.url == server.url and asked == []
-    assert tab.evaluate("document.activeElement.closest('.md')") is None
-    said = tab.inner_text("#conversation .message-wrap")
+    assert tab.evaluate("document.activeElement.closest('.words')") is None
+    said = tab.inner_text("#conversation .turns")
     assert "Password" in said and "Sign in" in said and "In a list" in said
-    assert tab.locator("#conversation .md input[type=checkbox]").count() == 1
     code = tab.locator("#conversation .bot-row pre code").last
     assert "<form action='./'><button>code</button></form>" in code.inner_text()
 
@@ -221,9 +220,7 @@ def test_a_file_that_is_never_sent_goes_with_its_tab(
     monkeypatch.setattr(file_store, "LEFT_SECONDS", 0.0)
     tab = open_tab(accept_downloads=False)
     before = set(server.store.folder.iterdir())
-    name = server.store.folder.name.encode()
-    with tab.expect_response(lambda said: (said.request.post_data_buffer or b"").count(name) >= 2):  # it is noted
-        attach(tab, [SHAPES, RIGHT])
+    attach(tab, [SHAPES, RIGHT])
     assert len(set(server.store.folder.iterdir()) - before) >= 2
     tab.close()
     until(lambda: server.store.sweep() or not set(server.store.folder.iterdir()) - before)

@@ -34,7 +34,9 @@ def test_a_reload_in_mid_answer_keeps_everything_and_marks_the_answer_as_cut(
     assert tab.locator(".figures").last.inner_text() == "cut off"
     said = conversation(tab)
     assert "You said: Which has more? (with left.png, right.png)" in said and set(seen) <= set(said.split())
-    tab.wait_for_function("() => [...document.querySelectorAll('.picture img')].filter((i) => i.naturalWidth).length === 2")
+    tab.wait_for_function(
+        "() => [...document.querySelectorAll('.picture img')].filter((i) => i.naturalWidth).length === 2"
+    )
     assert tab.input_value("#box textarea") == "half a tho" and tab.locator("#box .thumbnail-item").count() == 1
     assert tab.is_checked("#switch-thinking input")
     tab.locator(".retry").click()
@@ -142,10 +144,19 @@ def test_records_that_are_broken_are_left_out_and_said(open_tab: Open) -> None:
     ask(tab, "two")
     here = tab.evaluate("sessionStorage.getItem('ovis-conversation')")
     answer = tab.get_attribute(".bot-row", "data-id")
-    odd = [{"id": f"odd{n}", "conversation": here, "role": role, "text": text, "parent": parent, "created": 1e99}
-           for n, (role, text, parent) in enumerate([("robot", 5, None), (None, {}, answer), ("user", [1], "odd1"), (7, None, 4)])]
-    odd += [{"id": answer, "conversation": here, "role": "assistant", "text": None}, {"id": "no place at all", "text": "x"}]
-    tab.evaluate(BROKEN, [["messages", one] for one in odd] + [["conversations", {"id": "bad", "title": {"a": 1}, "leaf": 4}]])
+    odd = [
+        {"id": f"odd{n}", "conversation": here, "role": role, "text": text, "parent": parent, "created": 1e99}
+        for n, (role, text, parent) in enumerate(
+            [("robot", 5, None), (None, {}, answer), ("user", [1], "odd1"), (7, None, 4)]
+        )
+    ]
+    odd += [
+        {"id": answer, "conversation": here, "role": "assistant", "text": None},
+        {"id": "no place at all", "text": "x"},
+    ]
+    tab.evaluate(
+        BROKEN, [["messages", one] for one in odd] + [["conversations", {"id": "bad", "title": {"a": 1}, "leaf": 4}]]
+    )
     tab.reload()
     says(tab, "two")
     tab.wait_for_function("() => document.querySelector('#lines').innerText.includes('left out')")

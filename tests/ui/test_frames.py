@@ -38,7 +38,11 @@ def test_the_last_frame_has_the_whole_answer_its_figures_and_its_boxes() -> None
     (_, last) = frames(replace(START, status="", text=text, thinking="Hm", finish="end", stats=stats))[-2:]
     assert (last["kind"], last["text"], last["thinking"], last["finish"]) == ("done", text, "Hm", "end")
     assert last["boxes"] == [{"name": "cup", "left": 0.1, "top": 0.2, "right": 0.3, "bottom": 0.4}]
-    assert last["stats"] == {"prompt_tokens": 9, "answer_tokens": 3, "remarks": ["“a.png” seen at 10 × 10 of 100 × 100"]}
+    assert last["stats"] == {
+        "prompt_tokens": 9,
+        "answer_tokens": 3,
+        "remarks": ["“a.png” seen at 10 × 10 of 100 × 100"],
+    }
 
 
 def test_a_failure_keeps_what_was_said_before_it() -> None:

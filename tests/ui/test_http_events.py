@@ -52,9 +52,7 @@ def test_what_fits_no_event_is_a_sentence_and_leaves_nothing_in_the_log(
     assert "Traceback" not in printed.err and CANARY not in printed.err + printed.out
 
 
-@pytest.mark.parametrize(
-    ("knob", "value"), [(1, 5), (1, []), (1, {}), (1, True), (3, 1.5), (3, [CANARY])]
-)
+@pytest.mark.parametrize(("knob", "value"), [(1, 5), (1, []), (1, {}), (1, True), (3, 1.5), (3, [CANARY])])
 def test_a_value_of_another_kind_is_refused_before_it_is_queued(
     server: Served, wire: Wire, capfd: pytest.CaptureFixture[str], knob: int, value: object
 ) -> None:

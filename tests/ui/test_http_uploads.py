@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import logging
 import os
-import re
 import shutil
 import tempfile
 from contextlib import closing, suppress
@@ -50,7 +49,9 @@ def test_what_one_session_sent_another_cant_use_by_path_or_content(server: Serve
         assert other.ask("own", [theirs])["kind"] == "done"
     for guess in (f"{'0' * 32}/{path.name}", path.name, f"{path.parent.name}/..", "lock", ""):
         assert file(server, server.store.folder / guess).status == 404, guess
-    called = httpx.post(f"{server.url}gradio_api/run/describe", json={"data": [{"path": mine, "meta": {"_type": "gradio.FileData"}}]})
+    called = httpx.post(
+        f"{server.url}gradio_api/run/describe", json={"data": [{"path": mine, "meta": {"_type": "gradio.FileData"}}]}
+    )
     assert called.status_code == 500 and str(path.parent) not in called.text
 
 

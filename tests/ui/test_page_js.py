@@ -60,6 +60,13 @@ def test_the_pages_own_files_are_kept_for_ever_and_another_version_is_told(serve
     assert http.get(static.base + "page/main.mjs").headers["content-type"].startswith("text/javascript")
     other = http.get("page/0123456789ab/page/main.mjs")
     assert other.status_code == 404 and "reload" in other.text
-    for name in ("page.css", "page/../page.css", "page/%2e%2e/page.css", "sign_in.html", "vendor/purify.LICENSE", "page/"):
+    for name in (
+        "page.css",
+        "page/../page.css",
+        "page/%2e%2e/page.css",
+        "sign_in.html",
+        "vendor/purify.LICENSE",
+        "page/",
+    ):
         assert http.get(static.base + name).status_code == 404, name
     http.close()

@@ -55,16 +55,15 @@ def test_the_page_serves_others_while_an_answer_holds_its_thread() -> None:
     backend = Stuck()
     with served(backend) as server:
         one, other = Wire(server), Wire(server)
-        one.send("hello")
-        one.start_answer()
-        listening = threading.Thread(target=lambda: next(m for m in one.messages() if m["msg"] == "process_completed"))
+        event = one.start("hello")
+        listening = threading.Thread(target=lambda: list(one.frames(event)))
         listening.start()
         try:
             while not backend.live:
                 httpx.get(f"{server.url}config", timeout=PATIENCE)
             for _ in range(5):
                 assert httpx.get(f"{server.url}config", timeout=PATIENCE).status_code == 200
-            assert "another" in str(other.send("another")[1])
+            assert other.bring(other.upload(EXAMPLES / "shapes.png"))["files"]
         finally:
             backend.answer.set()
             listening.join(PATIENCE)
@@ -95,15 +94,9 @@ def test_no_model_runs_on_the_event_loop_which_beats_on(tmp_path: Path, on_the_l
 
         server.blocks.app.router.routes.insert(0, Route("/robots.txt", read))  # a route that the guard knows
         wire = Wire(server)
-        wire.send("what is it?", [wire.upload(item.path) for item in pictures(tmp_path, 3136, seed=1)])
+        seen = [wire.upload(item.path) for item in pictures(tmp_path, 3136, seed=1)]
         httpx.get(f"{server.url}robots.txt")
-        event = wire.after(wire.event("box", "submit"))
-        values = wire.defaults(event)
-        values[event["inputs"].index(wire.id_of("knob-max_new_tokens"))] = 8
-        wire.join(event, values)
-        for message in wire.messages():
-            if message["msg"] == "process_completed":
-                break
+        wire.ask("what is it?", seen, max_tokens=8)
         beats = httpx.get(f"{server.url}robots.txt").json()["beats"]
     backend.close()
     assert on_the_loop and not any(on_the_loop)

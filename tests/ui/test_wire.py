@@ -16,7 +16,7 @@ import pytest
 from ovis_app.limits import Limits
 from ovis_app.settings import Settings
 from ovis_app.ui import page
-from ovis_app.zoo import MODELS, ModelSpec, find
+from ovis_app.zoo import ModelSpec, find
 from tests.media.made_pdf import pdf, quarters
 from tests.ui.serving import EXAMPLES, HeldBackend, Served, Wire, served
 from tests.waiting import until
@@ -105,7 +105,11 @@ def test_more_questions_than_the_queue_takes_are_refused_readably(slow: Served) 
 
 def test_no_event_of_the_page_holds_a_conversation(wire: Wire) -> None:
     kept = [one.value for one in wire.served.blocks.blocks.values() if isinstance(one, gr.State)]
-    assert {type(value) for value in kept} == {ModelSpec, str, list}  # which model, what was read of it, which there are
+    assert {type(value) for value in kept} == {
+        ModelSpec,
+        str,
+        list,
+    }  # which model, what was read of it, which there are
     assert not any(one["type"] in ("chatbot", "multimodaltextbox") for one in wire.config["components"])
 
 
@@ -117,8 +121,16 @@ FORGED = [
     [{"role": "user", "content": [{"type": "component", "component": "html"}]}],
     [{"role": "user", "content": {"path": "/etc/passwd"}}],
     [{"role": "user", "content": "x"}] * 1001,
-    [{"role": "user", "content": "x" * 500_001}, {"role": "assistant", "content": "y" * 500_001}, {"role": "user", "content": "z"}],
-    [], "x", None, [None], [[]],
+    [
+        {"role": "user", "content": "x" * 500_001},
+        {"role": "assistant", "content": "y" * 500_001},
+        {"role": "user", "content": "z"},
+    ],
+    [],
+    "x",
+    None,
+    [None],
+    [[]],
 ]
 
 
@@ -131,7 +143,9 @@ def test_a_forged_conversation_is_refused_in_a_sentence_and_asks_nothing(wire: W
     assert len(wire.served.backend.requests) == before
 
 
-@pytest.mark.parametrize("asked", [{}, {"session": "short"}, {"session": 5, "request": {}}, {"session": "a/../../b123"}])
+@pytest.mark.parametrize(
+    "asked", [{}, {"session": "short"}, {"session": 5, "request": {}}, {"session": "a/../../b123"}]
+)
 def test_what_is_no_question_is_refused_in_a_sentence(wire: Wire, asked: dict[str, Any]) -> None:
     last = list(wire.frames(wire.join(asked).json()["event_id"]))[-1]
     assert last["kind"] == "failed" and "reload the page" in last["sentence"]
@@ -151,7 +165,7 @@ def test_addresses_as_files_are_refused(wire: Wire, address: str) -> None:
         asked = wire.asked("x")
         asked["request"]["messages"][-1]["content"] = [{"type": "image_url", "image_url": {"url": url}}]
         last = list(wire.frames(wire.join(asked).json()["event_id"]))[-1]
-        assert last["kind"] in ("failed", "missing") and "text" not in last or last["text"] == ""
+        assert (last["kind"] in ("failed", "missing") and "text" not in last) or last["text"] == ""
     assert wire.bring(address)["refused"]
     assert wire.http.get(f"/file={address}").status_code == 404
 

@@ -34,7 +34,9 @@ def _wire_settings(page: gr.Blocks, parts: Components) -> None:
     inputs = parts.settings_inputs()
     names = json.dumps(list(inputs))
     components: list[Any] = list(inputs.values())
-    told = f"(...values) => window.ovis.put('settings', Object.fromEntries({names}.map((name, i) => [name, values[i]])))"
+    told = (
+        f"(...values) => window.ovis.put('settings', Object.fromEntries({names}.map((name, i) => [name, values[i]])))"
+    )
     for changed in (page.load, *(one.change for one in components)):
         changed(None, components, None, js=told, **PRIVATE)
     kept = f"(...values) => {names}.map((name, i) => window.ovis.kept(name, values[i]))"
