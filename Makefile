@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 PYTEST := -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: python run install install-dev test test-long test-kernels test-latest test-lowest test-remote test-vllm lock check format bench clean
+.PHONY: python run install install-dev test test-long test-kernels test-latest test-lowest test-remote test-vllm lock vendor check format bench clean
 
 run: install
 	$(BIN)/python app.py $(ARGS)
@@ -45,6 +45,9 @@ test-vllm: install-dev
 
 lock: install-dev
 	$(BIN)/python -m tools.lock $(ARGS)
+
+vendor:
+	$(PYTHON) tools/vendor.py
 
 check: install-dev
 	$(BIN)/ruff check .

@@ -33,7 +33,8 @@ WORD = re.compile(r"word(\d+)")
 WATCH = """() => {
   window.seen = [];
   const look = () => {
-    const found = [...document.querySelectorAll('#conversation .bot-row .words')].at(-1)?.textContent.match(/word(\\d+)\\s*$/);
+    const words = [...document.querySelectorAll('#conversation .bot-row .words')].at(-1);
+    const found = words?.textContent.match(/word(\\d+)\\s*$/);
     const count = found ? Number(found[1]) + 1 : 0;
     const last = window.seen.at(-1);
     if (count && (!last || count > last[1])) window.seen.push([performance.now() / 1000, count]);

@@ -1,7 +1,7 @@
 """A question as the page asks it -> a conversation with checked files, and how to answer it.
 
-What comes from a browser is input: it is checked by the code that checks `/v1`, and a file is only ever one of the session
-that asks. Knows the shape of a request; refuses to know Gradio, and who answers.
+What comes from a browser is input: it is checked by the code that checks `/v1`, and a file is only ever one of the
+session that asks. Knows the shape of a request; refuses to know Gradio, and who answers.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ from ovis_app.media.incoming_file import writing
 from ovis_app.zoo import ModelSpec
 
 MOST_TEXT = 1_000_000  # characters of a conversation, answers and thoughts too
-FULL = "This conversation is as long as one can be: start a new chat, or change an earlier question to replace what follows."
+FULL = (
+    "This conversation is as long as one can be: start a new chat, or edit an earlier question to replace what follows."
+)
 NO_REQUEST = "That is no question: reload the page, and ask again."
 SESSION = re.compile(r"[A-Za-z0-9_.-]{8,100}")
 SWITCHES = ("cot", "boxes", "split", "drop_old_turns")

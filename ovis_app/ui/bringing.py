@@ -1,5 +1,5 @@
-"""A file that somebody chose, looked at before anything is asked: what it is, or why it can't be sent; a document as the
-pictures of its first pages.
+"""A file that somebody chose, looked at before anything is asked: what it is, or why it can't be sent; a document as
+the pictures of its first pages.
 
 Knows the store and the gate for files. Refuses to know questions.
 """

@@ -1,5 +1,5 @@
-"""What the page's modules are told, as JSON: which model answers and what it can do, which knobs there are, what an empty
-page offers, and whose tab it is.
+"""What the page's modules are told, as JSON: which model answers and what it can do, which knobs there are, what an
+empty page offers, and whose tab it is.
 
 Knows models, knobs and examples; refuses to know conversations.
 """

@@ -1,7 +1,7 @@
 """The page's own modules, libraries and examples over HTTP, at `page/VERSION/NAME`.
 
-Knows a fixed table of names, made once: what isn't in it isn't there. The version is a digest of all that browsers load, so
-a browser keeps each file for ever, and never mixes those of two versions.
+Knows a fixed table of names, made once: what isn't in it isn't there. The version is a digest of all that browsers
+load, so a browser keeps each file for ever, and never mixes those of two versions.
 """
 
 from __future__ import annotations

@@ -182,9 +182,7 @@ PRESSES = """() => {
         element.requestSubmit?.();
     }
 }"""
-ARMED = (
-    "#conversation .words :is(form, input, select, textarea, dialog, button, details, svg, iframe, img, [ping], [id])"
-)
+ARMED = "#conversation .words :is(form, input, select, textarea, dialog, button, details, svg, img, [ping], [id])"
 
 
 def test_nothing_that_a_model_writes_sends_or_asks_for_anything(open_tab: Open, server: Served) -> None:

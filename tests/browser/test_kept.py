@@ -164,26 +164,31 @@ def test_records_that_are_broken_are_left_out_and_said(open_tab: Open) -> None:
     assert "You said: three" in conversation(tab)
 
 
+BELOW = """() => {
+    const shown = document.querySelector('#conversation .scroll');
+    return shown.scrollHeight - shown.scrollTop - shown.clientHeight;
+}"""
+
+
 @pytest.mark.parametrize("size", SIZES, ids=["desktop", "phone"])
 def test_who_reads_further_up_is_left_there_and_can_go_to_the_newest(open_tab: Open, size: dict[str, Any]) -> None:
     tab = open_tab(**size)
     ask(tab, "\n\n".join(f"line {number}" for number in range(40)))
-    place = "() => { const s = document.querySelector('#conversation .scroll'); return s.scrollHeight - s.scrollTop - s.clientHeight; }"
-    assert tab.evaluate(place) < 24
+    assert tab.evaluate(BELOW) < 24
     tab.fill("#box textarea", "slow")
     tab.press("#box textarea", "Enter")
     says(tab, "word3")
-    assert tab.evaluate(place) < 24 and not tab.is_visible(".newest")
+    assert tab.evaluate(BELOW) < 24 and not tab.is_visible(".newest")
     tab.hover("#conversation .scroll")
     tab.mouse.wheel(0, -400)
     tab.wait_for_selector(".newest", state="visible")
     at = tab.evaluate("document.querySelector('#conversation .scroll').scrollTop")
     says(tab, "word40")
     assert abs(tab.evaluate("document.querySelector('#conversation .scroll').scrollTop") - at) < 400
-    assert tab.evaluate(place) > 100
+    assert tab.evaluate(BELOW) > 100
     tab.click(".newest")
     tab.wait_for_selector(".newest", state="hidden")
-    assert tab.evaluate(place) < 24
+    assert tab.evaluate(BELOW) < 24
     tab.keyboard.press("Escape")
     figures(tab, 2)
 

@@ -19,7 +19,7 @@ Open = Callable[..., Any]
 def attach(tab: Any, files: Sequence[Path]) -> None:
     tab.set_input_files("#box input[type=file]", [str(path) for path in files])
     tab.wait_for_function(
-        "n => document.querySelectorAll('#box .thumbnail-item').length === n && !document.querySelector('#box progress')",
+        "n => document.querySelectorAll('#box .thumbnail-item').length === n && !document.querySelector('progress')",
         arg=len(files),
     )
 

@@ -1,11 +1,14 @@
 // One tab's conversation without a browser: asked, streamed, stopped, reloaded, kept through a restart of the server.
 import assert from "node:assert/strict";
+import { webcrypto } from "node:crypto";
 import { test } from "node:test";
 
 import { Files } from "../../ovis_app/ui/static/page/files.mjs";
 import { GONE_MS, Session, UPDATED, WAITS } from "../../ovis_app/ui/static/page/session.mjs";
 import { open } from "../../ovis_app/ui/static/page/store.mjs";
 import { WireError } from "../../ovis_app/ui/static/page/wire.mjs";
+
+globalThis.crypto ??= webcrypto; // node 18 has it by that name alone
 
 const FACTS = {
   version: "v1", session: "session-1", most_text: 1000, most_files: 3, model: { knobs: [], switches: ["thinking"] },

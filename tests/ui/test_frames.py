@@ -27,7 +27,8 @@ def test_each_frame_says_what_the_ones_before_did_not() -> None:
 
 def test_what_turns_out_to_have_been_the_thought_is_told_and_goes_on_from_there() -> None:
     answer = replace(START, status="", text="Hm, so")
-    assert frames(answer, replace(answer, text="", thinking="Hm, so"), replace(answer, text="A", thinking="Hm, so."))[1:] == [
+    recast = replace(answer, text="", thinking="Hm, so")
+    assert frames(answer, recast, replace(answer, text="A", thinking="Hm, so."))[1:] == [
         {"kind": "recast"}, {"kind": "thinking", "text": "."}, {"kind": "answer", "text": "A"},
     ]  # fmt: skip
 

@@ -109,7 +109,7 @@ def test_no_event_of_the_page_holds_a_conversation(wire: Wire) -> None:
         ModelSpec,
         str,
         list,
-    }  # which model, what was read of it, which there are
+    }
     assert not any(one["type"] in ("chatbot", "multimodaltextbox") for one in wire.config["components"])
 
 

@@ -1,4 +1,4 @@
-"""Where the conversation is drawn, and what its empty page offers. The page's modules draw it: Gradio has one element."""
+"""Where the conversation is drawn, and what its empty page offers. The page's modules draw it, in one element."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ovis_app.ui.static_files import StaticFiles
 from ovis_app.zoo import Example, ModelSpec
 
 HINT = (
-    "The full-size models answer on this page too: start it with --model Ovis2.5-2B, or choose one at the top where that "
-    "is offered"
+    "The full-size models answer on this page too: start it with --model Ovis2.5-2B, or choose one at the top where "
+    "that is offered"
 )
 _TAG = re.compile(r"</?\w+>")  # <ref>…</ref> is for the model; the card is for people
 # Gradio calls this once, when its element is there. An event's name stands in quotes, or Gradio doesn't know it.

@@ -30,7 +30,7 @@ def wire(page: gr.Blocks, parts: Components, backend: Backend) -> None:
 
 
 def _wire_settings(page: gr.Blocks, parts: Components) -> None:
-    """In the browser alone: what the panels show is told to the page's modules, and what those have kept to the panels."""
+    """In the browser alone: what panels show is told to the page's modules, and what those have kept to the panels."""
     inputs = parts.settings_inputs()
     names = json.dumps(list(inputs))
     components: list[Any] = list(inputs.values())
