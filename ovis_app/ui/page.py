@@ -22,7 +22,10 @@ from ovis_app.ui.static_files import STATIC, StaticFiles
 from ovis_app.ui.theme import theme
 from ovis_app.ui.wiring import editing, models
 
-LATER = "page/words.mjs"  # and what it needs: loaded with the first answer
+LATER = {  # modules that load when first needed, and so aren't asked for with the page
+    "page/words.mjs",
+    "page/zh.mjs",
+}
 _VIEWPORT = '<meta name="viewport" content="width=device-width, initial-scale=1, interactive-widget=resizes-content">'
 
 
@@ -78,5 +81,5 @@ def launch_options(settings: Settings, limits: Limits, store: FileStore) -> dict
 
 def _preloads(static: StaticFiles) -> str:
     """Modules are asked for all at once, not each by the one that needs it."""
-    names = [name for name in static.files if name.startswith("page/") and name != LATER]
+    names = [name for name in static.files if name.startswith("page/") and name not in LATER]
     return "".join(f'<link rel="modulepreload" href="{static.base}{name}">' for name in names)
