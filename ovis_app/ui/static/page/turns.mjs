@@ -2,15 +2,18 @@
 // and of words that grow only the block at their end.
 // Knows messages and the DOM; refuses to know what happens when somebody asks for something: `acts` does that.
 
-import { button, copy, make } from "./elements.mjs";
+import { button, copy, make, plain } from "./elements.mjs";
 import { figures, thought } from "./figures.mjs";
+import { t } from "./i18n.mjs";
+import { Painter } from "./painter.mjs";
 import { versions } from "./tree.mjs";
 
 export class Turns {
-  #root; #acts; #files; #rows = new Map(); #words = null;
+  #root; #acts; #files; #painter; #rows = new Map();
 
-  constructor(root, { acts, files }) {
+  constructor(root, { acts, files, decorate }) {
     [this.#root, this.#acts, this.#files] = [root, acts, files];
+    this.#painter = new Painter({ decorate, done: () => acts.drawn() });
   }
 
   /** Draws a path. `running` is the id of the message that grows. */
@@ -96,7 +99,7 @@ export class Turns {
     const { parts, element } = row;
     if (!parts.words) this.#frame(parts, element);
     this.#thought(parts, message);
-    this.#paint(parts.words, message.text, row);
+    this.#painter.paint(parts.words, message.text, { growing: message.finish === null, message });
     const waits = message.finish === null && !message.text && !message.thinking;
     fillText(parts.status, waits ? message.note || (message.id === running ? "Waiting for a turn" : "") : "");
     fillText(parts.problem, message.lost ? "These words couldn't be read any more." : message.error);
@@ -109,6 +112,7 @@ export class Turns {
       over && last && again,
       over && this.#chooser(message, beside),
       over && message.text ? button("Copy", (event) => this.#copied(event.currentTarget, message.text), { icon: true, name: "copy" }) : null,
+      over && (message.text || message.thinking) ? this.#raw(parts) : null,
       over && button("Regenerate", () => this.#acts.again(message.id), { icon: true, name: "again", disabled: busy }),
       over && button("Delete", () => this.#acts.remove(message.id), { icon: true, name: "delete", disabled: busy }),
     ].filter(Boolean));
@@ -123,49 +127,23 @@ export class Turns {
     element.append(parts.thought, parts.words, parts.status, parts.problem, parts.boxes, parts.foot);
   }
 
+  /** Whether the words stand exactly as the model said them. */
+  #raw(parts) {
+    const pressed = button(t("Show as written"), () => {
+      const raw = !this.#painter.isRaw(parts.words);
+      for (const part of [parts.words, parts.thinking]) this.#painter.showRaw(part, raw);
+      pressed.setAttribute("aria-pressed", String(raw));
+    }, { icon: true, name: "raw" });
+    pressed.setAttribute("aria-pressed", String(this.#painter.isRaw(parts.words)));
+    return pressed;
+  }
+
   #thought(parts, message) {
     parts.thought.hidden = !message.thinking;
     if (!message.thinking) return;
     fillText(parts.over, thought(message));
     if (!parts.thought.dataset.touched) parts.thought.open = message.finish === null && !message.text;
-    this.#paint(parts.thinking, message.thinking);
-  }
-
-  /** Words as Markdown; as they are until what draws them is loaded. */
-  #paint(container, text) {
-    if (container.source === text && container.words === this.#words) return;
-    container.source = text;
-    if (!text) return container.replaceChildren();
-    if (!this.#words) {
-      container.classList.add("plain");
-      container.textContent = plain(text);
-      return this.#load();
-    }
-    if (container.words !== this.#words) {
-      container.classList.remove("plain");
-      container.replaceChildren();
-      [container.words, container.drawn] = [this.#words, []];
-    }
-    const blocks = this.#words.blocks(plain(text));
-    for (const [place, html] of blocks.entries()) {
-      if (container.drawn[place] === html) continue;
-      const block = make("div.block", {}, this.#words.elements(html));
-      if (container.children[place]) container.children[place].replaceWith(block);
-      else container.append(block);
-    }
-    while (container.children.length > blocks.length) container.lastChild.remove();
-    container.drawn = blocks;
-  }
-
-  #load() {
-    this.loading ??= import("./words.mjs").then((words) => {
-      this.#words = words;
-      for (const row of this.#rows.values()) {
-        for (const part of [row.parts.words, row.parts.thinking]) if (part?.source) this.#paint(part, part.source);
-      }
-      this.#acts.drawn();
-    }).catch(() => { this.loading = null; });
-    return this.loading;
+    this.#painter.paint(parts.thinking, message.thinking, { growing: message.finish === null && !message.text, message });
   }
 
   /** The picture that an answer is about, with what it names framed: the only one of the latest question with files. */
@@ -202,12 +180,6 @@ export class Turns {
     pressed.classList.add("done");
     setTimeout(() => pressed.classList.remove("done"), 1500);
   }
-}
-
-/** Text that shows exactly what it says: control characters become visible. */
-export function plain(text) {
-  const marked = text.replace(/\r\n?/g, "\n").replace(/[\u0000-\u0008\u000b-\u001f]/g, (one) => String.fromCharCode(0x2400 + one.charCodeAt(0)));
-  return marked.replace(/\u007f/g, "\u2421");
 }
 
 function fillText(element, text) {
