@@ -1,7 +1,8 @@
 // Where questions are written: the box, what is attached, what is to be said of both.
 // Knows the DOM and the draft; what happens to them is done by the session.
 
-import { button, make, plain } from "./elements.mjs";
+import { button, make } from "./elements.mjs";
+import { plain } from "./turns.mjs";
 
 const ACCEPT = "image/*,video/*,application/pdf";
 

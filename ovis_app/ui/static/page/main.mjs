@@ -2,11 +2,11 @@
 // Knows `window.ovis` (page.js), through which both talk; refuses to know what a conversation is.
 
 import { Composer } from "./composer.mjs";
-import { make, plain } from "./elements.mjs";
+import { make } from "./elements.mjs";
 import { Files } from "./files.mjs";
 import { Session } from "./session.mjs";
 import { open } from "./store.mjs";
-import { Turns } from "./turns.mjs";
+import { Turns, plain } from "./turns.mjs";
 import * as wire from "./wire.mjs";
 
 const EARLIER = 5; // conversations that the empty page offers

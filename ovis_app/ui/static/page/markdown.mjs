@@ -11,6 +11,7 @@ const markdown = (library.default ?? globalThis.markdownit)({ html: false, break
 const { escapeHtml } = markdown.utils;
 const ADDRESS = /[\w\-.~:/?#@!$&'()*+,;=%]{1,2000}/y;
 const LARGEST = 400_000; // characters of HTML that a block may become
+const MOST = 2000; // blocks; what follows stands as it was written
 const LONG_LIST = 2000; // characters from which on a list that grows is read by items
 
 markdown.disable(["autolink", "image", "linkify"]); // what stands around an address stays, and reading takes a bounded time
@@ -34,7 +35,8 @@ export class Reader {
     if (!text.startsWith(this.#text)) [this.#from, this.#settled, this.#references] = [0, [], {}];
     this.#text = text;
     const rest = text.slice(this.#from);
-    const { blocks: found, open } = read(rest, { growing: true, references: this.#references });
+    const room = MOST - this.#settled.length;
+    const { blocks: found, open } = read(rest, { growing: true, references: this.#references, room });
     const line = rest.lastIndexOf("\n") + 1; // the last line may become something else
     const last = found.findLastIndex((one) => one.start <= open && one.start < line);
     if (last <= 0) return [...this.#settled, ...found.map((one) => one.html)];
@@ -45,7 +47,7 @@ export class Reader {
 }
 
 /** Blocks with where each begins in the text, and from where on more text may change what was there. */
-function read(text, { growing, references }) {
+function read(text, { growing, references, room = MOST }) {
   const { text: bare, taken, open, origin } = extract(text, { growing });
   const environment = { taken, references };
   const lines = [0];
@@ -53,16 +55,21 @@ function read(text, { growing, references }) {
   let groups = grouped(markdown.parse(bare, environment));
   const long = growing && groups.length && bare.length - lines[groups.at(-1)[0].map[0]] > LONG_LIST;
   if (long) groups = [...groups.slice(0, -1), ...byItem(groups.at(-1))];
-  const found = groups.map((group) => {
+  const found = groups.slice(0, room).map((group) => {
     const html = markdown.renderer.render(group, markdown.options, environment);
-    return { html: html.length > LARGEST ? source(bare, lines, group[0].map, taken) : html, start: origin(lines[group[0].map[0]]) };
+    const [first, last] = group[0].map;
+    return { html: html.length > LARGEST ? source(bare.slice(lines[first], lines[last]), taken) : html, start: origin(lines[first]) };
   });
+  if (groups.length > room) {
+    const at = lines[groups[room][0].map[0]];
+    found.push({ html: source(bare.slice(at), taken), start: origin(at) });
+  }
   return { blocks: found, open };
 }
 
-/** A block as it was written. */
-function source(bare, lines, [first, last], taken) {
-  return `<p><span class="pending">${escapeHtml(restore(bare.slice(lines[first], lines[last] ?? bare.length), taken))}</span></p>`;
+/** Words as they were written. */
+function source(words, taken) {
+  return `<p><span class="pending">${escapeHtml(restore(words, taken))}</span></p>`;
 }
 
 function grouped(tokens) {

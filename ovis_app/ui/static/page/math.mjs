@@ -8,6 +8,7 @@ import { formula } from "./extract.mjs";
 const katex = library.default ?? globalThis.katex;
 const refused = () => { throw new Error("not here"); }; // a formula that wants to link or fetch is no formula
 const LIMITS = { trust: refused, maxExpand: 500, maxSize: 20, strict: "ignore", throwOnError: true, output: "htmlAndMathml" };
+const [DEEPEST, MOST] = [250, 6000]; // elements in one another, and in all: what no formula has, and browsers can't lay out
 const KEPT = 300; // formulas that are drawn again without KaTeX: those of a paragraph that grows
 const SLICE = 12; // milliseconds after which others go first
 
@@ -53,6 +54,7 @@ function one(element) {
   const holder = document.createElement("span");
   try {
     katex.render(formula(element.textContent), holder, { ...LIMITS, displayMode: element.classList.contains("wide") });
+    if (depth(holder) > DEEPEST || holder.querySelectorAll("*").length > MOST) throw new Error("too large");
   } catch { // a sentence of KaTeX, or a stack that overflows
     element.classList.add("broken");
     return;
@@ -60,6 +62,23 @@ function one(element) {
   cache.set(name, holder);
   if (cache.size > KEPT) cache.delete(cache.keys().next().value);
   put(element, holder);
+}
+
+function depth(root) {
+  const walker = document.createTreeWalker(root, NodeFilter.SHOW_ELEMENT);
+  let [deep, deepest] = [0, 0];
+  for (let node = root; node;) {
+    deepest = Math.max(deepest, deep);
+    if (walker.firstChild()) deep += 1;
+    else {
+      while (!walker.nextSibling()) {
+        if (walker.currentNode === root || !walker.parentNode()) return deepest;
+        deep -= 1;
+      }
+    }
+    node = walker.currentNode;
+  }
+  return deepest;
 }
 
 function put(element, holder) {

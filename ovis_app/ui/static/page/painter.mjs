@@ -8,7 +8,7 @@ const SHARE = 4; // after drawing, words that grow wait for so many times what i
 const SLICE = 30; // milliseconds after which drawing goes on in another task, so that the page stays usable
 
 /** What is known of an element that words are drawn into. */
-const fresh = () => ({ text: "", growing: false, message: null, raw: false, drawn: null, html: [], finished: new WeakSet(), reader: null, next: 0, timer: 0 });
+const fresh = () => ({ text: "", growing: false, message: null, written: "", raw: false, drawn: null, html: [], finished: new WeakSet(), reader: null, read: null, next: 0, timer: 0 });
 
 export class Painter {
   #words = null; #dress = null; #loading = null; #known = new WeakMap(); #waiting = new Set(); #decorate; #done;
@@ -19,11 +19,11 @@ export class Painter {
     [this.#decorate, this.#done] = [decorate, done];
   }
 
-  /** Draws the text, of which more comes while it is `growing`. */
-  paint(container, text, { growing = false, message = null } = {}) {
+  /** Draws the text, of which more comes while it is `growing`; `written` is what the model said, where that is another. */
+  paint(container, text, { growing = false, message = null, written = text } = {}) {
     const state = this.#state(container);
     if (state.drawn && state.text === text && state.growing === growing) return;
-    Object.assign(state, { text, growing, message });
+    Object.assign(state, { text, growing, message, written });
     if (growing && state.timer) return;
     this.#later(container, state, growing ? state.next - performance.now() : 0);
   }
@@ -67,8 +67,9 @@ export class Painter {
     if (!this.#words) this.#waiting.add(container);
     container.classList.toggle("plain", state.text !== "");
     container.dir = "auto";
-    container.textContent = plain(state.text);
+    container.textContent = plain(state.raw ? state.written : state.text);
     Object.assign(state, { drawn: "plain", html: [] });
+    if (!state.raw) this.#decorate(container, state.message);
     if (state.text && !state.raw) this.#load();
   }
 
@@ -101,7 +102,7 @@ export class Painter {
     const old = container.children[place];
     const content = this.#words.elements(html);
     state.html[place] = html;
-    if (old && !state.finished.has(old) && this.#dress.grown(old, content)) return;
+    if (old && !state.finished.has(old) && this.#dress.grown(old, content)) return this.#decorate(old, state.message);
     const block = document.createElement("div");
     block.className = "block";
     block.append(content);

@@ -8,6 +8,8 @@ import { t } from "./i18n.mjs";
 import { Painter } from "./painter.mjs";
 import { versions } from "./tree.mjs";
 
+export { plain }; // main.mjs and its like have it from here
+
 export class Turns {
   #root; #acts; #files; #painter; #rows = new Map();
 
