@@ -46,6 +46,7 @@ def test_formulas_are_drawn_and_money_and_code_are_not(tab: Any) -> None:
     assert "and cost $5 and $10." in said and "Code: \\(x\\) and $$y$$. List:" in said
     assert words.locator("pre").inner_text().strip() == 's = "$$not math$$"; t = r"\\(x\\)"'
     assert words.locator(".katex math").count() == 12  # for those who hear them
+    assert sources(answered(tab, "and then $z^9$")) == ["z^9"]
 
 
 def test_a_formula_that_is_broken_or_hostile_stays_its_source(tab: Any) -> None:

@@ -3,7 +3,7 @@
 // What is no table as a whole is none: it stays text.
 
 const TAGS = /<(\/?)(table|thead|tbody|tfoot|tr|th|td)\b([^<>]*)>/gi;
-const MOST_CELLS = 20_000;
+const MOST_CELLS = 20_000; // each as many as it spans
 const DEEPEST = 4; // tables in cells of tables
 const [WIDEST, TALLEST] = [100, 1000]; // cells that one may span
 
@@ -38,7 +38,7 @@ function tag(read, { name, closing, attributes, at, end }, source) {
     ends();
     if (!read.row) return false;
     read.cell = { head: name === "th", source: "", colspan: span(attributes, "colspan", WIDEST), rowspan: span(attributes, "rowspan", TALLEST) };
-    [read.from, read.cells] = [end, read.cells + 1];
+    [read.from, read.cells] = [end, read.cells + read.cell.colspan * read.cell.rowspan];
     return read.cells <= MOST_CELLS;
   }
   ends();

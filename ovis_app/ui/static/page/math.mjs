@@ -25,11 +25,12 @@ export function ready() {
   return loaded.catch((error) => { sheet.remove(); throw error; });
 }
 
-/** Draws formulas: at once what was drawn before, the others as there is time. A broken one stays its source. */
+/** Draws formulas: at once what was drawn before, the others as there is time, once they are in the page. A broken one stays
+ * its source. */
 export function draw(formulas) {
   const idle = queue.length === 0;
   for (const one of formulas) if (!known(one)) queue.push(one);
-  if (idle) work();
+  if (idle) queueMicrotask(work);
 }
 
 function work() {
