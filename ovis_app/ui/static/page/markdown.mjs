@@ -89,7 +89,8 @@ function byItem(group) {
   const begins = group.flatMap((token, place) => (token.type === "list_item_open" && token.level === 1 ? [place] : []));
   if (!/^(?:bullet|ordered)_list_open$/.test(group[0].type) || begins.length < 2) return [group];
   const [first, close, last] = [group[0], group.at(-1), begins.at(-1)];
-  const again = Object.assign(Object.create(Object.getPrototypeOf(first)), first, { attrs: first.attrs?.map((one) => [...one]) ?? null, map: group[last].map });
+  first.attrSet("class", "part");
+  const again = Object.assign(Object.create(Object.getPrototypeOf(first)), first, { attrs: first.attrs.map((one) => [...one]), map: group[last].map });
   if (first.type === "ordered_list_open") again.attrSet("start", String(Number(first.attrGet("start") ?? 1) + begins.length - 1));
   return [[...group.slice(0, last), close], [again, ...group.slice(last)]];
 }

@@ -12,7 +12,7 @@ const SAFE = { ALLOW_DATA_ATTR: false, ALLOW_ARIA_ATTR: false, RETURN_DOM_FRAGME
 const ALLOWED = { ...SAFE, ALLOWED_TAGS: TAGS, ALLOWED_ATTR: ["href", "start", "class", "style", "colspan", "rowspan"], 
   ALLOWED_URI_REGEXP: /^(?:https?|mailto):/i, ADD_URI_SAFE_ATTR: ["start", "colspan", "rowspan"] };
 const COLOURED = { ...SAFE, ALLOWED_TAGS: ["span"], ALLOWED_ATTR: ["class"] };
-const CLASSES = /^(?:language-[\w+#.-]{1,40}|formula|formula wide|pending|task)$/; // of our own Markdown
+const CLASSES = /^(?:language-[\w+#.-]{1,40}|formula|formula wide|part|pending|task)$/; // of our own Markdown
 
 export { Reader, blocks };
 
