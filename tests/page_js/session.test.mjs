@@ -3,9 +3,11 @@ import assert from "node:assert/strict";
 import { webcrypto } from "node:crypto";
 import { test } from "node:test";
 
+import { UPDATED, WAITS } from "../../ovis_app/ui/static/page/asking.mjs";
 import { Files } from "../../ovis_app/ui/static/page/files.mjs";
-import { GONE_MS, Session, UPDATED, WAITS } from "../../ovis_app/ui/static/page/session.mjs";
+import { Session } from "../../ovis_app/ui/static/page/session.mjs";
 import { open } from "../../ovis_app/ui/static/page/store.mjs";
+import { GONE_MS } from "../../ovis_app/ui/static/page/thread.mjs";
 import { WireError } from "../../ovis_app/ui/static/page/wire.mjs";
 
 globalThis.crypto ??= webcrypto; // node 18 has it by that name alone
