@@ -1,20 +1,34 @@
 // One tab's conversation: what is shown of it, and that it is kept. Puts store, tree, box and asking together.
 // Refuses to know how any of it is drawn, and which browser this is: all of that is handed in.
 
-import { Asking } from "./asking.mjs";
+import { Asking, unfinished } from "./asking.mjs";
+import { Connection } from "./connection.mjs";
 import { Box, stored } from "./draft.mjs";
+import { Examples } from "./examples.mjs";
 import { detailOf } from "./request.mjs";
 import * as schema from "./schema.mjs";
 import { Thread } from "./thread.mjs";
 import * as trees from "./tree.mjs";
 
+/** The panel's settings as the model recommends them. */
+export function recommended(model, settings) {
+  if (!model) return {};
+  const knobs = Object.fromEntries(model.knobs.map((one) => [one.name, one.recommended]));
+  const plain = Object.entries(settings).map(([name, value]) => [name, typeof value === "boolean" ? false : typeof value === "string" ? "" : value]);
+  return { ...Object.fromEntries(plain), ...knobs };
+}
+
 export class Session extends Thread {
-  /** Beside what a thread needs: `files` and `wire` are those modules, `lines` holds what is said of the whole page. */
-  constructor({ wire, files, lines = new Map(), ...rest }) {
+  /** Beside what a thread needs: `files` and `wire` are those modules, `lines` holds what is said of the whole page,
+   * `restore` has the panels show settings. */
+  constructor({ wire, files, lines = new Map(), restore = () => {}, connection = null, ...rest }) {
     super(rest);
-    Object.assign(this, { wire, files, lines });
+    Object.assign(this, { wire, files, lines, restore });
     this.facts = null;
     this.settings = {};
+    this.connection = connection ?? new Connection({ lines, changed: () => this.changed() });
+    this.examples = new Examples(this);
+    files.lost = () => this.connection.lost();
     this.box = new Box({ files, facts: () => this.facts, changed: () => this.changed(), save: () => this.saveDraft() });
     this.asking = new Asking(this, { wire, files });
   }
@@ -30,6 +44,7 @@ export class Session extends Thread {
   async start() {
     const id = this.tab.get("conversation");
     const draft = this.tab.get("draft");
+    await this.examples.load();
     const found = id !== null && await this.open(id, { draft, leaf: this.tab.get("leaf") });
     if (!found && draft) this.draft.text = draft;
     this.tab.set("draft", null);
@@ -44,17 +59,29 @@ export class Session extends Thread {
     await this.show(id, found, leaf);
     if (draft !== null) this.conversation.draft.text = draft;
     this.box.restore(this.conversation.draft, this.messages);
+    this.#turn(this.conversation.settings);
     this.changed();
     return true;
   }
 
-  /** Begins another. What stands in the box goes along only where it is the box of nothing yet. */
-  async newChat() {
+  /** Begins another, with the model's recommended values where no `settings` are given. What stands in the box goes along
+   * only where it is the box of nothing yet. */
+  async newChat({ settings = recommended(this.facts?.model, this.settings) } = {}) {
     await this.leave();
     this.begin(this.newId());
     this.box.empty();
     for (const key of ["conversation", "draft"]) this.tab.set(key, null);
+    this.examples.used = true;
+    await this.examples.load();
+    this.#turn(settings);
     this.changed();
+  }
+
+  /** Has the panels show settings that a conversation was kept with. */
+  #turn(settings) {
+    if (!Object.keys(settings).length) return;
+    this.settings = { ...this.settings, ...settings };
+    this.restore(this.settings);
   }
 
   /** Ends what is under way, before something else is shown. */
@@ -78,10 +105,12 @@ export class Session extends Thread {
     const { text, editing } = this.draft;
     const files = this.draft.files.map(schema.file);
     const edited = editing ? this.messages.get(editing) : null;
-    const question = this.made("user", edited ? edited.parent : this.conversation.leaf, {
+    const added = this.empty ? this.examples.before((...one) => this.made(...one)) : [];
+    const behind = edited ? edited.parent : added.at(-1)?.id ?? this.conversation.leaf;
+    const question = this.made("user", behind, {
       text, files, wants: edited ? edited.wants : wants, detail: detailOf(this.settings, this.facts.model), finish: "end",
     });
-    const before = { leaf: this.conversation.leaf, ...this.box.taken() };
+    const before = { leaf: this.conversation.leaf, added, ...this.box.taken() };
     if (!this.conversation.title) this.conversation.title = schema.titleOf(text, files);
     await this.asking.answer(question, { before });
   }
@@ -100,13 +129,28 @@ export class Session extends Thread {
     await this.ask(example.wants);
   }
 
-  /** Another answer to the question before `id`, or to the question `id`. */
-  async again(id) {
+  /** Another answer to the question before `id`, or to the question `id`; with `other` settings, or those of now. */
+  async again(id, other = {}) {
     const message = this.messages.get(id);
     const question = message?.role === "user" ? message : this.messages.get(message?.parent);
     if (!question || this.running) return;
     this.box.notice = "";
-    await this.asking.answer(question);
+    await this.asking.answer(question, { other });
+  }
+
+  /** More of an answer that was cut. */
+  async goOn(id) {
+    const answer = this.messages.get(id);
+    if (!answer || !unfinished(answer) || this.running) return;
+    this.box.notice = "";
+    await this.asking.goOn(answer);
+  }
+
+  /** Whether asking again would give the same words: nothing is drawn by chance, and nothing was changed. */
+  same({ asked, model, finish, parent }) {
+    if (!asked || !["end", "length"].includes(finish) || model !== this.facts?.name) return false;
+    const now = { ...this.settings, ...this.messages.get(parent)?.wants };
+    return asked.temperature === 0 && Object.keys(now).every((name) => now[name] === asked[name]);
   }
 
   /** Ends the answer that is under way; what was said stays. */
@@ -116,7 +160,7 @@ export class Session extends Thread {
 
   /** As before a question was asked, of which `id` is the answer: it stands in the box again. */
   async takeBack(id, before) {
-    const gone = [id, this.messages.get(id).parent];
+    const gone = [id, this.messages.get(id).parent, ...before.added.map((one) => one.id)];
     this.tree = trees.build([...this.messages.values()].filter((one) => !gone.includes(one.id)));
     this.stand(before.leaf);
     this.box.putBack(before);
@@ -124,23 +168,6 @@ export class Session extends Thread {
     await this.store.removeMessages(gone);
     await this.saveDraft();
     await this.store.putConversation(this.conversation);
-  }
-
-  /** Removes a message and all that was said after it; what stands beside it is shown instead. */
-  async remove(id) {
-    const message = this.messages.get(id);
-    if (!message) return;
-    const gone = new Set(trees.below(this.tree, id));
-    if (this.running && gone.has(this.running.id)) await this.stop();
-    const beside = trees.versions(this.tree, id).filter((one) => one.id !== id).at(-1);
-    this.tree = trees.build([...this.messages.values()].filter((one) => !gone.has(one.id)));
-    const stands = beside ? trees.newestLeaf(this.tree, beside.id).id : this.messages.has(message.parent) ? message.parent : null;
-    this.stand(trees.standing(this.tree, stands));
-    if (this.draft.editing && gone.has(this.draft.editing)) this.leaveEdit();
-    await this.store.removeMessages([...gone]);
-    if (this.empty) await this.store.removeConversation(this.conversation.id);
-    else await this.write([]);
-    this.changed();
   }
 
   // --- the box -----------------------------------------------------------------------------------------------------
