@@ -8,7 +8,7 @@ const SHOWN_TIMES = 8;
 /** What is to be said of how an answer was made; nothing while it grows.
  * @returns {string[]} */
 export function figures(message) {
-  if (message.finish === null) return [];
+  if (message.finish === null || message.example) return [];
   if (message.edited) return [t("edited by hand")];
   const stats = message.stats ?? {};
   const count = (value) => value.toLocaleString("en");

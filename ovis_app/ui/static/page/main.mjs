@@ -117,7 +117,7 @@ class View {
 
   #stick() {
     const { scroll, newest } = this.#page;
-    if (this.#stuck) scroll.scrollTop = scroll.scrollHeight;
+    if (this.#stuck) scroll.scrollTop = this.#path ? scroll.scrollHeight : 0; // an empty page begins at its beginning
     newest.hidden = this.#stuck;
   }
 
