@@ -86,7 +86,10 @@ export class Asking {
       const address = (file) => this.#wire.address(places.get(file.hash));
       const request = requestOf(path, settings, session.facts.model, address);
       const answer = await this.#listen(request, id, signal);
-      if (answer.missing === null) return await session.end(id, { ...this.#partOf(answer), finish: answer.finish ?? "cut" });
+      if (answer.missing === null) {
+        if (answer.finish === null) session.connection.lost(); // it ended without a last word: who said so is gone
+        return await session.end(id, { ...this.#partOf(answer), finish: answer.finish ?? "cut" });
+      }
       const lacking = answer.missing.map((number) => filesOf(path)[number]).filter(Boolean);
       this.#files.forget(lacking.map((one) => one.hash));
       if (tries === TRIES) throw new Error(session.facts.sentences.files);
