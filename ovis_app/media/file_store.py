@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import secrets
 import shutil
 import threading
@@ -35,6 +36,8 @@ LEFT_SECONDS = 60.0  # after which a session that was left doesn't come back, as
 UNUSED_SECONDS = 3 * 3600.0  # that a file waits for its question
 IDLE_SECONDS = 24 * 3600.0  # that the files stay of a session of which nothing is heard
 SWEEP_SECONDS = 15.0
+
+GONE = re.compile(r"[0-9a-f]{32}/[0-9a-f]{64}(\.[a-z0-9]{1,8})?")  # a folder and a file, as they are named here
 
 NO_FOLDER = "Files can't be kept here: whoever runs this page must give it a folder that it can write to."
 
@@ -147,6 +150,13 @@ class FileStore:
     def has(self, path: Path) -> bool:
         """Whether this is one of the files."""
         return self._files.at(path) is not None
+
+    def may_name(self, path: Path, holder: str) -> bool:
+        """Whether this holder may name a path: that of a file which is theirs or nobody's, or was one and is gone."""
+        found = self._files.beside(path)
+        if found is not None:
+            return found.path == path and found.holder in ("", holder)
+        return path.parent.parent == self.folder and bool(GONE.fullmatch(f"{path.parent.name}/{path.name}"))
 
     def claim(self, path: Path, holder: str, name: str = "") -> Path:
         """The file at `path`, which is this holder's from now on. Raises MediaError where it isn't there or is somebody
