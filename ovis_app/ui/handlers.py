@@ -57,17 +57,19 @@ class Tab:
 
 @dataclass(frozen=True)
 class Held:
-    """The files of a store that are one holder's."""
+    """The files of a store that are one holder's, and everybody's: the examples in `own`."""
 
     store: FileStore
     holder: str
+    own: Path | None = None
 
     def mine(self, files: Sequence[File]) -> tuple[tuple[File, ...], tuple[str, ...]]:
         """Those of them that this holder may use, and a sentence for each of the others."""
         mine, lost = [], []
         for path, name in files:
             try:
-                mine.append((self.store.claim(path, self.holder, name), name))
+                found = path if path.parent == self.own else self.store.claim(path, self.holder, name)
+                mine.append((found, name))
             except MediaError as error:
                 lost.append(str(error))
         return tuple(mine), tuple(lost)

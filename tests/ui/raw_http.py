@@ -89,6 +89,14 @@ def post(server: Served, route: str, body: bytes, *headers: str, host: str = "")
     return ask(server, route, "Content-Type: application/json", *headers, method="POST", body=body, host=host)
 
 
+def sentence(said: Said) -> str:
+    """What a refusal says: of an event as JSON, which Gradio's clients read, elsewhere as text."""
+    if "json" not in said.headers["content-type"]:
+        return said.body.decode()
+    error = json.loads(said.body)["error"]
+    return str(error["message"] if isinstance(error, dict) else error)
+
+
 def opened(server: Served, route: str, *headers: str) -> socket.socket:
     """A connection whose request has begun and whose body is still to come."""
     connection = connect(server)

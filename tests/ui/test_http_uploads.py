@@ -18,8 +18,23 @@ from PIL import Image
 
 from ovis_app.limits import Limits
 from ovis_app.media import file_store, incoming_file
+from ovis_app.ui.http_named_files import NOT_HERE
 from tests.media.made import clip, numbered
-from tests.ui.raw_http import MEGABYTE, a_file, answer, ask, chunks, file, form, opened, stored, upload
+from tests.ui.raw_http import (
+    MEGABYTE,
+    a_file,
+    answer,
+    ask,
+    chunks,
+    event,
+    file,
+    form,
+    opened,
+    post,
+    sentence,
+    stored,
+    upload,
+)
 from tests.ui.serving import EXAMPLES, HeldBackend, Served, Wire, served
 from tests.waiting import PATIENCE, until
 
@@ -44,14 +59,14 @@ def test_what_one_session_sent_another_cant_use_by_path_or_content(server: Serve
         around = Path(theirs["path"]).parent / ".." / path.parent.name / path.name
         forged = map(str, (path, path.parent, path.with_name("x"), around))
         for one in forged:
-            said = str(other.send("forged", [mine | {"path": one}]))
-            assert GONE in said or "/" not in said, one
+            said = post(server, "/gradio_api/run/predict", event(other, [mine | {"path": one}], "forged"))
+            assert said.status == 400 and sentence(said) == NOT_HERE, one
             assert not server.backend.requests or server.backend.requests[-1].conversation.messages[-1].text != "forged"
         assert GONE not in str(other.send("own", [theirs])[3])
     for guess in (f"{'0' * 32}/{path.name}", path.name, f"{path.parent.name}/..", "lock", ""):
         assert file(server, server.store.folder / guess).status == 404, guess
     called = httpx.post(f"{server.url}gradio_api/run/describe", json={"data": [mine]})
-    assert called.status_code == 500 and str(path.parent) not in called.text
+    assert called.status_code == 400 and called.json() == {"error": NOT_HERE}
 
 
 def test_a_name_is_shown_to_its_owner_and_lies_on_no_disk(server: Served, wire: Wire, tmp_path: Path) -> None:
@@ -175,7 +190,8 @@ def test_what_was_never_sent_goes_with_its_session(server: Served, monkeypatch: 
         unsent, sent = (wire.upload(SHAPES) for _ in range(2))
         lines = [unsent["path"], sent["path"], "/etc/passwd", "x" * 5000]
         wire.run(wire.event("brought", "change"), ["\n".join(lines)])
-        assert GONE in str(other.send("mine?", [unsent]))
+        said = post(server, "/gradio_api/run/predict", event(other, [unsent]))
+        assert said.status == 400 and sentence(said) == NOT_HERE
         assert "with shapes.png" in str(wire.ask("and mine?", [sent]))
         leave(server, wire)
     until(lambda: server.store.sweep() or not set(stored(server)) - before)

@@ -15,6 +15,7 @@ import pytest
 from ovis_app.limits import Limits
 from ovis_app.settings import Settings
 from ovis_app.ui import page
+from ovis_app.ui.http_named_files import NO_ADDRESSES, NOT_HERE
 from ovis_app.zoo import MODELS, ModelSpec, find
 from tests.ui.serving import EXAMPLES, HeldBackend, Served, Wire, served, texts
 from tests.waiting import until
@@ -122,7 +123,7 @@ def test_addresses_as_files_are_refused(wire: Wire, address: str) -> None:
             "data": [None, {"text": "x", "files": [{"path": address, "meta": {"_type": "gradio.FileData"}}]}],
         },
     )
-    assert out.status_code == 500
+    assert out.status_code == 400 and out.json() == {"error": NO_ADDRESSES}
     assert wire.http.get(f"/file={address}").status_code == 404
 
 
@@ -136,7 +137,7 @@ def test_files_of_the_server_are_refused(wire: Wire) -> None:
                 "data": [None, {"text": "x", "files": [{"path": path, "meta": {"_type": "gradio.FileData"}}]}],
             },
         )
-        assert out.status_code == 500 and "root:" not in out.text
+        assert out.status_code == 400 and out.json() == {"error": NOT_HERE}
         assert wire.http.get(f"/file={path}").status_code in (403, 404)
 
 

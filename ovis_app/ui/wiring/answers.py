@@ -46,9 +46,9 @@ def wire(parts: Components, backend: Backend, limits: Limits, store: FileStore, 
 def _wire_files(parts: Components, limits: Limits, store: FileStore) -> None:
     composer = parts.composer
 
-    def bring(paths: str, request: gr.Request) -> None:
+    def bring(paths: str | None, request: gr.Request) -> None:
         """What stands in the box is its session's from now on, and goes with it though it is never sent."""
-        for path in paths.splitlines()[: FILES_A_TURN * limits.files_per_turn]:
+        for path in (paths or "").splitlines()[: FILES_A_TURN * limits.files_per_turn]:
             with suppress(MediaError):
                 store.claim(Path(path), session_holder(request.session_hash))
 
@@ -62,9 +62,8 @@ def _asked(parts: Components, backend: Backend, limits: Limits, store: FileStore
 
     async def send(state: Tab, value: dict[str, Any] | None, request: gr.Request) -> Updates:
         draft, spec, whose = draft_in(value, store), backend.status().model, session_holder(request.session_hash)
-        work = partial(
-            handlers.send, state, draft, limits=_of(spec, limits), video=spec.video, files=Held(store, whose)
-        )
+        files = Held(store, whose, EXAMPLES)
+        work = partial(handlers.send, state, draft, limits=_of(spec, limits), video=spec.video, files=files)
         try:
             after, left = await aside(work, client=client_of(request)) if draft.files else work()
         except Busy as error:
