@@ -1,7 +1,7 @@
 """The child process that checks pictures, and the one that reads animations: files on stdin, a job as JSON in argv,
 records on stdout. Pictures come one after the other and get a record each; an animation is alone and gets one a frame.
 
-Runs as a script and imports nothing of the project but two files beside it, so that it starts fast and a picture that
+Runs as a script and imports nothing of the project but three files beside it, so that it starts fast and a picture that
 unpacks to gigabytes, hangs or crashes a decoder costs the app nothing. It knows no path and no name. Records are as
 `video_decoder` has them.
 How a picture is opened and what its colour profile is worth stands here too: what passed is opened the same way.
@@ -28,9 +28,10 @@ from PIL import Image, ImageChops, ImageCms, ImageFile, UnidentifiedImageError
 if __name__ == "__main__":  # a script knows no package: what lies beside it comes behind all else
     sys.path.append(str(Path(__file__).parent))
     import colour_profiles
+    import decoder_memory
     import gif_frames
 else:
-    from ovis_app.media import colour_profiles, gif_frames
+    from ovis_app.media import colour_profiles, decoder_memory, gif_frames
 
 SEVERAL = ("GIF", "PNG", "WEBP", "AVIF")  # formats whose further pictures Pillow counts
 MOST_PROFILE = 8_000_000  # bytes; the largest of a printing press have about 3 million
@@ -43,8 +44,7 @@ LEVELS = {"L;2": 85, "L;4": 17}  # what a step of gray becomes, by how Pillow ca
 SHORTEST, USUAL = 10, 100  # milliseconds: a frame that says to stay no longer than the one stays the other, in browsers
 BLANK = 8  # of 255: a frame whose values differ by no more shows nothing
 OPEN_SECONDS = 1.0  # of processor time that opening a picture may take; usual ones take a hundredth
-MOST_DECODED = 500_000_000  # bytes that the decoders of JPEG 2000 and WebP may take, which call too much damage
-WEBP_BYTES = 16  # that its decoder takes for a pixel; that of JPEG 2000 four for each value, and the picture
+MOST_DECODED = 400_000_000  # bytes that a decoder may take, the picture included
 # Bytes of a value of a TIFF's types, from BYTE to those of BigTIFF.
 TIFF_BYTES = dict(enumerate((1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4), 1)) | {16: 8, 17: 8, 18: 8}
 TRIED = 64  # frames that are looked at for one that shows something
@@ -136,10 +136,11 @@ def _changes_nothing(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
 def check(data: bytes, formats: list[str], pixels: int) -> dict[str, Any]:
     """What is wrong with a picture, or its size and how many there are: every byte of the first is looked at. JPEGs are
     decoded at an eighth of their size, which reads all of them at a fraction of the cost; PNGs have checksums too."""
-    if webp_pixels(data) > pixels:
+    claimed = decoder_memory.webp_pixels(data)
+    if claimed > pixels:
         return {"refused": "pixels"}
-    if WEBP_BYTES * webp_pixels(data) > MOST_DECODED:
-        return {"refused": "memory"}
+    if decoder_memory.WEBP * claimed > MOST_DECODED:
+        return {"refused": "memory", "most": MOST_DECODED // decoder_memory.WEBP}
     pages = list(tiff_claims(data))
     if pages and pages[0] > len(data):
         return {"refused": "damaged", "cause": "claims"}
@@ -147,8 +148,9 @@ def check(data: bytes, formats: list[str], pixels: int) -> dict[str, Any]:
         size = picture.size
         if size[0] * size[1] > pixels:
             return {"refused": "pixels"}
-        if picture.format == "JPEG2000" and 4 * (len(picture.getbands()) + 1) * size[0] * size[1] > MOST_DECODED:
-            return {"refused": "memory"}
+        needed = decoder_memory.needed(picture, data)
+        if needed > MOST_DECODED:
+            return {"refused": "memory", "most": int(size[0] * size[1] * MOST_DECODED / needed)}
         held = len(pages) or count(picture)
         picture.verify()
     with opened(BytesIO(data), formats) as picture:
@@ -165,7 +167,7 @@ def check(data: bytes, formats: list[str], pixels: int) -> dict[str, Any]:
     return {"pictures": held, "size": size}
 
 
-def quickly_opened(data: bytes, formats: list[str]) -> Image.Image:
+def quickly_opened(data: bytes, formats: list[str]) -> ImageFile.ImageFile:
     """The picture, if it opens as fast as all do: the app opens it again, with everybody waiting. Raises
     UnidentifiedImageError for one of a million parts."""
     if "HEIF" in formats:
@@ -196,21 +198,6 @@ def tiff_claims(data: bytes) -> Iterator[int]:
             sizes = (TIFF_BYTES.get(kind, 0) * held for _, kind, held in tags)
             yield sum(size for size in sizes if size > inside)
             [at] = struct.unpack_from(place, data, end)
-
-
-def webp_pixels(data: bytes) -> int:
-    """The pixels that a WebP says it has, 0 for other files: its decoder takes memory for all of them before Pillow can
-    ask. Its container's three kinds of first chunk: developers.google.com/speed/webp/docs/riff_container."""
-    if data[:4] != b"RIFF" or data[8:12] != b"WEBP":
-        return 0
-    if data[12:16] == b"VP8X":
-        width, height = (1 + int.from_bytes(data[at : at + 3], "little") for at in (24, 27))
-    elif data[12:16] == b"VP8L":
-        bits = int.from_bytes(data[21:25], "little")
-        width, height = 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
-    else:
-        width, height = (int.from_bytes(data[at : at + 2], "little") & 0x3FFF for at in (26, 28))
-    return width * height
 
 
 def answer(data: bytes, formats: list[str], pixels: int) -> dict[str, Any]:
