@@ -88,7 +88,7 @@ def _codestream(picture: ImageFile.ImageFile, data: bytes) -> float:
     area, tile, values, size = picture.width * picture.height, 0, len(picture.getbands()), 1
     at = data.find(SIZ) + 4
     with suppress(struct.error):
-        wide, high, left, top = struct.unpack_from(">4I", data, at + 20)
+        wide, high = struct.unpack_from(">2I", data, at + 20)
         tile = min(wide, picture.width) * min(high, picture.height)
         [values] = struct.unpack_from(">H", data, at + 36)
         depths = data[at + 38 : at + 38 + 3 * values : 3]

@@ -15,7 +15,7 @@ import struct
 import sys
 import time
 from bisect import bisect_right
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from io import BytesIO
@@ -43,6 +43,8 @@ COLOURS = {"LA": "L", "RGBA": "RGB", "P": "RGB"}
 LEVELS = {"L;2": 85, "L;4": 17}  # what a step of gray becomes, by how Pillow calls the pixels of a file
 SHORTEST, USUAL = 10, 100  # milliseconds: a frame that says to stay no longer than the one stays the other, in browsers
 BLANK = 8  # of 255: a frame whose values differ by no more shows nothing
+TRY_SECONDS = 2.0  # of processor time that all frames of an animation are tried for
+NO_ANIMATION = {"side": 0, "area": 0, "most": 0}  # whose frames are tried
 OPEN_SECONDS = 1.0  # of processor time that opening a picture may take; usual ones take a hundredth
 MOST_DECODED = 400_000_000  # bytes that a decoder may take, the picture included
 # Bytes of a value of a TIFF's types, from BYTE to those of BigTIFF.
@@ -98,11 +100,16 @@ def _without_profile(file: BinaryIO) -> BytesIO:
 
 
 def count(picture: Image.Image) -> int:
-    """How many pictures the file holds: an animation's frames, or pages."""
+    """How many pictures the file says that it holds: an animation's frames, or pages."""
     if picture.format not in SEVERAL:
         return 1
     held = int(getattr(picture, "n_frames", 1))
     return held - 1 if getattr(picture, "default_image", False) else held  # an APNG's own picture isn't one of them
+
+
+def likely(claimed: int, picture: Image.Image, data: bytes) -> int:
+    """How many pictures there can be: an APNG may claim billions, and each frame has a header."""
+    return min(claimed, max(data.count(b"fcTL"), 1)) if picture.format == "PNG" else claimed
 
 
 def srgb_transform(profile: bytes | None, mode: str) -> ImageCms.ImageCmsTransform | None:
@@ -133,13 +140,14 @@ def _changes_nothing(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
     return all(high <= SAME for _, high in difference.getextrema())  # type: ignore[misc]
 
 
-def check(data: bytes, formats: list[str], pixels: int) -> dict[str, Any]:
+def check(data: bytes, formats: list[str], pixels: int, animation: Mapping[str, int]) -> dict[str, Any]:
     """What is wrong with a picture, or its size and how many there are: every byte of the first is looked at. JPEGs are
-    decoded at an eighth of their size, which reads all of them at a fraction of the cost; PNGs have checksums too."""
-    claimed = decoder_memory.webp_pixels(data)
-    if claimed > pixels:
+    decoded at an eighth of their size, which reads all of them at a fraction of the cost; PNGs have checksums too. Of
+    an animation within these limits all frames are tried: what it claims and doesn't have is `missing`."""
+    webp = decoder_memory.webp_pixels(data)
+    if webp > pixels:
         return {"refused": "pixels"}
-    if decoder_memory.WEBP * claimed > MOST_DECODED:
+    if decoder_memory.WEBP * webp > MOST_DECODED:
         return {"refused": "memory", "most": MOST_DECODED // decoder_memory.WEBP}
     pages = list(tiff_claims(data))
     if pages and pages[0] > len(data):
@@ -151,7 +159,8 @@ def check(data: bytes, formats: list[str], pixels: int) -> dict[str, Any]:
         needed = decoder_memory.needed(picture, data)
         if needed > MOST_DECODED:
             return {"refused": "memory", "most": int(size[0] * size[1] * MOST_DECODED / needed)}
-        held = len(pages) or count(picture)
+        claimed = len(pages) or count(picture)
+        held = likely(claimed, picture, data)
         picture.verify()
     with opened(BytesIO(data), formats) as picture:
         if getattr(picture, "default_image", False):
@@ -164,7 +173,22 @@ def check(data: bytes, formats: list[str], pixels: int) -> dict[str, Any]:
         transform = srgb_transform(picture.info.get("icc_profile"), colours)
         if transform is not None:
             transform.apply(picture.crop((0, 0, 8, 8)).convert(colours))
-    return {"pictures": held, "size": size}
+    area = size[0] * size[1]
+    fits = area <= animation["side"] and area * held <= animation["area"] and held <= animation["most"]
+    there = frames_there(data, formats, held) if 1 < held and fits and formats[0] in SEVERAL else held
+    return {"pictures": there, "size": size} | ({"missing": claimed - there} if there < claimed else {})
+
+
+def frames_there(data: bytes, formats: list[str], held: int) -> int:
+    """How many of its frames an animation has, each decoded; what would take long to try is believed."""
+    with opened(BytesIO(data), formats) as picture:
+        began, tried = time.process_time(), 0
+        for tried, _ in enumerate(_on_screen(picture, data), 1):  # noqa: B007 - the last number counts
+            if time.process_time() - began > TRY_SECONDS:
+                return held
+    if not tried:
+        raise ValueError("no frame")
+    return min(tried, held)
 
 
 def quickly_opened(data: bytes, formats: list[str]) -> ImageFile.ImageFile:
@@ -200,10 +224,10 @@ def tiff_claims(data: bytes) -> Iterator[int]:
             [at] = struct.unpack_from(place, data, end)
 
 
-def answer(data: bytes, formats: list[str], pixels: int) -> dict[str, Any]:
+def answer(data: bytes, formats: list[str], pixels: int, animation: Mapping[str, int] = NO_ANIMATION) -> dict[str, Any]:
     """The record for one file."""
     try:
-        return check(data, formats, pixels)
+        return check(data, formats, pixels, animation)
     except UnidentifiedImageError:
         return {"refused": "odd"}
     except MemoryError:
@@ -239,7 +263,7 @@ def _sampled(picture: Image.Image, data: bytes, job: dict[str, Any]) -> tuple[di
     """The frames on screen in the middle of `count` equal parts of the time, by their numbers, and when each begins,
     the end last. Nobody knows how long frames stay before all were decoded: where they don't stay equally long, the
     file is read once more."""
-    total = count(picture)
+    total = likely(count(picture), picture, data)
     wanted = _wanted([USUAL] * total, job["count"])
     shown, stays = _read(picture, data, wanted, total, job)
     if not stays:
@@ -268,7 +292,7 @@ def _wanted(stays: Sequence[float], most: int) -> list[int]:
 
 def _on_screen(picture: Image.Image, data: bytes) -> Iterator[tuple[Image.Image, float]]:
     """What is on screen, frame by frame, and for how many milliseconds. A file that is cut off ends early."""
-    with suppress(EOFError, OSError, ValueError, SyntaxError, IndexError, struct.error):
+    with suppress(EOFError, OSError, ValueError, SyntaxError, IndexError, RuntimeError, struct.error):
         if picture.format == "GIF":
             yield from gif_frames.composed(data, picture.size)
             return
@@ -368,7 +392,7 @@ def check_all(job: dict[str, Any], out: BinaryIO) -> None:
         data = sys.stdin.buffer.read(file["bytes"])
         if len(data) < file["bytes"]:
             sys.exit()
-        send(out, answer(data, file["formats"], job["pixels"]))
+        send(out, answer(data, file["formats"], job["pixels"], job["animation"]))
 
 
 def watch(job: dict[str, Any], out: BinaryIO) -> None:

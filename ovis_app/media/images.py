@@ -74,10 +74,12 @@ _UPRIGHT = {
 
 @dataclass(frozen=True)
 class Checked:
-    """A picture that passed: how many its file holds, and whether they are an animation to be watched."""
+    """A picture that passed: how many its file holds, whether they are an animation to be watched, and how many more
+    frames it claims."""
 
     pictures: int
     moves: bool
+    missing: int = 0
 
 
 LOOK_SECONDS = 40.0  # that all files of one question may take before another is looked at
@@ -166,6 +168,7 @@ def _checked(files: Sequence[tuple[Path, str]], limits: Limits) -> Generator[Med
                 return
             break  # first what stands before it
     job = {"files": jobs, "pixels": limits.image_pixels, "memory": limits.check_memory}
+    job["animation"] = {"side": limits.video_pixels, "area": limits.animation_pixels, "most": limits.animation_frames}
     job["picture_seconds"] = limits.picture_seconds
     job["cpu_seconds"] = int(limits.decode_seconds * 4 * len(jobs)) + 1
     names = [name for _, name in files[: len(given)]]
@@ -187,7 +190,8 @@ def _verdict(name: str, kind: Kind, record: dict[str, Any], limits: Limits) -> M
     reason = record.get("refused")
     if reason is None:
         pictures, (width, height) = int(record.get("pictures", 1)), record.get("size", (0, 0))
-        return Checked(pictures, moves(kind, pictures, (int(width), int(height)), limits))
+        moving = moves(kind, pictures, (int(width), int(height)), limits)
+        return Checked(pictures, moving, int(record.get("missing", 0)))
     log.info("image refused: %s %s", reason, record.get("cause", ""))
     if reason == "pixels":
         return _too_large(name, limits)
