@@ -175,7 +175,7 @@ def check(data: bytes, formats: list[str], pixels: int, animation: Mapping[str, 
             transform.apply(picture.crop((0, 0, 8, 8)).convert(colours))
     area = size[0] * size[1]
     fits = area <= animation["side"] and area * held <= animation["area"] and held <= animation["most"]
-    there = frames_there(data, formats, held) if 1 < held and fits and formats[0] in SEVERAL else held
+    there = frames_there(data, formats, held) if held > 1 and fits and formats[0] in SEVERAL else held
     return {"pictures": there, "size": size} | ({"missing": claimed - there} if there < claimed else {})
 
 
