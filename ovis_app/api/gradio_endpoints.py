@@ -279,7 +279,7 @@ def _asked(
     if any(turns):
         with writing():
             given.own.mkdir(mode=0o700, exist_ok=True)
-    conversation = attached(asked.said, turns, given.own, limits)
+    conversation = attached(asked.said, turns, given.own, limits).conversation
     for item in (media := conversation.messages[-1].media):
         if kind and item.kind != kind and not (kind == "image" and item.moves):
             raise UserError((NOT_A_PICTURE if kind == "image" else NOT_A_CLIP).format(item.label))
