@@ -1,4 +1,4 @@
-"""Adapters for tests: in peft's format and made by hand, so that peft needn't be there; and a question to compare by."""
+"""Adapters for tests: in peft's format, made by hand, so that peft needn't be there; and a question to compare by."""
 
 from __future__ import annotations
 

@@ -197,10 +197,8 @@ def _product(config: AdapterConfig, module: str, pair: Mapping[str, Stored], mod
         return None
     rank, table = config.rank(module), isinstance(model.get_submodule(module), nn.Embedding)
     rows, rest = size[0], size[1:]
-    if table:
-        wanted = ((rank, rows), (rest[0], rank))
-    else:
-        wanted = ((rank, *rest), (rows, rank, *(1 for _ in rest[1:])))
+    of_linear = (rank, *rest), (rows, rank, *(1 for _ in rest[1:]))  # or of a convolution
+    wanted = ((rank, rows), (*rest, rank)) if table else of_linear
     return LowRank(a, b, config.scale(module), table) if (a.shape, b.shape) == wanted else None
 
 
@@ -225,11 +223,12 @@ def _with_tied(changes: dict[str, Change], model: Ovis, config: AdapterConfig) -
     """The same for a second name of a parameter. Raises AdapterError where the two would change apart: peft trains rows
     of both as one, a whole table where it was told so, and matrices of each by themselves."""
     for second, first in model.all_tied_weights_keys.items():
-        change = changes.get(first)
-        if second in changes or isinstance(change, LowRank) or (isinstance(change, Whole) and not config.tied):
+        one, other = changes.get(first), changes.get(second)
+        as_one = (isinstance(one, Rows) and other is None) or (isinstance(one, Whole) and config.tied)
+        if (one is not None or other is not None) and not as_one:
             raise AdapterError(APART.format(adapter=config.name))
-        if change is not None:
-            changes[second] = change
+        if one is not None:
+            changes[second] = one
     return changes
 
 

@@ -24,45 +24,19 @@ KIND = "The adapter {name} uses {what}, which this app can't add to a model: mer
 INITS = (True, False, "gaussian", "orthogonal", "eva")
 # Fields that change nothing of how trained matrices are added.
 BESIDE = frozenset(
-    [
-        "auto_mapping",
-        "base_model_name_or_path",
-        "corda_config",
-        "eva_config",
-        "exclude_modules",
-        "inference_mode",
-        "layers_pattern",
-        "layers_to_transform",
-        "loftq_config",
-        "lora_dropout",
-        "lora_ga_config",
-        "megatron_config",
-        "megatron_core",
-        "modules_to_save",
-        "peft_type",
-        "peft_version",
-        "qalora_group_size",
-        "revision",
-        "runtime_config",
-        "target_modules",
-        "task_type",
-        "velora_config",
-    ]
-)
+    {
+        "auto_mapping", "base_model_name_or_path", "corda_config", "eva_config", "exclude_modules", "inference_mode",
+        "layers_pattern", "layers_to_transform", "loftq_config", "lora_dropout", "lora_ga_config", "megatron_config",
+        "megatron_core", "modules_to_save", "peft_type", "peft_version", "qalora_group_size", "revision",
+        "runtime_config", "target_modules", "task_type", "velora_config",
+    }
+)  # fmt: skip
 READ = frozenset(
-    [
-        "alpha_pattern",
-        "bias",
-        "ensure_weight_tying",
-        "fan_in_fan_out",
-        "init_lora_weights",
-        "lora_alpha",
-        "r",
-        "rank_pattern",
-        "trainable_token_indices",
-        "use_rslora",
-    ]
-)
+    {
+        "alpha_pattern", "bias", "ensure_weight_tying", "init_lora_weights", "lora_alpha", "r", "rank_pattern",
+        "trainable_token_indices", "use_rslora",
+    }
+)  # fmt: skip
 NAMES = {"use_dora": "DoRA", "use_qalora": "QALoRA", "use_bdlora": "BD-LoRA", "alora_invocation_tokens": "aLoRA"}
 # A pattern that is matched takes at most so many steps on a module's name: nothing repeats a group or refers to one.
 MOST_PATTERN, MOST_REPEATS, MOST_CHOICES, MOST_PATTERNS = 200, 2, 4, 64
@@ -145,7 +119,6 @@ def _refuse_other_kinds(raw: Mapping[str, Any], name: str) -> None:
     if raw.get("bias", "none") != "none":
         raise AdapterError(KIND.format(name=name, what=f"bias={str(raw['bias'])[:40]}"))
     others = {key for key, value in raw.items() if value and key not in READ | BESIDE}
-    others |= {key for key in ("fan_in_fan_out",) if raw.get(key)}
     if others:
         what = min(others, key=lambda key: (key not in NAMES, key))
         raise AdapterError(KIND.format(name=name, what=NAMES.get(what, what[:40])))

@@ -109,7 +109,7 @@ def test_whole_modules_are_replaced(tmp_path: Path) -> None:
 def test_an_adapter_that_learnt_nothing_changes_nothing(tmp_path: Path) -> None:
     """Its file ends in zeros, and is whole all the same."""
     tensors = pair(MODULE, 96, 64)
-    a, b = tensors
+    _, b = tensors
     tensors[b] = torch.zeros_like(tensors[b])
     assert torch.equal(logits(load(BASE, adapter=written(tmp_path, tensors))), logits(load(BASE)))
 

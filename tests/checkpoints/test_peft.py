@@ -46,8 +46,14 @@ def shaken(model: nn.Module) -> None:
             parameter.data += torch.randn(parameter.shape, generator=random) * 0.05
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    ("family", "kind"),
+    [
+        *(("ovis2.5", kind) for kind in KINDS),
+        *(("ovis2", kind) for kind in ("patterns", "tables")),
+        *(("ovis1.6", kind) for kind in ("tables", "rows", "table")),  # whose embeddings are scaled
+    ],
+)
 def test_what_peft_wrote_is_the_same_model_here(family: str, kind: str, tmp_path: Path) -> None:
     base = checkpoint(family)
     theirs = wrapped(load(base), **KINDS[kind]).eval()
