@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,8 +38,10 @@ READ = frozenset(
     }
 )  # fmt: skip
 NAMES = {"use_dora": "DoRA", "use_qalora": "QALoRA", "use_bdlora": "BD-LoRA", "alora_invocation_tokens": "aLoRA"}
-# A pattern that is matched takes at most so many steps on a module's name: nothing repeats a group or refers to one.
-MOST_PATTERN, MOST_REPEATS, MOST_CHOICES, MOST_PATTERNS = 200, 2, 4, 64
+# A pattern is matched only where it is tame: it repeats single signs, not groups, and tries few ways on a name.
+MOST_WAYS, MOST_LENGTH, MOST_PATTERNS = 4096, 200, 32
+NAME_LENGTH = 60
+PLAIN = re.compile(r"[\w.]*")
 WILD = re.compile(r"\)[*+?{]|[*+?}][*+?{]|\{|\(\?|\\[1-9AbBZ]")
 
 Indices = tuple[int, ...]
@@ -70,8 +72,8 @@ class AdapterConfig:
                 base=str(raw.get("base_model_name_or_path") or ""),
                 r=_rank(raw.get("r", 8)),
                 alpha=_number(raw.get("lora_alpha", 8)),
-                ranks={key: _rank(value) for key, value in _patterns(raw.get("rank_pattern"))},
-                alphas={key: _number(value) for key, value in _patterns(raw.get("alpha_pattern"))},
+                ranks={key: _rank(value) for key, value in _patterns(raw.get("rank_pattern"), name)},
+                alphas={key: _number(value) for key, value in _patterns(raw.get("alpha_pattern"), name)},
                 rank_stabilized=bool(raw.get("use_rslora")),
                 tied=bool(raw.get("ensure_weight_tying")),
                 tokens=_tokens(raw.get("trainable_token_indices")),
@@ -146,17 +148,22 @@ def _tokens(value: Any) -> dict[str, Indices]:
     return found
 
 
-def _patterns(value: Any) -> Sequence[tuple[str, Any]]:
-    """The entries of a table by patterns. Raises ValueError for patterns that could take long."""
+def _patterns(value: Any, name: str) -> list[tuple[str, Any]]:
+    """The entries of a table by patterns. Raises AdapterError for patterns that could take long."""
     entries = list(dict(value or {}).items())
-    if len(entries) > MOST_PATTERNS and any(re.fullmatch(r"[\w.]*", key) is None for key, _ in entries):
-        raise ValueError("too many patterns")
-    for key, _ in entries:
-        repeats = sum(key.count(sign) for sign in "*+?")
-        if len(key) > MOST_PATTERN or repeats > MOST_REPEATS or key.count("|") > MOST_CHOICES or WILD.search(key):
-            raise ValueError(f"a pattern that is too much: {key[:80]}")
+    wild = [key for key, _ in entries if not _tame(key)]
+    regular = [key for key, _ in entries if not PLAIN.fullmatch(key)]
+    if wild or len(regular) > MOST_PATTERNS:
+        raise AdapterError(KIND.format(name=name, what=f"the pattern {(wild or regular)[0][:60]}"))
+    for key in regular:
         re.compile(key)
     return entries
+
+
+def _tame(pattern: str) -> bool:
+    repeats, choices = sum(pattern.count(sign) for sign in "*+?"), pattern.count("|")
+    short = len(pattern) <= MOST_LENGTH and repeats <= 2 and choices <= 12
+    return short and NAME_LENGTH**repeats * 2**choices <= MOST_WAYS and not WILD.search(pattern)
 
 
 def _matched(patterns: Mapping[str, float], module: str, other: float) -> float:

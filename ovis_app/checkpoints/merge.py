@@ -73,7 +73,8 @@ class Merge:
     def write(self, counted: Counted = lambda count: None) -> None:
         """Writes it all, or nothing. `counted` hears of every piece's bytes, and what it raises passes through. Raises
         BackendError."""
-        partial = self.out.with_name(f".{self.out.name}.partial")
+        place = self.out.absolute()
+        partial = place.with_name(f".{place.name}.partial")
         try:
             shutil.rmtree(partial, ignore_errors=True)  # of one that was killed
             partial.mkdir(parents=True)
@@ -83,7 +84,7 @@ class Merge:
                 _copy(self.base, file, partial / file.relative_to(self.base), counted)
             with damage_as_sentences(self.base):
                 self._change(partial, counted)
-            _put(partial, self.out)
+            _put(partial, place)
         except OSError as error:
             if error.errno == errno.ENOSPC:
                 raise BackendError(FULL.format(needed=self.size / 1e9)) from error
@@ -158,7 +159,7 @@ def _put(partial: Path, out: Path) -> None:
         out.rmdir()
     partial.replace(out)
     if os.name == "posix":
-        folder = os.open(out.absolute().parent, os.O_RDONLY)
+        folder = os.open(out.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:
