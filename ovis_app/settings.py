@@ -22,6 +22,7 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 ENGINES = ("auto", "solo", "batched", "plain")
 QUANTIZE = ("none", "int8", "int4")
 ZEROGPU_SIZES = ("large", "xlarge")
+ADAPTER = "adapter_config.json"  # the file by which an adapter is known
 LIMITED = ("image_pixels", "image_bytes", "video_bytes", "video_seconds", "files_per_turn")  # of Limits
 NVIDIA = Path("/dev/nvidiactl")  # there wherever an NVIDIA GPU can be used
 HOST = re.compile(r"[a-z0-9._-]{1,253}|[0-9a-f:]{2,45}")
@@ -35,6 +36,7 @@ class Settings:
     """Everything that is decided at the start. `None` leaves a choice to whoever it concerns."""
 
     model: str = "ovis-mini"
+    adapter: str = ""  # a folder of peft's format, which is added to the model
     backend: str = "local"
     base_url: tuple[str, ...] = ()  # OpenAI-compatible servers, as URL or NAME=URL
     api_key_env: tuple[str, ...] = ()  # variables that hold their keys, as VARIABLE or NAME=VARIABLE
@@ -131,6 +133,7 @@ def loopback(name: str) -> bool:
 
 _HELP = {
     "model": "a known name (ovis-mini, Ovis2.5-2B), a hub repository (also @revision), a folder, or a server's model",
+    "adapter": "what fine-tuning made of the model: a folder with adapter_config.json",
     "backend": "who answers: the model in this process, the servers of --base-url, or a script for trying the page",
     "base_url": "an OpenAI-compatible server (vLLM, another Ovis App), as URL or NAME=URL; with --backend local it "
     "stands in the list of models",
@@ -268,6 +271,7 @@ def read(arguments: argparse.Namespace, environment: Mapping[str, str] = os.envi
     if not DEVICE.fullmatch(settings.device):
         raise ValueError(f"The device must be auto, cpu, mps, cuda or cuda:1, not {settings.device!r}.")
     _check_reach(settings)
+    _check_adapter(settings)
     settings = replace(settings, api_key=(*settings.api_key, *_keys(settings.api_key_file)))
     if not all(KEY.fullmatch(key) for key in settings.api_key):
         raise ValueError("An API key is at least 8 visible ASCII characters, without spaces.")
@@ -299,6 +303,20 @@ def _keys(file: str) -> tuple[str, ...]:
     if not keys:
         raise ValueError(f"--api-key-file {file} has no key in it: write one a line.")
     return keys
+
+
+def _check_adapter(settings: Settings) -> None:
+    """That there is one where one was named, and a model to add it to."""
+    if not settings.adapter:
+        return
+    if settings.backend != "local":
+        raise ValueError("--adapter is for a model in this process: leave it out, or take --backend local.")
+    folder = os.path.expanduser(settings.adapter)  # noqa: PTH111 - Path's own raises for a ~ that nobody has
+    if not os.path.isfile(os.path.join(folder, ADAPTER)):  # noqa: PTH113, PTH118 - Path's own raises for odd names
+        inside = os.path.join(settings.adapter, "adapter")  # noqa: PTH118
+        found = os.path.isfile(os.path.join(os.path.expanduser(inside), ADAPTER))  # noqa: PTH111, PTH113, PTH118
+        advice = f"name {inside}, which has one" if found else f"name a folder with an {ADAPTER}"
+        raise ValueError(f"--adapter {settings.adapter} isn't an adapter: {advice}.")
 
 
 def _check_reach(settings: Settings) -> None:

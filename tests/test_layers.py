@@ -49,7 +49,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "ui": {"backend", "zoo", "chat", "media", "settings", "accounts", "bundled", *VALUES},
     "training": {"zoo", "media", "models", "checkpoints", "engine", "backends", "chat", "settings", *VALUES},
     "serve": {"backend", "backends", "api", "ui", "settings", "proxies", "frozen_imports", "private_folder", *VALUES},
-    "cli": {"accounts", "backend", "zoo", "chat", "media", "settings", "backends", "serve", *VALUES}
+    "cli": {"accounts", "backend", "zoo", "chat", "media", "settings", "checkpoints", "backends", "serve", *VALUES}
     | {"batch_files", "batch_rows", "json_answers", "named_files", "private_folder", "prompt_template", "proxies"},
     "__main__": {"cli"},
 }
@@ -61,6 +61,7 @@ ONLY_IN = {
     "triton": {"engine/fused/triton_kernels.py"},
     "openai": {"backends/remote"},
     "httpx2": {"backends/remote", "checkpoints"},
+    "peft": {"training"},
     **dict.fromkeys(
         ("torch", "transformers", "tokenizers", "accelerate", "huggingface_hub", "bitsandbytes"), WITH_TORCH
     ),

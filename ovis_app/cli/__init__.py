@@ -1,4 +1,5 @@
-"""The command line: `ask` one question (also without the word), `batch` many, list the `models`, or `serve` the page.
+"""The command line: `ask` one question (also without the word), `batch` many, list the `models`, `merge` an adapter, or
+`serve` the page.
 
 A module a command. Exit codes: 0 answered, 1 failed, 2 a bad file or flag, 130 interrupted, 141 nobody reads on.
 """
@@ -9,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 
-from ovis_app.cli import ask, batch, consoles, hash_password, models
+from ovis_app.cli import ask, batch, consoles, hash_password, merge, models
 from ovis_app.cli.common import BadInput, program, say
 from ovis_app.errors import BackendError
 
@@ -64,6 +65,7 @@ _COMMANDS = {
     "ask": ask.run,
     "batch": batch.run,
     "models": models.run,
+    "merge": merge.run,
     "serve": _serve,
     "hash-password": hash_password.run,
 }

@@ -65,7 +65,7 @@ def test_rows_quantized_some_at_a_time_are_those_of_the_library(
     whole = load(zoo.MINI_FOLDER, quantize=bits)
     monkeypatch.setattr(bitsandbytes, "PIECE", 1000)
     pieces = load(zoo.MINI_FOLDER, quantize=bits)
-    library = bitsandbytes._library().nn
+    library = bitsandbytes.library().nn
     for name, weight in plain.llm.model.layers.named_parameters():
         if not name.endswith("_proj.weight"):
             continue

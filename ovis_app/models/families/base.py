@@ -20,6 +20,7 @@ class Family:
     indicators: int  # last rows of the visual embedding table
     tower_name: str  # under `visual_tokenizer` in the weights
     tower: Callable[[OvisConfig], nn.Module]
+    tower_layer: type[nn.Module]  # one of the tower's blocks: where it stops, is checkpointed and may be sharded
     pixels: Callable[[OvisConfig, Visual], Pixels]
     user_content: Callable[[str, Sequence[tuple[str, int]]], tuple[Part, ...]]  # text, and (kind, placeholders) each
     spread: Callable[[Visual], tuple[Visual, ...]]  # a visual as one value per placeholder

@@ -15,7 +15,7 @@ from ovis_app.models.families.base import Family
 from ovis_app.models.preprocess.tiling import seen_size, tile_ids, tiles
 from ovis_app.models.preprocess.values import Pixels, Visual
 from ovis_app.models.prompt import IMAGE, Part
-from ovis_app.models.vision.aimv2_siglip import AIMv2, AIMv2Config, merged_tokens
+from ovis_app.models.vision.aimv2_siglip import AIMv2, AIMv2Block, AIMv2Config, merged_tokens
 
 
 def tower(config: OvisConfig) -> nn.Module:
@@ -57,6 +57,7 @@ FAMILY = Family(
     indicators=5,
     tower_name="backbone",
     tower=tower,
+    tower_layer=AIMv2Block,
     pixels=pixels,
     user_content=user_content,
     spread=spread,

@@ -14,7 +14,7 @@ from ovis_app.models.families.base import Family
 from ovis_app.models.preprocess.native_resolution import patches
 from ovis_app.models.preprocess.values import Pixels, Visual
 from ovis_app.models.prompt import FIRST_INDICATOR, IMAGE, VIDEO, VISUAL_ATOM, Part
-from ovis_app.models.vision.siglip2_navit import NaViT, NaViTConfig
+from ovis_app.models.vision.siglip2_navit import Layer, NaViT, NaViTConfig
 
 INDICATOR = {"image": FIRST_INDICATOR, "video": FIRST_INDICATOR - 2}  # the start; the end is one below
 
@@ -58,6 +58,7 @@ FAMILY = Family(
     indicators=4,
     tower_name="vit",
     tower=tower,
+    tower_layer=Layer,
     pixels=pixels,
     user_content=user_content,
     spread=lambda visual: (visual,),
