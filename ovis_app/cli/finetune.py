@@ -9,12 +9,12 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from ovis_app import settings as settings_module
 from ovis_app.cli.common import MACHINE, BadInput, check_there_is, prepare_proxies, program, settings_of
 from ovis_app.errors import BackendError, DataError
+from ovis_app.private_folder import temporary_folder
 from ovis_app.settings import Flags
 
 if TYPE_CHECKING:
@@ -88,9 +88,9 @@ def run(words: Sequence[str], train: Callable[[Plan], None]) -> int:
     given = parser().parse_args(words)
     if given.out is None and (given.resume or not given.dry_run):
         raise BadInput("--out is missing: name the folder for what comes out.")
-    with TemporaryDirectory(prefix="ovis-", ignore_cleanup_errors=True) as folder:
+    with temporary_folder() as folder:
         try:
-            plan = _planned(given, Path(folder))
+            plan = _planned(given, folder)
         except DataError as error:
             raise BadInput(error) from error
         if given.dry_run:

@@ -135,13 +135,20 @@ def load(spec: ModelSpec, data: Data, limits: Limits, folder: Path, *, seed: int
     for mix in data.mixes:
         number = wanted_number(len(new), mix, data.mixes)
         if mix.source == OWN:
-            old += mini_samples.drawn(number, folder, seed=seed)
+            old += _drawn(number, folder, seed)
             continue
         other = _checked(read(sources(Path(mix.source).expanduser()), limits, note=note), spec)
         old += picked(other.usable(skip_bad=data.skip_bad), number, seed=seed)
         kept += other.samples
         skipped += len(other.problems)
     return Loaded(new, tuple(old), fingerprint(kept), skipped)
+
+
+def _drawn(number: int, folder: Path, seed: int) -> tuple[Sample, ...]:
+    try:
+        return mini_samples.drawn(number, folder, seed=seed)
+    except OSError as error:
+        raise DataError("Pictures of old questions can't be written: free some space, or add --mix none.") from error
 
 
 def make(

@@ -16,7 +16,7 @@ from typing import Literal
 from ovis_app.conversation import Media, MediaKind
 from ovis_app.errors import DataError, MediaError
 from ovis_app.limits import MEGABYTE, Limits
-from ovis_app.media.images import Checked, check_images
+from ovis_app.media.images import UNSEEN, Checked, check_images
 from ovis_app.media.video import check_video
 from ovis_app.named_files import printable
 from ovis_app.training.finetune.entries import Source, entries
@@ -210,11 +210,18 @@ class _Looked:
     def at(self, stills: Sequence[Path], clips: Sequence[Path], note: Note) -> None:
         """Looks at all of them, pictures some at a time in a process that can be killed."""
         wanted = [path for path in dict.fromkeys(stills) if self._may_be_opened(path, "image")]
-        for start in range(0, len(wanted), TOGETHER):
-            note(f"looked at {start:,} of {len(wanted):,} pictures")
-            part = wanted[start : start + TOGETHER]
+        waiting = list(wanted)
+        while waiting:
+            note(f"looked at {len(wanted) - len(waiting):,} of {len(wanted):,} pictures")
+            part = waiting[:TOGETHER]
             verdicts = check_images([(path, path.name) for path in part], self.limits)
-            self.known |= {(path, "image"): verdict for path, verdict in zip(part, verdicts, strict=True)}
+            late = list[Path]()  # a call's time was over before them
+            for path, verdict in zip(part, verdicts, strict=True):
+                if UNSEEN in str(verdict):
+                    late.append(path)
+                else:
+                    self.known[path, "image"] = verdict
+            waiting = late + waiting[TOGETHER:]
         for number, path in enumerate(dict.fromkeys(clips)):
             note(f"looked at {number:,} of {len(clips):,} clips")
             if self._may_be_opened(path, "video"):

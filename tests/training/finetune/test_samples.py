@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ovis_app.errors import DataError
+from ovis_app.errors import DataError, MediaError
+from ovis_app.limits import Limits
+from ovis_app.media.images import UNSEEN, Checked
+from ovis_app.training.finetune import samples as samples_module
 from ovis_app.training.finetune.samples import Sample, fingerprint
 from tests.training.finetune.made import entry, found, gpt, human, picture, samples, written
 
@@ -184,6 +188,21 @@ def test_pictures_in_another_folder(tmp_path: Path) -> None:
     data = written(tmp_path / "words" / "a.json", [entry("<image>", image=name) for name in names])
     assert len(found(data).problems) == 3
     assert [files(sample) for sample in samples(data, image_dir=tmp_path)] == [["x.png"]] * 3
+
+
+def test_pictures_for_which_a_call_had_no_time_are_looked_at_in_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [picture(tmp_path / f"{number}.png").name for number in range(70)]
+    calls = list[int]()
+
+    def slow(files: Sequence[tuple[Path, str]], limits: Limits) -> list[MediaError | Checked]:
+        calls.append(len(files))
+        return [Checked(1, moves=False) if place < 30 else MediaError(f"“x” {UNSEEN}") for place in range(len(files))]
+
+    monkeypatch.setattr(samples_module, "check_images", slow)
+    data = written(tmp_path / "data.json", [entry("<image>", image=name) for name in names])
+    assert len(samples(data)) == 70 and calls == [64, 40, 10]
 
 
 def test_a_digest_changes_with_words_and_pictures_and_not_with_the_folder(tmp_path: Path) -> None:
