@@ -232,8 +232,8 @@ def _look_for_files(id: str, columns: Sequence[tuple[str, object]], folder: Path
             plain = len(text) < 1_000 and not any(c.isspace() for c in text)
             if _called_media(text) and (plain or named_files.exists(text, folder)):
                 raise BatchError(
-                    f"Row {id} names “{named_files.printable(text)}” in the column {few([name])}, which isn't "
-                    "read: call the column image, or video."
+                    f"Row {id} names “{named_files.printable(text)}” in the column "
+                    f"{named_files.printable(name)}, which isn't read: call the column image, or video."
                 )
 
 

@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return consoles.abandoned()
         if consoles.nothing_fits(error):
             consoles.abandoned()
-            say("the disk is full, so the answer was lost: make room, and ask again.")
+            say("the disk is full: make room, and ask again.")
             return 1
         raise
     except KeyboardInterrupt:

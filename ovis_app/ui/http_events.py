@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from ovis_app.limits import Limits
-from ovis_app.ui.http_bodies import Refused
+from ovis_app.ui.http_bodies import FILES_A_TURN, Refused
 
 NO_SUCH_EVENT = "That call names nothing that is here, or doesn't bring what it takes: GET /gradio_api/info lists both."
 CROWDED = "Too many questions and files come from here at once: try again in a moment."
@@ -23,7 +23,6 @@ EVENT = re.compile(r"/gradio_api/(?P<how>queue/join|(?:run|api|call)/(?P<name>[^
 SESSION = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 DEEPEST = 32  # lists and objects in one another
 LONGEST_PATH = 4096  # characters
-FILES_A_TURN = 4  # times the files of a question: what is too many for one is said in the page
 # Events at a time that are answered at once: of a session, of a visitor where it is known who that is, of all.
 OF_SESSION, OF_VISITOR, OF_ALL = 8, 64, 256
 RETRY_SECONDS = 2

@@ -20,9 +20,8 @@ from ovis_app.limits import Limits
 from ovis_app.media.file_store import FileStore
 from ovis_app.media.incoming_file import IncomingFile, NoRoom
 from ovis_app.ui.http_arrival import TOO_SLOW, Arrival
-from ovis_app.ui.http_bodies import Refused, too_large
+from ovis_app.ui.http_bodies import FILES_A_TURN, Refused, too_large
 
-FILES_A_TURN = 4  # times the files of a question: more are refused in a sentence, but not without end
 PART = 16 * 1024  # bytes around each file of a form
 AT_ONCE, OF_ONE = 64, 16  # uploads on their way, and of one visitor, where it is known who that is
 BEGINNING = 10.0  # seconds in which an upload needn't make way for another

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import itertools
 import re
-import subprocess
 import threading
 from collections.abc import Callable
 from contextlib import closing, suppress
@@ -275,20 +274,12 @@ def test_a_page_that_is_lost_refuses_the_question_or_is_said(write: Write, start
     assert notes == ["Page 5 of “six.pdf” can't be drawn."]
 
 
-def test_pages_that_nobody_takes_are_not_drawn(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    started: list[subprocess.Popen[bytes]] = []
-
-    class Watched(subprocess.Popen):  # type: ignore[type-arg]
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, **kwargs)
-            started.append(self)
-
-    monkeypatch.setattr(decoder_process.subprocess, "Popen", Watched)
+def test_pages_that_nobody_takes_are_not_drawn(write: Write, children: list[Any]) -> None:
     path = write("long.pdf", pdf([quarters() for _ in range(500)]))
     with closing(Document(path, path.name, SMALL).pages(range(1, 501))) as some:
         assert [page.number for page in itertools.islice(some, 3)] == [1, 2, 3]
-    assert started and all(process.returncode is not None for process in started)
-    assert not any("long.pdf" in word or "hidden-folder" in word for process in started for word in process.args)
+    assert children and all(process.returncode is not None for process in children)
+    assert not any("long.pdf" in word or "hidden-folder" in word for process in children for word in process.args)
 
 
 def test_drawing_stops_once_nobody_waits(write: Write) -> None:

@@ -43,20 +43,6 @@ send({"end": True})
 
 
 @pytest.fixture
-def children(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
-    """Every process that is started."""
-    started: list[subprocess.Popen[bytes]] = []
-
-    class Watched(subprocess.Popen):  # type: ignore[type-arg]
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, **kwargs)
-            started.append(self)
-
-    monkeypatch.setattr(decoder_process.subprocess, "Popen", Watched)
-    return started
-
-
-@pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     script = tmp_path / "decoder.py"
     script.write_text(FAKE)

@@ -20,7 +20,7 @@ from ovis_app.ui.aside import aside
 from ovis_app.ui.components import EXAMPLES, Components
 from ovis_app.ui.controls import settings_from
 from ovis_app.ui.handlers import Held, Tab
-from ovis_app.ui.http_events import FILES_A_TURN
+from ovis_app.ui.http_bodies import FILES_A_TURN
 from ovis_app.ui.panels import conversation
 from ovis_app.ui.wiring.events import AT_ONCE, DONE, NOTHING, PRIVATE, Updates, draft_in, shown
 from ovis_app.zoo import Example, ModelSpec
