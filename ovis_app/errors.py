@@ -6,7 +6,8 @@
     │   ├── Busy             because too many others wait: the same may be answered later
     │   └── AdapterError     because an adapter can't be added to the model
     ├── MediaError       a file that can't be attached or read
-    └── BatchError       a file of questions or answers that can't be used
+    ├── BatchError       a file of questions or answers that can't be used
+    └── DataError        a file of training samples that can't be used
 
 A UserError is raised near its cause and `from` it: the sentence goes to the person, the cause to the log. Whatever else
 is raised is a mistake of ours; the edge of a thread or a turn says one of the sentences below and logs the traceback.
@@ -49,6 +50,10 @@ class MediaError(UserError):
 
 class BatchError(UserError):
     """A file of questions or answers that can't be used."""
+
+
+class DataError(UserError):
+    """Training samples that can't be used: the sentence, or one a line, names them."""
 
 
 def not_fitting(name: str, tokens: int, context: int) -> RequestError:

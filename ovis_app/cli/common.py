@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ovis_app.json_answers import JsonAnswers
     from ovis_app.limits import Limits
     from ovis_app.media import PageChoice
+    from ovis_app.zoo import ModelSpec
 
 MACHINE = ("device", "dtype", "quantize", "gpu_memory")  # settings of where and how a model is loaded
 WHO = ("backend", "base_url", "api_key_env")  # settings of who answers
@@ -111,6 +112,14 @@ def prepare_proxies(settings: Settings) -> None:
         raise BadInput(error) from error
 
 
+def check_there_is(spec: ModelSpec, model: str) -> None:
+    """Raises BadInput where `model` names nothing that could be loaded."""
+    if spec.folder is None and not spec.repository:
+        raise BadInput(
+            f"there is no model called {model}: name a known one, a folder with a config.json, or a repository."
+        )
+
+
 def started(given: argparse.Namespace) -> tuple[Settings, Limits, GenerationSettings]:
     """What the flags ask for, checked; where a server is to answer, its model's defaults. Raises BadInput, and
     BackendError where the server can't be asked."""
@@ -121,13 +130,10 @@ def started(given: argparse.Namespace) -> tuple[Settings, Limits, GenerationSett
     settings = settings_of(given)
     prepare_proxies(settings)
     spec = model_of(settings, settings.limits())
-    if settings.backend != "remote" and is_adapter(spec.id):
-        raise BadInput(IS_ADAPTER.format(name=settings.model))
-    if settings.backend != "remote" and spec.folder is None and not spec.repository:
-        raise BadInput(
-            f"there is no model called {settings.model}: name a known one, a folder with a config.json, "
-            "or a repository."
-        )
+    if settings.backend != "remote":
+        if is_adapter(spec.id):
+            raise BadInput(IS_ADAPTER.format(name=settings.model))
+        check_there_is(spec, settings.model)
     defaults = spec.defaults
     budget = given.thinking_budget
     generation = GenerationSettings(
