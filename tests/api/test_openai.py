@@ -211,7 +211,7 @@ def test_files_are_there_as_long_as_the_request_and_no_longer(program: Program) 
 
 def test_tokens_are_counted(program: Program) -> None:
     answer = program.ask(body("look", PICTURE), "tokenize")
-    assert answer.json() == {"count": 12 + 64, "max_model_len": 2048}
+    assert answer.json() == {"count": 12 + 64, "max_model_len": 4096}
     refused(program.ask({"prompt": "hello"}, "tokenize"), 422, "messages")
     refused(program.ask({"messages": []}, "tokenize"), 400, "messages")
 
