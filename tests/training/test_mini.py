@@ -13,8 +13,7 @@ from PIL import Image
 from ovis_app.checkpoints.load import load
 from ovis_app.models.config import OvisConfig
 from ovis_app.models.prompt import IMAGE, VIDEO
-from ovis_app.training.mini import __main__ as mini
-from ovis_app.training.mini import data_mixture, stages
+from ovis_app.training.mini import course, data_mixture, stages
 from ovis_app.training.mini.architecture import PIXELS, grown, new_model, unlearnt
 from ovis_app.training.mini.evaluate import KINDS, cases, overlap, right
 from ovis_app.training.mini.packing import UNASKED, Sample, allowed, embed, language_loss, pack
@@ -27,26 +26,33 @@ from ovis_app.training.mini.world.scenes import Clip, Scene, Shape, random_clip,
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
-    mini.prepare(Run(folder, mini.PLAN), tiny=True)
+    course.prepare(Run(folder, course.PLAN), tiny=True)
     return folder
 
 
-def test_three_steps_of_each_stage_write_a_checkpoint_that_loads(
-    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(stages, "SEE_PICTURES", 3)
-    mini.train(0, 1, work, tmp_path, tiny=True, steps=3)
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps of few pictures."""
+    for module, name in (
+        (stages, "SEE_PICTURES"), (stages, "PRACTICE_PICTURES"), (data_mixture, "SCENES"), (data_mixture, "WORDS"),
+    ):  # fmt: skip
+        monkeypatch.setattr(module, name, 2)
+
+
+@pytest.mark.usefixtures("small")
+def test_two_steps_of_each_stage_write_a_checkpoint_that_loads(work: Path, tmp_path: Path) -> None:
+    course.train(0, 1, work, tmp_path, tiny=True, steps=2)
     model = load(tmp_path)
     trained = torch.load(work / "whole.pt", weights_only=True)
-    assert trained["step"] == 3
+    assert trained["step"] == 2
     assert torch.allclose(model.vte.weight, trained["model"]["vte.weight"], atol=2e-3)
     assert {"config.json", "tokenizer.json", "vocab.json", "merges.txt"} <= {path.name for path in tmp_path.iterdir()}
 
 
 def test_a_saved_model_answers_as_it_did(work: Path, tmp_path: Path) -> None:
-    config, tokenizer = mini.prepare(Run(work, mini.PLAN), tiny=True)
+    config, tokenizer = course.prepare(Run(work, course.PLAN), tiny=True)
     model = new_model(config).half().float().eval()
-    mini.export(model, config, Run(work, mini.PLAN), tmp_path)
+    course.export(model, config, Run(work, course.PLAN), tmp_path)
     pictures, samples = data_mixture.step(random.Random("a"), simple=True)
     rows, grids = torch.cat([p.rows for p in pictures]), [p.grid for p in pictures]
     losses = []
@@ -56,7 +62,7 @@ def test_a_saved_model_answers_as_it_did(work: Path, tmp_path: Path) -> None:
 
 
 def test_questions_packed_together_are_asked_as_if_alone(work: Path) -> None:
-    config, tokenizer = mini.prepare(Run(work, mini.PLAN), tiny=True)
+    config, tokenizer = course.prepare(Run(work, course.PLAN), tiny=True)
     model = new_model(config).eval()
     pictures, samples = data_mixture.step(random.Random("b"))
     visual = model.encode(torch.cat([p.rows for p in pictures]), [p.grid for p in pictures])
@@ -83,11 +89,12 @@ def test_a_branch_sees_the_trunk_up_to_its_fork_and_itself() -> None:
     ]
 
 
+@pytest.mark.usefixtures("small")
 def test_a_run_that_was_killed_goes_on_as_if_nothing_had_happened(work: Path, tmp_path: Path) -> None:
-    config, tokenizer = mini.prepare(Run(work, mini.PLAN), tiny=True)
+    config, tokenizer = course.prepare(Run(work, course.PLAN), tiny=True)
     weights = []
-    for name, sessions in (("whole", (4,)), ("killed", (2, 4))):
-        run = Run(tmp_path / name, {"see": 2, "whole": 4})
+    for name, sessions in (("in one go", (2,)), ("killed", (1, 2))):
+        run = Run(tmp_path / name, {"see": 1, "whole": 2})
         for most in sessions:
             for stage in ("see", "whole"):
                 model = new_model(config)
@@ -98,7 +105,7 @@ def test_a_run_that_was_killed_goes_on_as_if_nothing_had_happened(work: Path, tm
 
 
 def test_a_grown_checkpoint_says_what_it_said_and_its_unlearnt_rows_begin_apart(work: Path) -> None:
-    config, _ = mini.prepare(Run(work, mini.PLAN), tiny=True)
+    config, _ = course.prepare(Run(work, course.PLAN), tiny=True)
     old = new_model(config, seed=3).eval()
     larger = deepcopy(config)
     larger["vit_config"]["num_hidden_layers"] += 1
@@ -117,8 +124,8 @@ def test_a_grown_checkpoint_says_what_it_said_and_its_unlearnt_rows_begin_apart(
 
 
 def test_what_is_written_says_how_its_pictures_are_made(work: Path, tmp_path: Path) -> None:
-    config, _ = mini.prepare(Run(work, mini.PLAN), tiny=True)
-    mini.export(new_model(config), config, Run(work, mini.PLAN), tmp_path)
+    config, _ = course.prepare(Run(work, course.PLAN), tiny=True)
+    course.export(new_model(config), config, Run(work, course.PLAN), tmp_path)
     said = OvisConfig.read(tmp_path).pixel_format
     assert said == PIXELS and said.resample == Image.Resampling.BILINEAR
 
@@ -163,7 +170,7 @@ def test_boxes_are_judged_by_overlap() -> None:
 
 
 def test_packed_attention_is_the_models_own(work: Path) -> None:
-    config, tokenizer = mini.prepare(Run(work, mini.PLAN), tiny=True)
+    config, tokenizer = course.prepare(Run(work, course.PLAN), tiny=True)
     model = new_model(config).eval()
     pictures, samples = data_mixture.step(random.Random("d"))
     sample = samples[-2]

@@ -89,8 +89,8 @@ def new_model(config: dict[str, Any], seed: int = 0) -> Ovis:
 
 def grown(old: Ovis, config: dict[str, Any], *, seed: int = 0) -> Ovis:
     """A model of this config that says what the old one says. Its tower may have more layers, which begin as nothing,
-    and its visual vocabulary more words, which begin as doubles of those that are used most. Rows of the text vocabulary
-    that nothing taught, and that training pushed aside together, begin apart again."""
+    and its visual vocabulary more words, which begin as doubles of those that are used most. Rows of the text
+    vocabulary that nothing taught, and that training pushed aside together, begin apart again."""
     model = new_model(config, seed)
     weights = model.state_dict()
     weights |= {name: w.clone() for name, w in old.state_dict().items() if weights[name].shape == w.shape}

@@ -98,7 +98,9 @@ def last_question(history: Iterable[PromptTurn], turn: Turn, media: Sequence[str
 
 def conversation(media: Sequence[Medium], rng: random.Random, *, turns: int) -> Sample:
     """A long conversation of which every answer is asked for, and at each turn something else too."""
-    history, pictures, asked = opening(rng), [], []
+    pictures: list[int] = []
+    asked: list[Question] = []
+    history = opening(rng)
     for said in converse(media, rng, turns=turns):
         pictures += said.attached
         kinds = ["video" if isinstance(media[n], Clip) else "image" for n in said.attached]

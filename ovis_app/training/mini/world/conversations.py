@@ -115,7 +115,7 @@ class Conversation:
     def _of_video(self, say: Speaker) -> Turn:
         """Names the video, so that it may be older than an image."""
         assert self.clip is not None
-        return media_talk.about_clip(self.clip, say, named=True)
+        return media_talk.about_clip(self.clip, say, by_name=True)
 
     def _of_numbered(self, say: Speaker) -> Turn:
         kinds = (media_talk.in_image, media_talk.count_in, media_talk.at_in, media_talk.color_in)
