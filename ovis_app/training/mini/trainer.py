@@ -114,7 +114,8 @@ class Optimizer:
         self.parameters = [p for _, p in named]
         words = [p for name, p in named if name.endswith("embed_tokens.weight")]
         kept = {id(p) for p in words}
-        groups: list[dict[str, Any]] = [{"params": [p for p in rest if id(p) not in kept]}, {"params": words, "eps": STILL}]
+        rest = [p for p in rest if id(p) not in kept]
+        groups: list[dict[str, Any]] = [{"params": rest}, {"params": words, "eps": STILL}]
         self.parts: list[tuple[torch.optim.Optimizer, float]] = [
             (torch.optim.AdamW(groups, lr=adam, betas=(0.9, 0.98), weight_decay=0.01), adam)
         ]
