@@ -8,7 +8,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
-PYTEST := -m pytest -n logical --maxprocesses 4 --dist loadfile
+PYTEST := -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: python run install install-dev test test-long test-kernels test-latest test-lowest test-remote test-vllm lock check format bench clean
 

@@ -22,9 +22,9 @@ from benchmarks.report import ROOT, commit, machine, table, versions
 SMALL = {
     "turns": ("--repeats", "1", "--tokens", "256", "--turns", "8", "--most-tokens", "1568", "--gap-tokens", "1568"),
     "users": ("--repeats", "1", "--users", "8", "--new", "32", "--tokens", "64", "512"),
-    "stream": ("--repeats", "1", "--shape", "tiny", "--tokens", "600"),
+    "stream": ("--repeats", "1", "--shape", "tiny", "--tokens", "300"),
     "vision": ("--repeats", "1", "--most-tokens", "256", "--tiles", "4"),
-    "video": ("--repeats", "1", "--minutes", "3"),
+    "video": ("--repeats", "1", "--minutes", "1.5"),
     "start": ("--repeats", "1"),
     "memory": (),
     "load": ("--only", "memory", "--dtypes", "bfloat16"),

@@ -30,8 +30,7 @@ from ovis_app.media import sample_frames, thumbnail
 
 FRAMES, FPS, PIECE = 12, 30, 10  # frames wanted; frames per second; seconds that are encoded once and then repeated
 WIDTH, HEIGHT = 1920, 1080
-SHOWN = """[...document.querySelectorAll('#conversation video')]
-  .some(one => one.currentSrc.includes('ten-minutes') && one.readyState >= 2)"""  # the examples are clips, too
+SHOWN = "document.querySelector('#conversation .user-row video')?.readyState >= 2"
 BITS = 4_000_000  # per second, about what a camera or a site gives 1080p
 
 

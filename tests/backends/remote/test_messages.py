@@ -101,7 +101,7 @@ def test_pictures_are_resized_as_the_family_was_trained(
     tmp_path: Path, spec: zoo.ModelSpec, side: int, own_filter: Image.Resampling
 ) -> None:
     media = picture(tmp_path, 500, 500, noise=True)
-    asked = replace(media, detail=Detail(min_pixels=side**2, max_pixels=side**2, max_partition=1))
+    asked = replace(media, detail=Detail(max_pixels=side**2, max_partition=1))
     (sent,) = opened(write(talk(Message("user", "What?", (asked,))), spec).messages[0]["content"][0])
     assert sent.format == "PNG" and sent.tobytes() == Image.open(media.path).resize(sent.size, own_filter).tobytes()
     assert sent.size != (500, 500)
