@@ -16,12 +16,13 @@ from ovis_app.models.prompt import Turn as PromptTurn
 from ovis_app.training.mini.architecture import FRAMES, look
 from ovis_app.training.mini.packing import Picture, Question, Sample
 from ovis_app.training.mini.world import dialogues, media_talk
-from ovis_app.training.mini.world.conversations import Medium, converse
+from ovis_app.training.mini.world.conversations import ATTACHED, Medium, converse
 from ovis_app.training.mini.world.paint import painted, varied, varied_clip, worn
 from ovis_app.training.mini.world.questions import Turn, any_turn
 from ovis_app.training.mini.world.scenes import COLORS, KINDS, Clip, Scene, draw, random_clip, random_scene, random_word
 
 SCENES, WORDS = 4, 2  # pictures of a step in each training process
+LONG = 0.08  # chance of a conversation of twelve turns of which nearly all bring pictures
 THINKING, FINAL, SYSTEM, GREETED = 0.12, 0.05, 0.1, 0.06
 NAMES = {f"{color} {kind}": n for n, (kind, color) in enumerate((k, c) for k in KINDS for c in COLORS)}
 
@@ -42,6 +43,9 @@ def step(rng: random.Random, *, simple: bool = False) -> tuple[list[Picture], li
         samples.append(no_image(rng) if rng.random() < 0.5 else later_image(stills, rng))
     for turns in (rng.randint(2, 6), rng.randint(5, 12)):
         samples.append(conversation(media, rng, turns=turns))
+    if rng.random() < LONG:
+        media += [varied(random_scene(rng), rng) for _ in range(4)] + [random_clip(rng) for _ in range(4)]
+        samples.append(conversation(media, rng, turns=12, chance=0.85))
     return [picture(m, rng) if isinstance(m, Scene) else film(m, rng) for m in media], samples
 
 
@@ -96,12 +100,12 @@ def last_question(history: Iterable[PromptTurn], turn: Turn, media: Sequence[str
     return Question((*history, PromptTurn("user", user_turn(turn.question, media))), answer, thinking)
 
 
-def conversation(media: Sequence[Medium], rng: random.Random, *, turns: int) -> Sample:
+def conversation(media: Sequence[Medium], rng: random.Random, *, turns: int, chance: float = ATTACHED) -> Sample:
     """A long conversation of which every answer is asked for, and at each turn something else too."""
     pictures: list[int] = []
     asked: list[Question] = []
     history = opening(rng)
-    for said in converse(media, rng, turns=turns):
+    for said in converse(media, rng, turns=turns, chance=chance):
         pictures += said.attached
         kinds = ["video" if isinstance(media[n], Clip) else "image" for n in said.attached]
         asked += [last_question(history, turn, kinds, rng) for turn in (said.turn, *said.instead)]

@@ -71,14 +71,12 @@ class Stage:
         if name in LANGUAGE_RATES:
             self.probes["summary"] = Summary(hidden)
         self.optimizers: dict[str, Optimizer] = {}
-        for half, rates, parameters in (
-            ("language", LANGUAGE_RATES, language_half(model)),
-            ("visual", VISUAL_RATES, visual_half(model)),
+        for half, rates, parameters, probed in (
+            ("language", LANGUAGE_RATES, language_half(model), ("summary",)),
+            ("visual", VISUAL_RATES, visual_half(model), ("late", "early")),
         ):
             if name in rates:
-                mine = [
-                    (n, p) for n, p in self.probes.named_parameters() if n.startswith("summary") == (half[0] == "l")
-                ]
+                mine = [(n, p) for n, p in self.probes.named_parameters() if n.startswith(probed)]
                 share = GENTLE if name in ("see", "read") and run.state_file("start").exists() else 1.0
                 adam, muon = (share * peak for peak in rates[name])
                 self.optimizers[half] = Optimizer([*parameters, *mine], adam=adam, muon=muon)

@@ -32,7 +32,7 @@ class Said:
 
 
 @dataclass
-class Conversation:
+class Dialogue:
     """What was said and attached so far. Each ask_* is a way to go on that suits it."""
 
     media: Sequence[Medium]
@@ -105,7 +105,7 @@ class Conversation:
         return any_turn(self.images[-1], say)
 
     def _opened(self, say: Speaker) -> Turn:
-        opening, self.waiting = dialogues.opening(self.images[-1], say)
+        opening, self.waiting = dialogues.lead_in(self.images[-1], say)
         return opening
 
     def _of_clip(self, say: Speaker) -> Turn:
@@ -129,12 +129,14 @@ class Conversation:
         return media_talk.about_images(self.images, say) if drawn else media_talk.in_all(self.images, say)
 
 
-def converse(media: Sequence[Medium], rng: random.Random, *, turns: int, chinese: float = 0.25) -> list[Said]:
-    """A conversation of so many turns about some of `media`, each attached once at most."""
-    talk = Conversation(media, rng, "zh" if rng.random() < chinese else "en")
+def converse(
+    media: Sequence[Medium], rng: random.Random, *, turns: int, chance: float = ATTACHED, chinese: float = 0.25
+) -> list[Said]:
+    """A conversation of so many turns about some of `media`, each attached once at most, with this chance a turn."""
+    talk = Dialogue(media, rng, "zh" if rng.random() < chinese else "en")
     left = rng.sample(range(len(media)), len(media))
     for number in range(turns):
-        attached = _chosen(media, left, rng) if rng.random() < (ATTACHED if number else ATTACHED_FIRST) else []
+        attached = _chosen(media, left, rng) if rng.random() < (chance if number else ATTACHED_FIRST) else []
         if attached:
             talk.attach(attached)
         before = talk.waiting

@@ -37,7 +37,7 @@ ABSENT = (
 
 def talk(scene: Scene, say: Speaker) -> list[Turn]:
     """Two or three turns about one picture; the last one leans on what was said before."""
-    begun, follow = opening(scene, say)
+    begun, follow = lead_in(scene, say)
     if say.rng.random() < 0.3:
         other = any_turn(scene, say)
         if say.rng.random() < 0.5:
@@ -63,7 +63,7 @@ def sure(before: Turn, say: Speaker) -> Turn:
     return Turn("sure", say.ask("sure"), say.say("sure", answer=before.answer), before.thought)
 
 
-def opening(scene: Scene, say: Speaker) -> tuple[Turn, Turn]:
+def lead_in(scene: Scene, say: Speaker) -> tuple[Turn, Turn]:
     """A first turn and one that follows it."""
     rng, seen = say.rng, say.seen(scene)
     if scene.word is not None:
