@@ -30,6 +30,7 @@ LIKE = 1.3  # how much longer than its shortest row the longest of a pack may be
 # Peak rates of AdamW and of Muon.
 LANGUAGE_RATES = {"read": (1.5e-3, 2e-3), "whole": (8e-4, 1.2e-3), "more": (8e-4, 1.2e-3)}
 VISUAL_RATES = {"see": (2e-3, 4e-3), "whole": (8e-4, 1.5e-3), "more": (8e-4, 1.5e-3)}
+SETTLED = 200  # steps after which new probes teach a visual half that was trained before
 GENTLE = 0.5  # of these rates in stages see and read, where a checkpoint is trained on
 
 
@@ -99,7 +100,8 @@ class Stage:
     def _see(self, rng: random.Random, progress: float) -> None:
         optimizer, batch = self.optimizers["visual"], seeing_batch(rng, SEE_PICTURES)
         optimizer.begin(rate(self.step, progress))
-        with torch.autocast("cpu", torch.bfloat16):
+        settling = self.step < SETTLED and self.run.state_file("start").exists()
+        with torch.autocast("cpu", torch.bfloat16), torch.set_grad_enabled(not settling):
             features = self.model.visual_tokenizer.vit(batch.pixels, batch.grids)
             embeddings = embed_features(self.model, features)
         late, measures = self.probes["late"].loss(embeddings.float(), batch.wanted)

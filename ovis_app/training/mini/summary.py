@@ -34,7 +34,7 @@ class Summary(nn.Module):
         there = torch.tensor([[float(name in names) for name in range(NAMES)] for names in shown])
         count, names = self.count(last).float(), self.names(last).float()
         number_loss = F.cross_entropy(told, (numbers - 1).clamp(max=IMAGES - 1))
-        loss = number_loss + F.cross_entropy(count, counts) + 8 * F.binary_cross_entropy_with_logits(names, there)
+        loss = number_loss + F.cross_entropy(count, counts) + 2 * F.binary_cross_entropy_with_logits(names, there)
         measures = {
             "number": (told.argmax(1) == numbers - 1).float().mean().item(),
             "counted": (count.argmax(1) == counts).float().mean().item(),
