@@ -12,7 +12,6 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from ovis_app.batch_rows import Row
@@ -21,6 +20,7 @@ from ovis_app.conversation import Conversation, Message
 from ovis_app.errors import BatchError, MediaError
 from ovis_app.limits import Limits
 from ovis_app.media import PageChoice, PageRange, attach_all, with_pages
+from ovis_app.private_folder import temporary_folder
 
 FIELDS = ("id", "prompt", "media", "text", "thinking", "finish", "error", "stats")
 DATA = "data"  # what an answer says, parsed; only where answers are checked by a schema
@@ -99,33 +99,39 @@ def run(
 def _answers(part: Sequence[Row], answerer: Answerer, limits: Limits, choice: PageChoice) -> list[Message]:
     answers: dict[int, Message] = {}
     asked: dict[int, Conversation] = {}
-    with TemporaryDirectory(prefix="ovis-", ignore_cleanup_errors=True) as folder:
+    notes: dict[int, tuple[str, ...]] = {}
+    with temporary_folder() as folder:
         for number, row in enumerate(part):
             try:
-                asked[number] = _conversation(row, Path(folder), limits, choice)
+                asked[number], notes[number] = _conversation(row, folder, limits, choice)
             except (BatchError, MediaError) as error:
                 answers[number] = Message("assistant", error=str(error), finish="error")
         for system in dict.fromkeys(part[number].system for number in asked):
             same = [number for number in asked if part[number].system == system]
-            answers.update(zip(same, answerer([asked[number] for number in same], system), strict=True))
+            for number, message in zip(same, answerer([asked[number] for number in same], system), strict=True):
+                stats = message.stats and replace(message.stats, notes=notes[number])
+                answers[number] = replace(message, stats=stats)
     return [answers[number] for number in range(len(part))]
 
 
-def _conversation(row: Row, folder: Path, limits: Limits, choice: PageChoice) -> Conversation:
-    """What a row asks, with all of its files; pages of documents are drawn into the folder. Raises BatchError or
-    MediaError where any of it can't be used."""
+def _conversation(
+    row: Row, folder: Path, limits: Limits, choice: PageChoice
+) -> tuple[Conversation, tuple[str, ...]]:  # fmt: skip
+    """What a row asks, with all of its files, and what is to be said of pages of documents, which are drawn into the
+    folder. Raises BatchError or MediaError where any of it can't be used."""
     if row.problem:
         raise BatchError(row.problem)
     if row.pages:
         choice = replace(choice, wanted=PageRange.parse(row.pages))
-    messages = list[Message]()
+    messages, said = list[Message](), list[str]()
     for turn in (*row.earlier, Turn("user", row.prompt, row.media)):
-        files, _ = with_pages([(Path(name), Path(name).name) for name in turn.media], folder, limits, choice)
+        files, notes = with_pages([(Path(name), Path(name).name) for name in turn.media], folder, limits, choice)
         media, refused = attach_all(files, limits)
         if refused:
             raise MediaError(" ".join(refused))
+        said += notes
         messages.append(Message(turn.role, turn.text, media))
-    return Conversation(tuple(messages))
+    return Conversation(tuple(messages)), tuple(said)
 
 
 def cut(out: Path) -> None:

@@ -10,7 +10,7 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -94,7 +94,7 @@ def questions(
         raise BatchError(f"Row id {few(repeated)} stands there twice: ids name the answers, so each needs its own.")
     missing = next((row.id for row in found.rows if not (row.prompt.strip() or row.problem)), None)
     if missing is not None:
-        raise BatchError(f"Row {missing} has no prompt: give one with --prompt.")
+        raise BatchError(f"Row {missing} has no prompt: call its column prompt, or give one with --prompt.")
     return found
 
 
@@ -151,10 +151,11 @@ class _Table:
                 raise BatchError(f"This row {record.problem}")
             row = self._asked(id, columns, own, used)
         except (BatchError, MediaError) as error:
-            row = Row(id, own or self.prompt, problem=str(error))
+            row = Row(id, own or _written(values) or self.prompt, problem=str(error))
         self.used |= used
         if not (row.problem or row.media or any(turn.media for turn in row.earlier)):
-            _look_for_files(id, [pair for pair in columns if pair[0] not in used], self.folder)
+            unread = [(name, value) for name, value in record.columns if column_name(name) not in used]
+            _look_for_files(id, unread, self.folder)
         return row
 
     def _asked(self, id: str, columns: Sequence[tuple[str, object]], own: str, used: set[str]) -> Row:
@@ -204,6 +205,11 @@ class _Table:
         return tuple(str(named_files.named(name, self.folder)) for name in names)
 
 
+def _written(values: Mapping[str, object]) -> str:
+    """The prompt of a row that can't be asked, as far as it has one."""
+    return next((value for name in PROMPT if isinstance(value := values.get(name), str)), "")
+
+
 def _range(value: object) -> str:
     """A cell that says which pages are meant. Raises BatchError."""
     text = text_of(value).strip()
@@ -226,8 +232,8 @@ def _look_for_files(id: str, columns: Sequence[tuple[str, object]], folder: Path
             plain = len(text) < 1_000 and not any(c.isspace() for c in text)
             if _called_media(text) and (plain or named_files.exists(text, folder)):
                 raise BatchError(
-                    f"Row {id} names “{named_files.printable(text)}” in the column {name}, which isn't "
-                    "read: call the column image, or video."
+                    f"Row {id} names “{named_files.printable(text)}” in the column "
+                    f"{named_files.printable(name)}, which isn't read: call the column image, or video."
                 )
 
 

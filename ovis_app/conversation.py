@@ -104,6 +104,7 @@ class Stats:
     min_pixels: int | None = None  # that the last picture or clip was read with
     max_pixels: int | None = None
     seen: tuple[Seen, ...] = ()  # what was attached to the question, in order
+    notes: tuple[str, ...] = ()  # what people should hear of pages that were drawn for the question
 
     @property
     def remarks(self) -> tuple[str, ...]:

@@ -13,11 +13,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 from jsonschema.exceptions import SchemaError, ValidationError, best_match
 from jsonschema.validators import Draft202012Validator, validator_for
-from referencing import Registry
+from referencing import Registry, Resource
 from referencing.exceptions import Unresolvable
+from referencing.jsonschema import DRAFT202012, specification_with
 
 from ovis_app.conversation import Conversation, Message
 from ovis_app.errors import UserError
@@ -119,9 +121,9 @@ def _validator_of(schema: Any, name: str) -> Any:
         kind = validator_for(schema, default=Draft202012Validator)
         kind.check_schema(schema)
         validator = kind(schema, registry=Registry())
-        for part in _parts(schema):
-            if isinstance(part.get("$ref"), str):
-                next(validator.evolve(schema={"$ref": part["$ref"]}).iter_errors(None), None)
+        dialect = specification_with(kind.META_SCHEMA["$schema"], default=DRAFT202012)
+        for reference in _references(dialect.create_resource(schema)):
+            next(validator.evolve(schema={"$ref": reference}).iter_errors(None), None)
         next(validator.iter_errors({}), None)
     except SchemaError as error:
         raise SchemaRefused(f"--schema {name} is no JSON Schema at {error.json_path}: {_short(error)}.") from error
@@ -138,13 +140,15 @@ def _where(error: Exception) -> str:
     return f"line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else "look at it"
 
 
-def _parts(value: object) -> Iterator[dict[str, Any]]:
-    """Every object within a schema."""
-    if isinstance(value, dict):
-        yield value
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    for one in inner:
-        yield from _parts(one)
+def _references(resource: Resource[Any], base: str = "") -> Iterator[str]:
+    """What the schemas within a schema refer to, each seen from the outermost. What stands where no schema does, as
+    among examples, is data."""
+    base = urljoin(base, resource.id() or "")
+    reference = resource.contents.get("$ref") if isinstance(resource.contents, dict) else None
+    if isinstance(reference, str):
+        yield base + reference if reference.startswith("#") else urljoin(base, reference)
+    for within in resource.subresources():
+        yield from _references(within, base)
 
 
 def _found(text: str) -> Iterator[Any]:

@@ -25,12 +25,15 @@ class Limits:
     clip_pixels: int = 64_000_000  # width x height x count of all the frames sampled from one clip
     decode_pixels: int = 2_000_000_000  # width x height x frames decoded to reach those wanted; see `sample_frames`
     animation_pixels: int = 250_000_000  # width x height x frames of an animation: all are decoded to reach one
+    animation_frames: int = 20_000  # frames of an animation
     decode_seconds: float = 20.0  # wall-clock time for one reading of a clip
     decode_memory: int = 1536 * MEGABYTE  # bytes of address space of the decoding process (about 350 MB when idle)
+    image_memory: int = 1024 * MEGABYTE  # the same for the pictures of a message that are copied, one after the other
+    check_memory: int = 700 * MEGABYTE  # and for those that are looked at (about 100 MB when idle)
     copy_bytes: int = 64 * MEGABYTE  # size of the copy that people see; larger clips are encoded anew
     copy_pixels: int = 1_500_000_000  # width x height x frames decoded to encode a clip for people
     copy_seconds: float = 4.0  # wall-clock time for that
-    image_memory: int = 1024 * MEGABYTE  # the same for the pictures of a message, one after the other
+    picture_seconds: int = 8  # processor time for looking at one; `decode_seconds` of the clock on a busy machine
     document_bytes: int = 100 * MEGABYTE  # size of a PDF
     document_pages: int = 20_000  # pages that a PDF may have; how many are looked at is `files_per_turn`
     document_seconds: float = 60.0  # wall-clock time for drawing all the pages of one question

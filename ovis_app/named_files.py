@@ -23,6 +23,8 @@ LONGEST = 200  # characters of a name that a sentence shows
 def named(text: str, folder: Path | None = None) -> Path:
     """The file that `text` names, in `folder` or else in the folder that we are in. Raises MediaError."""
     shown = f"“{printable(text)}”"
+    if not text.strip():
+        raise MediaError("The name of a file is empty: write where the file lies.")
     if text[:5].lower() == "data:":
         raise MediaError("A data URI stands where the name of a file should: save the file, and name it.")
     if text[:7].lower() == "file://":
@@ -40,8 +42,9 @@ def named(text: str, folder: Path | None = None) -> Path:
             raise MediaError(f"{shown} may not be read here: change its permissions, or name a copy.") from error
         except (OSError, ValueError):  # not there, or no name at all
             continue
-    where = f"of {folder.resolve().name}, where the table lies, " if folder and folder.resolve().name else ""
-    raise MediaError(f"There is no file {shown}: check the name; it is taken from the folder {where}or from here.")
+    table = folder.resolve().name if folder else ""
+    where = f"the folder {table}, where the table lies, or from " if table else ""
+    raise MediaError(f"There is no file {shown}: check the name; it is taken from {where}the folder that you are in.")
 
 
 def exists(text: str, folder: Path | None = None) -> bool:

@@ -12,7 +12,8 @@ import shutil
 import stat
 import tempfile
 import weakref
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 try:
@@ -49,8 +50,8 @@ class PrivateFolder:
 def _remove(path: Path, lock: int, process: int) -> None:
     if os.getpid() != process:  # one that was forked has the same folder, which isn't its own
         return
+    os.close(lock)  # first: Windows removes no file that is open
     shutil.rmtree(path, ignore_errors=True)
-    os.close(lock)
 
 
 def name_for(prefix: str) -> Path:
@@ -60,6 +61,21 @@ def name_for(prefix: str) -> Path:
     except OSError:  # nothing can be written anywhere, which is said once something is to be
         parent = os.curdir
     return Path(parent) / f"{prefix}{secrets.token_hex(8)}"
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A private folder that is there while the block runs. Where nothing can be written it isn't, which only those who
+    write into it need to say."""
+    try:
+        own = PrivateFolder(Path(tempfile.gettempdir()))
+    except OSError:
+        yield name_for(PREFIX)
+        return
+    try:
+        yield own.path
+    finally:
+        own.close()
 
 
 def sweep(parent: Path) -> None:

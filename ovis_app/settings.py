@@ -22,6 +22,7 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 ENGINES = ("auto", "solo", "batched", "plain")
 QUANTIZE = ("none", "int8", "int4")
 ZEROGPU_SIZES = ("large", "xlarge")
+LIMITED = ("image_pixels", "image_bytes", "video_bytes", "video_seconds", "files_per_turn")  # of Limits
 NVIDIA = Path("/dev/nvidiactl")  # there wherever an NVIDIA GPU can be used
 HOST = re.compile(r"[a-z0-9._-]{1,253}|[0-9a-f:]{2,45}")
 KEY = re.compile(r"[!-~]{8,512}")
@@ -116,8 +117,7 @@ class Settings:
 
     def limits(self) -> Limits:
         """What people may upload."""
-        names = ("image_pixels", "image_bytes", "video_bytes", "video_seconds", "files_per_turn")
-        return Limits(**{name: getattr(self, name) for name in names})
+        return Limits(**{name: getattr(self, name) for name in LIMITED})
 
 
 def loopback(name: str) -> bool:
@@ -179,6 +179,10 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 _ALSO = {"model": ("--model-path",)}  # other spellings of a flag
 
 
+# What argparse says of `--image -a.png` too, and what is to be done.
+ONE_VALUE = ("expected one argument", "a value is missing; write one that begins with a dash after =, as --flag=-value")
+
+
 class Flags(argparse.ArgumentParser):
     """A parser that says in one line what is wrong, and doesn't repeat what may be a part of a password."""
 
@@ -187,6 +191,7 @@ class Flags(argparse.ArgumentParser):
         if found:
             flags = [word.partition("=")[0] for word in given.split() if word.startswith("-")]
             message = f"{kind}{found}{' '.join(flags) or 'words without a flag; put what has spaces into quotes'}"
+        message = message.replace(*ONE_VALUE)
         message = re.sub(r"(--[\w-]{1,40})=\S+", r"\1", message)
         self.exit(2, f"{self.prog.removeprefix('python -m ')}: {message} (--help lists the flags)\n")
 
@@ -259,24 +264,20 @@ def read(arguments: argparse.Namespace, environment: Mapping[str, str] = os.envi
     settings = Settings(**{**place, **from_environment(environment), **given})
     if "SPACE_HOST" in environment:  # a Space's own name always passes
         settings = replace(settings, allowed_hosts=f"{settings.allowed_hosts},{environment['SPACE_HOST']}".strip(","))
-    if not 0 <= settings.port <= 65535:
-        raise ValueError(f"The port must lie between 0 and 65535, not {settings.port}.")
+    _check_numbers(settings)
     if not DEVICE.fullmatch(settings.device):
         raise ValueError(f"The device must be auto, cpu, mps, cuda or cuda:1, not {settings.device!r}.")
     _check_reach(settings)
     settings = replace(settings, api_key=(*settings.api_key, *_keys(settings.api_key_file)))
     if not all(KEY.fullmatch(key) for key in settings.api_key):
         raise ValueError("An API key is at least 8 visible ASCII characters, without spaces.")
-    for name in (
-        "api_bytes",
-        "queue_size",
-        "deadline",
-        "image_pixels",
-        "image_bytes",
-        "video_bytes",
-        "video_seconds",
-        "files_per_turn",
-    ):
+    return settings
+
+
+def _check_numbers(settings: Settings) -> None:
+    if not 0 <= settings.port <= 65535:
+        raise ValueError(f"The port must lie between 0 and 65535, not {settings.port}.")
+    for name in (*LIMITED, "api_bytes", "queue_size", "deadline"):
         if not 0 < getattr(settings, name) < float("inf"):
             raise ValueError(f"--{name.replace('_', '-')} must be a number above 0.")
     if not 0.1 <= settings.gpu_memory <= 1:
@@ -284,7 +285,6 @@ def read(arguments: argparse.Namespace, environment: Mapping[str, str] = os.envi
     for name in ("visual_cache", "prefix_cache", "fake_rate"):
         if not 0 <= getattr(settings, name) < float("inf"):
             raise ValueError(f"--{name.replace('_', '-')} must be 0 or a number above it.")
-    return settings
 
 
 def _keys(file: str) -> tuple[str, ...]:

@@ -6,7 +6,9 @@ import csv
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ from ovis_app.backends.local import offline
 from ovis_app.backends.local.offline import OfflineAnswers
 from ovis_app.batch_rows import Row, questions
 from ovis_app.cli import main
-from ovis_app.conversation import Conversation, Message
+from ovis_app.conversation import Conversation, Message, Stats
 from ovis_app.errors import BatchError
 from ovis_app.generation import GenerationSettings
 from ovis_app.limits import Limits
@@ -104,6 +106,24 @@ def test_a_table_names_documents_and_their_pages(tmp_path: Path) -> None:
     assert seen == [["long.pdf page 3", "long.pdf page 4"], ["long.pdf page 1"]]
     assert said["a"] == said["b"] == "" and "no page 21" in said["d"]
     assert said["c"] == "This row's pages: “x” is no range of pages: write them as 1-3,7,10- with the first page as 1."
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.csv"])
+def test_a_row_says_of_a_page_that_it_was_drawn_small(tmp_path: Path, name: str) -> None:
+    for poster, side in (("poster.pdf", 8500), ("letter.pdf", 600)):
+        (tmp_path / poster).write_bytes(pdf([quarters(side, side)]))
+
+    def figures(asked: Sequence[Conversation], system: str) -> list[Message]:
+        return [replace(message, stats=Stats()) for message in echo(asked, system)]
+
+    out = tmp_path / name
+    list(batch_files.run(rows(tmp_path, "What?"), out, figures, limits=Limits(), size=2))
+    with out.open(newline="", encoding="utf-8-sig") as file:
+        told = map(json.loads, file) if name == "out.jsonl" else csv.DictReader(file)
+        got = {row["id"]: row["stats"] for row in told}
+    figured = (got["poster.pdf"], got["letter.pdf"])
+    poster, letter = figured if name == "out.jsonl" else map(json.loads, figured)
+    assert len(poster["notes"]) == 1 and "is 300 x 300 cm large" in poster["notes"][0] and not letter["notes"]
 
 
 def test_a_second_run_keeps_what_is_done_and_tries_the_rest_again(folder: Path, tmp_path: Path) -> None:
@@ -335,3 +355,13 @@ def test_a_full_disk_is_a_sentence(folder: Path) -> None:
     (folder / "out.jsonl").symlink_to(full)
     with pytest.raises(BatchError, match="free disk space"):
         list(batch_files.run(rows(folder, "What?"), folder / "out.jsonl", echo, limits=Limits(), size=2))
+
+
+def test_pages_that_a_killed_run_left_are_swept(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = tmp_path / "temporary" / "ovis-left"
+    left.mkdir(parents=True)
+    (left / "lock").touch()
+    (left / "page 1.png").write_bytes(b"secret")
+    monkeypatch.setattr(tempfile, "tempdir", str(left.parent))
+    assert run(rows(folder, "What?"), tmp_path / "out.jsonl") == (3, 1)
+    assert list(left.parent.iterdir()) == []

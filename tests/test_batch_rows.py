@@ -121,7 +121,12 @@ def test_a_row_that_names_a_file_is_never_asked_without_it(folder: Path, row: di
     assert said in odd.problem and other.problem == ""
 
 
-@pytest.mark.parametrize("column", ["foto", "thumbnail"])
+def test_a_row_that_cant_be_asked_keeps_its_prompt(folder: Path) -> None:
+    [row] = table(folder, "in.csv", "Question,image\nWhat is it?,gone.png\n", prompt="Or what?")
+    assert row.prompt == "What is it?" and "gone.png" in row.problem
+
+
+@pytest.mark.parametrize("column", ["foto", "Thumbnail"])
 def test_a_picture_in_a_column_that_is_not_read_is_refused_before_anything_runs(folder: Path, column: str) -> None:
     with pytest.raises(BatchError, match=f"Row 1 names “a.png” in the column {column}"):
         table(folder, "in.csv", f"prompt,{column}\nWhat?,a.png\n")
@@ -178,7 +183,7 @@ def test_a_tag_is_text_where_no_column_holds_files(folder: Path) -> None:
     [
         ("in.csv", "foo,bar\n1,2\n", "No column of in.csv is known: it has foo, bar"),
         ("in.jsonl", '{"id": 1, "colour": "red"}', "looked for are prompt"),
-        ("in.csv", "id,image\n1,a.png\n", "Row 1 has no prompt: give one"),
+        ("in.csv", "id,image\n1,a.png\n", "Row 1 has no prompt: call its column prompt, or"),
         ("in.csv", 'id,prompt\n1,fine\n2,"open\n3,lost\n', "from line 3 on: a quote is left open"),
         ("in.csv", "id,prompt\n1,a\n2,b\n1,c\n2,d\n", "Row id 1, 2 stands there twice"),
         ("in.csv", "id,prompt\n1,a\0b\n", "zero bytes"),

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,9 @@ def test_a_model_that_fails_is_exit_code_1(capsys: pytest.CaptureFixture[str]) -
         (["Hi", "there"], "--help"),
         ([" "], "ask something"),
         (["Hi", "--image", "."], "is a folder"),
+        (["Hi", "--image", ""], "name of a file is empty"),
+        (["Hi", "--image", "gone.png"], "it is taken from the folder that you are in"),
+        (["Hi", "--image", "-a.png"], "--image: a value is missing; write one that begins with a dash after ="),
         (["Hi", "--image", "https://example.org/a.png"], "download the file"),
         (["Hi", "--image", "data:image/png;base64,AA"], "data URI"),
         (["Hi", "--video", "*.gone"], "No file matches “*.gone”"),
@@ -183,6 +187,23 @@ def test_what_a_terminal_lacks_is_marked() -> None:
     assert asking.returncode == 0 and b"sch?n" in said
 
 
+def test_an_answer_that_nobody_wants_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)  # as after `>&-`
+    assert main(["Hi", "--backend", "fake"]) == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no such device there")
+@pytest.mark.parametrize("flags", [(), ("--json",)])
+def test_an_answer_for_which_the_disk_has_no_room_is_a_sentence(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...]
+) -> None:
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert main(["Hi", "--backend", "fake", *flags]) == 1
+    err = capsys.readouterr().err
+    assert "the disk is full" in err and len(err.strip().splitlines()) == 1
+
+
 @pytest.mark.parametrize("flags", [(), ("--json",)])
 def test_who_stops_reading_ends_it_quietly(flags: tuple[str, ...]) -> None:
     command = [sys.executable, "-m", "ovis_app", "say it at long length", "--backend", "fake", *flags]
@@ -250,3 +271,15 @@ def test_models_says_of_each_what_it_needs_and_whether_it_fits(
     assert all(len(line) < 100 for line in said.values())
     weights, talk, pictures = map(float, said["Ovis2.5-2B"].split()[1:4])
     assert weights == pytest.approx(5.1, abs=0.2) and talk == pytest.approx(4.7, abs=0.2) and 0 < pictures < 3
+
+
+def test_where_no_file_can_be_written_text_is_answered(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "a.pdf").write_bytes(pdf([quarters()]))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "file" / "folder"))
+    code, out, _ = run(capsys, "Hello there")
+    assert code == 0 and "You said: Hello there" in out
+    code, _, err = run(capsys, "What?", "--pdf", str(tmp_path / "a.pdf"))
+    assert code == 2 and "no file can be written" in err and "Traceback" not in err

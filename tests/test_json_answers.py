@@ -102,6 +102,31 @@ def test_a_schema_of_an_older_draft_and_one_that_is_recursive_are_taken(tmp_path
     assert JsonAnswers.read(tmp_path / "tree.json").data("[[], [[]]]") == [[], [[]]]
 
 
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"enum": [{"$ref": "x"}, {}], "default": {"$ref": "#/nowhere"}, "properties": {"$ref": {"type": "string"}}},
+        {
+            "properties": {"home": {"$ref": "#/$defs/place"}, "work": {"$ref": "https://example.org/place"}},
+            "$defs": {
+                "place": {
+                    "$id": "https://example.org/place",
+                    "properties": {"street": {"$ref": "#/$defs/street"}, "town": {"$ref": "place#/$defs/street"}},
+                    "$defs": {"street": {"type": "string"}},
+                }
+            },
+        },
+        {"$id": "https://example.org/a.json", "$ref": "a.json#name", "$defs": {"n": {"$anchor": "name", "enum": [{}]}}},
+        {"$id": "urn:example:a", "properties": {"a": {"$ref": "#/$defs/n"}}, "$defs": {"n": {"type": "string"}}},
+    ],
+    ids=["data", "a schema within it", "an anchor", "a urn"],
+)
+def test_what_a_schema_refers_to_is_looked_for_where_it_says(tmp_path: Path, schema: object) -> None:
+    file = tmp_path / "schema.json"
+    file.write_text(json.dumps(schema))
+    assert JsonAnswers.read(file).data("{}") == {}
+
+
 def test_who_answers_in_another_shape_is_told_why_and_asked_once_more(schema: Path) -> None:
     heard: list[list[Conversation]] = []
 

@@ -39,7 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "batch_tables": {"errors"},
     "batch_turns": {"errors", "named_files"},
     "batch_rows": {"batch_tables", "batch_turns", "named_files", "prompt_template", "media", *VALUES},
-    "batch_files": {"batch_rows", "batch_turns", "media", *VALUES},
+    "batch_files": {"batch_rows", "batch_turns", "media", "private_folder", *VALUES},
     "models": {"zoo", "media", *VALUES},
     "checkpoints": {"zoo", "media", "models", *VALUES},
     "engine": {"zoo", "models", "checkpoints", *VALUES},
@@ -50,7 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": {"zoo", "media", "models", "checkpoints", "engine", "backends", "chat", "settings", *VALUES},
     "serve": {"backend", "backends", "api", "ui", "settings", "proxies", "frozen_imports", "private_folder", *VALUES},
     "cli": {"accounts", "backend", "zoo", "chat", "media", "settings", "backends", "serve", *VALUES}
-    | {"batch_files", "batch_rows", "json_answers", "named_files", "prompt_template", "proxies"},
+    | {"batch_files", "batch_rows", "json_answers", "named_files", "private_folder", "prompt_template", "proxies"},
     "__main__": {"cli"},
 }
 WITH_TORCH = {"models", "checkpoints", "engine", "backends/local", "training"}

@@ -35,6 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         if consoles.nobody_reads(error):
             return consoles.abandoned()
+        if consoles.nothing_fits(error):
+            consoles.abandoned()
+            say("the disk is full: make room, and ask again.")
+            return 1
         raise
     except KeyboardInterrupt:
         say("stopped.")

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from ovis_app.cli.common import (
@@ -28,6 +27,7 @@ from ovis_app.cli.common import (
 )
 from ovis_app.conversation import Conversation, Media, Message
 from ovis_app.errors import MediaError
+from ovis_app.private_folder import temporary_folder
 from ovis_app.settings import Flags
 
 if TYPE_CHECKING:
@@ -68,8 +68,8 @@ def run(words: Sequence[str]) -> int:
     given = parser().parse_args(words)
     if not (given.question.strip() or given.image or given.video or given.pdf):
         raise BadInput("there is nothing to answer: ask something, or name a picture.")
-    with TemporaryDirectory(prefix="ovis-", ignore_cleanup_errors=True) as folder:
-        return _ask(given, Path(folder))
+    with temporary_folder() as folder:
+        return _ask(given, folder)
 
 
 def _ask(given: argparse.Namespace, folder: Path) -> int:

@@ -15,7 +15,10 @@ NOBODY_READS = 141  # what a shell says of a program that a closed pipe ended
 
 def take_any_text() -> None:
     """UTF-8 where a program or a file reads, as Windows and old locales would have another encoding; on a terminal its
-    own, with a mark for what that lacks."""
+    own, with a mark for what that lacks. Where one is closed, what is said goes nowhere."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115 - until the end
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="replace")
@@ -24,6 +27,11 @@ def take_any_text() -> None:
 def nobody_reads(error: OSError) -> bool:
     """Whether printing failed since whoever read has enough, as `head`. Windows has another word for that."""
     return isinstance(error, BrokenPipeError) or (sys.platform == "win32" and error.errno == errno.EINVAL)
+
+
+def nothing_fits(error: OSError) -> bool:
+    """Whether printing failed since the disk is full where it goes."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def abandoned() -> int:

@@ -7,7 +7,7 @@ from ovis_app.media.frames import clip_of_frames
 from ovis_app.media.images import open_image, upright_size
 from ovis_app.media.page_range import PageRange
 from ovis_app.media.question_pages import PageChoice, turns_with_pages, with_pages
-from ovis_app.media.shown import shown_copy, with_copies
+from ovis_app.media.shown import with_copies
 from ovis_app.media.split import split
 from ovis_app.media.video import Clip, VideoInfo, probe, sample_frames, thumbnail
 
@@ -24,7 +24,6 @@ __all__ = [
     "open_image",
     "probe",
     "sample_frames",
-    "shown_copy",
     "split",
     "thumbnail",
     "turns_with_pages",

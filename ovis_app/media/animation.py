@@ -5,7 +5,9 @@ to tell people; the decoding happens in `image_decoder`, in a process that can b
 from __future__ import annotations
 
 import logging
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ def moves(kind: Kind, pictures: int, size: tuple[int, int], limits: Limits) -> b
     long is a picture."""
     area = size[0] * size[1]
     small = area <= limits.video_pixels and area * pictures <= limits.animation_pixels
-    return pictures > 1 and small and kind.formats[0] in FORMATS
+    return 1 < pictures <= limits.animation_frames and small and kind.formats[0] in FORMATS
 
 
 def sample_animation(path: Path, name: str, count: int, limits: Limits, *, stop: Stop) -> Frames:
@@ -49,30 +51,37 @@ def _read(path: Path, name: str, count: int, side: int, area: int, limits: Limit
     profile, duration = b"", 0.0
     layered: list[Image.Image] = []
     times: list[float] = []
-    try:
-        with path.open("rb") as file:
-            job = _job(kind_of(file.read(HEAD)), name, limits)
-            job |= {"count": count, "side": side, "area": area}
-            with closing(decoder_process.animation_records(file, job, limits, stop)) as records:
-                for record, raw in records:
-                    if "refused" in record:
-                        raise _refused(name, limits, str(record["refused"]), str(record.get("cause", "")))
-                    if "duration" in record:
-                        profile, duration = raw, float(record["duration"])
-                    else:
-                        layered.append(Image.frombytes(record["mode"], tuple(record["size"]), raw))
-                        times.append(float(record["time"]))
+    refused = partial(_refused, name, limits)
+    with reading(name, refused), path.open("rb") as file:
+        job = _job(kind_of(file.read(HEAD)), name, limits)
+        job |= {"count": count, "side": side, "area": area}
+        with closing(decoder_process.animation_records(file, job, limits, stop)) as records:
+            for record, raw in records:
+                if "refused" in record:
+                    raise refused(str(record["refused"]), str(record.get("cause", "")))
+                if "duration" in record:
+                    profile, duration = raw, float(record["duration"])
+                else:
+                    layered.append(Image.frombytes(record["mode"], tuple(record["size"]), raw))
+                    times.append(float(record["time"]))
         if not layered:
-            raise _refused(name, limits, "no-frames", "")
+            raise refused("no-frames", "")
         return tuple(opaque(layered, profile)), tuple(times), duration
+
+
+@contextmanager
+def reading(name: str, refused: Callable[[str, str], MediaError]) -> Iterator[None]:
+    """What goes wrong while a process reads a file, as MediaError; `refused` makes one of a code and a cause."""
+    try:
+        yield
     except decoder_process.OutOfTime as error:
-        raise _refused(name, limits, "slow", "OutOfTime") from error
+        raise refused("slow", "OutOfTime") from error
     except (decoder_process.Broken, KeyError, ValueError, TypeError) as error:
-        raise _refused(name, limits, "unreadable", type(error).__name__) from error
+        raise refused("unreadable", type(error).__name__) from error
     except FileNotFoundError as error:
         raise refusal(name, "is no longer here: attach it again.") from error
     except OSError as error:
-        log.warning("animation not read: %s", type(error).__name__)
+        log.warning("file not read: %s", type(error).__name__)
         raise refusal(name, "could not be read just now: try again in a moment.") from error
 
 

@@ -20,13 +20,12 @@ from ovis_app.errors import MediaError
 from ovis_app.limits import MEGABYTE, Limits, refusal, shown_name
 from ovis_app.media.content_hash import digest
 from ovis_app.media.file_types import HEAD, Kind, kind_of
-from ovis_app.media.images import Checked, check_images
+from ovis_app.media.images import LOOK_SECONDS, UNSEEN, Checked, check_images
 from ovis_app.media.video import check_video
 
 log = logging.getLogger(__name__)
 
 
-LOOK_SECONDS = 40.0  # that all files of one question may take before another clip is looked at
 File = tuple[Path, str]  # where it lies and what its owner calls it
 Key = tuple[str, Limits]  # a content's digest, and the limits that it was checked under
 
@@ -155,7 +154,7 @@ def _check_clip(path: Path, name: str, limits: Limits, ends: float) -> None:
     """Raises MediaError, once it is past `ends` without looking: sixteen damaged clips mustn't take sixteen times as
     long as one may."""
     if time.monotonic() > ends:
-        raise refusal(name, "wasn't looked at, since the files before it took too long: send it by itself.")
+        raise refusal(name, UNSEEN)
     check_video(path, name, limits)
 
 

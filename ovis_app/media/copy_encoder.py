@@ -82,11 +82,13 @@ def copy_pictures(job: dict[str, Any], files: list[dict[str, Any]]) -> Iterator[
     from ovis_app.conversation import Media
     from ovis_app.limits import Limits
     from ovis_app.media.file_types import HEAD, kind_of
+    from ovis_app.media.image_decoder import start_clock
     from ovis_app.media.images import open_image
 
     limits = Limits(**job["limits"])
     for file in files:
         media = Media(**file["media"] | {"path": Path(file["media"]["path"])})
+        start_clock(limits.picture_seconds)
         try:
             with media.path.open("rb") as opened:
                 lossless = not {"JPEG", "HEIF", "AVIF", "WEBP"} & set(kind_of(opened.read(HEAD)).formats)
@@ -128,6 +130,8 @@ def taken_over(clip: Clip, times: Timeline, out: str, deadline: float) -> str:
     with av.open(out, "w", format=form, options={"movflags": "faststart"} if form == "mp4" else {}) as written:
         seen = written.add_stream_from_template(stream, opaque=True)
         heard = written.add_stream_from_template(sound, opaque=True) if sound else None
+        if heard is not None and "vorbis" in heard.codec_context.name:
+            heard.codec_context.extradata = without_comments(bytes(heard.codec_context.extradata or b""))
         units = PIXELS_ALONE.get("av1" if "av1" in codec else codec)
         kept = av.BitStreamFilterContext(units, stream) if units else None
         for packet, mine in packets:
@@ -143,6 +147,17 @@ def taken_over(clip: Clip, times: Timeline, out: str, deadline: float) -> str:
                 if mine or one.pts >= 0:
                     written.mux(one)
     return f".{form}"
+
+
+def without_comments(headers: bytes) -> bytes:
+    """Vorbis's headers, with as many spaces in place of what people wrote, which stands between two that are needed.
+    Raises NotCopied. Layout: xiph.org/vorbis/doc/v-comment.html."""
+    begins, ends = headers.find(b"\x03vorbis"), headers.rfind(b"\x05vorbis")
+    spaces = ends - begins - 16  # beside a name, two lengths and the last bit
+    if begins < 0 or spaces < 0:
+        raise NotCopied
+    blank = b"\x03vorbis" + spaces.to_bytes(4, "little") + b" " * spaces + bytes(4) + b"\x01"
+    return headers[:begins] + blank + headers[ends:]
 
 
 def _packets(clip: Clip, deadline: float, *streams: Any) -> Iterator[tuple[Any, bool]]:
@@ -198,12 +213,14 @@ def encoded(pictures: Iterable[tuple[Image.Image, float]], duration: float, out:
 def encode_clip(clip: Clip, times: Timeline, job: dict[str, Any]) -> str:
     """Writes the clip as a small one of the same length. Raises NotCopied."""
     area = max(clip.stream.codec_context.width * clip.stream.codec_context.height, 1)
+    begun, allowed = time.monotonic(), 0.0
     for number, (most, share) in enumerate(TRIES, start=1):
+        allowed += share  # what an earlier try didn't need is left to this one
         budget = job["budget"] * share / area
         wanted = times.wanted(most, budget)
         if times.cost(wanted) > budget and number < len(TRIES):
             continue
-        deadline = time.monotonic() + job["within"] * share
+        deadline = begun + job["within"] * allowed
         with suppress(TimeoutError):
             encoded(_pictures(clip, times, wanted, deadline), times.seconds(times.end), job["out"])
             return ".mp4"

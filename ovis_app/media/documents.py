@@ -57,24 +57,6 @@ def no_document(name: str) -> MediaError:
     return refusal(name, "is no PDF document: give it as a picture or a clip, if it is one.")
 
 
-def page_count(path: Path, name: str, limits: Limits, *, stop: Stop = NEVER) -> int:
-    """How many pages a document has. Raises MediaError where it can't be read, and Stopped."""
-    return Document(path, name, limits, stop).count()
-
-
-def pages(
-    path: Path, name: str, wanted: PageRange, limits: Limits, *,
-    dpi: int | None = None, pixels: int | None = None, stop: Stop = NEVER,
-) -> Generator[Page, None, None]:  # fmt: skip
-    """The wanted pages that there are, drawn as they are taken. They have the resolution `dpi`, or as many pixels as a
-    model sees well (`pixels` of them, where given), and never more than `limits.page_most_pixels`.
-
-    While this is open it holds one of the few places for drawing. `stop` is asked at least every 0.1 s. Raises
-    MediaError where the document can't be read or has none of those pages, and Stopped once `stop` is set."""
-    document = Document(path, name, limits, stop, dpi, pixels)
-    yield from document.pages(chosen(wanted, document.count(), name))
-
-
 def chosen(wanted: PageRange, count: int, name: str) -> tuple[int, ...]:
     """The wanted pages of a document that has `count`. Raises MediaError for one that isn't there."""
     if (missing := wanted.beyond(count)) is not None:
@@ -85,22 +67,26 @@ def chosen(wanted: PageRange, count: int, name: str) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Document:
-    """A document, and how it is to be drawn. Nothing of it is kept open between two calls."""
+    """A document, and how its pages are drawn: with the resolution `dpi`, or with as many pixels as a model sees well,
+    and never with more than `limits.page_most_pixels`. Nothing of it is kept open between two calls.
+
+    `stop` is asked at least every 0.1 s. Raises MediaError where the document can't be read, and Stopped once `stop` is
+    set."""
 
     path: Path
     name: str
     limits: Limits
     stop: Stop = NEVER
     dpi: int | None = None
-    pixels: int | None = None
 
     def count(self) -> int:
-        """As `page_count`."""
+        """How many pages there are."""
         with closing(self._records(())) as records:
             return int(next(records)[0]["pages"])
 
     def pages(self, numbers: Sequence[int]) -> Generator[Page, None, None]:
-        """As the function `pages`, for pages that are known to be there.
+        """Pages that are known to be there, drawn as they are taken. While this is open it holds one of the few places
+        for drawing.
 
         A page that takes too long, or ends a process that has drawn nothing yet, is lost; the next process draws the
         others."""
@@ -160,7 +146,7 @@ class Document:
         return {
             "spans": list(spans_of(numbers)),
             "dpi": min(self.dpi, MOST_DPI) if self.dpi else None,
-            "pixels": self.pixels or self.limits.page_pixels,
+            "pixels": self.limits.page_pixels,
             "sharpest": SHARPEST,
             "most_pixels": self.limits.page_most_pixels,
             "memory": self.limits.document_memory + size,

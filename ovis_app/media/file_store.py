@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 
 from ovis_app.conversation import Media, MediaKind
 from ovis_app.errors import MediaError
@@ -109,11 +110,14 @@ class FileStore:
         return IncomingFile(self, self._private.path / secrets.token_hex(16), name, by)
 
     def make_room(self, size: int, by: str) -> None:
-        """Takes `size` bytes into account that `by` is sending. Where files take too much, the oldest of whoever holds
-        most go, but for those that an answer is reading. Raises NoRoom where that isn't enough."""
+        """Takes `size` bytes into account that `by` is sending. Where files take too much or are too many, the oldest
+        of whoever has most go, but for those that an answer is reading. Raises NoRoom where that isn't enough, or where
+        `by` itself has most, and all of it is on its way."""
         with self._lock:
-            while self._kept_bytes + self._coming.total() + size > self._most or len(self._kept) > MOST_FILES:
-                self._forget_one()
+            while self._kept_bytes + self._coming.total() + size > self._most:
+                self._forget_one(by, lambda one: one.size, self._coming + Counter({by: size}))
+            while len(self._kept) >= MOST_FILES:
+                self._forget_one(by, lambda _: 1)
             self._coming[by] += size
 
     def check_disk(self) -> None:
@@ -123,15 +127,24 @@ class FileStore:
         if usage.free < min(ROOM, usage.total // 10):
             raise NoRoom(FULL)
 
-    def _forget_one(self) -> None:
-        held: Counter[str] = Counter()
-        for one in self._kept.values():
+    def _forget_one(
+        self, by: str, share: Callable[[Kept], int], coming: Mapping[str, int] = MappingProxyType({})
+    ) -> None:
+        """The oldest of whoever has most, which is who sent it where that is known, whatever sessions they name. Raises
+        NoRoom where nobody has anything to spare that has as much as `by`."""
+        held, oldest = Counter(coming), dict[str, Path]()
+        for folder, one in self._kept.items():
+            whose = one.by or one.holder
+            held[whose] += share(one)
             if not self._busy[one.holder]:
-                held[one.holder or one.by] += one.size
-        if not held:
-            raise NoRoom(FULL)
-        most = held.most_common(1)[0][0]
-        self._forget(next(f for f, one in self._kept.items() if (one.holder or one.by) == most))
+                oldest.setdefault(whose, folder)
+        for whose, _ in held.most_common():
+            if whose in oldest:
+                self._forget(oldest[whose])
+                return
+            if whose == by:
+                break
+        raise NoRoom(FULL)
 
     def came(self, coming: IncomingFile, path: Path, kind: MediaKind | None) -> None:
         """A file is whole and lies at `path`."""
@@ -183,24 +196,26 @@ class FileStore:
     def keep(self, media: Sequence[Media], holder: str) -> tuple[Media, ...]:
         """The checked files of a question as they are held from now on, with the copies that people see; the app's own
         as they are. Raises MediaError."""
-        own = [one for one in media if not self.has(one.path)]
-        for one in media:
-            if one not in own:
+        with self._lock:  # none of them is forgotten meanwhile
+            held = [one for one in media if self.has(one.path)]
+            for one in held:
                 self.claim(one.path, holder, one.label)
-        found = {one: self._kept[one.path.parent] for one in media if one not in own}
+            found = {one: self._kept[one.path.parent] for one in held}
         self._make(found)
         return tuple(replace(one, shown=found[one].shown.get(one.kind)) if one in found else one for one in media)
 
     def put(self, data: bytes, name: str, holder: str) -> Path:
         """A picture that is made here, and may be shown as it is. Raises NoRoom."""
-        coming = self.begin(name, holder)
+        with self._lock:  # whose it is counts as who brought the others
+            by = next((one.by for one in self._kept.values() if one.by and one.holder == holder), holder)
+        coming = self.begin(name, by)
         try:
             coming.write(data)
-            path = coming.finish()
+            with self._lock:  # it isn't forgotten before it is anybody's
+                path = coming.finish()
+                self._kept[path.parent].holder, self._kept[path.parent].shown = holder, {"image": path}
         finally:
             coming.abort()
-        with self._lock:
-            self._kept[path.parent].holder, self._kept[path.parent].shown = holder, {"image": path}
         return path
 
     def shown(self, path: Path) -> Path | None:

@@ -1,8 +1,9 @@
 """The child process that checks pictures, and the one that reads animations: files on stdin, a job as JSON in argv,
 records on stdout. Pictures come one after the other and get a record each; an animation is alone and gets one a frame.
 
-Runs as a script and imports nothing of the project, so that it starts fast and a picture that unpacks to gigabytes,
-hangs or crashes a decoder costs the app nothing. It knows no path and no name. Records are as `video_decoder` has them.
+Runs as a script and imports nothing of the project but two files beside it, so that it starts fast and a picture that
+unpacks to gigabytes, hangs or crashes a decoder costs the app nothing. It knows no path and no name. Records are as
+`video_decoder` has them.
 How a picture is opened and what its colour profile is worth stands here too: what passed is opened the same way.
 """
 
@@ -12,38 +13,67 @@ import json
 import math
 import struct
 import sys
+import time
 from bisect import bisect_right
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from functools import cache
 from io import BytesIO
 from itertools import accumulate
+from pathlib import Path
 from typing import Any, BinaryIO
 
-from PIL import Image, ImageChops, ImageCms, UnidentifiedImageError
+from PIL import Image, ImageChops, ImageCms, ImageFile, UnidentifiedImageError
 
-SEVERAL = ("GIF", "PNG", "WEBP", "AVIF", "TIFF")  # formats whose further pictures are counted
+if __name__ == "__main__":  # a script knows no package: what lies beside it comes behind all else
+    sys.path.append(str(Path(__file__).parent))
+    import colour_profiles
+    import gif_frames
+else:
+    from ovis_app.media import colour_profiles, gif_frames
+
+SEVERAL = ("GIF", "PNG", "WEBP", "AVIF")  # formats whose further pictures Pillow counts
 MOST_PROFILE = 8_000_000  # bytes; the largest of a printing press have about 3 million
 SAME = 3  # of 255: a profile that changes no colour by more is sRGB
 # The colour space that a profile must be of, by a picture's mode.
 SPACES = {"L": "GRAY", "RGB": "RGB ", "CMYK": "CMYK", "LAB": "Lab "}
 # What carries the colours of other modes.
 COLOURS = {"LA": "L", "RGBA": "RGB", "P": "RGB"}
+LEVELS = {"L;2": 85, "L;4": 17}  # what a step of gray becomes, by how Pillow calls the pixels of a file
 SHORTEST, USUAL = 10, 100  # milliseconds: a frame that says to stay no longer than the one stays the other, in browsers
 BLANK = 8  # of 255: a frame whose values differ by no more shows nothing
+OPEN_SECONDS = 1.0  # of processor time that opening a picture may take; usual ones take a hundredth
+MOST_JPEG2000 = 500_000_000  # bytes that its decoder takes, four for each value, and the picture
+# Bytes of a value of a TIFF's types, from BYTE to those of BigTIFF.
+TIFF_BYTES = dict(enumerate((1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4), 1)) | {16: 8, 17: 8, 18: 8}
 TRIED = 64  # frames that are looked at for one that shows something
 
 
-def opened(file: BinaryIO, formats: list[str] | tuple[str, ...]) -> Image.Image:
+def opened(file: BinaryIO, formats: list[str] | tuple[str, ...]) -> ImageFile.ImageFile:
     """The picture, its pixels not yet decoded. Only Pillow's plugins of these names are tried."""
     if "HEIF" in formats:
         _register_heif()
     try:
-        return Image.open(file, formats=formats)
+        picture = Image.open(file, formats=formats)
     except ValueError:  # a PNG's colour profile unpacks to more than Pillow takes
         if "PNG" not in formats:
             raise
-    return Image.open(_without_profile(file), formats=formats)
+        picture = Image.open(_without_profile(file), formats=formats)
+    if picture.format == "PNG":
+        _scale_key(picture)
+    else:
+        colour_profiles.complete(picture, file)
+    return picture
+
+
+def _scale_key(picture: ImageFile.ImageFile) -> None:
+    """Brings the colour that stands for nothing to the depth to which a PNG's pixels are decoded; Pillow leaves it as
+    it stands in the file."""
+    key, depth = picture.info.get("transparency"), str(picture.tile[0].args) if picture.tile else ""
+    if isinstance(key, int) and depth in LEVELS:
+        picture.info["transparency"] = key * LEVELS[depth]
+    elif isinstance(key, tuple) and depth == "RGB;16B":
+        picture.info["transparency"] = tuple(part >> 8 for part in key)
 
 
 @cache
@@ -107,12 +137,20 @@ def check(data: bytes, formats: list[str], pixels: int) -> dict[str, Any]:
     decoded at an eighth of their size, which reads all of them at a fraction of the cost; PNGs have checksums too."""
     if webp_pixels(data) > pixels:
         return {"refused": "pixels"}
-    with opened(BytesIO(data), formats) as picture:
-        size, held = picture.size, count(picture)
+    pages = list(tiff_claims(data))
+    if pages and pages[0] > len(data):
+        return {"refused": "damaged", "cause": "claims"}
+    with quickly_opened(data, formats) as picture:
+        size = picture.size
         if size[0] * size[1] > pixels:
             return {"refused": "pixels"}
+        if picture.format == "JPEG2000" and 4 * (len(picture.getbands()) + 1) * size[0] * size[1] > MOST_JPEG2000:
+            return {"refused": "memory"}
+        held = len(pages) or count(picture)
         picture.verify()
     with opened(BytesIO(data), formats) as picture:
+        if getattr(picture, "default_image", False):
+            picture.seek(1)
         picture.draft(None, (picture.width // 8 + 1, picture.height // 8 + 1))
         picture.load()
         if picture.width * picture.height > pixels:  # an icon's pictures may be larger than its index says
@@ -122,6 +160,39 @@ def check(data: bytes, formats: list[str], pixels: int) -> dict[str, Any]:
         if transform is not None:
             transform.apply(picture.crop((0, 0, 8, 8)).convert(colours))
     return {"pictures": held, "size": size}
+
+
+def quickly_opened(data: bytes, formats: list[str]) -> Image.Image:
+    """The picture, if it opens as fast as all do: the app opens it again, with everybody waiting. Raises
+    UnidentifiedImageError for one of a million parts."""
+    if "HEIF" in formats:
+        _register_heif()
+    began = time.process_time()
+    picture = opened(BytesIO(data), formats)
+    if time.process_time() - began > OPEN_SECONDS:
+        raise UnidentifiedImageError
+    return picture
+
+
+def tiff_claims(data: bytes) -> Iterator[int]:
+    """For each page of a TIFF how many bytes its tags say to hold beside themselves; nothing for other files. Pillow
+    reads all of a page's, and tags may claim the same bytes over and over: 9 MB were made a gigabyte. Pages are counted
+    here too: Pillow reads their tags for that. Layout: "TIFF 6.0", and "BigTIFF", where counts have eight bytes."""
+    if data[:4] not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return
+    order, large = "<" if data[:2] == b"II" else ">", b"+" in data[:4]
+    rows, row, place = (order + one for one in (("Q", "HHQ8x", "Q") if large else ("H", "HHI4x", "I")))
+    inside, seen = struct.calcsize(place), set[int]()
+    with suppress(struct.error, OverflowError):  # where the file ends too early
+        [at] = struct.unpack_from(place, data, 8 if large else 4)
+        while at and at not in seen:
+            seen.add(at)
+            start = at + struct.calcsize(rows)
+            end = start + struct.unpack_from(rows, data, at)[0] * struct.calcsize(row)
+            tags = struct.iter_unpack(row, data[start:end] if end <= len(data) else b"")
+            sizes = (TIFF_BYTES.get(kind, 0) * held for _, kind, held in tags)
+            yield sum(size for size in sizes if size > inside)
+            [at] = struct.unpack_from(place, data, end)
 
 
 def webp_pixels(data: bytes) -> int:
@@ -146,7 +217,7 @@ def answer(data: bytes, formats: list[str], pixels: int) -> dict[str, Any]:
     except UnidentifiedImageError:
         return {"refused": "odd"}
     except MemoryError:
-        return {"refused": "pixels"}
+        return {"refused": "memory"}
     except Exception as error:  # Pillow's decoders fail in many families; all of them are the same to the user
         return {"refused": "damaged", "cause": type(error).__name__}
 
@@ -164,7 +235,7 @@ def frames(data: bytes, job: dict[str, Any]) -> Iterator[tuple[dict[str, Any], b
     with opened(BytesIO(data), [job["format"]]) as picture:
         shown: dict[int, Image.Image]
         starts: list[float]
-        shown, starts = _sampled(picture, job) if job["count"] else (_telling(picture, job), [0.0, 0.0])
+        shown, starts = _sampled(picture, data, job) if job["count"] else (_telling(picture, data, job), [0.0, 0.0])
         profile = picture.info.get("icc_profile") or b""
         profile = profile if len(profile) <= MOST_PROFILE else b""
         yield {"duration": starts[-1] / 1000, "bytes": len(profile)}, profile
@@ -174,18 +245,18 @@ def frames(data: bytes, job: dict[str, Any]) -> Iterator[tuple[dict[str, Any], b
             yield {**record, "bytes": len(raw)}, raw
 
 
-def _sampled(picture: Image.Image, job: dict[str, Any]) -> tuple[dict[int, Image.Image], list[float]]:
+def _sampled(picture: Image.Image, data: bytes, job: dict[str, Any]) -> tuple[dict[int, Image.Image], list[float]]:
     """The frames on screen in the middle of `count` equal parts of the time, by their numbers, and when each begins,
     the end last. Nobody knows how long frames stay before all were decoded: where they don't stay equally long, the
     file is read once more."""
     total = count(picture)
     wanted = _wanted([USUAL] * total, job["count"])
-    shown, stays = _read(picture, wanted, total, job)
+    shown, stays = _read(picture, data, wanted, total, job)
     if not stays:
         raise Refused("no-frames")
     wanted = _wanted(stays, job["count"])
     if not shown.keys() >= set(wanted):
-        shown, _ = _read(picture, wanted, wanted[-1] + 1, job)
+        shown, _ = _read(picture, data, wanted, wanted[-1] + 1, job)
     if sum(stays) > job["seconds"] * 1000:
         raise Refused("long")
     return {number: shown[number] for number in wanted if number in shown}, list(accumulate(stays, initial=0.0))
@@ -205,38 +276,38 @@ def _wanted(stays: Sequence[float], most: int) -> list[int]:
     return wanted
 
 
+def _on_screen(picture: Image.Image, data: bytes) -> Iterator[tuple[Image.Image, float]]:
+    """What is on screen, frame by frame, and for how many milliseconds. A file that is cut off ends early."""
+    with suppress(EOFError, OSError, ValueError, SyntaxError, IndexError, struct.error):
+        if picture.format == "GIF":
+            yield from gif_frames.composed(data, picture.size)
+            return
+        first = 1 if getattr(picture, "default_image", False) else 0
+        for number in range(first, first + count(picture)):
+            picture.seek(number)
+            picture.load()
+            yield picture, float(picture.info.get("duration") or 0)
+
+
 def _read(
-    picture: Image.Image, wanted: Collection[int], total: int, job: dict[str, Any]
+    picture: Image.Image, data: bytes, wanted: Collection[int], total: int, job: dict[str, Any]
 ) -> tuple[dict[int, Image.Image], list[float]]:
-    """The wanted ones of the first `total` frames, and for how many milliseconds each stays. A file that is cut off
-    ends early."""
+    """The wanted ones of the first `total` frames, and for how many milliseconds each stays."""
     shown: dict[int, Image.Image] = {}
     stays: list[float] = []
-    first = 1 if getattr(picture, "default_image", False) else 0
-    for number in range(total):
-        try:
-            picture.seek(first + number)
-            picture.load()
-        except (EOFError, OSError, ValueError, SyntaxError, IndexError, struct.error):
-            break
-        stay = float(picture.info.get("duration") or 0)
+    for number, (frame, stay) in zip(range(total), _on_screen(picture, data), strict=False):
         stays.append(stay if SHORTEST < stay < math.inf else USUAL)
         if number in wanted:
-            shown[number] = _scaled(picture, job["side"], job["area"] / len(wanted))
+            shown[number] = _scaled(frame, job["side"], job["area"] / len(wanted))
     return shown, stays
 
 
-def _telling(picture: Image.Image, job: dict[str, Any]) -> dict[int, Image.Image]:
+def _telling(picture: Image.Image, data: bytes, job: dict[str, Any]) -> dict[int, Image.Image]:
     """The first frame that shows something, else the first."""
     found: Image.Image | None = None
-    first = 1 if getattr(picture, "default_image", False) else 0
-    for number in range(min(count(picture), max(min(TRIED, job["area"] // (picture.width * picture.height)), 1))):
-        try:
-            picture.seek(first + number)
-            picture.load()
-        except (EOFError, OSError, ValueError, SyntaxError, IndexError, struct.error):
-            break
-        frame = _scaled(picture, max(picture.size), job["area"])
+    tried = max(min(TRIED, job["area"] // (picture.width * picture.height)), 1)
+    for _, (whole, _) in zip(range(tried), _on_screen(picture, data), strict=False):
+        frame = _scaled(whole, max(picture.size), job["area"])
         if _shows(frame):
             return {0: frame}
         found = found or frame
@@ -247,7 +318,10 @@ def _telling(picture: Image.Image, job: dict[str, Any]) -> dict[int, Image.Image
 
 def _scaled(picture: Image.Image, side: int, area: float) -> Image.Image:
     """A copy as RGB or RGBA, no larger than that."""
-    frame = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
+    clear = picture.has_transparency_data
+    if clear and picture.mode == "RGBA":
+        clear = picture.getchannel("A").getextrema() != (255, 255)
+    frame = picture.convert("RGBA" if clear else "RGB")
     shrink = min(1.0, side / max(frame.size), math.sqrt(area / (frame.width * frame.height)))
     if shrink == 1.0:
         return frame
@@ -279,6 +353,17 @@ def limit_resources(job: dict[str, Any]) -> None:
             resource.setrlimit(getattr(resource, name), (value, value))
 
 
+def start_clock(seconds: int) -> None:
+    """Gives the next picture its processor time; past that the process ends by SIGXCPU. Not on Windows."""
+    try:
+        import resource
+    except ImportError:
+        return
+    with suppress(ValueError, OSError):
+        _, most = resource.getrlimit(resource.RLIMIT_CPU)
+        resource.setrlimit(resource.RLIMIT_CPU, (min(math.ceil(time.process_time()) + seconds, most), most))
+
+
 def send(out: BinaryIO, record: dict[str, Any], raw: bytes = b"") -> None:
     head = json.dumps(record).encode()
     out.write(struct.pack(">I", len(head)) + head)
@@ -289,6 +374,7 @@ def send(out: BinaryIO, record: dict[str, Any], raw: bytes = b"") -> None:
 def check_all(job: dict[str, Any], out: BinaryIO) -> None:
     """A record for each file, until one comes short."""
     for file in job["files"]:
+        start_clock(job["picture_seconds"])
         data = sys.stdin.buffer.read(file["bytes"])
         if len(data) < file["bytes"]:
             sys.exit()

@@ -9,26 +9,29 @@ damaged file is refused rather than shown half gray.
 from __future__ import annotations
 
 import logging
+import math
 import struct
 import threading
+import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from ovis_app.conversation import Media
 from ovis_app.errors import MediaError
 from ovis_app.limits import Limits, refusal
-from ovis_app.media import decoder_process
+from ovis_app.media import decoder_process, gif_frames
 from ovis_app.media.animation import FORMATS, moves, telling_frame
 from ovis_app.media.file_types import HEAD, Kind, kind_of
 from ovis_app.media.image_decoder import opened
 from ovis_app.media.opaque import opaque
 from ovis_app.media.split import cut
+from ovis_app.media.tone_mapping import toned
 from ovis_app.stop import NEVER
 
 log = logging.getLogger(__name__)
@@ -78,6 +81,8 @@ class Checked:
     moves: bool
 
 
+LOOK_SECONDS = 40.0  # that all files of one question may take before another is looked at
+UNSEEN = "wasn't looked at, since the files before it took too long: send it by itself."
 LYING = (5, 6, 7, 8)  # orientations that stand on a side
 
 
@@ -93,28 +98,59 @@ def open_image(media: Media, limits: Limits) -> Image.Image:
 def _whole(media: Media, limits: Limits) -> Image.Image:
     with _opened(media.path, media.label, limits) as picture:
         if media.pictures == 1 or picture.format not in FORMATS:
-            picture.load()
-            [flat] = opaque([picture], picture.info.get("icc_profile"))
+            first = _first(picture, media.path)
+            [flat] = opaque([first], picture.info.get("icc_profile"))
+            flat = toned(flat, picture.info.get("transfer", 0))
             return _upright(flat, _orientation(picture))
-    return telling_frame(media.path, media.label, limits)
+        return _upright(telling_frame(media.path, media.label, limits), _orientation(picture))
+
+
+def _first(picture: ImageFile.ImageFile, path: Path) -> Image.Image:
+    """The one picture that a browser shows of the file, decoded."""
+    if getattr(picture, "default_image", False):  # for whoever can't read the animation, which has one frame
+        picture.seek(1)
+    if picture.format == "GIF" and picture.tile[0].extents != (0, 0, *picture.size):  # Pillow paints what is clear
+        return next((canvas for canvas, _ in gif_frames.composed(path.read_bytes(), picture.size)), picture)
+    picture.load()
+    return picture
+
+
+def upright_frames(frames: Sequence[Image.Image], media: Media, limits: Limits) -> tuple[Image.Image, ...]:
+    """An animation's frames as its EXIF data says that they stand. Raises MediaError."""
+    with _opened(media.path, media.label, limits) as picture:
+        orientation = _orientation(picture)
+    return tuple(_upright(frame, orientation) for frame in frames)
 
 
 def upright_size(media: Media, limits: Limits) -> tuple[int, int]:
     """Width and height of what `open_image` gives, without its pixels. Raises MediaError."""
     with _opened(media.path, media.label, limits) as picture:
         width, height = picture.size
+        if picture.format == "TIFF":  # Pillow turns these when it opens them
+            return width, height
         return (height, width) if _orientation(picture) in LYING else (width, height)
 
 
 def check_images(files: Sequence[tuple[Path, str]], limits: Limits) -> list[MediaError | Checked]:
     """For each picture, given as its path and name: why `open_image` would refuse it, or what it is."""
     verdicts: list[MediaError | Checked] = []
+    ends = math.inf  # nobody's wait for a process counts
     while len(verdicts) < len(files):  # a picture that ends its process doesn't end the others
-        verdicts += _checked(files[len(verdicts) :], limits)
+        if time.monotonic() > ends:
+            verdicts.append(refusal(files[len(verdicts)][1], UNSEEN))
+            continue
+        with closing(_checked(files[len(verdicts) :], limits)) as checked:
+            for verdict in checked:
+                verdicts.append(verdict)
+                ends = min(ends, time.monotonic() + LOOK_SECONDS)
+                if time.monotonic() > ends:
+                    break
     return verdicts
 
 
-def _checked(files: Sequence[tuple[Path, str]], limits: Limits) -> Iterator[MediaError | Checked]:
+def _checked(
+    files: Sequence[tuple[Path, str]], limits: Limits
+) -> Generator[MediaError | Checked, None, None]:  # fmt: skip
     """The verdicts of one process: at least one, and as many as it lives for."""
     given: list[tuple[Path, int]] = []
     jobs: list[dict[str, Any]] = []
@@ -131,7 +167,8 @@ def _checked(files: Sequence[tuple[Path, str]], limits: Limits) -> Iterator[Medi
                 yield error if isinstance(error, MediaError) else _unreadable(name, error)
                 return
             break  # first what stands before it
-    job = {"files": jobs, "pixels": limits.image_pixels, "memory": limits.image_memory}
+    job = {"files": jobs, "pixels": limits.image_pixels, "memory": limits.check_memory}
+    job["picture_seconds"] = limits.picture_seconds
     job["cpu_seconds"] = int(limits.decode_seconds * 4 * len(jobs)) + 1
     names = [name for _, name in files[: len(given)]]
     try:
@@ -156,11 +193,13 @@ def _verdict(name: str, kind: Kind, record: dict[str, Any], limits: Limits) -> M
     log.info("image refused: %s %s", reason, record.get("cause", ""))
     if reason == "pixels":
         return _too_large(name, limits)
+    if reason == "memory":
+        return refusal(name, "needs too much memory to read: scale it down and attach it again.")
     return _unreadable(name, UnidentifiedImageError() if reason == "odd" else None)
 
 
 @contextmanager
-def _opened(path: Path, name: str, limits: Limits) -> Iterator[Image.Image]:
+def _opened(path: Path, name: str, limits: Limits) -> Iterator[ImageFile.ImageFile]:
     """The picture, its size checked, its pixels not yet decoded; what goes wrong inside is a MediaError too."""
     try:
         with path.open("rb") as file:

@@ -64,13 +64,23 @@ def _keyed(picture: Image.Image, gray: Image.Image, scale: int = 1) -> Image.Ima
 
 def _scaled_gray(picture: Image.Image) -> Image.Image:
     """Deep gray as 8 bits: 16-bit values by their high byte; others stretched from their least to their greatest."""
-    values = np.asarray(picture)
-    if picture.mode != "F" and values.min() >= 0 and values.max() <= 0xFFFF:
-        return Image.fromarray((values >> 8).astype(np.uint8))
-    finite = np.nan_to_num(values.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-    low, high = float(finite.min()), float(finite.max())
-    span = high - low or 1.0
-    return Image.fromarray(((finite - low) * (255.0 / span)).astype(np.uint8))
+    spans = [(values.min(), values.max()) for _, values in _values(picture)]
+    low, high = float(min(least for least, _ in spans)), float(max(greatest for _, greatest in spans))
+    scaled = Image.new("L", picture.size)
+    for top, values in _values(picture):
+        if picture.mode != "F" and low >= 0 and high <= 0xFFFF:
+            gray = values.astype(np.int32) >> 8
+        else:
+            gray = (values.astype(np.float32) - low) * (255.0 / (high - low or 1.0))
+        scaled.paste(Image.fromarray(gray.astype(np.uint8)), (0, top))
+    return scaled
+
+
+def _values(picture: Image.Image) -> Iterator[tuple[int, Any]]:
+    """A deep picture's values in strips, what isn't a number as 0."""
+    for top, strip in _strips(picture):
+        values = np.asarray(strip)
+        yield top, np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0) if picture.mode == "F" else values
 
 
 # --- transparency ---------------------------------------------------------------------------------------------------

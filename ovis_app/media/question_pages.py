@@ -67,7 +67,9 @@ def _paged(
             stop.check()
             raise refusal(name, f"takes too long to draw: {choice.fewer}.") from error
         except OSError as error:
-            raise refusal(name, "can't be drawn for lack of disk space: try again later.") from error
+            raise refusal(
+                name, "can't be drawn, since no file can be written here just now: try again later."
+            ) from error
     return found, pages.notes
 
 

@@ -38,16 +38,9 @@ ANIMATION_FRAMES = 64  # of an animated picture, which is encoded from them
 PLACEHOLDER = {"image": "This picture can't be shown here.", "video": "This clip can't be played here."}
 
 
-def shown_copy(media: Media, folder: Path, limits: Limits) -> Path:
-    """The copy of a checked file that people see, in `folder` and named by the file's content; made where there is
-    none yet. Raises MediaError where the file is gone or nothing can be written."""
-    [copied] = with_copies([media], folder, limits)
-    assert copied.shown is not None
-    return copied.shown
-
-
 def with_copies(media: Sequence[Media], folder: Path, limits: Limits) -> tuple[Media, ...]:
-    """The files of a message, each with its copy. Raises MediaError as `shown_copy` does."""
+    """The checked files of a message, each with the copy that people see, in `folder` and named by the file's content;
+    made where there is none yet. Raises MediaError where a file is gone or nothing can be written."""
     if not media:
         return ()
     names = [f"{digest(one)}-{one.kind}" for one in media]
@@ -96,7 +89,7 @@ def _there(folder: Path, name: str) -> Path | None:
 
 
 def _part(name: str) -> str:
-    """A name that nobody else writes to, and that a sweep of what is left over knows."""
+    """A name that nobody else writes to, for what isn't whole yet."""
     return f"{name}.{secrets.token_hex(4)}.part"
 
 

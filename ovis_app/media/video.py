@@ -1,5 +1,5 @@
-"""Clips to frames with their times. Knows what a clip is and what to tell people; the decoding happens in `decoder`,
-in a process that can be killed.
+"""Clips to frames with their times. Knows what a clip is and what to tell people; the decoding happens in
+`video_decoder`, in a process that can be killed.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ import logging
 from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from ovis_app.conversation import Media
 from ovis_app.errors import MediaError
 from ovis_app.limits import Limits, count_of, refusal
 from ovis_app.media import decoder_process
-from ovis_app.media.animation import sample_animation
+from ovis_app.media.animation import reading, sample_animation
 from ovis_app.media.file_types import HEAD, Kind, kind_of
+from ovis_app.media.images import upright_frames
 from ovis_app.media.tone_mapping import toned
 from ovis_app.stop import NEVER, Stop
 
@@ -71,7 +73,8 @@ def sample_frames(media: Media, count: int, limits: Limits, *, stop: Stop = NEVE
     if count < 1:
         raise ValueError(f"count must be at least 1, not {count}")
     if media.moves:
-        return Clip(*sample_animation(media.path, media.label, count, limits, stop=stop))
+        drawn, begins, ends = sample_animation(media.path, media.label, count, limits, stop=stop)
+        return Clip(upright_frames(drawn, media, limits), begins, ends)
     duration, frames, times = 0.0, [], []
     with closing(_read(media.path, media.label, limits, stop, count=count, side=limits.frame_side)) as read:
         for record, picture in read:
@@ -130,25 +133,16 @@ def _read(
     path: Path, name: str, limits: Limits, stop: Stop, *, count: int, side: int
 ) -> Generator[tuple[dict[str, Any], Image.Image | None], None, None]:
     """What the decoder tells: first about the clip, then frame by frame. Raises MediaError whatever goes wrong."""
-    try:
-        with path.open("rb") as file:
-            kind = kind_of(file.read(HEAD))
-            job = _job(kind, name, limits, count, side)
-            file.seek(0)
-            with closing(decoder_process.records(file, job, limits, stop)) as records:
-                for record, raw in records:
-                    if "refused" in record:
-                        raise _refused(name, limits, str(record["refused"]), str(record.get("cause", "")))
-                    yield record, _picture(record, raw)
-    except decoder_process.OutOfTime as error:
-        raise _refused(name, limits, "slow", "OutOfTime") from error
-    except (decoder_process.Broken, KeyError, ValueError, TypeError) as error:
-        raise _refused(name, limits, "unreadable", type(error).__name__) from error
-    except FileNotFoundError as error:
-        raise refusal(name, "is no longer here: attach it again.") from error
-    except OSError as error:
-        log.warning("clip not read: %s", type(error).__name__)
-        raise refusal(name, "could not be read just now: try again in a moment.") from error
+    refused = partial(_refused, name, limits)
+    with reading(name, refused), path.open("rb") as file:
+        kind = kind_of(file.read(HEAD))
+        job = _job(kind, name, limits, count, side)
+        file.seek(0)
+        with closing(decoder_process.records(file, job, limits, stop)) as records:
+            for record, raw in records:
+                if "refused" in record:
+                    raise refused(str(record["refused"]), str(record.get("cause", "")))
+                yield record, _picture(record, raw)
 
 
 def _job(kind: Kind, name: str, limits: Limits, count: int, side: int) -> dict[str, Any]:

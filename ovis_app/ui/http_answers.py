@@ -1,5 +1,5 @@
-"""How the guard itself answers: a refusal as whoever asks reads it, and the proper end of an answer that is cut off.
-Knows HTTP; refuses to know why.
+"""How the guard itself answers: a refusal as whoever asks reads it, the proper end of an answer that is cut off, what
+browsers are told with each. Knows HTTP; refuses to know why.
 """
 
 from __future__ import annotations
@@ -22,6 +22,15 @@ Send = Callable[[Message], Awaitable[None]]
 ENDING = "The app is being ended: try again once it is back."
 # With no-referrer, browsers would send the form that signs out without an Origin that can be checked.
 PLAIN = {"x-content-type-options": "nosniff", "referrer-policy": "same-origin"}
+FRAMES = "https://huggingface.co https://*.hf.space"  # who may show a Space's page in a frame
+# Scripts come from here alone. Gradio writes some into the page and evaluates its templates; what would run a model's
+# words, the attributes of an element, runs nothing. Pictures in them call no other hosts, forms send nothing there.
+PAGE_POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; script-src-attr 'none'; "
+    "style-src 'self' 'unsafe-inline'; font-src 'self' data:; img-src 'self' data: blob:; "
+    "media-src 'self' data: blob:; connect-src 'self'; worker-src 'self' blob:; frame-src 'none'; object-src 'none'; "
+    "base-uri 'self'; form-action 'self'"
+)
 
 
 class Told:

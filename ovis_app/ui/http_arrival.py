@@ -6,19 +6,16 @@ Knows a clock and what a server says of a connection. Refuses to know what the b
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
 
 import anyio
 
+from ovis_app.ui.http_answers import Message, Receive
 from ovis_app.ui.http_bodies import Meter, Refused
 
 PATIENCE = 60.0  # seconds that a body may take to arrive, and one more for each SLOWEST bytes of it
 SLOWEST = 4 * 1024
 TOO_SLOW = "That arrives too slowly: send it again over a faster connection."
 CUT_OFF = "The sender left before all of it was there."
-
-Message = MutableMapping[str, Any]
 
 
 class Left(Refused):
@@ -28,7 +25,7 @@ class Left(Refused):
 class Arrival:
     """What is received of one request."""
 
-    def __init__(self, receive: Callable[[], Awaitable[Message]], meter: Meter) -> None:
+    def __init__(self, receive: Receive, meter: Meter) -> None:
         self._receive, self._meter = receive, meter
         self._deadline = time.monotonic() + PATIENCE
         self._whole = False
@@ -60,6 +57,9 @@ class Arrival:
         body = bytearray()
         while not self._whole:
             body += (await self.next()).get("body", b"")
-        data = bytes(body)
-        self._again = {"type": "http.request", "body": data, "more_body": False}
+        self.say(data := bytes(body))
         return data
+
+    def say(self, body: bytes) -> None:
+        """What `next` gives in place of a body that is all there."""
+        self._again = {"type": "http.request", "body": body, "more_body": False}

@@ -12,6 +12,7 @@ from typing import Protocol
 from ovis_app.limits import MEGABYTE
 
 VALUES = 20_000  # of an event's inputs; a million empty objects are 4 MB, and checking each one took Gradio 9 s
+FILES_A_TURN = 4  # times the files of a question: more are refused in a sentence of the page, but not without end
 
 
 class Refused(Exception):

@@ -1,7 +1,8 @@
 """What an event may bring: checked before Gradio parses it, opens a file for it or puts it into its queue.
 
-Knows JSON and, from the page's own description, how many values of which kinds each event takes. Repeats nothing of
-what was sent, neither to whoever sent it nor in the log. Refuses to know what the values mean.
+Knows JSON and, from the page's own description, how many values of which kinds each event takes, and what stands for
+those that a program leaves out. Repeats nothing of what was sent, neither to whoever sent it nor in the log. Refuses to
+know what the values mean.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from ovis_app.limits import Limits
-from ovis_app.ui.http_bodies import Refused
+from ovis_app.ui.http_bodies import FILES_A_TURN, Refused
 
 NO_SUCH_EVENT = "That call names nothing that is here, or doesn't bring what it takes: GET /gradio_api/info lists both."
 CROWDED = "Too many questions and files come from here at once: try again in a moment."
@@ -22,8 +23,8 @@ EVENT = re.compile(r"/gradio_api/(?P<how>queue/join|(?:run|api|call)/(?P<name>[^
 SESSION = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 DEEPEST = 32  # lists and objects in one another
 LONGEST_PATH = 4096  # characters
-FILES_A_TURN = 4  # times the files of a question: what is too many for one is said in the page
-OF_SESSION, OF_ALL = 8, 256  # events at a time that are answered at once
+# Events at a time that are answered at once: of a session, of a visitor where it is known who that is, of all.
+OF_SESSION, OF_VISITOR, OF_ALL = 8, 64, 256
 RETRY_SECONDS = 2
 
 
@@ -45,21 +46,32 @@ _KINDS: dict[str, Callable[[object], bool]] = {
 }
 
 
-class Events:
-    """The events of a page, by what Gradio says of them."""
+class Event(NamedTuple):
+    """One that may pass. `session` is the name of whose it is, or nothing; `body` is what Gradio is given."""
 
-    def __init__(self, config: Mapping[str, Any], limits: Limits) -> None:
+    session: str
+    body: bytes
+
+
+class Events:
+    """The events of a page, by what Gradio says of them: its configuration, and of endpoints its description."""
+
+    def __init__(self, config: Mapping[str, Any], described: Mapping[str, Any], limits: Limits) -> None:
         kinds = {one["id"]: one for one in config["components"]}
         self._most_files = FILES_A_TURN * limits.files_per_turn
         self._takes = {one["id"]: [kinds[i]["type"] for i in one["inputs"]] for one in config["dependencies"]}
         self._named = {one["api_name"]: one["id"] for one in config["dependencies"] if one["api_name"]}
+        self._left_out = {
+            self._named[name.removeprefix("/")]: endpoint["parameters"]
+            for name, endpoint in described["named_endpoints"].items()
+        }
 
-    def check(self, path: str, body: bytes) -> str:
-        """Whose event this is: the name of a session, or nothing. Raises Refused."""
+    def check(self, path: str, body: bytes) -> Event:
+        """The event, with the values that it leaves out. Raises Refused."""
         asked = parsed(body)
         found = EVENT.fullmatch(path)
         if found is None:  # its values have names, which Gradio checks
-            return ""
+            return Event("", body)
         session, number = asked.get("session_hash"), asked.get("fn_index")
         if session is not None and not (isinstance(session, str) and SESSION.fullmatch(session)):
             raise _unfit()
@@ -67,14 +79,21 @@ class Events:
             number = self._named.get(str(found["name"]))
         if not isinstance(number, int) or isinstance(number, bool) or number not in self._takes:
             raise _unfit()
-        self._check_values(asked.get("data"), self._takes[number])
-        return session or ""
-
-    def _check_values(self, values: object, kinds: list[str]) -> None:
+        values = asked.get("data")
         if not isinstance(values, list):
             raise _unfit()
-        if len(values) != len(kinds):  # a program may leave out what a page keeps for itself
-            kinds = [kind for kind in kinds if kind != "state"]
+        whole = self._whole(values, number)
+        self._check_values(whole, self._takes[number])
+        return Event(session or "", body if whole is values else json.dumps(asked | {"data": whole}).encode())
+
+    def _whole(self, values: list[Any], number: int) -> list[Any]:
+        """The values of an endpoint with its own for what was left out behind them, where it has some."""
+        rest = self._left_out.get(number, ())[len(values) :]
+        if not rest or not all(one["parameter_has_default"] for one in rest):
+            return values
+        return [*values, *(one["parameter_default"] for one in rest)]
+
+    def _check_values(self, values: list[Any], kinds: list[str]) -> None:
         if len(values) != len(kinds):
             raise _unfit()
         for kind, value in zip(kinds, values, strict=True):
@@ -95,23 +114,29 @@ class Events:
 
 
 class Crowd:
-    """Events that are answered at once, counted: one session has only so many at a time, and all together."""
+    """Events that are answered at once, counted: one session has only so many at a time, one visitor, whatever sessions
+    they name, and all together."""
 
     def __init__(self) -> None:
         self._of: Counter[str] = Counter()
+        self._by: Counter[str] = Counter()
 
     @contextmanager
-    def one_more(self, session: str) -> Iterator[None]:
+    def one_more(self, session: str, visitor: str = "") -> Iterator[None]:
         """While the block runs there is one more. Raises Refused."""
-        if self._of.total() >= OF_ALL or (session and self._of[session] >= OF_SESSION):
+        crowded = (session and self._of[session] >= OF_SESSION) or (visitor and self._by[visitor] >= OF_VISITOR)
+        if crowded or self._of.total() >= OF_ALL:
             raise Refused(429, CROWDED, {"retry-after": str(RETRY_SECONDS)})
-        self._of[session] += 1
+        both = ((self._of, session), (self._by, visitor))
+        for counted, name in both:
+            counted[name] += 1
         try:
             yield
         finally:
-            self._of[session] -= 1
-            if not self._of[session]:
-                del self._of[session]
+            for counted, name in both:
+                counted[name] -= 1
+                if not counted[name]:
+                    del counted[name]
 
 
 def parsed(body: bytes) -> dict[str, Any]:

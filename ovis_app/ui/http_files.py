@@ -29,12 +29,13 @@ BYTES = "application/octet-stream"
 RETRY = {**FILE_HEADERS, "retry-after": "5"}
 
 
-async def answer(path: str, store: FileStore, folder: Path) -> Response:
+async def answer(path: str, store: FileStore, folder: Path, visitor: str = "") -> Response:
     """What may be seen of the file at `path`, if it is one of the store's or lies in `folder`. The name of a folder of
-    the store can't be guessed, so knowing it is access."""
+    the store can't be guessed, so knowing it is access. `visitor` is who asks, where that is known."""
     if store.needs_work(Path(path)):
         try:
-            await aside(partial(store.shown, Path(path)), client=str(Path(path).parent))
+            who = f"address:{visitor}" if visitor else str(Path(path).parent)
+            await aside(partial(store.shown, Path(path)), client=who)
         except Busy as error:
             return PlainTextResponse(str(error), 429, RETRY)
     found = await anyio.to_thread.run_sync(partial(_look, path, store, folder))

@@ -33,10 +33,10 @@ from ovis_app.media.data_uri import FILE_ROUTE
 from ovis_app.media.file_store import FileStore, session_holder
 from ovis_app.settings import Settings
 from ovis_app.ui import http_files
-from ovis_app.ui.http_answers import PLAIN, Message, Receive, Scope, Send, Told, path_of, refusal
+from ovis_app.ui.http_answers import FRAMES, PAGE_POLICY, PLAIN, Message, Receive, Scope, Send, Told, path_of, refusal
 from ovis_app.ui.http_arrival import Arrival, Left
 from ovis_app.ui.http_bodies import Counted, Json, Meter, Refused, too_large
-from ovis_app.ui.http_events import NO_SUCH_EVENT, Crowd, Events
+from ovis_app.ui.http_events import NO_SUCH_EVENT, Crowd, Event, Events
 from ovis_app.ui.http_hosts import Hosts, believe_no_proxy, here, place_of, visitors
 from ovis_app.ui.http_routes import API, HEARTBEAT, INFO, JSON, MCP, ROUTES, SMALL, Route, route_of
 from ovis_app.ui.http_sign_in import SignIn
@@ -58,19 +58,11 @@ SHARED = (
 NO_API = "There is no API here: who runs this page has set no key for it."
 # What Gradio raises where an event's number, name or parameters are none of its own, or its body isn't UTF-8.
 MISFITS = (FnIndexInferError, KeyError, TypeError, UnicodeDecodeError)
+MISFIT = 422  # what FastAPI answers, with all that was sent, where a field isn't of its kind
 CALLS = re.compile(r"/gradio_api/(?:queue/join|run/|api/|call/)")
 AT_ONCE = re.compile(r"/gradio_api/(?:run|api)/")  # what is answered by the request itself
 LARGE = 256 * 1024  # bytes of JSON that take a moment to parse
 LONGEST_QUERY = 8 * 1024  # bytes
-FRAMES = "https://huggingface.co https://*.hf.space"  # who may show a Space's page in a frame
-# Scripts come from here alone. Gradio writes some into the page and evaluates its templates; what would run a model's
-# words, the attributes of an element, runs nothing. Pictures in them call no other hosts, forms send nothing there.
-_POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; script-src-attr 'none'; "
-    "style-src 'self' 'unsafe-inline'; font-src 'self' data:; img-src 'self' data: blob:; "
-    "media-src 'self' data: blob:; connect-src 'self'; worker-src 'self' blob:; frame-src 'none'; object-src 'none'; "
-    "base-uri 'self'; form-action 'self'"
-)
 
 
 async def refuse_address(url: str, *_: object, **__: object) -> Any:
@@ -94,7 +86,7 @@ def middleware(settings: Settings, limits: Limits, store: FileStore, folder: Pat
     frames = f"'self' {FRAMES}" if settings.space else "'self'"
     people = accounts(settings.auth, settings.auth_file)
     sign_in = SignIn(people, settings, frames=frames) if people else None
-    policy = f"{_POLICY}; frame-ancestors {frames}"
+    policy = f"{PAGE_POLICY}; frame-ancestors {frames}"
     return Middleware(
         Guard,
         hosts=Hosts.of(settings),
@@ -167,7 +159,8 @@ class Guard:
                 await answer(scope, receive, send)
                 return
         if path.startswith(FILE_ROUTE) and raw.startswith(FILE_ROUTE.encode()) and scope["method"] in ("GET", "HEAD"):
-            response = await http_files.answer(path.removeprefix(FILE_ROUTE), self.store, self.folder)
+            visitor = scope["state"]["visitor"]
+            response = await http_files.answer(path.removeprefix(FILE_ROUTE), self.store, self.folder, visitor)
             await response(scope, receive, send)
             return
         if route is None:
@@ -246,22 +239,25 @@ class Guard:
             body = await arrival.whole()
         except Left:  # nobody is there to be told
             return
-        session = await self._checked(scope, path, body)
-        with self.crowd.one_more(session) if AT_ONCE.match(path) else nullcontext():
+        session, whole = await self._checked(scope, path, body)
+        arrival.say(whole)
+        visitor = scope["state"]["visitor"]
+        with self.crowd.one_more(session, visitor) if AT_ONCE.match(path) else nullcontext():
             await self._pass(scope, arrival, send, event=True)
 
-    async def _checked(self, scope: Scope, path: str, body: bytes) -> str:
+    async def _checked(self, scope: Scope, path: str, body: bytes) -> Event:
         if self.events is None and hasattr(scope.get("app"), "get_blocks"):
-            self.events = Events(scope["app"].get_blocks().get_config_file(), self.limits)
+            blocks = scope["app"].get_blocks()
+            self.events = Events(blocks.get_config_file(), blocks.get_api_info(), self.limits)
         if self.events is None:  # of a page without events
-            return ""
+            return Event("", body)
         work = partial(self.events.check, path, body)
         return await anyio.to_thread.run_sync(work, limiter=self.parsers) if len(body) > LARGE else work()
 
     async def _pass(self, scope: Scope, arrival: Arrival, send: Send, *, event: bool) -> None:
         """Lets Gradio answer, as long as the body keeps to its limits. Past them the answer is given at once, whatever
         is still on its way, and nothing that Gradio says after that is sent. An event that fits none is refused."""
-        began = refused = False
+        began = refused = unfit = False
 
         async def metered() -> Message:
             nonlocal refused
@@ -275,10 +271,13 @@ class Guard:
                 raise MultiPartException(str(error)) from None
 
         async def headed(message: Message) -> None:
-            nonlocal began
-            if refused and not began:
+            nonlocal began, unfit
+            if unfit or (refused and not began):
                 return
             if message["type"] == "http.response.start":
+                unfit = event and message["status"] == MISFIT
+                if unfit:
+                    return
                 began = True
                 kept = [
                     (name, value) for name, value in message.get("headers", ()) if name.decode() not in self.headers
@@ -298,6 +297,8 @@ class Guard:
                 raise
             log.info("event refused: %s", type(error).__name__)
             raise Refused(400, NO_SUCH_EVENT) from None
+        if unfit and not refused:
+            raise Refused(400, NO_SUCH_EVENT)
 
 
 def _check_length(headers: Headers, meter: Meter) -> None:

@@ -14,7 +14,7 @@ import logging
 import math
 import secrets
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,24 +27,19 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 
 from ovis_app.accounts import Accounts
 from ovis_app.settings import Settings
+from ovis_app.ui.http_answers import PLAIN, Receive, Scope
 from ovis_app.ui.http_arrival import Arrival
 from ovis_app.ui.http_bodies import Counted, Refused
 from ovis_app.ui.http_hosts import client_address, network_of
 
 log = logging.getLogger(__name__)
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Clock = Callable[[], float]
 
 SIGN_IN, SIGN_OUT = "/login", "/logout"  # gradio_client signs in at the first
 PAGE = (Path(__file__).parent / "static" / "sign_in.html").read_text("utf-8")
 SENTENCE = "<!-- sentence -->"
-HEADERS = {
-    "cache-control": "no-store",
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "same-origin",  # with no-referrer, browsers send forms with no Origin that could be checked
-}
+HEADERS = {**PLAIN, "cache-control": "no-store"}
 # Not Basic: browsers would ask with a window of their own.
 UNKNOWN = {"www-authenticate": "Form", "cache-control": "no-store"}
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; frame-ancestors "

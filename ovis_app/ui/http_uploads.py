@@ -6,23 +6,27 @@ Knows forms and the store. Refuses to know what is in a file.
 
 from __future__ import annotations
 
+import math
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import anyio
-from python_multipart.exceptions import MultipartParseError
+from python_multipart.exceptions import FormParserError, MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.responses import JSONResponse, Response
 
 from ovis_app.limits import Limits
 from ovis_app.media.file_store import FileStore
 from ovis_app.media.incoming_file import IncomingFile, NoRoom
-from ovis_app.ui.http_arrival import Arrival
-from ovis_app.ui.http_bodies import Refused, too_large
+from ovis_app.ui.http_arrival import TOO_SLOW, Arrival
+from ovis_app.ui.http_bodies import FILES_A_TURN, Refused, too_large
 
-FILES_A_TURN = 4  # times the files of a question: more are refused in a sentence, but not without end
 PART = 16 * 1024  # bytes around each file of a form
 AT_ONCE, OF_ONE = 64, 16  # uploads on their way, and of one visitor, where it is known who that is
+BEGINNING = 10.0  # seconds in which an upload needn't make way for another
 RETRY_SECONDS = 5
+NO_FORM = "Files are uploaded as multipart/form-data."
 CROWDED = "Too many files are being uploaded at once: try again in a moment."
 
 
@@ -32,7 +36,7 @@ class Files:
     def __init__(self, content_type: bytes, limits: Limits, store: FileStore, by: str = "") -> None:
         kind, options = parse_options_header(content_type)
         if kind != b"multipart/form-data" or not options.get(b"boundary"):
-            raise Refused(400, "Files are uploaded as multipart/form-data.")
+            raise Refused(400, NO_FORM)
         self.paths: list[Path] = []
         self._left = FILES_A_TURN * limits.files_per_turn
         self._each = max(limits.image_bytes, limits.video_bytes)
@@ -42,19 +46,22 @@ class Files:
         self._disposition = b""
         self._field, self._value = b"", b""
         self._begun = self._ended = False
-        self._parser = MultipartParser(
-            options[b"boundary"],
-            {
-                "on_part_begin": self._begin,
-                "on_header_field": self._name,
-                "on_header_value": self._content,
-                "on_header_end": self._header,
-                "on_headers_finished": self._headers,
-                "on_part_data": self._data,
-                "on_part_end": self._end,
-                "on_end": self._finish,
-            },
-        )
+        try:
+            self._parser = MultipartParser(
+                options[b"boundary"],
+                {
+                    "on_part_begin": self._begin,
+                    "on_header_field": self._name,
+                    "on_header_value": self._content,
+                    "on_header_end": self._header,
+                    "on_headers_finished": self._headers,
+                    "on_part_data": self._data,
+                    "on_part_end": self._end,
+                    "on_end": self._finish,
+                },
+            )
+        except FormParserError as error:  # of a boundary that is too long
+            raise Refused(400, NO_FORM) from error
 
     def take(self, data: bytes) -> None:
         """The next bytes, counted elsewhere. Raises Refused."""
@@ -117,33 +124,67 @@ class Files:
         self._ended = True
 
 
+@dataclass(eq=False)
+class OnItsWay:
+    """An upload, and how fast it comes."""
+
+    by: str
+    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
+    began: float = field(default_factory=time.monotonic)
+    size: int = 0
+
+    @property
+    def pace(self) -> float:
+        """Bytes a second; one that has just begun may be as fast as any."""
+        seconds = time.monotonic() - self.began
+        return math.inf if seconds < BEGINNING else self.size / seconds
+
+
 class Uploads:
     """Receives uploads into a store, only so many at a time."""
 
     def __init__(self, store: FileStore) -> None:
         self._store = store
-        self._by: dict[str, int] = {}  # visitor: uploads on their way
+        self._coming: list[OnItsWay] = []
         self._writers = anyio.CapacityLimiter(4)  # threads
 
     async def receive(self, files: Files, arrival: Arrival, by: str) -> Response:
         """The answer to an upload, which tells where its files lie. Raises Refused; then nothing of it stays."""
-        if sum(self._by.values()) >= AT_ONCE or (by and self._by.get(by, 0) >= OF_ONE):
-            raise Refused(429, CROWDED, {"retry-after": str(RETRY_SECONDS)})
-        self._by[by] = self._by.get(by, 0) + 1
+        self._make_way(by)
+        coming = OnItsWay(by)
+        self._coming.append(coming)
         whole = False
         try:
-            more = True
-            while more:
-                message = await arrival.next()
-                data, more = message.get("body", b""), message.get("more_body", False)
-                if data:
-                    await anyio.to_thread.run_sync(files.take, data, limiter=self._writers)
-            paths = files.whole()
-            whole = True
-            return JSONResponse(paths)
+            with coming.scope:
+                more = True
+                while more:
+                    message = await arrival.next()
+                    data, more = message.get("body", b""), message.get("more_body", False)
+                    coming.size += len(data)
+                    if data:
+                        await anyio.to_thread.run_sync(files.take, data, limiter=self._writers)
+                paths = files.whole()
+                whole = True
+                return JSONResponse(paths)
+            raise Refused(408, TOO_SLOW)
         finally:
-            self._by[by] -= 1
-            if not self._by[by]:
-                del self._by[by]
+            if coming in self._coming:
+                self._coming.remove(coming)
             if not whole:
                 files.abort()
+
+    def _make_way(self, by: str) -> None:
+        """Where all places are taken the slowest upload loses its own: whoever sends little would keep all of them for
+        hours. Raises Refused."""
+        if by and sum(one.by == by for one in self._coming) >= OF_ONE:
+            raise _crowded()
+        if len(self._coming) >= AT_ONCE:
+            slowest = min(self._coming, key=lambda one: one.pace)
+            if slowest.pace == math.inf:
+                raise _crowded()
+            self._coming.remove(slowest)
+            slowest.scope.cancel()
+
+
+def _crowded() -> Refused:
+    return Refused(429, CROWDED, {"retry-after": str(RETRY_SECONDS)})

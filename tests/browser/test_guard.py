@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
-from tests.browser.test_page import SHAPES, ask
+from ovis_app.media import file_store
+from tests.browser.test_page import RIGHT, SHAPES, ask, attach
 from tests.media.made import clip, numbered
 from tests.ui.hostile import FILES, RAN, TEXTS, spellings
 from tests.ui.serving import Served, Wire
+from tests.waiting import until
 
 Open = Callable[..., Any]
 
@@ -156,6 +158,75 @@ def test_nothing_that_a_model_writes_runs(open_tab: Open, server: Served) -> Non
     assert not ran and not [url for url in foreign if not url.startswith(server.url)]
     policy = tab.evaluate("fetch('./').then((page) => page.headers.get('content-security-policy'))")
     assert "script-src-attr 'none'" in policy and "default-src 'self'" in policy
+
+
+# What sends or asks for something, in the ways that Markdown, HTML, diagrams and mistakes in them offer.
+FORMS = (
+    '<form action="./" id="f"><label>Password <input name="p" type="password"></label><button>Sign in</button></form>',
+    '<form action="logout" method="post"><input type="submit" value="Go"><input type="image" src="x"></form>',
+    '<div><b><form action="gradio_api/reset" method=post><div><button formaction="./">Go on</button></div></form></b>',
+    '<button form="f" type="submit">Send</button><select><option>One</option></select><input list="d">',
+    '<div class="code_wrap"><form action="./"><button class="copy_code_button">Copy</button></form></div>',
+    '<dialog open><form method="dialog"><fieldset><legend>Hm</legend><button>OK</button></fieldset></form></dialog>',
+    "- one\n- <form action='./'><button>In a list</button></form>\n\n| a |\n|---|\n| <button form=f>cell</button> |",
+    '<details open><summary>x</summary><form action="./"><button>Inside</button></form></details>',
+    '```mermaid\nflowchart LR\n  A["<form action=./><button>Node</button></form>"] --> B\n```',
+    '<svg><foreignObject><form action="./"><button>Svg</button></form></foreignObject></svg>',
+    '<a href="#x" ping="logout">link</a> <input autofocus onfocus="x">',
+)
+PRESSES = """() => {
+    for (const element of document.querySelectorAll('#conversation .md *')) {
+        if (element.closest('a, .copy_code_button')) continue;
+        element.dispatchEvent(new MouseEvent('click', {bubbles: true, cancelable: true}));
+        element.requestSubmit?.();
+    }
+}"""
+ARMED = (
+    "#conversation .md :is(form, input:not([type=checkbox]), select, textarea, dialog, [ping], "
+    "button:not(.copy_code_button))"
+)
+
+
+def test_nothing_that_a_model_writes_sends_or_asks_for_anything(open_tab: Open, server: Served) -> None:
+    tab = open_tab(accept_downloads=False)
+    tab.evaluate("window.same = true")
+    asked = list[str]()
+    ask(tab, "\n\n".join(FORMS))
+    ask(tab, "Tasks:\n\n- [x] a task\n\n```html\n<form action='./'><button>code</button></form>\n```")
+    tab.on("request", lambda request: asked.append(request.url) if request.method == "POST" else None)
+    tab.wait_for_timeout(500)  # diagrams are drawn later
+    assert tab.locator(ARMED).count() == 0
+    tab.evaluate(PRESSES)
+    tab.wait_for_timeout(300)
+    assert tab.evaluate("window.same") and tab.url == server.url and asked == []
+    assert tab.evaluate("document.activeElement.closest('.md')") is None
+    said = tab.inner_text("#conversation .message-wrap")
+    assert "Password" in said and "Sign in" in said and "In a list" in said
+    assert tab.locator("#conversation .md input[type=checkbox]").count() == 1
+    code = tab.locator("#conversation .bot-row pre code").last
+    assert "<form action='./'><button>code</button></form>" in code.inner_text()
+
+
+def test_a_model_draws_over_nothing_but_its_conversation(open_tab: Open) -> None:
+    tab = open_tab(accept_downloads=False)
+    over = "position:fixed !important;inset:-2000px;z-index:2147483647;background:red"
+    ask(tab, f'<div style="{over}">Your session ended: <a href="https://example.org">sign in</a></div>')
+    for place in ("#box textarea", "#model", "#new-chat"):
+        tab.click(place, trial=True)
+
+
+def test_a_file_that_is_never_sent_goes_with_its_tab(
+    open_tab: Open, server: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_store, "LEFT_SECONDS", 0.0)
+    tab = open_tab(accept_downloads=False)
+    before = set(server.store.folder.iterdir())
+    name = server.store.folder.name.encode()
+    with tab.expect_response(lambda said: (said.request.post_data_buffer or b"").count(name) >= 2):  # it is noted
+        attach(tab, [SHAPES, RIGHT])
+    assert len(set(server.store.folder.iterdir()) - before) >= 2
+    tab.close()
+    until(lambda: server.store.sweep() or not set(server.store.folder.iterdir()) - before)
 
 
 def test_the_policy_holds_where_the_sanitizer_would_fail(open_tab: Open) -> None:

@@ -1,17 +1,19 @@
-"""What the media tests share: a way to write a file and one to attach it."""
+"""What the media tests share: ways to write a file and to attach it, and which processes read it."""
 
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ovis_app.conversation import Media
 from ovis_app.errors import MediaError
 from ovis_app.limits import Limits
-from ovis_app.media import attach
+from ovis_app.media import attach, decoder_process
 
 Write = Callable[..., Path]
 
@@ -45,6 +47,20 @@ def refused(tmp_path: Path) -> Callable[..., str]:
 @pytest.fixture
 def attached() -> Callable[..., Media]:
     return lambda path, limits=None: attach(path, path.name, limits or Limits())
+
+
+@pytest.fixture
+def children(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
+    """Every process that is started to read or copy a file."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    class Watched(subprocess.Popen):  # type: ignore[type-arg]
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            started.append(self)
+
+    monkeypatch.setattr(decoder_process.subprocess, "Popen", Watched)
+    return started
 
 
 @pytest.fixture

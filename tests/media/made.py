@@ -78,6 +78,29 @@ def crowded_exif(orientation: int, *, tags: int, size: int) -> bytes:
     return b"II*\0" + struct.pack("<IH", 8, len(rows)) + b"".join(rows) + bytes(4 + size)
 
 
+def crowded_tiff(*, tags: int, size: int, pages: int = 1) -> bytes:
+    """A gray TIFF whose tags all claim the same `size` bytes."""
+    length = 2 + 12 * (8 + tags) + 4
+    end = 8 + pages * length
+    rows = [(256, 3, 1, 8), (257, 3, 1, 8), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1), (273, 4, 1, end)]
+    rows += [(278, 3, 1, 8), (279, 4, 1, 64), *((40_000 + n, 7, size, end) for n in range(tags))]
+    page = struct.pack("<H", len(rows)) + b"".join(struct.pack("<HHII", *row) for row in rows)
+    following = (8 + (n + 1) * length if n + 1 < pages else 0 for n in range(pages))
+    return b"II*\0\x08\0\0\0" + b"".join(page + struct.pack("<I", at) for at in following) + bytes(64 + size)
+
+
+def scanned_jpeg(scans: int, width: int = 5120, height: int = 5000) -> bytes:
+    """A progressive JPEG that is read from top to bottom `scans` times more, a hundred bytes each."""
+    plain = encoded(Image.new("L", (width, height), 90), "JPEG", progressive=True)
+    runs = -(-(width // 8) * (height // 8) // 32_767)  # of blocks in which nothing changes
+    bits = ("0" + "1" * 14) * runs
+    bits += "1" * (-len(bits) % 8)
+    said = int(bits, 2).to_bytes(len(bits) // 8, "big").replace(b"\xff", b"\xff\0")
+    table = b"\xff\xc4" + struct.pack(">HB", 20, 0x10) + bytes([1, *bytes(15)]) + b"\xe0"
+    scan = table + b"\xff\xda" + struct.pack(">H", 8) + b"\x01\x01\0\x01\x3f\0" + said
+    return plain[:-2] + scan * scans + b"\xff\xd9"
+
+
 def png_with(picture: Image.Image, name: bytes, data: bytes) -> bytes:
     """A PNG with one more chunk."""
     plain = encoded(picture, "PNG")

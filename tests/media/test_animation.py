@@ -15,7 +15,8 @@ from ovis_app.conversation import Media
 from ovis_app.errors import MediaError
 from ovis_app.limits import Limits
 from ovis_app.media import attach, attach_all, attach_turns, open_image, sample_frames
-from tests.media.made import corners, encoded
+from tests.media.made import CORNERS, corner_names, corners, encoded
+from tests.media.made_gif import Patch, gif
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -106,6 +107,56 @@ def test_frames_are_composed_as_a_browser_does(write: Write, kind: str, disposed
     assert first.getpixel((8, 8)) == (0, 0, 0) and first.getpixel((50, 8)) == (255, 255, 255)
     assert second.getpixel((50, 8)) == (0, 0, 255)
     assert second.getpixel((8, 8)) == ((255, 255, 255) if disposed else (0, 0, 0))
+
+
+RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
+WHOLE, PART = (0, 0, 32, 32), (8, 8, 16, 16)
+NEXT = Patch((0, 0, 8, 8), BLUE)  # a corner, after what is tried
+
+
+@pytest.mark.parametrize(
+    ("patches", "middle", "edge"),
+    [
+        ([Patch(WHOLE, RED), Patch(PART, BLUE, 2), NEXT], WHITE, RED),
+        ([Patch(WHOLE, RED), Patch(PART, BLUE, 3), NEXT], RED, RED),
+        ([Patch(WHOLE, RED), Patch(PART, BLUE, 1), NEXT], BLUE, RED),
+        ([Patch(WHOLE, RED, 2), Patch(PART, BLUE), NEXT], BLUE, WHITE),
+        ([Patch(WHOLE, RED), Patch(PART, None), NEXT], RED, RED),
+        ([Patch(PART, RED), NEXT], RED, WHITE),
+        ([Patch(PART, RED, 3), NEXT], WHITE, WHITE),
+        ([Patch(WHOLE, RED), Patch((8, 8, 64, 64), BLUE), NEXT], BLUE, RED),
+    ],
+)
+def test_a_gif_is_clear_where_nothing_is_drawn_and_where_a_frame_was_disposed_of(
+    write: Write, patches: list[Patch], middle: tuple[int, ...], edge: tuple[int, ...]
+) -> None:
+    """With palettes that hold no colour for that, a first frame smaller than the canvas, and one beyond it."""
+    frames = sample_frames(attach(write("a.gif", gif(32, 32, patches)), "a.gif", Limits()), 8, Limits()).frames
+    assert {frame.size for frame in frames} == {(32, 32)}
+    assert [frames[-1].getpixel(place) for place in ((16, 16), (30, 4), (2, 2))] == [middle, edge, BLUE]
+
+
+def test_a_gif_of_one_small_frame_is_clear_around_it(write: Write) -> None:
+    picture = open_image(attach(write("a.gif", gif(32, 32, [Patch(PART, RED)])), "a.gif", Limits()), Limits())
+    assert (picture.size, picture.getpixel((16, 16)), picture.getpixel((2, 2))) == ((32, 32), RED, WHITE)
+
+
+def test_of_an_animation_of_one_frame_that_is_seen_and_not_what_stands_in_for_it(write: Write) -> None:
+    data = animated(shades([20, 200]), "PNG", default_image=True)
+    media = attach(write("a.png", data), "a.png", Limits())
+    assert (media.kind, media.pictures) == ("image", 1)
+    assert open_image(media, Limits()).getpixel((40, 24)) == (200, 200, 200)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_an_animation_stands_as_its_exif_data_says(write: Write, kind: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    lying = corners().transpose(Image.Transpose.ROTATE_90)
+    data = animated([lying, Image.new("RGB", lying.size, "black")], kind, exif=exif)
+    media = attach(write("a.x", data), "a.x", Limits())
+    for picture in (sample_frames(media, 2, Limits()).frames[0], open_image(media.still, Limits())):
+        assert picture.size == (64, 48) and corner_names(picture) == list(CORNERS)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.server
 import itertools
-import subprocess
 import threading
 import time
 
@@ -23,20 +22,6 @@ pytestmark = pytest.mark.usefixtures("no_leaks")
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
     return clip(tmp_path_factory.mktemp("clips") / "short.mp4", map(numbered, range(20)))
-
-
-@pytest.fixture
-def children(monkeypatch):
-    """Every process that the reading starts."""
-    started: list[subprocess.Popen[bytes]] = []
-
-    class Watched(subprocess.Popen):  # type: ignore[type-arg]
-        def __init__(self, *args, **kwargs):
-            super().__init__(*args, **kwargs)
-            started.append(self)
-
-    monkeypatch.setattr(decoder_process.subprocess, "Popen", Watched)
-    return started
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import itertools
 import re
-import subprocess
 import threading
 from collections.abc import Callable
 from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,8 @@ import pytest
 from ovis_app.errors import MediaError, UserError
 from ovis_app.limits import Limits
 from ovis_app.media import PageChoice, PageRange, attach_all, decoder_process, with_pages
-from ovis_app.media.documents import Document, Page, page_count, pages
-from ovis_app.media.page_range import ALL, written
+from ovis_app.media.documents import Document, Page, chosen
+from ovis_app.media.page_range import written
 from ovis_app.stop import Stop, Stopped
 from tests.media.made import CORNERS, corner_names, corners, encoded
 from tests.media.made_pdf import Sheet, endless, image_bomb, locked, pdf, quarters, stream
@@ -27,15 +27,15 @@ from tests.media.made_pdf import Sheet, endless, image_bomb, locked, pdf, quarte
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
 Write = Callable[..., Path]
-SMALL = 60_000  # pixels
+SMALL = Limits(page_pixels=60_000)
 
 
-def drawn(path: Path, wanted: str = "1-", limits: Limits | None = None, **options: Any) -> list[Page]:
-    options = options or {"pixels": SMALL}
-    return list(pages(path, path.name, PageRange.parse(wanted), limits or Limits(), **options))
+def drawn(path: Path, wanted: str = "1-", limits: Limits = SMALL, dpi: int | None = None) -> list[Page]:
+    document = Document(path, path.name, limits, dpi=dpi)
+    return list(document.pages(chosen(PageRange.parse(wanted), document.count(), path.name)))
 
 
-def refused(path: Path, limits: Limits | None = None) -> str:
+def refused(path: Path, limits: Limits = SMALL) -> str:
     """The sentence with which a document is refused; checks what every such sentence must keep to."""
     with pytest.raises(MediaError) as caught:
         drawn(path, limits=limits)
@@ -90,12 +90,12 @@ def test_a_range_is_written_as_it_is_read(text: str) -> None:
 
 def test_pages_come_in_the_order_asked_for_with_number_and_size(write: Write) -> None:
     path = write("report.pdf", pdf([quarters(300 + n, 200) for n in range(5)]))
-    assert page_count(path, "report.pdf", Limits()) == 5
+    assert Document(path, "report.pdf", Limits()).count() == 5
     found = drawn(path, "4-,2")
     assert [(page.number, page.points) for page in found] == [(4, (303, 200)), (5, (304, 200)), (2, (301, 200))]
     for page in found:
         assert page.picture is not None and corner_names(page.picture) == list(CORNERS) and not page.note
-        assert page.picture.width * page.picture.height == pytest.approx(SMALL, rel=0.02)
+        assert page.picture.width * page.picture.height == pytest.approx(SMALL.page_pixels, rel=0.02)
 
 
 def test_a_page_is_turned_as_its_document_says(write: Write) -> None:
@@ -108,7 +108,7 @@ def test_a_page_is_as_sharp_as_asked_for_or_as_a_model_sees_well(write: Write) -
     path = write("a4.pdf", pdf([quarters(595, 842), quarters(144, 72)]))
     sharp = drawn(path, dpi=100)
     assert [page.picture.size for page in sharp if page.picture] == [(827, 1170), (200, 100)]
-    whole, card = drawn(path, pixels=1792 * 1792)
+    whole, card = drawn(path, limits=Limits())
     assert 175 < whole.dpi < 190 and whole.picture is not None
     assert whole.picture.width * whole.picture.height == pytest.approx(1792 * 1792, rel=0.01)
     assert card.dpi == 300 and card.picture is not None and card.picture.size == (600, 300)  # sharper shows no more
@@ -117,8 +117,8 @@ def test_a_page_is_as_sharp_as_asked_for_or_as_a_model_sees_well(write: Write) -
 def test_a_page_three_metres_wide_has_a_bounded_size_and_that_is_said(write: Write) -> None:
     path = write("plan.pdf", pdf([quarters(8504, 2835), quarters(200_000, 1)]))
     limits = Limits(page_most_pixels=500_000)
-    for options in ({"dpi": 150}, {}):
-        plan, strip = list(pages(path, "plan.pdf", ALL, limits, **options))
+    for dpi in (150, None):
+        plan, strip = drawn(path, limits=limits, dpi=dpi)
         assert plan.picture is not None and plan.picture.width * plan.picture.height < 505_000
         assert plan.note.startswith("Page 1 of “plan.pdf” is 300 x 100 cm large and was drawn at 10 dpi")
         assert corner_names(plan.picture) == list(CORNERS)
@@ -190,7 +190,7 @@ def test_too_large_a_document_and_one_of_too_many_pages(write: Write) -> None:
     path = write("book.pdf", pdf([Sheet() for _ in range(5000)]))
     assert "is larger than the 0.5 MB allowed" in refused(path, Limits(document_bytes=512 * 1024))
     assert "has more than 4,000 pages" in refused(path, Limits(document_pages=4000))
-    assert page_count(path, path.name, Limits()) == 5000
+    assert Document(path, path.name, Limits()).count() == 5000
     assert [page.number for page in drawn(path, "4998-,17")] == [4998, 4999, 5000, 17]
 
 
@@ -274,25 +274,17 @@ def test_a_page_that_is_lost_refuses_the_question_or_is_said(write: Write, start
     assert notes == ["Page 5 of “six.pdf” can't be drawn."]
 
 
-def test_pages_that_nobody_takes_are_not_drawn(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    started: list[subprocess.Popen[bytes]] = []
-
-    class Watched(subprocess.Popen):  # type: ignore[type-arg]
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, **kwargs)
-            started.append(self)
-
-    monkeypatch.setattr(decoder_process.subprocess, "Popen", Watched)
+def test_pages_that_nobody_takes_are_not_drawn(write: Write, children: list[Any]) -> None:
     path = write("long.pdf", pdf([quarters() for _ in range(500)]))
-    with closing(pages(path, path.name, ALL, Limits(), pixels=SMALL)) as some:
+    with closing(Document(path, path.name, SMALL).pages(range(1, 501))) as some:
         assert [page.number for page in itertools.islice(some, 3)] == [1, 2, 3]
-    assert started and all(process.returncode is not None for process in started)
-    assert not any("long.pdf" in word or "hidden-folder" in word for process in started for word in process.args)
+    assert children and all(process.returncode is not None for process in children)
+    assert not any("long.pdf" in word or "hidden-folder" in word for process in children for word in process.args)
 
 
 def test_drawing_stops_once_nobody_waits(write: Write) -> None:
     stop = Stop()
-    with closing(pages(write("a.pdf", GOOD), "a.pdf", ALL, Limits(), pixels=SMALL, stop=stop)) as some:
+    with closing(Document(write("a.pdf", GOOD), "a.pdf", SMALL, stop).pages((1, 2, 3))) as some:
         next(some)
         stop.set()
         with pytest.raises(Stopped):
@@ -305,14 +297,14 @@ def test_drawing_stops_once_nobody_waits(write: Write) -> None:
 def test_pages_stand_in_a_questions_files_where_their_document_stood(write: Write, tmp_path: Path) -> None:
     files = [(write("a.png", encoded(corners(), "PNG")), "a.png"), (write("b.pdf", GOOD), "b.pdf")]
     files.append((write("c.png", encoded(corners(), "PNG")), "c.png"))
-    found, notes = with_pages(files, tmp_path, Limits(page_pixels=SMALL), PageChoice(PageRange.parse("2-")))
+    found, notes = with_pages(files, tmp_path, SMALL, PageChoice(PageRange.parse("2-")))
     assert not notes
     media, bad = attach_all(found, Limits())
     assert [one.name for one in media] == ["a.png", "b.pdf page 2", "b.pdf page 3", "c.png"] and not bad
 
 
 def test_more_pages_than_a_question_holds(write: Write, tmp_path: Path) -> None:
-    limits = Limits(page_pixels=SMALL, files_per_turn=4)
+    limits = replace(SMALL, files_per_turn=4)
     files = [(write("a.png", encoded(corners(), "PNG")), "a.png"), (write("b.pdf", pdf([quarters()] * 9)), "b.pdf")]
     with pytest.raises(MediaError) as caught:
         with_pages(files, tmp_path, limits, PageChoice(fewer="choose some"))

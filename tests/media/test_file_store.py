@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -13,6 +14,7 @@ from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -22,7 +24,7 @@ from ovis_app.errors import MediaError
 from ovis_app.limits import Limits
 from ovis_app.media import attach_all, file_store, with_copies
 from ovis_app.media.file_store import IDLE_SECONDS, LEFT_SECONDS, UNUSED_SECONDS, FileStore
-from ovis_app.media.incoming_file import NoRoom
+from ovis_app.media.incoming_file import IncomingFile, NoRoom
 from ovis_app.private_folder import PrivateFolder, sweep
 from tests.media.made import corners, encoded
 
@@ -146,6 +148,37 @@ def test_the_oldest_of_whoever_holds_most_goes_first(store: FileStore) -> None:
         store.claim(path, "page:greedy")
     more = brought(store, b"z" * 300, by="stranger")
     assert [path.exists() for path in (mine, *theirs, more)] == [True, False, True, True, True]
+
+
+def test_countless_small_files_push_out_no_other(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_store, "MOST_FILES", 10)
+    mine = brought(store, b"m" * 300)
+    store.claim(mine, "page:me")
+    theirs = [brought(store, b"") for _ in range(20)]
+    assert mine.exists() and [path.exists() for path in theirs] == [False] * 11 + [True] * 9
+
+
+def test_what_is_on_its_way_pushes_out_no_other(store: FileStore) -> None:
+    mine = brought(store, b"m" * 300)
+    store.claim(mine, "page:me")
+    coming = store.begin("a.png", "stranger")
+    coming.write(b"x" * 600)
+    with pytest.raises(NoRoom):
+        coming.write(b"x" * 300)
+    assert mine.exists()
+    coming.abort()
+
+
+def test_sessions_that_one_visitor_makes_up_count_as_one(store: FileStore) -> None:
+    mine = brought(store, b"m" * 250, by="me")
+    store.claim(mine, "page:me")
+    theirs = []
+    for number in range(4):
+        theirs.append(brought(store, b"%d" % number * 100, by="stranger"))
+        store.claim(theirs[-1], f"page:{number}")
+        store.put(b"%d" % number * 50, "page 1", f"page:{number}")  # of a document
+    brought(store, b"z" * 250, by="third")
+    assert mine.exists() and not theirs[0].exists() and theirs[3].exists()
 
 
 def test_what_an_answer_reads_stays_and_then_nothing_more_is_taken(store: FileStore) -> None:
@@ -318,3 +351,33 @@ def test_the_janitor_works_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyP
         time.sleep(0.01)
     assert not path.exists()
     store.close()
+
+
+def push_out(store: FileStore) -> None:
+    """Somebody else, who has less, needs the room just now."""
+    other = threading.Thread(target=store.make_room, args=(500, "other"), daemon=True)
+    other.start()
+    other.join(0.3)  # it may have to wait until we are done
+
+
+def test_a_picture_that_is_pushed_out_at_once_was_put_all_the_same(
+    store: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(IncomingFile, "abort", lambda _: push_out(store))
+    path = store.put(b"x" * 600, "page", "page:a")
+    assert store.shown(path) is None
+
+
+def test_a_file_that_is_pushed_out_at_once_was_kept_all_the_same(
+    store: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, claim = brought(store, PNG + b"x" * 600), store.claim
+
+    def claimed(*given: Any) -> Path:
+        found = claim(*given)
+        push_out(store)
+        return found
+
+    monkeypatch.setattr(store, "claim", claimed)
+    [kept] = store.keep([Media("image", path, "a.png")], "page:a")
+    assert kept.path == path

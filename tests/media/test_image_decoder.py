@@ -17,9 +17,9 @@ from PIL import Image
 
 from ovis_app.errors import MediaError
 from ovis_app.limits import Limits
-from ovis_app.media import attach, attach_all, decoder_process
-from tests.media.made import clip, corners, encoded, numbered, raw_png
-from tests.waiting import until
+from ovis_app.media import attach, attach_all, decoder_process, image_decoder, images
+from tests.media.made import clip, corners, crowded_tiff, encoded, numbered, raw_png, scanned_jpeg
+from tests.waiting import PATIENCE, until
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
@@ -40,20 +40,6 @@ for file in json.loads(sys.argv[1])["files"]:
     send({})
 send({"end": True})
 """
-
-
-@pytest.fixture
-def children(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
-    """Every process that is started."""
-    started: list[subprocess.Popen[bytes]] = []
-
-    class Watched(subprocess.Popen):  # type: ignore[type-arg]
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, **kwargs)
-            started.append(self)
-
-    monkeypatch.setattr(decoder_process.subprocess, "Popen", Watched)
-    return started
 
 
 @pytest.fixture
@@ -113,8 +99,47 @@ def test_pictures_beside_a_clip_are_not_even_looked_at(
 
 
 def test_too_little_memory_is_a_sentence(write: Callable[..., Path]) -> None:
-    with pytest.raises(MediaError, match=r"^“a.png” has more than 60 million pixels"):
-        attach(write("a.png", bomb()), "a.png", Limits(image_memory=128 * 1024 * 1024))
+    with pytest.raises(MediaError, match=r"^“a.png” needs too much memory to read: scale it down"):
+        attach(write("a.png", bomb()), "a.png", Limits(check_memory=128 * 1024 * 1024))
+
+
+def test_a_jpeg_2000_that_would_take_too_much_memory_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encoded(corners(), "JPEG2000")
+    assert image_decoder.answer(data, ["JPEG2000"], 10_000) == {"pictures": 1, "size": (64, 48)}
+    monkeypatch.setattr(image_decoder, "MOST_JPEG2000", 4 * 4 * 64 * 48 - 1)
+    assert image_decoder.answer(data, ["JPEG2000"], 10_000) == {"refused": "memory"}
+
+
+def test_tags_that_claim_the_same_bytes_are_damage_and_cost_nothing(write: Callable[..., Path]) -> None:
+    attach(write("a.tif", crowded_tiff(tags=1, size=3000)), "a.tif", Limits())
+    assert attach(write("a.tif", crowded_tiff(tags=0, size=0, pages=3)), "a.tif", Limits()).pictures == 3
+    with pytest.raises(MediaError, match="is damaged"):
+        attach(write("a.tif", crowded_tiff(tags=60, size=3000)), "a.tif", Limits())
+
+
+def test_a_picture_that_takes_long_to_open_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of a million chunks would be opened by the app too, again and again."""
+    assert "size" in image_decoder.answer(PNG, ["PNG"], 10_000)
+    monkeypatch.setattr(image_decoder, "OPEN_SECONDS", 0.0)
+    assert image_decoder.answer(PNG, ["PNG"], 10_000) == {"refused": "odd"}
+
+
+def test_each_picture_has_its_own_processor_time(write: Callable[..., Path]) -> None:
+    files = [(write("a.jpg", scanned_jpeg(5_000)), "a.jpg"), (write("b.png", PNG), "b.png")]
+    began = time.monotonic()
+    good, refused = attach_all(files, Limits(picture_seconds=1, decode_seconds=PATIENCE))
+    assert [media.name for media in good] == ["b.png"] and "“a.jpg” takes too long to read" in refused[0]
+    assert time.monotonic() - began < PATIENCE
+
+
+def test_slow_pictures_take_no_longer_together_than_files_may(
+    write: Callable[..., Path], fake: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(images, "LOOK_SECONDS", 0.0)
+    files = [(write(f"{name}.png", PNG + name.encode()), f"{name}.png") for name in ("a", "b", "c")]
+    good, refused = attach_all(files, Limits())
+    assert [media.name for media in good] == ["a.png"]
+    assert len(refused) == 2 and all("wasn't looked at" in sentence for sentence in refused)
 
 
 def test_a_webp_that_claims_too_much_is_refused_before_it_takes_memory(write: Callable[..., Path]) -> None:

@@ -15,8 +15,10 @@ from PIL import Image, ImageCms
 from ovis_app.conversation import Media
 from ovis_app.errors import MediaError
 from ovis_app.limits import Limits
-from ovis_app.media import attach, open_image
+from ovis_app.media import attach, open_image, upright_size
+from ovis_app.media.opaque import opaque
 from tests.media.made import CORNERS, corner_names, corners, crowded_exif, encoded, huge_png, png_with, raw_png
+from tests.media.made_icc import ADOBE, P3, gray, press
 
 UPRIGHT = list(CORNERS)
 FILES = Path(__file__).with_name("files")
@@ -42,7 +44,7 @@ def test_every_usual_format_is_read_whatever_its_name(write, kind):
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
 def test_photos_stand_upright(write, orientation, kind):
     undo = {
         2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -58,6 +60,8 @@ def test_photos_stand_upright(write, orientation, kind):
     exif[0x0112] = orientation
     picture = opened(write, "phone.jpg", encoded(lying, kind, exif=exif))
     assert picture.size == (64, 48) and corner_names(picture) == UPRIGHT
+    media = attach(write("phone.jpg", encoded(lying, kind, exif=exif)), "phone.jpg", Limits())
+    assert upright_size(media, Limits()) == (64, 48)
 
 
 def test_a_nonsense_orientation_is_ignored(write):
@@ -116,6 +120,18 @@ def test_float_pictures_are_stretched_past_their_gaps(write):
     assert row[0] == 0 and row[-1] >= 254
 
 
+def test_a_large_float_picture_takes_little_more_than_itself():
+    picture = Image.new("F", (6000, 4000), 1.5)
+    picture.putpixel((5, 3999), 3.0)
+    tracemalloc.start()
+    try:
+        [flat] = opaque([picture], None)
+        assert tracemalloc.get_traced_memory()[1] < 120e6
+    finally:
+        tracemalloc.stop()
+    assert flat.getpixel((5, 3999)) == (255, 255, 255) and flat.getpixel((0, 0)) == (0, 0, 0)
+
+
 def test_transparent_pixels_do_not_show_what_they_hid(write):
     hidden = corners().convert("RGBA")
     hidden.putalpha(0)
@@ -171,6 +187,25 @@ def test_a_colour_that_stands_for_nothing_is_nothing_at_every_depth(write):
     assert (picture.getpixel((1, 1)), picture.getpixel((60, 1))) == ((255, 255, 255), (0, 0, 0))
 
 
+@pytest.mark.parametrize(
+    ("bits", "colour", "nothing", "drawn"),
+    [
+        (2, 0, "01", "11"),
+        (2, 0, "10", "11"),
+        (4, 0, "0101", "1111"),
+        (16, 2, f"{1000:016b}{2000:016b}{3000:016b}", "1" * 48),
+    ],
+)
+def test_a_colour_that_stands_for_nothing_is_given_in_the_files_own_depth(write, bits, colour, nothing, drawn):
+    row = int(nothing * 8 + drawn * 8, 2).to_bytes(16 * bits * (3 if colour else 1) // 8, "big")
+    key = b"".join(struct.pack(">H", int(nothing[n : n + bits], 2)) for n in range(0, len(nothing), bits))
+    plain = raw_png(16, 4, bits=bits, colour=colour, row=row)
+    at = plain.index(b"IDAT") - 4
+    data = plain[:at] + struct.pack(">I", len(key)) + b"tRNS" + key + struct.pack(">I", zlib.crc32(b"tRNS" + key))
+    picture = opened(write, "a.png", data + plain[at:])
+    assert (picture.getpixel((1, 1)), picture.getpixel((12, 1))) == ((0, 0, 0), (255, 255, 255))
+
+
 def test_light_inside_a_dark_outline_stays_on_white(write):
     badge = drawing("RGBA", 0)
     badge.paste((255, 255, 255, 255), (8, 12, 16, 36))
@@ -214,6 +249,68 @@ def test_gray_and_print_go_by_their_profiles_too(write):
     labs = Image.merge("LAB", [Image.new("L", (8, 8), value) for value in (136, 208, 195)])  # sRGB's red
     assert opened(write, "a.tif", encoded(labs, "TIFF")).getpixel((4, 4)) == pytest.approx((255, 0, 0), abs=12)
     assert opened(write, "a.tif", encoded(labs, "TIFF", icc_profile=lab.tobytes())).getpixel((4, 4))[0] > 240
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF"])
+@pytest.mark.parametrize(("gamma", "light"), [(1.0, 168), (1.8, 119)])
+def test_gray_is_as_light_as_its_profile_says(write, kind, gamma, light):
+    data = encoded(Image.new("L", (64, 48), 100), kind, icc_profile=gray(gamma))
+    assert opened(write, "a.x", data).getpixel((30, 20)) == pytest.approx((light,) * 3, abs=2)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
+@pytest.mark.parametrize("ink", range(4))
+def test_print_is_as_light_as_its_press_says(write, kind, ink):
+    """A press of grays: what an ink is without its profile shows as a colour."""
+    inks = Image.new("CMYK", (64, 48), tuple(255 * (place == ink) for place in range(4)))
+    hundredths = (70, 50, 80, 0)
+    picture = opened(write, "a.x", encoded(inks, kind, icc_profile=press(hundredths)))
+    shade = hundredths[ink] and ((hundredths[ink] + 16) / 116) ** (3 / 2.4)
+    light = shade and 255 * (1.055 * shade - 0.055)
+    assert picture.getpixel((30, 20)) == pytest.approx((light,) * 3, abs=5)
+
+
+@pytest.mark.parametrize(("profile", "colour"), [(P3, (241, 30, 0)), (ADOBE, (254, 57, 7))])
+def test_wide_colours_are_brought_to_srgb(write, profile, colour):
+    data = encoded(Image.new("RGB", (64, 48), (220, 60, 20)), "PNG", icc_profile=profile)
+    assert opened(write, "a.png", data).getpixel((30, 20)) == pytest.approx(colour, abs=3)
+
+
+def numbered_colours(kind: str, primaries: int, transfer: int) -> bytes:
+    """A picture whose file says by numbers (nclx) what its colours are."""
+    data = bytearray(encoded(Image.new("RGB", (64, 48), (220, 60, 20)), kind, quality=95))
+    at = data.index(b"colrnclx") + 8
+    data[at : at + 4] = struct.pack(">HH", primaries, transfer)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("kind", ["HEIF", "AVIF"])
+@pytest.mark.parametrize(
+    ("numbers", "colour"),
+    [((1, 13), (220, 60, 20)), ((2, 2), (220, 60, 20)), ((12, 13), (240, 34, 0)), ((9, 13), (255, 0, 0))],
+)
+def test_colours_that_are_told_by_numbers(write, kind, numbers, colour):
+    assert opened(write, "a.x", numbered_colours(kind, *numbers)).getpixel((30, 20)) == pytest.approx(colour, abs=4)
+
+
+@pytest.mark.parametrize("kind", ["HEIF", "AVIF"])
+@pytest.mark.parametrize(("transfer", "white"), [(16, 0.58), (18, 0.75)])
+def test_white_of_a_high_dynamic_range_is_white(write, kind, transfer, white):
+    plain = bytearray(encoded(Image.new("RGB", (64, 48), (round(255 * white),) * 3), kind, quality=95))
+    at = plain.index(b"colrnclx") + 8
+    plain[at : at + 4] = struct.pack(">HH", 9, transfer)
+    assert min(opened(write, "a.x", bytes(plain)).getpixel((30, 20))) > 225
+
+
+@pytest.mark.parametrize(("profile", "colour"), [(P3, (241, 30, 0)), (P3[:90], (220, 60, 20))])
+def test_a_jpeg_2000_brings_its_profile(write, profile, colour):
+    plain = encoded(Image.new("RGB", (64, 48), (220, 60, 20)), "JPEG2000")
+    head, at = plain.index(b"jp2h") - 4, plain.index(b"colr") - 4
+    end = at + int.from_bytes(plain[at : at + 4], "big")
+    box = struct.pack(">I", 11 + len(profile)) + b"colr\2\0\0" + profile
+    size = int.from_bytes(plain[head : head + 4], "big") + len(box) - (end - at)
+    data = plain[:head] + struct.pack(">I", size) + plain[head + 4 : at] + box + plain[end:]
+    assert opened(write, "a.jp2", data).getpixel((30, 20)) == pytest.approx(colour, abs=3)
 
 
 @pytest.mark.parametrize("profile", ["cut", "text", "huge", "of other colours"])

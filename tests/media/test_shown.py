@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import subprocess
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -20,7 +19,7 @@ from PIL.PngImagePlugin import PngInfo
 from ovis_app.conversation import Media
 from ovis_app.errors import MediaError
 from ovis_app.limits import Limits
-from ovis_app.media import decoder_process, open_image, sample_frames, shown_copy, with_copies
+from ovis_app.media import decoder_process, open_image, sample_frames, with_copies
 from ovis_app.media.file_types import HEAD, kind_of
 from tests.media.made import CORNERS, clip, corner_names, corners, encoded, number_of, numbered, raw_png
 
@@ -36,12 +35,18 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "shown"
 
 
+def copy_of(media: Media, folder: Path, limits: Limits) -> Path:
+    [copied] = with_copies([media], folder, limits)
+    assert copied.shown is not None
+    return copied.shown
+
+
 def shown(path: Path, folder: Path, **limits: Any) -> Path:
     patient = Limits(**{"copy_seconds": 60.0, "decode_seconds": 120.0, **limits})  # however busy the machine is
     with path.open("rb") as file:
         kind = kind_of(file.read(HEAD)).media
     assert kind is not None
-    copy = shown_copy(Media(kind, path, path.name), folder, patient)
+    copy = copy_of(Media(kind, path, path.name), folder, patient)
     assert [one.name for one in folder.iterdir() if ".part" in one.name] == []
     return copy
 
@@ -123,23 +128,15 @@ def test_a_huge_picture_is_shown_as_large_as_a_screen(write: Callable[..., Path]
 
 
 def test_the_pictures_of_a_message_are_copied_by_one_process(
-    write: Callable[..., Path], folder: Path, monkeypatch: pytest.MonkeyPatch
+    write: Callable[..., Path], folder: Path, children: list[Any]
 ) -> None:
-    started: list[Any] = []
-
-    class Watched(subprocess.Popen):  # type: ignore[type-arg]
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, **kwargs)
-            started.append(self)
-
     media = [Media("image", write(f"secret-{i}.png", encoded(corners(64 + i), "PNG"))) for i in range(4)]
-    monkeypatch.setattr(decoder_process.subprocess, "Popen", Watched)
     copied = with_copies([*media, media[0]], folder, Limits())
     assert len({one.shown for one in copied}) == 4 and copied[0].shown == copied[4].shown
     assert [(one.path, one.kind) for one in copied] == [(one.path, one.kind) for one in (*media, media[0])]
-    [child] = started
+    [child] = children
     assert child.returncode is not None and not [word for word in child.args if "secret" in word]
-    assert with_copies(media, folder, Limits()) == copied[:4] and len(started) == 1  # they are there
+    assert with_copies(media, folder, Limits()) == copied[:4] and len(children) == 1  # they are there
 
 
 def test_a_copys_name_tells_nothing_and_is_the_same_wherever_the_file_lies(
@@ -197,6 +194,36 @@ def test_a_clip_that_browsers_play_keeps_its_frames_and_sound_and_nothing_else(
     with av.open(str(copy)) as opened:
         assert [stream.type for stream in opened.streams] == ["video", "audio"]
         assert sum(frame.samples for frame in opened.decode(audio=0)) == pytest.approx(96_000, rel=0.05)
+
+
+def test_what_people_wrote_among_the_headers_of_sound_goes_too(tmp_path: Path, folder: Path) -> None:
+    """As Vorbis has it in a file that no FFmpeg wrote."""
+    with av.open(str(tmp_path / "plain.webm"), "w") as out:
+        streams: list[Any] = [out.add_stream("libvpx", rate=10), out.add_stream("vorbis", rate=48_000)]
+        streams[0].width, streams[0].height, streams[0].pix_fmt = 128, 96, "yuv420p"
+        streams[1].codec_context.options = {"strict": "experimental"}
+        for number in range(10):
+            out.mux(streams[0].encode(av.VideoFrame.from_ndarray(numbered(number, 128, 96), format="rgb24")))
+        said = av.AudioFrame.from_ndarray(np.zeros((2, 48_000), np.float32), format="fltp", layout="stereo")
+        said.sample_rate, said.pts, said.time_base = 48_000, 0, Fraction(1, 48_000)
+        out.mux([*streams[0].encode(None), *streams[1].encode(said), *streams[1].encode(None)])
+    with av.open(str(tmp_path / "plain.webm")) as plain, av.open(str(tmp_path / "a.webm"), "w") as out:
+        headers = bytes(plain.streams.audio[0].codec_context.extradata or b"")
+        first, last = headers[headers.find(b"\x01vorbis") :][:30], headers[headers.rfind(b"\x05vorbis") :]
+        said = [CANARY, b"LOCATION=" + PLACE]
+        written = b"".join(len(one).to_bytes(4, "little") + one for one in said)
+        comments = b"\x03vorbis" + bytes(4) + len(said).to_bytes(4, "little") + written + b"\x01"
+        copies = [out.add_stream_from_template(stream) for stream in plain.streams]
+        copies[1].codec_context.extradata = bytes([2, len(first), len(comments)]) + first + comments + last
+        for packet in plain.demux():
+            if packet.dts is not None:
+                packet.stream = copies[packet.stream_index]
+                out.mux(packet)
+    assert secrets_in(tmp_path / "a.webm") == [CANARY, PLACE]
+    copy = shown(tmp_path / "a.webm", folder)
+    assert copy.suffix == ".webm" and secrets_in(copy) == []
+    with av.open(str(copy)) as opened:
+        assert sum(frame.samples for frame in opened.decode(audio=0)) > 40_000
 
 
 def test_a_playable_clip_of_a_phone_stays_upright_and_starts_at_once(tmp_path: Path, folder: Path) -> None:
@@ -266,10 +293,10 @@ def test_what_cannot_be_shown_at_all_is_a_sentence_until_it_can(
 ) -> None:
     media = Media("image", write("a.png", encoded(corners(), "PNG")))
     encoder("import time\ntime.sleep(60)\n")
-    with Image.open(shown_copy(media, folder, Limits(decode_seconds=0.3))) as tile:
+    with Image.open(copy_of(media, folder, Limits(decode_seconds=0.3))) as tile:
         assert tile.size == (480, 270) and len(tile.getcolors(1000) or ()) > 2
     monkeypatch.undo()
-    with Image.open(shown_copy(media, folder, Limits())) as seen:
+    with Image.open(copy_of(media, folder, Limits())) as seen:
         assert seen.size == (64, 48)
 
 
@@ -307,13 +334,13 @@ def test_a_full_or_locked_disk_is_a_sentence_and_leaves_nothing(write: Callable[
     media = Media("image", write("a.png", encoded(corners(), "PNG")), "a.png")
     (tmp_path / "taken").write_text("a file where the folder should be")
     with pytest.raises(MediaError, match=r"^“a.png” could not be kept here just now") as caught:
-        shown_copy(media, tmp_path / "taken", Limits())
+        copy_of(media, tmp_path / "taken", Limits())
     assert str(tmp_path) not in str(caught.value)
 
 
 def test_a_file_that_went_away_is_a_sentence(tmp_path: Path, folder: Path) -> None:
     with pytest.raises(MediaError, match=r"^“a.png” is no longer there"):
-        shown_copy(Media("image", tmp_path / "gone.png", "a.png"), folder, Limits())
+        copy_of(Media("image", tmp_path / "gone.png", "a.png"), folder, Limits())
 
 
 def test_copies_are_for_this_user_alone(write: Callable[..., Path], folder: Path) -> None:

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from ovis_app.limits import Limits
-from ovis_app.media import attach, attach_all, open_image, shown_copy, with_copies
+from ovis_app.media import attach, attach_all, open_image, with_copies
 from tests.media.made import corners, encoded, number_of, numbered
-from tests.media.test_shown import played
+from tests.media.test_shown import copy_of, played
 
 FILES = Path(__file__).parent / "files"
 
@@ -22,7 +22,7 @@ def test_an_animation_is_shown_moving(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "a"
     path.write_bytes(encoded(frames[0], kind, save_all=True, append_images=frames[1:], duration=100))
     media = attach(path, "a", Limits())
-    copy = shown_copy(media, tmp_path / "shown", Limits())
+    copy = copy_of(media, tmp_path / "shown", Limits())
     assert media.kind == "video" and copy.suffix == ".mp4"
     seen = played(copy)[:8]
     assert [number_of(frame) for _, frame in seen] == list(range(0, 24, 3))
@@ -31,7 +31,7 @@ def test_an_animation_is_shown_moving(tmp_path: Path, kind: str) -> None:
 
 def test_a_photo_that_browsers_do_not_show_is_shown_as_jpeg(tmp_path: Path) -> None:
     media = attach(FILES / "a.heic", "a.heic", Limits())
-    copy = shown_copy(media, tmp_path / "shown", Limits())
+    copy = copy_of(media, tmp_path / "shown", Limits())
     with Image.open(copy) as seen:
         assert copy.suffix == ".jpg" and seen.size == open_image(media, Limits()).size
 

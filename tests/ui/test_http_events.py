@@ -13,8 +13,8 @@ from ovis_app.media import decoder_process
 from ovis_app.ui import http_events
 from ovis_app.ui.http_bodies import Refused
 from ovis_app.ui.http_events import Crowd, Events, parsed
+from tests.ui.raw_http import ask, post
 from tests.ui.serving import EXAMPLES, Served, Wire
-from tests.ui.test_http_guard import post
 from tests.waiting import PATIENCE, until
 
 CANARY = "canary-5f3a"
@@ -22,7 +22,7 @@ CANARY = "canary-5f3a"
 
 @pytest.fixture(scope="module")
 def events(server: Served) -> Events:
-    return Events(server.blocks.get_config_file(), Limits())
+    return Events(server.blocks.get_config_file(), server.blocks.get_api_info(), Limits())
 
 
 def sent(wire: Wire, **changes: Any) -> dict[str, Any]:
@@ -47,6 +47,8 @@ def sent(wire: Wire, **changes: Any) -> dict[str, Any]:
         {"session_hash": 5}, {"session_hash": "x" * 101}, {"session_hash": "../x"}, {"session_hash": ["a"]},
         {"fn_index": True}, {"fn_index": "1"}, {"fn_index": 1.0}, {"fn_index": [1]}, {"fn_index": -1},
         {"fn_index": 10**9},
+        {"data": [None]}, {"trigger_id": CANARY}, {"event_id": [CANARY]}, {"batched": CANARY},
+        {"simple_format": [CANARY]}, {"oauth_token": {"a": CANARY}},
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("route", ["run/predict", "queue/join"])
@@ -85,9 +87,34 @@ def test_what_is_no_object_or_too_deep_is_a_sentence(
     assert "Traceback" not in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("how", ["form", "text"])
+def test_what_is_sent_as_something_else_is_a_sentence(server: Served, wire: Wire, how: str) -> None:
+    kind = {"form": "application/x-www-form-urlencoded", "text": "text/plain"}[how]
+    body = json.dumps(sent(wire)).encode()
+    said = ask(server, "/gradio_api/run/predict", f"Content-Type: {kind}", method="POST", body=body)
+    assert said.status == 400 and CANARY.encode() not in said.body
+
+
+@pytest.mark.parametrize("body", [{}, [CANARY], {"session_hash": [CANARY]}, {"event_id": [CANARY], "fn_index": CANARY}])
+@pytest.mark.parametrize("route", ["cancel", "reset"])
+def test_what_ends_no_event_is_a_sentence(server: Served, route: str, body: object) -> None:
+    said = post(server, f"/gradio_api/{route}", json.dumps(body).encode())
+    assert said.status == 400 and said.body.endswith(b".") and CANARY.encode() not in said.body
+
+
+def test_a_named_call_may_leave_out_what_has_a_value_of_its_own(server: Served) -> None:
+    """As people call it by hand: {"data": ["What is it?"]}."""
+    for data in (["one"], ["one", []], ["one", None, None], ["one", [], [], False, None, None, 3]):
+        joined = post(server, "/gradio_api/call/chat", json.dumps({"data": data}).encode())
+        said = ask(server, f"/gradio_api/call/chat/{json.loads(joined.body)['event_id']}")
+        assert b'event: complete\ndata: ["You said: one' in said.body, data
+        direct = post(server, "/gradio_api/run/chat", json.dumps({"data": data}).encode())
+        assert json.loads(direct.body)["data"][0].startswith("You said: one"), data
+
+
 def test_a_named_call_with_too_few_values_is_a_sentence(server: Served, capfd: pytest.CaptureFixture[str]) -> None:
-    for route in ("call/chat", "run/chat", "call/locate"):
-        said = post(server, f"/gradio_api/{route}", json.dumps({"data": [CANARY]}).encode())
+    for route, data in (("call/chat", []), ("run/chat", []), ("call/locate", [CANARY]), ("run/ask_video", [CANARY])):
+        said = post(server, f"/gradio_api/{route}", json.dumps({"data": data}).encode())
         assert said.status == 400 and b"/gradio_api/info" in said.body
     printed = capfd.readouterr()
     assert "Traceback" not in printed.err and CANARY not in printed.err + printed.out
@@ -98,7 +125,8 @@ def test_what_the_page_sends_fits(events: Events, wire: Wire) -> None:
     for event in wire.config["dependencies"]:
         body = {"fn_index": event["id"], "session_hash": wire.session, "data": wire.defaults(event)}
         if event["backend_fn"] and event["api_visibility"] == "private":
-            assert events.check("/gradio_api/queue/join", json.dumps(body).encode()) == wire.session, event["api_name"]
+            found = events.check("/gradio_api/queue/join", json.dumps(body).encode())
+            assert found == (wire.session, json.dumps(body).encode()), event["api_name"]
 
 
 def test_nesting_is_measured_without_recursion() -> None:
@@ -117,6 +145,12 @@ def test_one_session_has_only_so_many_events_at_a_time(monkeypatch: pytest.Monke
     assert refused.value.status == 429 and int(refused.value.headers["retry-after"]) > 0
     with crowd.one_more("b"), crowd.one_more(""):
         pass
+    monkeypatch.setattr(http_events, "OF_VISITOR", 2)
+    with crowd.one_more("c", "192.0.2.7"), crowd.one_more("d", "192.0.2.7"):
+        with pytest.raises(Refused), crowd.one_more("e", "192.0.2.7"):
+            pass
+        with crowd.one_more("e", "192.0.2.8"):
+            pass
     monkeypatch.setattr(http_events, "OF_ALL", http_events.OF_SESSION)
     with pytest.raises(Refused), crowd.one_more("b"):
         pass
@@ -160,3 +194,29 @@ def test_whoever_sends_too_much_at_once_is_told_so_and_others_are_not(
         for sender in senders:
             sender.join()
     assert sorted(statuses) == [200] * http_events.OF_SESSION + [429] * 4
+
+
+@pytest.mark.parametrize(
+    ("route", "body"),
+    [("call/nothing", b'{"data": []}'), ("run/nothing", b'{"data": []}'), ("call/v2/nothing", b"{}"),
+     ("call/v2/chat", b"{}"), ("call/v2/chat", b'{"question": "x", "y": 1}'), ("call/v2/chat", b"\xff{"),
+     ("queue/join", b'{"data": [], "fn_index": 99999, "session_hash": "x"}'),
+     ("queue/join", b'{"data": [], "fn_index": -1, "session_hash": "x"}'),
+     ("run/predict", b'{"data": []}'), ("run/predict", b'{"data": [], "fn_index": 99999}')],
+)  # fmt: skip
+def test_an_event_that_is_none_is_refused_and_leaves_no_trace_in_the_log(
+    server: Served, route: str, body: bytes, capfd: pytest.CaptureFixture[str]
+) -> None:
+    kind = () if b"\xff" in body else ("Content-Type: application/json",)
+    said = ask(server, f"/gradio_api/{route}", *kind, method="POST", body=body)
+    assert said.status == 400 and b"GET /gradio_api/info" in said.body
+    assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("route", ["call/chat/nothing", "call/v2/chat/nothing", "queue/data?session_hash=nothing"])
+def test_a_stream_that_is_none_ends_and_leaves_no_trace_in_the_log(
+    server: Served, route: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    said = ask(server, f"/gradio_api/{route}")
+    assert said.status == 200 and b"event: complete" not in said.body
+    assert "Traceback" not in capfd.readouterr().err

@@ -16,10 +16,11 @@ import httpx
 import pytest
 from PIL import Image
 
-from ovis_app.media import file_store
+from ovis_app.limits import Limits
+from ovis_app.media import file_store, incoming_file
 from tests.media.made import clip, numbered
+from tests.ui.raw_http import MEGABYTE, a_file, answer, ask, chunks, file, form, opened, stored, upload
 from tests.ui.serving import EXAMPLES, HeldBackend, Served, Wire, served
-from tests.ui.test_http_guard import Said, a_file, answer, file, form, opened, stored, upload
 from tests.waiting import PATIENCE, until
 
 SHAPES = EXAMPLES / "shapes.png"
@@ -121,7 +122,7 @@ def test_on_a_full_disk_text_is_answered_and_files_are_again_once_there_is_room(
 ) -> None:
     usage = shutil.disk_usage(server.store.folder)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=0))
-    refused: Said = upload(server, a_file("a.png"))
+    refused = upload(server, a_file("a.png"))
     assert refused.status == 507 and refused.body.decode().endswith("Questions without files are answered.")
     with closing(Wire(server)) as wire:
         assert "You said: still there?" in str(wire.ask("still there?"))
@@ -131,6 +132,7 @@ def test_on_a_full_disk_text_is_answered_and_files_are_again_once_there_is_room(
 
 def test_so_many_uploads_at_a_time_and_no_more(server: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ovis_app.ui.http_uploads.AT_ONCE", 2)
+    monkeypatch.setattr("ovis_app.ui.http_uploads.BEGINNING", 1e9)
     kind, body = form(a_file("a.png"))
     held = [opened(server, "/gradio_api/upload", kind, f"Content-Length: {len(body)}") for _ in range(2)]
     for connection in held:
@@ -144,6 +146,39 @@ def test_so_many_uploads_at_a_time_and_no_more(server: Served, monkeypatch: pyte
         with suppress(OSError):
             connection.close()
     assert upload(server, a_file("b.png")).status == 200
+
+
+def test_the_slowest_upload_makes_way_where_all_places_are_taken(
+    server: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ovis_app.ui.http_uploads.AT_ONCE", 2)
+    monkeypatch.setattr("ovis_app.ui.http_uploads.BEGINNING", 0.0)
+    before = set(stored(server))
+    kind, body = form(('name="files"; filename="b.png"', b"x" * 100_000))
+    slow, fast = (opened(server, "/gradio_api/upload", kind, f"Content-Length: {len(body)}") for _ in range(2))
+    with closing(slow), closing(fast):
+        for connection, much in ((slow, 200), (fast, 90_000)):
+            connection.sendall(body[:much])
+        until(lambda: sum(path.name == "coming" for path in stored(server)) == 2)
+        assert upload(server, a_file("b.png")).status == 200
+        said = answer(slow)
+        assert said.status == 408 and said.body.endswith(b"faster connection.")
+        fast.sendall(body[90_000:])
+        assert answer(fast).status == 200
+    until(lambda: len(set(stored(server)) - before) == 2)
+
+
+def test_what_was_never_sent_goes_with_its_session(server: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_store, "LEFT_SECONDS", 0.0)
+    before = set(stored(server))
+    with closing(Wire(server)) as wire, closing(Wire(server)) as other:
+        unsent, sent = (wire.upload(SHAPES) for _ in range(2))
+        lines = [unsent["path"], sent["path"], "/etc/passwd", "x" * 5000]
+        wire.run(wire.event("brought", "change"), ["\n".join(lines)])
+        assert GONE in str(other.send("mine?", [unsent]))
+        assert "with shapes.png" in str(wire.ask("and mine?", [sent]))
+        leave(server, wire)
+    until(lambda: server.store.sweep() or not set(stored(server)) - before)
 
 
 def test_where_nothing_can_be_written_text_is_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,3 +204,75 @@ def test_where_nothing_can_be_written_text_is_answered(tmp_path: Path, monkeypat
 def body(text: str, *pictures: str) -> dict[str, Any]:
     parts = [{"type": "image_url", "image_url": {"url": one}} for one in pictures]
     return {"messages": [{"role": "user", "content": [*parts, {"type": "text", "text": text}]}]}
+
+
+def test_uploads_have_their_own_limits(server: Served) -> None:
+    assert upload(server, a_file("a.png"), a_file("b.png")).status == 200
+    assert upload(server, *(a_file(f"{i}.png") for i in range(64))).status == 200
+    many = upload(server, *(a_file(f"{i}.png") for i in range(65)))
+    assert many.status == 413 and b"fewer" in many.body
+    for named in ('name="files"', 'name="x"', 'name="files"; filename*=', ""):
+        assert upload(server, a_file("a.png"), (named, b"x" * 100)).status in (400, 413), named
+    assert ask(server, "/gradio_api/upload", "Content-Type: text/plain", method="POST", body=b"x").status == 400
+    assert (
+        ask(server, "/gradio_api/upload", "Content-Type: multipart/form-data", method="POST", body=b"x").status == 400
+    )
+    for edge in ("x" * 257, "x" * 10_000, '""', "\xff" * 300):
+        kind = f"Content-Type: multipart/form-data; boundary={edge}"
+        said = ask(server, "/gradio_api/upload", kind, method="POST", body=b"x")
+        assert said.status == 400 and said.body.endswith(b"."), edge
+    length = f"Content-Length: {900 * MEGABYTE}"
+    with closing(opened(server, "/gradio_api/upload", form()[0], length)) as connection:
+        assert answer(connection).status == 413
+
+
+def limited(limits: Limits) -> Any:
+    return served(HeldBackend(), image_bytes=limits.image_bytes, video_bytes=limits.video_bytes,
+                  files_per_turn=limits.files_per_turn)  # fmt: skip
+
+
+def test_an_upload_that_is_refused_midway_leaves_nothing(server: Served, wire: Wire) -> None:
+    limits = Limits(image_bytes=1, video_bytes=1, files_per_turn=1)
+    with limited(limits) as small:
+        kind, body = form(a_file("a.png"), ('name="files"; filename="b.png"', b"x" * 300_000))
+        for headers, sent in ((f"Content-Length: {len(body)}", body), ("Transfer-Encoding: chunked", chunks(body))):
+            with closing(opened(small, "/gradio_api/upload", kind, headers)) as connection:
+                connection.sendall(sent)
+                assert answer(connection).status == 413
+        assert stored(small) == []
+
+
+def test_an_upload_whose_sender_leaves_stays_on_no_disk(server: Served, capfd: Any) -> None:
+    before = set(stored(server))
+    kind, body = form(('name="files"; filename="b.png"', b"x" * 3_000_000))
+    for length in (f"Content-Length: {len(body)}", "Transfer-Encoding: chunked"):
+        with closing(opened(server, "/gradio_api/upload", kind, length)) as connection:
+            connection.sendall(body[:2_000_000] if "Content" in length else b"%x\r\n%b" % (len(body), body[:2_000_000]))
+            until(lambda: set(stored(server)) - before)
+        until(lambda: not set(stored(server)) - before, "half an upload stays")
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_uploads_leave_some_of_the_disk(server: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = set(stored(server))
+    usage = shutil.disk_usage(server.store.folder)
+
+    def free(size: int) -> None:
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=size))
+
+    free(0)
+    full = upload(server, a_file("a.png"))
+    assert full.status == 507 and b"no room" in full.body
+    free(usage.total)
+    monkeypatch.setattr(incoming_file, "LOOK", MEGABYTE)
+    kind, body = form(('name="files"; filename="b.png"', b"x" * 3 * MEGABYTE))
+    with closing(opened(server, "/gradio_api/upload", kind, f"Content-Length: {len(body)}")) as connection:
+        connection.sendall(body[:MEGABYTE])
+        until(lambda: set(stored(server)) - before)
+        free(0)
+        with suppress(OSError):
+            connection.sendall(body[MEGABYTE:])
+        assert answer(connection).status == 507
+    until(lambda: not set(stored(server)) - before, "a refused upload stays")
+    free(usage.total)
+    assert upload(server, a_file("a.png")).status == 200

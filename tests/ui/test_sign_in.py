@@ -21,8 +21,8 @@ from ovis_app.settings import Settings
 from ovis_app.ui import http_arrival, http_guard, page
 from ovis_app.ui.http_hosts import client_address
 from ovis_app.ui.http_sign_in import SIGNED_IN, SignIn, Tries
+from tests.ui.raw_http import Client, Said, answer, ask, form, opened, run, scope
 from tests.ui.serving import EXAMPLES, HeldBackend, Served, served
-from tests.ui.test_http_guard import Client, Said, answer, ask, form, opened, run, scope
 from tests.waiting import PATIENCE
 
 PASSWORD = "hunter2 & co"

@@ -25,7 +25,7 @@ from ovis_app.settings import Settings
 from tests.ui.serving import EXAMPLES, HeldBackend, Wire, served
 from tests.waiting import PATIENCE
 
-TURNS, PICTURES = 20, 10
+TURNS, PICTURES = 20, 3
 
 
 def bytes_beside_text(wire: Wire) -> float:

@@ -64,7 +64,7 @@ def test_answers_that_nobody_fetches_do_not_fill_the_memory(
         wire.run(wire.after(stop), [None])
     tracemalloc.start()
     try:
-        for _ in range(60):
+        for _ in range(30):
             until(lambda: wire.join(wire.after(stop), [None]).status_code == 200)
         with closing(Wire(server)) as other:
             assert "You said: still here?" in str(texts(other.ask("still here?")[1]))

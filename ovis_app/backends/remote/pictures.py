@@ -1,8 +1,8 @@
 """Pictures and clips as the data URIs that a server gets: opened here, resized here, never an address to fetch.
 
 The resolution is chosen on our side, since servers refuse to be told one, and with the filter that the model's family
-was trained with. What was encoded is kept for the next turn, which sends the same bytes, so that a server's prefix cache
-finds them. Knows Pillow; refuses to know messages.
+was trained with. What was encoded is kept for the next turn, which sends the same bytes, so that a prefix
+cache finds them. Knows Pillow; refuses to know messages.
 """
 
 from __future__ import annotations

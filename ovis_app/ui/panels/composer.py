@@ -18,6 +18,7 @@ class Composer:
     notice: gr.HTML
     leave_edit: gr.Button
     box: gr.MultimodalTextbox
+    brought: gr.Textbox  # the paths of the files in the box, a line each, which nobody sees
     switches: dict[str, gr.Checkbox]  # by the name of the setting
     regenerate: gr.Button
     edit: gr.Button
@@ -43,6 +44,7 @@ def build(spec: ModelSpec) -> Composer:
             submit_btn=True,
             stop_btn=False,
         )
+        brought = gr.Textbox(elem_id="brought", visible="hidden")
         with gr.Row(elem_id="actions"):
             switches = {
                 switch.name: gr.Checkbox(
@@ -54,7 +56,7 @@ def build(spec: ModelSpec) -> Composer:
             regenerate = _action("Regenerate", "regenerate")
             edit = _action("Edit", "edit")
             undo = _action("Undo", "undo")
-    return Composer(notice, leave_edit, box, switches, regenerate, edit, undo)
+    return Composer(notice, leave_edit, box, brought, switches, regenerate, edit, undo)
 
 
 def prompting(spec: ModelSpec) -> str:

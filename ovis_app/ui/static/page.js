@@ -121,7 +121,33 @@ window.ovis = (() => {
       if (matchMedia("(pointer: fine)").matches) focus(); // on a phone it would raise the keyboard
     });
     mounted.observe(document.body, { childList: true, subtree: true });
+    new MutationObserver(disarmNew).observe(document.body, { childList: true, subtree: true });
   }
+
+  // A model's words may look like anything, and do nothing but lead elsewhere: Gradio's sanitizer lets forms through, which
+  // would send something to this very page. Their words stay. So do the boxes of a list of tasks, and what copies code.
+  const WORDS = "#conversation .md";
+  const EMPTY = "input, textarea, select, datalist, keygen";
+  const ACTIVE = `form, button, fieldset, legend, label, output, option, optgroup, dialog, ${EMPTY}`;
+  const KEPT = ".code_wrap > button.copy_code_button, input[type=checkbox][disabled]";
+  function disarm(words) {
+    for (const element of words.querySelectorAll(ACTIVE)) {
+      if (!element.matches(KEPT)) element.replaceWith(...(element.matches(EMPTY) ? [] : element.childNodes));
+      else if (element.matches("button")) element.type = "button";
+    }
+    for (const link of words.querySelectorAll("[ping]")) link.removeAttribute("ping");
+  }
+  function disarmNew(records) {
+    const changed = new Set();
+    for (const { target, addedNodes } of records) {
+      changed.add(target.closest?.(WORDS));
+      for (const node of addedNodes) for (const words of node.querySelectorAll?.(WORDS) ?? []) changed.add(words);
+    }
+    for (const words of changed) if (words) disarm(words);
+  }
+  document.addEventListener("submit", (event) => {
+    if (event.target.closest?.("#conversation")) event.preventDefault();
+  }, true);
 
   // Names for what shows no words.
   function label() {

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from ovis_app.backend import Backend
-from ovis_app.errors import Busy
+from ovis_app.errors import Busy, MediaError
 from ovis_app.limits import Limits
 from ovis_app.media.file_store import FileStore, session_holder
 from ovis_app.ui import handlers, render
@@ -19,9 +20,12 @@ from ovis_app.ui.aside import aside
 from ovis_app.ui.components import EXAMPLES, Components
 from ovis_app.ui.controls import settings_from
 from ovis_app.ui.handlers import Held, Tab
+from ovis_app.ui.http_bodies import FILES_A_TURN
 from ovis_app.ui.panels import conversation
 from ovis_app.ui.wiring.events import AT_ONCE, DONE, NOTHING, PRIVATE, Updates, draft_in, shown
 from ovis_app.zoo import Example, ModelSpec
+
+PATHS = "(value) => (value?.files ?? []).map((file) => file.path).join('\\n')"
 
 
 def wire(parts: Components, backend: Backend, limits: Limits, store: FileStore, *, at_once: int) -> None:
@@ -34,10 +38,16 @@ def wire(parts: Components, backend: Backend, limits: Limits, store: FileStore, 
             handlers.send, state, draft, limits=_of(spec, limits), video=spec.video, files=Held(store, whose)
         )
         try:
-            after, left = await aside(work, client=whose) if draft.files else work()
+            after, left = await aside(work, client=client_of(request)) if draft.files else work()
         except Busy as error:
             after, left = replace(state, notice=str(error)), draft
         return shown(parts, after, None if left == draft else left)
+
+    def bring(paths: str, request: gr.Request) -> None:
+        """What stands in the box is its session's from now on, and goes with it though it is never sent."""
+        for path in paths.splitlines()[: FILES_A_TURN * limits.files_per_turn]:
+            with suppress(MediaError):
+                store.claim(Path(path), session_holder(request.session_hash))
 
     def regenerate(state: Tab, temperature: object) -> Updates:
         return shown(parts, handlers.regenerate(state, greedy=temperature == 0))
@@ -48,13 +58,15 @@ def wire(parts: Components, backend: Backend, limits: Limits, store: FileStore, 
             return NOTHING
         work = partial(handlers.ask_example, state, chosen, folder=EXAMPLES, limits=limits)
         try:
-            asked = await aside(work, client=session_holder(request.session_hash))
+            asked = await aside(work, client=client_of(request))
         except Busy as error:
             return shown(parts, replace(state, notice=str(error)))
         after = shown(parts, asked)
         return after | {parts.composer.switches["thinking"]: True} if chosen.thinking else after
 
     again = [tab, parts.drawer.sliders["temperature"]]
+    box.change(None, [box], [parts.composer.brought], js=PATHS)
+    parts.composer.brought.change(bring, [parts.composer.brought], None, **AT_ONCE)
     box.submit(None, js="() => window.ovis.checking(true)")
     starts = [
         box.submit(send, [tab, box], parts.shown, **AT_ONCE),
@@ -85,9 +97,7 @@ def _answered(start: Any, parts: Components, backend: Backend, store: FileStore,
         if model != spec:  # the sliders stand for the model before
             given = {name: value for name, value in given.items() if name not in parts.drawer.sliders}
         wanted = settings_from(spec, given)
-        visitor = getattr(request.state, "visitor", "")  # a session's name anybody may make up
-        client = f"address:{visitor}" if visitor else f"page:{request.session_hash}"
-        states = handlers.answer(state, backend=backend, settings=wanted, client=client)
+        states = handlers.answer(state, backend=backend, settings=wanted, client=client_of(request))
         with store.reading(session_holder(request.session_hash)), closing(states):
             for after in states:
                 yield {parts.tab: after, parts.chatbot: render.messages(after.conversation)}
@@ -106,6 +116,12 @@ def _answered(start: Any, parts: Components, backend: Backend, store: FileStore,
     )
     answered.then(settle, [parts.tab], parts.shown, **AT_ONCE).then(None, js=DONE)
     return answered
+
+
+def client_of(request: gr.Request) -> str:
+    """Who asks: where they are, if that is known, since a session's name anybody may make up."""
+    visitor = getattr(request.state, "visitor", "")
+    return f"address:{visitor}" if visitor else f"page:{request.session_hash}"
 
 
 def _of(spec: ModelSpec, limits: Limits) -> Limits:

@@ -23,88 +23,103 @@ NONE_CHOSEN = "Choose a model from the list, or name one of your own."
 Rows = list[tuple[str, str]]  # what is shown of a model, and its id
 
 
-def wire(page: gr.Blocks, parts: Components, backend: Backend, settings: Settings) -> None:
-    panel = parts.models
-    inputs = [parts.model, panel.search, parts.read]
-    outlook = [parts.header.status, parts.header.timer, panel.here, panel.progress, panel.cancel, parts.model]
-    outlook += [*parts.controls, panel.rows, panel.listed]
+class _Handlers:
+    """What the events do, for whoever asks."""
 
-    def allowed(request: gr.Request) -> bool:
-        return may_choose(settings, request.client.host if request.client else "", request.headers)
+    def __init__(self, parts: Components, backend: Backend, settings: Settings) -> None:
+        self._parts, self._panel, self._backend, self._settings = parts, parts.models, backend, settings
+        panel = parts.models
+        self.inputs = [parts.model, panel.search, parts.read]
+        self.outlook = [parts.header.status, parts.header.timer, panel.here, panel.progress, panel.cancel, parts.model]
+        self.outlook += [*parts.controls, panel.rows, panel.listed]
 
-    def others(wanted: str, listed: Rows, request: gr.Request) -> Updates:
-        return fresh(wanted, listed, request) or NOTHING
+    def _allowed(self, request: gr.Request) -> bool:
+        return may_choose(self._settings, request.client.host if request.client else "", request.headers)
 
-    def fresh(wanted: str, listed: Rows, request: gr.Request) -> Updates:
+    def others(self, wanted: str, listed: Rows, request: gr.Request) -> Updates:
+        return self._fresh(wanted, listed, request) or NOTHING
+
+    def _fresh(self, wanted: str, listed: Rows, request: gr.Request) -> Updates:
         """The list of what else could answer, where that isn't the list that is shown: whether a model fits may have
         changed. What was chosen from another list is put away, as the browser would choose what stands in its place."""
-        present = backend.status().model.id
+        present = self._backend.status().model.id
         try:
-            offers = [offer for offer in backend.offers() if offer.model.id != present] if allowed(request) else []
+            offers = self._backend.offers() if self._allowed(request) else []
         except UserError:  # of a device that isn't there: the pill says so
             offers = []
-        rows = models.found(offers, wanted)
-        return {} if rows == listed else {panel.rows: rows, panel.listed: gr.update(choices=rows, value=None)}
+        rows = models.found([offer for offer in offers if offer.model.id != present], wanted)
+        if rows == listed:
+            return {}
+        return {self._panel.rows: rows, self._panel.listed: gr.update(choices=rows, value=None)}
 
-    def look(shown: ModelSpec, wanted: str, read: str, request: gr.Request) -> Updates:
+    def look(self, shown: ModelSpec, wanted: str, read: str, request: gr.Request) -> Updates:
         """The outlook now; the controls only where they stood for another model."""
-        now = backend.status()
-        follow = {**parts.controls_for(now.model), **fresh(wanted, [], request)} if now.model != shown else {}
+        parts, panel, now = self._parts, self._panel, self._backend.status()
+        follow = {**parts.controls_for(now.model), **self._fresh(wanted, [], request)} if now.model != shown else {}
+        cancellable = now.change is not None and now.change.cancellable and self._allowed(request)
         return {
             parts.header.status: header.pill_of(now, read),
             parts.header.timer: gr.Timer(header.next_look(now)),
             panel.here: models.on_this_machine(now),
             panel.progress: models.coming(now),
-            panel.cancel: gr.update(visible=now.change is not None and now.change.cancellable and allowed(request)),
+            panel.cancel: gr.update(visible=cancellable),
             parts.model: now.model,
             **follow,
         }
 
-    def change(shown: ModelSpec, wanted: str, read: str, name: str | None, request: gr.Request) -> Updates:
+    def change(self, shown: ModelSpec, wanted: str, read: str, name: str | None, request: gr.Request) -> Updates:
         refusal = ""
         try:
-            if not allowed(request):
+            if not self._allowed(request):
                 refusal = models.refused(NOT_YOURS)
             elif not (name and name.strip()):
                 refusal = models.refused(NONE_CHOSEN)
             else:
-                backend.change(name.strip())
+                self._backend.change(name.strip())
         except UserError as error:
             refusal = models.refused(str(error))
-        return look(shown, wanted, read, request) | {panel.refusal: refusal}
+        return self.look(shown, wanted, read, request) | {self._panel.refusal: refusal}
 
-    def cancel(shown: ModelSpec, wanted: str, read: str, request: gr.Request) -> Updates:
-        if allowed(request):
-            backend.cancel_change()
-        return look(shown, wanted, read, request)
+    def cancel(self, shown: ModelSpec, wanted: str, read: str, request: gr.Request) -> Updates:
+        if self._allowed(request):
+            self._backend.cancel_change()
+        return self.look(shown, wanted, read, request)
 
-    def show_choice(request: gr.Request) -> Updates:
+    def show_choice(self, request: gr.Request) -> Updates:
         # By a mark and not by an update of the column, which would draw it anew under whoever types into it.
-        return {panel.may_choose: "<i></i>" if allowed(request) else ""}
+        return {self._panel.may_choose: "<i></i>" if self._allowed(request) else ""}
 
-    def mark_read() -> Updates:
+    def mark_read(self) -> Updates:
         """Whoever opens or closes the panel has read how the last change went."""
-        now = backend.status()
-        return {parts.read: now.problem, parts.header.status: header.pill_of(now, now.problem)}
+        now = self._backend.status()
+        return {self._parts.read: now.problem, self._parts.header.status: header.pill_of(now, now.problem)}
 
+
+def wire(page: gr.Blocks, parts: Components, backend: Backend, settings: Settings) -> None:
+    panel, handlers = parts.models, _Handlers(parts, backend, settings)
     for seen in (page.load, parts.header.timer.tick):
-        seen(look, inputs, outlook, **AT_ONCE)
+        seen(handlers.look, handlers.inputs, handlers.outlook, **AT_ONCE)
     for button in (parts.header.model, panel.close):
         button.click(None, js="() => window.ovis.toggle('models')")
-    if not settings.choosable:
-        return
-    page.load(show_choice, None, panel.may_choose, **AT_ONCE)
+    if settings.choosable:
+        _wire_choice(page, parts, handlers)
+
+
+def _wire_choice(page: gr.Blocks, parts: Components, handlers: _Handlers) -> None:
+    panel, inputs, outlook = parts.models, handlers.inputs, handlers.outlook
+    page.load(handlers.show_choice, None, panel.may_choose, **AT_ONCE)
     for asked in (parts.header.model.click, panel.search.change):
-        asked(others, [panel.search, panel.rows], [panel.rows, panel.listed], trigger_mode="always_last", **AT_ONCE)
+        listed = [panel.rows, panel.listed]
+        asked(handlers.others, [panel.search, panel.rows], listed, trigger_mode="always_last", **AT_ONCE)
     panel.listed.change(lambda chosen: gr.update(interactive=bool(chosen)), [panel.listed], [panel.use], **AT_ONCE)
     for start, wanted in (
         (panel.use.click, panel.listed),
         (panel.own.submit, panel.own),
         (panel.use_own.click, panel.own),
     ):
-        start(change, [*inputs, wanted], [*outlook, panel.refusal], **AT_ONCE)
+        start(handlers.change, [*inputs, wanted], [*outlook, panel.refusal], **AT_ONCE)
         start(None, js="() => window.ovis.top('models')")
-    panel.cancel.click(cancel, inputs, outlook, **AT_ONCE)
+    panel.cancel.click(handlers.cancel, inputs, outlook, **AT_ONCE)
     panel.close.click(lambda: "", None, panel.refusal, **AT_ONCE)
     for opened in (parts.header.model.click, panel.close.click):
-        opened(mark_read, None, [parts.read, parts.header.status], **AT_ONCE)
+        opened(handlers.mark_read, None, [parts.read, parts.header.status], **AT_ONCE)

@@ -1,0 +1,90 @@
+"""Who may change the model: this machine's own visitors, and everybody where the operator says so."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.ui.raw_http import Said, ask, post
+from tests.ui.serving import HeldBackend, Served, Wire, served
+from tests.waiting import until
+
+PROXIED = ["X-Forwarded-For: 203.0.113.5", "X-Forwarded-For: 127.0.0.1", "X-Forwarded-Host: chat.example",
+           "X-Forwarded-Proto: https", "Forwarded: for=203.0.113.5", "Via: 1.1 proxy", "X-Real-IP: 203.0.113.5",
+           "CF-Connecting-IP: 203.0.113.5", "CF-Ray: 1"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Served]:
+    """A page that another name leads to as well, and whose changes of models take longer than any test."""
+    with served(HeldBackend(fetching=600), allowed_hosts="chat.example") as here:
+        yield here
+
+
+def chosen(wire: Wire, name: str = "Ovis2-1B") -> bytes:
+    body = {"fn_index": wire.event("use-own", "click")["id"], "session_hash": wire.session}
+    return json.dumps({**body, "data": [None, "", None, name]}).encode()
+
+
+def change(server: Served, wire: Wire, *headers: str, host: str = "", name: str = "Ovis2-1B") -> Said:
+    return post(server, "/gradio_api/run/predict", chosen(wire, name), *headers, host=host)
+
+
+def refused(said: Said) -> bool:
+    return said.status == 200 and b"Only whoever runs this page" in said.body
+
+
+def end(server: Served) -> None:
+    server.backend.cancel_change()
+    until(lambda: server.backend.coming is None)
+
+
+@pytest.mark.parametrize("header", PROXIED)
+def test_whoever_comes_through_a_proxy_cannot_change_the_model(
+    server: Served, wire: Wire, header: str, tmp_path: Path
+) -> None:
+    for name in ("Ovis2-1B", str(tmp_path)):
+        said = change(server, wire, header, name=name)
+        assert refused(said) and str(tmp_path).encode() not in said.body
+    assert server.backend.coming is None
+    change(server, wire)
+    assert server.backend.coming is not None
+    cancel = {"fn_index": wire.event("cancel-change", "click")["id"], "session_hash": wire.session}
+    post(server, "/gradio_api/run/predict", json.dumps({**cancel, "data": [None, "", None]}).encode(), header)
+    assert not server.backend.cancelled.is_set()
+    end(server)
+
+
+def test_only_names_of_this_machine_may_change_the_model(server: Served, wire: Wire) -> None:
+    for host, headers in (("chat.example", []), ("", ["Origin: https://chat.example"])):
+        assert refused(change(server, wire, *headers, host=host))
+    assert server.backend.coming is None
+
+
+def test_a_proxy_that_adds_nothing_but_speaks_the_old_protocol_is_one(server: Served, wire: Wire) -> None:
+    kind = "Content-Type: application/json"
+    assert refused(ask(server, "/gradio_api/run/predict", kind, method="POST", body=chosen(wire), version="1.0"))
+    assert server.backend.coming is None
+
+
+def test_the_operator_may_let_everybody_choose() -> None:
+    with served(HeldBackend(fetching=600), model_choice="on") as open_to_all, closing(Wire(open_to_all)) as wire:
+        change(open_to_all, wire, "X-Forwarded-For: 203.0.113.5")
+        assert open_to_all.backend.coming is not None
+        end(open_to_all)
+
+
+@pytest.mark.parametrize(("header", "shown"), [("X-Forwarded-For: 203.0.113.5", False), ("X-Harmless: 1", True)])
+def test_the_choice_is_shown_only_to_whom_it_belongs(server: Served, wire: Wire, header: str, shown: bool) -> None:
+    choice = wire.id_of("may-choose")
+    [load] = [d for d in wire.config["dependencies"] if d["outputs"] == [choice]]
+    body = {"fn_index": load["id"], "session_hash": wire.session, "data": []}
+    said = post(server, "/gradio_api/run/predict", json.dumps(body).encode(), header)
+    assert ("<i>" in json.loads(said.body)["data"][0]) is shown
+    opened = {"fn_index": wire.event("model", "click")["id"], "session_hash": wire.session, "data": ["", None]}
+    said = post(server, "/gradio_api/run/predict", json.dumps(opened).encode(), header)
+    assert (b"Ovis2.5-9B" in said.body) is shown
