@@ -116,6 +116,14 @@ class Adapter:
         changes = _changes(config, tensors, model, of)
         return cls(name, _with_tied(changes, model, config))
 
+    @classmethod
+    def of_values(cls, file: Path, model: Ovis) -> Adapter:
+        """Other values for whole parameters, from a file that has them by their names. Raises AdapterError."""
+        with _sentences(file.name):
+            changes: dict[str, Change] = {name: Whole(tensor) for name, tensor in stored_in(file).items()}
+        tied = {second: changes[first] for second, first in model.all_tied_weights_keys.items() if first in changes}
+        return cls(file.name, changes | tied)
+
     def change(self, parameter: str, values: Tensor, begin: int = 0) -> None:
         """Changes rows of a parameter from `begin` on, in place, as the base's files have them. Raises AdapterError."""
         step = max(PIECE * len(values) // max(values.numel(), 1), 1)

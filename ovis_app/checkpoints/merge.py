@@ -53,11 +53,21 @@ class Merge:
     @classmethod
     def of(cls, base: Path, spec: ModelSpec, out: Path) -> Merge:
         """Looks over the base's folder and the adapter that its row names. Raises BackendError."""
-        assert spec.adapter is not None
+        folder = spec.adapter
+        assert folder is not None
+        return cls._of(base, lambda model: Adapter.read(folder, model, base=spec), out)
+
+    @classmethod
+    def of_values(cls, base: Path, values: Path, out: Path) -> Merge:
+        """The same for a file of other values, by the names of parameters. Raises BackendError."""
+        return cls._of(base, lambda model: Adapter.of_values(values, model), out)
+
+    @classmethod
+    def _of(cls, base: Path, adapter_for: Callable[[Ovis], Adapter], out: Path) -> Merge:
         config = OvisConfig.read(base)
         tensors = read_headers(base, config)
         model = check_shapes(base, config, tensors)
-        adapter = Adapter.read(spec.adapter, model, base=spec)
+        adapter = adapter_for(model)
         _check_place(base, out)
         shards = {tensor.file for tensor in tensors.values()}
         files = [file for file in _files(base) if file in shards or file.suffix.lower() not in WEIGHTS]

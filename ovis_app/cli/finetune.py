@@ -6,13 +6,14 @@ Knows flags and the console. Parses flags before it imports anything heavy; who 
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ovis_app import settings as settings_module
-from ovis_app.cli.common import MACHINE, BadInput, check_there_is, prepare_proxies, program, settings_of
+from ovis_app.cli.common import MACHINE, BadInput, check_there_is, prepare_proxies, program, say, settings_of
 from ovis_app.errors import BackendError, DataError
 from ovis_app.private_folder import temporary_folder
 from ovis_app.settings import Flags
@@ -97,9 +98,22 @@ def run(words: Sequence[str], train: Callable[[Plan], None]) -> int:
             from ovis_app.training.finetune.dry_run import lines
 
             print("\n".join(lines(plan)))
-        else:
+            return 0
+        try:
             train(plan)
+        except KeyboardInterrupt:
+            _tell_how_to_go_on(plan.out, words)
+            raise
     return 0
+
+
+def _tell_how_to_go_on(out: Path, words: Sequence[str]) -> None:
+    from ovis_app.training.finetune.run_folder import RunFolder
+
+    saved = RunFolder(out).checkpoints()
+    if saved:
+        again = shlex.join([*words, *([] if "--resume" in words else ["--resume"])])
+        say(f"step {saved[-1][0]} is saved; to go on: {program()} finetune {again}")
 
 
 def _planned(given: argparse.Namespace, drawn: Path) -> Plan:

@@ -54,7 +54,7 @@ class Choices:
     def facts(self) -> dict[str, Any]:
         """As JSON, but for what changes nothing of what is learnt."""
         kept = asdict(self)
-        del kept["save_every"], kept["merge"]
+        del kept["save_every"], kept["merge"], kept["checkpointing"]
         return {**kept, "parts": [list(part) for part in self.parts]}
 
 
@@ -83,7 +83,8 @@ def defaults(spec: ModelSpec, method: Method) -> dict[str, Any]:
 def choices_of(spec: ModelSpec, method: Method, given: Mapping[str, Any]) -> Choices:
     """The choices for what was given, completed by the defaults. Raises DataError, which names the flag."""
     values = defaults(spec, method) | {name: value for name, value in given.items() if value is not None}
-    for name, least in {"rank": 1, "alpha": 1, "batch": 1, "accumulate": 1, "max_tokens": 16, "save_every": 0}.items():
+    for name, least in {"rank": 1, "alpha": 1, "batch": 1, "accumulate": 1, "max_tokens": 16, "save_every": 0,
+                        "seed": 0}.items():  # fmt: skip
         if values[name] < least:
             raise DataError(f"--{name.replace('_', '-')} must be a whole number from {least} on.")
     for name, below in {"lr": 1.0, "epochs": 10_000.0}.items():

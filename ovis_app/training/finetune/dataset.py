@@ -28,6 +28,10 @@ class Length:
     tokens: int
     learnt: int
 
+    @classmethod
+    def of(cls, found: Labelled) -> Length:
+        return cls(len(found.ids), sum(label != UNLEARNT for label in found.labels))
+
 
 @dataclass(frozen=True)
 class Encoder:
@@ -42,8 +46,7 @@ class Encoder:
 
     def length(self, sample: Sample) -> Length:
         """Raises MediaError."""
-        found = self.outlined(sample)
-        return Length(len(found.ids), sum(label != UNLEARNT for label in found.labels))
+        return Length.of(self.outlined(sample))
 
     def example(self, sample: Sample) -> dict[str, Tensor]:
         """`input_ids`, `attention_mask` and `labels` [tokens] and, where it has files, `pixel_values` as a family's

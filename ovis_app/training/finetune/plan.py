@@ -33,6 +33,7 @@ from ovis_app.training.finetune.visuals import AS_ADVISED, View
 from ovis_app.zoo import ModelSpec
 
 RUN_FILE = "run.json"  # in the folder of a run: what it was begun with
+OLD_QUESTIONS = 20  # of files of old samples, by which it shows how much is forgotten
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class Loaded:
     old: tuple[Sample, ...]
     digest: str  # of all that files hold
     skipped: int
+    left: tuple[Sample, ...] = ()  # old samples that aren't mixed in
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,8 @@ class Plan:
     digest: str
     out: Path
     resume: bool = False
+    tokens: frozenset[int] = frozenset()  # of all samples, visual ones apart
+    old_questions: tuple[Sample, ...] = ()  # old samples that nothing is learnt from
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -131,17 +135,19 @@ def load(spec: ModelSpec, data: Data, limits: Limits, folder: Path, *, seed: int
     """Reads all samples, and draws those of Ovis-mini's own world into the folder. Raises DataError."""
     found = _checked(read(sources(data.file, sets=data.sets, image_dir=data.image_dir), limits, note=note), spec)
     new, skipped = found.usable(skip_bad=data.skip_bad), len(found.problems)
-    old, kept = list[Sample](), list(new)
+    old, kept, left = list[Sample](), list(new), list[Sample]()
     for mix in data.mixes:
         number = wanted_number(len(new), mix, data.mixes)
         if mix.source == OWN:
             old += _drawn(number, folder, seed)
             continue
         other = _checked(read(sources(Path(mix.source).expanduser()), limits, note=note), spec)
-        old += picked(other.usable(skip_bad=data.skip_bad), number, seed=seed)
+        some = picked(other.usable(skip_bad=data.skip_bad), number, seed=seed)
+        old, taken = [*old, *some], set(some)
+        left += [sample for sample in other.samples if sample not in taken]
         kept += other.samples
         skipped += len(other.problems)
-    return Loaded(new, tuple(old), fingerprint(kept), skipped)
+    return Loaded(new, tuple(old), fingerprint(kept), skipped, tuple(left[:OLD_QUESTIONS]))
 
 
 def _drawn(number: int, folder: Path, seed: int) -> tuple[Sample, ...]:
@@ -169,7 +175,8 @@ def make(
     config = ready.checkpoint.config
     choices = replace(choices, max_tokens=min(choices.max_tokens, config.max_context))
     encoder = Encoder(ready.checkpoint.tokenizer.prompts, View(ready.spec, config, limits, data.asked))
-    measured, long = _measured((*loaded.new, *loaded.old), encoder, choices, drop_long=data.drop_long)
+    lengths = _measured((*loaded.new, *loaded.old, *loaded.left), encoder, choices, drop_long=data.drop_long)
+    measured = lengths.measured
     new = [sample for sample in loaded.new if sample in measured]
     old = [sample for sample in loaded.old if sample in measured]
     if not new:
@@ -181,8 +188,8 @@ def make(
     random.Random(f"order {choices.seed}").shuffle(training)
     return Plan(
         ready.spec, ready.placement, ready.checkpoint, choices, encoder, tuple(training), validation,
-        tuple(measured[sample] for sample in training), len(old), loaded.skipped, long, data.mixes, loaded.digest,
-        out, resume,
+        tuple(measured[sample] for sample in training), len(old), loaded.skipped, lengths.long, data.mixes,
+        loaded.digest, out, resume, lengths.tokens, tuple(sample for sample in loaded.left if sample in measured),
     )  # fmt: skip
 
 
@@ -246,21 +253,30 @@ def _checked(found: Found, spec: ModelSpec) -> Found:
     return Found(tuple(good), tuple(problems))
 
 
-def _measured(
-    samples: Sequence[Sample], encoder: Encoder, choices: Choices, *, drop_long: bool
-) -> tuple[dict[Sample, Length], int]:  # fmt: skip
-    """The lengths of those that fit, and how many don't. Raises DataError for these, unless they are to be dropped."""
-    measured, long = dict[Sample, Length](), list[Problem]()
+@dataclass(frozen=True)
+class _Lengths:
+    """Of the samples that fit, how many don't, and the tokens that there are."""
+
+    measured: dict[Sample, Length]
+    long: int
+    tokens: frozenset[int]
+
+
+def _measured(samples: Sequence[Sample], encoder: Encoder, choices: Choices, *, drop_long: bool) -> _Lengths:
+    """Looks at each sample once. Raises DataError for those that don't fit, unless they are to be dropped."""
+    measured, long, tokens = dict[Sample, Length](), list[Problem](), set[int]()
     for sample in dict.fromkeys(samples):
         try:
-            length = encoder.length(sample)
+            found = encoder.outlined(sample)
         except MediaError as error:  # it went away meanwhile
             raise refusal([Problem(sample.file, sample.id, str(error))]) from error
+        length = Length.of(found)
         if length.tokens > choices.max_tokens:
             reason = f"is {length.tokens:,} tokens long, and {choices.max_tokens:,} are the most"
             long.append(Problem(sample.file, sample.id, reason))
         else:
             measured[sample] = length
+            tokens.update(id for id in found.ids if id >= 0)
     if long and not drop_long:
         raise refusal(long, ", raise --max-tokens, or leave them out with --too-long drop")
-    return measured, len(long)
+    return _Lengths(measured, len(long), frozenset(tokens))
