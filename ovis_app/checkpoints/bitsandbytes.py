@@ -147,12 +147,13 @@ def library() -> Any:
 
 @contextmanager
 def _without_downloads() -> Iterator[None]:
-    """Hides the package `kernels`: by it, bitsandbytes would fetch compiled code from a hub repository and run it."""
-    if "kernels" in sys.modules:
-        yield
-        return
+    """Hides the package `kernels`, also where transformers has imported it: by it, bitsandbytes would fetch compiled
+    code from a hub repository and run it."""
+    before = sys.modules.get("kernels")
     sys.modules["kernels"] = None  # type: ignore[assignment]
     try:
         yield
     finally:
         del sys.modules["kernels"]
+        if before is not None:
+            sys.modules["kernels"] = before

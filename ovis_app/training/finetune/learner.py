@@ -75,7 +75,7 @@ def pattern(names: Collection[str]) -> str:
 def alike(model: Ovis, tokens: Collection[int]) -> list[int]:
     """Those of the tokens whose embeddings look like many others': they were never learnt, so nothing that stands
     behind them can tell them apart, and they can't be said."""
-    chosen = torch.tensor(sorted(token for token in tokens if token >= 0))
+    chosen = torch.tensor(sorted(token for token in tokens if token >= 0), dtype=torch.long)
     table: Tensor = model.get_input_embeddings().weight  # type: ignore[assignment]
     mine = F.normalize(table[chosen.to(table.device)].float(), dim=-1)
     counts = torch.zeros(len(chosen), dtype=torch.long, device=table.device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,8 +16,9 @@ from safetensors.torch import load_file, save_file
 from ovis_app import cli
 from ovis_app.checkpoints.load import load
 from ovis_app.errors import BackendError
+from ovis_app.models.ovis import Ovis
+from ovis_app.training.finetune import answers
 from ovis_app.training.finetune import train as entrance
-from ovis_app.training.finetune.dataset import Encoder
 from ovis_app.training.finetune.run_folder import RunFolder
 from tests.adapters import checkpoint, logits
 from tests.training.finetune import runs
@@ -31,6 +33,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("samples")
     runs.samples(path)
     return path
+
+
+@pytest.fixture(autouse=True)
+def short_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has learnt nothing talks for ever."""
+    monkeypatch.setattr(answers, "LONGEST", 4)
 
 
 def weights(model: Path) -> dict[str, torch.Tensor]:
@@ -157,16 +165,15 @@ def test_a_loss_that_is_no_number_ends_it(folder: Path, tmp_path: Path) -> None:
 
 
 def test_too_little_memory_says_what_to_lower(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[object] = []
+    calls, real = list[object](), Ovis.forward
 
-    def example(encoder: Encoder, sample: object) -> object:
-        calls.append(sample)
-        if len(calls) > 10:
+    def forward(model: Ovis, *given: Any, **more: Any) -> Any:
+        calls.append(more)
+        if len(calls) == 6:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
-        return real(encoder, sample)  # type: ignore[arg-type]
+        return real(model, *given, **more)
 
-    real = Encoder.example
-    monkeypatch.setattr(Encoder, "example", example)
+    monkeypatch.setattr(Ovis, "forward", forward)
     sentence = r"too little at step 6: lower --max-tokens or --max-pixels or --batch \(or add --checkpointing"
     with pytest.raises(BackendError, match=sentence):
         runs.run(runs.words(folder, out="memory"))
