@@ -1,4 +1,4 @@
-"""Questions that a model is asked before it learns and after: some to judge by, and old ones, which it shouldn't forget.
+"""Questions that a model is asked before it learns and after: some to judge by, and old ones, not to be forgotten.
 
 Knows prompts and greedy answers; refuses to know what is learnt. Old questions are drawn by Ovis-mini's own world, of
 every kind that it knows, or come from the files of old samples.
@@ -90,11 +90,12 @@ def _of(sample: Sample, encoder: Encoder) -> Asked:
     learnt = (labels != UNLEARNT).nonzero()[:, 0].tolist()
     begin = next(place for place in reversed(learnt) if place - 1 not in set(learnt))
     grids: list[Grid] = [tuple(grid) for grid in tensors["grids"].tolist()] if "grids" in tensors else []
-    seen = int((ids[:begin] == VISUAL_ATOM).sum())
-    prompt = PixelPrompt(ids[:begin], tensors["attention_mask"][:begin], tensors.get("pixel_values"), tuple(grids), seen)
+    seen, mask = int((ids[:begin] == VISUAL_ATOM).sum()), tensors["attention_mask"][:begin]
+    prompt = PixelPrompt(ids[:begin], mask, tensors.get("pixel_values"), tuple(grids), seen)
     wanted = sample.turns[-1].text.strip()
     question = next(turn.text for turn in reversed(sample.turns) if turn.role == "human")
-    return Asked(sample.kind, question.replace(IMAGE, "").replace(VIDEO, "").strip(), wanted, prompt, lambda answer: answer.strip() == wanted)
+    text = question.replace(IMAGE, "").replace(VIDEO, "").strip()
+    return Asked(sample.kind, text, wanted, prompt, lambda answer: answer.strip() == wanted)
 
 
 def _embedded(model: Ovis, prompt: PixelPrompt) -> tuple[Tensor, Tensor]:

@@ -99,6 +99,7 @@ def _learnt(
     with Interruption(say) as interruption:
         trainer = loop.trainer(plan, model, made, [progress, interruption])
         with loop.in_sentences(plan, folder, trainer):
+            loop.check_copies(trainer)
             try:
                 trainer.train(resume_from_checkpoint=None if newest is None else str(newest))
             except UserError:

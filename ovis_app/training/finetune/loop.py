@@ -27,9 +27,7 @@ KEPT = {"lora": 2, "full": 1}  # checkpoints
 # Of the errors by which files are written: safetensors' and torch's own say it in words alone.
 FULL_WORDS = ("No space left", "Disk quota exceeded", "PytorchStreamWriter", "inline_container", "file write failed")
 
-FULL = (
-    "The disk is full: the checkpoint behind step {step} couldn't be saved. Free some space; {rest}"
-)
+FULL = "The disk is full: the checkpoint behind step {step} couldn't be saved. Free some space; {rest}"
 NO_MEMORY = (
     "The memory was too little at step {step}: lower {what}, and begin anew with another --out. The longest sample is "
     "{longest}."
@@ -52,7 +50,7 @@ def arguments(plan: Plan) -> Arguments:
     choices, device = plan.choices, plan.placement.device
     if device.startswith("cuda:") and device != "cuda:0":
         number = device.partition(":")[2]
-        raise BackendError(f"Training takes the first GPU that it sees: set CUDA_VISIBLE_DEVICES={number}, not --device.")
+        raise BackendError(f"Training takes the first GPU there is: set CUDA_VISIBLE_DEVICES={number}, not --device.")
     made = Arguments(
         output_dir=str(plan.out),
         per_device_train_batch_size=choices.batch,
@@ -110,6 +108,12 @@ def trainer(plan: Plan, model: nn.Module, made: Arguments, callbacks: Sequence[T
     )
     found.remove_callback(PrinterCallback)
     return found
+
+
+def check_copies(loop: Trainer) -> None:
+    """Raises BackendError where processes would share one model: nobody knows how that is written."""
+    if loop.is_fsdp_enabled or loop.is_deepspeed_enabled:
+        raise BackendError("FSDP and DeepSpeed weren't tried: launch it as accelerate launch --multi_gpu does.")
 
 
 @contextmanager

@@ -19,7 +19,7 @@ def train(plan: Plan) -> None:
     if plan.choices.method == "lora" and find_spec("peft") is None:
         raise BackendError("Fine-tuning an adapter needs peft: pip install '.[finetune]', or choose --method full.")
     with suppress(BackendError):  # who doesn't quantize needs none
-        bitsandbytes.library()  # first: transformers' Trainer imports peft, which imports it, and so it could fetch code
+        bitsandbytes.library()  # first: the Trainer imports peft, peft imports it, and so it could fetch code
     from ovis_app.training.finetune.carry_out import carry_out
 
     carry_out(plan)

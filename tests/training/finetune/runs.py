@@ -34,8 +34,8 @@ def words(folder: Path, *more: str, family: str = "ovis2.5", out: str = "out") -
     sizes = ("--min-pixels", "3136", "--max-pixels", "3136") if family == "ovis2.5" else ()
     return [
         str(folder / "data.json"), "--out", str(folder / out), "--model", str(checkpoint(family)), "--device", "cpu",
-        "--dtype", "float32", "--epochs", "2", "--batch", "2", "--accumulate", "1", "--lr", "1e-3", "--val", "0", *sizes,
-        *more,
+        "--dtype", "float32", "--epochs", "2", "--batch", "2", "--accumulate", "1", "--lr", "1e-3", "--val", "0",
+        *sizes, *more,
     ]  # fmt: skip
 
 
