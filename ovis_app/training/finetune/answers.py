@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -57,7 +58,7 @@ def of_mini(checkpoint: Checkpoint, number: int = OF_A_KIND) -> Iterator[Asked]:
             ids = encode_turns(tokenizer, chat_format(checkpoint.config), asked.turns, thinking=asked.thinking)
             prompt = assemble(checkpoint.config, tokenizer, ids, case.visuals)
             said = "".join(part for part in asked.turns[-1].content if isinstance(part, str))
-            yield Asked(kind, said, asked.answer, prompt, lambda answer, case=case: right(case, answer))
+            yield Asked(kind, said, asked.answer, prompt, partial(right, case))
 
 
 @torch.inference_mode()

@@ -116,11 +116,12 @@ def _finish(
     plan: Plan, folder: RunFolder, model: Ovis, learning: nn.Module, examination: Examination, before: Outcome
 ) -> Iterator[str]:  # fmt: skip
     """Writes down what came out, and says how good it is and how it is tried."""
-    if plan.choices.method == "full":
+    adapter = results.write_adapter(plan, learning, folder) if plan.choices.method == "lora" else None
+    merged = None
+    if adapter is None:
         merged = results.write_whole(plan, learning, folder)
-    else:
-        adapter = results.write_adapter(plan, learning, folder)
-        merged = results.write_merged(plan, adapter, folder) if plan.choices.merge else None
+    elif plan.choices.merge:
+        merged = results.write_merged(plan, adapter, folder)
     if examination:
         yield f"asking {examination.number} questions again"
         after = examination.of_model(model, plan.checkpoint)
@@ -129,7 +130,7 @@ def _finish(
     if merged is not None:
         yield f"the model: {merged}"
         how = ["--model", str(merged)]
-    if plan.choices.method == "lora":
+    if adapter is not None:
         yield f"the adapter: {adapter}"
         how = ["--model", plan.spec.id, "--adapter", str(adapter)]
     yield f"try it: {shlex.join(['ovis', 'ask', *_question(plan), *how])}"
