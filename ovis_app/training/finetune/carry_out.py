@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from torch import nn
-from transformers import Trainer
 from transformers.utils import logging as transformers_logging
 
 from ovis_app.checkpoints.load import load_weights
@@ -48,18 +47,22 @@ def carry_out(plan: Plan) -> None:
     made.distributed_state.wait_for_everyone()
     for line in dry_run.lines(plan):
         say(line)
+    with loop.in_sentences(plan, folder):
+        _train(plan, folder, made, say, leads=leads)
+    made.distributed_state.wait_for_everyone()
+
+
+def _train(plan: Plan, folder: RunFolder, made: loop.Arguments, say: Say, *, leads: bool) -> None:
     model = _loaded(plan, str(made.device))
     with few_threads(model.llm):
         examination = Examination.of(plan) if leads else Examination()
         before = _before(examination, model, plan, folder, say)
         learning = learner.prepared(model, plan.choices, plan.tokens)
         say(f"{learner.learnt_parameters(learning):,} parameters learn")
-        trainer = _learnt(plan, folder, learning, made, say, leads=leads)
+        _learn(plan, folder, learning, made, say, leads=leads)
         if leads:
-            with loop.in_sentences(plan, folder, trainer):
-                for line in _finish(plan, folder, model, learning, examination, before):
-                    say(line)
-    made.distributed_state.wait_for_everyone()
+            for line in _finish(plan, folder, model, learning, examination, before):
+                say(line)
 
 
 def _aloud(line: str) -> None:
@@ -88,9 +91,9 @@ def _before(examination: Examination, model: Ovis, plan: Plan, folder: RunFolder
     return before
 
 
-def _learnt(
+def _learn(
     plan: Plan, folder: RunFolder, model: nn.Module, made: loop.Arguments, say: Say, *, leads: bool
-) -> Trainer:  # fmt: skip
+) -> None:  # fmt: skip
     """Trains the model. Raises BackendError, and KeyboardInterrupt where it was told to end."""
     progress = Progress(folder, say, loop.longest(plan), writes=leads)
     newest = folder.newest() if plan.resume else None
@@ -98,18 +101,16 @@ def _learnt(
         folder.go_on_behind(0 if newest is None else folder.checkpoints()[-1][0])
     with Interruption(say) as interruption:
         trainer = loop.trainer(plan, model, made, [progress, interruption])
-        with loop.in_sentences(plan, folder, trainer):
-            loop.check_copies(trainer)
-            try:
-                trainer.train(resume_from_checkpoint=None if newest is None else str(newest))
-            except UserError:
-                if interruption.asked:  # its signal reached those who read files too
-                    raise KeyboardInterrupt from None
-                raise
-            progress.draw()
+        loop.check_copies(trainer)
+        try:
+            trainer.train(resume_from_checkpoint=None if newest is None else str(newest))
+        except UserError:
+            if interruption.asked:  # its signal reached those who read files too
+                raise KeyboardInterrupt from None
+            raise
+        progress.draw()
     if interruption.asked and trainer.state.global_step < trainer.state.max_steps:
         raise KeyboardInterrupt
-    return trainer
 
 
 def _finish(

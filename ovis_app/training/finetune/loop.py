@@ -117,14 +117,14 @@ def check_copies(loop: Trainer) -> None:
 
 
 @contextmanager
-def in_sentences(plan: Plan, folder: RunFolder, loop: Trainer) -> Iterator[None]:
+def in_sentences(plan: Plan, folder: RunFolder) -> Iterator[None]:
     """What ends a training before its time, for people. What was half saved is removed. Raises BackendError."""
     try:
         yield
     except MediaError as error:  # it went away meanwhile
         raise BackendError(f"A sample can't be read any more: {error} {go_on(folder)}") from error
     except Exception as error:
-        step = loop.state.global_step
+        step = folder.steps
         if isinstance(error, MemoryError) or out_of_memory(error):
             what = lower(plan)
             raise BackendError(NO_MEMORY.format(step=step + 1, what=what, longest=longest(plan))) from error

@@ -66,7 +66,9 @@ def behind(monkeypatch: pytest.MonkeyPatch, step: int, act: Callable[[], Any]) -
     monkeypatch.setattr(RunFolder, "record", recorded)
 
 
-@pytest.mark.parametrize(("method", "signal_number"), [("lora", signal.SIGINT), ("full", signal.SIGTERM)])
+@pytest.mark.parametrize(
+    ("method", "signal_number"), [("lora", signal.SIGINT), pytest.param("full", signal.SIGTERM, marks=pytest.mark.long)]
+)
 def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(
     method: str, signal_number: signal.Signals, folder: Path, whole: Callable[[str], Path],
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
@@ -90,7 +92,7 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(
     assert sum("before" in record for record in runs.log(out)) == 1
 
 
-@pytest.mark.parametrize("state", [None, b'{"epoch": 1.'])
+@pytest.mark.parametrize("state", [None, pytest.param(b'{"epoch": 1.', marks=pytest.mark.long)])
 def test_killed_while_saving_it_goes_on_from_the_last_whole_checkpoint(
     state: bytes | None, folder: Path, whole: Callable[[str], Path], tmp_path: Path
 ) -> None:
@@ -109,6 +111,7 @@ def test_killed_while_saving_it_goes_on_from_the_last_whole_checkpoint(
     assert (out / RESULT["lora"]).read_bytes() == (expected / RESULT["lora"]).read_bytes()
 
 
+@pytest.mark.long
 def test_killed_before_anything_was_saved_it_begins_anew(folder: Path, whole: Callable[[str], Path]) -> None:
     expected, out = whole("lora"), folder / "early"
     out.mkdir()

@@ -50,7 +50,7 @@ def dtypes(model: Path) -> dict[str, str]:
         return {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118 - no mapping
 
 
-@pytest.mark.parametrize("family", ["ovis2.5", "ovis1.6"])
+@pytest.mark.parametrize("family", ["ovis2.5", pytest.param("ovis1.6", marks=pytest.mark.long)])
 def test_an_adapter_learns_and_merged_it_is_the_same_model(
     family: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -92,7 +92,7 @@ def test_what_a_run_was_and_did_lies_in_its_folder(folder: Path) -> None:
     assert about["base_model_name_or_path"] == "checkpoint" and about["peft_type"] == "LORA"
 
 
-@pytest.mark.parametrize("parts", ["llm", "tower,head:1e-4"])
+@pytest.mark.parametrize("parts", ["llm", pytest.param("tower,head:1e-4", marks=pytest.mark.long)])
 def test_all_weights_of_some_parts_learn(parts: str, folder: Path) -> None:
     out = folder / f"full-{parts[:3]}"
     words = runs.words(folder, "--method", "full", "--train", parts, out=out.name)
@@ -118,6 +118,7 @@ def test_an_adapter_of_a_quantized_model_goes_into_the_whole_one(folder: Path) -
     assert len(runs.losses(out)) == 4
 
 
+@pytest.mark.long
 def test_spared_memory_changes_nothing(folder: Path) -> None:
     for name, more in (("plain", ()), ("spared", ("--checkpointing",))):
         assert runs.run(runs.words(folder, "--epochs", "1", *more, out=name)) == 0
