@@ -1,4 +1,4 @@
-"""What may be set: devices, host names, passwords, paths, networks, keys. Each is told in one sentence what it must be.
+"""What may be set: devices, host names, passwords, paths, networks, keys, adapters. Each is told in one sentence what it must be.
 
 Knows values and the flags that name them; refuses to know where a value came from. Repeats no password and no key.
 """
@@ -6,11 +6,13 @@ Knows values and the flags that name them; refuses to know where a value came fr
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
 
 HOST = re.compile(r"[a-z0-9._-]{1,253}|[0-9a-f:]{2,45}")
+ADAPTER = "adapter_config.json"  # the file by which an adapter is known
 KEY = re.compile(r"[!-~]{8,512}")
 DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,2})?")
 ROOT_PATH = re.compile(r"(/[A-Za-z0-9._~-]{1,100}){0,8}")
@@ -71,3 +73,17 @@ def _keys(file: str) -> tuple[str, ...]:
     if not keys:
         raise ValueError(f"--api-key-file {file} has no key in it: write one a line.")
     return keys
+
+
+def check_adapter(adapter: str, backend: str) -> None:
+    """That there is one where one is named, and a model to add it to."""
+    if not adapter:
+        return
+    if backend != "local":
+        raise ValueError("--adapter is for a model in this process: leave it out, or take --backend local.")
+    folder = os.path.expanduser(adapter)  # noqa: PTH111 - Path's own raises for a ~ that nobody has
+    if not os.path.isfile(os.path.join(folder, ADAPTER)):  # noqa: PTH113, PTH118 - Path's own raises for odd names
+        inside = os.path.join(adapter, "adapter")  # noqa: PTH118
+        found = os.path.isfile(os.path.join(os.path.expanduser(inside), ADAPTER))  # noqa: PTH111, PTH113, PTH118
+        advice = f"name {inside}, which has one" if found else f"name a folder with an {ADAPTER}"
+        raise ValueError(f"--adapter {adapter} isn't an adapter: {advice}.")

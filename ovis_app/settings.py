@@ -32,6 +32,7 @@ class Settings:
     """Everything that is decided at the start. `None` leaves a choice to whoever it concerns."""
 
     model: str = "ovis-mini"
+    adapter: str = ""  # a folder of peft's format, which is added to the model
     backend: str = "local"
     base_url: tuple[str, ...] = ()  # OpenAI-compatible servers, as URL or NAME=URL
     api_key_env: tuple[str, ...] = ()  # variables that hold their keys, as VARIABLE or NAME=VARIABLE
@@ -128,6 +129,7 @@ def loopback(name: str) -> bool:
 
 _HELP = {
     "model": "a known name (ovis-mini, Ovis2.5-2B), a hub repository (also @revision), a folder, or a server's model",
+    "adapter": "what fine-tuning made of the model: a folder with adapter_config.json",
     "backend": "who answers: the model in this process, the servers of --base-url, or a script for trying the page",
     "base_url": "an OpenAI-compatible server (vLLM, another Ovis App), as URL or NAME=URL; with --backend local it "
     "stands in the list of models",
@@ -267,6 +269,7 @@ def read(arguments: argparse.Namespace, environment: Mapping[str, str] = os.envi
     values.check_people(settings.auth)
     values.check_root_path(settings.root_path)
     values.check_proxies(settings.trusted_proxies)
+    values.check_adapter(settings.adapter, settings.backend)
     return replace(settings, api_key=values.api_keys(settings.api_key, settings.api_key_file))
 
 

@@ -48,9 +48,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     | VALUES,
     "api": {"backend", "zoo", "chat", "media", "private_folder", "settings", *VALUES},
     "ui": {"backend", "zoo", "chat", "media", "settings", "accounts", "bundled", *VALUES},
-    "training": {"zoo", "media", "models", "checkpoints", "engine", "backends", "chat", "settings", *VALUES},
+    "training": {"zoo", "media", "models", "checkpoints", "engine", "backends", "chat", "settings", *VALUES}
+    | {"batch_tables", "batch_turns", "named_files"},
     "serve": {"backend", "backends", "api", "ui", "settings", "proxies", "frozen_imports", "private_folder", *VALUES},
-    "cli": {"accounts", "backend", "zoo", "chat", "media", "settings", "backends", "serve", *VALUES}
+    "cli": {"accounts", "backend", "zoo", "chat", "media", "settings", "checkpoints", "backends", "training", "serve"}
+    | VALUES
     | {"batch_files", "batch_rows", "json_answers", "named_files", "private_folder", "prompt_template", "proxies"},
     "__main__": {"cli"},
 }
@@ -62,6 +64,7 @@ ONLY_IN = {
     "triton": {"engine/fused/triton_kernels.py"},
     "openai": {"backends/remote"},
     "httpx2": {"backends/remote", "checkpoints"},
+    "peft": {"training"},
     **dict.fromkeys(
         ("torch", "transformers", "tokenizers", "accelerate", "huggingface_hub", "bitsandbytes"), WITH_TORCH
     ),

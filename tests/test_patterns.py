@@ -21,6 +21,7 @@ CALLS = {"compile", "match", "search", "fullmatch", "sub", "subn", "split", "fin
 # Patterns that are put together while the app runs, and why they can't take long.
 MADE_LATER = {
     "models/prompt.py": "alternatives of a tokenizer's control strings, taken literally",
+    "checkpoints/adapter_config.py": "an adapter's, short, with few repeats and choices, and of a module's name alone",
     "checkpoints/hf_names.py": "RENAMINGS, a table of literal names; tried below",
 }
 STARTS = ("", "<box>", "<box>(", "<ref>", "<ref>a</ref>", "a/", "a.layers.1.")

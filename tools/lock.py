@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 UV = Path(sys.executable).with_name("uv")
 WRITTEN = "# Written by `make lock` from pyproject.toml: bounds and their reasons stand there."
 # What torch brings for one kind of GPU or another. Pip fetches that with torch, where it fetches torch at all; only the
-# tests' Triton is wanted without one.
+# tests' Triton, a group of its own, is wanted without one.
 OF_A_GPU = re.compile(r"(nvidia|cuda|triton)[-=]")
 
 
@@ -100,10 +100,10 @@ def lock(*, upgrade: bool) -> None:
     wanted = ("pyproject.toml", "--extra", "local", "--group", "build", "--universal")
     found = everywhere(resolved(wanted, within=project.torch, known=None if upgrade else run))
     write(run, found)
-    more = resolved(
-        ("--group", "dev", "--group", "kernels", "--universal"), within=found, known=None if upgrade else dev
-    )
-    write(dev, [f"-r {run.name}", *(line for line in more.splitlines() if line not in found)])
+    known = None if upgrade else dev
+    more = everywhere(resolved(("--group", "dev", "--universal"), within=found, known=known))
+    kernels = resolved(("--group", "kernels", "--universal"), within=found, known=known).splitlines()
+    write(dev, [f"-r {run.name}", *(line for line in (*more, *kernels) if line not in found)])
 
 
 def write(file: Path, rows: Iterable[str]) -> None:
