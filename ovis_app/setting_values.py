@@ -1,4 +1,4 @@
-"""What may be set: devices, host names, passwords, paths, networks, keys, adapters. Each is told in one sentence what it must be.
+"""What may be set: devices, host names, passwords, paths, networks, keys, adapters. Each is told what it must be.
 
 Knows values and the flags that name them; refuses to know where a value came from. Repeats no password and no key.
 """

@@ -37,6 +37,7 @@ class Project:
 
     light: tuple[str, ...]  # what the page needs, and a server in place of a model
     everything: tuple[str, ...]  # and the model in this process
+    training: tuple[str, ...]  # what fine-tuning needs beside that
     dev: tuple[str, ...]
     kept: frozenset[str]  # packages whose upper bound a trial of the latest keeps
 
@@ -45,9 +46,12 @@ class Project:
         said = tomllib.loads(file.read_text("utf-8"))
         project, groups = said["project"], said["dependency-groups"]
         light = sorted(project["dependencies"])
-        everything = sorted((*light, *project["optional-dependencies"]["local"]))
+        extras = project["optional-dependencies"]
+        everything = sorted((*light, *extras["local"]))
+        training = [row for row in extras["finetune"] if not row.startswith(project["name"])]
         dev = [row for name in ("build", "dev", "kernels") for row in groups[name] if isinstance(row, str)]
-        return cls(tuple(light), tuple(everything), tuple(dev), frozenset(said["tool"]["ovis"]["kept-bounds"]))
+        kept = frozenset(said["tool"]["ovis"]["kept-bounds"])
+        return cls(tuple(light), tuple(everything), tuple(training), tuple(dev), kept)
 
     @property
     def torch(self) -> list[str]:
