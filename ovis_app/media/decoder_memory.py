@@ -41,7 +41,7 @@ def needed(picture: ImageFile.ImageFile, data: bytes) -> float:
         case "AVIF":
             return (AVIF + ALPHA * (picture.mode == "RGBA")) * area
         case "HEIF":
-            kind = picture.info.get("chroma"), picture.info.get("bit_depth")
+            kind = picture.info.get("chroma", 0), picture.info.get("bit_depth", 0)
             return (HEIF.get(kind, DEEP_HEIF) + ALPHA * (picture.mode == "RGBA")) * area
         case _:
             return own
@@ -111,5 +111,5 @@ def _strip(picture: ImageFile.ImageFile) -> float:
         else:
             pixels = picture.width * min(int(tags.get(ROWS, picture.height)), picture.height)
         samples = 1 if tags.get(PLANAR, 1) == 2 else int(tags.get(SAMPLES, 1))
-        return pixels * samples * max(tags.get(BITS, (1,))) / 8
+        return float(pixels * samples * max(tags.get(BITS, (1,))) / 8)
     return 0.0

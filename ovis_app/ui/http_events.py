@@ -24,6 +24,7 @@ NO_SUCH_EVENT = "That call names nothing that is here, or doesn't bring what it 
 CROWDED = "Too many questions and files come from here at once: try again in a moment."
 EVENT = re.compile(r"/gradio_api/(?P<how>queue/join|(?:run|api|call)/(?P<name>[^/]+)/?)")
 SESSION = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+CHOSEN = {"index", "value"}  # what an event brings of what was chosen; an upload's brings a name
 DEEPEST = 32  # lists and objects in one another
 # Events at a time that are answered at once: of a session, of a visitor where it is known who that is, of all.
 OF_SESSION, OF_VISITOR, OF_ALL = 8, 64, 256
@@ -96,9 +97,9 @@ class Events:
         if not isinstance(number, int) or isinstance(number, bool) or number not in self._takes:
             raise _unfit()
         values, chosen = asked.get("data"), asked.get("event_data")
-        if not isinstance(values, list) or not isinstance(chosen, dict | None):
+        if not isinstance(values, list):
             raise _unfit()
-        if chosen is not None and number in self._chosen and not {"index", "value"} <= chosen.keys():
+        if number in self._chosen and chosen is not None and not (isinstance(chosen, dict) and CHOSEN <= chosen.keys()):
             raise _unfit()
         whole = self._whole(values, number)
         self._check_values(whole, self._takes[number])

@@ -132,9 +132,9 @@ def test_six_first_users_load_the_model_once(monkeypatch: pytest.MonkeyPatch) ->
     loads: list[str] = []
     whole = model_pool.load_weights
 
-    def counting(folder: Path, *rest: object) -> object:
+    def counting(folder: Path, *rest: object, **options: object) -> object:
         loads.append(str(folder))
-        return whole(folder, *rest)  # type: ignore[arg-type]
+        return whole(folder, *rest, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(model_pool, "load_weights", counting)
     monkeypatch.setattr(model_pool, "_models", {})

@@ -253,6 +253,7 @@ def test_its_base_is_known_by_any_of_its_names(tmp_path: Path) -> None:
 
 def test_models_with_other_adapters_are_other_models(tmp_path: Path) -> None:
     """And so is one whose folder was written anew."""
+    model_pool.release()
     one, two = written(tmp_path / "one"), written(tmp_path / "two", pair(MODULE, 96, 64, seed=2))
     rows = [zoo.adapted(str(BASE), adapter) for adapter in ("", str(one), str(two))]
     found = [loaded_on_cpu(row, "float32") for row in rows]

@@ -50,7 +50,7 @@ def sent(wire: Wire, **changes: Any) -> dict[str, Any]:
         {"fn_index": True}, {"fn_index": "1"}, {"fn_index": 1.0}, {"fn_index": [1]}, {"fn_index": -1},
         {"fn_index": 10**9},
         {"data": [None]}, {"trigger_id": CANARY}, {"trigger_id": math.nan}, {"trigger_id": math.inf},
-        {"oauth_token": math.inf}, {"event_data": CANARY}, {"event_data": [CANARY]},
+        {"oauth_token": math.inf},
         {"event_id": [CANARY]}, {"batched": CANARY},
         {"simple_format": [CANARY]}, {"oauth_token": {"a": CANARY}},
     ],
