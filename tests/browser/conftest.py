@@ -48,7 +48,7 @@ def server() -> Iterator[Served]:
 
 @pytest.fixture(scope="session")
 def context_of(browser: Any) -> Iterator[Callable[..., Any]]:
-    """A context of such options. Tabs of the same one share the browser's cache, and what pages leave in it."""
+    """A context of such options. Its tabs share the browser's cache, and what pages leave for others."""
     contexts: dict[str, Any] = {}
 
     def of(**options: Any) -> Any:
