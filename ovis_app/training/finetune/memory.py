@@ -59,7 +59,7 @@ def held(spec: ModelSpec, placement: Placement, choices: Choices, config: OvisCo
 
 
 def adapter_parameters(config: OvisConfig, choices: Choices) -> int:
-    """Of a LoRA on every linear layer of the parts that learn."""
+    """Of a LoRA on every linear layer of the parts that learn, and on the visual table."""
     llm, tower = config.llm_config, config.vision_config
     head = getattr(llm, "head_dim", None) or llm.hidden_size // llm.num_attention_heads
     keys = getattr(llm, "num_key_value_heads", None) or llm.num_attention_heads
@@ -70,6 +70,10 @@ def adapter_parameters(config: OvisConfig, choices: Choices) -> int:
     if "tower" in choices.part_names:
         width = tower["hidden_size"]
         ends += tower["num_hidden_layers"] * _ends(width, width, width, tower["intermediate_size"], 2)
+    if "head" in choices.part_names:
+        ends += tower["hidden_size"] * tower.get("hidden_stride", 1) ** 2 + config.visual_vocab_size
+    if "vte" in choices.part_names:
+        ends += config.visual_vocab_size + llm.hidden_size
     return choices.rank * ends
 
 

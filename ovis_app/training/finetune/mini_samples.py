@@ -23,7 +23,7 @@ FILE = "Ovis-mini's own"  # in place of a file's name
 FRAMES = 8  # of a clip
 THINKING = 0.12  # of the answers come with their thought
 # How often each kind is asked: as in its training, one picture most of all.
-SHARES = {"scene": 0.38, "word": 0.16, "talk": 0.12, "images": 0.2, "clip": 0.08, "chat": 0.06}
+SHARES = {"scene": 0.34, "word": 0.13, "talk": 0.12, "images": 0.2, "clip": 0.08, "chat": 0.13}
 
 
 def drawn(number: int, folder: Path, *, seed: int) -> tuple[Sample, ...]:

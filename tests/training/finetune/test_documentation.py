@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ovis_app.cli import finetune
-from ovis_app.training.finetune.choices import choices_of, defaults
+from ovis_app.training.finetune.choices import PARTS, choices_of, defaults
 from ovis_app.zoo import MINI, resolve
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -30,7 +30,8 @@ def test_its_table_has_the_defaults() -> None:
     rows = {cells[0]: cells[1:] for cells in re.findall(r"^\| `(--\S+?)`.*?\| (.*?) \| (.*?) \|$", TEXT, re.MULTILINE)}
     lora, full, mini = defaults(resolve("Ovis2.5-2B"), "lora"), defaults(resolve("Ovis2.5-2B"), "full"), choices_of(
         MINI, "lora", {})  # fmt: skip
-    assert rows["--train"][0] == f"`{lora['train']}`; Ovis-mini: `{','.join(mini.part_names)}`"
+    assert rows["--train"][0] == f"`{lora['train']}`; Ovis-mini: `all`" and mini.part_names == PARTS
+    assert rows["--rank"][0].endswith(f"{lora['dropout']}; Ovis-mini: {mini.rank}, {mini.alpha}, {mini.dropout:g}")
     assert [float(number) for number in re.findall(r"\de-\d", "".join(rows["--lr"]))] == [lora["lr"], 1e-3, full["lr"]]
     assert rows["--epochs"] == (f"{lora['epochs']:g}; Ovis-mini: {mini.epochs:g}", f"{full['epochs']:g}")
     assert rows["--max-tokens"][0].startswith(str(lora["max_tokens"]))

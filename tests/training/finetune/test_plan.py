@@ -15,7 +15,7 @@ from ovis_app.checkpoints.placement import Placement
 from ovis_app.errors import DataError
 from ovis_app.models.config import OvisConfig
 from ovis_app.training.finetune import memory
-from ovis_app.training.finetune.choices import Choices, Method, choices_of, mistakes, parts_of
+from ovis_app.training.finetune.choices import PARTS, Choices, Method, choices_of, mistakes, parts_of
 from ovis_app.training.finetune.mini_samples import drawn
 from ovis_app.training.finetune.mixing import OWN, Mix, chosen, held_out, picked, wanted_number
 from ovis_app.training.finetune.plan import RUN_FILE, check_new, check_same
@@ -81,7 +81,11 @@ def test_ovis_minis_own_questions_are_of_every_kind(tmp_path: Path) -> None:
 
 def test_defaults_follow_from_method_and_model() -> None:
     mini, large, full = chosen_for("ovis-mini"), chosen_for("Ovis2.5-2B"), chosen_for("Ovis2.5-2B", "full")
-    assert mini.parts == (("llm", 1e-3), ("tower", 1e-3)) and (mini.epochs, mini.batch, mini.accumulate) == (8, 8, 1)
+    assert (
+        mini.parts == tuple((part, 1e-3) for part in PARTS)
+        and mini.dropout == 0
+        and (mini.epochs, mini.batch, mini.accumulate) == (8, 8, 1)
+    )
     assert large.parts == (("llm", 1e-4),) and (large.epochs, large.batch, large.accumulate) == (3, 1, 16)
     assert full.parts == (("llm", 1e-5),) and full.epochs == 1 and full.checkpointing and not mini.checkpointing
     assert [chosen_for(n).max_tokens for n in ("ovis-mini", "Ovis2.5-9B", "Ovis1.6-Gemma2-9B")] == [

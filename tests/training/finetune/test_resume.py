@@ -22,7 +22,10 @@ from tests.training.finetune import runs
 
 pytest.importorskip("peft", reason="peft isn't installed: pip install '.[finetune]'")
 
-MORE = {"lora": ("--val", "0.3"), "full": ("--method", "full", "--train", "llm,tower", "--val", "0.3")}
+MORE = {
+    "lora": ("--val", "0.3", "--dropout", "0.05"),
+    "full": ("--method", "full", "--train", "llm,tower", "--val", "0.3"),
+}
 RESULT = {"lora": "adapter/adapter_model.safetensors", "full": "merged/model.safetensors"}
 
 
