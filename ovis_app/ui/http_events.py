@@ -99,7 +99,7 @@ class Events:
         values, chosen = asked.get("data"), asked.get("event_data")
         if not isinstance(values, list):
             raise _unfit()
-        if number in self._chosen and chosen is not None and not (isinstance(chosen, dict) and CHOSEN <= chosen.keys()):
+        if number in self._chosen and chosen is not None and not (isinstance(chosen, dict) and chosen.keys() >= CHOSEN):
             raise _unfit()
         whole = self._whole(values, number)
         self._check_values(whole, self._takes[number])
