@@ -12,8 +12,9 @@ export function build(messages) {
   const byId = new Map();
   for (const one of messages) byId.set(one.id, one);
   const children = new Map();
+  const roots = rootsOf(byId);
   for (const one of byId.values()) {
-    const parent = rooted(byId, one) ? null : one.parent;
+    const parent = roots.has(one.id) ? null : one.parent;
     if (!children.has(parent)) children.set(parent, []);
     children.get(parent).push(one);
   }
@@ -25,18 +26,27 @@ function older(one, other) {
   return one.created - other.created || (one.id < other.id ? -1 : 1);
 }
 
-/** Whether a message begins a path: it has no parent here, or going up from it leads back to it. In a circle the oldest
- * message is the root, so that nobody in it is lost. */
-function rooted(byId, message) {
-  if (message.parent === null || !byId.has(message.parent)) return true;
-  const seen = new Set();
-  let oldest = message;
-  for (let at = message; at; at = at.parent === null ? undefined : byId.get(at.parent)) {
-    if (seen.has(at.id)) return at === message && oldest === message;
-    seen.add(at.id);
-    if (older(at, oldest) < 0) oldest = at;
+/** The ids of messages that begin a path: those without a parent here, and in a circle the oldest, so that nobody in it
+ * is lost. Each message is walked over once. */
+function rootsOf(byId) {
+  const roots = new Set();
+  const settled = new Set();
+  for (const one of byId.values()) {
+    const way = new Map();
+    let at = one;
+    while (at && !settled.has(at.id) && !way.has(at.id)) {
+      way.set(at.id, at);
+      const parent = at.parent === null ? undefined : byId.get(at.parent);
+      if (!parent) roots.add(at.id);
+      at = parent;
+    }
+    if (at && way.has(at.id)) {
+      const circle = [...way.values()];
+      roots.add(circle.slice(circle.indexOf(at)).sort(older)[0].id);
+    }
+    for (const id of way.keys()) settled.add(id);
   }
-  return false;
+  return roots;
 }
 
 /** From the root to this message; nothing where it isn't there. @param {Tree} tree @param {string | null} id */
