@@ -11,8 +11,8 @@
 export function build(messages) {
   const byId = new Map();
   for (const one of messages) byId.set(one.id, one);
-  const children = new Map();
   const roots = rootsOf(byId);
+  const children = new Map();
   for (const one of byId.values()) {
     const parent = roots.has(one.id) ? null : one.parent;
     if (!children.has(parent)) children.set(parent, []);
@@ -26,27 +26,28 @@ function older(one, other) {
   return one.created - other.created || (one.id < other.id ? -1 : 1);
 }
 
-/** The ids of messages that begin a path: those without a parent here, and in a circle the oldest, so that nobody in it
- * is lost. Each message is walked over once. */
+/** The messages that begin a path: they have no parent here, or going up from them leads back to them. In a circle the
+ * oldest message is the root, so that nobody in it is lost. Each is looked at once, however long a path is. */
 function rootsOf(byId) {
   const roots = new Set();
-  const settled = new Set();
-  for (const one of byId.values()) {
-    const way = new Map();
-    let at = one;
-    while (at && !settled.has(at.id) && !way.has(at.id)) {
-      way.set(at.id, at);
-      const parent = at.parent === null ? undefined : byId.get(at.parent);
-      if (!parent) roots.add(at.id);
-      at = parent;
+  const walks = new Map(); // id -> the walk that came by
+  const above = (one) => (one.parent === null ? undefined : byId.get(one.parent));
+  for (const start of byId.values()) {
+    let at = start;
+    for (let up; at && !walks.has(at.id); at = up) {
+      walks.set(at.id, start);
+      up = above(at);
+      if (!up) roots.add(at.id);
     }
-    if (at && way.has(at.id)) {
-      const circle = [...way.values()];
-      roots.add(circle.slice(circle.indexOf(at)).sort(older)[0].id);
-    }
-    for (const id of way.keys()) settled.add(id);
+    if (at && walks.get(at.id) === start) roots.add(oldestAround(at, above).id);
   }
   return roots;
+}
+
+function oldestAround(start, above) {
+  let oldest = start;
+  for (let at = above(start); at !== start; at = above(at)) if (older(at, oldest) < 0) oldest = at;
+  return oldest;
 }
 
 /** From the root to this message; nothing where it isn't there. @param {Tree} tree @param {string | null} id */

@@ -34,8 +34,8 @@ export function ofQuestion(message, { beside, busy, acts }) {
   ].filter(Boolean);
 }
 
-/** At the foot of an answer. */
-export function ofAnswer(message, { beside, busy, last, acts, title }) {
+/** At the foot of an answer; `extra` are buttons of whoever draws it. */
+export function ofAnswer(message, { beside, busy, last, acts, title, extra = [] }) {
   const line = figures(message).join(" · ");
   const told = line ? make("div.figures", { title }, line) : null;
   if (message.finish === null) return [told].filter(Boolean);
@@ -51,6 +51,7 @@ export function ofAnswer(message, { beside, busy, last, acts, title }) {
     retry ? button(t("Retry"), () => acts.again(message.id), { name: "retry", disabled: busy }) : null,
     chooser(message, beside, acts),
     message.text ? button(t("Copy"), (event) => copied(event.currentTarget, message.text), { icon: true, name: "copy" }) : null,
+    ...extra,
     message.example ? null : again,
     mark(message, acts),
     Menus.button(t("More to do with this answer"), () => more(message, { busy, acts })),
