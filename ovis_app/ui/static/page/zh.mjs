@@ -51,6 +51,8 @@ export default {
   "Regenerate with other settings…": "用其他设置重新生成…",
   "No longer an example for new chats": "不再作为新对话的示例",
   "Use as an example in new chats": "作为新对话的示例",
+  "Final answer": "最终答案",
+  "Ask again": "再问一次",
   "Versions": "版本",
   "Version before": "上一版本",
   "Version after": "下一版本",
