@@ -61,7 +61,7 @@ class Server {
       hear({ seq: seq++, ...frame });
     }
     if (signal.aborted) throw new DOMException("stopped", "AbortError");
-    hear({ seq, kind: "done", finish: "end", ...said, stats: null, boxes: [] });
+    hear({ seq, kind: "done", finish: "end", ...said, stats: null });
   }
   #reached() { if (!this.up) throw new WireError("gone", { lost: true }); }
 }

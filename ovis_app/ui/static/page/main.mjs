@@ -64,15 +64,20 @@ class View {
     const acts = {
       edit: (id) => { session.edit(id); this.focus(); },
       remove: (id) => session.remove(id), choose: (id) => session.choose(id), again: (id) => session.again(id),
-      enlarge: (image) => window.ovis.enlarge(image), drawn: () => this.#stick(),
+      enlarge: (at) => this.#enlarge(at), changed: () => this.changed(),
     };
-    this.#composer = new Composer(page.composer, session);
+    this.#composer = new Composer(page.composer, session, acts);
     this.#turns = new Turns(page.turns, { acts, files: session.files });
     this.#scrolling();
   }
 
   focus() {
     this.#composer.focus();
+  }
+
+  async #enlarge(at) {
+    const viewer = await import("./viewer.mjs");
+    viewer.open(this.#session, at, { focus: () => this.focus() });
   }
 
   /** Draws soon, once however often it is asked to. */

@@ -406,8 +406,8 @@ export class Session {
 }
 
 function partOf(answer) {
-  const { text, thinking, error, stats, boxes, note } = answer;
-  return { text, thinking, error, stats, boxes, note };
+  const { text, thinking, error, stats, note } = answer;
+  return { text, thinking, error, stats, note };
 }
 
 /** A message as it is kept: without what is only of the moment. */
