@@ -64,7 +64,9 @@ def launch_options(settings: Settings, limits: Limits, store: FileStore) -> dict
     # In the head, since Gradio rewrites the selectors of `css`, and these are about the frame of the page too.
     name = settings.server_name
     static = StaticFiles.of(EXAMPLES)
-    script, *styles = ((STATIC / name).read_text("utf-8") for name in ("page.js", "page.css", "conversation.css", "pictures.css"))
+    script, *styles = (
+        (STATIC / name).read_text("utf-8") for name in ("page.js", "page.css", "conversation.css", "pictures.css")
+    )
     return {
         "server_name": f"[{name}]" if ":" in name else name,  # Gradio makes an address of it
         "server_port": settings.port,

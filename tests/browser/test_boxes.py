@@ -1,4 +1,4 @@
-"""What an answer names in pictures: phrases and boxes that light each other up, on the right picture, and kept as files."""
+"""What an answer names in pictures: phrases and boxes that light each other up, on the right picture, and files."""
 
 from __future__ import annotations
 

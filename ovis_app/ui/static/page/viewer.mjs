@@ -91,6 +91,9 @@ class Viewer {
     [p.before.disabled, p.after.disabled] = [place === 0, place === this.#pictures.length - 1];
     p.before.hidden = p.after.hidden = this.#pictures.length < 2;
     this.#marks = picture.message === null ? [] : marksOn(picture, this.#session.path, this.#answer);
+    p.marks.hidden = !this.#marks.length;
+    const at = document.activeElement; // what can't be pressed any more hears no keys
+    if (!p.dialog.contains(at) || at.disabled || at.hidden) p.room.focus();
     delete p.image.dataset.copied;
     const address = await this.#session.files.seen(picture.file.hash);
     if (picture !== this.#picture) return;
@@ -123,7 +126,6 @@ class Viewer {
 
   #drawBoxes() {
     const { marks, stage, image } = this.#p;
-    marks.hidden = !this.#marks.length;
     marks.setAttribute("aria-pressed", String(this.#boxes));
     for (const one of stage.querySelectorAll(".mark")) one.remove();
     const names = [...new Set(this.#marks.map((one) => one.name).filter(Boolean))].join(", ");
