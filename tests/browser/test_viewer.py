@@ -18,7 +18,8 @@ COLOURS = """(at) => {
   const image = document.querySelector(at), [w, h] = [image.naturalWidth, image.naturalHeight];
   const pen = Object.assign(document.createElement("canvas"), { width: w, height: h }).getContext("2d");
   pen.drawImage(image, 0, 0);
-  return [[1, 1], [w - 2, 1], [1, h - 2], [w - 2, h - 2]].map(([x, y]) => [...pen.getImageData(x, y, 1, 1).data].slice(0, 3));
+  const corners = [[1, 1], [w - 2, 1], [1, h - 2], [w - 2, h - 2]];
+  return corners.map(([x, y]) => [...pen.getImageData(x, y, 1, 1).data].slice(0, 3));
 }"""
 
 
