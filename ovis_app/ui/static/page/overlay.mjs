@@ -12,6 +12,7 @@ export { carried, read, words };
 
 const COLOURS = 8; // of boxes.css
 const FEW = 12; // boxes of a picture whose names are all written; of more the numbers, and the name of the one that is lit
+const drawnFor = new WeakMap(); // by what holds an answer's pictures: the text that they were drawn for
 const chosen = new Map(); // by answer: on which pictures somebody put its marks, by their numbers
 
 // --- phrases in the words --------------------------------------------------------------------------------------------
@@ -99,12 +100,12 @@ export function marksOn(picture, path, answer = null) {
   return [];
 }
 
-/** Draws the pictures of an answer into `holder`, once. `tools`: files, and enlarge. */
+/** Draws the pictures of an answer into `holder`, once for each text. `tools`: files, and enlarge. */
 export function figures(holder, { message, path, reading, ...tools }) {
   const row = holder.closest(".turn") ?? holder;
   if (!row.dataset.linked) link(row);
-  if (holder.dataset.drawn !== message.id) {
-    holder.dataset.drawn = message.id;
+  if (drawnFor.get(holder) !== message.text) {
+    drawnFor.set(holder, message.text);
     fill(holder, { message, path, reading, tools });
   }
   oneStop([...row.querySelectorAll(".phrase")]);
