@@ -23,13 +23,22 @@ from ovis_app.ui.theme import theme
 from ovis_app.ui.wiring import editing, models
 
 LATER = {  # modules that load when first needed, and so aren't asked for with the page
+    "page/boxes.mjs",
+    "page/coco.mjs",
     "page/dialogs.mjs",
+    "page/geometry.mjs",
     "page/menu.mjs",
+    "page/overlay.mjs",
+    "page/region.mjs",
     "page/revising.mjs",
     "page/rewording.mjs",
+    "page/saving.mjs",
     "page/toast.mjs",
+    "page/viewer.mjs",
+    "page/which_picture.mjs",
     "page/words.mjs",
     "page/zh.mjs",
+    "page/zooming.mjs",
 }
 _VIEWPORT = '<meta name="viewport" content="width=device-width, initial-scale=1, interactive-widget=resizes-content">'
 
@@ -61,7 +70,8 @@ def launch_options(settings: Settings, limits: Limits, store: FileStore) -> dict
     name = settings.server_name
     static = StaticFiles.of(EXAMPLES)
     script, *styles = (
-        (STATIC / name).read_text("utf-8") for name in ("page.js", "page.css", "conversation.css", "turns.css")
+        (STATIC / name).read_text("utf-8")
+        for name in ("page.js", "page.css", "conversation.css", "turns.css", "pictures.css")
     )
     return {
         "server_name": f"[{name}]" if ":" in name else name,  # Gradio makes an address of it

@@ -47,7 +47,6 @@ export function message(record) {
     error: text(given.error),
     finish: FINISHES.includes(given.finish) ? given.finish : null,
     stats: object(given.stats),
-    boxes: list(given.boxes).filter(object),
     by: text(given.by),
     touched: number(given.touched, 0),
     lost: !whole || given.lost === true,
