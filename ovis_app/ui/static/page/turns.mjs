@@ -2,20 +2,23 @@
 // and of words that grow only the block at their end.
 // Knows messages and the DOM; refuses to know what happens when somebody asks for something: `acts` does that.
 
-import { button, copy, make, plain } from "./elements.mjs";
-import { figures, thought } from "./figures.mjs";
+import { button, make, plain } from "./elements.mjs";
+import { thought } from "./figures.mjs";
 import { t } from "./i18n.mjs";
+import { Marks } from "./marks.mjs";
 import { Painter } from "./painter.mjs";
 import { versions } from "./tree.mjs";
+import * as actions from "./turn_actions.mjs";
 
 export { plain }; // main.mjs and its like have it from here
 
 export class Turns {
-  #root; #acts; #files; #painter; #rows = new Map();
+  #root; #acts; #files; #rows = new Map(); #marks; #painter;
 
-  constructor(root, { acts, files, decorate }) {
+  constructor(root, { acts, files }) {
     [this.#root, this.#acts, this.#files] = [root, acts, files];
-    this.#painter = new Painter({ decorate, done: () => acts.drawn() });
+    this.#marks = new Marks({ files, enlarge: acts.enlarge, loaded: () => this.#again() });
+    this.#painter = new Painter({ decorate: (block, message) => this.#marks.decorate(block, message), done: () => acts.changed() });
   }
 
   /** Draws a path. `running` is the id of the message that grows. */
@@ -32,6 +35,11 @@ export class Turns {
     }
   }
 
+  /** The row of a message that is shown. */
+  row(id) {
+    return this.#rows.get(id)?.element ?? null;
+  }
+
   #made(message) {
     const kind = message.role === "user" ? "article.turn.user-row" : "article.turn.bot-row";
     const element = make(kind, { "aria-label": message.role === "user" ? "Question" : "Answer" });
@@ -44,7 +52,7 @@ export class Turns {
   #fill(row, message, around) {
     const beside = versions(around.tree, message.id);
     const busy = around.running !== null;
-    const key = `${beside.map((one) => one.id)} ${busy} ${around.last}`;
+    const key = `${beside.map((one) => one.id)} ${busy} ${around.last} ${actions.state(message, this.#acts)}`;
     if (row.drawn === message && row.key === key) return;
     if (message.role === "user") this.#question(row, message, { beside, busy });
     else this.#answer(row, message, { beside, busy, ...around });
@@ -57,19 +65,17 @@ export class Turns {
     const { parts, element } = row;
     if (!parts.text) {
       parts.text = message.text.trim() ? make("div.question", { dir: "auto" }, plain(message.text)) : null;
-      parts.files = message.files.length ? make("div.files", {}, ...message.files.map((one, i) => this.#file(one, i, message.files.length))) : null;
+      parts.files = message.files.length ? make("div.files", {}, ...message.files.map((one, i) => this.#file(one, i, message))) : null;
       parts.foot = make("div.foot");
       element.append(...[parts.files, parts.text, parts.foot].filter(Boolean));
     }
-    parts.foot.replaceChildren(...[
-      this.#chooser(message, beside),
-      button("Edit", () => this.#acts.edit(message.id), { icon: true, name: "edit", disabled: busy }),
-      button("Delete", () => this.#acts.remove(message.id), { icon: true, name: "delete", disabled: busy }),
-    ].filter(Boolean));
+    actions.fill(parts.foot, actions.ofQuestion(message, { beside, busy, acts: this.#acts }));
+    element.classList.toggle("example-row", message.example);
   }
 
-  #file(file, index, count) {
-    const name = plain(count > 1 ? `Image ${index + 1}: ${file.name}` : file.name);
+  #file(file, index, { id, files }) {
+    const several = files.length > 1; // which a prompt numbers
+    const name = several ? t("Image {number}: {name}", { number: index + 1, name: plain(file.name) }) : plain(file.name);
     const copied = async (element) => {
       if (element.dataset.copied) return;
       element.dataset.copied = "yes";
@@ -79,7 +85,8 @@ export class Turns {
     const show = (element, address) => { element.src = address; };
     const video = file.kind === "video" ? make("video", { controls: true, preload: "metadata", "aria-label": name, playsInline: true }) : null;
     const image = video ?? make("img", { alt: name, decoding: "async" });
-    const holder = video ? make("span.clip", {}, video) : make("button.picture", { type: "button", "aria-label": `Enlarge ${name}`, onclick: () => this.#acts.enlarge(image) }, image);
+    const holder = video ? make("span.clip", {}, video) : make("button.picture", { type: "button", "aria-label": t("Enlarge {name}", { name }), onclick: () => this.#acts.enlarge({ message: id, index }) }, image,
+      several ? make("span.number", { "aria-hidden": "true" }, t("Image {number}", { number: index + 1 })) : null);
     if (video) video.addEventListener("error", () => this.#still(holder, video, file, name, copied));
     else image.addEventListener("error", () => copied(image));
     this.#files.seen(file.hash).then((address) => { if (address) show(image, address); else holder.replaceChildren(make("span.gone", {}, `${name} is no longer in this browser.`)); });
@@ -101,23 +108,15 @@ export class Turns {
     const { parts, element } = row;
     if (!parts.words) this.#frame(parts, element);
     this.#thought(parts, message);
-    this.#painter.paint(parts.words, message.text, { growing: message.finish === null, message });
-    const waits = message.finish === null && !message.text && !message.thinking;
+    this.#painter.paint(parts.words, this.#marks.words(message), { growing: message.finish === null, message, written: message.text });
+    const waits = message.finish === null && (message.note || (!message.text && !message.thinking));
     fillText(parts.status, waits ? message.note || (message.id === running ? "Waiting for a turn" : "") : "");
     fillText(parts.problem, message.lost ? "These words couldn't be read any more." : message.error);
     const over = message.finish !== null;
-    if (over && !row.marked && message.boxes.length) row.marked = this.#boxes(parts, message, path);
-    const again = message.error || message.finish === "cut" ? button("Retry", () => this.#acts.again(message.id), { name: "retry", disabled: busy }) : null;
-    const line = figures(message).join(" · ");
-    parts.foot.replaceChildren(...[
-      line ? make("div.figures", { title: title(message) }, line) : null,
-      over && last && again,
-      over && this.#chooser(message, beside),
-      over && message.text ? button("Copy", (event) => this.#copied(event.currentTarget, message.text), { icon: true, name: "copy" }) : null,
-      over && (message.text || message.thinking) ? this.#raw(parts) : null,
-      over && button("Regenerate", () => this.#acts.again(message.id), { icon: true, name: "again", disabled: busy }),
-      over && button("Delete", () => this.#acts.remove(message.id), { icon: true, name: "delete", disabled: busy }),
-    ].filter(Boolean));
+    this.#marks.draw(parts.boxes, message, path);
+    const extra = message.text || message.thinking ? [this.#raw(parts)] : [];
+    actions.fill(parts.foot, actions.ofAnswer(message, { beside, busy, last, acts: this.#acts, title: title(message), extra }));
+    element.classList.toggle("example-row", message.example);
     element.setAttribute("aria-busy", String(!over));
   }
 
@@ -125,8 +124,17 @@ export class Turns {
     parts.thought = make("details.thought", { hidden: true }, parts.over = make("summary"), parts.thinking = make("div.words"));
     parts.over.addEventListener("click", () => { parts.thought.dataset.touched = "yes"; });
     [parts.words, parts.status] = [make("div.words"), make("div.status", { role: "status", hidden: true })];
-    [parts.problem, parts.boxes, parts.foot] = [make("div.problem", { role: "alert", hidden: true }), make("div.boxes", { hidden: true }), make("div.foot")];
+    [parts.problem, parts.boxes, parts.foot] = [make("div.problem", { role: "alert", hidden: true }), make("div.marks", { hidden: true }), make("div.foot")];
     element.append(parts.thought, parts.words, parts.status, parts.problem, parts.boxes, parts.foot);
+  }
+
+  #thought(parts, message) {
+    parts.thought.hidden = !message.thinking;
+    if (!message.thinking) return;
+    fillText(parts.over, thought(message));
+    if (!parts.thought.dataset.touched) parts.thought.open = message.finish === null && !message.text;
+    const growing = message.finish === null && !message.text;
+    this.#painter.paint(parts.thinking, this.#marks.thought(message), { growing, message, written: message.thinking });
   }
 
   /** Whether the words stand exactly as the model said them. */
@@ -140,47 +148,10 @@ export class Turns {
     return pressed;
   }
 
-  #thought(parts, message) {
-    parts.thought.hidden = !message.thinking;
-    if (!message.thinking) return;
-    fillText(parts.over, thought(message));
-    if (!parts.thought.dataset.touched) parts.thought.open = message.finish === null && !message.text;
-    this.#painter.paint(parts.thinking, message.thinking, { growing: message.finish === null && !message.text, message });
-  }
-
-  /** The picture that an answer is about, with what it names framed: the only one of the latest question with files. */
-  #boxes(parts, message, path) {
-    const before = path.slice(0, path.indexOf(message)).filter((one) => one.files.length);
-    const only = before.at(-1)?.files.length === 1 ? before.at(-1).files[0] : null;
-    if (!only || only.kind !== "image") return false;
-    const names = message.boxes.map((one) => one.name).filter(Boolean).join(", ") || "boxes";
-    const image = make("img", { alt: plain(`${only.name} with ${names} marked`) });
-    const percent = (share) => `${(100 * share).toFixed(2)}%`;
-    const frames = message.boxes.map((one) => {
-      const frame = make("span.box", {}, one.name ? make("b", {}, plain(String(one.name))) : null);
-      Object.assign(frame.style, { left: percent(one.left), top: percent(one.top), width: percent(one.right - one.left), height: percent(one.bottom - one.top) });
-      return frame;
-    });
-    image.addEventListener("error", async () => { image.src = await this.#files.copied(only); }, { once: true });
-    this.#files.seen(only.hash).then((address) => { image.src = address; });
-    parts.boxes.replaceChildren(image, ...frames);
-    parts.boxes.hidden = false;
-    return true;
-  }
-
-  // --- what both have ----------------------------------------------------------------------------------------------
-
-  #chooser(message, beside) {
-    if (beside.length < 2) return null;
-    const place = beside.findIndex((one) => one.id === message.id);
-    const step = (words, by, name) => button(words, () => this.#acts.choose(beside[place + by].id), { icon: true, name, disabled: !beside[place + by] });
-    return make("span.versions", { role: "group", "aria-label": "Versions" }, step("Version before", -1, "back"), `${place + 1}/${beside.length}`, step("Version after", 1, "forth"));
-  }
-
-  async #copied(pressed, text) {
-    await copy(text);
-    pressed.classList.add("done");
-    setTimeout(() => pressed.classList.remove("done"), 1500);
+  /** Draws all words anew: what draws them better is there. */
+  #again() {
+    for (const row of this.#rows.values()) row.key = "";
+    this.#acts.changed();
   }
 }
 
