@@ -11,7 +11,7 @@ import re
 import stat
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ovis_app import named_files
@@ -21,6 +21,7 @@ from ovis_app.errors import BatchError, MediaError, UserError
 from ovis_app.generation import MAX_TEXT
 from ovis_app.media.file_types import HEAD, PDF, kind_of
 from ovis_app.media.page_range import PageRange
+from ovis_app.places import Place
 from ovis_app.prompt_template import Template, column_name
 
 ID = ("id", "row_id", "custom_id", "question_id")
@@ -59,7 +60,8 @@ FEW = 3  # names that a sentence lists
 
 @dataclass(frozen=True)
 class Row:
-    """One question. `id` is its place in the input and names it in the output; `earlier` is what was said before."""
+    """One question. `id` is its number or name in the input and names it in the output; `earlier` is what was said
+    before. `places` are its files' in the prompt; `written` is the prompt with its tags, where it has some."""
 
     id: str
     prompt: str
@@ -68,6 +70,13 @@ class Row:
     system: str = ""
     pages: str = ""  # of its documents, as PageRange reads them
     problem: str = ""  # why it can't be asked, in a sentence
+    places: tuple[Place, ...] = ()
+    written: str = ""
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """All that was said, and the question."""
+        return (*self.earlier, Turn("user", self.prompt, self.media, self.places))
 
 
 @dataclass(frozen=True)
@@ -179,12 +188,16 @@ class _Table:
             turns = [*history(values.get("history")), Turn("user", own or self.prompt)]
             if not (own or files or clips or (self.template and self.template.columns)):
                 raise BatchError("This row has neither a prompt of its own nor a file to ask about.")
+        written = turns[-1].text
         if used & {*FILES, *ADDRESSES, *MESSAGES}:
             turns = placed(turns, files, clips)
         if len(system) > MAX_TEXT:
             raise BatchError(f"This row's system prompt is longer than {MAX_TEXT:,} characters: shorten it.")
-        turns = [Turn(turn.role, turn.text, self._there(turn.media)) for turn in turns]
-        return Row(id, turns[-1].text or self.prompt, turns[-1].media, tuple(turns[:-1]), system, pages)
+        *earlier, last = [replace(turn, media=self._there(turn.media)) for turn in turns]
+        if not last.text.strip():
+            [last], written = placed([Turn("user", self.prompt)], last.media, []), self.prompt
+        written = written if last.places else ""
+        return Row(id, last.text, last.media, tuple(earlier), system, pages, places=last.places, written=written)
 
     def _files(self, columns: Sequence[tuple[str, object]], used: set[str]) -> tuple[list[str], list[str]]:
         """The names of pictures and of clips, as far as the columns tell them apart; each once for all columns."""
@@ -245,7 +258,7 @@ def _folder(source: Path, prompt: str, template: Template | None, besides: Path 
         if besides is not None and path.resolve() == besides.resolve():
             continue
         if _is_media(path):
-            rows.append(Row(id, template.filled({"file": id}, f"“{id}”") if template else prompt, (str(path),)))
+            rows.append(_of_file(id, path, template.filled({"file": id}, f"“{id}”") if template else prompt))
         else:
             left_out.append(id)
     if not rows and left_out:
@@ -254,6 +267,11 @@ def _folder(source: Path, prompt: str, template: Template | None, besides: Path 
             f"({few(left_out)})."
         )
     return Questions(tuple(sorted(rows, key=lambda row: row.id)), left_out=tuple(sorted(left_out)))
+
+
+def _of_file(id: str, path: Path, prompt: str) -> Row:
+    [asked] = placed([Turn("user", prompt)], [str(path)], [], who=f"The question about “{named_files.printable(id)}”")
+    return Row(id, asked.text, asked.media, places=asked.places, written=prompt if asked.places else "")
 
 
 def _walked(source: Path, unread: list[str]) -> Iterator[Path]:

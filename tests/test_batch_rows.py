@@ -104,14 +104,16 @@ def test_a_file_is_found_as_it_is_named(folder: Path, name: str) -> None:
         ({"image": {"bytes": "AAAA"}}, "isn't given by its name"),
         ({"images": [[[[[["a.png"]]]]]]}, "isn't given by its name"),
         ({"images": ["a.png", "gone.png"]}, "gone.png"),
-        ({"images": [], "prompt": "<image>What?"}, "more <image> tags than files"),
+        ({"images": [], "prompt": "<image>What?"}, "has 1 <image> or <video> tag and 0 files: write one where each"),
+        ({"images": ["a.png", "d.png"], "prompt": "<image>What?"}, "has 1 <image> or <video> tag and 2 files"),
+        ({"image": "a.png", "prompt": "<image><video>"}, "has 2 <image> or <video> tags and 1 file: write"),
         ({"audio": "a.png", "prompt": ["x"]}, "prompt is no text"),
         ({"image_url": "http://example.org/a.png"}, "is an address"),
         ({"image": "", "prompt": ""}, "neither a prompt of its own nor a file"),
         ({"messages": [{"role": "tool", "content": "x"}]}, "messages can't be read"),
         ({"messages": [{"role": "user", "content": [{"type": "image", "image": 3}]}]}, "isn't given by its name"),
         ({"messages": [{"role": "assistant", "content": "x"}]}, "hold no question"),
-        ({"messages": [{"role": "user", "content": "<image><image>x"}], "images": ["a.png"]}, "more <image> tags"),
+        ({"messages": [{"role": "user", "content": "<image><image>x"}], "images": ["a.png"]}, "has 2 <image>"),
     ],
 )
 def test_a_row_that_names_a_file_is_never_asked_without_it(folder: Path, row: dict[str, Any], said: str) -> None:
@@ -160,15 +162,19 @@ def test_the_messages_of_ms_swift_and_llava(folder: Path) -> None:
     }
     [row] = table(folder, "in.jsonl", json.dumps(swift))
     asked, told = row.earlier
-    assert (asked.text, told.text, row.prompt, row.system) == ("What is it?", "A box.", "And this?", "Be brief.")
+    assert (asked.text, told.text, row.prompt, row.system) == ("\nWhat is it?", "A box.", "And this?", "Be brief.")
     assert [Path(name).name for name in asked.media] == ["a.png"] and names(row) == ["d.png"]
+    assert (asked.places, row.places, row.written) == ((0,), (4,), "And <image>this?")
     llava = {"id": 7, "image": "a.png", "conversations": [{"from": "human", "value": "<image>\nWhat?"},
                                                           {"from": "gpt", "value": "known"}]}  # fmt: skip
     [row] = table(folder, "in.json", json.dumps([llava]))
-    assert (row.id, row.prompt, names(row), row.earlier) == ("7", "What?", ["a.png"], ())
+    assert (row.id, row.prompt, names(row), row.earlier) == ("7", "\nWhat?", ["a.png"], ())
     parts = [{"type": "text", "text": "What?"}, {"type": "image_url", "image_url": {"url": "a.png"}}]
     [row] = table(folder, "in.jsonl", json.dumps({"messages": [{"role": "user", "content": parts}]}))
-    assert (row.prompt, names(row)) == ("What?", ["a.png"])
+    assert (row.prompt, names(row), row.places) == ("What?\n", ["a.png"], (6,))
+    parts.reverse()
+    [row] = table(folder, "in.jsonl", json.dumps({"messages": [{"role": "user", "content": parts}]}))
+    assert (row.prompt, names(row), row.places) == ("What?", ["a.png"], ())
     [row] = table(folder, "in.jsonl", json.dumps({"query": "And?", "history": [["Who?", "Ada."]], "images": ["a.png"]}))
     assert [turn.text for turn in row.earlier] == ["Who?", "Ada."] and len(row.earlier[0].media) == 1
 
@@ -176,6 +182,32 @@ def test_the_messages_of_ms_swift_and_llava(folder: Path) -> None:
 def test_a_tag_is_text_where_no_column_holds_files(folder: Path) -> None:
     [row] = table(folder, "in.csv", "prompt\nWhat does <image> mean?\n")
     assert row.prompt == "What does <image> mean?"
+
+
+def test_a_tag_is_where_its_file_stands(folder: Path) -> None:
+    """In a row's own prompt, in --prompt, in --template and beside a file of a folder; without tags before the text."""
+    rows = table(
+        folder,
+        "in.csv",
+        'image,prompt\n"a.png;d.png","First <image>, then <image>: which?"\nd.png,What?\na.png,\nd.png,<image>\n',
+        prompt="Or <image>?",
+    )
+    assert [(row.prompt, row.places, row.written) for row in rows] == [
+        ("First , then : which?", (6, 13), "First <image>, then <image>: which?"),
+        ("What?", (), ""),
+        ("Or ?", (3,), "Or <image>?"),
+        ("Or ?", (3,), "Or <image>?"),
+    ]
+    assert names(rows[0]) == ["a.png", "d.png"]
+    template = Template("Is <image> a {thing}?")
+    [row] = table(folder, "in.jsonl", '{"thing": "cat", "images": ["a.png"]}', template=template)
+    assert (row.prompt, row.places, row.problem) == ("Is  a cat?", (3,), "")
+    [row] = table(folder, "in.jsonl", '{"thing": "<image> tag", "images": ["a.png"]}', template=template)
+    assert "has 2 <image> or <video> tags and 1 file" in row.problem
+    found = questions(folder, prompt="See <image>: what?", besides=folder / "in.jsonl").rows
+    assert all((row.prompt, row.places) == ("See : what?", (4,)) and len(row.media) == 1 for row in found) and found
+    with pytest.raises(BatchError, match=r"The question about “a\.png” has 2 <image> or <video> tags and 1 file"):
+        questions(folder, prompt="<image> or <image>?")
 
 
 @pytest.mark.parametrize(
