@@ -19,6 +19,7 @@ from ovis_app.conversation import Conversation, Message
 from ovis_app.errors import BatchError, MediaError
 from ovis_app.limits import Limits
 from ovis_app.media import PageChoice, PageRange, attach_all, grouped_with_pages
+from ovis_app.named_files import printable
 from ovis_app.places import in_place
 from ovis_app.private_folder import temporary_folder
 
@@ -36,14 +37,16 @@ def resumed(out: Path, *, data: bool = False) -> set[str]:
     """Makes a file of answers ready to go on: cuts a half-written row off. Returns the ids of what is answered, without
     what failed, which is tried again. `data` is whether answers are checked by a schema. Raises BatchError where the
     file holds something else than answers: then it stays as it is."""
-    if not out.exists():
-        return set()
     try:
+        if not out.exists():
+            return set()
         _check_beginning(out, _fields(data))
         cut(out)
         return {row["id"] for row in _rows_in(out) if row.get("finish") and not row.get("error")}
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise BatchError(f"{out.name} can't be read or isn't a file of answers: name another with --out.") from error
+    except (OSError, ValueError, csv.Error) as error:
+        raise BatchError(
+            f"{printable(out.name)} can't be read or isn't a file of answers: name another with --out."
+        ) from error
 
 
 def _fields(data: bool) -> tuple[str, ...]:

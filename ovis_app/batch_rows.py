@@ -93,9 +93,8 @@ def questions(
 ) -> Questions:
     """The questions of a folder (one a file), a CSV or a JSON-lines file. `prompt` is for rows without their own,
     `besides` a file that isn't meant where it lies in the folder. Raises BatchError naming what is wrong and where."""
-    if not source.exists():
-        raise BatchError(f"There is no file or folder {source.name}.")
-    found = _folder(source, prompt, template, besides) if source.is_dir() else _table(source, prompt, template)
+    is_folder = _is_folder(source)
+    found = _folder(source, prompt, template, besides) if is_folder else _table(source, prompt, template)
     if not found.rows:
         raise BatchError(f"There is nothing to ask about in {source.name}.")
     repeated = [name for name, times in Counter(row.id for row in found.rows).items() if times > 1]
@@ -105,6 +104,24 @@ def questions(
     if missing is not None:
         raise BatchError(f"Row {missing} has no prompt: call its column prompt, or give one with --prompt.")
     return found
+
+
+def _is_folder(source: Path) -> bool:
+    """Whether it is one, or else a file that may be a table. Raises BatchError."""
+    name = named_files.printable(source.name)
+    try:
+        mode = source.stat().st_mode
+        if stat.S_ISDIR(mode):
+            return True
+        if not stat.S_ISREG(mode):
+            raise BatchError(f"{name} is neither a folder nor a file: save its rows in one.")
+        if _holds_media(source):
+            raise BatchError(f'{name} is no table: name its folder, or ask about it by `ovis "question"`.')
+        return False
+    except PermissionError as error:
+        raise BatchError(f"{name} may not be read here: check its permissions.") from error
+    except (OSError, ValueError) as error:
+        raise BatchError(f"There is no file or folder {named_files.printable(str(source))}.") from error
 
 
 def few(names: Sequence[str]) -> str:
@@ -148,7 +165,11 @@ class _Table:
         """The question of a record; None for an empty line of a spreadsheet. Raises BatchError where a column of the
         template is missing, or a column that isn't read names files."""
         columns = [(column_name(name), value) for name, value in record.columns]
-        self.seen |= {column_name(name): name for name, _ in record.columns if column_name(name) not in self.seen}
+        self.seen |= {
+            column_name(name): name if name.strip() else "one without a name"
+            for name, value in record.columns
+            if column_name(name) not in self.seen and (name.strip() or value)
+        }
         if all(value in (None, "", [], {}) for _, value in columns):
             return None
         values = dict(columns)
@@ -161,6 +182,7 @@ class _Table:
             row = self._asked(id, columns, own, used)
         except (BatchError, MediaError) as error:
             row = Row(id, own or _written(values) or self.prompt, problem=str(error))
+            used |= KNOWN & set(values)  # what it is made of isn't known
         self.used |= used
         if not (row.problem or row.media or any(turn.media for turn in row.earlier)):
             unread = [(name, value) for name, value in record.columns if column_name(name) not in used]
@@ -255,7 +277,7 @@ def _folder(source: Path, prompt: str, template: Template | None, besides: Path 
     rows, left_out = list[Row](), list[str]()
     for path in _walked(source, left_out):
         id = _plain(path.relative_to(source).as_posix())
-        if besides is not None and path.resolve() == besides.resolve():
+        if besides is not None and named_files.same_file(path, besides):
             continue
         if _is_media(path):
             rows.append(_of_file(id, path, template.filled({"file": id}, f"“{id}”") if template else prompt))
@@ -263,8 +285,8 @@ def _folder(source: Path, prompt: str, template: Template | None, besides: Path 
             left_out.append(id)
     if not rows and left_out:
         raise BatchError(
-            f"There is no picture, clip or PDF in {source.name}: {len(left_out):,} files were left out "
-            f"({few(left_out)})."
+            f"There is no picture, clip or PDF in {source.name}: "
+            f"{len(left_out):,} file{'s were' if len(left_out) > 1 else ' was'} left out ({few(left_out)})."
         )
     return Questions(tuple(sorted(rows, key=lambda row: row.id)), left_out=tuple(sorted(left_out)))
 
@@ -297,13 +319,16 @@ def _is_media(path: Path) -> bool:
     says what is wrong with it."""
     called = _called_media(path.name) and not path.name.startswith(".")
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            return False
-        with path.open("rb") as file:
-            kind = kind_of(file.read(HEAD))
-            return kind.media is not None or kind is PDF or called
+        return stat.S_ISREG(path.stat().st_mode) and (_holds_media(path) or called)
     except OSError:
         return called
+
+
+def _holds_media(path: Path) -> bool:
+    """Whether a file is a picture, clip or PDF by what it holds. Raises OSError."""
+    with path.open("rb") as file:
+        kind = kind_of(file.read(HEAD))
+    return kind.media is not None or kind is PDF
 
 
 def _called_media(name: str) -> bool:

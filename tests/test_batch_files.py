@@ -362,6 +362,32 @@ def test_a_run_ends_with_what_came_of_it(folder: Path, capsys: pytest.CaptureFix
     assert main(command) == 0
 
 
+@pytest.mark.parametrize(
+    ("source", "out", "said"),
+    [
+        ("", "out.jsonl", "argument input: the name is empty"),
+        ("~nobodyatall/x", "out.jsonl", "There is no file or folder ~nobodyatall/x."),
+        ("pictures", "", "argument --out: the name is empty"),
+        ("pictures", "round.jsonl", "round.jsonl can't be written: check the folder"),
+        ("pictures", "x" * 300 + ".jsonl", "can't be read or isn't a file of answers"),
+        ("round.jsonl", "round.jsonl", "--out is the input itself"),
+        ("in.jsonl", "pictures/../in.jsonl", "--out is the input itself"),
+    ],
+)
+def test_names_that_name_nothing_are_one_sentence(
+    source: str, out: str, said: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(folder.parent)
+    Path("round.jsonl").symlink_to("round.jsonl")
+    Path("in.jsonl").write_text('{"prompt": "What?"}')
+    try:
+        code = main(["batch", source, "--backend", "fake", "--prompt", "What?", "--out", out])
+    except SystemExit as end:
+        code = int(str(end.code))
+    err = capsys.readouterr().err
+    assert code == 2 and said in err.splitlines()[-1]
+
+
 def test_columns_that_are_not_read_are_named_once(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "in.csv").write_text("Prompt;Image;Note;Price\nWhat?;red.png;x;1\nWhy?;red.png;y;2\n")
     assert main(["batch", str(folder / "in.csv"), "--backend", "fake", "--out", str(folder / "out.csv")]) == 0

@@ -1,4 +1,4 @@
-"""`ovis batch` that is killed or finds no room, wherever that is: the next run answers what is missing, each row once."""
+"""`ovis batch` that is killed or finds no room, wherever that is: the next run answers the rest, no row twice."""
 
 from __future__ import annotations
 

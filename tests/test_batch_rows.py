@@ -241,6 +241,36 @@ def test_another_encoding_is_named_with_what_to_do(folder: Path, encoding: str) 
     assert "save it as" in str(refused.value)
 
 
+@pytest.mark.parametrize("data", [b"PK\3\4\x14\0\x06\0\xff", b"\xd0\xcf\x11\xe0\0\0", b"PAR1\x15\x04\x15\xff"])
+def test_a_spreadsheet_that_is_called_a_csv_is_no_text_in_gbk(folder: Path, data: bytes) -> None:
+    (folder / "in.csv").write_bytes(data)
+    with pytest.raises(BatchError, match=r"in.csv holds no text: in a spreadsheet program save it as"):
+        questions(folder / "in.csv")
+
+
+def test_columns_of_which_nothing_is_lost_are_not_named(folder: Path) -> None:
+    """The comma at the end of each line that spreadsheets write; and the columns of a row that failed."""
+    (folder / "in.csv").write_text("prompt,image,\nWhat?,gone.png,\n")
+    assert questions(folder / "in.csv").ignored == ()
+    (folder / "in.csv").write_text("prompt,image,,price\nWhat?,gone.png,more,7\n")
+    assert questions(folder / "in.csv").ignored == ("one without a name", "price")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("a.png", 'a.png is no table: name its folder, or ask about it by `ovis "question"`'),
+        ("round.csv", "no file or folder"), ("x" * 300 + ".csv", "no file or folder"), ("a\0.csv", "no file or folder"),
+        ("pipe.jsonl", "pipe.jsonl is neither a folder nor a file"),
+    ],
+)  # fmt: skip
+def test_what_is_no_input_is_one_sentence(folder: Path, name: str, said: str) -> None:
+    (folder / "round.csv").symlink_to("round.csv")
+    os.mkfifo(folder / "pipe.jsonl")
+    with pytest.raises(BatchError, match=re.escape(said)):
+        questions(folder / name, prompt="What?")
+
+
 @pytest.mark.parametrize(
     ("name", "made"),
     [
@@ -278,18 +308,19 @@ def test_in_a_folder_content_decides(folder: Path) -> None:
 
 
 def test_links_that_go_round_end_and_odd_files_are_left_alone(folder: Path) -> None:
+    (folder / "out.jsonl").symlink_to(folder / "out.jsonl")
     (folder / "again").symlink_to(folder, target_is_directory=True)
     (folder / "self").symlink_to(folder / "self")
     os.mkfifo(folder / "pipe.png")
     (folder / os.fsdecode(b"\xff.png")).write_bytes((folder / "a.png").read_bytes())
-    found = questions(folder, prompt="What?")
+    found = questions(folder, prompt="What?", besides=folder / "out.jsonl")
     assert [row.id for row in found.rows] == ["\\udcff.png", "a.png", "b c.png", "d.png"]
     assert set(found.left_out) == {"self", "pipe.png"}
 
 
 def test_a_folder_without_pictures_says_what_is_there(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("hello")
-    with pytest.raises(BatchError, match=r"no picture, clip or PDF in .*: 1 files were left out \(notes.txt\)"):
+    with pytest.raises(BatchError, match=r"no picture, clip or PDF in .*: 1 file was left out \(notes.txt\)"):
         questions(tmp_path, prompt="What?")
 
 

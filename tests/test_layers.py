@@ -41,7 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "batch_tables": {"errors"},
     "batch_turns": {"errors", "named_files", "places"},
     "batch_rows": {"batch_tables", "batch_turns", "named_files", "prompt_template", "media", *VALUES},
-    "batch_files": {"batch_rows", "batch_turns", "media", "private_folder", *VALUES},
+    "batch_files": {"batch_rows", "named_files", "media", "private_folder", *VALUES},
     "models": {"zoo", "media", *VALUES},
     "checkpoints": {"zoo", "media", "models", *VALUES},
     "engine": {"zoo", "models", "checkpoints", *VALUES},
