@@ -292,7 +292,11 @@ def _folder(source: Path, prompt: str, template: Template | None, besides: Path 
 
 
 def _of_file(id: str, path: Path, prompt: str) -> Row:
-    [asked] = placed([Turn("user", prompt)], [str(path)], [], who=f"The question about “{named_files.printable(id)}”")
+    name = f"“{named_files.printable(id)}”"
+    [asked] = placed([Turn("user", prompt)], [str(path)], [], who=f"The question about {name}")
+    if not os.access(path, os.R_OK):
+        why = f"{name} can't be read here: it is a link to nothing, or its permissions don't allow it."
+        return Row(id, prompt, asked.media, problem=why)
     return Row(id, asked.text, asked.media, places=asked.places, written=prompt if asked.places else "")
 
 

@@ -316,6 +316,9 @@ def test_links_that_go_round_end_and_odd_files_are_left_alone(folder: Path) -> N
     found = questions(folder, prompt="What?", besides=folder / "out.jsonl")
     assert [row.id for row in found.rows] == ["\\udcff.png", "a.png", "b c.png", "d.png"]
     assert set(found.left_out) == {"self", "pipe.png"}
+    (folder / "gone.png").symlink_to(folder / "nothing.png")
+    gone = next(row for row in questions(folder, prompt="What?").rows if row.id == "gone.png")
+    assert gone.problem == "“gone.png” can't be read here: it is a link to nothing, or its permissions don't allow it."
 
 
 def test_a_folder_without_pictures_says_what_is_there(tmp_path: Path) -> None:
