@@ -63,7 +63,7 @@ class Arrival:
     async def left(self) -> bool:
         """Whether the sender is gone, asked once the body is whole."""
         with anyio.move_on_after(0):
-            return (await self._receive())["type"] == "http.disconnect"
+            return bool((await self._receive())["type"] == "http.disconnect")
         return False
 
     def say(self, body: bytes) -> None:

@@ -47,7 +47,8 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", re.compile(r"/|/config/?|/theme\.css"), kept=True),
     Route("GET", re.compile(r"/robots\.txt|/manifest\.json|/favicon\.ico")),
     Route("GET", re.compile(rf"/(?:assets|static|svelte)/{_STATIC}"), kept=True),
-    Route("GET", re.compile(r"/gradio_api/(?:info|user|login_check|app_id|token)/?")),
+    Route("GET", re.compile(r"/gradio_api/info/?"), kept=True),
+    Route("GET", re.compile(r"/gradio_api/(?:user|login_check|app_id|token)/?")),
     Route(
         "GET",
         re.compile(r"/gradio_api/(?:openapi\.json|theme\.css|queue/data|queue/status)"),

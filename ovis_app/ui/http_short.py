@@ -85,4 +85,5 @@ def _session(scope: Scope, path: str) -> str:
     """The session that a request names in its address; nothing where it names none."""
     if path.startswith(HEARTBEAT):
         return path.removeprefix(HEARTBEAT)
-    return parse_qs(scope.get("query_string", b"").decode("latin-1")).get("session_hash", [""])[0]
+    query: bytes = scope.get("query_string", b"")
+    return parse_qs(query.decode("latin-1")).get("session_hash", [""])[0]

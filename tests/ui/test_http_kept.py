@@ -1,4 +1,4 @@
-"""The page and its files are kept, so that asking again costs next to nothing; nobody gets what was made for another."""
+"""The page and its files are kept, so that asking again costs next to nothing; nobody gets what another asked for."""
 
 from __future__ import annotations
 
