@@ -29,6 +29,7 @@ SMALL = {
     "memory": (),
     "load": ("--only", "memory", "--dtypes", "bfloat16"),
     "decode": ("--repeats", "1"),
+    "flood": ("--repeats", "1"),
     "vllm": (),
 }
 OPT_IN = ("vllm",)  # only where it is asked for by name: it takes minutes to start

@@ -60,6 +60,12 @@ class Arrival:
         self.say(data := bytes(body))
         return data
 
+    async def left(self) -> bool:
+        """Whether the sender is gone, asked once the body is whole."""
+        with anyio.move_on_after(0):
+            return bool((await self._receive())["type"] == "http.disconnect")
+        return False
+
     def say(self, body: bytes) -> None:
         """What `next` gives in place of a body that is all there."""
         self._again = {"type": "http.request", "body": body, "more_body": False}

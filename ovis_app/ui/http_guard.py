@@ -47,8 +47,9 @@ from ovis_app.ui.http_bodies import Counted, Json, Meter, Refused, too_large
 from ovis_app.ui.http_events import Crowd, Event, Events, parsed
 from ovis_app.ui.http_hosts import Hosts, believe_no_proxy, here, place_of, visitors
 from ovis_app.ui.http_named_files import NO_ADDRESSES, check_files, files_of
-from ovis_app.ui.http_passage import App, Passage
+from ovis_app.ui.http_passage import App
 from ovis_app.ui.http_routes import API, CALLS, HEARTBEAT, INFO, JSON, MCP, ROUTES, SMALL, TOOLS, Route, route_of
+from ovis_app.ui.http_short import ShortRequests
 from ovis_app.ui.http_sign_in import SignIn
 from ovis_app.ui.http_uploads import Files, Uploads
 
@@ -133,6 +134,7 @@ class Guard:
         self.events: Events | None = None  # once the page is there
         self.crowd, self.parsers = Crowd(), anyio.CapacityLimiter(2)
         self.headers = {**PLAIN, "content-security-policy": policy}
+        self.short = ShortRequests(app, self.headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -167,9 +169,9 @@ class Guard:
                 await answer(scope, receive, send)
                 return
         if path.startswith(FILE_ROUTE) and raw.startswith(FILE_ROUTE.encode()) and scope["method"] in ("GET", "HEAD"):
-            visitor = scope["state"]["visitor"]
-            response = await http_files.answer(path.removeprefix(FILE_ROUTE), self.store, self.folder, visitor)
-            await response(scope, receive, send)
+            file = path.removeprefix(FILE_ROUTE)
+            look = partial(http_files.answer, file, self.store, self.folder, scope["state"]["visitor"])
+            await self.short.file(scope, receive, send, look)
             return
         if route is None:
             raise Refused(404, "Not found")
@@ -193,8 +195,7 @@ class Guard:
             await self._tool(scope, receive, send, meter)
             return
         with self._session(path):
-            passage = Passage(scope, Arrival(receive, meter), send, self.headers, event=route.body == "small")
-            await passage.through(self.app)
+            await self.short.answer(scope, Arrival(receive, meter), send, route, path)
 
     @contextmanager
     def _session(self, path: str) -> Iterator[None]:
@@ -255,7 +256,7 @@ class Guard:
         arrival.say(whole)
         visitor = scope["state"]["visitor"]
         with self.crowd.one_more(session, visitor) if AT_ONCE.match(path) else nullcontext():
-            await Passage(scope, arrival, send, self.headers, event=True).through(self.app)
+            await self.short.in_turn(scope, arrival, send, session, event=True)
 
     async def _tool(self, scope: Scope, receive: Receive, send: Send, meter: Meter) -> None:
         """A message of an agent. A tool's call that names a file is an event, whose sentence the agent is to read."""
@@ -269,7 +270,7 @@ class Guard:
         except Refused as error:
             await tool_refusal(error, call)(scope, receive, send)
             return
-        await Passage(scope, arrival, send, self.headers, event=False).through(self.app)
+        await self.short.in_turn(scope, arrival, send, "", event=False)
 
     async def _checked(self, scope: Scope, path: str, body: bytes) -> Event:
         if self.events is None and hasattr(scope.get("app"), "get_blocks"):

@@ -35,6 +35,7 @@ class Route:
     body: Body = "small"
     refused: int = 0  # the status that says so, where there is nothing
     who: Who = "people"  # who may ask where people sign in: those who did, or anybody
+    kept: bool = False  # whether the answer is the same for all who ask by the same address
 
 
 _NAME = r"[A-Za-z0-9_.-]{1,200}"
@@ -43,10 +44,12 @@ _STATIC = r"(?:[A-Za-z0-9_@-][A-Za-z0-9_.@-]{0,200}/){0,8}[A-Za-z0-9_@-][A-Za-z0
 
 
 ROUTES: tuple[Route, ...] = (
-    Route("GET", re.compile(r"/|/config/?|/theme\.css|/robots\.txt|/manifest\.json|/favicon\.ico")),
-    Route("GET", re.compile(rf"/(?:assets|static|svelte)/{_STATIC}")),
-    Route("GET", re.compile(rf"/page/[0-9a-f]{{12}}/{_STATIC}")),  # the page's own
-    Route("GET", re.compile(r"/gradio_api/(?:info|user|login_check|app_id|token)/?")),
+    Route("GET", re.compile(r"/|/config/?|/theme\.css"), kept=True),
+    Route("GET", re.compile(r"/robots\.txt|/manifest\.json|/favicon\.ico")),
+    Route("GET", re.compile(rf"/(?:assets|static|svelte)/{_STATIC}"), kept=True),
+    Route("GET", re.compile(rf"/page/[0-9a-f]{{12}}/{_STATIC}"), kept=True),  # the page's own
+    Route("GET", re.compile(r"/gradio_api/info/?"), kept=True),
+    Route("GET", re.compile(r"/gradio_api/(?:user|login_check|app_id|token)/?")),
     Route(
         "GET",
         re.compile(r"/gradio_api/(?:openapi\.json|theme\.css|queue/data|queue/status)"),

@@ -59,6 +59,8 @@ def store(limits: Limits) -> FileStore:
 
 def build(backend: Backend, settings: Settings, limits: Limits, store: FileStore) -> gr.Blocks:
     """The page over this backend, whose files are kept in `store`."""
+    if store.folder:  # what endpoints answer with is served where it lies: otherwise Gradio would copy it
+        gr.set_static_paths([store.folder])
     unread.install()
     static = StaticFiles.of(EXAMPLES)
     page: gr.Blocks = gr.Blocks(

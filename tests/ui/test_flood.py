@@ -43,9 +43,7 @@ def an_answer_that_nobody_reads(server: Served) -> None:
 
 def a_tab_that_is_closed(server: Served) -> None:
     with closing(Wire(server)) as wire:
-        wire.send("held")
-        wire.start_answer()
-        next(wire.messages())
+        next(wire.frames(wire.start("held")))
 
 
 def descriptors() -> int:
