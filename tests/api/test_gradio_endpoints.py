@@ -140,6 +140,7 @@ def test_earlier_messages_are_asked_along(server: Served) -> None:
     request = server.backend.requests[-1]
     said = [(message.role, message.text, len(message.media)) for message in request.conversation.messages]
     assert said == [("user", "What is it?\n", 1), ("assistant", "A circle.", 0), ("user", "And its colour?", 0)]
+    assert request.conversation.messages[0].media[0].place == len("What is it?\n"), "where it stood among the parts"
     assert request.settings.system == "Be short."
 
 
