@@ -23,6 +23,7 @@ def answered(tab: Any, words: str, files: list[Path]) -> None:
     ask(tab, words, files)
     tab.wait_for_selector(".bot-row:last-child .marks .stage")
     tab.wait_for_function("() => [...document.querySelectorAll('.marks img')].every((one) => one.naturalWidth > 0)")
+    tab.wait_for_selector(f"{WORDS} .block")
 
 
 def lit(tab: Any, kind: str) -> list[str]:

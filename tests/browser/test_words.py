@@ -18,7 +18,9 @@ PHONE = {"viewport": {"width": 390, "height": 780}, "has_touch": True}
 def answered(tab: Any, text: str) -> Any:
     """The words of an answer that says this, which the scripted model repeats."""
     ask(tab, f"\n\n{text}")
-    tab.wait_for_function(f"() => {LAST}.querySelector('.block') && !{LAST}.querySelector('.formula:not(.drawn, .broken)')")
+    tab.wait_for_function(
+        f"() => {LAST}.querySelector('.block') && !{LAST}.ariaBusy && !{LAST}.querySelector('.formula:not(.drawn, .broken)')"
+    )
     return tab.locator(".bot-row").last.locator(":scope > .words")
 
 
@@ -40,7 +42,9 @@ def test_formulas_are_drawn_and_money_and_code_are_not(tab: Any) -> None:
     found = sources(words)
     assert len(found) == 12 and found[:2] == ["x^2 + y_1", "a_1 + b_1 * c_2 * d"]
     assert "x|y" in found and "\\alpha_1" in found and found[-2:] == ["p_1", "q_2"]
-    assert any("katex.min.css" in url for url in loaded) and all(url.endswith("woff2") for url in loaded if "fonts" in url)
+    assert any("katex.min.css" in url for url in loaded) and all(
+        url.endswith("woff2") for url in loaded if "fonts" in url
+    )
     tab.wait_for_function("() => document.fonts.check('16px KaTeX_Main')")
     said = words.inner_text()
     assert "and cost $5 and $10." in said and "Code: \\(x\\) and $$y$$. List:" in said
@@ -57,7 +61,9 @@ def test_a_formula_that_is_broken_or_hostile_stays_its_source(tab: Any) -> None:
         r"$$\includegraphics{http://127.0.0.1:9/x.png}$$", r"\(\def\a{\a\a}\a\)", r"\[\def\a#1{\a{#1#1}}\a{x}\]",
         r"\(" + "{" * 1400 + "x" + "}" * 1400 + r"\)", r"\[" + r"\frac{1}{" * 300 + "x" + "}" * 300 + r"\]",
     ]  # fmt: skip
-    words = answered(tab, "\n\n".join([*broken, r"$\rule{9999em}{9999em}$ and \(\kern-999em\rule{99em}{99em}\)", "$ok$"]))
+    words = answered(
+        tab, "\n\n".join([*broken, r"$\rule{9999em}{9999em}$ and \(\kern-999em\rule{99em}{99em}\)", "$ok$"])
+    )
     shown = [one.inner_text() for one in words.locator(".formula.broken").all()]
     assert shown[:7] == broken[:7] and sources(words)[-1] == "ok"
     assert tab.evaluate("window.hacked") is None and not any("127.0.0.1:9/" in url for url in asked)
@@ -81,9 +87,15 @@ def test_html_is_shown_as_it_was_written_and_does_nothing(tab: Any) -> None:
         shown = answered(tab, given(name)).inner_text()
         assert shown.replace("\n\n", "\n").strip() == f"You said:\n{given(name)}".replace("\n\n", "\n").strip()
     words = answered(tab, given("m8"))
-    assert "Text <details> more <select> end <a href=x>link</a>" in words.inner_text() and words.locator("td").inner_text() == "1"
+    assert (
+        "Text <details> more <select> end <a href=x>link</a>" in words.inner_text()
+        and words.locator("td").inner_text() == "1"
+    )
     assert words.locator("details, select, title, style, font, u, a").count() == 0
-    words = answered(tab, "<table border=1><tr><td onclick='window.hacked=1' colspan=2>a<img src=x onerror='window.hacked=1'></td></tr></table>")
+    words = answered(
+        tab,
+        "<table border=1><tr><td onclick='window.hacked=1' colspan=2>a<img src=x onerror='window.hacked=1'></td></tr></table>",
+    )
     words.locator("td").click()
     assert tab.evaluate("window.hacked") is None and words.locator("td").get_attribute("colspan") == "2"
     assert "a<img src=x onerror='window.hacked=1'>" in words.inner_text()
@@ -97,11 +109,16 @@ def test_emphasis_ranges_links_pictures_and_directions(tab: Any) -> None:
         assert answered(tab, given(name)).locator("strong").inner_text() == words
     assert answered(tab, given("m3")).inner_text().endswith(given("m3").strip())
     words = answered(tab, given("md"))
-    assert words.locator("s").all_inner_texts() == ["strike"] and words.locator("td").all_inner_texts() == ["张三", "20"]
+    assert words.locator("s").all_inner_texts() == ["strike"] and words.locator("td").all_inner_texts() == [
+        "张三",
+        "20",
+    ]
     assert "snake_case_name and 2*3*4 = 24, __init__.py" in words.inner_text()
     links = words.locator("a").all()
     assert [one.get_attribute("href") for one in links] == ["https://example.com/a_b_c", "http://127.0.0.1:9/evil.png"]
-    assert {(one.get_attribute("target"), one.get_attribute("rel")) for one in links} == {("_blank", "noopener noreferrer nofollow")}
+    assert {(one.get_attribute("target"), one.get_attribute("rel")) for one in links} == {
+        ("_blank", "noopener noreferrer nofollow")
+    }
     assert "127.0.0.1:9" in tab.evaluate("(a) => getComputedStyle(a, '::after').content", links[1].element_handle())
     assert not any("evil" in url for url in asked) and "[link](javascript:alert(1))" in words.inner_text()
     assert words.locator("li.task").inner_text() == "☐ task"
@@ -142,7 +159,7 @@ def test_a_table_is_taken_along_and_scrolls_in_itself(open_tab: Open) -> None:
         words.locator(".download-csv").first.click()
     assert download.value.suggested_filename == "table.csv"
     saved = Path(download.value.path()).read_bytes()
-    assert saved == "\ufeffItem,Price,\r\n,net,gross\r\n\"Tea, hot\nsweet\",'=1+1,$x|y$\r\n".encode()
+    assert saved == '\ufeffItem,Price,\r\n,net,gross\r\n"Tea, hot\nsweet",\'=1+1,$x|y$\r\n'.encode()
     words.locator(".copy-markdown").first.click()
     tab.wait_for_selector(".copy-markdown.done")
     assert tab.evaluate("navigator.clipboard.readText()").splitlines()[-1] == "| Tea, hot<br>sweet | =1+1 | $x\\|y$ |"

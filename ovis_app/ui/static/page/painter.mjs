@@ -7,6 +7,9 @@ import { plain } from "./elements.mjs";
 const SHARE = 4; // after drawing, words that grow wait for so many times what it took
 const SLICE = 30; // milliseconds after which drawing goes on in another task, so that the page stays usable
 
+/** What draws words, and what that imports: asked for at once, not each by the one that needs it. */
+const later = () => [import("./words.mjs"), import("./dress.mjs"), import("./markdown.mjs"), import("./extract.mjs"), import("./tables.mjs")];
+
 /** What is known of an element that words are drawn into. */
 const fresh = () => ({ text: "", growing: false, message: null, written: "", raw: false, drawn: null, html: [], finished: new WeakSet(), reader: null, read: null, next: 0, timer: 0 });
 
@@ -68,9 +71,10 @@ export class Painter {
     container.classList.toggle("plain", state.text !== "");
     container.dir = "auto";
     container.textContent = plain(state.raw ? state.written : state.text);
+    container.removeAttribute("aria-busy");
     Object.assign(state, { drawn: "plain", html: [] });
     if (!state.raw) this.#decorate(container, state.message);
-    if (state.text && !state.raw) this.#load();
+    if (!state.raw) this.#load();
   }
 
   #blocks(container, state, began) {
@@ -91,11 +95,13 @@ export class Painter {
       if (state.html[place] !== html[place]) this.#block(container, state, place, html[place]);
       if (over) this.#finish(container.children[place], state);
       if (performance.now() - began > SLICE && place < html.length - 1 && state.html[place + 1] !== html[place + 1]) {
+        container.setAttribute("aria-busy", "true"); // the rest is on its way
         return this.#later(container, state, 1);
       }
     }
     while (container.children.length > html.length) container.lastChild.remove();
     state.html.length = html.length;
+    container.removeAttribute("aria-busy");
   }
 
   #block(container, state, place, html) {
@@ -120,7 +126,7 @@ export class Painter {
   }
 
   #load() {
-    this.#loading ??= Promise.all([import("./words.mjs"), import("./dress.mjs")]).then(([words, dress]) => {
+    this.#loading ??= Promise.all(later()).then(([words, dress]) => {
       [this.#words, this.#dress] = [words, dress];
       for (const container of this.#waiting) this.#now(container, this.#state(container));
       this.#waiting.clear();
