@@ -60,8 +60,9 @@ export function actsOf(session, { focus, row, changed }) {
       const { toast } = await import("./toast.mjs");
       const { examples } = session;
       const marked = examples.has(id);
+      const question = message(message(id).parent);
       if (marked) await examples.remove(id);
-      else await examples.add(message(message(id).parent), message(id));
+      else if (question) await examples.add(question, message(id));
       session.changed(id);
       if (!marked) toast(t("New chats begin with this question and its answer, until you take it away there."));
     },

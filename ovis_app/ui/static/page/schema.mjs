@@ -7,6 +7,7 @@ export const VERSION = 1;
 export const SCHEMA = 1;
 export const LONGEST_TITLE = 80;
 export const LONGEST_REASON = 2000;
+const MOST_SETTINGS = 60;
 /** The conversation of examples that stand before new chats: never listed. */
 export const EXAMPLES = "examples";
 
@@ -38,8 +39,8 @@ export function message(record) {
     files: list(given.files).map(file).filter(Boolean),
     detail: object(given.detail) ?? {},
     wants: wants(given.wants),
-    asked: object(given.asked), // the settings that an answer was asked for with
-    model: text(given.model), // whose answer it is
+    asked: asked(given.asked), // the settings that an answer was asked for with
+    model: text(given.model).slice(0, 200), // whose answer it is
     edited: given.edited === true, // by hand: nobody's words but the person's
     example: given.example === true, // stands before a chat to show how answers are meant
     feedback: feedback(given.feedback),
@@ -57,6 +58,11 @@ export function file(given) {
   const hash = typeof given?.hash === "string" && /^[0-9a-f]{64}$/.test(given.hash) ? given.hash : null;
   if (!hash) return null;
   return { hash, name: text(given.name) || "file", kind: given.kind === "video" ? "video" : "image" };
+}
+
+function asked(given) {
+  const simple = (value) => typeof value === "boolean" || typeof value === "string" || Number.isFinite(value);
+  return object(given) ? Object.fromEntries(Object.entries(given).slice(0, MOST_SETTINGS).filter(([, value]) => simple(value))) : null;
 }
 
 function feedback(given) {

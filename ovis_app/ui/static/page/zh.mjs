@@ -4,6 +4,15 @@
 export default {
   "Copy": "复制",
 
+  // the words of an answer
+  "Copy code": "复制代码",
+  "Wrap lines": "自动换行",
+  "Table": "表格",
+  "Copy CSV": "复制 CSV",
+  "Copy Markdown": "复制 Markdown",
+  "Download CSV": "下载 CSV",
+  "Show as written": "显示原文",
+
   // turns: what can be done with each, keys, the connection
   "Regenerate": "重新生成",
   "Choose the settings, then:": "调整好设置后：",
@@ -51,6 +60,8 @@ export default {
   "Regenerate with other settings…": "用其他设置重新生成…",
   "No longer an example for new chats": "不再作为新对话的示例",
   "Use as an example in new chats": "作为新对话的示例",
+  "Final answer": "最终答案",
+  "Ask again": "再问一次",
   "Versions": "版本",
   "Version before": "上一版本",
   "Version after": "下一版本",
