@@ -242,8 +242,7 @@ def test_what_is_typed_is_shown_verbatim(tab: Any, typed: str) -> None:
 
 def test_markup_in_an_answer_is_text_and_scripts_never_run(tab: Any) -> None:
     ask(tab, "<b>cup</b><ref><img src=x onerror='window.hacked=1'></ref><script>1</script>")
-    answer = tab.inner_text(".bot-row .words >> nth=1")
-    assert "<b>cup</b><img src=x onerror='window.hacked=1'><script>1</script>" in answer
+    says(tab, "You said: <b>cup</b><img src=x onerror='window.hacked=1'><script>1</script>")
     assert tab.evaluate("window.hacked") is None
 
 
