@@ -23,8 +23,13 @@ from ovis_app.ui.theme import theme
 from ovis_app.ui.wiring import editing, models
 
 LATER = {  # modules that load when first needed, and so aren't asked for with the page
-    "page/words.mjs",
-    "page/zh.mjs",
+    *(
+        f"page/{name}.mjs"
+        for name in (
+            "archive", "code", "conversation_list", "exports", "library", "media_types", "popups", "temporary", "transfer",
+            "words", "zh", "zip",
+        )
+    ),
 }
 _VIEWPORT = '<meta name="viewport" content="width=device-width, initial-scale=1, interactive-widget=resizes-content">'
 
@@ -55,7 +60,7 @@ def launch_options(settings: Settings, limits: Limits, store: FileStore) -> dict
     # In the head, since Gradio rewrites the selectors of `css`, and these are about the frame of the page too.
     name = settings.server_name
     static = StaticFiles.of(EXAMPLES)
-    script, *styles = ((STATIC / name).read_text("utf-8") for name in ("page.js", "page.css", "conversation.css"))
+    script, *styles = ((STATIC / name).read_text("utf-8") for name in ("page.js", "page.css", "conversation.css", "sidebar.css"))
     return {
         "server_name": f"[{name}]" if ":" in name else name,  # Gradio makes an address of it
         "server_port": settings.port,

@@ -4,31 +4,41 @@
 import { Composer } from "./composer.mjs";
 import { make } from "./elements.mjs";
 import { Files } from "./files.mjs";
+import { t } from "./i18n.mjs";
 import { Session } from "./session.mjs";
+import { Sidebar } from "./sidebar.mjs";
 import { open } from "./store.mjs";
 import { Turns, plain } from "./turns.mjs";
 import * as wire from "./wire.mjs";
 
+const AT_ONCE = 200; // turns of a long conversation that are drawn before somebody asks for more
 const EARLIER = 5; // conversations that the empty page offers
 
 /** Starts the page in `element`. `restore` has Gradio's panels show the session's settings. */
 export async function start(element, { restore }) {
-  let view = null;
+  let [view, sidebar] = [null, null];
+  const others = peers();
   const lines = new Map();
   const store = await open((sentence) => { lines.set(sentence, sentence); view?.changed(); });
   const session = new Session({
-    store, wire, lines, tab: tabStorage(), peers: peers(),
+    store, wire, lines, tab: tabStorage(), peers: others,
     files: new Files({ store, wire, session: () => session.facts.session }),
-    changed: (id) => view?.changed(id),
+    changed: (id) => { view?.changed(id); sidebar?.changed(); },
   });
   window.ovis.on("settings", (settings) => { session.settings = settings; });
   session.facts = await window.ovis.first("facts");
   await session.start();
-  view = new View(parts(element), session);
+  const restored = () => {
+    const kept = session.conversation.settings;
+    if (Object.keys(kept).length) restore(session.settings = { ...session.settings, ...kept });
+  };
+  const show = async (id) => { if (await session.open(id)) restored(); };
+  const acts = { show, code: (message, anchor) => sidebar.copyCode(message, anchor) };
+  view = new View(parts(element), session, acts);
+  sidebar = new Sidebar(element, { session, peers: others, show, focus: () => view.focus() });
   view.draw();
   listen(session, view);
-  const kept = session.conversation.settings;
-  if (Object.keys(kept).length) restore(session.settings = { ...session.settings, ...kept });
+  restored();
   if (matchMedia("(pointer: fine)").matches) view.focus(); // on a phone it would raise the keyboard
   setTimeout(() => store.tidy(), 10_000);
 }
@@ -47,21 +57,24 @@ function parts(element) {
   const page = {
     lines: make("div", { id: "lines", role: "status" }),
     welcome: make("div.welcome", { hidden: true }),
+    before: make("button.quiet.before", { type: "button", hidden: true }, t("Show earlier turns")),
     turns: make("div.turns", { role: "log", "aria-label": "Conversation" }),
     newest: make("button.newest.quiet", { type: "button", hidden: true }, "To the newest"),
     composer: make("div", { id: "composer-box" }),
   };
-  page.scroll = make("div.scroll", { tabIndex: 0, role: "region", "aria-label": "Conversation" }, page.welcome, page.turns);
+  page.scroll = make("div.scroll", { tabIndex: 0, role: "region", "aria-label": "Conversation" }, page.welcome, page.before, page.turns);
   element.replaceChildren(page.lines, make("div", { id: "conversation" }, page.scroll, page.newest), page.composer);
   return page;
 }
 
 class View {
-  #page; #session; #composer; #turns; #stuck = true; #waiting = false; #path = 0;
+  #page; #session; #acts; #composer; #turns; #stuck = true; #waiting = false; #path = 0; #most = AT_ONCE; #shown = "";
 
-  constructor(page, session) {
-    [this.#page, this.#session] = [page, session];
+  /** `more` shows an earlier conversation, and copies code. */
+  constructor(page, session, more) {
+    [this.#page, this.#session, this.#acts] = [page, session, more];
     const acts = {
+      ...more,
       edit: (id) => { session.edit(id); this.focus(); },
       remove: (id) => session.remove(id), choose: (id) => session.choose(id), again: (id) => session.again(id),
       enlarge: (image) => window.ovis.enlarge(image), drawn: () => this.#stick(),
@@ -85,11 +98,14 @@ class View {
   }
 
   draw() {
-    const { path, tree, running, lines } = this.#session;
+    const { path, tree, running, lines, conversation } = this.#session;
+    if (this.#shown !== conversation.id) [this.#shown, this.#stuck, this.#most] = [conversation.id, true, AT_ONCE];
     fill(this.#page.lines, [...lines.values()]);
     if (path.length > this.#path && running) this.#stuck = true; // what was asked comes into view
     this.#path = path.length;
-    this.#turns.draw(path, tree, running?.id ?? null);
+    const from = Math.max(0, path.length - this.#most);
+    this.#page.before.hidden = from === 0;
+    this.#turns.draw(path, tree, running?.id ?? null, from);
     this.#composer.draw();
     this.#welcome(path.length === 0);
     this.#stick();
@@ -97,7 +113,7 @@ class View {
 
   #stick() {
     const { scroll, newest } = this.#page;
-    if (this.#stuck) scroll.scrollTop = scroll.scrollHeight;
+    if (this.#stuck) scroll.scrollTop = this.#path ? scroll.scrollHeight : 0; // an empty page is read from its top
     newest.hidden = this.#stuck;
   }
 
@@ -117,8 +133,19 @@ class View {
       if (dragged && scroll.scrollTop < from) free();
       else if (atEnd()) { this.#stuck = true; newest.hidden = true; }
     }, { passive: true });
+    this.#page.before.addEventListener("click", () => this.#earlierTurns());
     newest.addEventListener("click", () => { this.#stuck = true; this.#stick(); });
     new ResizeObserver(() => this.#stick()).observe(this.#page.turns);
+  }
+
+  /** More of a long conversation, with what is being read where it is. */
+  #earlierTurns() {
+    const { scroll } = this.#page;
+    const below = scroll.scrollHeight - scroll.scrollTop;
+    this.#stuck = false;
+    this.#most += AT_ONCE;
+    this.draw();
+    scroll.scrollTop = scroll.scrollHeight - below;
   }
 
   // --- the empty page ----------------------------------------------------------------------------------------------
@@ -150,7 +177,7 @@ class View {
     const found = await this.#session.latest(EARLIER);
     list.hidden = !found.length;
     if (!found.length) return;
-    const rows = found.map((one) => make("li", {}, make("button.quiet", { type: "button", onclick: () => this.#session.open(one.id) }, plain(one.title))));
+    const rows = found.map((one) => make("li", {}, make("button.quiet", { type: "button", onclick: () => this.#acts.show(one.id) }, plain(one.title))));
     list.replaceChildren(make("h3", {}, "Earlier"), make("ul", {}, ...rows));
   }
 }
@@ -181,5 +208,5 @@ function tabStorage() {
 function peers() {
   if (typeof BroadcastChannel === "undefined") return null;
   const channel = new BroadcastChannel("ovis");
-  return { say: (word) => channel.postMessage(word), listen: (hear) => { channel.onmessage = ({ data }) => hear(data ?? {}); } };
+  return { say: (word) => channel.postMessage(word), listen: (hear) => channel.addEventListener("message", ({ data }) => hear(data ?? {})) };
 }

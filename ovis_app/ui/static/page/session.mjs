@@ -2,6 +2,7 @@
 // Refuses to know how any of it is drawn, and which browser this is: all of that is handed in.
 
 import { fresh, heard } from "./frames.mjs";
+import { t } from "./i18n.mjs";
 import { detailOf, filesOf, requestOf } from "./request.mjs";
 import * as schema from "./schema.mjs";
 import * as trees from "./tree.mjs";
@@ -74,6 +75,15 @@ export class Session {
   async leave() {
     await this.stop();
     await this.saveDraft();
+    this.store.letGo();
+    this.lines.delete("temporary");
+  }
+
+  /** This conversation was deleted: whatever is still written of it is marked as that, and another begins. */
+  async dropped(when, sentence = "") {
+    this.conversation.deleted = when;
+    await this.newChat();
+    this.tell(sentence);
   }
 
   /** The latest that are kept. */
@@ -264,7 +274,7 @@ export class Session {
   }
 
   async #write(messages) {
-    this.conversation.changed = this.now();
+    Object.assign(this.conversation, { changed: this.now(), model: this.facts.name ?? "" });
     await this.store.putConversation({ ...this.conversation, draft: stored(this.draft), settings: this.settings });
     for (const one of messages) await this.store.putMessage(plain(one));
     this.peers?.say({ conversation: this.conversation.id });
@@ -365,13 +375,14 @@ export class Session {
     const draft = this.draft.editing ? this.kept ?? this.draft : this.draft;
     this.conversation.draft = stored(draft);
     const nothing = !draft.text && !draft.files.length;
-    if (this.empty && nothing) return;
+    if (this.empty && nothing) return await this.store.removeConversation(this.conversation.id);
     this.tab.set("conversation", this.conversation.id);
     await this.store.putConversation({ ...this.conversation, settings: this.settings });
   }
 
   /** The tab goes, perhaps for good: what isn't written down yet is put where a reload finds it. */
   put_aside() {
+    if (this.store.temporary === this.conversation.id) return;
     this.tab.set("draft", (this.draft.editing ? this.kept : this.draft)?.text ?? "");
     const growing = this.running && this.messages.get(this.running.id);
     if (growing) this.tab.set("tail", JSON.stringify({ id: growing.id, text: growing.text, thinking: growing.thinking }));
@@ -394,10 +405,12 @@ export class Session {
   }
 
   /** Another tab said something in this conversation. Where both stand stays their own. */
-  async #follow({ conversation }) {
+  async #follow({ conversation, deleted = 0 }) {
     if (conversation !== this.conversation.id) return;
+    if (deleted) return await this.dropped(deleted, t("This conversation was deleted in another tab."));
     const found = await this.store.conversation(conversation);
     if (!found || conversation !== this.conversation.id) return;
+    Object.assign(this.conversation, { title: found.conversation.title || this.conversation.title, pinned: found.conversation.pinned });
     const own = this.running ? [this.messages.get(this.running.id)].filter(Boolean) : [];
     this.tree = trees.build([...found.messages, ...own]);
     this.#stand(trees.standing(this.tree, this.conversation.leaf));

@@ -4,6 +4,7 @@
 
 import { button, copy, make } from "./elements.mjs";
 import { figures, thought } from "./figures.mjs";
+import { t } from "./i18n.mjs";
 import { versions } from "./tree.mjs";
 
 export class Turns {
@@ -13,12 +14,13 @@ export class Turns {
     [this.#root, this.#acts, this.#files] = [root, acts, files];
   }
 
-  /** Draws a path. `running` is the id of the message that grows. */
-  draw(path, tree, running) {
-    const shown = new Set(path.map((one) => one.id));
+  /** Draws a path, without what stands before the place `from`. `running` is the id of the message that grows. */
+  draw(path, tree, running, from = 0) {
+    const shown = new Set(path.slice(from).map((one) => one.id));
     for (const [id, row] of this.#rows) if (!shown.has(id)) { row.element.remove(); this.#rows.delete(id); }
     let before = null;
     for (const [place, message] of path.entries()) {
+      if (place < from) continue;
       const row = this.#rows.get(message.id) ?? this.#made(message);
       const wanted = before ? before.nextSibling : this.#root.firstChild;
       if (wanted !== row.element) this.#root.insertBefore(row.element, wanted);
@@ -109,6 +111,7 @@ export class Turns {
       over && last && again,
       over && this.#chooser(message, beside),
       over && message.text ? button("Copy", (event) => this.#copied(event.currentTarget, message.text), { icon: true, name: "copy" }) : null,
+      over && button(t("Copy as code"), (event) => this.#acts.code(message.id, event.currentTarget), { icon: true, name: "code" }),
       over && button("Regenerate", () => this.#acts.again(message.id), { icon: true, name: "again", disabled: busy }),
       over && button("Delete", () => this.#acts.remove(message.id), { icon: true, name: "delete", disabled: busy }),
     ].filter(Boolean));
