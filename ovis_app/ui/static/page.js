@@ -40,7 +40,7 @@ window.ovis = (() => {
   }
   function on(kind, hear) {
     ears.set(kind, [...(ears.get(kind) ?? []), hear]);
-    if (told.has(kind) && !["new", "escape", "library"].includes(kind)) hear(told.get(kind));
+    if (told.has(kind) && !["new", "escape"].includes(kind)) hear(told.get(kind));
   }
   const first = (kind) => new Promise((resolve) => { on(kind, resolve); });
 

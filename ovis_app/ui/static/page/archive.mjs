@@ -109,9 +109,10 @@ function conversationIn(given, { newId, now }) {
   const ids = new Map();
   const kept = good.filter((one) => !ids.has(one.id) && ids.set(one.id, newId()));
   if (!kept.length) return null;
+  const growing = new Set(given.messages.filter((one) => one?.finish === null).map((one) => one.id)); // when it was exported
   const messages = kept.map((one) => ({
     ...one, id: ids.get(one.id), parent: ids.get(one.parent) ?? null, by: "", touched: 0,
-    finish: one.finish ?? (one.role === "user" ? "end" : "cut"),
+    finish: one.finish ?? (one.role === "user" || !growing.has(one.id) ? "end" : "cut"),
   }));
   const read = schema.conversation({ ...given, id: own, changed: now, pinned: false, deleted: 0, draft: null });
   const first = messages.find((one) => one.role === "user");

@@ -124,10 +124,10 @@ export class ConversationList {
     const words = [make("span.library-title", { dir: "auto" }, name), one.around && make("span.library-around", { dir: "auto" }, plain(one.around))];
     if (this.#chosen) {
       const box = make("input", { type: "checkbox", checked: this.#chosen.has(one.id), onchange: () => this.#choose(one.id, box.checked) });
-      row.append(make("label.library-open", {}, box, ...words.filter(Boolean)));
+      row.append(make("label.library-item", {}, box, ...words.filter(Boolean)));
       return row;
     }
-    const open = make("button.quiet.library-open", { type: "button", title: name, onclick: () => this.#opened(one), ondblclick: () => this.#rename(one) }, ...words.filter(Boolean));
+    const open = make("button.quiet.library-item", { type: "button", title: name, onclick: () => this.#opened(one), ondblclick: () => this.#rename(one) }, ...words.filter(Boolean));
     if (current) open.setAttribute("aria-current", "true");
     const more = button(t("More about “{name}”", { name }), () => menu(more, this.#one(one)), { icon: true, name: "more" });
     row.append(open, one.pinned ? make("span.library-pin", { title: t("Pinned") }) : "", more);
