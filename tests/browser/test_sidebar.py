@@ -250,6 +250,9 @@ def test_an_export_is_imported_elsewhere_and_asks_the_server_the_same(
     for mine, its in zip(own.conversation.messages, theirs.conversation.messages, strict=True):
         assert (mine.text, mine.thinking) == (its.text, its.thinking)
         assert [one.path.read_bytes() for one in mine.media] == [one.path.read_bytes() for one in its.media]
+    open_list(elsewhere)
+    elsewhere.set_input_files("#library-list input[type=file]", str(archive))
+    titles(elsewhere, "Which <b>has</b> more?", "Which <b>has</b> more?")
     elsewhere.goto(page.as_uri())
     assert elsewhere.evaluate("[...document.images].map((one) => one.naturalWidth > 0)") == [True, True]
     assert "Which <b>has</b> more?" in elsewhere.inner_text("body")

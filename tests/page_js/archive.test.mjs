@@ -76,7 +76,7 @@ async function tab() {
 
 async function exported(session) {
   const own = { conversation: { ...session.conversation, settings: session.settings }, messages: [...session.messages.values()] };
-  return await packed([own], { fileOf: (hash) => session.store.file(hash), app: "1.0", model: { name: "Ovis-mini", revision: "" } });
+  return await packed([own], { fileOf: (hash) => session.store.file(hash), app: "1.0", model: { name: "Ovis-mini", id: "Ovis-mini" } });
 }
 
 test("what was exported is imported as it was, and asks the server the same, letter by letter", async () => {
@@ -113,7 +113,7 @@ test("imported twice it is two, and the names inside say what they hold", async 
   const inside = await contents(file);
   assert.deepEqual([...inside.keys()], ["conversation.json", `media/${sum(PNG("x"))}.png`]);
   const told = JSON.parse(await (await inside.get("conversation.json").read(1e6)).text());
-  assert.deepEqual([told.app, told.model, told.version, told.media[0].type], ["1.0", { name: "Ovis-mini", revision: "" }, 1, "image/png"]);
+  assert.deepEqual([told.app, told.model, told.version, told.media[0].type], ["1.0", { name: "Ovis-mini", id: "Ovis-mini" }, 1, "image/png"]);
   const [first, second] = [await unpacked(file, AROUND), await unpacked(file, AROUND)];
   const ids = [first, second].flatMap(({ library }) => [library[0].conversation.id, ...library[0].messages.map((it) => it.id)]);
   assert.equal(new Set([...ids, one.conversation.id]).size, 7);
@@ -187,7 +187,7 @@ test("records from elsewhere are read like broken ones: circles, doubles, strang
   assert.equal(left.records, 4 + 1 + 1 + 1 + 5); // no records, a double, one without its words, one cut short, and conversations
   assert.deepEqual(conversation.settings, { max_new_tokens: 64 });
   assert.equal(conversation.title, "q1");
-  const answer = messages.find((one) => one.text === "a2");
+  const answer = messages.find((one) => one.text === "a2"); // it grew when it was exported
   assert.deepEqual([answer.stats, answer.finish, answer.boxes], [{ answer_tokens: 3 }, "cut", [{}]]);
   assert.deepEqual(messages.find((one) => one.text === "q9").detail, { split: true });
   const tree = build(messages);

@@ -36,7 +36,7 @@ export function mediaName(hash, ending) {
 /**
  * A file of these conversations.
  * @param {{conversation: any, messages: any[]}[]} library
- * @param {{fileOf: (hash: string) => Promise<{blob: Blob} | null>, app: string, model: {name: string, revision: string}, now?: number}} around
+ * @param {{fileOf: (hash: string) => Promise<{blob: Blob} | null>, app: string, model: {name: string, id: string}, now?: number}} around
  * @returns {Promise<Blob>}
  */
 export async function packed(library, { fileOf, app, model, now = Date.now() }) {

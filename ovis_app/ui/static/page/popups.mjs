@@ -5,6 +5,8 @@ import { button, make } from "./elements.mjs";
 import { t } from "./i18n.mjs";
 
 const root = () => document.querySelector("#view") ?? document.body;
+/** Where lines are said: it is there before them, so that screen readers hear each. */
+const region = () => document.querySelector("#toasts") ?? root().appendChild(make("div", { id: "toasts", role: "status" }));
 
 /** Opens a menu below a button, or above it where there is no room. A null among the items is a line between them.
  * @param {HTMLElement} anchor @param {({words: string, act: () => void, name?: string} | null)[]} items */
@@ -63,7 +65,7 @@ let shown = null;
  */
 export function toast(words, { action = "", act = () => {}, over = () => {}, seconds = 8 } = {}) {
   shown?.end();
-  const element = make("div.toast", { role: "status" }, make("span", {}, words));
+  const element = make("div.toast", {}, make("span", {}, words));
   let timer;
   const end = (then) => { clearTimeout(timer); element.remove(); shown = null; then(); };
   const wait = () => { clearTimeout(timer); timer = setTimeout(() => end(over), seconds * 1000); };
@@ -72,6 +74,6 @@ export function toast(words, { action = "", act = () => {}, over = () => {}, sec
   for (const on of ["pointerenter", "focusin"]) element.addEventListener(on, () => clearTimeout(timer));
   for (const off of ["pointerleave", "focusout"]) element.addEventListener(off, wait);
   shown = { end: () => end(over) };
-  root().append(element);
+  region().append(element);
   wait();
 }

@@ -17,6 +17,7 @@ export class Sidebar {
     this.#root = make("nav", { id: "library-list", "aria-label": t("Conversations") });
     this.#scrim = make("div.library-scrim", { onclick: () => this.open(false) });
     element.append(this.#scrim, this.#root);
+    document.querySelector("#library")?.setAttribute("aria-expanded", "false");
     window.ovis.on("library", () => this.open(!this.isOpen));
     document.addEventListener("keydown", (event) => this.#key(event), { capture: true });
     window.addEventListener("drop", (event) => this.#dropped(event), { capture: true });
@@ -43,11 +44,15 @@ export class Sidebar {
   /** Something changed in what this tab shows. */
   changed() {
     this.#list?.then((list) => list.changed());
-    const said = this.#session.running === null && this.#session.path.at(-1)?.finish === "end";
-    if (said && !this.#kept && this.#session.store.kept && this.#session.store.temporary === null) {
-      this.#kept = true; // once there is something to lose, browsers are asked not to make room of it
-      navigator.storage?.persist?.().catch(() => {});
-    }
+    if (!this.#kept) this.#keep();
+  }
+
+  /** Once there is something to lose, browsers are asked not to make room of it. */
+  #keep() {
+    const { running, path, store } = this.#session;
+    if (running || path.at(-1)?.finish !== "end" || !store.kept || store.temporary !== null) return;
+    this.#kept = true;
+    navigator.storage?.persist?.().catch(() => {});
   }
 
   /** Copies an answer's question as a program: which language says a menu at the button. */
