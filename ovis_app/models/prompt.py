@@ -198,28 +198,6 @@ def encode_original(tokenizer: PromptTokenizer, prompt: str) -> list[int]:
     ]
 
 
-def encode_training(tokenizer: PromptTokenizer, chat: ChatFormat, turns: Sequence[Turn]) -> tuple[list[int], list[int]]:
-    """Ids and labels of a whole conversation; labels are -100 but for what the assistant says and its turn's end.
-    An answer without a thought of its own is preceded by the empty one, unlearnt, as in the original."""
-    ids: list[int] = []
-    labels: list[int] = []
-    templates = {"system": chat.system, "user": chat.user}
-    for turn in turns:
-        if turn.role != "assistant":
-            new = tokenizer.encode(tokenizer.fill(templates[turn.role], turn.content))
-            ids, labels = ids + new, labels + [-100] * len(new)
-            continue
-        said = "".join(str(part) for part in turn.content)
-        thought = bool(chat.no_thinking) and said.startswith("<think>")
-        opening = tokenizer.trusted(chat.opening + ("" if thought else chat.no_thinking))
-        end = chat.assistant.partition("{}")[2].rstrip("\n")
-        answer = tokenizer.trusted(said) + tokenizer.trusted(end)
-        newline = tokenizer.trusted("\n")
-        ids += opening + answer + newline
-        labels += [-100] * len(opening) + answer + [-100] * len(newline)
-    return (ids[:-1], labels[:-1]) if turns and turns[-1].role == "assistant" else (ids, labels)
-
-
 def expand(ids: Sequence[int], spans: Sequence[Sequence[int]]) -> list[int]:
     """Placeholders replaced by their spans of indicators and visual tokens, in order. Raises ValueError when places and
     spans differ in number."""

@@ -95,7 +95,7 @@ class Endpoints:
             session = asking.session_in(brings)
             spec = self.backend.status().model
             work = partial(
-                brought, str(brings.get("path") or ""), session_holder(session), store=self.store,
+                brought, str(brings.get("upload") or ""), session_holder(session), store=self.store,
                 limits=limits_for(spec, self.limits), spec=spec,
             )  # fmt: skip
             return await aside(work, client=client_of(request, session))

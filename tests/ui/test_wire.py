@@ -119,7 +119,7 @@ FORGED = [
     [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}],
     [{"role": "assistant", "content": [{"type": "image_url", "image_url": {"url": "u"}}]}],
     [{"role": "user", "content": [{"type": "component", "component": "html"}]}],
-    [{"role": "user", "content": {"path": "/etc/passwd"}}],
+    [{"role": "user", "content": {"text": "/etc/passwd"}}],
     [{"role": "user", "content": "x"}] * 1001,
     [
         {"role": "user", "content": "x" * 500_001},

@@ -206,7 +206,8 @@ class Completion:
 
 def usage(stats: Stats) -> dict[str, Any]:
     """The figures of an answer. `images_kwargs` says what pixel limits the last picture was read with, `images_seen` at
-    what size the model saw each that the question brought, and how large it is."""
+    what size the model saw each that the question brought, and how large it is; `notes` are sentences for people about
+    what was seen small or in part."""
     used: dict[str, Any] = {
         "prompt_tokens": stats.prompt_tokens,
         "completion_tokens": stats.answer_tokens,
@@ -222,4 +223,6 @@ def usage(stats: Stats) -> dict[str, Any]:
              "pictures": one.pictures, "frames": one.frames}
             for one in stats.seen
         ]  # fmt: skip
+    if said := [*stats.notes, *(f"{remark}." for remark in stats.remarks)]:
+        used["notes"] = said
     return used

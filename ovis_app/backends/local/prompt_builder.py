@@ -130,7 +130,7 @@ class PromptBuilder:
 
 def _seen(media: Media, encoded: EncodedMedia) -> Seen:
     frames, pictures = (len(encoded.times), 1) if media.kind == "video" else (None, media.pictures)
-    return Seen(media.label, *encoded.seen, *encoded.size, pictures, frames)
+    return Seen(media.label, *encoded.seen, *encoded.size, pictures, frames, media.missing)
 
 
 def turns_of(

@@ -42,10 +42,10 @@ class _Handlers:
     def _allowed(self, request: gr.Request) -> bool:
         return may_choose(self._settings, request.client.host if request.client else "", request.headers)
 
-    def others(self, wanted: str, listed: Rows, request: gr.Request) -> Updates:
+    def others(self, wanted: str | None, listed: Rows, request: gr.Request) -> Updates:
         return self._fresh(wanted, listed, request) or NOTHING
 
-    def _fresh(self, wanted: str, listed: Rows, request: gr.Request) -> Updates:
+    def _fresh(self, wanted: str | None, listed: Rows, request: gr.Request) -> Updates:
         """The list of what else could answer, where that isn't the list that is shown: whether a model fits may have
         changed. What was chosen from another list is put away, as the browser would choose what stands in its place."""
         present = self._backend.status().model.id
@@ -58,7 +58,7 @@ class _Handlers:
             return {}
         return {self._panel.rows: rows, self._panel.listed: gr.update(choices=rows, value=None)}
 
-    def look(self, shown: ModelSpec, wanted: str, read: str, request: gr.Request) -> Updates:
+    def look(self, shown: ModelSpec, wanted: str | None, read: str, request: gr.Request) -> Updates:
         """The outlook now; the controls only where they stood for another model."""
         parts, panel, now = self._parts, self._panel, self._backend.status()
         follow: Updates = {}
@@ -82,7 +82,7 @@ class _Handlers:
         told = facts(spec, session, limits=self._limits, static=self._static, folder=EXAMPLES, api=api)
         return {self._parts.view.facts: told}
 
-    def change(self, shown: ModelSpec, wanted: str, read: str, name: str | None, request: gr.Request) -> Updates:
+    def change(self, shown: ModelSpec, wanted: str | None, read: str, name: str | None, request: gr.Request) -> Updates:
         refusal = ""
         try:
             if not self._allowed(request):
@@ -95,7 +95,7 @@ class _Handlers:
             refusal = models.refused(str(error))
         return self.look(shown, wanted, read, request) | {self._panel.refusal: refusal}
 
-    def cancel(self, shown: ModelSpec, wanted: str, read: str, request: gr.Request) -> Updates:
+    def cancel(self, shown: ModelSpec, wanted: str | None, read: str, request: gr.Request) -> Updates:
         if self._allowed(request):
             self._backend.cancel_change()
         return self.look(shown, wanted, read, request)

@@ -59,7 +59,7 @@ export async function own(path) {
 
 /** What an upload is, or why it can't be sent. */
 export async function bring(session, path) {
-  const body = { data: [{ session, path }], session_hash: session };
+  const body = { data: [{ session, upload: path }], session_hash: session };
   const said = await post("gradio_api/run/bring", body);
   return said.data?.[0] ?? {};
 }
