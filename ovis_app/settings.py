@@ -95,7 +95,7 @@ class Settings:
 
     @property
     def api_way(self) -> Literal["key", "sign_in", ""]:
-        """How programs are let in at /v1: with a key, which is any where none is set; as people sign in; or not at all."""
+        """How programs are let in at /v1: by a key, any where none is set; as people sign in; or not at all."""
         if not self.serves_api:
             return ""
         return "sign_in" if self.sign_in and not self.api_key else "key"

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ovis_app import __version__
+import ovis_app
 from ovis_app.generation import MAX_TEXT
 from ovis_app.limits import Limits
 from ovis_app.ui.bringing import limits_for
@@ -34,7 +34,7 @@ def facts(
         {
             "version": static.version,
             "session": session,
-            "app": __version__,
+            "app": ovis_app.__version__,
             "api": api,
             "name": spec.name,
             "about": spec.about,

@@ -26,8 +26,18 @@ LATER = {  # modules that load when first needed, and so aren't asked for with t
     *(
         f"page/{name}.mjs"
         for name in (
-            "archive", "code", "conversation_list", "exports", "library", "media_types", "popups", "temporary", "transfer",
-            "words", "zh", "zip",
+            "archive",
+            "code",
+            "conversation_list",
+            "exports",
+            "library",
+            "media_types",
+            "popups",
+            "temporary",
+            "transfer",
+            "words",
+            "zh",
+            "zip",
         )
     ),
 }
@@ -60,7 +70,9 @@ def launch_options(settings: Settings, limits: Limits, store: FileStore) -> dict
     # In the head, since Gradio rewrites the selectors of `css`, and these are about the frame of the page too.
     name = settings.server_name
     static = StaticFiles.of(EXAMPLES)
-    script, *styles = ((STATIC / name).read_text("utf-8") for name in ("page.js", "page.css", "conversation.css", "sidebar.css"))
+    script, *styles = (
+        (STATIC / name).read_text("utf-8") for name in ("page.js", "page.css", "conversation.css", "sidebar.css")
+    )
     return {
         "server_name": f"[{name}]" if ":" in name else name,  # Gradio makes an address of it
         "server_port": settings.port,

@@ -1,4 +1,4 @@
-"""The list of conversations: found, renamed, pinned, deleted and brought back, carried elsewhere as files and as code."""
+"""The list of conversations: found, renamed, pinned, deleted, brought back, carried elsewhere as files and as code."""
 
 from __future__ import annotations
 

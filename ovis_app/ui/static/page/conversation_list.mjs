@@ -215,7 +215,7 @@ export class ConversationList {
 
   #all() {
     return [
-      { words: t("Import…"), name: "import", act: () => this.#parts.file.click() },
+      { words: t("Import…"), name: "bring", act: () => this.#parts.file.click() },
       ...(this.#listed.length ? [
         { words: t("Export all"), name: "export", act: () => transfer.exportSeveral(this.#session, this.#listed.map((one) => one.id)) },
         { words: t("Choose several"), name: "choose", act: () => this.#choosing(true) },
