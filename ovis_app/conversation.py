@@ -105,6 +105,8 @@ class Stats:
     engine: str = ""  # "plain" where the engine can't serve the model
     dropped_turns: int = 0  # oldest questions that were left out because the context was full
     cached_tokens: int = 0  # of the prompt, whose keys and values were known from before
+    begun_tokens: int = 0  # of the prompt: the beginning of the answer, where that was continued
+    begun_thinking_tokens: int = 0  # of those
     min_pixels: int | None = None  # that the last picture or clip was read with
     max_pixels: int | None = None
     seen: tuple[Seen, ...] = ()  # what was attached to the question, in order
@@ -146,6 +148,12 @@ class Conversation:
     def until(self, index: int) -> Conversation:
         """The first `index` messages."""
         return Conversation(self.messages[:index])
+
+    @property
+    def begun(self) -> Message | None:
+        """The beginning of an answer that is to be continued, where the conversation ends with one."""
+        last = self.messages[-1] if self.messages else None
+        return last if last is not None and last.role == "assistant" else None
 
     def last_user(self) -> int | None:
         """Index of the last user message, or None."""

@@ -34,6 +34,7 @@ class ChatFormat:
     default_system: str = ""
     takes_system: bool = True  # Gemma has no system turn: its text goes before the first question
     strips: bool = False  # white space around a message is dropped
+    thought: str = ""  # how a thought stands before its answer
     think_end: str = ""  # ends a thought; earlier answers go back as what follows the last one, from their first line
     early_stop: str = ""  # ends a thought whose budget is spent
 
@@ -44,6 +45,7 @@ QWEN3 = ChatFormat(
     assistant="<|im_start|>assistant\n{}<|im_end|>\n",
     opening="<|im_start|>assistant\n",
     no_thinking="<think>\n\n</think>\n\n",
+    thought="<think>\n{}</think>\n\n",
     think_end="</think>",
     early_stop="\n\nConsidering the limited time by the user, I have to give the solution based on the thinking"
     " directly now.\n</think>\n\n",
@@ -84,6 +86,18 @@ class Turn:
 
     role: str  # system, user or assistant
     content: tuple[Part, ...]
+
+
+@dataclass(frozen=True)
+class Begun:
+    """An answer's beginning as tokens; `thought` are those of its thought, which is `open` where it hasn't ended."""
+
+    ids: tuple[int, ...] = ()
+    thought: int = 0
+    open: bool = False
+
+
+NOTHING_BEGUN = Begun()
 
 
 class PromptTokenizer:
@@ -150,6 +164,20 @@ def encode_turns(tokenizer: PromptTokenizer, chat: ChatFormat, turns: Sequence[T
         parts += tokenizer.fill(templates[turn.role], content)
     parts += tokenizer.fill(chat.opening + ("" if thinking else chat.no_thinking), ())
     return tokenizer.encode(parts)
+
+
+def encode_begun(tokenizer: PromptTokenizer, chat: ChatFormat, *, thought: str, text: str) -> Begun:
+    """What the model has said of an answer, thought included where the format has any, for it to go on from there. Its
+    words stand in tokens of their own, as they were generated: behind a prompt, not in one piece with its end."""
+    if not thought or not chat.thought:
+        return Begun(tuple(tokenizer.encode((text,))))
+    parts = tokenizer.fill(chat.thought, (thought,))
+    if text:
+        said = tokenizer.encode(parts)
+        return Begun((*said, *tokenizer.encode((text,))), len(said))
+    end = parts.index(tokenizer.control(chat.think_end))
+    said = tokenizer.encode(parts[:end])
+    return Begun(tuple(said), len(said), open=True)
 
 
 def with_system(chat: ChatFormat, turns: Sequence[Turn]) -> list[Turn]:

@@ -86,8 +86,9 @@ class Endpoints:
 
     def _states(self, request: Request) -> Generator[list[frames.Frame], None, None]:
         with closing(chat.reply(self.backend, request)) as states:
-            paced = chat.paced(frames.timed(states, clock=time.monotonic))
-            yield from frames.changes(paced)
+            begun = request.conversation.begun or frames.NOTHING
+            paced = chat.paced(frames.timed(states, clock=time.monotonic, begun=begun))
+            yield from frames.changes(paced, begun=begun)
 
     async def bring(self, request: gr.Request, brings: dict[str, Any]) -> dict[str, Any]:
         """What the upload is that a tab names, or why it can't be sent."""

@@ -46,6 +46,7 @@ def facts(
                 "id": spec.public_id,
                 "suffixes": {"boxes": spec.boxes_suffix, "cot": spec.cot_suffix},
                 "switches": [one.name for one in (*SWITCHES, SPLIT) if one.offered(spec)],
+                "help": {one.name: one.about for one in SWITCHES},
                 "knobs": [
                     {"name": one.name, "side": one.side, "recommended": recommended(spec, one)} for one in knobs(spec)
                 ],

@@ -29,11 +29,15 @@ LATER = {  # modules that load when first needed, and so aren't asked for with t
             "archive",
             "code",
             "conversation_list",
+            "dialogs",
             "exports",
             "library",
             "media_types",
-            "popups",
+            "menu",
+            "revising",
+            "rewording",
             "temporary",
+            "toast",
             "transfer",
             "words",
             "zh",
@@ -71,7 +75,8 @@ def launch_options(settings: Settings, limits: Limits, store: FileStore) -> dict
     name = settings.server_name
     static = StaticFiles.of(EXAMPLES)
     script, *styles = (
-        (STATIC / name).read_text("utf-8") for name in ("page.js", "page.css", "conversation.css", "sidebar.css")
+        (STATIC / name).read_text("utf-8")
+        for name in ("page.js", "page.css", "conversation.css", "turns.css", "sidebar.css")
     )
     return {
         "server_name": f"[{name}]" if ":" in name else name,  # Gradio makes an address of it

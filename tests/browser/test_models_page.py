@@ -119,7 +119,7 @@ def test_one_sentence_at_a_time_says_why_not(page: Any) -> None:
         assert page.locator("#models .problem").count() == 1
 
 
-def test_a_change_that_fails_behind_a_closed_panel_shows_until_it_is_read(usual: Any) -> None:
+def test_a_change_that_fails_behind_a_closed_panel_is_told_once_to_whoever_asked(usual: Any) -> None:
     closed = threading.Event()
 
     class Slow(HeldBackend):
@@ -128,16 +128,27 @@ def test_a_change_that_fails_behind_a_closed_panel_shows_until_it_is_read(usual:
             super()._fetch(spec)
 
     with served(Slow(fetching=0.1)) as server:
-        page = opened(usual, server)
+        page, other = opened(usual, server), opened(usual, server)
         page.click("#model")
         page.fill("#own-model textarea, #own-model input", "nobody/nothing")
         page.click("#use-own")
         page.wait_for_selector("#models :text('Looking for')")
+        other.reload()
+        other.wait_for_selector("#status .busy")
         page.keyboard.press("Escape")
         page.wait_for_timeout(1000)  # the server has heard of it
         closed.set()
         _shows_until_it_is_read(page)
-        page.close()
+        _shows_the_model_that_answers(other)
+        page.close(), other.close()
+
+
+def _shows_the_model_that_answers(other: Any) -> None:
+    """Who didn't ask for the change hears nothing of it."""
+    other.wait_for_selector("#status .calm:has-text('ready')")
+    other.click("#model")
+    other.wait_for_selector("#models #use-own")
+    assert other.locator("#models .problem, #status .failed").count() == 0
 
 
 def _shows_until_it_is_read(page: Any) -> None:

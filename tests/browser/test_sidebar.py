@@ -7,12 +7,15 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.browser.test_page import LEFT, RIGHT, ask, conversation, figures, says, until
 from tests.ui.serving import Served
+from tests.waiting import PATIENCE
 
 Open = Callable[..., Any]
 DESKTOP = {"viewport": {"width": 1280, "height": 800}}
@@ -37,6 +40,28 @@ KEPT = """() => new Promise((done) => {
 })"""
 
 
+@pytest.fixture
+def open_tab(request: pytest.FixtureRequest, browser: Any, server: Served) -> Iterator[Open]:
+    """Opens the page, each time in a browser that was never here: nothing is kept in it yet."""
+    contexts, errors = [], []
+    request.node.tabs = tabs = []
+
+    def open_one(**options: Any) -> Any:
+        context = browser.new_context(reduced_motion="reduce", **options)
+        contexts.append(context)
+        tabs.append(tab := context.new_page())
+        tab.set_default_timeout(PATIENCE * 1000)
+        tab.on("pageerror", lambda error: errors.append(str(error)))
+        tab.goto(server.url)
+        tab.wait_for_selector("#box textarea")
+        return tab
+
+    yield open_one
+    for context in contexts:
+        context.close()
+    assert errors == []
+
+
 def new_chat(tab: Any) -> None:
     tab.click("#new-chat")
     tab.wait_for_selector("#conversation .example")
@@ -58,15 +83,15 @@ def titles(tab: Any, *wanted: str) -> None:
 def do(tab: Any, title: str, words: str) -> None:
     """Chooses something from the menu of a conversation."""
     tab.locator(".library-row", has_text=title).locator(".more").click()
-    tab.locator(".menu-item", has_text=words).click()
+    tab.locator(".ovis-menu button", has_text=words).click()
 
 
 def drop(tab: Any, *files: tuple[str, bytes]) -> str:
     """Drops files on the page, and gives what is said of them."""
     tab.evaluate(DROP, [[name, base64.b64encode(data).decode()] for name, data in files])
-    tab.wait_for_selector(".toast")
-    said = str(tab.inner_text(".toast span"))
-    tab.click(".toast .close")
+    tab.wait_for_selector(".ovis-toast")
+    said = str(tab.inner_text(".ovis-toast span"))
+    tab.evaluate("document.querySelector('.ovis-toast').remove()")  # the next one is of the next
     return said
 
 
@@ -147,6 +172,7 @@ def test_what_is_deleted_can_be_brought_back_and_other_tabs_follow(open_tab: Ope
         ask(tab, text, [LEFT] if text == "two" else [])
     other = tab.context.new_page()
     other.goto(tab.url)
+    other.wait_for_selector("#box textarea")
     open_list(other)
     titles(other, "three", "two", "one")
     other.click(".library-item:has-text('two')")
@@ -161,29 +187,29 @@ def test_what_is_deleted_can_be_brought_back_and_other_tabs_follow(open_tab: Ope
     titles(other, "three", "one")
     other.wait_for_selector("#notice p")
     assert "deleted in another tab" in other.inner_text("#notice") and "You said" not in conversation(other)
-    tab.click(".toast-action")
+    tab.click(".ovis-toast button:has-text('Undo')")
     titles(tab, "three", "zwei", "one")
     titles(other, "three", "zwei", "one")
     tab.click(".library-head .more")
-    tab.click(".menu-item:has-text('Choose several')")
+    tab.click(".ovis-menu button:has-text('Choose several')")
     for title in ("three", "one"):
         tab.check(f".library-row:has-text('{title}') input")
     tab.click(".library-bar button:has-text('Delete')")
     titles(tab, "zwei")
-    assert "2 conversations deleted" in tab.inner_text(".toast") and "You said" not in conversation(tab)
-    tab.click(".toast-action")
+    assert "2 conversations deleted" in tab.inner_text(".ovis-toast") and "You said" not in conversation(tab)
+    tab.click(".ovis-toast button:has-text('Undo')")
     titles(tab, "three", "zwei", "one")
     says(tab, "You said: three")
     tab.click(".library-head .more")
-    tab.click(".menu-item:has-text('Delete all')")
+    tab.click(".ovis-menu button:has-text('Delete all')")
     tab.keyboard.press("Escape")  # not after all
     tab.wait_for_selector("dialog", state="detached")
     titles(tab, "three", "zwei", "one")
     tab.click(".library-head .more")
-    tab.click(".menu-item:has-text('Delete all')")
+    tab.click(".ovis-menu button:has-text('Delete all')")
     tab.click("dialog .grave")
     tab.wait_for_selector(".library-none")
-    tab.click(".toast .close")
+    tab.click(".ovis-toast .leave")
     until(tab, lambda: tab.evaluate(KEPT)[:2] == [0, 0])
 
 
@@ -230,11 +256,12 @@ def test_an_export_is_imported_elsewhere_and_asks_the_server_the_same(
         names = {f"media/{hashlib.sha256(file.read_bytes()).hexdigest()}.png" for file in (LEFT, RIGHT)}
         assert set(inside.namelist()) == {"conversation.json", *names}
     do(tab, "Which", "Copy as Python")
-    tab.wait_for_selector(".toast")
+    tab.wait_for_selector(".ovis-toast")
     copied = tab.evaluate("navigator.clipboard.readText()")
     assert f"{server.url}v1/chat/completions" in copied and all(name in copied for name in names)
-    tab.locator(".bot-row .code").click()
-    tab.locator(".menu-item", has_text="curl").click()
+    tab.locator(".bot-row .more").click()
+    tab.locator(".ovis-menu .code").click()
+    tab.locator(".ovis-menu button", has_text="curl").click()
     tab.wait_for_function("() => navigator.clipboard.readText().then((text) => text.includes('curl -sS'))")
     elsewhere = open_tab(**DESKTOP)
     assert "imported" in drop(elsewhere, (archive.name, archive.read_bytes()))

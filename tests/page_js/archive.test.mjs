@@ -6,8 +6,9 @@ import { deflateRawSync } from "node:zlib";
 
 import { ArchiveError, FORMAT, MOST_JSON, MOST_UNPACKED, packed, unpacked } from "../../ovis_app/ui/static/page/archive.mjs";
 import { Files } from "../../ovis_app/ui/static/page/files.mjs";
-import { randomId, Session } from "../../ovis_app/ui/static/page/session.mjs";
+import { Session } from "../../ovis_app/ui/static/page/session.mjs";
 import { open } from "../../ovis_app/ui/static/page/store.mjs";
+import { randomId } from "../../ovis_app/ui/static/page/thread.mjs";
 import { build, path, standing } from "../../ovis_app/ui/static/page/tree.mjs";
 import { checksum, contents, zipped } from "../../ovis_app/ui/static/page/zip.mjs";
 
@@ -69,13 +70,13 @@ async function tab() {
   const session = new Session({ store, wire, files, tab: { get: (key) => kept.get(key) ?? null, set: (key, value) => kept.set(key, value) }, changed: () => {} });
   const knobs = [{ name: "temperature", side: false, recommended: 0 }, { name: "max_pixels", side: true, recommended: 1552 }];
   session.facts = { version: "v", session: "s", name: "Ovis-mini", app: "1.0", most_text: 1e6, most_files: 9, model: { id: "Ovis-mini", knobs, switches: ["thinking", "boxes"] }, sentences: {} };
-  session.say = async (words) => { session.draft.text = words; await session.ask(); };
+  session.poses = async (words) => { session.draft.text = words; await session.ask(); };
   session.asked = asked;
   return session;
 }
 
 async function exported(session) {
-  const own = { conversation: { ...session.conversation, settings: session.settings }, messages: [...session.messages.values()] };
+  const own = { conversation: session.record, messages: [...session.messages.values()] };
   return await packed([own], { fileOf: (hash) => session.store.file(hash), app: "1.0", model: { name: "Ovis-mini", id: "Ovis-mini" } });
 }
 
@@ -83,8 +84,8 @@ test("what was exported is imported as it was, and asks the server the same, let
   const one = await tab();
   one.settings = { temperature: 0.7, max_pixels: 512, boxes: true, thinking: true, system: "Be \"brief\".\n" };
   await one.attach([{ blob: new Blob([PNG("left")], { type: "image/png" }), name: "left.png" }, { blob: new Blob([PNG("right")]), name: "右.png" }]);
-  await one.say("Which?\u0000 \ud83d\ude00 `x`");
-  await one.say("and why?");
+  await one.poses("Which?\u0000 \ud83d\ude00 `x`");
+  await one.poses("and why?");
   await one.again(one.path.at(-1).id); // another version of the answer
   const file = await exported(one);
   const other = await tab();
@@ -98,8 +99,8 @@ test("what was exported is imported as it was, and asks the server the same, let
   assert.deepEqual([other.conversation.title, other.conversation.model], [one.conversation.title, "Ovis-mini"]);
   await one.again(one.path.at(-1).id);
   await other.again(other.path.at(-1).id);
-  await one.say("next");
-  await other.say("next");
+  await one.poses("next");
+  await other.poses("next");
   assert.deepEqual(other.asked.at(-2), one.asked.at(-2));
   assert.deepEqual(other.asked.at(-1), one.asked.at(-1));
   assert.match(JSON.stringify(other.asked.at(-1)), new RegExp(sum(PNG("left"))));
@@ -108,7 +109,7 @@ test("what was exported is imported as it was, and asks the server the same, let
 test("imported twice it is two, and the names inside say what they hold", async () => {
   const one = await tab();
   await one.attach([{ blob: new Blob([PNG("x")]), name: "x.png" }]);
-  await one.say("what?");
+  await one.poses("what?");
   const file = await exported(one);
   const inside = await contents(file);
   assert.deepEqual([...inside.keys()], ["conversation.json", `media/${sum(PNG("x"))}.png`]);

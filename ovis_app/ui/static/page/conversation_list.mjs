@@ -4,9 +4,10 @@
 import { button, make } from "./elements.mjs";
 import { t } from "./i18n.mjs";
 import { grouped, nameOf, search } from "./library.mjs";
-import { confirmed, menu, toast } from "./popups.mjs";
+import { Menus } from "./menus.mjs";
 import { LONGEST_TITLE } from "./schema.mjs";
 import * as temporary from "./temporary.mjs";
+import { toast } from "./toast.mjs";
 import * as transfer from "./transfer.mjs";
 import { plain } from "./turns.mjs";
 
@@ -17,16 +18,16 @@ const NEARLY_FULL = 0.8;
 const groupName = (name) => ({ Pinned: t("Pinned"), Today: t("Today"), Yesterday: t("Yesterday"), "Previous 7 days": t("Previous 7 days"), Older: t("Older") })[name];
 
 export class ConversationList {
-  #session; #store; #peers; #show; #away; #parts = {};
+  #session; #store; #peers; #away; #parts = {};
   #listed = []; #records = null; #written = new Set(); #asked = 0; #texts = null; #chosen = null; #renaming = null; #most = AT_ONCE; #timer = null; #key = "";
 
-  /** `show` opens a conversation; `away` closes the list where it lies over the page. */
-  constructor(root, { session, peers, show, away }) {
-    [this.#session, this.#store, this.#peers, this.#show, this.#away] = [session, session.store, peers, show, away];
+  /** `away` closes the list where it lies over the page. */
+  constructor(root, { session, peers, away }) {
+    [this.#session, this.#store, this.#peers, this.#away] = [session, session.store, peers, away];
     const p = this.#parts;
     p.new = button(t("New chat"), () => this.#began(session.newChat()), { name: "new-conversation" });
     p.temporary = button(t("Temporary chat: nothing of it is kept"), () => this.#began(temporary.begin(session)), { icon: true, name: "temporary" });
-    p.more = button(t("More"), () => menu(p.more, this.#all()), { icon: true, name: "more" });
+    p.more = Menus.button(t("More"), () => this.#all());
     p.close = button(t("Close the list"), () => away({ always: true }), { icon: true, name: "close" });
     p.search = make("input.library-search", { type: "search", placeholder: t("Search conversations"), "aria-label": t("Search conversations"), oninput: () => this.#searched() });
     p.bar = make("div.library-bar", { hidden: true });
@@ -129,8 +130,7 @@ export class ConversationList {
     }
     const open = make("button.quiet.library-item", { type: "button", title: name, onclick: () => this.#opened(one), ondblclick: () => this.#rename(one) }, ...words.filter(Boolean));
     if (current) open.setAttribute("aria-current", "true");
-    const more = button(t("More about “{name}”", { name }), () => menu(more, this.#one(one)), { icon: true, name: "more" });
-    row.append(open, one.pinned ? make("span.library-pin", { title: t("Pinned") }) : "", more);
+    row.append(open, one.pinned ? make("span.library-pin", { title: t("Pinned") }) : "", Menus.button(t("More about “{name}”", { name }), () => this.#one(one)));
     return row;
   }
 
@@ -173,7 +173,7 @@ export class ConversationList {
   }
 
   async #opened(one) {
-    if (one.id !== this.#session.conversation.id) await this.#show(one.id);
+    if (one.id !== this.#session.conversation.id) await this.#session.open(one.id);
     if (one.message && !this.#session.path.some((message) => message.id === one.message)) await this.#session.choose(one.message);
     this.#away({});
     await this.draw();
@@ -199,17 +199,16 @@ export class ConversationList {
   }
 
   #one(one) {
-    const code = (words, language) => ({ words, name: "code", act: () => transfer.copyCode(this.#session, { id: one.id, language }) });
     const asked = Boolean(one.title);
     return [
       { words: t("Rename"), name: "edit", act: () => this.#rename(one) },
       { words: one.pinned ? t("Unpin") : t("Pin"), name: "pin", act: () => this.#describe(one.id, { pinned: !one.pinned }) },
-      ...(asked ? [null,
+      ...(asked ? [
         { words: t("Export (.ovis.zip)"), name: "export", act: () => transfer.exportSeveral(this.#session, [one.id]) },
         { words: t("Export as Markdown"), name: "export", act: () => transfer.exportText(this.#session, one.id, "markdown") },
         { words: t("Export as a web page"), name: "export", act: () => transfer.exportText(this.#session, one.id, "html") },
-        null, ...transfer.languages(this.#session).map(({ words, language }) => code(words, language))] : []),
-      null, { words: t("Delete"), name: "delete", act: () => this.#remove([one.id]) },
+        ...transfer.programs(this.#session, { id: one.id })] : []),
+      { words: t("Delete"), name: "delete", act: () => this.#remove([one.id]) },
     ];
   }
 
@@ -219,14 +218,14 @@ export class ConversationList {
       ...(this.#listed.length ? [
         { words: t("Export all"), name: "export", act: () => transfer.exportSeveral(this.#session, this.#listed.map((one) => one.id)) },
         { words: t("Choose several"), name: "choose", act: () => this.#choosing(true) },
-        null, { words: t("Delete all…"), name: "delete", act: () => this.#removeAll() }] : []),
+        { words: t("Delete all…"), name: "delete", act: () => this.#removeAll() }] : []),
     ];
   }
 
   async #picked() {
     const files = [...this.#parts.file.files];
     this.#parts.file.value = "";
-    await transfer.importFiles(this.#session, files, this.#show);
+    await transfer.importFiles(this.#session, files);
     this.#away({});
   }
 
@@ -279,7 +278,8 @@ export class ConversationList {
   async #removeAll() {
     const ids = this.#listed.map((one) => one.id);
     const sentence = t("Delete all {count} conversations of this browser, with their pictures?", { count: ids.length });
-    if (await confirmed(sentence, t("Delete all"))) await this.#remove(ids);
+    const { dialog } = await import("./dialogs.mjs");
+    dialog(sentence, [], [[t("Cancel"), () => {}], [t("Delete all"), () => this.#remove(ids), "grave"]]);
   }
 
   /** Marked as deleted at once, and gone for good when nobody took it back. */
@@ -300,9 +300,9 @@ export class ConversationList {
         await this.#store.describe(id, { deleted: 0 });
         this.#peers?.say({ conversation: id });
       }
-      if (ids.includes(own) && this.#session.empty) await this.#show(own);
+      if (ids.includes(own) && this.#session.empty) await this.#session.open(own);
       await this.draw();
     };
-    toast(words, { action: t("Undo"), act: back, over: () => { for (const id of ids) this.#store.purge(id); } });
+    toast(words, { words: t("Undo"), act: back, over: () => { for (const id of ids) this.#store.purge(id); } });
   }
 }

@@ -1,11 +1,14 @@
 // The page's start: store, session and view are put together, and told of what Gradio's panels say.
 // Knows `window.ovis` (page.js), through which both talk; refuses to know what a conversation is.
 
+import { actsOf, keysOf } from "./acts.mjs";
 import { Composer } from "./composer.mjs";
 import { make } from "./elements.mjs";
 import { Files } from "./files.mjs";
 import { t } from "./i18n.mjs";
 import { Session } from "./session.mjs";
+import * as shortcuts from "./shortcuts.mjs";
+import { shots } from "./shots.mjs";
 import { Sidebar } from "./sidebar.mjs";
 import { open } from "./store.mjs";
 import { Turns, plain } from "./turns.mjs";
@@ -21,36 +24,47 @@ export async function start(element, { restore }) {
   const lines = new Map();
   const store = await open((sentence) => { lines.set(sentence, sentence); view?.changed(); });
   const session = new Session({
-    store, wire, lines, tab: tabStorage(), peers: others,
+    store, wire, lines, tab: tabStorage(), peers: others, restore,
     files: new Files({ store, wire, session: () => session.facts.session }),
     changed: (id) => { view?.changed(id); sidebar?.changed(); },
   });
-  window.ovis.on("settings", (settings) => { session.settings = settings; });
+  window.ovis.on("settings", (settings) => { session.settings = uncrossed(settings, session.settings, restore); view?.changed(); });
   session.facts = await window.ovis.first("facts");
   await session.start();
-  const restored = () => {
-    const kept = session.conversation.settings;
-    if (Object.keys(kept).length) restore(session.settings = { ...session.settings, ...kept });
-  };
-  const show = async (id) => { if (await session.open(id)) restored(); };
-  const acts = { show, code: (message, anchor) => sidebar.copyCode(message, anchor) };
-  view = new View(parts(element), session, acts);
-  sidebar = new Sidebar(element, { session, peers: others, show, focus: () => view.focus() });
+  view = new View(parts(element), session);
+  sidebar = new Sidebar(element, { session, peers: others, focus: () => view.focus() });
   view.draw();
   listen(session, view);
-  restored();
   if (matchMedia("(pointer: fine)").matches) view.focus(); // on a phone it would raise the keyboard
   setTimeout(() => store.tidy(), 10_000);
 }
 
 /** What comes from elsewhere: Gradio's panels, keys, the browser. */
 function listen(session, view) {
-  window.ovis.on("facts", (facts) => { session.facts = facts; view.draw(); });
+  window.ovis.on("facts", (facts) => { session.facts = facts; explain(facts.model.help); view.draw(); });
   window.ovis.on("new", async () => { await session.newChat(); view.focus(); });
   window.ovis.on("escape", () => session.stop());
   window.addEventListener("pagehide", () => session.put_aside());
-  window.addEventListener("offline", () => { session.lines.set("offline", wire.OFFLINE); view.draw(); });
-  window.addEventListener("online", () => { session.lines.delete("offline"); view.draw(); });
+  window.addEventListener("offline", () => session.connection.lost());
+  window.addEventListener("online", () => session.connection.look());
+  document.addEventListener("visibilitychange", () => { if (!document.hidden) session.connection.look(); });
+}
+
+/** A smallest picture that is larger than the largest raises that, and the other way round. */
+function uncrossed(now, before, restore) {
+  const { min_pixels: low, max_pixels: high } = now;
+  if (!(low > high)) return now;
+  const mended = before.max_pixels === high ? { ...now, max_pixels: low } : { ...now, min_pixels: high };
+  restore(mended);
+  return mended;
+}
+
+/** Switches say what they do. */
+function explain(help = {}) {
+  for (const [name, words] of Object.entries(help)) {
+    document.querySelector(`#switch-${name} label`)?.setAttribute("title", words);
+    document.querySelector(`#switch-${name} input`)?.setAttribute("aria-description", words);
+  }
 }
 
 function parts(element) {
@@ -68,19 +82,16 @@ function parts(element) {
 }
 
 class View {
-  #page; #session; #acts; #composer; #turns; #stuck = true; #waiting = false; #path = 0; #most = AT_ONCE; #shown = "";
+  #page; #session; #composer; #turns; #stuck = true; #waiting = false; #path = 0; #most = AT_ONCE; #shown = "";
 
-  /** `more` shows an earlier conversation, and copies code. */
-  constructor(page, session, more) {
-    [this.#page, this.#session, this.#acts] = [page, session, more];
-    const acts = {
-      ...more,
-      edit: (id) => { session.edit(id); this.focus(); },
-      remove: (id) => session.remove(id), choose: (id) => session.choose(id), again: (id) => session.again(id),
-      enlarge: (image) => window.ovis.enlarge(image), drawn: () => this.#stick(),
-    };
+  constructor(page, session) {
+    [this.#page, this.#session] = [page, session];
+    const focus = () => this.focus();
+    const acts = actsOf(session, { focus, row: (id) => this.#turns.row(id), drawn: () => this.#stick() });
+    const box = () => page.composer.querySelector("textarea");
     this.#composer = new Composer(page.composer, session);
     this.#turns = new Turns(page.turns, { acts, files: session.files });
+    shortcuts.listen(box(), keysOf(session, acts, { focus, box: box() }));
     this.#scrolling();
   }
 
@@ -98,9 +109,10 @@ class View {
   }
 
   draw() {
-    const { path, tree, running, lines, conversation } = this.#session;
+    const { path, tree, running, lines, connection, conversation } = this.#session;
     if (this.#shown !== conversation.id) [this.#shown, this.#stuck, this.#most] = [conversation.id, true, AT_ONCE];
     fill(this.#page.lines, [...lines.values()]);
+    pill(connection.down);
     if (path.length > this.#path && running) this.#stuck = true; // what was asked comes into view
     this.#path = path.length;
     const from = Math.max(0, path.length - this.#most);
@@ -113,7 +125,7 @@ class View {
 
   #stick() {
     const { scroll, newest } = this.#page;
-    if (this.#stuck) scroll.scrollTop = this.#path ? scroll.scrollHeight : 0; // an empty page is read from its top
+    if (this.#stuck) scroll.scrollTop = this.#path ? scroll.scrollHeight : 0; // an empty page begins at its beginning
     newest.hidden = this.#stuck;
   }
 
@@ -162,7 +174,9 @@ class View {
     const hint = facts.hint ? make("p.hint", {}, facts.hint) : null;
     const cards = make("div.examples", {}, ...facts.examples.map((one) => this.#card(one)));
     const earlier = make("div.earlier", { hidden: true });
-    welcome.replaceChildren(make("div.placeholder", {}, make("h2", {}, `Ask about ${facts.subject}`), make("p", {}, facts.about), hint), cards, earlier);
+    const first = make("div.shots", { hidden: true });
+    shots(first, this.#session.examples);
+    welcome.replaceChildren(make("div.placeholder", {}, make("h2", {}, `Ask about ${facts.subject}`), make("p", {}, facts.about), hint), cards, first, earlier);
     this.#earlier(earlier);
   }
 
@@ -177,7 +191,7 @@ class View {
     const found = await this.#session.latest(EARLIER);
     list.hidden = !found.length;
     if (!found.length) return;
-    const rows = found.map((one) => make("li", {}, make("button.quiet", { type: "button", onclick: () => this.#acts.show(one.id) }, plain(one.title))));
+    const rows = found.map((one) => make("li", {}, make("button.quiet", { type: "button", onclick: () => this.#session.open(one.id) }, plain(one.title))));
     list.replaceChildren(make("h3", {}, "Earlier"), make("ul", {}, ...rows));
   }
 }
@@ -187,6 +201,15 @@ function fill(element, sentences) {
   if (element.dataset.key === key) return;
   element.dataset.key = key;
   element.replaceChildren(...sentences.map((one) => make("p", {}, one)));
+}
+
+/** The header's pill while the server can't be reached: what Gradio's says then is of before. */
+function pill(down) {
+  const status = document.querySelector("#status");
+  if (!status || status.classList.contains("down") === down) return;
+  status.classList.toggle("down", down);
+  status.querySelector(".pill.offline")?.remove();
+  if (down) status.append(make("span.pill.failed.offline", { role: "status", title: t("No connection") }, make("i"), t("No connection")));
 }
 
 /** Words of this tab alone, which outlive a reload where the browser lets them. */

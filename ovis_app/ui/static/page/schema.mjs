@@ -7,6 +7,9 @@ export const VERSION = 1;
 export const SCHEMA = 1;
 export const LONGEST_TITLE = 80;
 export const LONGEST_TEXT = 1_000_000; // characters of one message, as the server takes of all together
+export const LONGEST_REASON = 2000;
+/** The conversation of examples that stand before new chats: never listed. */
+export const EXAMPLES = "examples";
 
 const MOST_FIELDS = 60;
 const MOST_FILES = 256; // of one message
@@ -41,6 +44,11 @@ export function message(record) {
     files: list(given.files).slice(0, MOST_FILES).map(file).filter(Boolean),
     detail: scalars(given.detail, (value) => Number.isFinite(value) || typeof value === "boolean"),
     wants: wants(given.wants),
+    asked: object(given.asked) ? scalars(given.asked, setting) : null, // the settings that an answer was asked for with
+    model: text(given.model).slice(0, LONGEST_NAME), // whose answer it is
+    edited: given.edited === true, // by hand: nobody's words but the person's
+    example: given.example === true, // stands before a chat to show how answers are meant
+    feedback: feedback(given.feedback),
     error: text(given.error),
     finish: FINISHES.includes(given.finish) ? given.finish : null,
     stats: object(given.stats) ? scalars(given.stats, figure) : null,
@@ -70,6 +78,10 @@ const drawn = (value, name) => value === null || typeof value === "boolean" || (
   || (Array.isArray(value) && value.every((one) => Number.isFinite(one) || (Array.isArray(one) && one.every(Number.isFinite))));
 const setting = (value, name) => typeof value === "boolean" || Number.isFinite(value) || (name === "system" && typeof value === "string" && value.length <= LONGEST_TEXT);
 
+function feedback(given) {
+  return typeof given?.good === "boolean" ? { good: given.good, reason: text(given.reason).slice(0, LONGEST_REASON) } : null;
+}
+
 function wants(given) {
   const kept = {};
   for (const name of ["thinking", "boxes"]) if (typeof given?.[name] === "boolean") kept[name] = given[name];
@@ -90,7 +102,7 @@ export function conversation(record) {
     title: text(given.title).slice(0, LONGEST_TITLE),
     pinned: given.pinned === true,
     deleted: number(given.deleted, 0), // when, until it is gone for good
-    model: text(given.model).slice(0, 200), // that answered last
+    model: text(given.model).slice(0, LONGEST_NAME), // that answered last
     leaf: id(given.leaf),
     settings: scalars(given.settings, setting),
     draft: { text: text(draft.text), files: list(draft.files).map(file).filter(Boolean), editing: id(draft.editing) },

@@ -9,16 +9,16 @@ const narrow = matchMedia("(max-width: 900px)"); // there the list lies over the
 const isExport = (file) => /\.zip$/i.test(file.name);
 
 export class Sidebar {
-  #session; #show; #focus; #peers; #root; #scrim; #list = null; #kept = false;
+  #session; #focus; #peers; #root; #scrim; #list = null; #kept = false;
 
-  /** `show` opens a conversation, `focus` goes to the box. */
-  constructor(element, { session, peers, show, focus }) {
-    [this.#session, this.#peers, this.#show, this.#focus] = [session, peers, show, focus];
+  /** `focus` goes to the box. */
+  constructor(element, { session, peers, focus }) {
+    [this.#session, this.#peers, this.#focus] = [session, peers, focus];
     this.#root = make("nav", { id: "library-list", "aria-label": t("Conversations") });
     this.#scrim = make("div.library-scrim", { onclick: () => this.open(false) });
     element.append(this.#scrim, this.#root);
     document.querySelector("#library")?.setAttribute("aria-expanded", "false");
-    window.ovis.on("library", () => this.open(!this.isOpen));
+    document.addEventListener("click", (event) => { if (event.target.closest?.("#library")) this.open(!this.isOpen); });
     document.addEventListener("keydown", (event) => this.#key(event), { capture: true });
     window.addEventListener("drop", (event) => this.#dropped(event), { capture: true });
     if (remembered() && !narrow.matches) this.open(true, { focuses: false });
@@ -55,18 +55,9 @@ export class Sidebar {
     navigator.storage?.persist?.().catch(() => {});
   }
 
-  /** Copies an answer's question as a program: which language says a menu at the button. */
-  async copyCode(message, anchor) {
-    const [{ menu }, transfer] = await Promise.all([import("./popups.mjs"), import("./transfer.mjs")]);
-    const { id } = this.#session.conversation;
-    menu(anchor, transfer.languages(this.#session).map(({ words, language }) => ({
-      words, name: "code", act: () => transfer.copyCode(this.#session, { id, message, language }),
-    })));
-  }
-
   #loaded() {
     this.#list ??= import("./conversation_list.mjs").then(({ ConversationList }) => new ConversationList(this.#root, {
-      session: this.#session, peers: this.#peers, show: this.#show, away: (how) => this.#away(how),
+      session: this.#session, peers: this.#peers, away: (how) => this.#away(how),
     }));
     this.#list.catch(() => { this.#list = null; });
     return this.#list;
@@ -91,7 +82,7 @@ export class Sidebar {
 
   /** Escape closes the list from within it, or where it lies over the page; what lies over the list goes first. */
   #mayClose(target) {
-    if (target.closest?.(".popup-menu, .library-rename")) return false;
+    if (target.closest?.(".ovis-menu, .library-rename")) return false;
     return narrow.matches || this.#root.contains(target);
   }
 
@@ -106,7 +97,7 @@ export class Sidebar {
     const others = files.filter((one) => !isExport(one));
     if (others.length) this.#session.attach(others.map((blob) => ({ blob, name: blob.name })));
     const { importFiles } = await import("./transfer.mjs");
-    await importFiles(this.#session, exported, this.#show);
+    await importFiles(this.#session, exported);
   }
 }
 

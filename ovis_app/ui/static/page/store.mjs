@@ -64,13 +64,13 @@ class Store {
     const records = await this.#all("conversations");
     const { good, broken } = schema.usable(records, schema.conversation);
     if (broken) this.#say(leftOut(broken));
-    return good.filter((one) => !one.deleted).sort((one, other) => other.changed - one.changed);
+    return good.filter((one) => !one.deleted && one.id !== schema.EXAMPLES).sort((one, other) => other.changed - one.changed);
   }
 
   /** A conversation's own record, or null. */
   async described(id) {
     const found = schema.usable([await this.#get("conversations", id)].filter(Boolean), schema.conversation).good[0];
-    return found?.deleted ? null : found ?? null;
+    return found?.deleted || id === schema.EXAMPLES ? null : found ?? null;
   }
 
   /** A conversation and its messages, or null. */

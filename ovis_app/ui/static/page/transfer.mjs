@@ -4,9 +4,9 @@
 import { copy, make } from "./elements.mjs";
 import { t } from "./i18n.mjs";
 import { mediaType } from "./media_types.mjs";
-import { toast } from "./popups.mjs";
 import { requestOf } from "./request.mjs";
-import { randomId } from "./session.mjs";
+import { randomId } from "./thread.mjs";
+import { toast } from "./toast.mjs";
 import * as trees from "./tree.mjs";
 import { plain } from "./turns.mjs";
 
@@ -75,31 +75,29 @@ async function inside(session, hash) {
   });
 }
 
-/** In which languages a question can be copied: where this server has no /v1, as Gradio's client asks it. */
-export function languages(session) {
-  if (session.facts.api === "") return [{ words: t("Copy as Python"), language: "gradio" }];
-  return [
-    { words: t("Copy as Python"), language: "python" },
-    { words: t("Copy as curl"), language: "curl" },
-    { words: t("Copy for the OpenAI SDK"), language: "openai" },
-  ];
+/** Rows of a menu, for each language in which a question can be copied: that before the answer `message`, or the last one of
+ * the conversation `id`. Where this server has no /v1, Gradio's client asks it. */
+export function programs(session, { id, message = null }) {
+  const row = (words, language) => ({ words, name: "code", act: () => copyCode(session, { id, message, language }) });
+  if (session.facts.api === "") return [row(t("Copy as Python"), "gradio")];
+  return [row(t("Copy as Python"), "python"), row(t("Copy as curl"), "curl"), row(t("Copy for the OpenAI SDK"), "openai")];
 }
 
-/** Copies a program that asks what was asked: before the answer `message`, or last in the conversation `id`. */
-export async function copyCode(session, { id, message = null, language }) {
+async function copyCode(session, { id, message, language }) {
   const code = await import("./code.mjs");
   const kept = await found(session, id);
   const messages = kept?.messages ?? [];
   const tree = trees.build(messages);
   const path = trees.path(tree, message ?? trees.standing(tree, kept?.conversation.leaf));
+  const asked = path.at(-1)?.asked ?? {}; // as this answer was asked for
   while (path.length && path.at(-1).role !== "user") path.pop();
   if (!path.length) return toast(t("There is no question to copy yet."));
   const { model, api } = session.facts;
   const files = new Map();
   for (const { hash } of path.flatMap((one) => one.files)) files.set(hash, await fileAt(session, hash, code.FileAt));
-  const request = code.openRequest(requestOf(path, kept.conversation.settings, model, (file) => files.get(file.hash)), model);
+  const request = code.openRequest(requestOf(path, { ...kept.conversation.settings, ...asked }, model, (file) => files.get(file.hash)), model);
   await copy(code[language](request, { base: document.baseURI.replace(/[^/]*([?#].*)?$/, ""), way: api }));
-  toast(files.size ? t("Copied. Its files are read from the folder “media” of the conversation's export.") : t("Copied."), { seconds: 5 });
+  toast(files.size ? t("Copied. Its files are read from the folder “media” of the conversation's export.") : t("Copied."));
 }
 
 async function fileAt(session, hash, FileAt) {
@@ -110,7 +108,7 @@ async function fileAt(session, hash, FileAt) {
 }
 
 /** Takes exported conversations in, as new ones, and shows the last. Says what was left out. */
-export async function importFiles(session, files, show) {
+export async function importFiles(session, files) {
   const { unpacked, ArchiveError } = await import("./archive.mjs");
   const said = [];
   let last = null;
@@ -131,8 +129,8 @@ export async function importFiles(session, files, show) {
       said.push(refusal(error.kind, plain(file.name)));
     }
   }
-  if (last) await show(last);
-  toast(said.join(" "), { seconds: 8 + 2 * said.length });
+  if (last) await session.open(last);
+  toast(said.join(" "));
 }
 
 function leftOut({ records, files }) {

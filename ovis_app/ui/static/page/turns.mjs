@@ -2,10 +2,10 @@
 // and of words that grow only the block at their end.
 // Knows messages and the DOM; refuses to know what happens when somebody asks for something: `acts` does that.
 
-import { button, copy, make } from "./elements.mjs";
-import { figures, thought } from "./figures.mjs";
-import { t } from "./i18n.mjs";
+import { make } from "./elements.mjs";
+import { thought } from "./figures.mjs";
 import { versions } from "./tree.mjs";
+import * as actions from "./turn_actions.mjs";
 
 export class Turns {
   #root; #acts; #files; #rows = new Map(); #words = null;
@@ -29,6 +29,11 @@ export class Turns {
     }
   }
 
+  /** The row of a message that is shown. */
+  row(id) {
+    return this.#rows.get(id)?.element ?? null;
+  }
+
   #made(message) {
     const kind = message.role === "user" ? "article.turn.user-row" : "article.turn.bot-row";
     const element = make(kind, { "aria-label": message.role === "user" ? "Question" : "Answer" });
@@ -41,7 +46,7 @@ export class Turns {
   #fill(row, message, around) {
     const beside = versions(around.tree, message.id);
     const busy = around.running !== null;
-    const key = `${beside.map((one) => one.id)} ${busy} ${around.last}`;
+    const key = `${beside.map((one) => one.id)} ${busy} ${around.last} ${actions.state(message, this.#acts)}`;
     if (row.drawn === message && row.key === key) return;
     if (message.role === "user") this.#question(row, message, { beside, busy });
     else this.#answer(row, message, { beside, busy, ...around });
@@ -58,11 +63,8 @@ export class Turns {
       parts.foot = make("div.foot");
       element.append(...[parts.files, parts.text, parts.foot].filter(Boolean));
     }
-    parts.foot.replaceChildren(...[
-      this.#chooser(message, beside),
-      button("Edit", () => this.#acts.edit(message.id), { icon: true, name: "edit", disabled: busy }),
-      button("Delete", () => this.#acts.remove(message.id), { icon: true, name: "delete", disabled: busy }),
-    ].filter(Boolean));
+    actions.fill(parts.foot, actions.ofQuestion(message, { beside, busy, acts: this.#acts }));
+    element.classList.toggle("example-row", message.example);
   }
 
   #file(file, index, count) {
@@ -99,22 +101,13 @@ export class Turns {
     if (!parts.words) this.#frame(parts, element);
     this.#thought(parts, message);
     this.#paint(parts.words, message.text, row);
-    const waits = message.finish === null && !message.text && !message.thinking;
+    const waits = message.finish === null && (message.note || (!message.text && !message.thinking));
     fillText(parts.status, waits ? message.note || (message.id === running ? "Waiting for a turn" : "") : "");
     fillText(parts.problem, message.lost ? "These words couldn't be read any more." : message.error);
     const over = message.finish !== null;
     if (over && !row.marked && message.boxes.length) row.marked = this.#boxes(parts, message, path);
-    const again = message.error || message.finish === "cut" ? button("Retry", () => this.#acts.again(message.id), { name: "retry", disabled: busy }) : null;
-    const line = figures(message).join(" · ");
-    parts.foot.replaceChildren(...[
-      line ? make("div.figures", { title: title(message) }, line) : null,
-      over && last && again,
-      over && this.#chooser(message, beside),
-      over && message.text ? button("Copy", (event) => this.#copied(event.currentTarget, message.text), { icon: true, name: "copy" }) : null,
-      over && button(t("Copy as code"), (event) => this.#acts.code(message.id, event.currentTarget), { icon: true, name: "code" }),
-      over && button("Regenerate", () => this.#acts.again(message.id), { icon: true, name: "again", disabled: busy }),
-      over && button("Delete", () => this.#acts.remove(message.id), { icon: true, name: "delete", disabled: busy }),
-    ].filter(Boolean));
+    actions.fill(parts.foot, actions.ofAnswer(message, { beside, busy, last, acts: this.#acts, title: title(message) }));
+    element.classList.toggle("example-row", message.example);
     element.setAttribute("aria-busy", String(!over));
   }
 
@@ -189,21 +182,6 @@ export class Turns {
     parts.boxes.replaceChildren(image, ...frames);
     parts.boxes.hidden = false;
     return true;
-  }
-
-  // --- what both have ----------------------------------------------------------------------------------------------
-
-  #chooser(message, beside) {
-    if (beside.length < 2) return null;
-    const place = beside.findIndex((one) => one.id === message.id);
-    const step = (words, by, name) => button(words, () => this.#acts.choose(beside[place + by].id), { icon: true, name, disabled: !beside[place + by] });
-    return make("span.versions", { role: "group", "aria-label": "Versions" }, step("Version before", -1, "back"), `${place + 1}/${beside.length}`, step("Version after", 1, "forth"));
-  }
-
-  async #copied(pressed, text) {
-    await copy(text);
-    pressed.classList.add("done");
-    setTimeout(() => pressed.classList.remove("done"), 1500);
   }
 }
 

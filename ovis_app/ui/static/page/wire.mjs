@@ -64,6 +64,18 @@ export async function bring(session, path) {
   return said.data?.[0] ?? {};
 }
 
+/** What answers at this address: the server that this page is of ("here"), one of another version ("updated"), or nobody
+ * ("gone"). */
+export async function reach() {
+  try {
+    const said = await fetch(import.meta.url, { method: "HEAD", cache: "no-store" });
+    if (said.status === 404) return "updated";
+    return [502, 503, 504].includes(said.status) ? "gone" : "here";
+  } catch {
+    return "gone";
+  }
+}
+
 /** Asks, and calls `hear` with each frame as it comes. Ends with the answer. Aborting `signal` stops it for the server
  * too. Raises WireError. */
 export async function ask(asked, hear, { signal }) {
