@@ -27,6 +27,7 @@ def bring(package: str, version: str, files: dict[str, str]) -> None:
             for inside, name in files.items():
                 member = archive.extractfile(f"package/{inside}")
                 assert member is not None, f"{package} has no {inside}"
+                (VENDOR / name).parent.mkdir(exist_ok=True)
                 (VENDOR / name).write_bytes(member.read())
 
 

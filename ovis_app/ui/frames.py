@@ -10,7 +10,6 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from ovis_app.conversation import Conversation, Message, Stats
-from ovis_app.media.boxes import found
 
 Frame = dict[str, Any]
 
@@ -68,13 +67,11 @@ def _between(before: Message, now: Message) -> list[Frame]:
 def ended(message: Message) -> Frame:
     """The last frame: how an answer ended, and all of it, whatever was heard before."""
     end = {"kind": "failed", "sentence": whole(message.error)} if message.error else {"kind": "done"}
-    marked = [asdict(box) for box in found(message.text)] if "<box>" in message.text else []
     return end | {
         "finish": message.finish,
         "text": whole(message.text),
         "thinking": whole(message.thinking),
         "stats": figures(message.stats),
-        "boxes": marked,
     }
 
 

@@ -202,6 +202,7 @@ def test_what_is_deleted_can_be_brought_back_and_other_tabs_follow(open_tab: Ope
     says(tab, "You said: three")
     tab.click(".library-head .more")
     tab.click(".ovis-menu button:has-text('Delete all')")
+    tab.wait_for_selector("dialog[open]")
     tab.keyboard.press("Escape")  # not after all
     tab.wait_for_selector("dialog", state="detached")
     titles(tab, "three", "zwei", "one")

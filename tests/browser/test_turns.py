@@ -193,12 +193,14 @@ def test_keys_work_wherever_somebody_stands_but_where_they_are_typed(tab: Any, s
 def test_settings_belong_to_their_chat_and_a_new_one_begins_as_the_model_recommends(tab: Any, server: Served) -> None:
     assert "Think before" in tab.get_attribute("#switch-thinking label", "title")
     tab.click("#switch-thinking label")
+    tab.click("#switch-cot label")
     tab.click("#settings")
     tab.fill("#knob-temperature input[type=number]", "0.7")
     tab.press("#knob-temperature input[type=number]", "Tab")
     tab.fill("#system textarea", "Be brief.")
     tab.keyboard.press("Escape")
-    ask(tab, "hello")
+    ask(tab, "What comes of it? Final answer: **4**.")
+    assert tab.inner_text(".bot-row .final") == "Final answer 4"
     wanted = server.backend.requests[-1].settings
     assert (wanted.temperature, wanted.system, wanted.thinking) == (0.7, "Be brief.", True)
     tab.click("#new-chat")

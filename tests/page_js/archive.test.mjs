@@ -94,7 +94,7 @@ test("what was exported is imported as it was, and asks the server the same, let
   assert.ok(await other.store.putAll(library, files));
   await other.open(library[0].conversation.id);
   other.settings = other.conversation.settings;
-  const plain = (session) => [...session.messages.values()].map(({ role, text: words, thinking, files: its, detail, wants, stats, boxes, finish, error }) => ({ role, words, thinking, its, detail, wants, stats, boxes, finish, error }));
+  const plain = (session) => [...session.messages.values()].map(({ role, text: words, thinking, files: its, detail, wants, stats, finish, error }) => ({ role, words, thinking, its, detail, wants, stats, finish, error }));
   assert.deepEqual(plain(other), plain(one));
   assert.deepEqual([other.conversation.title, other.conversation.model], [one.conversation.title, "Ovis-mini"]);
   await one.again(one.path.at(-1).id);
@@ -175,7 +175,7 @@ test("a file is one that a message names, that is what its hash says, and that i
 
 test("records from elsewhere are read like broken ones: circles, doubles, strangers and odd values", async () => {
   const odd = [
-    said("q1", "a2"), said("a2", "q1", { role: "assistant", stats: { first_token_seconds: "x", frame_times: ["a"], remarks: [{}], answer_tokens: 3 }, finish: null, boxes: [{ name: { toString: 1 }, left: "x" }, 7] }),
+    said("q1", "a2"), said("a2", "q1", { role: "assistant", stats: { first_token_seconds: "x", frame_times: ["a"], remarks: [{}], answer_tokens: 3 }, finish: null }),
     said("q1", null), said("x y", null), null, 7, [], { id: "m", text: "no role", parent: "q1" }, said("q9", "nobody", { wants: { thinking: "yes" }, detail: { max_pixels: "1", split: true } }),
     said("big3", null, { text: "x".repeat(1_000_001) }),
   ];
@@ -189,7 +189,7 @@ test("records from elsewhere are read like broken ones: circles, doubles, strang
   assert.deepEqual(conversation.settings, { max_new_tokens: 64 });
   assert.equal(conversation.title, "q1");
   const answer = messages.find((one) => one.text === "a2"); // it grew when it was exported
-  assert.deepEqual([answer.stats, answer.finish, answer.boxes], [{ answer_tokens: 3 }, "cut", [{}]]);
+  assert.deepEqual([answer.stats, answer.finish], [{ answer_tokens: 3 }, "cut"]);
   assert.deepEqual(messages.find((one) => one.text === "q9").detail, { split: true });
   const tree = build(messages);
   assert.equal(tree.children.get(null).length, 3);

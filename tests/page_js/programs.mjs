@@ -1,7 +1,7 @@
 // Prints the programs that ask a question, for the tests that run them: JSON in, JSON out.
 import { readFileSync } from "node:fs";
 
-import * as code from "../../ovis_app/ui/static/page/code.mjs";
+import * as code from "../../ovis_app/ui/static/page/programs.mjs";
 import { requestOf } from "../../ovis_app/ui/static/page/request.mjs";
 
 const { path, settings, model, base, way } = JSON.parse(readFileSync(0, "utf-8"));

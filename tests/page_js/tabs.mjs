@@ -62,7 +62,7 @@ export class Server {
       hear({ seq: seq++, ...frame });
     }
     if (signal.aborted) throw new DOMException("stopped", "AbortError");
-    hear({ seq, kind: "done", finish: "end", ...said, stats: this.stats, boxes: [] });
+    hear({ seq, kind: "done", finish: "end", ...said, stats: this.stats });
   }
   #reached() { if (!this.up) throw new WireError("gone", { lost: true }); }
 }

@@ -5,6 +5,7 @@ import { test } from "node:test";
 
 import { unfinished } from "../../ovis_app/ui/static/page/asking.mjs";
 import { Connection, FIRST_MS, LONGEST_MS, UPDATED } from "../../ovis_app/ui/static/page/connection.mjs";
+import { finalAnswer } from "../../ovis_app/ui/static/page/final_answer.mjs";
 import { figures, together } from "../../ovis_app/ui/static/page/figures.mjs";
 import { branch, rate, remove, reword } from "../../ovis_app/ui/static/page/revising.mjs";
 import { message } from "../../ovis_app/ui/static/page/schema.mjs";
@@ -187,6 +188,14 @@ test("what somebody thinks of an answer is kept with it", async () => {
   await rate(again, last(again).id, null);
   assert.equal(last(again).feedback, null);
   assert.equal(message({ id: "m", conversation: "c", role: "assistant", text: "", feedback: { good: "yes" } }).feedback, null);
+});
+
+test("what a step-by-step answer comes to is what stands behind the words that it was to end with", () => {
+  assert.equal(finalAnswer("2 and 2.\n**Final answer: 4.**"), "4");
+  assert.equal(finalAnswer("The answer is 3? No.\nSo the answer is $\\boxed{4}$."), "4");
+  assert.equal(finalAnswer("因此，最终答案：四个圆。"), "四个圆");
+  assert.equal(finalAnswer("**Final Answer:** 1.5 m\nDone."), "1.5 m");
+  for (const none of ["", "4", "Final answer:", `Final answer: ${"x".repeat(300)}`]) assert.equal(finalAnswer(none), "");
 });
 
 test("a new chat begins with what the model recommends, and a chat that is opened with its own settings", async () => {

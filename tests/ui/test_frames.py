@@ -34,12 +34,11 @@ def test_what_turns_out_to_have_been_the_thought_is_told_and_goes_on_from_there(
     ]  # fmt: skip
 
 
-def test_the_last_frame_has_the_whole_answer_its_figures_and_its_boxes() -> None:
+def test_the_last_frame_has_the_whole_answer_and_its_figures() -> None:
     text = "<ref>cup</ref><box>(0.1,0.2),(0.3,0.4)</box>"
     stats = Stats(prompt_tokens=9, answer_tokens=3, seen=(Seen("a.png", 10, 10, 100, 100),))
     (_, last) = frames(replace(START, status="", text=text, thinking="Hm", finish="end", stats=stats))[-2:]
     assert (last["kind"], last["text"], last["thinking"], last["finish"]) == ("done", text, "Hm", "end")
-    assert last["boxes"] == [{"name": "cup", "left": 0.1, "top": 0.2, "right": 0.3, "bottom": 0.4}]
     assert last["stats"] == {
         "prompt_tokens": 9,
         "answer_tokens": 3,

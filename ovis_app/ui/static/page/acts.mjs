@@ -7,18 +7,23 @@ import { t } from "./i18n.mjs";
 
 const DRAWN = 0.8; // the temperature of another answer where the panel's is 0
 
-/** `focus` goes to the box; `row` gives the element of a message that is shown; `drawn` is called when more is drawn. */
-export function actsOf(session, { focus, row, drawn }) {
+/** `focus` goes to the box; `row` gives the element of a message that is shown; `changed` is called when more can be drawn. */
+export function actsOf(session, { focus, row, changed }) {
   const message = (id) => session.messages.get(id);
   const acts = {
-    drawn,
-    enlarge: (image) => window.ovis.enlarge(image),
+    changed,
     choose: (id) => session.choose(id),
     again: (id) => session.again(id),
     different: (id) => session.again(id, { temperature: Math.max(session.settings.temperature ?? 0, DRAWN) }),
     goOn: (id) => session.goOn(id),
     same: (one) => session.same(one),
     marked: (id) => session.examples.has(id),
+
+    /** `at`: a message (null: the box) and a place among its files. */
+    async enlarge(at) {
+      const viewer = await import("./viewer.mjs");
+      viewer.open(session, at, { focus });
+    },
 
     edit(id) {
       session.edit(id);
@@ -55,8 +60,9 @@ export function actsOf(session, { focus, row, drawn }) {
       const { toast } = await import("./toast.mjs");
       const { examples } = session;
       const marked = examples.has(id);
+      const question = message(message(id).parent);
       if (marked) await examples.remove(id);
-      else await examples.add(message(message(id).parent), message(id));
+      else if (question) await examples.add(question, message(id));
       session.changed(id);
       if (!marked) toast(t("New chats begin with this question and its answer, until you take it away there."));
     },

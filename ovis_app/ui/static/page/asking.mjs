@@ -113,9 +113,9 @@ export class Asking {
     return answer;
   }
 
-  #partOf({ text, thinking, error, stats, boxes, note }) {
+  #partOf({ text, thinking, error, stats, note }) {
     const { begun } = this.running;
-    return { text, thinking, error, stats: begun ? together(begun.stats, stats) : stats, boxes, note };
+    return { text, thinking, error, stats: begun ? together(begun.stats, stats) : stats, note };
   }
 
   async #failed(error, id, before) {

@@ -1,7 +1,7 @@
 // The list of conversations as people see it: new, search, groups, rows with what can be done with each.
 // Knows the DOM, the store and the session; what belongs together and what is found says library.mjs.
 
-import { button, make } from "./elements.mjs";
+import { button, make, plain } from "./elements.mjs";
 import { t } from "./i18n.mjs";
 import { grouped, nameOf, search } from "./library.mjs";
 import { Menus } from "./menus.mjs";
@@ -9,7 +9,6 @@ import { LONGEST_TITLE } from "./schema.mjs";
 import * as temporary from "./temporary.mjs";
 import { toast } from "./toast.mjs";
 import * as transfer from "./transfer.mjs";
-import { plain } from "./turns.mjs";
 
 const AT_ONCE = 200; // rows that are drawn before somebody asks for more
 const SOON = 250; // milliseconds after which a change is drawn, with those that came meanwhile

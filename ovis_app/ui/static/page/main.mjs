@@ -87,9 +87,9 @@ class View {
   constructor(page, session) {
     [this.#page, this.#session] = [page, session];
     const focus = () => this.focus();
-    const acts = actsOf(session, { focus, row: (id) => this.#turns.row(id), drawn: () => this.#stick() });
+    const acts = actsOf(session, { focus, row: (id) => this.#turns.row(id), changed: () => this.changed() });
     const box = () => page.composer.querySelector("textarea");
-    this.#composer = new Composer(page.composer, session);
+    this.#composer = new Composer(page.composer, session, acts);
     this.#turns = new Turns(page.turns, { acts, files: session.files });
     shortcuts.listen(box(), keysOf(session, acts, { focus, box: box() }));
     this.#scrolling();

@@ -52,7 +52,6 @@ export function message(record) {
     error: text(given.error),
     finish: FINISHES.includes(given.finish) ? given.finish : null,
     stats: object(given.stats) ? scalars(given.stats, figure) : null,
-    boxes: list(given.boxes).filter(object).map((one) => scalars(one, drawn)),
     by: text(given.by),
     touched: number(given.touched, 0),
     lost: !whole || given.lost === true,
@@ -73,9 +72,6 @@ function scalars(given, fits) {
 
 const figure = (value, name) => Number.isFinite(value) || (name === "engine" && typeof value === "string") || (Array.isArray(value)
   && value.every(SENTENCES.includes(name) ? (one) => typeof one === "string" : Number.isFinite));
-const SIDES = ["left", "top", "right", "bottom"];
-const drawn = (value, name) => value === null || typeof value === "boolean" || (typeof value === "string" && !SIDES.includes(name)) || Number.isFinite(value)
-  || (Array.isArray(value) && value.every((one) => Number.isFinite(one) || (Array.isArray(one) && one.every(Number.isFinite))));
 const setting = (value, name) => typeof value === "boolean" || Number.isFinite(value) || (name === "system" && typeof value === "string" && value.length <= LONGEST_TEXT);
 
 function feedback(given) {

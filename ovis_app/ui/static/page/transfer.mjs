@@ -1,14 +1,14 @@
 // Conversations out of this browser and into it: files to be saved, code to be copied, files that somebody brings.
-// Knows the store, the session and the DOM as far as saving a file goes; formats are archive.mjs's, exports.mjs's, code.mjs's.
+// Knows the store, the session and the DOM as far as saving a file goes; formats are archive.mjs's, exports.mjs's, programs.mjs's.
 
-import { copy, make } from "./elements.mjs";
+import { copy, make, plain } from "./elements.mjs";
 import { t } from "./i18n.mjs";
 import { mediaType } from "./media_types.mjs";
 import { requestOf } from "./request.mjs";
+import { save } from "./saving.mjs";
 import { randomId } from "./thread.mjs";
 import { toast } from "./toast.mjs";
 import * as trees from "./tree.mjs";
-import { plain } from "./turns.mjs";
 
 const MOST_INSIDE = 30 * 2 ** 20; // bytes of a picture or a clip that a web page has inside
 
@@ -84,7 +84,7 @@ export function programs(session, { id, message = null }) {
 }
 
 async function copyCode(session, { id, message, language }) {
-  const code = await import("./code.mjs");
+  const code = await import("./programs.mjs");
   const kept = await found(session, id);
   const messages = kept?.messages ?? [];
   const tree = trees.build(messages);
@@ -150,10 +150,4 @@ function refusal(kind, name) {
     case "large": return t("“{name}” holds more than can be read at once: export fewer conversations at a time.", { name });
     default: return t("“{name}” is damaged, or no exported conversation: export it again.", { name });
   }
-}
-
-function save(blob, name) {
-  const link = make("a", { href: URL.createObjectURL(blob), download: name });
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }

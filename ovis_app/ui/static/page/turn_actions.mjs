@@ -4,6 +4,7 @@
 import { unfinished } from "./asking.mjs";
 import { button, copy, make } from "./elements.mjs";
 import { figures } from "./figures.mjs";
+import { finalAnswer } from "./final_answer.mjs";
 import { t } from "./i18n.mjs";
 import { Menus } from "./menus.mjs";
 
@@ -22,9 +23,10 @@ export function fill(foot, children) {
 /** At the foot of a question. */
 export function ofQuestion(message, { beside, busy, acts }) {
   const more = () => [
+    message.example ? null : { words: t("Ask again"), name: "again", act: () => acts.again(message.id), disabled: busy },
     { words: t("Copy"), name: "copy", act: () => copy(message.text) },
     { words: t("New chat from here"), name: "branch", act: () => acts.branch(message.id), disabled: busy },
-  ];
+  ].filter(Boolean);
   return [
     message.example ? make("span.mark", {}, t("Example")) : null,
     chooser(message, beside, acts),
@@ -34,8 +36,8 @@ export function ofQuestion(message, { beside, busy, acts }) {
   ].filter(Boolean);
 }
 
-/** At the foot of an answer. */
-export function ofAnswer(message, { beside, busy, last, acts, title }) {
+/** At the foot of an answer; `extra` are buttons of whoever draws it. */
+export function ofAnswer(message, { beside, busy, last, acts, title, extra = [] }) {
   const line = figures(message).join(" · ");
   const told = line ? make("div.figures", { title }, line) : null;
   if (message.finish === null) return [told].filter(Boolean);
@@ -44,13 +46,16 @@ export function ofAnswer(message, { beside, busy, last, acts, title }) {
     ? button(t("Different: another answer, drawn by chance, since the same words would come"), () => acts.different(message.id), { icon: true, name: "again", disabled: busy })
     : button(t("Regenerate"), () => acts.again(message.id), { icon: true, name: "again", disabled: busy });
   const goesOn = last && unfinished(message);
+  const final = message.asked?.cot === true ? finalAnswer(message.text) : "";
   const retry = last && (message.error || message.finish === "cut");
   return [
+    final ? make("div.final", { dir: "auto" }, make("b", {}, t("Final answer")), ` ${final}`) : null,
     told,
     goesOn ? button(t("Continue"), () => acts.goOn(message.id), { name: "go-on", disabled: busy }) : null,
     retry ? button(t("Retry"), () => acts.again(message.id), { name: "retry", disabled: busy }) : null,
     chooser(message, beside, acts),
     message.text ? button(t("Copy"), (event) => copied(event.currentTarget, message.text), { icon: true, name: "copy" }) : null,
+    ...extra,
     message.example ? null : again,
     mark(message, acts),
     Menus.button(t("More to do with this answer"), () => more(message, { busy, acts })),

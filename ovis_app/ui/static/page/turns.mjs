@@ -2,16 +2,23 @@
 // and of words that grow only the block at their end.
 // Knows messages and the DOM; refuses to know what happens when somebody asks for something: `acts` does that.
 
-import { make } from "./elements.mjs";
+import { button, make, plain } from "./elements.mjs";
 import { thought } from "./figures.mjs";
+import { t } from "./i18n.mjs";
+import { Marks } from "./marks.mjs";
+import { Painter } from "./painter.mjs";
 import { versions } from "./tree.mjs";
 import * as actions from "./turn_actions.mjs";
 
+export { plain }; // main.mjs and its like have it from here
+
 export class Turns {
-  #root; #acts; #files; #rows = new Map(); #words = null;
+  #root; #acts; #files; #rows = new Map(); #marks; #painter;
 
   constructor(root, { acts, files }) {
     [this.#root, this.#acts, this.#files] = [root, acts, files];
+    this.#marks = new Marks({ files, enlarge: acts.enlarge, loaded: () => this.#again() });
+    this.#painter = new Painter({ decorate: (block, message) => this.#marks.decorate(block, message), done: () => acts.changed() });
   }
 
   /** Draws a path, without what stands before the place `from`. `running` is the id of the message that grows. */
@@ -59,7 +66,7 @@ export class Turns {
     const { parts, element } = row;
     if (!parts.text) {
       parts.text = message.text.trim() ? make("div.question", { dir: "auto" }, plain(message.text)) : null;
-      parts.files = message.files.length ? make("div.files", {}, ...message.files.map((one, i) => this.#file(one, i, message.files.length))) : null;
+      parts.files = message.files.length ? make("div.files", {}, ...message.files.map((one, i) => this.#file(one, i, message))) : null;
       parts.foot = make("div.foot");
       element.append(...[parts.files, parts.text, parts.foot].filter(Boolean));
     }
@@ -67,8 +74,9 @@ export class Turns {
     element.classList.toggle("example-row", message.example);
   }
 
-  #file(file, index, count) {
-    const name = plain(count > 1 ? `Image ${index + 1}: ${file.name}` : file.name);
+  #file(file, index, { id, files }) {
+    const several = files.length > 1; // which a prompt numbers
+    const name = several ? t("Image {number}: {name}", { number: index + 1, name: plain(file.name) }) : plain(file.name);
     const copied = async (element) => {
       if (element.dataset.copied) return;
       element.dataset.copied = "yes";
@@ -78,7 +86,8 @@ export class Turns {
     const show = (element, address) => { element.src = address; };
     const video = file.kind === "video" ? make("video", { controls: true, preload: "metadata", "aria-label": name, playsInline: true }) : null;
     const image = video ?? make("img", { alt: name, decoding: "async" });
-    const holder = video ? make("span.clip", {}, video) : make("button.picture", { type: "button", "aria-label": `Enlarge ${name}`, onclick: () => this.#acts.enlarge(image) }, image);
+    const holder = video ? make("span.clip", {}, video) : make("button.picture", { type: "button", "aria-label": t("Enlarge {name}", { name }), onclick: () => this.#acts.enlarge({ message: id, index }) }, image,
+      several ? make("span.number", { "aria-hidden": "true" }, t("Image {number}", { number: index + 1 })) : null);
     if (video) video.addEventListener("error", () => this.#still(holder, video, file, name, copied));
     else image.addEventListener("error", () => copied(image));
     this.#files.seen(file.hash).then((address) => { if (address) show(image, address); else holder.replaceChildren(make("span.gone", {}, `${name} is no longer in this browser.`)); });
@@ -100,13 +109,14 @@ export class Turns {
     const { parts, element } = row;
     if (!parts.words) this.#frame(parts, element);
     this.#thought(parts, message);
-    this.#paint(parts.words, message.text, row);
+    this.#painter.paint(parts.words, this.#marks.words(message), { growing: message.finish === null, message, written: message.text });
     const waits = message.finish === null && (message.note || (!message.text && !message.thinking));
     fillText(parts.status, waits ? message.note || (message.id === running ? "Waiting for a turn" : "") : "");
     fillText(parts.problem, message.lost ? "These words couldn't be read any more." : message.error);
     const over = message.finish !== null;
-    if (over && !row.marked && message.boxes.length) row.marked = this.#boxes(parts, message, path);
-    actions.fill(parts.foot, actions.ofAnswer(message, { beside, busy, last, acts: this.#acts, title: title(message) }));
+    this.#marks.draw(parts.boxes, message, path);
+    const extra = message.text || message.thinking ? [this.#raw(parts)] : [];
+    actions.fill(parts.foot, actions.ofAnswer(message, { beside, busy, last, acts: this.#acts, title: title(message), extra }));
     element.classList.toggle("example-row", message.example);
     element.setAttribute("aria-busy", String(!over));
   }
@@ -115,7 +125,7 @@ export class Turns {
     parts.thought = make("details.thought", { hidden: true }, parts.over = make("summary"), parts.thinking = make("div.words"));
     parts.over.addEventListener("click", () => { parts.thought.dataset.touched = "yes"; });
     [parts.words, parts.status] = [make("div.words"), make("div.status", { role: "status", hidden: true })];
-    [parts.problem, parts.boxes, parts.foot] = [make("div.problem", { role: "alert", hidden: true }), make("div.boxes", { hidden: true }), make("div.foot")];
+    [parts.problem, parts.boxes, parts.foot] = [make("div.problem", { role: "alert", hidden: true }), make("div.marks", { hidden: true }), make("div.foot")];
     element.append(parts.thought, parts.words, parts.status, parts.problem, parts.boxes, parts.foot);
   }
 
@@ -124,71 +134,26 @@ export class Turns {
     if (!message.thinking) return;
     fillText(parts.over, thought(message));
     if (!parts.thought.dataset.touched) parts.thought.open = message.finish === null && !message.text;
-    this.#paint(parts.thinking, message.thinking);
+    const growing = message.finish === null && !message.text;
+    this.#painter.paint(parts.thinking, this.#marks.thought(message), { growing, message, written: message.thinking });
   }
 
-  /** Words as Markdown; as they are until what draws them is loaded. */
-  #paint(container, text) {
-    if (container.source === text && container.words === this.#words) return;
-    container.source = text;
-    if (!text) return container.replaceChildren();
-    if (!this.#words) {
-      container.classList.add("plain");
-      container.textContent = plain(text);
-      return this.#load();
-    }
-    if (container.words !== this.#words) {
-      container.classList.remove("plain");
-      container.replaceChildren();
-      [container.words, container.drawn] = [this.#words, []];
-    }
-    const blocks = this.#words.blocks(plain(text));
-    for (const [place, html] of blocks.entries()) {
-      if (container.drawn[place] === html) continue;
-      const block = make("div.block", {}, this.#words.elements(html));
-      if (container.children[place]) container.children[place].replaceWith(block);
-      else container.append(block);
-    }
-    while (container.children.length > blocks.length) container.lastChild.remove();
-    container.drawn = blocks;
+  /** Whether the words stand exactly as the model said them. */
+  #raw(parts) {
+    const pressed = button(t("Show as written"), () => {
+      const raw = !this.#painter.isRaw(parts.words);
+      for (const part of [parts.words, parts.thinking]) this.#painter.showRaw(part, raw);
+      pressed.setAttribute("aria-pressed", String(raw));
+    }, { icon: true, name: "raw" });
+    pressed.setAttribute("aria-pressed", String(this.#painter.isRaw(parts.words)));
+    return pressed;
   }
 
-  #load() {
-    this.loading ??= import("./words.mjs").then((words) => {
-      this.#words = words;
-      for (const row of this.#rows.values()) {
-        for (const part of [row.parts.words, row.parts.thinking]) if (part?.source) this.#paint(part, part.source);
-      }
-      this.#acts.drawn();
-    }).catch(() => { this.loading = null; });
-    return this.loading;
+  /** Draws all words anew: what draws them better is there. */
+  #again() {
+    for (const row of this.#rows.values()) row.key = "";
+    this.#acts.changed();
   }
-
-  /** The picture that an answer is about, with what it names framed: the only one of the latest question with files. */
-  #boxes(parts, message, path) {
-    const before = path.slice(0, path.indexOf(message)).filter((one) => one.files.length);
-    const only = before.at(-1)?.files.length === 1 ? before.at(-1).files[0] : null;
-    if (!only || only.kind !== "image") return false;
-    const names = message.boxes.map((one) => one.name).filter(Boolean).join(", ") || "boxes";
-    const image = make("img", { alt: plain(`${only.name} with ${names} marked`) });
-    const percent = (share) => `${(100 * share).toFixed(2)}%`;
-    const frames = message.boxes.map((one) => {
-      const frame = make("span.box", {}, one.name ? make("b", {}, plain(String(one.name))) : null);
-      Object.assign(frame.style, { left: percent(one.left), top: percent(one.top), width: percent(one.right - one.left), height: percent(one.bottom - one.top) });
-      return frame;
-    });
-    image.addEventListener("error", async () => { image.src = await this.#files.copied(only); }, { once: true });
-    this.#files.seen(only.hash).then((address) => { image.src = address; });
-    parts.boxes.replaceChildren(image, ...frames);
-    parts.boxes.hidden = false;
-    return true;
-  }
-}
-
-/** Text that shows exactly what it says: control characters become visible. */
-export function plain(text) {
-  const marked = text.replace(/\r\n?/g, "\n").replace(/[\u0000-\u0008\u000b-\u001f]/g, (one) => String.fromCharCode(0x2400 + one.charCodeAt(0)));
-  return marked.replace(/\u007f/g, "\u2421");
 }
 
 function fillText(element, text) {
