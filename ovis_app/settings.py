@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 from ovis_app import setting_values as values
 from ovis_app.limits import MEGABYTE, Limits
@@ -92,6 +92,13 @@ class Settings:
     def serves_api(self) -> bool:
         """Whether /v1 is there: for whoever has a key or signed in, or for this machine alone."""
         return bool(self.api_key) or self.sign_in or self.private
+
+    @property
+    def api_way(self) -> Literal["key", "sign_in", ""]:
+        """How programs are let in at /v1: by a key, any where none is set; as people sign in; or not at all."""
+        if not self.serves_api:
+            return ""
+        return "sign_in" if self.sign_in and not self.api_key else "key"
 
     @property
     def sign_in(self) -> bool:

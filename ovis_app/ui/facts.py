@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import ovis_app
 from ovis_app.generation import MAX_TEXT
 from ovis_app.limits import Limits
 from ovis_app.ui.bringing import limits_for
@@ -25,12 +26,16 @@ SENTENCES = {
 }
 
 
-def facts(spec: ModelSpec, session: str, *, limits: Limits, static: StaticFiles, folder: Path) -> str:
-    """All of it, for the tab of `session`."""
+def facts(
+    spec: ModelSpec, session: str, *, limits: Limits, static: StaticFiles, folder: Path, api: str = "key"
+) -> str:  # fmt: skip
+    """All of it, for the tab of `session`. `api` is how programs are let in at /v1; nothing where it isn't there."""
     return json.dumps(
         {
             "version": static.version,
             "session": session,
+            "app": ovis_app.__version__,
+            "api": api,
             "name": spec.name,
             "about": spec.about,
             "subject": subject(spec),
@@ -38,6 +43,8 @@ def facts(spec: ModelSpec, session: str, *, limits: Limits, static: StaticFiles,
             "most_text": MAX_TEXT,
             "most_files": limits_for(spec, limits).files_per_turn,
             "model": {
+                "id": spec.public_id,
+                "suffixes": {"boxes": spec.boxes_suffix, "cot": spec.cot_suffix},
                 "switches": [one.name for one in (*SWITCHES, SPLIT) if one.offered(spec)],
                 "help": {one.name: one.about for one in SWITCHES},
                 "knobs": [

@@ -23,30 +23,39 @@ from ovis_app.ui.theme import theme
 from ovis_app.ui.wiring import editing, models
 
 LATER = {  # modules that load when first needed, and so aren't asked for with the page
+    "page/archive.mjs",
     "page/boxes.mjs",
     "page/coco.mjs",
     "page/code.mjs",
+    "page/conversation_list.mjs",
     "page/csv.mjs",
     "page/dialogs.mjs",
     "page/dress.mjs",
     "page/emphasis.mjs",
+    "page/exports.mjs",
     "page/extract.mjs",
     "page/geometry.mjs",
     "page/html_table.mjs",
+    "page/library.mjs",
     "page/markdown.mjs",
     "page/math.mjs",
+    "page/media_types.mjs",
     "page/menu.mjs",
     "page/overlay.mjs",
+    "page/programs.mjs",
     "page/region.mjs",
     "page/revising.mjs",
     "page/rewording.mjs",
     "page/saving.mjs",
     "page/tables.mjs",
+    "page/temporary.mjs",
     "page/toast.mjs",
+    "page/transfer.mjs",
     "page/viewer.mjs",
     "page/which_picture.mjs",
     "page/words.mjs",
     "page/zh.mjs",
+    "page/zip.mjs",
     "page/zooming.mjs",
 }
 _VIEWPORT = '<meta name="viewport" content="width=device-width, initial-scale=1, interactive-widget=resizes-content">'
@@ -80,10 +89,8 @@ def launch_options(settings: Settings, limits: Limits, store: FileStore) -> dict
     # In the head, since Gradio rewrites the selectors of `css`, and these are about the frame of the page too.
     name = settings.server_name
     static = StaticFiles.of(EXAMPLES)
-    script, *styles = (
-        (STATIC / name).read_text("utf-8")
-        for name in ("page.js", "page.css", "conversation.css", "turns.css", "pictures.css", "words.css")
-    )
+    names = ("page.js", "page.css", "conversation.css", "turns.css", "pictures.css", "words.css", "sidebar.css")
+    script, *styles = ((STATIC / name).read_text("utf-8") for name in names)
     return {
         "server_name": f"[{name}]" if ":" in name else name,  # Gradio makes an address of it
         "server_port": settings.port,

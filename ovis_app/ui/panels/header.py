@@ -17,6 +17,7 @@ NOT_CHANGED = "the new model can't be loaded"
 
 @dataclass(frozen=True)
 class Header:
+    library: gr.Button
     model: gr.Button
     status: gr.HTML
     timer: gr.Timer
@@ -28,6 +29,7 @@ class Header:
 def build(status: Status, *, sign_out: bool, open_to_all: bool) -> Header:
     """The header's components; where people sign in, also the way out, and where nobody has to, a line that says so."""
     with gr.Row(elem_id="header"):
+        library = gr.Button("Conversations", elem_id="library", elem_classes="quiet icon", size="sm")
         gr.HTML("<h1>Ovis</h1>", elem_id="title")
         model = gr.Button(status.model.name, elem_id="model", elem_classes="quiet", size="sm")
         pill = gr.HTML(pill_of(status, ""), elem_id="status")
@@ -38,7 +40,7 @@ def build(status: Status, *, sign_out: bool, open_to_all: bool) -> Header:
             gr.HTML(SIGN_OUT, elem_id="sign-out")
     if open_to_all:
         gr.HTML(f"<p>{OPEN_TO_ALL}</p>", elem_id="open-to-all")
-    return Header(model, pill, gr.Timer(1.5), new_chat, theme, settings)
+    return Header(library, model, pill, gr.Timer(1.5), new_chat, theme, settings)
 
 
 def pill_of(status: Status, read: str) -> str:

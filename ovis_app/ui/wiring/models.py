@@ -86,7 +86,8 @@ class _Handlers:
     def tell(self, request: gr.Request) -> Updates:
         """What the page's modules are to know."""
         spec, session = self._backend.status().model, str(request.session_hash)
-        told = facts(spec, session, limits=self._limits, static=self._static, folder=EXAMPLES)
+        api = self._settings.api_way
+        told = facts(spec, session, limits=self._limits, static=self._static, folder=EXAMPLES, api=api)
         return {self._parts.view.facts: told}
 
     def change(self, shown: ModelSpec, wanted: str | None, read: str, name: str | None, request: gr.Request) -> Updates:

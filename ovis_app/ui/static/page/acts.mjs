@@ -67,6 +67,11 @@ export function actsOf(session, { focus, row, changed }) {
       if (!marked) toast(t("New chats begin with this question and its answer, until you take it away there."));
     },
 
+    async code(id) {
+      const [{ open }, transfer] = await Promise.all([import("./menu.mjs"), import("./transfer.mjs")]);
+      open(row(id).querySelector("button.more"), transfer.programs(session, { id: session.conversation.id, message: id }));
+    },
+
     async rate(id, good) {
       const { reason } = await import("./dialogs.mjs");
       const { rate } = await import("./revising.mjs");

@@ -9,26 +9,30 @@ import { t } from "./i18n.mjs";
 import { Session } from "./session.mjs";
 import * as shortcuts from "./shortcuts.mjs";
 import { shots } from "./shots.mjs";
+import { Sidebar } from "./sidebar.mjs";
 import { open } from "./store.mjs";
 import { Turns, plain } from "./turns.mjs";
 import * as wire from "./wire.mjs";
 
+const AT_ONCE = 200; // turns of a long conversation that are drawn before somebody asks for more
 const EARLIER = 5; // conversations that the empty page offers
 
 /** Starts the page in `element`. `restore` has Gradio's panels show the session's settings. */
 export async function start(element, { restore }) {
-  let view = null;
+  let [view, sidebar] = [null, null];
+  const others = peers();
   const lines = new Map();
   const store = await open((sentence) => { lines.set(sentence, sentence); view?.changed(); });
   const session = new Session({
-    store, wire, lines, tab: tabStorage(), peers: peers(), restore,
+    store, wire, lines, tab: tabStorage(), peers: others, restore,
     files: new Files({ store, wire, session: () => session.facts.session }),
-    changed: (id) => view?.changed(id),
+    changed: (id) => { view?.changed(id); sidebar?.changed(); },
   });
   window.ovis.on("settings", (settings) => { session.settings = uncrossed(settings, session.settings, restore); view?.changed(); });
   session.facts = await window.ovis.first("facts");
   await session.start();
   view = new View(parts(element), session);
+  sidebar = new Sidebar(element, { session, peers: others, focus: () => view.focus() });
   view.draw();
   listen(session, view);
   if (matchMedia("(pointer: fine)").matches) view.focus(); // on a phone it would raise the keyboard
@@ -67,17 +71,18 @@ function parts(element) {
   const page = {
     lines: make("div", { id: "lines", role: "status" }),
     welcome: make("div.welcome", { hidden: true }),
+    before: make("button.quiet.before", { type: "button", hidden: true }, t("Show earlier turns")),
     turns: make("div.turns", { role: "log", "aria-label": "Conversation" }),
     newest: make("button.newest.quiet", { type: "button", hidden: true }, "To the newest"),
     composer: make("div", { id: "composer-box" }),
   };
-  page.scroll = make("div.scroll", { tabIndex: 0, role: "region", "aria-label": "Conversation" }, page.welcome, page.turns);
+  page.scroll = make("div.scroll", { tabIndex: 0, role: "region", "aria-label": "Conversation" }, page.welcome, page.before, page.turns);
   element.replaceChildren(page.lines, make("div", { id: "conversation" }, page.scroll, page.newest), page.composer);
   return page;
 }
 
 class View {
-  #page; #session; #composer; #turns; #stuck = true; #waiting = false; #path = 0;
+  #page; #session; #composer; #turns; #stuck = true; #waiting = false; #path = 0; #most = AT_ONCE; #shown = "";
 
   constructor(page, session) {
     [this.#page, this.#session] = [page, session];
@@ -104,12 +109,15 @@ class View {
   }
 
   draw() {
-    const { path, tree, running, lines, connection } = this.#session;
+    const { path, tree, running, lines, connection, conversation } = this.#session;
+    if (this.#shown !== conversation.id) [this.#shown, this.#stuck, this.#most] = [conversation.id, true, AT_ONCE];
     fill(this.#page.lines, [...lines.values()]);
     pill(connection.down);
     if (path.length > this.#path && running) this.#stuck = true; // what was asked comes into view
     this.#path = path.length;
-    this.#turns.draw(path, tree, running?.id ?? null);
+    const from = Math.max(0, path.length - this.#most);
+    this.#page.before.hidden = from === 0;
+    this.#turns.draw(path, tree, running?.id ?? null, from);
     this.#composer.draw();
     this.#welcome(path.length === 0);
     this.#stick();
@@ -137,8 +145,19 @@ class View {
       if (dragged && scroll.scrollTop < from) free();
       else if (atEnd()) { this.#stuck = true; newest.hidden = true; }
     }, { passive: true });
+    this.#page.before.addEventListener("click", () => this.#earlierTurns());
     newest.addEventListener("click", () => { this.#stuck = true; this.#stick(); });
     new ResizeObserver(() => this.#stick()).observe(this.#page.turns);
+  }
+
+  /** More of a long conversation, with what is being read where it is. */
+  #earlierTurns() {
+    const { scroll } = this.#page;
+    const below = scroll.scrollHeight - scroll.scrollTop;
+    this.#stuck = false;
+    this.#most += AT_ONCE;
+    this.draw();
+    scroll.scrollTop = scroll.scrollHeight - below;
   }
 
   // --- the empty page ----------------------------------------------------------------------------------------------
@@ -212,5 +231,5 @@ function tabStorage() {
 function peers() {
   if (typeof BroadcastChannel === "undefined") return null;
   const channel = new BroadcastChannel("ovis");
-  return { say: (word) => channel.postMessage(word), listen: (hear) => { channel.onmessage = ({ data }) => hear(data ?? {}); } };
+  return { say: (word) => channel.postMessage(word), listen: (hear) => channel.addEventListener("message", ({ data }) => hear(data ?? {})) };
 }

@@ -6,17 +6,22 @@ export const VERSION = 1;
 /** Of one record. A reader mends every older one, field by field, and takes a newer one as far as it understands it. */
 export const SCHEMA = 1;
 export const LONGEST_TITLE = 80;
+export const LONGEST_TEXT = 1_000_000; // characters of one message, as the server takes of all together
 export const LONGEST_REASON = 2000;
-const MOST_SETTINGS = 60;
 /** The conversation of examples that stand before new chats: never listed. */
 export const EXAMPLES = "examples";
 
+const MOST_FIELDS = 60;
+const MOST_FILES = 256; // of one message
+const LONGEST_NAME = 300;
+const SENTENCES = ["remarks", "notes"]; // of figures, which are numbers otherwise
 const FINISHES = ["end", "length", "stopped", "error", "cut"];
 const text = (value) => (typeof value === "string" ? value : "");
 const number = (value, otherwise) => (Number.isFinite(value) ? value : otherwise);
 const object = (value) => (value && typeof value === "object" && !Array.isArray(value) ? value : null);
 const id = (value) => (typeof value === "string" && /^[\w.-]{1,100}$/.test(value) ? value : null);
 const list = (value) => (Array.isArray(value) ? value : []);
+const long = (value) => text(value).slice(0, LONGEST_TEXT);
 
 /** A message as it is used, or null where nothing can be made of the record. `lost` marks one whose words are gone but
  * whose place in the tree is known, so that what was said after it stays in reach. */
@@ -34,19 +39,19 @@ export function message(record) {
     parent: id(given.parent),
     role: role ?? "assistant",
     created: number(given.created, 0),
-    text: text(given.text),
-    thinking: text(given.thinking),
-    files: list(given.files).map(file).filter(Boolean),
-    detail: object(given.detail) ?? {},
+    text: long(given.text),
+    thinking: long(given.thinking),
+    files: list(given.files).slice(0, MOST_FILES).map(file).filter(Boolean),
+    detail: scalars(given.detail, (value) => Number.isFinite(value) || typeof value === "boolean"),
     wants: wants(given.wants),
-    asked: asked(given.asked), // the settings that an answer was asked for with
-    model: text(given.model).slice(0, 200), // whose answer it is
+    asked: object(given.asked) ? scalars(given.asked, setting) : null, // the settings that an answer was asked for with
+    model: text(given.model).slice(0, LONGEST_NAME), // whose answer it is
     edited: given.edited === true, // by hand: nobody's words but the person's
     example: given.example === true, // stands before a chat to show how answers are meant
     feedback: feedback(given.feedback),
     error: text(given.error),
     finish: FINISHES.includes(given.finish) ? given.finish : null,
-    stats: object(given.stats),
+    stats: object(given.stats) ? scalars(given.stats, figure) : null,
     by: text(given.by),
     touched: number(given.touched, 0),
     lost: !whole || given.lost === true,
@@ -57,13 +62,17 @@ export function message(record) {
 export function file(given) {
   const hash = typeof given?.hash === "string" && /^[0-9a-f]{64}$/.test(given.hash) ? given.hash : null;
   if (!hash) return null;
-  return { hash, name: text(given.name) || "file", kind: given.kind === "video" ? "video" : "image" };
+  return { hash, name: text(given.name).slice(0, LONGEST_NAME) || "file", kind: given.kind === "video" ? "video" : "image" };
 }
 
-function asked(given) {
-  const simple = (value) => typeof value === "boolean" || typeof value === "string" || Number.isFinite(value);
-  return object(given) ? Object.fromEntries(Object.entries(given).slice(0, MOST_SETTINGS).filter(([, value]) => simple(value))) : null;
+/** Of an object's fields those whose values are as `fits` says: what is drawn trusts that a number is one. */
+function scalars(given, fits) {
+  return Object.fromEntries(Object.entries(object(given) ?? {}).slice(0, MOST_FIELDS).filter(([name, value]) => fits(value, name)));
 }
+
+const figure = (value, name) => Number.isFinite(value) || (name === "engine" && typeof value === "string") || (Array.isArray(value)
+  && value.every(SENTENCES.includes(name) ? (one) => typeof one === "string" : Number.isFinite));
+const setting = (value, name) => typeof value === "boolean" || Number.isFinite(value) || (name === "system" && typeof value === "string" && value.length <= LONGEST_TEXT);
 
 function feedback(given) {
   return typeof given?.good === "boolean" ? { good: given.good, reason: text(given.reason).slice(0, LONGEST_REASON) } : null;
@@ -87,8 +96,11 @@ export function conversation(record) {
     created: number(given.created, 0),
     changed: number(given.changed, number(given.created, 0)),
     title: text(given.title).slice(0, LONGEST_TITLE),
+    pinned: given.pinned === true,
+    deleted: number(given.deleted, 0), // when, until it is gone for good
+    model: text(given.model).slice(0, LONGEST_NAME), // that answered last
     leaf: id(given.leaf),
-    settings: object(given.settings) ?? {},
+    settings: scalars(given.settings, setting),
     draft: { text: text(draft.text), files: list(draft.files).map(file).filter(Boolean), editing: id(draft.editing) },
   };
 }

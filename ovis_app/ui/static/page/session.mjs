@@ -36,7 +36,7 @@ export class Session extends Thread {
   get running() { return this.asking.running; }
   get draft() { return this.box.draft; }
   get notice() { return this.box.notice; }
-  get record() { return { ...this.conversation, draft: stored(this.draft), settings: this.settings }; }
+  get record() { return { ...this.conversation, draft: stored(this.draft), settings: this.settings, model: this.facts?.name ?? "" }; }
 
   // --- conversations ---------------------------------------------------------------------------------------------
 
@@ -88,6 +88,15 @@ export class Session extends Thread {
   async leave() {
     await this.stop();
     await this.saveDraft();
+    this.store.letGo();
+    this.lines.delete("temporary");
+  }
+
+  /** This conversation was deleted: whatever is still written of it is marked as that, and another begins. */
+  async dropped(when, sentence = "") {
+    this.conversation.deleted = when;
+    await this.newChat();
+    this.tell(sentence);
   }
 
   /** The latest that are kept. */
@@ -200,13 +209,14 @@ export class Session extends Thread {
   async saveDraft() {
     const draft = this.box.lasting;
     this.conversation.draft = stored(draft);
-    if (this.empty && !draft.text && !draft.files.length) return;
+    if (this.empty && !draft.text && !draft.files.length) return await this.store.removeConversation(this.conversation.id);
     this.tab.set("conversation", this.conversation.id);
     await this.store.putConversation({ ...this.conversation, settings: this.settings });
   }
 
   /** The tab goes, perhaps for good: what isn't written down yet is put where a reload finds it. */
   put_aside() {
+    if (this.store.temporary === this.conversation.id) return;
     this.tab.set("draft", this.box.lasting?.text ?? "");
     const growing = this.running && this.messages.get(this.running.id);
     if (growing) this.tab.set("tail", JSON.stringify({ id: growing.id, text: growing.text, thinking: growing.thinking }));

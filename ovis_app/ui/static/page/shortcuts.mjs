@@ -11,6 +11,7 @@ export const KEYS = () => [
   { keys: ["Enter"], words: t("Ask; Shift+Enter begins a new line") },
   { keys: ["Esc"], words: t("Stop the answer, or close what is open") },
   { keys: ["Mod+Shift+O"], words: t("New chat") },
+  { keys: ["Mod+K"], words: t("Search conversations") },
   { keys: ["/", "Shift+Esc"], words: t("Write in the box") },
   { keys: ["ArrowUp"], words: t("In an empty box: edit the last question") },
   { keys: ["Alt+R"], words: t("Another answer to the last question") },

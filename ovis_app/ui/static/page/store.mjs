@@ -4,6 +4,7 @@
 import * as schema from "./schema.mjs";
 
 const NAME = "ovis";
+const MINUTE = 60 * 1000;
 const DAY = 24 * 3600 * 1000;
 const STORES = ["conversations", "messages", "files"];
 
@@ -44,6 +45,8 @@ function request(asked) {
 
 class Store {
   #database; #say; #now;
+  #ears = new Set(); // who is told which conversation was written
+  #held = null; // {id, files}: a conversation that is in memory only, and the files that came while it was shown
   #memory = Object.fromEntries(STORES.map((name) => [name, new Map()])); // what couldn't be written down
 
   constructor(database, say, now) {
@@ -61,7 +64,13 @@ class Store {
     const records = await this.#all("conversations");
     const { good, broken } = schema.usable(records, schema.conversation);
     if (broken) this.#say(leftOut(broken));
-    return good.filter((one) => one.id !== schema.EXAMPLES).sort((one, other) => other.changed - one.changed);
+    return good.filter((one) => !one.deleted && one.id !== schema.EXAMPLES).sort((one, other) => other.changed - one.changed);
+  }
+
+  /** A conversation's own record, or null. */
+  async described(id) {
+    const found = schema.usable([await this.#get("conversations", id)].filter(Boolean), schema.conversation).good[0];
+    return found?.deleted || id === schema.EXAMPLES ? null : found ?? null;
   }
 
   /** A conversation and its messages, or null. */
@@ -70,8 +79,98 @@ class Store {
     const records = await this.#all("messages", id);
     const { good, broken } = schema.usable(records, schema.message);
     if (broken) this.#say(leftOut(broken));
-    if (!found && !good.length) return null;
+    if ((!found && !good.length) || found?.deleted) return null;
     return { conversation: found ?? schema.conversation({ id }), messages: good };
+  }
+
+  /** What was said in all conversations, by their ids, to be searched. */
+  async texts() {
+    const { good } = schema.usable(await this.#all("messages"), schema.message);
+    const found = new Map();
+    for (const { id, conversation, text } of good) {
+      if (!found.has(conversation)) found.set(conversation, []);
+      found.get(conversation).push({ id, text });
+    }
+    return found;
+  }
+
+  /** Calls `hear` with the id of each conversation that this tab writes or removes. */
+  watch(hear) {
+    this.#ears.add(hear);
+  }
+
+  /** Sets a part of a conversation's record, such as its title, and leaves the rest as it is, whoever wrote it. */
+  async describe(id, part) {
+    const held = this.#memory.conversations.get(id);
+    if (held || !this.#database) {
+      if (held) await this.#put("conversations", { ...held, ...part });
+      return;
+    }
+    const change = (records) => {
+      const asked = records.get(id);
+      asked.onsuccess = () => { if (asked.result) records.put({ ...asked.result, ...part }); };
+      return asked;
+    };
+    await this.#done("conversations", "readwrite", change).catch((error) => this.#say(sentenceOf(error)));
+    this.#tell(id);
+  }
+
+  /** Conversations from elsewhere with their files: all of it is kept, or nothing. Resolves to whether it is. */
+  async putAll(library, files) {
+    const records = [
+      ...files.map((one) => ["files", { schema: schema.SCHEMA, added: this.#now(), shown: null, ...one }]),
+      ...library.flatMap(({ conversation, messages }) => [["conversations", conversation], ...messages.map((one) => ["messages", one])]),
+    ];
+    if (!this.#database) {
+      for (const [store, record] of records) this.#memory[store].set(keyOf(store, record), record);
+    } else {
+      try {
+        await this.#done(STORES, "readwrite", (_, transaction) => records.map(([store, one]) => transaction.objectStore(store).put(one)).at(-1));
+      } catch {
+        return false;
+      }
+    }
+    for (const { conversation } of library) this.#tell(conversation.id);
+    return true;
+  }
+
+  /** The conversation that is in memory only, or null. */
+  get temporary() {
+    return this.#held?.id ?? null;
+  }
+
+  /** From now on this conversation is in memory only, with these files and those that come until it is let go. */
+  async hold(id, hashes) {
+    this.letGo();
+    await this.removeConversation(id);
+    this.#held = { id, files: new Set(hashes) };
+    const others = await this.#named();
+    for (const hash of hashes) {
+      const file = await this.#get("files", hash);
+      if (file && !others.has(hash)) await this.#remove("files", hash);
+      if (file) this.#memory.files.set(hash, file);
+    }
+  }
+
+  /** What was in memory only is gone. */
+  letGo() {
+    if (!this.#held) return;
+    const { id, files } = this.#held;
+    this.#held = null;
+    for (const hash of files) this.#memory.files.delete(hash);
+    for (const [key, one] of this.#memory.messages) if (one.conversation === id) this.#memory.messages.delete(key);
+    this.#memory.conversations.delete(id);
+  }
+
+  /** What was in memory only is kept after all. */
+  async keep() {
+    if (!this.#held) return;
+    const { id, files } = this.#held;
+    this.#held = null;
+    for (const hash of files) await this.#put("files", this.#memory.files.get(hash));
+    for (const one of [...this.#memory.messages.values()]) if (one.conversation === id) await this.#put("messages", one);
+    const own = this.#memory.conversations.get(id);
+    if (own) await this.#put("conversations", own);
   }
 
   async message(id) {
@@ -104,27 +203,63 @@ class Store {
   async removeConversation(id) {
     for (const one of await this.#all("messages", id)) await this.#remove("messages", one.id);
     await this.#remove("conversations", id);
+    this.#tell(id);
+  }
+
+  /** Removes a conversation for good, and the files that nothing else names: all but those that just came again. */
+  async purge(id) {
+    const named = new Set((await this.#all("messages", id)).flatMap((one) => one?.files ?? []).map((one) => one?.hash));
+    await this.removeConversation(id);
+    const others = await this.#named();
+    for (const hash of named) {
+      const file = others.has(hash) ? null : await this.#get("files", hash);
+      if (file && !(this.#now() - file.added < MINUTE)) await this.#remove("files", hash);
+    }
   }
 
   /** Removes files that no message and no draft names any more, once they are a day old: another tab may be about to. */
   async tidy() {
     if (!this.#database) return;
-    const named = new Set();
-    for (const one of await this.#all("messages")) for (const file of one?.files ?? []) named.add(file?.hash);
-    for (const one of await this.#all("conversations")) for (const file of one?.draft?.files ?? []) named.add(file?.hash);
+    for (const one of await this.#all("conversations")) {
+      if (one?.deleted > 0 && !(this.#now() - one.deleted < MINUTE)) await this.purge(one.id);
+    }
+    const named = await this.#named();
     for (const one of await this.#all("files")) {
       if (!named.has(one.hash) && !(this.#now() - one.added < DAY)) await this.#remove("files", one.hash);
     }
   }
 
+  /** The files that any message or draft names. */
+  async #named() {
+    const named = new Set();
+    for (const one of await this.#all("messages")) for (const file of one?.files ?? []) named.add(file?.hash);
+    for (const one of await this.#all("conversations")) for (const file of one?.draft?.files ?? []) named.add(file?.hash);
+    return named;
+  }
+
+  #isHeld(store, record) {
+    if (!this.#held) return false;
+    if (store === "files") this.#held.files.add(record.hash);
+    return store === "files" || this.#held.id === (store === "messages" ? record.conversation : record.id);
+  }
+
+  #tell(id) {
+    for (const hear of this.#ears) hear(id);
+  }
+
   async #put(store, record) {
-    if (this.#database) {
+    await this.#write(store, record);
+    if (store !== "files") this.#tell(store === "messages" ? record.conversation : record.id);
+  }
+
+  async #write(store, record) {
+    if (this.#database && !this.#isHeld(store, record)) {
       try {
         await this.#done(store, "readwrite", (records) => records.put(record));
         this.#memory[store].delete(keyOf(store, record));
         return;
       } catch (error) {
-        this.#say(error?.name === "QuotaExceededError" ? FULL : NOT_KEPT);
+        this.#say(sentenceOf(error));
       }
     }
     this.#memory[store].set(keyOf(store, record), record);
@@ -159,14 +294,19 @@ class Store {
     await this.#done(store, "readwrite", (records) => records.delete(key)).catch(() => {});
   }
 
-  /** What a transaction of one request gives, once it is written down. */
-  #done(store, mode, work) {
+  /** What a transaction gives, once it is written down. */
+  #done(stores, mode, work) {
     return new Promise((resolve, reject) => {
-      const transaction = this.#database.transaction(store, mode);
-      const asked = work(transaction.objectStore(store));
+      const transaction = this.#database.transaction(stores, mode);
+      let asked;
+      try {
+        asked = work(transaction.objectStore([stores].flat()[0]), transaction);
+      } catch (error) {
+        transaction.abort(); // else what was put before it would be kept
+        throw error;
+      }
       transaction.oncomplete = () => resolve(asked.result);
-      transaction.onabort = () => reject(transaction.error ?? asked.error ?? new Error("aborted"));
-      transaction.onerror = (event) => event.preventDefault?.();
+      transaction.onabort = () => reject(transaction.error ?? asked?.error ?? new Error("aborted"));
     });
   }
 
@@ -174,6 +314,10 @@ class Store {
     this.#database = null;
     this.#say(sentence);
   }
+}
+
+function sentenceOf(error) {
+  return error?.name === "QuotaExceededError" ? FULL : NOT_KEPT;
 }
 
 function keyOf(store, record) {

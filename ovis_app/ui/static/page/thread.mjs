@@ -1,6 +1,7 @@
 // A conversation as a tree that is shown along one path and written down: what is said joins it, grows and ends.
 // Knows the store and other tabs; refuses to know boxes, servers and who asks.
 
+import { t } from "./i18n.mjs";
 import * as schema from "./schema.mjs";
 import * as trees from "./tree.mjs";
 
@@ -22,6 +23,9 @@ export class Thread {
   get empty() { return this.tree.byId.size === 0; }
   get running() { return null; } // the message that grows here, where somebody asks
   get record() { return this.conversation; } // as it is written down
+
+  /** It was deleted elsewhere: whoever shows it shows another. */
+  async dropped() {}
 
   begin(id) {
     this.conversation = { ...schema.conversation({ id }), created: this.now(), changed: this.now() };
@@ -123,10 +127,12 @@ export class Thread {
   }
 
   /** Another tab said something in this conversation. Where both stand stays their own. */
-  async #follow({ conversation }) {
+  async #follow({ conversation, deleted = 0 }) {
     if (conversation !== this.conversation.id) return;
+    if (deleted) return await this.dropped(deleted, t("This conversation was deleted in another tab."));
     const found = await this.store.conversation(conversation);
     if (!found || conversation !== this.conversation.id) return;
+    Object.assign(this.conversation, { title: found.conversation.title || this.conversation.title, pinned: found.conversation.pinned });
     const own = this.running ? [this.messages.get(this.running.id)].filter(Boolean) : [];
     this.tree = trees.build([...found.messages, ...own]);
     this.stand(trees.standing(this.tree, this.conversation.leaf));

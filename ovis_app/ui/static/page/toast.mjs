@@ -4,21 +4,22 @@
 import { button, make } from "./elements.mjs";
 import { t } from "./i18n.mjs";
 
-const SHOWN_MS = 10_000;
+const SHOWN_MS = 8000;
 
 let gone = () => {};
 
 /** Says it. With `act`, a button of `words` does that once. Whoever points at it, or stands on it, has as long as they
- * want; where it `stays`, everybody has. */
-export function toast(sentence, { words = "", act = null, stays = false } = {}) {
+ * want; where it `stays`, everybody has. `over` is called once it is gone and nothing was done. */
+export function toast(sentence, { words = "", act = null, stays = false, over = null } = {}) {
   gone();
   const line = make("div.ovis-toast", { role: "status" }, make("span", {}, sentence));
   let timer = null;
   const rest = () => clearTimeout(timer);
   const wait = () => { rest(); if (!stays) timer = setTimeout(gone, SHOWN_MS); };
-  gone = () => { rest(); line.remove(); gone = () => {}; };
-  if (act) line.append(make("button", { type: "button", onclick: () => { gone(); act(); } }, words));
-  if (stays) line.append(button(t("Close"), () => gone(), { icon: true, name: "leave" }));
+  const end = () => { rest(); line.remove(); gone = () => {}; };
+  gone = () => { end(); over?.(); };
+  if (act) line.append(make("button", { type: "button", onclick: () => { end(); act(); } }, words));
+  if (stays || over) line.append(button(t("Close"), () => gone(), { icon: true, name: "leave" }));
   for (const name of ["pointerenter", "focusin"]) line.addEventListener(name, rest);
   for (const name of ["pointerleave", "focusout"]) line.addEventListener(name, wait);
   document.body.append(line);

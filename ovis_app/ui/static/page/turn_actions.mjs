@@ -71,6 +71,7 @@ function more(message, { busy, acts }) {
     message.example ? null : { words: t("Regenerate with other settings…"), name: "settings", act: () => acts.settings(id), disabled: busy },
     message.example ? null : drawn,
     { words: t("New chat from here"), name: "branch", act: () => acts.branch(id), disabled: busy },
+    { words: t("Copy as code…"), name: "code", act: () => acts.code(id) },
     message.example || !message.text ? null
       : { words: marked ? t("No longer an example for new chats") : t("Use as an example in new chats"), name: "example", act: () => acts.example(id) },
     message.example ? null : { words: t("Good answer"), name: "good", checked: feedback?.good === true, act: () => acts.rate(id, true) },

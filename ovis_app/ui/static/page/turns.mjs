@@ -21,12 +21,13 @@ export class Turns {
     this.#painter = new Painter({ decorate: (block, message) => this.#marks.decorate(block, message), done: () => acts.changed() });
   }
 
-  /** Draws a path. `running` is the id of the message that grows. */
-  draw(path, tree, running) {
-    const shown = new Set(path.map((one) => one.id));
+  /** Draws a path, without what stands before the place `from`. `running` is the id of the message that grows. */
+  draw(path, tree, running, from = 0) {
+    const shown = new Set(path.slice(from).map((one) => one.id));
     for (const [id, row] of this.#rows) if (!shown.has(id)) { row.element.remove(); this.#rows.delete(id); }
     let before = null;
     for (const [place, message] of path.entries()) {
+      if (place < from) continue;
       const row = this.#rows.get(message.id) ?? this.#made(message);
       const wanted = before ? before.nextSibling : this.#root.firstChild;
       if (wanted !== row.element) this.#root.insertBefore(row.element, wanted);
