@@ -23,8 +23,10 @@ from ovis_app.ui.theme import theme
 from ovis_app.ui.wiring import editing, models
 
 LATER = {  # modules that load when first needed, and so aren't asked for with the page
+    "page/panels.mjs",
     "page/words.mjs",
     "page/zh.mjs",
+    "page/zh_server.mjs",
 }
 _VIEWPORT = '<meta name="viewport" content="width=device-width, initial-scale=1, interactive-widget=resizes-content">'
 

@@ -40,7 +40,7 @@ window.ovis = (() => {
   }
   function on(kind, hear) {
     ears.set(kind, [...(ears.get(kind) ?? []), hear]);
-    if (told.has(kind) && !["new", "escape"].includes(kind)) hear(told.get(kind));
+    if (told.has(kind) && !["new", "escape", "language"].includes(kind)) hear(told.get(kind));
   }
   const first = (kind) => new Promise((resolve) => { on(kind, resolve); });
 
@@ -89,7 +89,8 @@ window.ovis = (() => {
 
   document.addEventListener("pointerover", (event) => {
     const button = event.target.closest?.("button.icon, #new-chat");
-    if (button && !button.title) button.title = button.textContent.trim();
+    const words = button?.textContent.trim();
+    if (words && button.title !== words) button.title = words;
   });
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
   else start();

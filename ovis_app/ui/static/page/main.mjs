@@ -4,6 +4,8 @@
 import { Composer } from "./composer.mjs";
 import { make } from "./elements.mjs";
 import { Files } from "./files.mjs";
+import { language, said, t } from "./i18n.mjs";
+import { begin } from "./language.mjs";
 import { Session } from "./session.mjs";
 import { open } from "./store.mjs";
 import { Turns, plain } from "./turns.mjs";
@@ -22,6 +24,7 @@ export async function start(element, { restore }) {
     changed: (id) => view?.changed(id),
   });
   window.ovis.on("settings", (settings) => { session.settings = settings; });
+  await begin(() => view?.renew());
   session.facts = await window.ovis.first("facts");
   await session.start();
   view = new View(parts(element), session);
@@ -47,13 +50,19 @@ function parts(element) {
   const page = {
     lines: make("div", { id: "lines", role: "status" }),
     welcome: make("div.welcome", { hidden: true }),
-    turns: make("div.turns", { role: "log", "aria-label": "Conversation" }),
-    newest: make("button.newest.quiet", { type: "button", hidden: true }, "To the newest"),
+    turns: make("div.turns", { role: "log" }),
+    newest: make("button.newest.quiet", { type: "button", hidden: true }),
     composer: make("div", { id: "composer-box" }),
   };
-  page.scroll = make("div.scroll", { tabIndex: 0, role: "region", "aria-label": "Conversation" }, page.welcome, page.turns);
+  page.scroll = make("div.scroll", { tabIndex: 0, role: "region" }, page.welcome, page.turns);
+  name(page);
   element.replaceChildren(page.lines, make("div", { id: "conversation" }, page.scroll, page.newest), page.composer);
   return page;
+}
+
+function name({ turns, scroll, newest }) {
+  for (const one of [turns, scroll]) one.setAttribute("aria-label", t("Conversation"));
+  newest.textContent = t("To the newest");
 }
 
 class View {
@@ -84,9 +93,19 @@ class View {
     else requestAnimationFrame(draw);
   }
 
+  /** Draws all of it in the language that is spoken now. */
+  renew() {
+    const { scrollTop } = this.#page.scroll;
+    name(this.#page);
+    this.#turns.renew();
+    this.#composer.renew();
+    this.draw();
+    if (!this.#stuck) this.#page.scroll.scrollTop = scrollTop;
+  }
+
   draw() {
     const { path, tree, running, lines } = this.#session;
-    fill(this.#page.lines, [...lines.values()]);
+    fill(this.#page.lines, [...lines.values()].map(said));
     if (path.length > this.#path && running) this.#stuck = true; // what was asked comes into view
     this.#path = path.length;
     this.#turns.draw(path, tree, running?.id ?? null);
@@ -127,22 +146,22 @@ class View {
     const { welcome } = this.#page;
     const facts = this.#session.facts;
     const shows = empty && facts !== null;
-    const key = `${shows} ${facts?.name} ${facts?.version}`;
+    const key = `${shows} ${facts?.name} ${facts?.version} ${language()}`;
     if (welcome.dataset.key === key) return;
     welcome.dataset.key = key;
     welcome.hidden = !shows;
     if (!shows) return welcome.replaceChildren();
-    const hint = facts.hint ? make("p.hint", {}, facts.hint) : null;
+    const hint = facts.hint ? make("p.hint", {}, said(facts.hint)) : null;
     const cards = make("div.examples", {}, ...facts.examples.map((one) => this.#card(one)));
     const earlier = make("div.earlier", { hidden: true });
-    welcome.replaceChildren(make("div.placeholder", {}, make("h2", {}, `Ask about ${facts.subject}`), make("p", {}, facts.about), hint), cards, earlier);
+    welcome.replaceChildren(make("div.placeholder", {}, make("h2", {}, t("Ask about {subject}", { subject: said(facts.subject) })), make("p", {}, said(facts.about)), hint), cards, earlier);
     this.#earlier(earlier);
   }
 
   #card(example) {
     const pictures = example.media.map(({ url, name }) => (url.endsWith(".mp4")
       ? make("video", { src: url, muted: true, preload: "metadata", "aria-label": name }) : make("img", { src: url, alt: "", loading: "lazy" })));
-    const words = make("span.example-text", {}, example.label ? make("b", {}, example.label) : null, example.shown);
+    const words = make("span.example-text", {}, example.label ? make("b", {}, said(example.label)) : null, example.shown);
     return make("button.example", { type: "button", onclick: () => this.#session.askExample(example) }, make("span.example-pictures", {}, ...pictures), words);
   }
 
@@ -151,7 +170,7 @@ class View {
     list.hidden = !found.length;
     if (!found.length) return;
     const rows = found.map((one) => make("li", {}, make("button.quiet", { type: "button", onclick: () => this.#session.open(one.id) }, plain(one.title))));
-    list.replaceChildren(make("h3", {}, "Earlier"), make("ul", {}, ...rows));
+    list.replaceChildren(make("h3", {}, t("Earlier")), make("ul", {}, ...rows));
   }
 }
 

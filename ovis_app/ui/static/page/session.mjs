@@ -2,14 +2,15 @@
 // Refuses to know how any of it is drawn, and which browser this is: all of that is handed in.
 
 import { fresh, heard } from "./frames.mjs";
+import { later } from "./i18n.mjs";
 import { detailOf, filesOf, requestOf } from "./request.mjs";
 import * as schema from "./schema.mjs";
 import * as trees from "./tree.mjs";
 
 export const WRITE_MS = 300; // between two writes of an answer that grows
 export const GONE_MS = 5000; // after its last write, an unfinished answer of another tab has nobody who finishes it
-export const WAITS = "There is no connection to the server just now: the question waits here until there is.";
-export const UPDATED = "This page was updated: reload to get the new one. Nothing is lost.";
+export const WAITS = later("There is no connection to the server just now: the question waits here until there is.");
+export const UPDATED = later("This page was updated: reload to get the new one. Nothing is lost.");
 
 export class Session {
   /** `tab` keeps words for this tab alone (get, set); `wire` and `store` are those modules; `changed` is called after every
@@ -97,7 +98,7 @@ export class Session {
     if (this.running || (!text.trim() && !this.draft.files.length)) return;
     if (this.draft.files.some((one) => one.state !== "ready")) return;
     const most = this.facts.most_text;
-    if (text.length > most) return this.tell(`That is more text than fits: at most ${most.toLocaleString("en")} characters, please.`);
+    if (text.length > most) return this.tell(later("That is more text than fits: at most {most} characters, please.", { most: most.toLocaleString("en") }));
     const files = this.draft.files.map(schema.file);
     const edited = editing ? this.messages.get(editing) : null;
     const question = this.#made("user", edited ? edited.parent : this.conversation.leaf, {

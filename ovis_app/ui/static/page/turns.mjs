@@ -4,6 +4,7 @@
 
 import { button, copy, make } from "./elements.mjs";
 import { figures, thought } from "./figures.mjs";
+import { said, t } from "./i18n.mjs";
 import { versions } from "./tree.mjs";
 
 export class Turns {
@@ -29,11 +30,20 @@ export class Turns {
 
   #made(message) {
     const kind = message.role === "user" ? "article.turn.user-row" : "article.turn.bot-row";
-    const element = make(kind, { "aria-label": message.role === "user" ? "Question" : "Answer" });
+    const element = make(kind, { "aria-label": kindOf(message) });
     element.dataset.id = message.id;
     const row = { element, drawn: null, key: "", parts: {} };
     this.#rows.set(message.id, row);
     return row;
+  }
+
+  /** Every row is drawn anew next time, as after a change of the language; thoughts stay as open as they are. */
+  renew() {
+    for (const row of this.#rows.values()) {
+      row.element.setAttribute("aria-label", kindOf(row.drawn));
+      if (row.drawn.role === "user") { row.element.replaceChildren(); row.parts = {}; }
+      [row.drawn, row.marked] = [null, false];
+    }
   }
 
   #fill(row, message, around) {
@@ -50,7 +60,7 @@ export class Turns {
 
   #question(row, message, { beside, busy }) {
     const { parts, element } = row;
-    if (!parts.text) {
+    if (!parts.foot) {
       parts.text = message.text.trim() ? make("div.question", { dir: "auto" }, plain(message.text)) : null;
       parts.files = message.files.length ? make("div.files", {}, ...message.files.map((one, i) => this.#file(one, i, message.files.length))) : null;
       parts.foot = make("div.foot");
@@ -58,13 +68,13 @@ export class Turns {
     }
     parts.foot.replaceChildren(...[
       this.#chooser(message, beside),
-      button("Edit", () => this.#acts.edit(message.id), { icon: true, name: "edit", disabled: busy }),
-      button("Delete", () => this.#acts.remove(message.id), { icon: true, name: "delete", disabled: busy }),
+      button(t("Edit"), () => this.#acts.edit(message.id), { icon: true, name: "edit", disabled: busy }),
+      button(t("Delete"), () => this.#acts.remove(message.id), { icon: true, name: "delete", disabled: busy }),
     ].filter(Boolean));
   }
 
   #file(file, index, count) {
-    const name = plain(count > 1 ? `Image ${index + 1}: ${file.name}` : file.name);
+    const name = plain(count > 1 ? t("Image {number}: {name}", { number: index + 1, name: file.name }) : file.name);
     const copied = async (element) => {
       if (element.dataset.copied) return;
       element.dataset.copied = "yes";
@@ -74,10 +84,10 @@ export class Turns {
     const show = (element, address) => { element.src = address; };
     const video = file.kind === "video" ? make("video", { controls: true, preload: "metadata", "aria-label": name, playsInline: true }) : null;
     const image = video ?? make("img", { alt: name, decoding: "async" });
-    const holder = video ? make("span.clip", {}, video) : make("button.picture", { type: "button", "aria-label": `Enlarge ${name}`, onclick: () => this.#acts.enlarge(image) }, image);
+    const holder = video ? make("span.clip", {}, video) : make("button.picture", { type: "button", "aria-label": t("Enlarge {name}", { name }), onclick: () => this.#acts.enlarge(image) }, image);
     if (video) video.addEventListener("error", () => this.#still(holder, video, file, name, copied));
     else image.addEventListener("error", () => copied(image));
-    this.#files.seen(file.hash).then((address) => { if (address) show(image, address); else holder.replaceChildren(make("span.gone", {}, `${name} is no longer in this browser.`)); });
+    this.#files.seen(file.hash).then((address) => { if (address) show(image, address); else holder.replaceChildren(make("span.gone", {}, t("{name} is no longer in this browser.", { name }))); });
     return holder;
   }
 
@@ -98,19 +108,19 @@ export class Turns {
     this.#thought(parts, message);
     this.#paint(parts.words, message.text, row);
     const waits = message.finish === null && !message.text && !message.thinking;
-    fillText(parts.status, waits ? message.note || (message.id === running ? "Waiting for a turn" : "") : "");
-    fillText(parts.problem, message.lost ? "These words couldn't be read any more." : message.error);
+    fillText(parts.status, waits ? said(message.note) || (message.id === running ? t("Waiting for a turn") : "") : "");
+    fillText(parts.problem, message.lost ? t("These words couldn't be read any more.") : said(message.error));
     const over = message.finish !== null;
     if (over && !row.marked && message.boxes.length) row.marked = this.#boxes(parts, message, path);
-    const again = message.error || message.finish === "cut" ? button("Retry", () => this.#acts.again(message.id), { name: "retry", disabled: busy }) : null;
+    const again = message.error || message.finish === "cut" ? button(t("Retry"), () => this.#acts.again(message.id), { name: "retry", disabled: busy }) : null;
     const line = figures(message).join(" · ");
     parts.foot.replaceChildren(...[
       line ? make("div.figures", { title: title(message) }, line) : null,
       over && last && again,
       over && this.#chooser(message, beside),
-      over && message.text ? button("Copy", (event) => this.#copied(event.currentTarget, message.text), { icon: true, name: "copy" }) : null,
-      over && button("Regenerate", () => this.#acts.again(message.id), { icon: true, name: "again", disabled: busy }),
-      over && button("Delete", () => this.#acts.remove(message.id), { icon: true, name: "delete", disabled: busy }),
+      over && message.text ? button(t("Copy"), (event) => this.#copied(event.currentTarget, message.text), { icon: true, name: "copy" }) : null,
+      over && button(t("Regenerate"), () => this.#acts.again(message.id), { icon: true, name: "again", disabled: busy }),
+      over && button(t("Delete"), () => this.#acts.remove(message.id), { icon: true, name: "delete", disabled: busy }),
     ].filter(Boolean));
     element.setAttribute("aria-busy", String(!over));
   }
@@ -173,8 +183,8 @@ export class Turns {
     const before = path.slice(0, path.indexOf(message)).filter((one) => one.files.length);
     const only = before.at(-1)?.files.length === 1 ? before.at(-1).files[0] : null;
     if (!only || only.kind !== "image") return false;
-    const names = message.boxes.map((one) => one.name).filter(Boolean).join(", ") || "boxes";
-    const image = make("img", { alt: plain(`${only.name} with ${names} marked`) });
+    const names = message.boxes.map((one) => one.name).filter(Boolean).join(", ") || t("boxes");
+    const image = make("img", { alt: plain(t("{name} with {names} marked", { name: only.name, names })) });
     const percent = (share) => `${(100 * share).toFixed(2)}%`;
     const frames = message.boxes.map((one) => {
       const frame = make("span.box", {}, one.name ? make("b", {}, plain(String(one.name))) : null);
@@ -194,7 +204,7 @@ export class Turns {
     if (beside.length < 2) return null;
     const place = beside.findIndex((one) => one.id === message.id);
     const step = (words, by, name) => button(words, () => this.#acts.choose(beside[place + by].id), { icon: true, name, disabled: !beside[place + by] });
-    return make("span.versions", { role: "group", "aria-label": "Versions" }, step("Version before", -1, "back"), `${place + 1}/${beside.length}`, step("Version after", 1, "forth"));
+    return make("span.versions", { role: "group", "aria-label": t("Versions") }, step(t("Version before"), -1, "back"), `${place + 1}/${beside.length}`, step(t("Version after"), 1, "forth"));
   }
 
   async #copied(pressed, text) {
@@ -202,6 +212,10 @@ export class Turns {
     pressed.classList.add("done");
     setTimeout(() => pressed.classList.remove("done"), 1500);
   }
+}
+
+function kindOf(message) {
+  return message.role === "user" ? t("Question") : t("Answer");
 }
 
 /** Text that shows exactly what it says: control characters become visible. */
@@ -218,5 +232,5 @@ function fillText(element, text) {
 
 function title(message) {
   const times = message.stats?.frame_times;
-  return times?.length ? `Seconds into the clip: ${times.map((one) => one.toFixed(1)).join(", ")}` : "";
+  return times?.length ? t("Seconds into the clip: {times}", { times: times.map((one) => one.toFixed(1)).join(", ") }) : "";
 }
