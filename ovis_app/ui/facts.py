@@ -35,6 +35,7 @@ def facts(spec: ModelSpec, session: str, *, limits: Limits, static: StaticFiles,
             "about": spec.about,
             "subject": subject(spec),
             "hint": HINT if spec.bundled else "",
+            "bilingual": not spec.bundled,  # whether it reads Chinese as well as English
             "most_text": MAX_TEXT,
             "most_files": limits_for(spec, limits).files_per_turn,
             "model": {

@@ -6,6 +6,7 @@ Knows where sentences are written, and which texts nobody reads; refuses to know
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ APP = Path(__file__).parents[2] / "ovis_app"
 # What is said in a terminal, in a log or to programs alone.
 ELSEWHERE = (
     "accounts.py", "api/gradio_endpoints.py", "api/mcp.py", "api/openai/protocol.py", "api/openai/replies.py",
-    "api/openai/routes.py", "api/openai/serving.py", "backends/fake.py", "backends/remote/server.py", "batch_", "cli/",
+    "api/openai/routes.py", "api/openai/serving.py", "backends/remote/server.py", "batch_", "cli/",
     "engine/fused/", "json_answers.py", "models/", "named_files.py", "prompt_template.py", "proxies.py", "serve.py",
     "settings.py", "training/", "ui/http_", "ui/page.py", "ui/static_files.py", "ui/theme.py", "ui/wiring/editing.py",
     "zoo/table.py",
@@ -31,11 +32,12 @@ NOT_SAID = re.compile(
     r"|What does the text say\?|Where is the .*|files are missing|place comes first|going back|1-3,7,10-.*"
     r"|\{0\} ids and \{1\} keys|count must be at least 1, not \{0\}|the downloader died"
     r"|The sender left before all of it was there\.|no weights in \{0\}|too many names are being looked up"
-    r"|Image \{0\}:|\{0\} is \{1\}|eos_token_id is \{0\})$"
+    r"|Image \{0\}:|You said: \{0\}|\(with \{0\}\)|\{0\} is \{1\}|eos_token_id is \{0\})$"
 )
 WORDS = re.compile(r"\w+\W+\w*[a-z]{2}|[a-z]{2}\w*\W+\w+")
 
 
+@functools.cache
 def sentences() -> dict[str, str]:
     """Each text with its places as `{0}` or `{name}`, and where it is written."""
     found: dict[str, str] = {}
@@ -65,7 +67,9 @@ def _texts(tree: ast.Module) -> Iterator[tuple[int, str]]:
 
 def _places(node: ast.JoinedStr) -> str:
     numbers = iter(range(len(node.values)))
-    return "".join(str(part.value) if isinstance(part, ast.Constant) else f"{{{next(numbers)}}}" for part in node.values)
+    return "".join(
+        str(part.value) if isinstance(part, ast.Constant) else f"{{{next(numbers)}}}" for part in node.values
+    )
 
 
 def _silent(tree: ast.Module) -> Iterator[int]:

@@ -8,7 +8,8 @@ const MOST_PARTS = 40; // of which one is put together
 const MOST_TRIES = 300; // of looking up one text and what is in it
 const PLACE = /\{[^{}]*\}/g;
 
-let words = {};
+let words = {}; // the page's own
+let heard = {}; // the server's, and those too
 let patterns = []; // of sentences with places
 let tries = 0;
 let known = new Map(); // what was looked up
@@ -50,8 +51,9 @@ export function preferred(languages, choice = null) {
 /** Speaks this language from now on; what is drawn already has to be drawn again. Resolves once its words are there. */
 export async function speak(name) {
   const [own, server] = name === "zh" ? await Promise.all([import("./zh.mjs"), import("./zh_server.mjs")]) : [];
-  words = own ? { ...server.default, ...own.default } : {};
-  patterns = Object.entries(words).filter(([english]) => english.match(PLACE)).map(pattern).sort((one, other) => other.rank - one.rank);
+  words = own?.default ?? {};
+  heard = { ...words, ...server?.default }; // what is a title to the one may be a state to the other
+  patterns = Object.entries(heard).filter(([english]) => english.match(PLACE)).map(pattern).sort((one, other) => other.rank - one.rank);
   known = new Map();
   chosen = own ? "zh" : "en";
 }
@@ -63,8 +65,7 @@ function filled(sentence, values) {
 /** A row with places: what stands between them, and how it is ranked: the more of its beginning is its own, the sooner. */
 function pattern([english, chinese]) {
   const [between, places] = [english.split(PLACE), english.match(PLACE)];
-  const name = between[0] === "" && chinese.includes(places[0]); // a name at the beginning is no list and no other fact
-  return { between, places, chinese, name, rank: between[0].length * 1000 + between.join("").length };
+  return { between, places, chinese, rank: between[0].length * 1000 + between.join("").length };
 }
 
 /** What fills the places of a row, or null where the text isn't one. */
@@ -86,23 +87,29 @@ function values({ between }, text) {
 /** The whole of it by one row, or null. A place that is written `{=name}` in Chinese holds something that is translated
  * too, and where that isn't known the row isn't meant. */
 function found(text) {
-  if (Object.hasOwn(words, text)) return words[text];
+  if (Object.hasOwn(heard, text)) return heard[text];
   if ((tries -= 1) < 0) return null;
   for (const one of patterns) {
     const filling = values(one, text);
-    const filledIn = filling && !(one.name && /, | · |\n/.test(filling[0])) && fill(one, filling);
-    if (filledIn) return filledIn;
+    const whole = filling && fill(one, filling);
+    if (whole) return whole;
   }
   return null;
 }
 
-function fill({ chinese, places }, filling) {
+/** The row in Chinese, or null. What isn't translated is a name or a number: no other fact, and at the beginning no list. */
+function fill({ chinese, places, between }, filling) {
   let lacks = false;
   const whole = chinese.replace(/\{(=?)([^{}]*)\}/g, (place, mark, name) => {
-    const value = filling[places.indexOf(`{${name}}`)];
-    const own = mark && value ? found(value.trim()) ?? listed(value) : value;
-    lacks ||= own === null;
-    return own;
+    const at = places.indexOf(`{${name}}`);
+    const value = filling[at];
+    if (mark && value) {
+      const own = found(value.trim()) ?? listed(value);
+      lacks ||= own === null;
+      return own;
+    }
+    lacks ||= /(^| )·( |$)|\n/.test(value) || (at === 0 && !between[0] && value.includes(", "));
+    return value;
   });
   return lacks ? null : whole;
 }

@@ -116,7 +116,7 @@ class View {
 
   #stick() {
     const { scroll, newest } = this.#page;
-    if (this.#stuck) scroll.scrollTop = scroll.scrollHeight;
+    if (this.#stuck) scroll.scrollTop = this.#path ? scroll.scrollHeight : 0;
     newest.hidden = this.#stuck;
   }
 
@@ -158,7 +158,9 @@ class View {
     this.#earlier(earlier);
   }
 
-  #card(example) {
+  #card(given) {
+    const { bilingual } = this.#session.facts;
+    const example = bilingual && !given.wants.boxes ? { ...given, text: said(given.text), shown: said(given.shown) } : given;
     const pictures = example.media.map(({ url, name }) => (url.endsWith(".mp4")
       ? make("video", { src: url, muted: true, preload: "metadata", "aria-label": name }) : make("img", { src: url, alt: "", loading: "lazy" })));
     const words = make("span.example-text", {}, example.label ? make("b", {}, said(example.label)) : null, example.shown);

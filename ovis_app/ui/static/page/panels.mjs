@@ -1,5 +1,6 @@
 // What Gradio draws, in the reader's language: header, switches, settings, models. Each text and each name of these is
-// looked up as a whole English sentence, and once more whenever Gradio changes it.
+// looked up as a whole English sentence, and once more whenever Gradio changes it. (Its own `gr.I18n` follows the browser
+// alone: nobody could switch, and programs would read marks in place of labels.)
 // Knows where Gradio's parts are; refuses to know what they say. The conversation says its own words.
 
 import { language, said } from "./i18n.mjs";
@@ -54,6 +55,6 @@ function put(node, name) {
 }
 
 function ours(node) {
-  const element = node.nodeType === Node.ELEMENT_NODE ? node : node.parentElement;
-  return element?.closest(PLACES) && !element.closest("textarea, script, style");
+  if (node.nodeType === Node.ELEMENT_NODE) return node.closest(PLACES);
+  return node.parentElement?.closest(PLACES) && !node.parentElement.closest("textarea, script, style");
 }

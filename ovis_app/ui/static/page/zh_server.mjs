@@ -131,6 +131,13 @@ export default {
   "Find a box": "找位置",
   "Read a word": "认单词",
 
+  // examples, for models that read Chinese
+  "Describe the image.": "描述这张图片。",
+  "Which image has more shapes?": "哪张图片里的形状更多？",
+  "Which way does it move?": "它往哪个方向移动？",
+  "How many shapes are there?": "一共有多少个形状？",
+  "What does the text say?": "图中的文字是什么？",
+
   // what is waited for
   "Waiting for {0} other question{1}": "前面还有 {0} 个问题",
   "Waiting for the running answers": "等待正在进行的回答",
@@ -154,6 +161,7 @@ export default {
   "Loading {0}: {1}": "正在加载 {0}：{=1}",
   "Loading {0} again": "正在重新加载 {0}",
   "Looking for {0}": "正在查找 {0}",
+  "Downloading {0}: {1} of {2} GB": "正在下载 {0}：{1} / {2} GB",
   "Downloading {0}: {1}": "正在下载 {0}：{=1}",
   "{0} of {1} {2}": "{0} / {1} {2}",
   "{0} min left": "还需 {0} 分钟",
@@ -372,8 +380,12 @@ export default {
   "close what else uses memory, or take a smaller model": "关闭占用内存的程序，或换更小的模型",
   "Beside this model there is no memory for a conversation: {0}.": "加载这个模型后没有内存留给对话：请{=0}。",
   "out of memory": "内存不足",
+  "The model is out of memory: lower max pixels and try again.": "模型内存不足：请调低图片上限后重试。",
+  "Reading the question": "正在阅读问题",
+  "{0} needs more than the {1} GB that are free: try Ovis2.5-9B.": "{0} 需要的内存超过了可用的 {1} GB：请试试 Ovis2.5-9B。",
   "PyTorch, which a model in this process needs, isn't installed: run `pip install 'ovis-app[local]'` (in a checkout `pip install '.[local]'`), ask a server with --backend remote, or try the page with `ovis serve --backend fake`.":
     "没有安装本进程中的模型所需的 PyTorch：请运行 `pip install 'ovis-app[local]'`（在代码目录中用 `pip install '.[local]'`），或用 --backend remote 询问服务器，或用 `ovis serve --backend fake` 试用页面。",
+  "There is no model called {0}: check the spelling.": "没有叫 {0} 的模型：请检查拼写。",
   "There is no model called {0}: name a folder with a config.json, or a repository.": "没有叫 {0} 的模型：请填写含 config.json 的文件夹，或一个仓库。",
   "There is no model called {name}: check the spelling, or set HF_TOKEN if it is private.": "没有叫 {name} 的模型：请检查拼写，如果是私有的请设置 HF_TOKEN。",
   "{name} needs {needed} GB on the disk and {free} GB are free: free some space, or set HF_HOME to a larger disk, and try again.":
