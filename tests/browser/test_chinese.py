@@ -17,11 +17,12 @@ NAMES = re.compile(
     r"|safetensors|clips|fits|--model|PDF|[\w.-]+\.(?:png|mp4)|\b(?:GB|MB|EN|HELLO)\b"
 )
 SHOWN = """() => {
-  const seen = (one) => one.checkVisibility({visibilityProperty: true}) && !one.closest('script, style, .question, .words, .example-text');
+  const seen = (one) => one.checkVisibility({visibilityProperty: true})
+    && !one.closest('script, style, .question, .words, .example-text');
   const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), found = [];
   for (let one; (one = texts.nextNode());) if (seen(one.parentElement)) found.push(one.data);
   for (const one of document.querySelectorAll('[aria-label], [title], [placeholder], [alt]'))
-    if (seen(one)) for (const name of ['aria-label', 'title', 'placeholder', 'alt']) found.push(one.getAttribute(name) ?? '');
+    if (seen(one)) found.push(...['aria-label', 'title', 'placeholder', 'alt'].map((name) => one.getAttribute(name) ?? ''));
   return found; }"""
 
 

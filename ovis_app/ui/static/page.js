@@ -23,8 +23,21 @@ window.ovis = (() => {
   function toggle(name, open = !isOpen(name)) {
     for (const other of Object.keys(openers)) document.body.classList.toggle(`${other}-open`, open && other === name);
     document.body.classList.toggle("side-open", open);
+    cover();
     find(open ? `#close-${name}` : openers[name])?.focus();
   }
+
+  // On a phone a panel covers all else, which can't be reached then; beside it there is nothing to keep anybody from.
+  const covers = matchMedia("(max-width: 640px)");
+  function cover() {
+    const open = Object.keys(openers).find(isOpen);
+    for (const one of document.querySelectorAll("#header, #open-to-all, #view, #actions")) one.inert = Boolean(open) && covers.matches;
+    for (const [name, panel] of [["settings", find("#drawer")], ["models", find("#models")]]) {
+      panel?.toggleAttribute("aria-modal", open === name && covers.matches);
+      if (panel?.hasAttribute("aria-modal")) panel.setAttribute("aria-modal", "true");
+    }
+  }
+  covers.addEventListener("change", cover);
 
   // Back to the top of a panel, where news of a change stand.
   function top(panel) {
@@ -85,6 +98,10 @@ window.ovis = (() => {
   // Names for what shows no words.
   function label() {
     find("#model")?.setAttribute("title", "Choose the model");
+    for (const [panel, name] of [["#drawer", "Settings"], ["#models", "Models"]]) {
+      find(panel)?.setAttribute("role", "dialog");
+      find(panel)?.setAttribute("aria-label", name);
+    }
   }
 
   document.addEventListener("pointerover", (event) => {

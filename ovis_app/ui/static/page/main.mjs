@@ -1,6 +1,7 @@
 // The page's start: store, session and view are put together, and told of what Gradio's panels say.
 // Knows `window.ovis` (page.js), through which both talk; refuses to know what a conversation is.
 
+import { Announcer } from "./announce.mjs";
 import { Composer } from "./composer.mjs";
 import { make } from "./elements.mjs";
 import { Files } from "./files.mjs";
@@ -50,7 +51,7 @@ function parts(element) {
   const page = {
     lines: make("div", { id: "lines", role: "status" }),
     welcome: make("div.welcome", { hidden: true }),
-    turns: make("div.turns", { role: "log" }),
+    turns: make("div.turns", { role: "log", "aria-live": "off" }),
     newest: make("button.newest.quiet", { type: "button", hidden: true }),
     composer: make("div", { id: "composer-box" }),
   };
@@ -66,7 +67,7 @@ function name({ turns, scroll, newest }) {
 }
 
 class View {
-  #page; #session; #composer; #turns; #stuck = true; #waiting = false; #path = 0;
+  #page; #session; #composer; #turns; #announcer; #stuck = true; #waiting = false; #path = 0;
 
   constructor(page, session) {
     [this.#page, this.#session] = [page, session];
@@ -77,6 +78,7 @@ class View {
     };
     this.#composer = new Composer(page.composer, session);
     this.#turns = new Turns(page.turns, { acts, files: session.files });
+    this.#announcer = new Announcer(page.scroll.parentElement);
     this.#scrolling();
   }
 
@@ -109,6 +111,7 @@ class View {
     if (path.length > this.#path && running) this.#stuck = true; // what was asked comes into view
     this.#path = path.length;
     this.#turns.draw(path, tree, running?.id ?? null);
+    this.#announcer.hear(path, running?.id ?? null);
     this.#composer.draw();
     this.#welcome(path.length === 0);
     this.#stick();

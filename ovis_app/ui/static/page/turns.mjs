@@ -128,8 +128,8 @@ export class Turns {
   #frame(parts, element) {
     parts.thought = make("details.thought", { hidden: true }, parts.over = make("summary"), parts.thinking = make("div.words"));
     parts.over.addEventListener("click", () => { parts.thought.dataset.touched = "yes"; });
-    [parts.words, parts.status] = [make("div.words"), make("div.status", { role: "status", hidden: true })];
-    [parts.problem, parts.boxes, parts.foot] = [make("div.problem", { role: "alert", hidden: true }), make("div.boxes", { hidden: true }), make("div.foot")];
+    [parts.words, parts.status] = [make("div.words"), make("div.status", { hidden: true })];
+    [parts.problem, parts.boxes, parts.foot] = [make("div.problem", { hidden: true }), make("div.boxes", { hidden: true }), make("div.foot")];
     element.append(parts.thought, parts.words, parts.status, parts.problem, parts.boxes, parts.foot);
   }
 

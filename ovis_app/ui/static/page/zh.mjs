@@ -24,6 +24,12 @@ export default {
   "These words couldn't be read any more.": "这些文字已无法读取。",
   "Seconds into the clip: {times}": "视频中的秒数：{times}",
 
+  // what is read out
+  "The answer is on its way.": "正在准备回答。",
+  "There is no answer.": "没有回答。",
+  "Answer: {text}": "回答：{text}",
+  "Answer, its beginning: {text}": "回答的开头：{text}",
+
   // figures
   "{count} visual tokens": "{count} 个视觉 token",
   "first token {time}": "首个 token {time}",
