@@ -30,7 +30,7 @@ FOCUSED = """() => {
   const seen = (style.outlineStyle !== 'none' || one.matches('#box textarea')) && style.opacity > 0.3;
   return [one.getAttribute('aria-label') || one.innerText || one.id || one.tagName, seen]; }"""
 COLOURS = """
-  const clear = (colour) => /, 0\\)|transparent/.test(colour);
+  const clear = (colour) => /^rgba.*, 0\\)$/.test(colour);
   const fill = (one, part) => getComputedStyle(one, part).backgroundColor;
   const ground = (one) => {
     while (one && clear(fill(one))) one = one.parentElement;
