@@ -10,6 +10,7 @@ from typing import Any
 
 import gradio as gr
 from gradio.utils import get_upload_folder
+from starlette.middleware import Middleware
 
 from ovis_app.backend import Backend
 from ovis_app.limits import Limits
@@ -18,7 +19,8 @@ from ovis_app.media.file_store import FileStore
 from ovis_app.settings import Settings
 from ovis_app.ui import components, endpoints, http_guard, unread
 from ovis_app.ui.components import EXAMPLES
-from ovis_app.ui.static_files import STATIC, StaticFiles
+from ovis_app.ui.http_compressed import Compressed
+from ovis_app.ui.static_files import FIRST, STATIC, StaticFiles
 from ovis_app.ui.theme import theme
 from ovis_app.ui.wiring import editing, models
 
@@ -75,13 +77,14 @@ def launch_options(settings: Settings, limits: Limits, store: FileStore) -> dict
         "state_session_capacity": 200,
         "max_threads": 40 + settings.asked_at_once,  # each answer holds one
         "app_kwargs": {
-            "middleware": [http_guard.middleware(settings, limits, store, EXAMPLES)],
+            "middleware": [http_guard.middleware(settings, limits, store, EXAMPLES), Middleware(Compressed)],
             "routes": [*static.routes()],
         },
     }
 
 
 def _preloads(static: StaticFiles) -> str:
-    """Modules are asked for all at once, not each by the one that needs it."""
-    names = [name for name in static.files if name.startswith("page/") and name not in LATER]
+    """Modules are asked for all at once, not each by the one that needs it; most stand in the first."""
+    within = {name for name in static.made if name != f"page/{FIRST}"}
+    names = [name for name in static.files if name.startswith("page/") and name not in LATER | within]
     return "".join(f'<link rel="modulepreload" href="{static.base}{name}">' for name in names)
