@@ -1,5 +1,5 @@
-"""The page itself and what it is made of, compressed on their way. Gradio compresses what has an ending that it knows, and
-its page has none; the page's own files are compressed where they are kept (`static_files.py`).
+"""The page itself and what it is made of, compressed on their way. Gradio compresses what has an ending that it knows,
+and its page has none; the page's own files are compressed where they are kept (`static_files.py`).
 
 Knows a few paths. Streams, events and files pass as they are.
 """

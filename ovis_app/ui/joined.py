@@ -1,7 +1,7 @@
 """The modules that the page needs at first, as one file: each a function's body, in the order of their imports.
 
-What is written stays what runs, but for import and export: so nothing is built, and a browser asks once, not for each of
-them. A module that is asked for by its own name, as those do that load later, is a few lines that hand out the one in here.
+What is written stays what runs, but for import and export: so nothing is built, and a browser asks once, not for each.
+A module that is asked for by its own name, as those do that load later, is a few lines that hand out the one in here.
 Knows the few forms of import and export that the page's modules use; refuses all others.
 """
 

@@ -22,7 +22,8 @@ SHOWN = """() => {
   const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), found = [];
   for (let one; (one = texts.nextNode());) if (seen(one.parentElement)) found.push(one.data);
   for (const one of document.querySelectorAll('[aria-label], [title], [placeholder], [alt]'))
-    if (seen(one)) found.push(...['aria-label', 'title', 'placeholder', 'alt'].map((name) => one.getAttribute(name) ?? ''));
+    if (seen(one)) for (const name of ['aria-label', 'title', 'placeholder', 'alt'])
+      found.push(one.getAttribute(name) ?? '');
   return found; }"""
 
 
