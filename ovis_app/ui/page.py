@@ -32,6 +32,14 @@ LATER = {  # modules that load when first needed, and so aren't asked for with t
 }
 _VIEWPORT = '<meta name="viewport" content="width=device-width, initial-scale=1, interactive-widget=resizes-content">'
 
+# What a browser shows of the page, and installs it by. With cookies, since where people sign in it isn't there without.
+_APP = """
+<link rel="manifest" href="{base}app/manifest.webmanifest" crossorigin="use-credentials">
+<link rel="icon" href="{base}app/icon.svg" type="image/svg+xml">
+<link rel="apple-touch-icon" href="{base}app/icon-180.png">
+<meta name="theme-color" content="#ffffff">
+"""
+
 
 def store(limits: Limits) -> FileStore:
     """The store of what people attach. It lies where Gradio would keep it, from where alone it takes files."""
@@ -59,7 +67,7 @@ def launch_options(settings: Settings, limits: Limits, store: FileStore) -> dict
     # In the head, since Gradio rewrites the selectors of `css`, and these are about the frame of the page too.
     name = settings.server_name
     static = StaticFiles.of(EXAMPLES)
-    script, *styles = ((STATIC / name).read_text("utf-8") for name in ("page.js", "page.css", "conversation.css"))
+    script, *styles = ((STATIC / name).read_text("utf-8") for name in ("page.js", "tokens.css", "page.css", "conversation.css"))
     return {
         "server_name": f"[{name}]" if ":" in name else name,  # Gradio makes an address of it
         "server_port": settings.port,
@@ -67,7 +75,8 @@ def launch_options(settings: Settings, limits: Limits, store: FileStore) -> dict
         "mcp_server": settings.mcp,  # said either way: else a variable of Gradio's decides
         "root_path": settings.root_path,
         "theme": theme(),
-        "head": f"{_VIEWPORT}{_preloads(static)}<style>{''.join(styles)}</style><script>{script}</script>",
+        "head": f"{_head(static)}<style>{''.join(styles)}</style><script>{script}</script>",
+        "favicon_path": str(STATIC / "app" / "icon-192.png"),
         "max_file_size": max(limits.image_bytes, limits.video_bytes),
         "footer_links": [],
         "run_history": False,
@@ -81,6 +90,10 @@ def launch_options(settings: Settings, limits: Limits, store: FileStore) -> dict
             "routes": [*static.routes()],
         },
     }
+
+
+def _head(static: StaticFiles) -> str:
+    return _VIEWPORT + _preloads(static) + _APP.format(base=static.base)
 
 
 def _preloads(static: StaticFiles) -> str:

@@ -24,6 +24,7 @@ from ovis_app.ui.joined import NotJoined, joined
 log = logging.getLogger(__name__)
 
 STATIC = Path(__file__).parent / "static"
+FOLDERS = ("page", "vendor", "app")
 FIRST = "main.mjs"  # the module that the page begins with
 FOR_EVER = "public, max-age=31536000, immutable"
 KINDS = MappingProxyType(
@@ -35,6 +36,8 @@ KINDS = MappingProxyType(
         ".png": "image/png",
         ".jpg": "image/jpeg",
         ".mp4": "video/mp4",
+        ".svg": "image/svg+xml",
+        ".webmanifest": "application/manifest+json",
     }
 )
 TEXT = {".mjs", ".js", ".css"}  # that are sent compressed
@@ -52,7 +55,7 @@ class StaticFiles:
     @staticmethod
     def of(examples: Path) -> StaticFiles:
         """Those of the page, and the examples below `examples/`."""
-        files = {file.relative_to(STATIC).as_posix(): file for folder in ("page", "vendor") for file in _in(folder)}
+        files = {file.relative_to(STATIC).as_posix(): file for folder in FOLDERS for file in _in(folder)}
         seen = hashlib.sha256()
         for name in sorted(files):
             seen.update(name.encode() + files[name].read_bytes())

@@ -37,9 +37,17 @@ def test_names_stay_each_modules_own_and_later_ones_get_the_same_values(tmp_path
 
 @pytest.mark.parametrize(
     "text",
-    ["export let x = 1;\n", "export default 1;\n", 'import "./c.mjs";\n', 'import d from "./c.mjs";\n',
-     'export * from "./c.mjs";\n', 'import { x } from "../vendor/x.js";\n', 'import { sum } from "./a.mjs";\n', 'import { y } from "./gone.mjs";\n'],
-)  # fmt: skip
+    [
+        "export let x = 1;",
+        "export default 1;",
+        'import "./c.mjs";',
+        'import d from "./c.mjs";',
+        'export * from "./c.mjs";',
+        'import { x } from "../vendor/x.js";',
+        'import { sum } from "./a.mjs";',
+        'import { y } from "./gone.mjs";',
+    ],
+)
 def test_what_is_written_otherwise_is_refused(text: str) -> None:
     with pytest.raises(NotJoined):
         joined({**SOURCES, "b.mjs": text}, "a.mjs")

@@ -8,13 +8,23 @@ window.ovis = (() => {
 
   function applyTheme() {
     const choice = remembered();
-    if (choice && document.body) document.body.classList.toggle("dark", choice === "dark");
+    if (choice && document.body) paint(choice === "dark");
   }
 
   function toggleTheme() {
     const dark = !document.body.classList.contains("dark");
     try { localStorage.setItem("ovis-theme", dark ? "dark" : "light"); } catch { /* private windows forget */ }
+    paint(dark);
+  }
+
+  function paint(dark) {
     document.body.classList.toggle("dark", dark);
+    frame();
+  }
+
+  // The colour of the window around the page; one, since Gradio keeps one of each name.
+  function frame() {
+    find('meta[name="theme-color"]')?.setAttribute("content", document.body.classList.contains("dark") ? "#0d1420" : "#ffffff");
   }
 
   // A panel at the side, "settings" or "models": one at a time, and the focus goes along.
@@ -90,7 +100,9 @@ window.ovis = (() => {
       if (!find("#header")) return;
       mounted.disconnect();
       applyTheme();
+      frame();
       label();
+      find('link[rel="manifest"]:not([crossorigin])')?.remove(); // Gradio's, whose icons aren't there
     });
     mounted.observe(document.body, { childList: true, subtree: true });
   }
