@@ -71,8 +71,8 @@ $(VENV)/.installed: requirements.lock tools/install.py | python
 	@$(PYTHON) tools/install.py $(VENV) requirements.lock
 	@touch $@
 
-# Without its mark a killed try is mended by `make install` too.
-$(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed | python
+# In one go: its lock has the other one within. Without its mark a killed try is mended by `make install` too.
+$(VENV)/.installed-dev: requirements-dev.lock requirements.lock tools/install.py | python
 	@rm -f $(VENV)/.installed
 	@$(PYTHON) tools/install.py $(VENV) requirements-dev.lock
 	@touch $(VENV)/.installed $@

@@ -52,7 +52,7 @@ def measure(way: str, folder: Path, dtype: torch.dtype, quantize: str, answer: A
     from ovis_app.checkpoints import load as _  # noqa: F401 (what libraries take is not the weights')
 
     if quantize != "none":
-        quantizing._library()
+        quantizing.library()
     before = psutil.Process().memory_info().rss
     started = time.perf_counter()
     model = loaded(way, folder, dtype, quantize)

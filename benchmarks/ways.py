@@ -43,6 +43,7 @@ class Prompt:
     mask: Tensor
     keys: tuple[int, ...]
     visual: Tensor | None
+    begun: int = 0
 
 
 class Clock:

@@ -51,23 +51,24 @@ def records(source: Path, known: Callable[[str], bool]) -> Iterator[Record]:
     if suffix in TABLES:
         yield from _table(source, known)
     elif suffix in LINES:
-        first = next((line for line in _lines(source, "\n") if line.strip()), "")
-        yield from _list(source) if first.lstrip().startswith("[") else _objects(_lines(source, "\n"))
+        first = next((line for line in lines(source, "\n") if line.strip()), "")
+        yield from _list(source) if first.lstrip().startswith("[") else _objects(lines(source, "\n"))
     else:
         raise BatchError(
             f"{source.name} is no folder, CSV (.csv, .tsv) or JSON-lines (.jsonl) file: save it as one of these."
         )
 
 
-def _lines(source: Path, newline: str) -> Iterator[str]:
+def lines(source: Path, newline: str, *, longest: int = LONGEST_LINE) -> Iterator[str]:
+    """The lines of a file of text, of at most `longest` characters each. Raises BatchError."""
     number = 0
     try:
         with source.open(newline=newline, encoding=_encoding(source)) as file:
-            while line := file.readline(LONGEST_LINE):
+            while line := file.readline(longest):
                 number += 1
-                if len(line) == LONGEST_LINE:
+                if len(line) == longest:
                     raise BatchError(
-                        f"Line {number} of {source.name} is longer than {LONGEST_LINE:,} characters: "
+                        f"Line {number} of {source.name} is longer than {longest:,} characters: "
                         "is it text, one row a line?"
                     )
                 if "\0" in line:
@@ -92,15 +93,15 @@ def _encoding(source: Path) -> str:
 
 
 def _table(source: Path, known: Callable[[str], bool]) -> Iterator[Record]:
-    lines = _lines(source, "")
-    head = next((line for line in lines if line.strip()), "")
+    text = lines(source, "")
+    head = next((line for line in text if line.strip()), "")
     hint = HINT.fullmatch(head)
     if hint:
-        head = next(lines, "")
+        head = next(text, "")
     if len(head) > LONGEST_HEADER:
         raise BatchError(f"The header of {source.name} is longer than {LONGEST_HEADER:,} characters: is it a table?")
     separator = hint[1] if hint else _separator(head, known)
-    reader = csv.reader(itertools.chain([head], lines), delimiter=separator, strict=True, skipinitialspace=True)
+    reader = csv.reader(itertools.chain([head], text), delimiter=separator, strict=True, skipinitialspace=True)
     began, number = 1, 0
     try:
         header = next(reader, [])
@@ -133,8 +134,8 @@ def _separator(head: str, known: Callable[[str], bool]) -> str:
     return max(SEPARATORS, key=fits)
 
 
-def _objects(lines: Iterator[str]) -> Iterator[Record]:
-    for number, line in enumerate(lines, 1):
+def _objects(text: Iterator[str]) -> Iterator[Record]:
+    for number, line in enumerate(text, 1):
         if line.strip():
             yield _record(
                 _json(line, f"Line {number} is not JSON: each line must be an object of its own."), number, "Line"
@@ -144,7 +145,7 @@ def _objects(lines: Iterator[str]) -> Iterator[Record]:
 def _list(source: Path) -> Iterator[Record]:
     if source.stat().st_size > LARGEST_LIST:
         raise BatchError(f"{source.name} is a list of more than {LARGEST_LIST / 1e6:g} MB: save it as JSON lines.")
-    rows = _json("".join(_lines(source, "\n")), f"{source.name} begins as a list and is not JSON.")
+    rows = _json("".join(lines(source, "\n")), f"{source.name} begins as a list and is not JSON.")
     if not isinstance(rows, list):
         raise BatchError(f"{source.name} is no list of rows.")
     for number, row in enumerate(rows, 1):

@@ -18,17 +18,19 @@ from ovis_app.generation import Answer, Done, Event, Recast, Request, Thinking, 
 
 log = logging.getLogger(__name__)
 
+STARTING = "Starting"
 UPDATE_SECONDS = 0.06  # at most about 16 updates a second reach a reader
 
 
 def reply(backend: Backend, request: Request) -> Generator[Conversation, None, None]:
-    """The conversation with the assistant's message growing at its end. Never raises for a failed answer: the last
-    value then carries `error`. The first value comes before any work, so that closing always stops it."""
-    conversation = request.conversation.add(Message("assistant", status="Starting"))
+    """The conversation with the assistant's message growing at its end, from its beginning on where that is continued.
+    Never raises for a failed answer: the last value then carries `error`. The first value comes before any work, so
+    that closing always stops it."""
+    conversation = opened(request.conversation)
     yield conversation
     try:
         request = stamped(replace(request, settings=request.settings.check()))
-        conversation = request.conversation.add(conversation.messages[-1])
+        conversation = opened(request.conversation)
         with closing(backend.stream(request)) as events:  # type: ignore[type-var]
             for event in events:
                 conversation = grown(conversation, event)
@@ -39,6 +41,13 @@ def reply(backend: Backend, request: Request) -> Generator[Conversation, None, N
     except Exception:  # the edge of a turn: whatever happened, the person hears of it and the conversation survives
         log.exception("answer failed")
         yield conversation.replace_last(status="", error=UNEXPECTED, finish="error")
+
+
+def opened(conversation: Conversation) -> Conversation:
+    """The conversation with the message that is to grow."""
+    if conversation.begun is None:
+        return conversation.add(Message("assistant", status=STARTING))
+    return conversation.replace_last(status=STARTING, error="", finish=None, stats=None)
 
 
 def stamped(request: Request) -> Request:

@@ -36,7 +36,7 @@ class Media:
     """One attached file. `name` is what the user called it, `path` is where the checked copy lies, `detail` is how
     it was sent, and stays when settings change later. `shown` is the copy that people see, None where the file itself
     may be shown. `pictures` is how many an image file holds: an animation's frames, or pages; an animation is a clip,
-    unless it stands beside other pictures."""
+    unless it stands beside other pictures. `missing` is how many more frames an animation claims than it has."""
 
     kind: MediaKind
     path: Path
@@ -44,6 +44,7 @@ class Media:
     detail: Detail = Detail()
     shown: Path | None = None
     pictures: int = 1
+    missing: int = 0
 
     @property
     def label(self) -> str:
@@ -73,11 +74,14 @@ class Seen:
     own_height: int
     pictures: int = 1  # that the file holds, of which one was looked at
     frames: int | None = None  # of a clip that were looked at
+    missing: int = 0  # frames that the file claims and doesn't have
 
     @property
     def remark(self) -> str:
         """What people should hear of it; empty where it was seen well. Below half its size a letter of a screen's usual
         16 pixels is lower than 8, which is the least that can be read."""
+        if self.missing:
+            return f"“{self.name}” is incomplete: {self.missing:,} frames of it are missing or damaged"
         if self.frames is not None:
             return ""
         said = [f"1 of {self.pictures:,} pictures of “{self.name}” seen"] if self.pictures > 1 else []
@@ -101,6 +105,8 @@ class Stats:
     engine: str = ""  # "plain" where the engine can't serve the model
     dropped_turns: int = 0  # oldest questions that were left out because the context was full
     cached_tokens: int = 0  # of the prompt, whose keys and values were known from before
+    begun_tokens: int = 0  # of the prompt: the beginning of the answer, where that was continued
+    begun_thinking_tokens: int = 0  # of those
     min_pixels: int | None = None  # that the last picture or clip was read with
     max_pixels: int | None = None
     seen: tuple[Seen, ...] = ()  # what was attached to the question, in order
@@ -142,6 +148,12 @@ class Conversation:
     def until(self, index: int) -> Conversation:
         """The first `index` messages."""
         return Conversation(self.messages[:index])
+
+    @property
+    def begun(self) -> Message | None:
+        """The beginning of an answer that is to be continued, where the conversation ends with one."""
+        last = self.messages[-1] if self.messages else None
+        return last if last is not None and last.role == "assistant" else None
 
     def last_user(self) -> int | None:
         """Index of the last user message, or None."""

@@ -3,9 +3,11 @@
     UserError            its text is one sentence for people: what is wrong and what to do
     ├── BackendError     an answer that can't be given
     │   ├── RequestError     because of how it was asked for: the same again is refused again
-    │   └── Busy             because too many others wait: the same may be answered later
+    │   ├── Busy             because too many others wait: the same may be answered later
+    │   └── AdapterError     because an adapter can't be added to the model
     ├── MediaError       a file that can't be attached or read
-    └── BatchError       a file of questions or answers that can't be used
+    ├── BatchError       a file of questions or answers that can't be used
+    └── DataError        a file of training samples that can't be used
 
 A UserError is raised near its cause and `from` it: the sentence goes to the person, the cause to the log. Whatever else
 is raised is a mistake of ours; the edge of a thread or a turn says one of the sentences below and logs the traceback.
@@ -18,6 +20,7 @@ UNEXPECTED = "Something went wrong while answering. Please try again; the cause 
 FAILED = "The model failed while answering: try again, or start a new chat."
 BUSY = "Too many questions are waiting already: try again in a moment."
 TOO_LONG = "The answer took too long and was stopped: ask for less, or try again."
+IS_ADAPTER = "{name} is an adapter, not a model: name it with --adapter, and with --model what it was trained on."
 OUT_OF_MEMORY = "The model ran out of memory: lower max pixels or frames, or start a new chat, and try again."
 
 
@@ -37,12 +40,20 @@ class Busy(BackendError):
     """A question for which there is no place just now."""
 
 
+class AdapterError(BackendError):
+    """An adapter that can't be used, or not with this model."""
+
+
 class MediaError(UserError):
     """A file that was refused: the sentence names it."""
 
 
 class BatchError(UserError):
     """A file of questions or answers that can't be used."""
+
+
+class DataError(UserError):
+    """Training samples that can't be used: the sentence, or one a line, names them."""
 
 
 def not_fitting(name: str, tokens: int, context: int) -> RequestError:

@@ -102,7 +102,8 @@ _RANGES = (
 
 @dataclass(frozen=True)
 class Request:
-    """One question: the conversation up to and with the user's last message, and how to answer it."""
+    """One question: the conversation up to and with the user's last message, and how to answer it. A conversation that
+    ends with an answer's beginning is continued from there: its events are what follows."""
 
     conversation: Conversation
     settings: GenerationSettings = field(default_factory=GenerationSettings)

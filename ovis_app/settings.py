@@ -15,6 +15,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import NoReturn
 
+from ovis_app import setting_values as values
 from ovis_app.limits import MEGABYTE, Limits
 
 BACKENDS = ("local", "fake", "remote")
@@ -24,10 +25,6 @@ QUANTIZE = ("none", "int8", "int4")
 ZEROGPU_SIZES = ("large", "xlarge")
 LIMITED = ("image_pixels", "image_bytes", "video_bytes", "video_seconds", "files_per_turn")  # of Limits
 NVIDIA = Path("/dev/nvidiactl")  # there wherever an NVIDIA GPU can be used
-HOST = re.compile(r"[a-z0-9._-]{1,253}|[0-9a-f:]{2,45}")
-KEY = re.compile(r"[!-~]{8,512}")
-DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,2})?")
-ROOT_PATH = re.compile(r"(/[A-Za-z0-9._~-]{1,100}){0,8}")
 
 
 @dataclass(frozen=True)
@@ -35,6 +32,7 @@ class Settings:
     """Everything that is decided at the start. `None` leaves a choice to whoever it concerns."""
 
     model: str = "ovis-mini"
+    adapter: str = ""  # a folder of peft's format, which is added to the model
     backend: str = "local"
     base_url: tuple[str, ...] = ()  # OpenAI-compatible servers, as URL or NAME=URL
     api_key_env: tuple[str, ...] = ()  # variables that hold their keys, as VARIABLE or NAME=VARIABLE
@@ -131,6 +129,7 @@ def loopback(name: str) -> bool:
 
 _HELP = {
     "model": "a known name (ovis-mini, Ovis2.5-2B), a hub repository (also @revision), a folder, or a server's model",
+    "adapter": "what fine-tuning made of the model: a folder with adapter_config.json",
     "backend": "who answers: the model in this process, the servers of --base-url, or a script for trying the page",
     "base_url": "an OpenAI-compatible server (vLLM, another Ovis App), as URL or NAME=URL; with --backend local it "
     "stands in the list of models",
@@ -224,15 +223,15 @@ def add_arguments(parser: argparse.ArgumentParser, names: Sequence[str] = tuple(
 
 def from_environment(environment: Mapping[str, str] = os.environ) -> dict[str, object]:
     """The OVIS_* variables that are set, converted. Raises ValueError with a sentence for one that isn't valid."""
-    values: dict[str, object] = {}
+    found: dict[str, object] = {}
     for field in fields(Settings):
         if field.name not in _HELP:
             continue
         raw = environment.get(f"OVIS_{field.name.upper()}")
         if raw is None or raw == "":
             continue
-        values[field.name] = _converted(field.name, raw, field.default)
-    return values
+        found[field.name] = _converted(field.name, raw, field.default)
+    return found
 
 
 def _converted(name: str, raw: str, default: object) -> object:
@@ -265,13 +264,13 @@ def read(arguments: argparse.Namespace, environment: Mapping[str, str] = os.envi
     if "SPACE_HOST" in environment:  # a Space's own name always passes
         settings = replace(settings, allowed_hosts=f"{settings.allowed_hosts},{environment['SPACE_HOST']}".strip(","))
     _check_numbers(settings)
-    if not DEVICE.fullmatch(settings.device):
-        raise ValueError(f"The device must be auto, cpu, mps, cuda or cuda:1, not {settings.device!r}.")
-    _check_reach(settings)
-    settings = replace(settings, api_key=(*settings.api_key, *_keys(settings.api_key_file)))
-    if not all(KEY.fullmatch(key) for key in settings.api_key):
-        raise ValueError("An API key is at least 8 visible ASCII characters, without spaces.")
-    return settings
+    values.check_device(settings.device)
+    values.check_hosts(settings.hosts)
+    values.check_people(settings.auth)
+    values.check_root_path(settings.root_path)
+    values.check_proxies(settings.trusted_proxies)
+    values.check_adapter(settings.adapter, settings.backend)
+    return replace(settings, api_key=values.api_keys(settings.api_key, settings.api_key_file))
 
 
 def _check_numbers(settings: Settings) -> None:
@@ -285,37 +284,3 @@ def _check_numbers(settings: Settings) -> None:
     for name in ("visual_cache", "prefix_cache", "fake_rate"):
         if not 0 <= getattr(settings, name) < float("inf"):
             raise ValueError(f"--{name.replace('_', '-')} must be 0 or a number above it.")
-
-
-def _keys(file: str) -> tuple[str, ...]:
-    """The keys of a file, one a line; empty lines and those that begin with # are none."""
-    if not file:
-        return ()
-    try:
-        lines = [line.strip() for line in Path(file).expanduser().read_text("utf-8").splitlines()]
-    except (OSError, ValueError) as error:
-        raise ValueError(f"--api-key-file {file} can't be read: name a text file with one key a line.") from error
-    keys = tuple(line for line in lines if line and not line.startswith("#"))
-    if not keys:
-        raise ValueError(f"--api-key-file {file} has no key in it: write one a line.")
-    return keys
-
-
-def _check_reach(settings: Settings) -> None:
-    """What is said of who reaches the page, and by which way. Repeats no password."""
-    for host in settings.hosts:
-        if not HOST.fullmatch(host):
-            raise ValueError(f"--allowed-hosts takes host names such as chat.example.org, not {host!r}.")
-    for one in settings.auth:
-        name, _, password = one.partition(":")
-        if not (name and password):
-            raise ValueError("--auth takes NAME:PASSWORD; where a password has spaces or commas, use --auth-file.")
-    if not ROOT_PATH.fullmatch(settings.root_path):
-        raise ValueError(f"--root-path is a path such as /chat, without / at its end, not {settings.root_path!r}.")
-    for network in settings.trusted_proxies:
-        try:
-            ipaddress.ip_network(network)
-        except ValueError as error:
-            raise ValueError(
-                f"--trusted-proxies takes addresses and networks such as 10.0.0.0/8, not {network!r}."
-            ) from error

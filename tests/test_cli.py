@@ -84,6 +84,7 @@ def test_what_was_seen_small_is_said_and_stands_in_the_json(
                 "own_height": 20000,
                 "pictures": 1,
                 "frames": None,
+                "missing": 0,
             }
         ]
     )

@@ -65,7 +65,8 @@ def test_every_file_of_the_package_is_in_the_wheel(unpacked: Path) -> None:
 def test_its_metadata_says_what_is_light_and_what_local_adds(unpacked: Path) -> None:
     (metadata,) = unpacked.glob("*.dist-info/METADATA")
     needs = [line for line in metadata.read_text("utf-8").splitlines() if line.startswith("Requires-Dist:")]
-    assert all("extra == 'local'" in line for line in needs if line.split()[1].startswith(HEAVY))
+    heavy = [line for line in needs if line.split()[1].startswith(HEAVY)]
+    assert all(any(f"extra == '{name}'" in line for name in ("local", "finetune")) for line in heavy)
     assert sum("extra == 'local'" in line for line in needs) >= len(HEAVY)
 
 
@@ -90,7 +91,8 @@ def test_without_the_extra_the_page_opens_with_its_examples(unpacked: Path) -> N
         f"import sys; sys.modules.update(dict.fromkeys({HEAVY}))\n"
         "from ovis_app import serve\nfrom ovis_app.settings import Settings\n"
         "page, options, _ = serve.open_page(Settings(backend='fake'))\n"
-        "assert 'ovis_app/assets/examples/shapes.png' in str(page.get_config_file()) and '<style>' in options['head']"
+        "from ovis_app.ui.components import EXAMPLES\nfrom ovis_app.ui.static_files import StaticFiles\n"
+        "assert 'examples/shapes.png' in StaticFiles.of(EXAMPLES).files and '<style>' in options['head']"
     )
     environment = os.environ | {"PYTHONPATH": str(unpacked)}
     command = [sys.executable, "-c", code]

@@ -21,13 +21,14 @@ CALLS = {"compile", "match", "search", "fullmatch", "sub", "subn", "split", "fin
 # Patterns that are put together while the app runs, and why they can't take long.
 MADE_LATER = {
     "models/prompt.py": "alternatives of a tokenizer's control strings, taken literally",
+    "checkpoints/adapter_config.py": "an adapter's, short, with few repeats and choices, and of a module's name alone",
     "checkpoints/hf_names.py": "RENAMINGS, a table of literal names; tried below",
 }
 STARTS = ("", "<box>", "<box>(", "<ref>", "<ref>a</ref>", "a/", "a.layers.1.")
 PIECES = ("0", "9.", ".", " ", "\n", "<", "<a", "<box>(1", "<ref>", "<box>(0.1,0.2),", "(1,", "a", "A ", "a.", "-", "/")
 PIECES += ("b1", ".layers.1.", ".attention.q_proj.", "weight", "、", "a,")
-LENGTHS = (32_000, 200_000)
-MOST_SECONDS = 2.0  # a linear pattern takes 0.02 s for 200,000 characters; a quadratic one 6 s or more for 32,000
+LENGTH = 64_000
+MOST_SECONDS = 0.2  # a linear pattern takes 0.006 s for as many characters; a quadratic one 20 s or more
 
 
 Used = tuple[str, re.Pattern[str], frozenset[str]]  # where it stands, the pattern, and the methods it is used by
@@ -82,9 +83,9 @@ def _pattern(call: ast.Call, where: str) -> re.Pattern[str] | None:
     return made if isinstance(made, re.Pattern) else re.compile(made)
 
 
-def _hostile() -> Iterator[tuple[str, list[str]]]:
+def _hostile() -> Iterator[tuple[str, str]]:
     for start, piece in itertools.product(STARTS, PIECES):
-        yield f"{start}{piece}…", [start + piece * (length // len(piece)) + "!" for length in LENGTHS]
+        yield f"{start}{piece}…", start + piece * (LENGTH // len(piece)) + "!"
 
 
 FOUND = list(patterns())
@@ -92,15 +93,21 @@ FOUND = list(patterns())
 
 @pytest.mark.parametrize(("pattern", "methods"), [pytest.param(*one[1:], id=one[0]) for one in FOUND])
 def test_a_pattern_is_linear_on_hostile_text(pattern: re.Pattern[str], methods: frozenset[str]) -> None:
-    for shown, texts in _hostile():
-        for text in texts:
-            began = time.process_time()
-            for method in methods & {"match", "fullmatch"}:
-                getattr(pattern, method)(text)
-            if methods - {"match", "fullmatch"}:
-                deque(pattern.finditer(text), maxlen=0)
-            took = time.process_time() - began
-            assert took < MOST_SECONDS, f"{shown} of {len(text):,} characters takes {took:.1f} s"
+    for shown, text in _hostile():
+        took = _seconds(pattern, methods, text)
+        if took >= MOST_SECONDS:  # once more: it may have been the machine
+            took = min(took, _seconds(pattern, methods, text))
+        assert took < MOST_SECONDS, f"{shown} of {len(text):,} characters takes {took:.1f} s"
+
+
+def _seconds(pattern: re.Pattern[str], methods: frozenset[str], text: str) -> float:
+    """Of the processor, for each way in which the pattern is used."""
+    began = time.process_time()
+    for method in methods & {"match", "fullmatch"}:
+        getattr(pattern, method)(text)
+    if methods - {"match", "fullmatch"}:
+        deque(pattern.finditer(text), maxlen=0)
+    return time.process_time() - began
 
 
 def test_all_patterns_are_found() -> None:

@@ -39,6 +39,7 @@ LISTED = {
             "_no_split_modules",
             "_supports_flash_attn",
             "_supports_sdpa",
+            "_tied_weights_keys",
         ),
         HOOK,
     ),

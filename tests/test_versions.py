@@ -43,7 +43,7 @@ def test_requirements_say_what_pyproject_says() -> None:
     assert rows("requirements-remote.txt") == list(PROJECT.light), "run `make lock`"
 
 
-@pytest.mark.parametrize("row", PROJECT.everything)
+@pytest.mark.parametrize("row", (*PROJECT.everything, *PROJECT.training))
 def test_every_requirement_has_a_lower_and_an_upper_bound(row: str) -> None:
     operators = sorted(bound.operator for bound in Requirement(row).specifier)
     assert operators in ([">=", "<"], ["<", ">="], ["<=", ">="])
@@ -65,13 +65,21 @@ def every_import(file: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize(
     ("folder", "wanted"),
-    [("ovis_app", PROJECT.everything), ("tools", PROJECT.dev), ("tests", (*PROJECT.everything, *PROJECT.dev))],
+    [
+        ("ovis_app", (*PROJECT.everything, *PROJECT.training)),
+        ("tools", PROJECT.dev),
+        ("tests", (*PROJECT.everything, *PROJECT.dev)),
+    ],
 )
 def test_what_is_imported_is_required(folder: str, wanted: tuple[str, ...]) -> None:
     ours = {"ovis_app", "tests", "tools", "benchmarks", "app", "kernels"} | OPTIONAL | set(sys.stdlib_module_names)
     homes, named = packages_distributions(), {canonicalize_name(Requirement(row).name) for row in wanted}
     for module in {name for file in (ROOT / folder).rglob("*.py") for name in imported(file)} - ours:
         assert named & {canonicalize_name(home) for home in homes[module]}, f"{module} is imported, not required"
+
+
+def test_what_trains_is_tried_with_the_bounds_that_are_said() -> None:
+    assert set(PROJECT.training) <= set(PROJECT.dev)
 
 
 @pytest.mark.parametrize("name", ["requirements.lock", "requirements-dev.lock"])

@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 UV = Path(sys.executable).with_name("uv")
 WRITTEN = "# Written by `make lock` from pyproject.toml: bounds and their reasons stand there."
 # What torch brings for one kind of GPU or another. Pip fetches that with torch, where it fetches torch at all; only the
-# tests' Triton is wanted without one.
+# tests' Triton, a group of its own, is wanted without one.
 OF_A_GPU = re.compile(r"(nvidia|cuda|triton)[-=]")
 
 
@@ -37,6 +37,7 @@ class Project:
 
     light: tuple[str, ...]  # what the page needs, and a server in place of a model
     everything: tuple[str, ...]  # and the model in this process
+    training: tuple[str, ...]  # what fine-tuning needs beside that
     dev: tuple[str, ...]
     kept: frozenset[str]  # packages whose upper bound a trial of the latest keeps
 
@@ -45,9 +46,12 @@ class Project:
         said = tomllib.loads(file.read_text("utf-8"))
         project, groups = said["project"], said["dependency-groups"]
         light = sorted(project["dependencies"])
-        everything = sorted((*light, *project["optional-dependencies"]["local"]))
+        extras = project["optional-dependencies"]
+        everything = sorted((*light, *extras["local"]))
+        training = [row for row in extras["finetune"] if not row.startswith(project["name"])]
         dev = [row for name in ("build", "dev", "kernels") for row in groups[name] if isinstance(row, str)]
-        return cls(tuple(light), tuple(everything), tuple(dev), frozenset(said["tool"]["ovis"]["kept-bounds"]))
+        kept = frozenset(said["tool"]["ovis"]["kept-bounds"])
+        return cls(tuple(light), tuple(everything), tuple(training), tuple(dev), kept)
 
     @property
     def torch(self) -> list[str]:
@@ -100,10 +104,10 @@ def lock(*, upgrade: bool) -> None:
     wanted = ("pyproject.toml", "--extra", "local", "--group", "build", "--universal")
     found = everywhere(resolved(wanted, within=project.torch, known=None if upgrade else run))
     write(run, found)
-    more = resolved(
-        ("--group", "dev", "--group", "kernels", "--universal"), within=found, known=None if upgrade else dev
-    )
-    write(dev, [f"-r {run.name}", *(line for line in more.splitlines() if line not in found)])
+    known = None if upgrade else dev
+    more = everywhere(resolved(("--group", "dev", "--universal"), within=found, known=known))
+    kernels = resolved(("--group", "kernels", "--universal"), within=found, known=known).splitlines()
+    write(dev, [f"-r {run.name}", *(line for line in (*more, *kernels) if line not in found)])
 
 
 def write(file: Path, rows: Iterable[str]) -> None:

@@ -28,12 +28,12 @@ from ovis_app.api.openai.files import attached
 from ovis_app.api.openai.messages import parse
 from ovis_app.backend import Backend
 from ovis_app.conversation import Conversation, Media, MediaKind, Message
-from ovis_app.errors import UserError
+from ovis_app.errors import Busy, UserError
 from ovis_app.generation import Request
 from ovis_app.limits import Limits
 from ovis_app.media.boxes import Box, draw, found
 from ovis_app.media.file_store import FileStore, session_holder
-from ovis_app.media.incoming_file import writing
+from ovis_app.media.incoming_file import NoRoom, writing
 from ovis_app.media.readers import Readers
 from ovis_app.private_folder import name_for
 
@@ -172,9 +172,9 @@ class Endpoints:
         """
         model = self.backend.status().model
         if not model.boxes_suffix:
-            raise Refusal(NO_BOXES.format(model.name))
+            raise _refused(UserError(NO_BOXES.format(model.name)), request)
         if not isinstance(what, str) or not what.strip():
-            raise Refusal(NO_TEXT.format("what"))
+            raise _refused(UserError(NO_TEXT.format("what")), request)
         asked = LOCATE.format(what.strip().removeprefix("the "))
         async with aclosing(self._answer(request, asked, [image], kind="image", wanted={"boxes": True})) as said:
             async for message, media in said:
@@ -214,7 +214,7 @@ class Endpoints:
                 work = partial(_asked, question, files, history, given, self.limits, kind)
                 conversation, system = await _readers.run(work, client=_client(request))
             except UserError as error:
-                raise Refusal(str(error)) from error
+                raise _refused(error, request) from error
             if wanted.get("boxes"):  # which lie in one picture
                 stills = tuple(item.still for item in conversation.messages[-1].media)
                 conversation = conversation.replace_last(media=stills)
@@ -242,7 +242,7 @@ class Endpoints:
         try:
             path, width, height = await _readers.run(work, client=_client(request))
         except UserError as error:
-            raise Refusal(str(error)) from error
+            raise _refused(error, request) from error
         drawn = {"path": str(path), "orig_name": "located.jpg", "mime_type": "image/jpeg"}
         return [_pixels(box, width, height) for box in boxes], {**drawn, "meta": {"_type": "gradio.FileData"}}
 
@@ -279,13 +279,20 @@ def _asked(
     if any(turns):
         with writing():
             given.own.mkdir(mode=0o700, exist_ok=True)
-    conversation = attached(asked.said, turns, given.own, limits)
+    conversation = attached(asked.said, turns, given.own, limits).conversation
     for item in (media := conversation.messages[-1].media):
         if kind and item.kind != kind and not (kind == "image" and item.moves):
             raise UserError((NOT_A_PICTURE if kind == "image" else NOT_A_CLIP).format(item.label))
     if kind and len(media) > 1:
         raise UserError(SEVERAL_PAGES)
     return conversation, asked.system
+
+
+def _refused(error: UserError, request: gr.Request) -> Refusal:
+    """What is refused before it is asked, with the status that a direct POST is answered with."""
+    if isinstance(request, gr.Request):
+        request.state.status = 429 if isinstance(error, Busy) else 507 if isinstance(error, NoRoom) else 400
+    return Refusal(str(error))
 
 
 def _text(name: str, value: object) -> str:

@@ -29,7 +29,7 @@ def require_local() -> None:
 def model_of(settings: Settings, limits: Limits) -> ModelSpec:
     """The row of the model that `settings` ask for; where a server is to answer, it is asked. Raises BackendError."""
     if settings.backend != "remote":
-        return zoo.resolve(settings.model)
+        return zoo.adapted(settings.model, settings.adapter)
     from ovis_app.backends.remote.backend import RemoteBackend
     from ovis_app.backends.remote.server import servers
 
@@ -69,7 +69,8 @@ def _of_this_machine(settings: Settings, limits: Limits, *, late: bool) -> Backe
     if late:
         from ovis_app.backends.lazy import LazyBackend
 
-        return LazyBackend(zoo.resolve(settings.model), lambda: _of_this_machine(settings, limits, late=False))
+        spec = zoo.adapted(settings.model, settings.adapter)
+        return LazyBackend(spec, lambda: _of_this_machine(settings, limits, late=False))
     from ovis_app.backends.local.backend import LocalBackend
 
     return LocalBackend(settings, limits)

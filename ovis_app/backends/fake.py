@@ -1,8 +1,9 @@
 """A scripted backend: answers without a model, for tests, benchmarks and looking at the page.
 
 The question steers it: "think" adds a thought, "slow" waits between tokens, "fail" raises, "crash" breaks unexpectedly,
-"long" answers at length. Anything else is echoed, with the names of what was attached. It pretends to change models
-too: what is fetched takes `fetching` seconds, the largest are too big, and unknown names come to nothing.
+"long" answers at length. Anything else is echoed, with the names of what was attached. What had begun goes on where it
+ended. It pretends to change models too: what is fetched takes `fetching` seconds, the largest are too big, and unknown
+names come to nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 
 from ovis_app import zoo
 from ovis_app.backend import Change, Offer, Status
-from ovis_app.conversation import Stats
+from ovis_app.conversation import Message, Stats
 from ovis_app.errors import BackendError
 from ovis_app.generation import Answer, Done, Event, Request, Thinking, Waiting
 from ovis_app.stop_strings import StopStrings
@@ -96,7 +97,7 @@ class FakeBackend:
         return _prompt_tokens(request)
 
     def _script(self, request: Request, start: float) -> Iterator[Event]:
-        question = request.conversation.messages[-1]
+        question, begun = _asked(request), request.conversation.begun or Message("assistant")
         words = question.text.lower()
         if "fail" in words:
             raise BackendError("The model is out of memory: lower max pixels and try again.")
@@ -108,6 +109,8 @@ class FakeBackend:
         names = ", ".join(media.label for media in question.media)
         echo = f"You said: {question.text}" + (f" (with {names})" if names else "")
         pieces = [f"word{i}" for i in range(self.tokens)] if "long" in words or "slow" in words else echo.split(" ")
+        thought = [] if begun.text else _left(thought, begun.thinking)
+        pieces = _left(pieces, begun.text)
         for piece in thought:
             yield Thinking(piece + " ")
             _rest(pause)
@@ -136,8 +139,19 @@ class FakeBackend:
         )
 
 
+def _asked(request: Request) -> Message:
+    return request.conversation.messages[request.conversation.last_user() or 0]
+
+
+def _left(pieces: list[str], said: str) -> list[str]:
+    """The pieces that don't stand in `said`."""
+    while pieces and said.startswith(f"{pieces[0]} "):
+        said, pieces = said.removeprefix(f"{pieces[0]} "), pieces[1:]
+    return pieces
+
+
 def _prompt_tokens(request: Request) -> int:
-    return TEXT_TOKENS + VISUAL_TOKENS * len(request.conversation.messages[-1].media)
+    return TEXT_TOKENS + VISUAL_TOKENS * len(_asked(request).media)
 
 
 def _offer(spec: ModelSpec) -> Offer:

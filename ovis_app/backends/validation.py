@@ -12,23 +12,32 @@ from ovis_app.limits import Limits
 from ovis_app.media import split, upright_size
 from ovis_app.zoo import ModelSpec
 
+NOT_BEGUN = "There is nothing of this answer to continue: ask again instead."
+
 
 def checked(request: Request, spec: ModelSpec, limits: Limits) -> Request:
     """The request with sane settings, without what the model can't do. Raises RequestError with a sentence."""
     settings = request.settings.check()
     settings = replace(settings, system=whole(settings.system), stop=tuple(map(whole, settings.stop)))
-    messages = tuple(replace(message, text=whole(message.text)) for message in request.conversation.messages)
+    messages = tuple(
+        replace(message, text=whole(message.text), thinking=whole(message.thinking))
+        for message in request.conversation.messages
+    )
     if not spec.video:
         messages = tuple(replace(one, media=tuple(item.still for item in one.media)) for one in messages)
-    if not messages or messages[-1].role != "user":
+    begun = request.conversation.begun
+    asked = messages if begun is None else messages[:-1]
+    if not asked or asked[-1].role != "user":
         raise RequestError("There is no question to answer: type one.")
-    if not spec.video and any(item.kind == "video" for message in messages[:-1] for item in message.media):
+    if begun is not None and not (begun.text or begun.thinking):
+        raise RequestError(NOT_BEGUN)
+    if not spec.video and any(item.kind == "video" for message in asked[:-1] for item in message.media):
         raise RequestError(
             f"{spec.name} doesn't watch clips and this conversation has one: start a new chat, or go back to a model "
             "that watches them."
         )
     for message in messages:
-        if len(message.text) > MAX_TEXT:
+        if max(len(message.text), len(message.thinking)) > MAX_TEXT:
             raise RequestError(f"A message is longer than {MAX_TEXT:,} characters: shorten it.")
         if len(message.media) > limits.files_per_turn:
             raise RequestError(f"One question takes at most {limits.files_per_turn} files: remove some.")

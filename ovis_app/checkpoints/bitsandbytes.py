@@ -77,7 +77,7 @@ def prepare(llm: nn.Module, bits: str, device: str) -> dict[str, Storage]:
 def put(module: nn.Module, weight: Tensor, storage: Storage, device: torch.device) -> None:
     """Gives a module made by `prepare` its weight [out, in], which is quantized on its way to the device. Takes none of
     `weight`'s memory."""
-    bnb, storage = _library(), storage.on(device)
+    bnb, storage = library(), storage.on(device)
     pieces = (piece.to(device) for piece in weight.split(max(PIECE // weight.shape[1], 1)))
     if isinstance(module, bnb.nn.Linear4bit):
         options: dict[str, Any] = {"quant_type": "nf4", "blocksize": BLOCK}
@@ -96,7 +96,7 @@ def put(module: nn.Module, weight: Tensor, storage: Storage, device: torch.devic
 
 def _in_8_bits(pieces: Iterable[Tensor], storage: Storage) -> None:
     """A byte a value, with a scale for each row."""
-    quantize, begin = _library().functional.int8_vectorwise_quant, 0
+    quantize, begin = library().functional.int8_vectorwise_quant, 0
     for piece in pieces:
         rows = slice(begin, begin := begin + len(piece))
         values, scales, _ = quantize(piece.to(torch.float16))
@@ -105,7 +105,7 @@ def _in_8_bits(pieces: Iterable[Tensor], storage: Storage) -> None:
 
 def _in_4_bits(pieces: Iterable[Tensor], storage: Storage, options: Mapping[str, Any]) -> Any:
     """Two values a byte, with a scale for each block. Returns what the library knows of the last piece."""
-    quantize, begin, state = _library().functional.quantize_4bit, 0, None
+    quantize, begin, state = library().functional.quantize_4bit, 0, None
     for piece in pieces:
         end = begin + piece.numel()
         values, state = quantize(piece, compress_statistics=False, **options)
@@ -117,7 +117,7 @@ def _in_4_bits(pieces: Iterable[Tensor], storage: Storage, options: Mapping[str,
 
 def _module(linear: nn.Linear, bits: str) -> nn.Module:
     nothing, has_bias = torch.empty(0), linear.bias is not None
-    bnb = _library()
+    bnb = library()
     shape = (linear.in_features, linear.out_features)
     with torch.device("meta"):
         if bits == "int4":
@@ -132,8 +132,9 @@ def _module(linear: nn.Linear, bits: str) -> nn.Module:
     return made
 
 
-def _library() -> Any:
-    """bitsandbytes, which is imported only by who quantizes. Raises BackendError where it is missing."""
+def library() -> Any:
+    """bitsandbytes, which is imported only by who quantizes, and before anything that imports it otherwise: so it never
+    fetches code. Raises BackendError where it is missing."""
     for name in ("autograd._functions", "backends.cpu.ops"):  # a warning for every product
         logging.getLogger(f"bitsandbytes.{name}").setLevel(logging.ERROR)
     try:
@@ -146,12 +147,13 @@ def _library() -> Any:
 
 @contextmanager
 def _without_downloads() -> Iterator[None]:
-    """Hides the package `kernels`: by it, bitsandbytes would fetch compiled code from a hub repository and run it."""
-    if "kernels" in sys.modules:
-        yield
-        return
+    """Hides the package `kernels`, also where transformers has imported it: by it, bitsandbytes would fetch compiled
+    code from a hub repository and run it."""
+    before = sys.modules.get("kernels")
     sys.modules["kernels"] = None  # type: ignore[assignment]
     try:
         yield
     finally:
         del sys.modules["kernels"]
+        if before is not None:
+            sys.modules["kernels"] = before

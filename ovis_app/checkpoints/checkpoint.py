@@ -15,21 +15,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from PIL import Image
 
 from ovis_app.checkpoints import gptq, hf_names
+from ovis_app.checkpoints.adapter import Adapter
 from ovis_app.checkpoints.safetensors import Damaged, Stored, Unknown, stored
 from ovis_app.checkpoints.tokenizer import ChatTokenizer, read_tokenizer
 from ovis_app.errors import BackendError
 from ovis_app.models.config import BROKEN, OvisConfig, called
-from ovis_app.models.families.table import FAMILIES
-from ovis_app.models.ovis import Ovis
-from ovis_app.models.preprocess.values import Visual
+from ovis_app.models.ovis import Ovis, blank_picture
+from ovis_app.zoo import ModelSpec
 
 UNREADABLE = "The weights in {name} can't be read: check their permissions, and the disk."
 
 log = logging.getLogger(__name__)
 
+Files = tuple[tuple[str, int, int, int], ...]
 Rename = Callable[[str], tuple[str, int, int]]  # a tensor's name -> a parameter's name, part, parts
 # A tensor that no model can do without. The name is a stranger's: atomic, so that it is walked through once.
 LAYER = re.compile(r"^(?>.*?\.(?:layers|blocks)\.\d+\.).*(?:weight|bias)$")
@@ -46,21 +46,46 @@ class Goal:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A folder whose files belong together and can be loaded. `tensors` are the weights by their names in the files."""
+    """A folder whose files belong together and can be loaded. `tensors` are the weights by their names in the files,
+    `adapter` what is added to them; `files` tell whether they are still the ones that were read."""
 
     folder: Path
     config: OvisConfig
     tensors: Mapping[str, Stored]
     tokenizer: ChatTokenizer
+    adapter: Adapter | None = None
+    files: Files = ()
 
     @classmethod
-    def read(cls, folder: Path, name: str) -> Checkpoint:
-        """Looks a folder over; `name` is what people call the model. Raises BackendError with a sentence for people."""
+    def read(cls, folder: Path, name: str, *, base: ModelSpec | None = None) -> Checkpoint:
+        """Looks a folder over; `name` is what people call the model. With the adapter that the row `base` names. Raises
+        BackendError with a sentence for people."""
+        added = None if base is None else base.adapter
+        files = files_of(folder, added)
         config = OvisConfig.read(folder)
         tensors = read_headers(folder, config)
         tokenizer = read_tokenizer(folder, config, name)
-        check_shapes(folder, config, tensors)
-        return cls(folder, config, tensors, tokenizer)
+        model = check_shapes(folder, config, tensors)
+        adapter = None if added is None else Adapter.read(added, model, base=base)
+        return cls(folder, config, tensors, tokenizer, adapter, files)
+
+    def is_current(self, adapter: Path | None) -> bool:
+        """Whether nobody has written its files anew."""
+        return self.files == files_of(self.folder, adapter)
+
+
+def files_of(*folders: Path | None) -> Files:
+    """What tells the files of folders from others of the same names."""
+    found = [file for folder in folders if folder is not None for file in sorted(folder.glob("*.*"))]
+    return tuple((str(file), *_stamp(file)) for file in found)
+
+
+def _stamp(file: Path) -> tuple[int, int, int]:
+    try:
+        facts = file.stat()
+    except OSError:  # of a link to nowhere, or it went meanwhile
+        return 0, 0, 0
+    return facts.st_ino, facts.st_size, facts.st_mtime_ns
 
 
 def read_headers(folder: Path, config: OvisConfig) -> dict[str, Stored]:
@@ -77,9 +102,9 @@ def read_headers(folder: Path, config: OvisConfig) -> dict[str, Stored]:
     return tensors if config.quantization is None else gptq.gathered(tensors, config, called(folder))
 
 
-def check_shapes(folder: Path, config: OvisConfig, tensors: Mapping[str, Stored]) -> None:
-    """Raises BackendError unless the weights are of the shapes that the config asks for, and a model of shapes alone
-    can take in a picture."""
+def check_shapes(folder: Path, config: OvisConfig, tensors: Mapping[str, Stored]) -> Ovis:
+    """A model of shapes alone. Raises BackendError unless the weights are of the shapes that the config asks for, and
+    it can take in a picture."""
     layers = layers_of(config)
     try:
         if layers > len(tensors):
@@ -88,6 +113,7 @@ def check_shapes(folder: Path, config: OvisConfig, tensors: Mapping[str, Stored]
             model = Ovis(config)
         goals_of(model, tensors, config, folder)
         _encode_nothing(model, config)
+        return model
     except BackendError:
         raise
     except Exception as error:  # what a config's nonsense leads to is of many kinds
@@ -102,7 +128,7 @@ def layers_of(config: OvisConfig) -> int:
 @torch.inference_mode()
 def _encode_nothing(model: Ovis, config: OvisConfig) -> None:
     """Takes a picture through a model on the meta device, where nothing is computed and every size must fit."""
-    pixels = FAMILIES[config.family].pixels(config, Visual("image", (Image.new("RGB", (8, 8)),), max_partition=1))
+    pixels = blank_picture(config)
     model.encode(pixels.values.to("meta"), pixels.grids)
 
 

@@ -18,8 +18,8 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from ovis_app.errors import BackendError
-from ovis_app.zoo import ModelSpec
+from ovis_app.errors import IS_ADAPTER, BackendError
+from ovis_app.zoo import ModelSpec, is_adapter
 
 # Hears what happens, in words for people, and the share that is done (0 to 1; None: unknown). May raise to cancel.
 Progress = Callable[[str, float | None], None]
@@ -58,6 +58,8 @@ def folder_of(spec: ModelSpec, progress: Progress = no_progress) -> Path:
     it raises ends the download at once and passes through. Raises BackendError."""
     if spec.folder is not None:
         return spec.folder
+    if is_adapter(spec.id):
+        raise BackendError(IS_ADAPTER.format(name=spec.name))
     if not spec.repository:
         raise BackendError(f"There is no model called {spec.name}: name a folder with a config.json, or a repository.")
     progress(f"Looking for {spec.name}", None)

@@ -17,7 +17,8 @@ from transformers import GenerationConfig
 from transformers.initialization import no_init_weights
 
 from ovis_app.checkpoints import bitsandbytes, device_map, gptq, memory_fit
-from ovis_app.checkpoints.checkpoint import UNREADABLE, Goal, damage_as_sentences, goals_of, read_headers
+from ovis_app.checkpoints.adapter import Adapter
+from ovis_app.checkpoints.checkpoint import UNREADABLE, Goal, check_shapes, damage_as_sentences, goals_of, read_headers
 from ovis_app.checkpoints.gptq import Packed
 from ovis_app.checkpoints.hub import Progress, amount, no_progress
 from ovis_app.checkpoints.placement import Placement
@@ -30,6 +31,7 @@ from ovis_app.models.ovis import Ovis
 from ovis_app.models.quantized_linear import QuantizedLinear
 
 LAYERS = "llm.model.layers."
+IN_BITS = {"int8": "is_loaded_in_8bit", "int4": "is_loaded_in_4bit"}  # by which peft knows what its layers wrap
 
 log = logging.getLogger(__name__)
 
@@ -40,11 +42,16 @@ def load(
     dtype: torch.dtype = torch.float32,
     device: str = "cpu",
     quantize: str = "none",
+    adapter: Path | None = None,
     progress: Progress = no_progress,
 ) -> Ovis:
-    """The model of a folder for whoever needs nothing else of it: training, tests, benchmarks. Raises BackendError."""
+    """The model of a folder, with the adapter of another, for whoever needs nothing else of it: training, tests,
+    benchmarks. Raises BackendError."""
     config = OvisConfig.read(folder)
-    return load_weights(folder, config, read_headers(folder, config), Placement(device, dtype, quantize), progress)
+    tensors, added = read_headers(folder, config), None
+    if adapter is not None:
+        added = Adapter.read(adapter, check_shapes(folder, config, tensors))
+    return load_weights(folder, config, tensors, Placement(device, dtype, quantize), progress, adapter=added)
 
 
 def load_weights(
@@ -53,16 +60,19 @@ def load_weights(
     tensors: Mapping[str, Stored],
     placement: Placement,
     progress: Progress = no_progress,
+    *,
+    adapter: Adapter | None = None,
 ) -> Ovis:
-    """The model of a checkpoint whose config and headers were read, ready to answer. `progress` hears of the bytes that
-    are read; what it raises passes through. Raises BackendError with a sentence for people."""
+    """The model of a checkpoint whose config and headers were read, ready to answer. `adapter` is added to each weight
+    as it is read. `progress` hears of the bytes; what it raises passes through. Raises BackendError with a sentence for
+    people."""
     config = copy.deepcopy(config)  # the model's own, which the placement shapes
     config.attention = choose_attention(config.llm_config.model_type, placement.device, placement.dtype)
     model = skeleton(config, placement.dtype)
     goals = goals_of(model, tensors, config, folder)
     try:
         with damage_as_sentences(folder):
-            _fill(model, goals, placement, progress, called(folder))
+            _fill(model, goals, placement, progress, called(folder), adapter)
     except OSError as error:
         raise BackendError(UNREADABLE.format(name=called(folder))) from error
     model.llm.generation_config = GenerationConfig()  # sampling is the request's affair, not the checkpoint's
@@ -80,8 +90,11 @@ def skeleton(config: OvisConfig, dtype: torch.dtype) -> Ovis:
         torch.set_default_dtype(before)
 
 
-def _fill(model: Ovis, goals: list[Goal], placement: Placement, progress: Progress, name: str) -> None:
-    """Reads everything into its place, on its device, quantized where asked, or as it was released."""
+def _fill(
+    model: Ovis, goals: list[Goal], placement: Placement, progress: Progress, name: str, adapter: Adapter | None
+) -> None:
+    """Reads everything into its place, on its device, with what the adapter adds, quantized where asked, or as it was
+    released."""
     device, bits = placement.device, placement.quantize
     total = sum(part.size for goal in goals for part in goal.parts)
     done = 0
@@ -105,13 +118,13 @@ def _fill(model: Ovis, goals: list[Goal], placement: Placement, progress: Progre
                 continue
             if goal.name in quantized:
                 values = full[: _weights(goal)].view(goal.parts[0].shape)
-                _read(reader, goal, values)
+                _read(reader, goal, values, adapter)
                 bitsandbytes.put(module, values, quantized[goal.name], where)
                 continue
             value = getattr(module, leaf)
             there = value.device.type == where.type and where.index in (None, value.device.index)
             out = value if there else torch.empty(value.shape, dtype=value.dtype, device=where)
-            _read(reader, goal, out)
+            _read(reader, goal, out, adapter)
             if out is not value:
                 setattr(module, leaf, nn.Parameter(out, requires_grad=False))
     _tie(model, {goal.name for goal in goals})
@@ -124,6 +137,7 @@ def _prepare(model: Ovis, goals: list[Goal], placement: Placement) -> dict[str, 
     they take five to ten times as long."""
     if placement.quantize != "none":
         found = bitsandbytes.prepare(model.llm, placement.quantize, placement.device)
+        setattr(model, IN_BITS[placement.quantize], True)
         return {f"llm.{weight}": storage for weight, storage in found.items()}
     released = {
         goal.name: part
@@ -143,12 +157,19 @@ def _weights(goal: Goal) -> int:
     return sum(torch.Size(part.shape).numel() for part in goal.parts)
 
 
-def _read(reader: Reader, goal: Goal, out: Tensor) -> None:
+def _read(reader: Reader, goal: Goal, out: Tensor, adapter: Adapter | None) -> None:
+    begin = 0
     for part, rows in zip(goal.parts, out.detach().chunk(len(goal.parts)), strict=True):
         if isinstance(part, Packed):
             gptq.unpack(part, reader, rows.view(part.shape))
+        elif adapter is not None and goal.name in adapter.changes:  # in the files' type, as a merged folder has it
+            values = torch.empty(rows.shape, dtype=part.dtype)
+            reader.read(part, values)
+            adapter.change(goal.name, values, begin)
+            rows.copy_(values)
         else:
             reader.read(part, rows)
+        begin += len(rows)
 
 
 def _module(model: nn.Module, name: str) -> tuple[nn.Module, str]:

@@ -61,7 +61,7 @@ class Fit:
 def fit(spec: ModelSpec, placement: Placement, *, freed: int = 0, available: int | None = None) -> Fit:
     """How a model would do. `freed` bytes are counted as available: what the model that it replaces holds. `available`
     bytes are there where the device can't be asked."""
-    place, size, llm = placement.device, placement.dtype.itemsize, spec.llm or _alike(spec)
+    place, size, llm = placement.device, placement.dtype.itemsize, spec.llm or alike(spec)
     return Fit(
         weights=weights(spec, llm, size, placement.quantize),
         cache=llm.cache(spec.context, size),
@@ -145,7 +145,7 @@ def beside_weights(model: Ovis) -> int:
     return cache + working_memory(model)
 
 
-def _alike(spec: ModelSpec) -> LanguageModel:
+def alike(spec: ModelSpec) -> LanguageModel:
     """The language model of the known row that is nearest in size."""
     rows = [row for row in zoo.MODELS if row.llm is not None and row.family == spec.family]
     nearest = min(rows, key=lambda row: abs(row.parameters - spec.parameters))

@@ -79,6 +79,11 @@ def stored(folder: Path) -> dict[str, Stored]:
     return found
 
 
+def stored_in(file: Path) -> dict[str, Stored]:
+    """Every tensor of one file by its name. Raises Damaged and Unknown."""
+    return dict(_tensors(file))
+
+
 def _files(folder: Path) -> list[Path]:
     """The files that belong together, as transformers chooses them."""
     single, index = folder / SINGLE, folder / INDEX
@@ -134,10 +139,10 @@ def _stored(file: Path, facts: Mapping[str, object], start: int) -> Stored:
 
 class Reader:
     """Reads tensors one after the other, keeping one file open. `counted` is called with the bytes of every piece, and
-    may raise to end the reading. Close it at the end, or use it with `with`."""
+    may raise to end the reading. With `zeros` a file may end in them. Close it, or use it with `with`."""
 
-    def __init__(self, counted: Counted) -> None:
-        self._counted = counted
+    def __init__(self, counted: Counted, *, zeros: bool = False) -> None:
+        self._counted, self._zeros = counted, zeros
         self._file: Path | None = None
         self._stream: BinaryIO | None = None
         self._piece = torch.empty(0, dtype=torch.uint8)
@@ -158,7 +163,7 @@ class Reader:
         direct = out.device.type == "cpu" and out.dtype == tensor.dtype
         step = PIECE // tensor.dtype.itemsize
         last = len(tensor.shape) > 1 and tensor.begin < tensor.end == os.fstat(stream.fileno()).st_size
-        alive = not last
+        alive = self._zeros or not last
         for begin in range(0, flat.numel(), step):
             part = flat[begin : begin + step]
             values = part if direct else self._scratch(part.numel() * tensor.dtype.itemsize).view(tensor.dtype)

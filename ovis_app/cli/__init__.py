@@ -1,4 +1,5 @@
-"""The command line: `ask` one question (also without the word), `batch` many, list the `models`, or `serve` the page.
+"""The command line: `ask` one question (also without the word), `batch` many, list the `models`, `finetune` one,
+`merge` an adapter, or `serve` the page.
 
 A module a command. Exit codes: 0 answered, 1 failed, 2 a bad file or flag, 130 interrupted, 141 nobody reads on.
 """
@@ -8,10 +9,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
+from typing import TYPE_CHECKING
 
-from ovis_app.cli import ask, batch, consoles, hash_password, models
+from ovis_app.cli import ask, batch, consoles, finetune, hash_password, merge, models
 from ovis_app.cli.common import BadInput, program, say
 from ovis_app.errors import BackendError
+
+if TYPE_CHECKING:
+    from ovis_app.training.finetune.plan import Plan
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,10 +65,21 @@ def _serve(words: Sequence[str]) -> int:
     return serve.main(words, program=f"{program()} serve")
 
 
+def _finetune(words: Sequence[str]) -> int:
+    def train(plan: Plan) -> None:
+        from ovis_app.training.finetune.train import train
+
+        train(plan)
+
+    return finetune.run(words, train)
+
+
 _COMMANDS = {
     "ask": ask.run,
     "batch": batch.run,
+    "finetune": _finetune,
     "models": models.run,
+    "merge": merge.run,
     "serve": _serve,
     "hash-password": hash_password.run,
 }

@@ -39,6 +39,7 @@ COMMANDS = """commands:
   ask QUESTION      answer one question (the word may be left out)
   batch INPUT       answer a folder, CSV or JSON-lines file of questions
   models            list the models that are known by name
+  merge             make one model of a model and an adapter
   serve             open the page
   hash-password N   make a line for the file of those who may sign in
 """

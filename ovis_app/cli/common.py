@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ovis_app import proxies
 from ovis_app import settings as settings_module
-from ovis_app.errors import BackendError, UserError
+from ovis_app.errors import IS_ADAPTER, BackendError, UserError
 from ovis_app.settings import Settings
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ovis_app.json_answers import JsonAnswers
     from ovis_app.limits import Limits
     from ovis_app.media import PageChoice
+    from ovis_app.zoo import ModelSpec
 
 MACHINE = ("device", "dtype", "quantize", "gpu_memory")  # settings of where and how a model is loaded
 WHO = ("backend", "base_url", "api_key_env")  # settings of who answers
@@ -54,7 +55,7 @@ def add_generation(flags: argparse.ArgumentParser) -> None:
     flags.add_argument("--max-partition", type=int, metavar="N", help="most tiles of a picture (Ovis2 and 1.6)")
     flags.add_argument("--split", action="store_true", help="look at very long pictures in pieces, for fine print")
     flags.add_argument("--frames", type=int, metavar="N", help="frames taken from a clip")
-    settings_module.add_arguments(flags, ("model", *WHO, *MACHINE))
+    settings_module.add_arguments(flags, ("model", "adapter", *WHO, *MACHINE))
 
 
 def add_schema(flags: argparse.ArgumentParser) -> None:
@@ -111,20 +112,28 @@ def prepare_proxies(settings: Settings) -> None:
         raise BadInput(error) from error
 
 
+def check_there_is(spec: ModelSpec, model: str) -> None:
+    """Raises BadInput where `model` names nothing that could be loaded."""
+    if spec.folder is None and not spec.repository:
+        raise BadInput(
+            f"there is no model called {model}: name a known one, a folder with a config.json, or a repository."
+        )
+
+
 def started(given: argparse.Namespace) -> tuple[Settings, Limits, GenerationSettings]:
     """What the flags ask for, checked; where a server is to answer, its model's defaults. Raises BadInput, and
     BackendError where the server can't be asked."""
     from ovis_app.backends import model_of
     from ovis_app.generation import GenerationSettings
+    from ovis_app.zoo import is_adapter
 
     settings = settings_of(given)
     prepare_proxies(settings)
     spec = model_of(settings, settings.limits())
-    if settings.backend != "remote" and spec.folder is None and not spec.repository:
-        raise BadInput(
-            f"there is no model called {settings.model}: name a known one, a folder with a config.json, "
-            "or a repository."
-        )
+    if settings.backend != "remote":
+        if is_adapter(spec.id):
+            raise BadInput(IS_ADAPTER.format(name=settings.model))
+        check_there_is(spec, settings.model)
     defaults = spec.defaults
     budget = given.thinking_budget
     generation = GenerationSettings(

@@ -28,7 +28,7 @@ NO_MEMORY = ("out of memory", "DefaultCPUAllocator", "ALLOC_FAILED")  # in error
 
 class EncodedPrompt(Protocol):
     """A prompt whose media are encoded: ids and mask [tokens], `keys` with visual tokens named by content, and the
-    visual tokens' embeddings [visual tokens, hidden]."""
+    visual tokens' embeddings [visual tokens, hidden]. The last `begun` tokens are the answer's own, which goes on."""
 
     @property
     def ids(self) -> Tensor: ...
@@ -38,6 +38,8 @@ class EncodedPrompt(Protocol):
     def keys(self) -> tuple[int, ...]: ...
     @property
     def visual(self) -> Tensor | None: ...
+    @property
+    def begun(self) -> int: ...
 
 
 class Streamer(Protocol):
@@ -64,8 +66,8 @@ class RunningAnswer:
 
     @property
     def ids(self) -> Tensor:
-        """The answer so far, [tokens]."""
-        return torch.tensor(self.sequence.generated, dtype=torch.long)
+        """What was answered so far, [tokens]."""
+        return torch.tensor(self.sequence.generated[self.sequence.begun :], dtype=torch.long)
 
     @property
     def over(self) -> bool:
@@ -89,7 +91,7 @@ class RunningAnswer:
     def guess(self, most: int) -> None:
         """Writes down what may follow, for the next step to verify."""
         if self.lookup is not None and self.sequence.pending == 1:
-            left = self.settings.max_new_tokens - (len(self.sequence) - self.sequence.prompt_length) - 1
+            left = self.settings.max_new_tokens - self.sequence.new - 1
             self.sequence.drafts = self.lookup.guess(min(most, left)) if left > 0 else []
 
     def choices(self, drafts: SequenceOf[int]) -> list[Choice]:
@@ -107,10 +109,9 @@ class RunningAnswer:
         self.sequence.append(token)
         if self.streamer is not None:
             self.streamer.put(torch.tensor([token]))
-        count = len(self.sequence) - self.sequence.prompt_length
         if token in eos:
             return True
-        if count < self.settings.max_new_tokens:
+        if self.sequence.new < self.settings.max_new_tokens:
             return False
         return self.budget is None or self.budget.forced(self.sequence.generated) is None
 

@@ -82,12 +82,15 @@ class Engine:
         seen = prompt.mask.bool().tolist()
         ids = [token for token, kept in zip(prompt.ids.tolist(), seen, strict=True) if kept]
         keys = [key for key, kept in zip(prompt.keys, seen, strict=True) if kept]
+        begun = sum(seen[len(seen) - prompt.begun :])
         limit = settings.max_new_tokens
-        tokens = len(ids) + (limit if budget is None or budget.budget > limit else max(limit, budget.forced_until))
+        tokens = len(ids) + (limit if budget is None else budget.longest(limit, begun))
         room = min(self.context, self.blocks.count * self.blocks.block_size)
         if tokens > room:
             raise RequestError(TOO_LONG.format(tokens=tokens, room=room))
-        answer = RunningAnswer(Sequence(ids, keys, prompt.visual), settings, budget, streamer, stop, progress)
+        answer = RunningAnswer(
+            Sequence(ids, keys, prompt.visual, begun=begun), settings, budget, streamer, stop, progress
+        )
         self._inbox.put(answer)
         self._wake.set()
         if self._closed:  # meanwhile: nobody may be there any more to take it in

@@ -21,13 +21,16 @@ class Sequence:
     """Prompt and answer. A token has an id, which says what to embed, and a key, which says what it is: a text token's
     key is its id, a visual token's its content's name. What sequences have in common is told by keys alone."""
 
-    def __init__(self, ids: SequenceOf[int], keys: SequenceOf[int], visual: Tensor | None = None) -> None:
-        """`ids` are negative where a row of `visual` [visual tokens, hidden] or an indicator goes. Raises ValueError
-        where ids and keys differ in number, or there are none."""
+    def __init__(
+        self, ids: SequenceOf[int], keys: SequenceOf[int], visual: Tensor | None = None, *, begun: int = 0
+    ) -> None:  # fmt: skip
+        """`ids` are negative where a row of `visual` [visual tokens, hidden] or an indicator goes; the last `begun` are
+        the answer's own. Raises ValueError where ids and keys differ in number, or there are none."""
         if len(ids) != len(keys) or not len(ids):
             raise ValueError(f"{len(ids)} ids and {len(keys)} keys")
         self.ids, self.keys, self.visual = list(ids), list(keys), visual
-        self.prompt_length = len(self.ids)
+        self.begun = begun
+        self.prompt_length = len(self.ids) - begun
         self.arrival = next(_arrivals)
         self.found: int | None = None  # tokens whose keys and values were known when it was first admitted
         self.computed = 0  # tokens whose keys and values are in its blocks
@@ -46,8 +49,13 @@ class Sequence:
 
     @property
     def generated(self) -> list[int]:
-        """Ids of the answer so far."""
+        """Ids of the answer so far, with what had been said of it before this request."""
         return self.ids[self.prompt_length :]
+
+    @property
+    def new(self) -> int:
+        """How many tokens this request has made."""
+        return len(self.ids) - self.prompt_length - self.begun
 
     def append(self, token: int) -> None:
         self.ids.append(token)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from queue import Empty
+from typing import Literal
 
 from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
@@ -73,15 +74,16 @@ class TokenStreamer(TextIteratorStreamer):
         think_start: int | None = None,
         think_end: int | None = None,
         stop: Sequence[str] = (),
+        begun: Literal["nothing", "thought", "answer"] = "nothing",
     ) -> None:
         """Says how to read the ids. `think_start` and `think_end` are ids: text that merely spells them does not open
-        or close a thought. Before the first of `stop` the answer ends."""
+        or close a thought. Before the first of `stop` the answer ends. `begun` is what the ids go on with."""
         self._stops = StopStrings(stop)
         self._backend = tokenizer
         self._decode = DecodeStream(skip_special_tokens=True)
         self._pending: list[int] = []  # ids whose characters are not whole yet
         self._can_think, self._think_start, self._think_end = thinking, think_start, think_end
-        self._in_thought, self._at_start = False, True
+        self._in_thought, self._at_start = begun == "thought", begun == "nothing"
 
     def put(self, value: Tensor) -> None:
         """Ids of the next tokens, [1] or [tokens]. The prompt never comes here: it goes in as embeddings."""

@@ -13,6 +13,16 @@ from torch import Tensor
 from transformers import LogitsProcessor
 
 
+def resumed(budget: int, begun: Sequence[int], early_stop: Sequence[int]) -> int:
+    """The budget of a thought that goes on behind the tokens `begun`. One that was being cut short goes on being cut;
+    one that is past its budget is cut at once."""
+    most = min(len(begun), len(early_stop))
+    forced = next((n for n in range(most, 0, -1) if [*begun[-n:]] == [*early_stop[:n]]), 0)
+    if forced and (forced > 1 or len(begun) - forced >= budget):
+        return len(begun) - forced
+    return max(budget, len(begun))
+
+
 class ThinkingBudget(LogitsProcessor):
     """`budget` tokens of thought, then `early_stop` ids, unless `think_end` came first. For prompts given as
     embeddings, where input_ids hold generated tokens alone."""
@@ -24,6 +34,11 @@ class ThinkingBudget(LogitsProcessor):
     def forced_until(self) -> int:
         """Generated length at which the forced text is complete."""
         return self.budget + len(self.early_stop)
+
+    def longest(self, limit: int, begun: int = 0) -> int:
+        """How many new tokens there are at most where `limit` are wanted and the answer has `begun`: a forced text is
+        finished, even past the limit."""
+        return max(limit, self.forced_until - begun) if self.budget - begun <= limit else limit
 
     def forced(self, generated: Sequence[int]) -> int | None:
         """The token that must follow `generated`; None where the scores decide."""

@@ -5,8 +5,7 @@ to tell people; the decoding happens in `image_decoder`, in a process that can b
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from PIL import Image
 from ovis_app.errors import MediaError
 from ovis_app.limits import Limits, count_of, refusal
 from ovis_app.media import decoder_process
+from ovis_app.media.decoder_failures import reading
 from ovis_app.media.file_types import HEAD, Kind, kind_of
 from ovis_app.media.opaque import opaque
 from ovis_app.stop import NEVER, Stop
@@ -67,22 +67,6 @@ def _read(path: Path, name: str, count: int, side: int, area: int, limits: Limit
         if not layered:
             raise refused("no-frames", "")
         return tuple(opaque(layered, profile)), tuple(times), duration
-
-
-@contextmanager
-def reading(name: str, refused: Callable[[str, str], MediaError]) -> Iterator[None]:
-    """What goes wrong while a process reads a file, as MediaError; `refused` makes one of a code and a cause."""
-    try:
-        yield
-    except decoder_process.OutOfTime as error:
-        raise refused("slow", "OutOfTime") from error
-    except (decoder_process.Broken, KeyError, ValueError, TypeError) as error:
-        raise refused("unreadable", type(error).__name__) from error
-    except FileNotFoundError as error:
-        raise refusal(name, "is no longer here: attach it again.") from error
-    except OSError as error:
-        log.warning("file not read: %s", type(error).__name__)
-        raise refusal(name, "could not be read just now: try again in a moment.") from error
 
 
 def _job(kind: Kind, name: str, limits: Limits) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def attach(path: Path, name: str, limits: Limits) -> Media:
         [checked] = check_images([(path, name)], limits)
         if isinstance(checked, MediaError):
             raise checked
-        return Media("video" if checked.moves else "image", path, shown_name(name), pictures=checked.pictures)
+        return _as_passed(Media("image", path, shown_name(name)), checked, alone=True)
     check_video(path, name, limits)
     return Media("video", path, shown_name(name))
 
@@ -64,7 +64,7 @@ def attach_all(files: Sequence[File], limits: Limits) -> tuple[tuple[Media, ...]
                 pictures = pictures or _looked_at(files[place : limits.files_per_turn], limits)
                 if isinstance(checked := pictures[path, name], MediaError):
                     raise checked
-                good.append(Media(kind, path, shown_name(name), pictures=checked.pictures))
+                good.append(_as_passed(Media(kind, path, shown_name(name)), checked, alone=False))
                 animated = checked.moves
         except MediaError as error:
             refused.append(str(error))
@@ -116,7 +116,8 @@ def _newly_passed(media: Mapping[Key, Media], limits: Limits) -> dict[Key, Check
 
 
 def _as_passed(media: Media, checked: Checked, *, alone: bool) -> Media:
-    return replace(media, kind="video" if checked.moves and alone else media.kind, pictures=checked.pictures)
+    kind = "video" if checked.moves and alone else media.kind
+    return replace(media, kind=kind, pictures=checked.pictures, missing=checked.missing)
 
 
 class _Passed:

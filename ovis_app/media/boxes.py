@@ -1,6 +1,7 @@
 """Boxes that an answer names: read from its words, in pixels of a picture, drawn into a copy of it.
 
-Knows the notation `<ref>name</ref><box>(x1,y1),(x2,y2)</box>` with shares of the picture's width and height.
+Knows the notation `<ref>name</ref><box>(x1,y1),(x2,y2)</box>`, also as a list in brackets, with shares of the picture's
+width and height or thousandths of them.
 """
 
 from __future__ import annotations
@@ -21,11 +22,14 @@ SIDE = 1536  # pixels of a drawn picture's longer side at most: enough to see, a
 COLORS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#00a5a5")
 # Bounded and possessive (no step back): whatever a model writes is read in time that grows with its length only.
 _GAP = r"\s{0,16}+"
-_NUMBER = rf"{_GAP}((?:\d{{1,9}}+(?:\.\d{{1,20}}+)?+)|\.\d{{1,20}}+){_GAP}"
-_POINT = rf"\({_NUMBER},{_NUMBER}\)"
-_BOX = re.compile(
-    rf"(?:<ref>(?P<name>[^<]{{0,80}}+)</ref>{_GAP})?<box>{_GAP}{_POINT}{_GAP},{_GAP}{_POINT}{_GAP}</box>", re.ASCII
+_PLACE = r"<box>[-+\d\s.,;:()\[\]，；、：（）]{0,400}+</box>"
+_BOXES = re.compile(
+    rf"(?:<ref>(?P<name>[^<]{{0,300}}+)</ref>{_GAP}[:：]?+{_GAP})?+\[?+{_GAP}"
+    rf"(?P<places>{_PLACE}(?:{_GAP}[,;，；、]?+{_GAP}{_PLACE}){{0,64}}+)",
+    re.ASCII | re.IGNORECASE,
 )
+_NUMBER = re.compile(r"[-+]?(?:\d{1,9}+(?:\.\d{0,20}+)?+|\.\d{1,20}+)", re.ASCII)
+_BEYOND = 0.1  # of a picture's side, by which a corner may lie beyond its edge and is meant to be there
 
 
 @dataclass(frozen=True)
@@ -49,13 +53,32 @@ class Box:
 
 
 def found(text: str) -> tuple[Box, ...]:
-    """The boxes that a text names, in its order. What lies outside the picture is no box."""
-    boxes = []
-    for match in list(_BOX.finditer(text))[:MOST]:
-        left, top, right, bottom = (float(match.group(i)) for i in range(2, 6))
-        if left < right <= 1 and top < bottom <= 1:
-            boxes.append(Box((match.group("name") or "").strip(), left, top, right, bottom))
-    return tuple(boxes)
+    """The boxes that a text names, in its order, whichever corners it names first. What lies outside the picture is no
+    box. The page reads the same by itself (`ui/static/page/boxes.mjs`)."""
+    read = [
+        (" ".join((match.group("name") or "").split()), corners)
+        for match in _BOXES.finditer(text)
+        for corners in _fours([float(one) for one in _NUMBER.findall(match.group("places"))])
+    ]
+    thousandths = any(max(corners) > 1.5 for _, corners in read)
+    boxes = (_box(name, corners, thousandths=thousandths) for name, corners in read)
+    return tuple([box for box in boxes if box is not None][:MOST])
+
+
+def _fours(numbers: Sequence[float]) -> list[Sequence[float]]:
+    return [numbers[at : at + 4] for at in range(0, len(numbers) - 3, 4)]
+
+
+def _box(name: str, corners: Sequence[float], *, thousandths: bool) -> Box | None:
+    """A frame by two of its corners, in shares; where another of the answer counts thousandths, in those."""
+    counts = thousandths and (max(corners) > 1.5 or all(one.is_integer() for one in corners))
+    shares = [one / (1000 if counts else 1) for one in corners]
+    if not all(-_BEYOND <= one <= 1 + _BEYOND for one in shares):
+        return None
+    x, y, to_x, to_y = (min(1.0, max(0.0, one)) for one in shares)
+    if x == to_x or y == to_y:
+        return None
+    return Box(name, min(x, to_x), min(y, to_y), max(x, to_x), max(y, to_y))
 
 
 def draw(picture: Media, boxes: Sequence[Box], limits: Limits, out: Path) -> tuple[int, int]:

@@ -48,6 +48,9 @@ PLAYABLE = {
     "libvpx-vp9": "webm",
 }
 SOUND = {"mp4": ("aac", "mp3", "mp3float", "opus", "libopus"), "webm": ("opus", "libopus", "vorbis", "libvorbis")}
+SPS, PPS = 7, 8  # kinds of H.264's units: sets of parameters
+HIGH = (100, 110, 122, 144)  # profiles whose header says how deep colours are
+LONGEST_HEADER = 64  # bytes of a sound's, but for Vorbis
 # What of a stream's units is pixels and how to read them. Others hold what cameras add to them: places, times, names.
 PIXELS_ALONE = {"h264": "filter_units=pass_types=1-5|7-11", "av1": "filter_units=remove_types=5"}
 
@@ -122,7 +125,7 @@ def taken_over(clip: Clip, times: Timeline, out: str, deadline: float) -> str:
     clip.rewind()
     stream, codec = clip.stream, clip.stream.codec_context.name
     tracks = (one for one in clip.container.streams.audio if one.codec_context is not None)
-    sound = next((one for one in tracks if one.codec_context.name in SOUND[form]), None)
+    sound = next((one for one in tracks if one.codec_context.name in SOUND[form] and _is_bare(one)), None)
     if sound is not None:
         sound.discard = Discard.default
     packets = list(_packets(clip, deadline, stream, *([sound] if sound else [])))
@@ -133,6 +136,10 @@ def taken_over(clip: Clip, times: Timeline, out: str, deadline: float) -> str:
         if heard is not None and "vorbis" in heard.codec_context.name:
             heard.codec_context.extradata = without_comments(bytes(heard.codec_context.extradata or b""))
         units = PIXELS_ALONE.get("av1" if "av1" in codec else codec)
+        if form == "webm":
+            seen.codec_context.extradata = None  # VP8 and VP9 need none
+        elif codec == "h264":
+            seen.codec_context.extradata = parameters_alone(bytes(stream.codec_context.extradata or b""))
         kept = av.BitStreamFilterContext(units, stream) if units else None
         for packet, mine in packets:
             base = packet.time_base
@@ -147,6 +154,35 @@ def taken_over(clip: Clip, times: Timeline, out: str, deadline: float) -> str:
                 if mine or one.pts >= 0:
                     written.mux(one)
     return f".{form}"
+
+
+def parameters_alone(header: bytes) -> bytes:
+    """H.264's header as MP4 has it, of nothing but parameter sets: its two lists may hold whatever units people put
+    there, and bytes may follow. Other headers as they are, of which the writer of MP4 takes parameter sets alone.
+    Raises NotCopied. Layout: ISO/IEC 14496-15, 5.3.3.1."""
+    if header[:1] != b"\1":
+        return header
+    at, lists = 5, b""
+    for kind, mask in ((SPS, 31), (PPS, 255)):
+        units = []
+        for _ in range(header[at] & mask if at < len(header) else 0):
+            begins = at + 3
+            size = int.from_bytes(header[at + 1 : begins], "big")
+            units.append(header[at + 1 : begins + size])
+            at = begins + size - 1
+        at += 1
+        kept = [unit for unit in units if len(unit) > 2 and unit[2] & 31 == kind]
+        lists += bytes([len(kept) | ~mask & 0xE0]) + b"".join(kept)
+    more = header[at : at + 3] + b"\0" if header[1] in HIGH and len(header) >= at + 4 else b""
+    if at > len(header):
+        raise NotCopied
+    return header[:5] + lists + more
+
+
+def _is_bare(sound: Any) -> bool:
+    """Whether the header of a sound is no longer than what its decoder needs; of Vorbis's what people wrote is taken
+    out."""
+    return "vorbis" in sound.codec_context.name or len(sound.codec_context.extradata or b"") <= LONGEST_HEADER
 
 
 def without_comments(headers: bytes) -> bytes:

@@ -15,6 +15,7 @@ from PIL import Image
 
 CLEAR = (0, 0, 0, 0)
 TO_CLEAR, TO_BEFORE = 2, 3  # ways to dispose of a frame
+STRIP = 1_000_000  # pixels that are put on the canvas at a time
 LARGEST = 4_000_000  # pixels of a frame that is larger than the canvas; what is larger still is damage
 
 
@@ -31,20 +32,30 @@ def composed(data: bytes, size: tuple[int, int]) -> Iterator[tuple[Image.Image, 
     """What is on screen, frame by frame, on a canvas of this size, each with how many milliseconds it stays. A picture
     is changed by the next step. Ends where the file is damaged or cut off, by one of the errors that Pillow raises."""
     canvas = Image.new("RGBA", size, CLEAR)
-    for part in parts(data):
+    for number, part in enumerate(parts(data)):
         left, top, right, bottom = part.box
         if (right - left) * (bottom - top) > max(size[0] * size[1], LARGEST):
             return
         inside = (min(left, size[0]), min(top, size[1]), min(right, size[0]), min(bottom, size[1]))
+        disposal = TO_CLEAR if not number and part.disposal == TO_BEFORE else part.disposal  # before, all was clear
+        before = canvas.crop(inside) if disposal == TO_BEFORE else None
         with Image.open(BytesIO(part.alone), formats=["GIF"]) as stored:
-            frame = stored.crop((0, 0, inside[2] - inside[0], inside[3] - inside[1])).convert("RGBA")
-        before = canvas.crop(inside) if part.disposal == TO_BEFORE else None
-        canvas.paste(frame, inside, frame)
+            _put(canvas, stored, inside)
         yield canvas, part.stay
         if before is not None:
             canvas.paste(before, inside)
-        elif part.disposal == TO_CLEAR:
+        elif disposal == TO_CLEAR:
             canvas.paste(CLEAR, inside)
+
+
+def _put(canvas: Image.Image, stored: Image.Image, inside: tuple[int, int, int, int]) -> None:
+    """A frame into its place, some rows at a time: as RGBA it takes four times what it is stored in."""
+    left, top, right, bottom = inside
+    rows = max(STRIP // max(right - left, 1), 1)
+    for begins in range(0, bottom - top, rows):
+        ends = min(begins + rows, bottom - top)
+        frame = stored.crop((0, begins, right - left, ends)).convert("RGBA")
+        canvas.paste(frame, (left, top + begins, right, top + ends), frame)
 
 
 def parts(data: bytes) -> Iterator[Part]:

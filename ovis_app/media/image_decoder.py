@@ -1,7 +1,7 @@
 """The child process that checks pictures, and the one that reads animations: files on stdin, a job as JSON in argv,
 records on stdout. Pictures come one after the other and get a record each; an animation is alone and gets one a frame.
 
-Runs as a script and imports nothing of the project but two files beside it, so that it starts fast and a picture that
+Runs as a script and imports nothing of the project but three files beside it, so that it starts fast and a picture that
 unpacks to gigabytes, hangs or crashes a decoder costs the app nothing. It knows no path and no name. Records are as
 `video_decoder` has them.
 How a picture is opened and what its colour profile is worth stands here too: what passed is opened the same way.
@@ -15,7 +15,7 @@ import struct
 import sys
 import time
 from bisect import bisect_right
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from io import BytesIO
@@ -28,9 +28,10 @@ from PIL import Image, ImageChops, ImageCms, ImageFile, UnidentifiedImageError
 if __name__ == "__main__":  # a script knows no package: what lies beside it comes behind all else
     sys.path.append(str(Path(__file__).parent))
     import colour_profiles
+    import decoder_memory
     import gif_frames
 else:
-    from ovis_app.media import colour_profiles, gif_frames
+    from ovis_app.media import colour_profiles, decoder_memory, gif_frames
 
 SEVERAL = ("GIF", "PNG", "WEBP", "AVIF")  # formats whose further pictures Pillow counts
 MOST_PROFILE = 8_000_000  # bytes; the largest of a printing press have about 3 million
@@ -42,9 +43,10 @@ COLOURS = {"LA": "L", "RGBA": "RGB", "P": "RGB"}
 LEVELS = {"L;2": 85, "L;4": 17}  # what a step of gray becomes, by how Pillow calls the pixels of a file
 SHORTEST, USUAL = 10, 100  # milliseconds: a frame that says to stay no longer than the one stays the other, in browsers
 BLANK = 8  # of 255: a frame whose values differ by no more shows nothing
+TRY_SECONDS = 2.0  # of processor time that all frames of an animation are tried for
+NO_ANIMATION = {"side": 0, "area": 0, "most": 0}  # whose frames are tried
 OPEN_SECONDS = 1.0  # of processor time that opening a picture may take; usual ones take a hundredth
-MOST_DECODED = 500_000_000  # bytes that the decoders of JPEG 2000 and WebP may take, which call too much damage
-WEBP_BYTES = 16  # that its decoder takes for a pixel; that of JPEG 2000 four for each value, and the picture
+MOST_DECODED = 400_000_000  # bytes that a decoder may take, the picture included
 # Bytes of a value of a TIFF's types, from BYTE to those of BigTIFF.
 TIFF_BYTES = dict(enumerate((1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4), 1)) | {16: 8, 17: 8, 18: 8}
 TRIED = 64  # frames that are looked at for one that shows something
@@ -98,11 +100,16 @@ def _without_profile(file: BinaryIO) -> BytesIO:
 
 
 def count(picture: Image.Image) -> int:
-    """How many pictures the file holds: an animation's frames, or pages."""
+    """How many pictures the file says that it holds: an animation's frames, or pages."""
     if picture.format not in SEVERAL:
         return 1
     held = int(getattr(picture, "n_frames", 1))
     return held - 1 if getattr(picture, "default_image", False) else held  # an APNG's own picture isn't one of them
+
+
+def likely(claimed: int, picture: Image.Image, data: bytes) -> int:
+    """How many pictures there can be: an APNG may claim billions, and each frame has a header."""
+    return min(claimed, max(data.count(b"fcTL"), 1)) if picture.format == "PNG" else claimed
 
 
 def srgb_transform(profile: bytes | None, mode: str) -> ImageCms.ImageCmsTransform | None:
@@ -133,13 +140,15 @@ def _changes_nothing(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
     return all(high <= SAME for _, high in difference.getextrema())  # type: ignore[misc]
 
 
-def check(data: bytes, formats: list[str], pixels: int) -> dict[str, Any]:
+def check(data: bytes, formats: list[str], pixels: int, animation: Mapping[str, int]) -> dict[str, Any]:
     """What is wrong with a picture, or its size and how many there are: every byte of the first is looked at. JPEGs are
-    decoded at an eighth of their size, which reads all of them at a fraction of the cost; PNGs have checksums too."""
-    if webp_pixels(data) > pixels:
+    decoded at an eighth of their size, which reads all of them at a fraction of the cost; PNGs have checksums too. Of
+    an animation within these limits all frames are tried: what it claims and doesn't have is `missing`."""
+    webp = decoder_memory.webp_pixels(data)
+    if webp > pixels:
         return {"refused": "pixels"}
-    if WEBP_BYTES * webp_pixels(data) > MOST_DECODED:
-        return {"refused": "memory"}
+    if decoder_memory.WEBP * webp > MOST_DECODED:
+        return {"refused": "memory", "most": MOST_DECODED // decoder_memory.WEBP}
     pages = list(tiff_claims(data))
     if pages and pages[0] > len(data):
         return {"refused": "damaged", "cause": "claims"}
@@ -147,9 +156,11 @@ def check(data: bytes, formats: list[str], pixels: int) -> dict[str, Any]:
         size = picture.size
         if size[0] * size[1] > pixels:
             return {"refused": "pixels"}
-        if picture.format == "JPEG2000" and 4 * (len(picture.getbands()) + 1) * size[0] * size[1] > MOST_DECODED:
-            return {"refused": "memory"}
-        held = len(pages) or count(picture)
+        needed = decoder_memory.needed(picture, data)
+        if needed > MOST_DECODED:
+            return {"refused": "memory", "most": int(size[0] * size[1] * MOST_DECODED / needed)}
+        claimed = len(pages) or count(picture)
+        held = likely(claimed, picture, data)
         picture.verify()
     with opened(BytesIO(data), formats) as picture:
         if getattr(picture, "default_image", False):
@@ -162,10 +173,25 @@ def check(data: bytes, formats: list[str], pixels: int) -> dict[str, Any]:
         transform = srgb_transform(picture.info.get("icc_profile"), colours)
         if transform is not None:
             transform.apply(picture.crop((0, 0, 8, 8)).convert(colours))
-    return {"pictures": held, "size": size}
+    area = size[0] * size[1]
+    fits = area <= animation["side"] and area * held <= animation["area"] and held <= animation["most"]
+    there = frames_there(data, formats, held) if held > 1 and fits and formats[0] in SEVERAL else held
+    return {"pictures": there, "size": size} | ({"missing": claimed - there} if there < claimed else {})
 
 
-def quickly_opened(data: bytes, formats: list[str]) -> Image.Image:
+def frames_there(data: bytes, formats: list[str], held: int) -> int:
+    """How many of its frames an animation has, each decoded; what would take long to try is believed."""
+    with opened(BytesIO(data), formats) as picture:
+        began, tried = time.process_time(), 0
+        for tried, _ in enumerate(_on_screen(picture, data), 1):  # noqa: B007 - the last number counts
+            if time.process_time() - began > TRY_SECONDS:
+                return held
+    if not tried:
+        raise ValueError("no frame")
+    return min(tried, held)
+
+
+def quickly_opened(data: bytes, formats: list[str]) -> ImageFile.ImageFile:
     """The picture, if it opens as fast as all do: the app opens it again, with everybody waiting. Raises
     UnidentifiedImageError for one of a million parts."""
     if "HEIF" in formats:
@@ -198,25 +224,10 @@ def tiff_claims(data: bytes) -> Iterator[int]:
             [at] = struct.unpack_from(place, data, end)
 
 
-def webp_pixels(data: bytes) -> int:
-    """The pixels that a WebP says it has, 0 for other files: its decoder takes memory for all of them before Pillow can
-    ask. Its container's three kinds of first chunk: developers.google.com/speed/webp/docs/riff_container."""
-    if data[:4] != b"RIFF" or data[8:12] != b"WEBP":
-        return 0
-    if data[12:16] == b"VP8X":
-        width, height = (1 + int.from_bytes(data[at : at + 3], "little") for at in (24, 27))
-    elif data[12:16] == b"VP8L":
-        bits = int.from_bytes(data[21:25], "little")
-        width, height = 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
-    else:
-        width, height = (int.from_bytes(data[at : at + 2], "little") & 0x3FFF for at in (26, 28))
-    return width * height
-
-
-def answer(data: bytes, formats: list[str], pixels: int) -> dict[str, Any]:
+def answer(data: bytes, formats: list[str], pixels: int, animation: Mapping[str, int] = NO_ANIMATION) -> dict[str, Any]:
     """The record for one file."""
     try:
-        return check(data, formats, pixels)
+        return check(data, formats, pixels, animation)
     except UnidentifiedImageError:
         return {"refused": "odd"}
     except MemoryError:
@@ -252,7 +263,7 @@ def _sampled(picture: Image.Image, data: bytes, job: dict[str, Any]) -> tuple[di
     """The frames on screen in the middle of `count` equal parts of the time, by their numbers, and when each begins,
     the end last. Nobody knows how long frames stay before all were decoded: where they don't stay equally long, the
     file is read once more."""
-    total = count(picture)
+    total = likely(count(picture), picture, data)
     wanted = _wanted([USUAL] * total, job["count"])
     shown, stays = _read(picture, data, wanted, total, job)
     if not stays:
@@ -281,7 +292,7 @@ def _wanted(stays: Sequence[float], most: int) -> list[int]:
 
 def _on_screen(picture: Image.Image, data: bytes) -> Iterator[tuple[Image.Image, float]]:
     """What is on screen, frame by frame, and for how many milliseconds. A file that is cut off ends early."""
-    with suppress(EOFError, OSError, ValueError, SyntaxError, IndexError, struct.error):
+    with suppress(EOFError, OSError, ValueError, SyntaxError, IndexError, RuntimeError, struct.error):
         if picture.format == "GIF":
             yield from gif_frames.composed(data, picture.size)
             return
@@ -381,7 +392,7 @@ def check_all(job: dict[str, Any], out: BinaryIO) -> None:
         data = sys.stdin.buffer.read(file["bytes"])
         if len(data) < file["bytes"]:
             sys.exit()
-        send(out, answer(data, file["formats"], job["pixels"]))
+        send(out, answer(data, file["formats"], job["pixels"], job["animation"]))
 
 
 def watch(job: dict[str, Any], out: BinaryIO) -> None:

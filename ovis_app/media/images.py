@@ -29,9 +29,8 @@ from ovis_app.media import decoder_process, gif_frames
 from ovis_app.media.animation import FORMATS, moves, telling_frame
 from ovis_app.media.file_types import HEAD, Kind, kind_of
 from ovis_app.media.image_decoder import opened
-from ovis_app.media.opaque import opaque
+from ovis_app.media.opaque import upright_opaque
 from ovis_app.media.split import cut
-from ovis_app.media.tone_mapping import toned
 from ovis_app.stop import NEVER
 
 log = logging.getLogger(__name__)
@@ -75,10 +74,12 @@ _UPRIGHT = {
 
 @dataclass(frozen=True)
 class Checked:
-    """A picture that passed: how many its file holds, and whether they are an animation to be watched."""
+    """A picture that passed: how many its file holds, whether they are an animation to be watched, and how many more
+    frames it claims."""
 
     pictures: int
     moves: bool
+    missing: int = 0
 
 
 LOOK_SECONDS = 40.0  # that all files of one question may take before another is looked at
@@ -88,8 +89,9 @@ LYING = (5, 6, 7, 8)  # orientations that stand on a side
 
 def open_image(media: Media, limits: Limits) -> Image.Image:
     """The picture as RGB in sRGB, upright as its EXIF data says. Transparent parts become white, or what contrasts with
-    the rest; 16-bit values are scaled to 8. Of an animation it is the first frame that shows something, of several
-    pages the first, of an icon the largest, and of a picture that was split its piece. Raises MediaError."""
+    the rest; 16-bit values are scaled to 8. Of an animation it is the first frame that shows something, or where
+    frames are larger than a clip's the first; of several pages the first, of an icon the largest, and of a picture that
+    was split its piece. Raises MediaError."""
     with _open_places:
         whole = _whole(media, limits)
     return whole if media.detail.piece is None else cut(whole, media.detail.piece)
@@ -97,11 +99,11 @@ def open_image(media: Media, limits: Limits) -> Image.Image:
 
 def _whole(media: Media, limits: Limits) -> Image.Image:
     with _opened(media.path, media.label, limits) as picture:
-        if media.pictures == 1 or picture.format not in FORMATS:
-            first = _first(picture, media.path)
-            [flat] = opaque([first], picture.info.get("icc_profile"))
-            flat = toned(flat, picture.info.get("transfer", 0))
-            return _upright(flat, _orientation(picture))
+        large = picture.width * picture.height > limits.video_pixels
+        if media.pictures == 1 or large or picture.format not in FORMATS:
+            first, about = _first(picture, media.path), picture.info
+            turn = _UPRIGHT.get(_orientation(picture))
+            return upright_opaque(first, about.get("icc_profile"), turn, about.get("transfer", 0))
         return _upright(telling_frame(media.path, media.label, limits), _orientation(picture))
 
 
@@ -166,6 +168,7 @@ def _checked(files: Sequence[tuple[Path, str]], limits: Limits) -> Generator[Med
                 return
             break  # first what stands before it
     job = {"files": jobs, "pixels": limits.image_pixels, "memory": limits.check_memory}
+    job["animation"] = {"side": limits.video_pixels, "area": limits.animation_pixels, "most": limits.animation_frames}
     job["picture_seconds"] = limits.picture_seconds
     job["cpu_seconds"] = int(limits.decode_seconds * 4 * len(jobs)) + 1
     names = [name for _, name in files[: len(given)]]
@@ -187,10 +190,15 @@ def _verdict(name: str, kind: Kind, record: dict[str, Any], limits: Limits) -> M
     reason = record.get("refused")
     if reason is None:
         pictures, (width, height) = int(record.get("pictures", 1)), record.get("size", (0, 0))
-        return Checked(pictures, moves(kind, pictures, (int(width), int(height)), limits))
+        moving = moves(kind, pictures, (int(width), int(height)), limits)
+        return Checked(pictures, moving, int(record.get("missing", 0)))
     log.info("image refused: %s %s", reason, record.get("cause", ""))
     if reason == "pixels":
         return _too_large(name, limits)
+    if reason == "memory" and "most" in record:
+        most = f"{float(record['most']) / 1e6:.1f}".removesuffix(".0")
+        why = f"has more than the {most} million pixels that can be read of a picture stored as it is"
+        return refusal(name, f"{why}: save it as PNG, or scale it down.")
     if reason == "memory":
         return refusal(name, "needs too much memory to read: scale it down and attach it again.")
     return _unreadable(name, UnidentifiedImageError() if reason == "odd" else None)

@@ -44,10 +44,11 @@ def with_pages(
 
 def turns_with_pages(
     turns: Sequence[Sequence[File]], folder: Path, limits: Limits, *, stop: Stop = NEVER
-) -> list[list[File]]:
-    """The same for all questions of a conversation, in the time of one."""
+) -> tuple[list[list[File]], list[str]]:
+    """The same for all questions of a conversation, in the time of one; the sentences are about the last."""
     ends = time.monotonic() + limits.document_seconds
-    return [_paged(files, folder, limits, WHOLE, stop, ends)[0] for files in turns]
+    paged = [_paged(files, folder, limits, WHOLE, stop, ends) for files in turns]
+    return [files for files, _ in paged], paged[-1][1] if paged else []
 
 
 def _paged(

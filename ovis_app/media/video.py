@@ -18,7 +18,8 @@ from ovis_app.conversation import Media
 from ovis_app.errors import MediaError
 from ovis_app.limits import Limits, count_of, refusal
 from ovis_app.media import decoder_process
-from ovis_app.media.animation import reading, sample_animation
+from ovis_app.media.animation import sample_animation
+from ovis_app.media.decoder_failures import reading
 from ovis_app.media.file_types import HEAD, Kind, kind_of
 from ovis_app.media.images import upright_frames
 from ovis_app.media.tone_mapping import toned

@@ -34,6 +34,7 @@ class ChatFormat:
     default_system: str = ""
     takes_system: bool = True  # Gemma has no system turn: its text goes before the first question
     strips: bool = False  # white space around a message is dropped
+    thought: str = ""  # how a thought stands before its answer
     think_end: str = ""  # ends a thought; earlier answers go back as what follows the last one, from their first line
     early_stop: str = ""  # ends a thought whose budget is spent
 
@@ -44,6 +45,7 @@ QWEN3 = ChatFormat(
     assistant="<|im_start|>assistant\n{}<|im_end|>\n",
     opening="<|im_start|>assistant\n",
     no_thinking="<think>\n\n</think>\n\n",
+    thought="<think>\n{}</think>\n\n",
     think_end="</think>",
     early_stop="\n\nConsidering the limited time by the user, I have to give the solution based on the thinking"
     " directly now.\n</think>\n\n",
@@ -84,6 +86,18 @@ class Turn:
 
     role: str  # system, user or assistant
     content: tuple[Part, ...]
+
+
+@dataclass(frozen=True)
+class Begun:
+    """An answer's beginning as tokens; `thought` are those of its thought, which is `open` where it hasn't ended."""
+
+    ids: tuple[int, ...] = ()
+    thought: int = 0
+    open: bool = False
+
+
+NOTHING_BEGUN = Begun()
 
 
 class PromptTokenizer:
@@ -152,6 +166,20 @@ def encode_turns(tokenizer: PromptTokenizer, chat: ChatFormat, turns: Sequence[T
     return tokenizer.encode(parts)
 
 
+def encode_begun(tokenizer: PromptTokenizer, chat: ChatFormat, *, thought: str, text: str) -> Begun:
+    """What the model has said of an answer, thought included where the format has any, for it to go on from there. Its
+    words stand in tokens of their own, as they were generated: behind a prompt, not in one piece with its end."""
+    if not thought or not chat.thought:
+        return Begun(tuple(tokenizer.encode((text,))))
+    parts = tokenizer.fill(chat.thought, (thought,))
+    if text:
+        said = tokenizer.encode(parts)
+        return Begun((*said, *tokenizer.encode((text,))), len(said))
+    end = parts.index(tokenizer.control(chat.think_end))
+    said = tokenizer.encode(parts[:end])
+    return Begun(tuple(said), len(said), open=True)
+
+
 def with_system(chat: ChatFormat, turns: Sequence[Turn]) -> list[Turn]:
     """The turns with the format's own system text where none is given, or with a given one folded into the first
     question where the format has no system turn."""
@@ -196,28 +224,6 @@ def encode_original(tokenizer: PromptTokenizer, prompt: str) -> list[int]:
         for piece in pieces
         for token in ([PLACEHOLDERS[piece]] if piece in PLACEHOLDERS else tokenizer.trusted(piece))
     ]
-
-
-def encode_training(tokenizer: PromptTokenizer, chat: ChatFormat, turns: Sequence[Turn]) -> tuple[list[int], list[int]]:
-    """Ids and labels of a whole conversation; labels are -100 but for what the assistant says and its turn's end.
-    An answer without a thought of its own is preceded by the empty one, unlearnt, as in the original."""
-    ids: list[int] = []
-    labels: list[int] = []
-    templates = {"system": chat.system, "user": chat.user}
-    for turn in turns:
-        if turn.role != "assistant":
-            new = tokenizer.encode(tokenizer.fill(templates[turn.role], turn.content))
-            ids, labels = ids + new, labels + [-100] * len(new)
-            continue
-        said = "".join(str(part) for part in turn.content)
-        thought = bool(chat.no_thinking) and said.startswith("<think>")
-        opening = tokenizer.trusted(chat.opening + ("" if thought else chat.no_thinking))
-        end = chat.assistant.partition("{}")[2].rstrip("\n")
-        answer = tokenizer.trusted(said) + tokenizer.trusted(end)
-        newline = tokenizer.trusted("\n")
-        ids += opening + answer + newline
-        labels += [-100] * len(opening) + answer + [-100] * len(newline)
-    return (ids[:-1], labels[:-1]) if turns and turns[-1].role == "assistant" else (ids, labels)
 
 
 def expand(ids: Sequence[int], spans: Sequence[Sequence[int]]) -> list[int]:

@@ -113,7 +113,7 @@ def conversation(asked: Question, store: FileStore, limits: Limits, own: Path) -
     if any(turns):
         with writing():
             own.mkdir(mode=0o700, exist_ok=True)
-    found = attached(asked.dialogue.said, turns, own, limits)
+    found = attached(asked.dialogue.said, turns, own, limits).conversation
     return Conversation(
         tuple(replace(said, media=tuple(_detailed(one, details) for one in said.media)) for said in found.messages)
     )

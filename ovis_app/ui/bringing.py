@@ -25,7 +25,7 @@ def brought(path: str, holder: str, *, store: FileStore, limits: Limits, spec: M
     """What is to be said of the upload at `path`, which is this holder's from now on: `files`, each with what it is and
     where it lies, and `notes`; or `refused`, a sentence."""
     try:
-        if not path or "\0" in path:
+        if not path or "\0" in path or str(Path(path)) != path:
             raise MediaError("A file is missing: attach it again.")
         found = store.claim(Path(path), holder)
         files, notes = _paged((found, store.name_of(found)), holder, store, limits)

@@ -86,8 +86,9 @@ class Endpoints:
 
     def _states(self, request: Request) -> Generator[list[frames.Frame], None, None]:
         with closing(chat.reply(self.backend, request)) as states:
-            paced = chat.paced(frames.timed(states, clock=time.monotonic))
-            yield from frames.changes(paced)
+            begun = request.conversation.begun or frames.NOTHING
+            paced = chat.paced(frames.timed(states, clock=time.monotonic, begun=begun))
+            yield from frames.changes(paced, begun=begun)
 
     async def bring(self, request: gr.Request, brings: dict[str, Any]) -> dict[str, Any]:
         """What the upload is that a tab names, or why it can't be sent."""
@@ -95,7 +96,7 @@ class Endpoints:
             session = asking.session_in(brings)
             spec = self.backend.status().model
             work = partial(
-                brought, str(brings.get("path") or ""), session_holder(session), store=self.store,
+                brought, str(brings.get("upload") or ""), session_holder(session), store=self.store,
                 limits=limits_for(spec, self.limits), spec=spec,
             )  # fmt: skip
             return await aside(work, client=client_of(request, session))

@@ -42,6 +42,7 @@ def facts(spec: ModelSpec, session: str, *, limits: Limits, static: StaticFiles,
             "most_files": limits_for(spec, limits).files_per_turn,
             "model": {
                 "switches": [one.name for one in (*SWITCHES, SPLIT) if one.offered(spec)],
+                "help": {one.name: one.about for one in SWITCHES},
                 "knobs": [
                     {"name": one.name, "side": one.side, "recommended": recommended(spec, one)} for one in knobs(spec)
                 ],

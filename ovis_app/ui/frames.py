@@ -10,15 +10,17 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from ovis_app.conversation import Conversation, Message, Stats
-from ovis_app.media.boxes import found
 
 Frame = dict[str, Any]
 
 
-def changes(states: Iterator[Conversation]) -> Iterator[list[Frame]]:
-    """For each state of a conversation whose last message grows, the frames that lead there from the one before; none
-    where nothing changed."""
-    before = Message("assistant")
+NOTHING = Message("assistant")
+
+
+def changes(states: Iterator[Conversation], *, begun: Message = NOTHING) -> Iterator[list[Frame]]:
+    """For each state of a conversation whose last message grows, the frames that lead there from the one before, the
+    first from what had `begun`; none where nothing changed."""
+    before = Message("assistant", begun.text, thinking=begun.thinking)
     for state in states:
         now = state.messages[-1]
         if now.role == "assistant":
@@ -26,15 +28,18 @@ def changes(states: Iterator[Conversation]) -> Iterator[list[Frame]]:
             before = now
 
 
-def timed(states: Iterator[Conversation], *, clock: Callable[[], float]) -> Iterator[Conversation]:
-    """The same conversations, with the seconds that the last message has been thinking until its figures arrive."""
+def timed(
+    states: Iterator[Conversation], *, clock: Callable[[], float], begun: Message = NOTHING
+) -> Iterator[Conversation]:  # fmt: skip
+    """The same conversations, with the seconds that the last message has been thinking until its figures arrive; what
+    had `begun` isn't counted."""
     began: float | None = None
     ended: float | None = None
     for conversation in states:
         last = conversation.messages[-1]
-        if last.thinking and began is None:
+        if last.thinking != begun.thinking and began is None:
             began = clock()
-        if last.text and began is not None and ended is None:
+        if last.text != begun.text and began is not None and ended is None:
             ended = clock()
         if began is not None and (last.stats is None or last.stats.thinking_seconds is None):
             seconds = (ended or clock()) - began
@@ -62,13 +67,11 @@ def _between(before: Message, now: Message) -> list[Frame]:
 def ended(message: Message) -> Frame:
     """The last frame: how an answer ended, and all of it, whatever was heard before."""
     end = {"kind": "failed", "sentence": whole(message.error)} if message.error else {"kind": "done"}
-    marked = [asdict(box) for box in found(message.text)] if "<box>" in message.text else []
     return end | {
         "finish": message.finish,
         "text": whole(message.text),
         "thinking": whole(message.thinking),
         "stats": figures(message.stats),
-        "boxes": marked,
     }
 
 

@@ -4,7 +4,7 @@ browsers are told with each. Knows HTTP; refuses to know why.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from contextlib import suppress
 from typing import Any
 
@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from ovis_app.errors import api_error
 from ovis_app.ui.http_bodies import Refused
-from ovis_app.ui.http_routes import API
+from ovis_app.ui.http_routes import API, CALLS
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
@@ -59,7 +59,15 @@ def refusal(error: Refused, scope: Scope) -> Response:
     headers = {**PLAIN, **error.headers}
     if path_of(scope)[0].startswith(API):
         return JSONResponse(api_error(str(error), error.status), error.status, headers)
+    if CALLS.match(path_of(scope)[0]):
+        return JSONResponse({"error": str(error)}, error.status, headers)
     return PlainTextResponse(str(error), error.status, headers)
+
+
+def tool_refusal(error: Refused, call: Mapping[str, Any]) -> Response:
+    """A refusal as the answer to a tool's call, which agents read; their clients read nothing of other statuses."""
+    said = {"content": [{"type": "text", "text": str(error)}], "isError": True}
+    return JSONResponse({"jsonrpc": "2.0", "id": call.get("id"), "result": said}, 200, {**PLAIN, **error.headers})
 
 
 def path_of(scope: Scope) -> tuple[str, bytes]:

@@ -12,14 +12,18 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from ovis_app.media.file_store import session_holder
 from ovis_app.ui.http_bodies import Refused
+from ovis_app.ui.http_named_files import MayName, check_files
 
 NO_SUCH_EVENT = "That call names nothing that is here, or doesn't bring what it takes: GET /gradio_api/info lists both."
 CROWDED = "Too many questions and files come from here at once: try again in a moment."
 EVENT = re.compile(r"/gradio_api/(?P<how>queue/join|(?:run|api|call)/(?P<name>[^/]+)/?)")
 SESSION = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+CHOSEN = {"index", "value"}  # what an event brings of what was chosen; an upload's brings a name
 DEEPEST = 32  # lists and objects in one another
 # Events at a time that are answered at once: of a session, of a visitor where it is known who that is, of all.
 OF_SESSION, OF_VISITOR, OF_ALL = 8, 64, 256
@@ -43,6 +47,11 @@ _KINDS: dict[str, Callable[[object], bool]] = {
 }
 
 
+def no_files(path: Path, holder: str) -> bool:
+    """Where there is no store."""
+    return False
+
+
 class Event(NamedTuple):
     """One that may pass. `session` is the name of whose it is, or nothing; `body` is what Gradio is given."""
 
@@ -51,11 +60,18 @@ class Event(NamedTuple):
 
 
 class Events:
-    """The events of a page, by what Gradio says of them: its configuration, and of endpoints its description."""
+    """The events of a page, by what Gradio says of them: its configuration, and of endpoints its description.
+    `may_name` tells which files they may bring."""
 
-    def __init__(self, config: Mapping[str, Any], described: Mapping[str, Any]) -> None:
+    def __init__(
+        self, config: Mapping[str, Any], described: Mapping[str, Any], *, may_name: MayName = no_files
+    ) -> None:
         kinds = {one["id"]: one for one in config["components"]}
+        self._may_name = may_name
         self._takes = {one["id"]: [kinds[i]["type"] for i in one["inputs"]] for one in config["dependencies"]}
+        self._chosen = {
+            one["id"] for one in config["dependencies"] if any(name.endswith("select") for _, name in one["targets"])
+        }
         self._named = {one["api_name"]: one["id"] for one in config["dependencies"] if one["api_name"]}
         self._left_out = {
             self._named[name.removeprefix("/")]: endpoint["parameters"]
@@ -67,16 +83,20 @@ class Events:
         asked = parsed(body)
         found = EVENT.fullmatch(path)
         if found is None:  # its values have names, which Gradio checks
+            check_files(asked, self._may_name, "")
             return Event("", body)
         session, number = asked.get("session_hash"), asked.get("fn_index")
         if session is not None and not (isinstance(session, str) and SESSION.fullmatch(session)):
             raise _unfit()
+        check_files(asked, self._may_name, session_holder(session))
         if number is None:
             number = self._named.get(str(found["name"]))
         if not isinstance(number, int) or isinstance(number, bool) or number not in self._takes:
             raise _unfit()
-        values = asked.get("data")
+        values, chosen = asked.get("data"), asked.get("event_data")
         if not isinstance(values, list):
+            raise _unfit()
+        if number in self._chosen and chosen is not None and not (isinstance(chosen, dict) and chosen.keys() >= CHOSEN):
             raise _unfit()
         whole = self._whole(values, number)
         self._check_values(whole, self._takes[number])
@@ -124,9 +144,9 @@ class Crowd:
 
 
 def parsed(body: bytes) -> dict[str, Any]:
-    """The object that a body is JSON of, and not too deep. Raises Refused."""
+    """The object that a body is JSON of, with each name once and not too deep. Raises Refused."""
     try:
-        value = json.loads(body)
+        value = json.loads(body, object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
         raise _unfit() from error
     level = [value]
@@ -135,6 +155,14 @@ def parsed(body: bytes) -> dict[str, Any]:
     if level or not isinstance(value, dict):
         raise _unfit()
     return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Which of two values of one name counts isn't said anywhere: what is checked could be the other one."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError
+    return found
 
 
 def _inside(value: object) -> list[Any]:

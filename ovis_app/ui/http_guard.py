@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -20,10 +20,7 @@ from typing import Any
 import anyio
 import gradio as gr
 from gradio import processing_utils
-from gradio.route_utils import FnIndexInferError
 from starlette.datastructures import Headers
-from starlette.exceptions import HTTPException
-from starlette.formparsers import MultiPartException
 from starlette.middleware import Middleware
 from starlette.requests import HTTPConnection
 
@@ -33,20 +30,30 @@ from ovis_app.media.data_uri import FILE_ROUTE
 from ovis_app.media.file_store import FileStore, session_holder
 from ovis_app.settings import Settings
 from ovis_app.ui import http_files
-from ovis_app.ui.http_answers import FRAMES, PAGE_POLICY, PLAIN, Message, Receive, Scope, Send, Told, path_of, refusal
+from ovis_app.ui.http_answers import (
+    FRAMES,
+    PAGE_POLICY,
+    PLAIN,
+    Receive,
+    Scope,
+    Send,
+    Told,
+    path_of,
+    refusal,
+    tool_refusal,
+)
 from ovis_app.ui.http_arrival import Arrival, Left
 from ovis_app.ui.http_bodies import Counted, Json, Meter, Refused, too_large
-from ovis_app.ui.http_events import NO_SUCH_EVENT, Crowd, Event, Events
+from ovis_app.ui.http_events import Crowd, Event, Events, parsed
 from ovis_app.ui.http_hosts import Hosts, believe_no_proxy, here, place_of, visitors
-from ovis_app.ui.http_routes import API, HEARTBEAT, INFO, JSON, MCP, ROUTES, SMALL, Route, route_of
+from ovis_app.ui.http_named_files import NO_ADDRESSES, check_files, files_of
+from ovis_app.ui.http_passage import App, Passage
+from ovis_app.ui.http_routes import API, CALLS, HEARTBEAT, INFO, JSON, MCP, ROUTES, SMALL, TOOLS, Route, route_of
 from ovis_app.ui.http_sign_in import SignIn
 from ovis_app.ui.http_uploads import Files, Uploads
 
 log = logging.getLogger(__name__)
 
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-NO_ADDRESSES = "Files must be uploaded; addresses are not fetched."
 OPEN = (
     "The page listens on {} and nobody has to sign in: whoever reaches this machine can use it. Set --auth-file to ask "
     "who they are, or listen on 127.0.0.1 to keep it to yourself."
@@ -55,11 +62,8 @@ SHARED = (
     "The page gets a public link and nobody has to sign in: whoever has the link can use it. Set --auth-file to ask "
     "who they are."
 )
+TWO_LENGTHS = "A request says its length in one way: send Content-Length or Transfer-Encoding."
 NO_API = "There is no API here: who runs this page has set no key for it."
-# What Gradio raises where an event's number, name or parameters are none of its own, or its body isn't UTF-8.
-MISFITS = (FnIndexInferError, KeyError, TypeError, UnicodeDecodeError)
-MISFIT = 422  # what FastAPI answers, with all that was sent, where a field isn't of its kind
-CALLS = re.compile(r"/gradio_api/(?:queue/join|run/|api/|call/)")
 AT_ONCE = re.compile(r"/gradio_api/(?:run|api)/")  # what is answered by the request itself
 LARGE = 256 * 1024  # bytes of JSON that take a moment to parse
 LONGEST_QUERY = 8 * 1024  # bytes
@@ -125,6 +129,7 @@ class Guard:
         self.app, self.hosts, self.sign_in, self.limits = app, hosts, sign_in, limits
         self.store, self.folder, self.uploads = store, folder, Uploads(store)
         self.routes, self.api_bytes, self.keyed, self.visitor = routes, api_bytes, keyed, visitor
+        self.may_name = files_of(store, folder)
         self.events: Events | None = None  # once the page is there
         self.crowd, self.parsers = Crowd(), anyio.CapacityLimiter(2)
         self.headers = {**PLAIN, "content-security-policy": policy}
@@ -140,13 +145,16 @@ class Guard:
                 await refusal(error, scope)(scope, receive, told)
             except asyncio.CancelledError:  # the server ends, and cuts off what takes longer
                 await told.end(scope, receive)
-        # Nothing here speaks anything else; a connection that nobody accepts is closed.
+        elif scope["type"] == "websocket":  # nothing here speaks it
+            await send({"type": "websocket.close"})
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Raises Refused for what is refused before Gradio hears of it."""
         if scope.get("http_version") == "1.0":  # of no browser, but of nginx, which adds no header by itself
             scope["headers"] = [*scope["headers"], (b"via", b"1.0")]
         headers = Headers(scope=scope)
+        if "content-length" in headers and "transfer-encoding" in headers:  # a proxy may go by the other one
+            raise Refused(400, TWO_LENGTHS, {"connection": "close"})
         self._check_sender(scope["method"], headers)
         scope.setdefault("state", {})["visitor"] = self.visitor(HTTPConnection(scope))
         path, raw = path_of(scope)
@@ -181,8 +189,12 @@ class Guard:
         if scope["method"] == "POST" and CALLS.match(path):
             await self._event(scope, receive, send, meter, path)
             return
+        if scope["method"] == "POST" and path.startswith(TOOLS):
+            await self._tool(scope, receive, send, meter)
+            return
         with self._session(path):
-            await self._pass(scope, Arrival(receive, meter), send, event=route.body == "small")
+            passage = Passage(scope, Arrival(receive, meter), send, self.headers, event=route.body == "small")
+            await passage.through(self.app)
 
     @contextmanager
     def _session(self, path: str) -> Iterator[None]:
@@ -243,62 +255,30 @@ class Guard:
         arrival.say(whole)
         visitor = scope["state"]["visitor"]
         with self.crowd.one_more(session, visitor) if AT_ONCE.match(path) else nullcontext():
-            await self._pass(scope, arrival, send, event=True)
+            await Passage(scope, arrival, send, self.headers, event=True).through(self.app)
+
+    async def _tool(self, scope: Scope, receive: Receive, send: Send, meter: Meter) -> None:
+        """A message of an agent. A tool's call that names a file is an event, whose sentence the agent is to read."""
+        arrival = Arrival(receive, meter)
+        try:
+            call = parsed(await arrival.whole())
+        except Left:  # nobody is there to be told
+            return
+        try:
+            check_files(call, self.may_name, "")
+        except Refused as error:
+            await tool_refusal(error, call)(scope, receive, send)
+            return
+        await Passage(scope, arrival, send, self.headers, event=False).through(self.app)
 
     async def _checked(self, scope: Scope, path: str, body: bytes) -> Event:
         if self.events is None and hasattr(scope.get("app"), "get_blocks"):
             blocks = scope["app"].get_blocks()
-            self.events = Events(blocks.get_config_file(), blocks.get_api_info())
+            self.events = Events(blocks.get_config_file(), blocks.get_api_info(), may_name=self.may_name)
         if self.events is None:  # of a page without events
             return Event("", body)
         work = partial(self.events.check, path, body)
         return await anyio.to_thread.run_sync(work, limiter=self.parsers) if len(body) > LARGE else work()
-
-    async def _pass(self, scope: Scope, arrival: Arrival, send: Send, *, event: bool) -> None:
-        """Lets Gradio answer, as long as the body keeps to its limits. Past them the answer is given at once, whatever
-        is still on its way, and nothing that Gradio says after that is sent. An event that fits none is refused."""
-        began = refused = unfit = False
-
-        async def metered() -> Message:
-            nonlocal refused
-            try:
-                return await arrival.next()
-            except Refused as error:
-                told, refused = refused or began or isinstance(error, Left), True
-                if not told:
-                    await refusal(error, scope)(scope, arrival.next, send)
-                # The one exception after which Gradio removes what it has stored of an upload.
-                raise MultiPartException(str(error)) from None
-
-        async def headed(message: Message) -> None:
-            nonlocal began, unfit
-            if unfit or (refused and not began):
-                return
-            if message["type"] == "http.response.start":
-                unfit = event and message["status"] == MISFIT
-                if unfit:
-                    return
-                began = True
-                kept = [
-                    (name, value) for name, value in message.get("headers", ()) if name.decode() not in self.headers
-                ]
-                message["headers"] = [*kept, *((name.encode(), value.encode()) for name, value in self.headers.items())]
-            await send(message)
-
-        try:
-            await self.app(scope, metered, headed)
-        except Exception as error:
-            if refused:  # whatever Gradio was reading: the client has its answer already
-                return
-            if began and isinstance(error.__cause__, HTTPException):  # a stream of messages that nobody writes
-                await send({"type": "http.response.body", "body": b""})
-                return
-            if began or not event or not isinstance(error, MISFITS):
-                raise
-            log.info("event refused: %s", type(error).__name__)
-            raise Refused(400, NO_SUCH_EVENT) from None
-        if unfit and not refused:
-            raise Refused(400, NO_SUCH_EVENT)
 
 
 def _check_length(headers: Headers, meter: Meter) -> None:

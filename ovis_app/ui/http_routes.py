@@ -19,6 +19,8 @@ SMALL = 64 * 1024  # bytes of a body that hardly says anything
 JSON = 4 * 1024 * 1024  # bytes of an event's inputs; parsed at once, with everybody waiting
 
 API = ("/v1/", "/tokenize")  # what these begin is asked by programs, which read errors as JSON
+CALLS = re.compile(r"/gradio_api/(?:queue/join|run/|api/|call/)")  # events, whose errors Gradio's clients read as JSON
+TOOLS = "/gradio_api/mcp"  # where agents call them
 
 Body = Literal["small", "json", "files", "api"]
 Who = Literal["people", "anybody"]

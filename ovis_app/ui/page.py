@@ -25,10 +25,24 @@ from ovis_app.ui.theme import theme
 from ovis_app.ui.wiring import editing, models
 
 LATER = {  # modules that load when first needed, and so aren't asked for with the page
+    "page/boxes.mjs",
+    "page/coco.mjs",
+    "page/dialogs.mjs",
+    "page/geometry.mjs",
+    "page/menu.mjs",
+    "page/overlay.mjs",
     "page/panels.mjs",
+    "page/region.mjs",
+    "page/revising.mjs",
+    "page/rewording.mjs",
+    "page/saving.mjs",
+    "page/toast.mjs",
+    "page/viewer.mjs",
+    "page/which_picture.mjs",
     "page/words.mjs",
     "page/zh.mjs",
     "page/zh_server.mjs",
+    "page/zooming.mjs",
 }
 _VIEWPORT = '<meta name="viewport" content="width=device-width, initial-scale=1, interactive-widget=resizes-content">'
 
@@ -67,7 +81,10 @@ def launch_options(settings: Settings, limits: Limits, store: FileStore) -> dict
     # In the head, since Gradio rewrites the selectors of `css`, and these are about the frame of the page too.
     name = settings.server_name
     static = StaticFiles.of(EXAMPLES)
-    script, *styles = ((STATIC / name).read_text("utf-8") for name in ("page.js", "tokens.css", "page.css", "conversation.css"))
+    script, *styles = (
+        (STATIC / name).read_text("utf-8")
+        for name in ("page.js", "tokens.css", "page.css", "conversation.css", "turns.css", "pictures.css")
+    )
     return {
         "server_name": f"[{name}]" if ":" in name else name,  # Gradio makes an address of it
         "server_port": settings.port,

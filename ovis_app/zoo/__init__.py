@@ -1,8 +1,8 @@
 """The models: what is known of each, which there are, and how a name finds its own."""
 
-from ovis_app.zoo.resolve import find, generation, of_folder, resolve
+from ovis_app.zoo.resolve import adapted, find, generation, of_folder, resolve
 from ovis_app.zoo.rows import FAMILY_ROWS, MINI, MODELS
-from ovis_app.zoo.spec import MINI_FOLDER, Example, LanguageModel, ModelSpec, Resolution
+from ovis_app.zoo.spec import MINI_FOLDER, Example, LanguageModel, ModelSpec, Resolution, adapter_name, is_adapter
 from ovis_app.zoo.table import table
 
 __all__ = [
@@ -14,8 +14,11 @@ __all__ = [
     "LanguageModel",
     "ModelSpec",
     "Resolution",
+    "adapted",
+    "adapter_name",
     "find",
     "generation",
+    "is_adapter",
     "of_folder",
     "resolve",
     "table",

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from ovis_app.zoo.rows import FAMILY_ROWS, MINI, MODELS, OVIS2_5
-from ovis_app.zoo.spec import ORGANISATIONS, LanguageModel, ModelSpec, Resolution, has_config
+from ovis_app.zoo.spec import ORGANISATIONS, LanguageModel, ModelSpec, Resolution, adapter_name, has_config
 
 OWN = "A checkpoint of your own."
 PAGE = re.compile(r"(www\.)?(huggingface\.co|hf\.co)/", re.IGNORECASE)  # an address without its https
@@ -37,6 +37,16 @@ def generation(config: Mapping[str, Any]) -> str | None:
     if isinstance(tower, Mapping) and isinstance(tower.get("backbone_config"), Mapping):
         return {"aimv2": "ovis2", "siglip_vision_model": "ovis1_6"}.get(tower["backbone_config"].get("model_type"))
     return "ovis2" if "text_config" in config and config.get("model_type") == "ovis2" else None
+
+
+def adapted(name: str, adapter: str) -> ModelSpec:
+    """The row of a name with the adapter of a folder; without one where none is named."""
+    spec = resolve(name)
+    if not adapter:
+        return spec
+    folder = Path(os.path.abspath(os.path.expanduser(adapter)))  # noqa: PTH100, PTH111 - as above
+    known = (*spec.aliases, spec.public_id, spec.name)
+    return replace(spec, name=f"{spec.name}+{adapter_name(folder)}", aliases=known, adapter=folder)
 
 
 def resolve(name: str) -> ModelSpec:

@@ -39,7 +39,7 @@ MINI = ModelSpec(
     name="Ovis-mini",
     family="ovis2_5",
     parameters=0.004,
-    context=2048,
+    context=4096,
     about="A 4-million-parameter Ovis that lives inside this app and knows simple drawings: "
     "coloured shapes, short words and moving dots.",
     thinking=True,

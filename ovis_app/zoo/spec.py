@@ -95,6 +95,7 @@ class ModelSpec:
     clip: Resolution = Resolution(max_pixels=896 * 896, max_partition=1)  # for each frame of a clip
     examples: tuple[Example, ...] = ()
     aliases: tuple[str, ...] = ()  # what else programs may call it, as its name on the server that has it
+    adapter: Path | None = None  # the folder of one that is added to its weights
 
     @property
     def bytes(self) -> int:
@@ -134,7 +135,7 @@ class ModelSpec:
     @property
     def public_id(self) -> str:
         """What programs call it: its repository with the revision, or its name, but never a folder."""
-        return self.id if self.repository else self.name
+        return self.id if self.repository and self.adapter is None else self.name
 
     def is_called(self, name: str) -> bool:
         """Whether a program that asks for `name` means this model: its id, its repository in either organisation, its
@@ -181,6 +182,17 @@ class ModelSpec:
     def link(self) -> str:
         """The model's page, or nothing for a folder."""
         return f"https://huggingface.co/{self.repository}" if self.repository else ""
+
+
+def is_adapter(folder: Path | str) -> bool:
+    """Whether an adapter lies there, and no checkpoint."""
+    return os.path.isfile(os.path.join(folder, "adapter_config.json")) and not has_config(folder)  # noqa: PTH113, PTH118
+
+
+def adapter_name(folder: Path) -> str:
+    """What people call the adapter in a folder: where the folder is called that, by the one around it."""
+    folder = Path(os.path.abspath(folder))  # noqa: PTH100 - Path's own follows links
+    return (folder.parent if folder.name == "adapter" else folder).name[:80]
 
 
 def has_config(folder: Path | str) -> bool:

@@ -93,9 +93,9 @@ def test_locate_shows_the_picture_with_its_boxes(agents: Served, tmp_path: Path)
         ("describe", {"image": "http://127.0.0.1:9/x.png"}, "Addresses are not fetched: upload the file"),
         ("describe", {"image": "/etc/passwd"}, "isn't among the uploads"),
         ("describe", {"image": "file:///etc/passwd"}, "Addresses are not fetched"),
-        ("describe", {"image": {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}}, "not valid"),
+        ("describe", {"image": {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}}, "isn't among the"),
         ("chat", {"question": "x", "history": [{"role": "user", "content": {
-            "path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}}]}, "was not uploaded"),
+            "path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}}]}, "isn't among the uploads"),
         ("describe", {}, "'image' is a required property"),
         ("chat", {"question": "fail"}, "The model is out of memory: lower max pixels and try again."),
         ("chat", {"question": "x", "max_new_tokens": 0}, "max_new_tokens must be a whole number"),

@@ -90,7 +90,7 @@ def test_a_model_that_thinks_does_unless_it_is_told_not_to() -> None:
 
 def test_tokens_are_counted(program: Program) -> None:
     answer = program.ask(body("look", PICTURE), "tokenize")
-    assert answer.json() == {"count": 12 + 64, "max_model_len": 2048}
+    assert answer.json() == {"count": 12 + 64, "max_model_len": 4096}
     refused(program.ask({"prompt": "hello"}, "tokenize"), 422, "messages")
     refused(program.ask({"messages": []}, "tokenize"), 400, "messages")
 

@@ -171,3 +171,13 @@ def test_addresses_are_fetched_where_that_is_allowed_but_never_from_here() -> No
             error = refused(Program(there).ask(body("look", f"http://{host}/x.png")), 400, "private network")
             assert bird.address not in error["message"]
         assert bird.hits == [] and there.backend.requests == []
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_is_to_be_said_of_a_page_stands_in_the_usage(program: Program, stream: bool) -> None:
+    small = base64.b64encode(pdf([quarters(6000, 6000)])).decode()
+    part = {"type": "file", "file": {"file_data": f"data:application/pdf;base64,{small}"}}
+    asked_for = {"messages": [{"role": "user", "content": [part, {"type": "text", "text": "look"}]}], "stream": stream}
+    answer = program.ask(asked_for | ({"stream_options": {"include_usage": True}} if stream else {}))
+    assert "Page 1 of “file 1” is 212 x 212 cm large and was drawn at 22 dpi: small print may be lost." in answer.text
+    assert ('"notes"' in program.ask(body("look", PICTURE)).text) is False

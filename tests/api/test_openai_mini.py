@@ -127,6 +127,23 @@ def test_an_answer_that_is_cut_says_so(http: httpx.Client) -> None:
     assert cut["choices"][0]["finish_reason"] == "length" and cut["usage"]["completion_tokens"] == 3
 
 
+@pytest.mark.parametrize("thinking", [False, True])
+def test_an_answer_goes_on_from_its_beginning(http: httpx.Client, thinking: bool) -> None:
+    """Cut in the thought or in the answer, behind a whole word; what is sent back is what follows."""
+    sent = body("How many shapes are there?" if thinking else "Describe the image, please.", example("shapes.png"))
+    sent["chat_template_kwargs"] = {"enable_thinking": thinking}
+    whole = ask(http, sent)["choices"][0]["message"]
+    part = "reasoning" if thinking else "content"
+    said = whole[part]
+    cut = said.index(" ", len(said) // 2)
+    begun = {"role": "assistant", "content": "", part: said[:cut]}
+    sent |= {"continue_final_message": True, "add_generation_prompt": False, "messages": [*sent["messages"], begun]}
+    rest = ask(http, sent)
+    message = rest["choices"][0]["message"]
+    assert said[:cut] + message[part] == said and message["content"] == (whole["content"] if thinking else said[cut:])
+    assert rest["usage"]["prompt_tokens"] == http.post("tokenize", json=sent).json()["count"]
+
+
 def test_a_conversation_that_is_too_long_is_400_before_a_stream_begins(http: httpx.Client) -> None:
     for stream in (False, True):
         answer = http.post("v1/chat/completions", json=body("word " * 5000, stream=stream))

@@ -14,6 +14,8 @@ from ovis_app.generation import Event, Request
 from tests.api.openai_program import PICTURE, Program, body, refused, user
 from tests.ui.serving import HeldBackend, served_api
 
+SAID = {"role": "assistant", "content": "x"}
+CONTINUE = {"continue_final_message": True, "add_generation_prompt": False}
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"messages": None}, "messages"),
     ({"messages": "hello"}, "messages"),
@@ -69,6 +71,12 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"mm_processor_kwargs": {"images_kwargs": {"max_pixels": 0}}}, "mm_processor_kwargs.images_kwargs.max_pixels"),
     ({"mm_processor_kwargs": {"min_pixels": 9**6, "max_pixels": 9**5}}, "mm_processor_kwargs.min_pixels"),
     ({"media_io_kwargs": {"video": {"num_frames": 1000}}}, "media_io_kwargs.video.num_frames"),
+    ({"continue_final_message": "yes"}, "continue_final_message"),
+    ({"continue_final_message": True, "messages": [user("a"), SAID]}, "add_generation_prompt"),
+    ({"add_generation_prompt": False}, "add_generation_prompt"),
+    ({**CONTINUE, "messages": [user("a")]}, "messages"),
+    ({**CONTINUE, "messages": [SAID]}, "messages"),
+    ({**CONTINUE, "messages": [user("a"), {"role": "assistant", "content": ""}]}, "messages"),
 ]
 
 

@@ -92,13 +92,18 @@ def test_an_answer_says_how_its_pictures_were_seen(backend: LocalBackend, pictur
     large, settings = tmp_path / "large.png", replace(SHORT, max_pixels=128 * 128)
     Image.new("RGB", (640, 480), "blue").save(large)
     media = (picture, replace(picture, path=large, name="large.png"), replace(picture, name="fax.tif", pictures=3))
+    media += (replace(picture, name="cut.gif", pictures=2, missing=8),)
     stats = answer(backend, ask("What are they?", *media, settings=settings)).stats
-    assert stats is not None and [one.name for one in stats.seen] == ["red.png", "large.png", "fax.tif"]
+    assert stats is not None and [one.name for one in stats.seen] == ["red.png", "large.png", "fax.tif", "cut.gif"]
     assert all(0 < one.width * one.height <= 2 * 128 * 128 and one.width > one.height for one in stats.seen)
-    assert [(one.own_width, one.own_height) for one in stats.seen] == [(96, 64), (640, 480), (96, 64)]
-    small, pages = stats.remarks
+    assert [(one.own_width, one.own_height) for one in stats.seen] == [(96, 64), (640, 480), (96, 64), (96, 64)]
+    small, pages, cut = stats.remarks
     assert small == f"“large.png” seen at {stats.seen[1].width} × {stats.seen[1].height} of 640 × 480"
     assert pages == "1 of 3 pictures of “fax.tif” seen"
+    assert cut == "“cut.gif” is incomplete: 8 frames of it are missing or damaged"
+    assert usage(replace(stats, notes=("Page 1 is large.",)))["notes"] == [
+        "Page 1 is large.", f"{small}.", f"{pages}.", f"{cut}."
+    ]  # fmt: skip
     assert usage(stats)["images_seen"][1] == {
         "width": stats.seen[1].width, "height": stats.seen[1].height, "own_width": 640, "own_height": 480,
         "pictures": 1, "frames": None,
@@ -127,9 +132,9 @@ def test_six_first_users_load_the_model_once(monkeypatch: pytest.MonkeyPatch) ->
     loads: list[str] = []
     whole = model_pool.load_weights
 
-    def counting(folder: Path, *rest: object) -> object:
+    def counting(folder: Path, *rest: object, **options: object) -> object:
         loads.append(str(folder))
-        return whole(folder, *rest)  # type: ignore[arg-type]
+        return whole(folder, *rest, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(model_pool, "load_weights", counting)
     monkeypatch.setattr(model_pool, "_models", {})

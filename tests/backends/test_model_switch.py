@@ -184,9 +184,9 @@ def test_where_the_new_model_cannot_be_loaded_the_old_one_is_back(
     first = answer(backend, ask("What is it?", picture)).text
     whole = model_pool.load_weights
 
-    def failing(folder: Path, *rest: object) -> object:
+    def failing(folder: Path, *rest: object, **options: object) -> object:
         if "ovis2.5" in str(folder):
-            return whole(folder, *rest)  # type: ignore[arg-type]
+            return whole(folder, *rest, **options)  # type: ignore[arg-type]
         raise BackendError("The disk is gone: put it back.")
 
     with monkeypatch.context() as patch:
@@ -339,9 +339,9 @@ def test_a_change_that_is_cancelled_while_its_files_are_looked_over_leaves_the_p
     present = list(model_pool._models.values())
     whole = checkpoint.Checkpoint.read
 
-    def read(folder: Path, name: str) -> checkpoint.Checkpoint:
+    def read(folder: Path, name: str, **options: ModelSpec | None) -> checkpoint.Checkpoint:
         backend.cancel_change()
-        return whole(folder, name)
+        return whole(folder, name, **options)
 
     monkeypatch.setattr(checkpoint.Checkpoint, "read", read)
     changed(backend, FOLDERS["ovis2"])
@@ -359,7 +359,7 @@ def test_a_model_that_fails_to_load_is_fetched_and_tried_anew_by_the_next_questi
     """What is said is that it can't be loaded, not that the answer asks for too much."""
     answer(backend, ask("Hi"))
 
-    def failing(*_: object) -> object:
+    def failing(*_: object, **__: object) -> object:
         raise failure
 
     with monkeypatch.context() as patch:

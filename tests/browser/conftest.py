@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -46,11 +47,25 @@ def server() -> Iterator[Served]:
 
 
 @pytest.fixture(scope="session")
-def usual(browser: Any) -> Iterator[Any]:
-    """One context for the tabs that need nothing special: they share the browser's cache, and nothing else."""
-    context = browser.new_context(viewport={"width": 1280, "height": 800}, reduced_motion="reduce")
-    yield context
-    context.close()
+def context_of(browser: Any) -> Iterator[Callable[..., Any]]:
+    """A context of such options. Its tabs share the browser's cache, and what pages leave for others."""
+    contexts: dict[str, Any] = {}
+
+    def of(**options: Any) -> Any:
+        key = json.dumps(options, sort_keys=True)
+        if key not in contexts:
+            contexts[key] = browser.new_context(reduced_motion="reduce", **options)
+        return contexts[key]
+
+    yield of
+    for context in contexts.values():
+        context.close()
+
+
+@pytest.fixture(scope="session")
+def usual(context_of: Callable[..., Any]) -> Any:
+    """The one for tabs that need nothing special."""
+    return context_of(viewport={"width": 1280, "height": 800})
 
 
 @pytest.hookimpl(wrapper=True)
@@ -71,16 +86,15 @@ def _shown(tab: Any) -> str:
 
 
 @pytest.fixture
-def open_tab(request: pytest.FixtureRequest, browser: Any, usual: Any, server: Served) -> Iterator[Callable[..., Any]]:
-    """Opens the page; with `options`, in a context of its own. Fails the test when the page threw an error."""
-    tabs, contexts, errors = [], [], []
+def open_tab(
+    request: pytest.FixtureRequest, context_of: Callable[..., Any], usual: Any, server: Served
+) -> Iterator[Callable[..., Any]]:
+    """Opens the page; with `options`, in a context of these. Fails the test when the page threw an error."""
+    tabs, errors = [], []
     request.node.tabs = tabs
 
     def open_one(**options: Any) -> Any:
-        context = usual
-        if options:
-            context = browser.new_context(reduced_motion="reduce", **options)
-            contexts.append(context)
+        context = context_of(**options) if options else usual
         tab = context.new_page()
         tabs.append(tab)
         tab.set_default_timeout(PATIENCE * 1000)
@@ -90,7 +104,7 @@ def open_tab(request: pytest.FixtureRequest, browser: Any, usual: Any, server: S
         return tab
 
     yield open_one
-    for one in (*tabs, *contexts):
+    for one in tabs:
         one.close()
     assert errors == []
 

@@ -19,14 +19,13 @@ def address() -> Iterator[str]:
 
 
 @pytest.fixture
-def mini(browser: Any, address: str) -> Iterator[Any]:
-    context = browser.new_context(viewport={"width": 1280, "height": 800}, reduced_motion="reduce")
-    tab = context.new_page()
+def mini(usual: Any, address: str) -> Iterator[Any]:
+    tab = usual.new_page()
     tab.set_default_timeout(2 * PATIENCE * 1000)
     tab.goto(address)
     tab.wait_for_selector("#box textarea")
     yield tab
-    context.close()
+    tab.close()
 
 
 def test_mini_answers_about_an_uploaded_picture_and_remembers_it(mini: Any) -> None:

@@ -8,15 +8,26 @@ from typing import Any
 
 import pytest
 
+from ovis_app import zoo
 from ovis_app.zoo import ModelSpec
 from tests.ui.serving import HeldBackend, Served, served
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, until
+
+
+@pytest.fixture(scope="module")
+def changing() -> Iterator[Served]:
+    with served(HeldBackend()) as here:
+        yield here
 
 
 @pytest.fixture
-def own_server() -> Iterator[Served]:
-    with served(HeldBackend(fetching=1.0)) as here:
-        yield here
+def own_server(changing: Served) -> Served:
+    """Where nobody has chosen a model yet, whatever the last test did."""
+    backend = changing.backend
+    backend.cancel_change()
+    until(lambda: backend.coming is None)
+    backend.model, backend.problem, backend.fetching = zoo.MINI, "", 1.0
+    return changing
 
 
 @pytest.fixture
@@ -108,7 +119,7 @@ def test_one_sentence_at_a_time_says_why_not(page: Any) -> None:
         assert page.locator("#models .problem").count() == 1
 
 
-def test_a_change_that_fails_behind_a_closed_panel_shows_until_it_is_read(usual: Any) -> None:
+def test_a_change_that_fails_behind_a_closed_panel_is_told_once_to_whoever_asked(usual: Any) -> None:
     closed = threading.Event()
 
     class Slow(HeldBackend):
@@ -117,16 +128,27 @@ def test_a_change_that_fails_behind_a_closed_panel_shows_until_it_is_read(usual:
             super()._fetch(spec)
 
     with served(Slow(fetching=0.1)) as server:
-        page = opened(usual, server)
+        page, other = opened(usual, server), opened(usual, server)
         page.click("#model")
         page.fill("#own-model textarea, #own-model input", "nobody/nothing")
         page.click("#use-own")
         page.wait_for_selector("#models :text('Looking for')")
+        other.reload()
+        other.wait_for_selector("#status .busy")
         page.keyboard.press("Escape")
         page.wait_for_timeout(1000)  # the server has heard of it
         closed.set()
         _shows_until_it_is_read(page)
-        page.close()
+        _shows_the_model_that_answers(other)
+        page.close(), other.close()
+
+
+def _shows_the_model_that_answers(other: Any) -> None:
+    """Who didn't ask for the change hears nothing of it."""
+    other.wait_for_selector("#status .calm:has-text('ready')")
+    other.click("#model")
+    other.wait_for_selector("#models #use-own")
+    assert other.locator("#models .problem, #status .failed").count() == 0
 
 
 def _shows_until_it_is_read(page: Any) -> None:
@@ -145,14 +167,14 @@ def test_escape_closes_the_panel_and_focus_returns(page: Any) -> None:
     assert page.evaluate("document.activeElement.id") == "model"
 
 
-def test_whoever_comes_through_a_proxy_sees_no_choice(browser: Any, own_server: Served) -> None:
+def test_whoever_comes_through_a_proxy_sees_no_choice(browser: Any, usual: Any, own_server: Served) -> None:
     with browser.new_context(extra_http_headers={"X-Real-IP": "203.0.113.5"}) as context:
         page = opened(context, own_server)
         page.click("#model")
         page.wait_for_selector("#model-card")
         page.wait_for_timeout(500)
         assert not page.is_visible("#model-choice") and not page.is_visible("#use-own")
-    own = opened(browser.new_context(), own_server)
+    own = opened(usual, own_server)
     own.click("#model")
     own.wait_for_selector("#use-own")
-    own.context.close()
+    own.close()

@@ -240,10 +240,10 @@ def test_what_is_typed_is_shown_verbatim(tab: Any, typed: str) -> None:
     assert shown.replace("\u00a0", " ") == typed
 
 
-def test_markup_in_an_answer_is_text_boxes_are_visible_and_scripts_never_run(tab: Any) -> None:
-    ask(tab, "<ref>cup</ref><box>(0.1,0.2),(0.3,0.4)</box><img src=x onerror='window.hacked=1'><script>1</script>")
+def test_markup_in_an_answer_is_text_and_scripts_never_run(tab: Any) -> None:
+    ask(tab, "<b>cup</b><ref><img src=x onerror='window.hacked=1'></ref><script>1</script>")
     answer = tab.inner_text(".bot-row .words >> nth=1")
-    assert "<ref>cup</ref><box>(0.1,0.2),(0.3,0.4)</box>" in answer
+    assert "<b>cup</b><img src=x onerror='window.hacked=1'><script>1</script>" in answer
     assert tab.evaluate("window.hacked") is None
 
 
@@ -297,9 +297,9 @@ def test_settings_are_closed_open_reach_the_model_and_reset(tab: Any, server: Se
 def test_a_picture_opens_large_and_closes(tab: Any) -> None:
     ask(tab, "look", [SHAPES])
     tab.click("#conversation .picture")
-    tab.wait_for_selector("dialog.ovis-large img")
+    tab.wait_for_selector("dialog.viewer img")
     tab.keyboard.press("Escape")
-    tab.wait_for_selector("dialog.ovis-large", state="detached")
+    tab.wait_for_selector("dialog.viewer", state="detached")
 
 
 def test_what_is_typed_outlives_a_reload(tab: Any) -> None:

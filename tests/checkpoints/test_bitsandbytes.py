@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -65,7 +66,7 @@ def test_rows_quantized_some_at_a_time_are_those_of_the_library(
     whole = load(zoo.MINI_FOLDER, quantize=bits)
     monkeypatch.setattr(bitsandbytes, "PIECE", 1000)
     pieces = load(zoo.MINI_FOLDER, quantize=bits)
-    library = bitsandbytes._library().nn
+    library = bitsandbytes.library().nn
     for name, weight in plain.llm.model.layers.named_parameters():
         if not name.endswith("_proj.weight"):
             continue
@@ -117,11 +118,17 @@ def test_a_missing_library_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> Non
         bitsandbytes.prepare(torch.nn.Linear(2, 2), "int8", "mps")
 
 
-def test_no_compiled_code_is_fetched() -> None:
-    """bitsandbytes would take a kernel from a hub repository where the package `kernels` is installed."""
+@pytest.mark.parametrize("imported", [False, True])
+def test_no_compiled_code_is_fetched(imported: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """bitsandbytes would take a kernel from a hub repository where the package `kernels` is installed, and transformers
+    imports that wherever it is."""
+    package = ModuleType("kernels")
+    monkeypatch.setitem(sys.modules, "kernels", package)
+    if not imported:
+        monkeypatch.delitem(sys.modules, "kernels")
     with bitsandbytes._without_downloads(), pytest.raises(ImportError):
         import kernels  # noqa: F401
-    assert "kernels" not in sys.modules
+    assert sys.modules.get("kernels") is (package if imported else None)
 
 
 @pytest.mark.parametrize("bits", BITS)

@@ -25,31 +25,33 @@ CHECKPOINT = ROOT / "tests" / "fixtures" / "golden" / "ovis2.5" / "public-a" / "
 REPOSITORY = "someone/Tiny-Ovis"
 SIZE = (CHECKPOINT / "model.safetensors").stat().st_size
 
-# Fetches a repository; with a share, cancels as soon as that much is there.
+# Fetches repositories, one after another; with a share, cancels as soon as that much is there.
 FETCH = """
 import json, os, sys
 from ovis_app import zoo
 from ovis_app.errors import BackendError
 from ovis_app.checkpoints import hub
 class Enough(Exception): pass
-heard = []
+cancel, *names = sys.argv[1:]
 def progress(words, share):
     heard.append((words, share))
-    if len(sys.argv) > 2 and (share is not None or sys.argv[2] == "0"):
+    if cancel and (share is not None or cancel == "0"):
         raise Enough("enough")
-try:
-    folder = hub.folder_of(zoo.resolve(sys.argv[1]), progress)
-    files = {p.name: p.stat().st_size for p in folder.iterdir()}
-    print(json.dumps({"files": files, "heard": heard[-1:], "commit": folder.name}))
-except BackendError as error:
-    print(json.dumps({"error": str(error)}))
-except Enough as error:
+for name in names:
+    heard = []
     try:
-        os.waitpid(-1, os.WNOHANG)
-        children = True
-    except ChildProcessError:
-        children = False
-    print(json.dumps({"cancelled": str(error), "children": children}))
+        folder = hub.folder_of(zoo.resolve(name), progress)
+        files = {p.name: p.stat().st_size for p in folder.iterdir()}
+        print(json.dumps({"files": files, "heard": heard[-1:], "commit": folder.name}))
+    except BackendError as error:
+        print(json.dumps({"error": str(error)}))
+    except Enough as error:
+        try:
+            os.waitpid(-1, os.WNOHANG)
+            children = True
+        except ChildProcessError:
+            children = False
+        print(json.dumps({"cancelled": str(error), "children": children}))
 """
 
 
@@ -77,10 +79,16 @@ def environment(hub: Hub, home: Path, **more: str) -> dict[str, str]:
     return {**clean, **settings, **more}
 
 
-def fetch(hub: Hub, home: Path, *words: str, **more: str) -> dict[str, object]:
+def fetch(hub: Hub, home: Path, name: str = REPOSITORY, *, cancel: str = "", **more: str) -> dict[str, object]:
     """What a process of its own finds, with nothing in its cache but what earlier calls left."""
+    (found,) = fetch_each(hub, home, name, cancel=cancel, **more)
+    return found
+
+
+def fetch_each(hub: Hub, home: Path, *names: str, cancel: str = "", **more: str) -> list[dict[str, object]]:
+    """The same of several, one after another in one process."""
     done = subprocess.run(
-        [sys.executable, "-c", FETCH, *(words or (REPOSITORY,))],
+        [sys.executable, "-c", FETCH, cancel, *names],
         capture_output=True,
         text=True,
         cwd=ROOT,
@@ -90,7 +98,7 @@ def fetch(hub: Hub, home: Path, *words: str, **more: str) -> dict[str, object]:
     )
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
-    return dict(json.loads(done.stdout))
+    return [dict(json.loads(line)) for line in done.stdout.splitlines()]
 
 
 def weights(found: dict[str, object]) -> object:
@@ -136,7 +144,7 @@ def test_a_download_that_died_is_whole_at_the_next_try(repository: Path, tmp_pat
 def test_progress_may_end_a_download(repository: Path, tmp_path: Path, when: str) -> None:
     """What it raised comes through, the downloader is gone, nothing half-written stays, and the next try works."""
     with serve(Hub(REPOSITORY, repository, pace=SIZE // 20)) as hub:
-        found = fetch(hub, tmp_path / "home", REPOSITORY, when)
+        found = fetch(hub, tmp_path / "home", cancel=when)
         assert found == {"cancelled": "enough", "children": False}
         assert half_written(tmp_path / "home") == []
         assert not list((tmp_path / "home").rglob("model.safetensors"))
@@ -148,7 +156,7 @@ def test_what_another_process_is_fetching_stays(repository: Path, tmp_path: Path
     """A download that is cancelled removes its own half-written file, not one that has appeared beside it since."""
     home = tmp_path / "home"
     with serve(Hub(REPOSITORY, repository, pace=SIZE // 60)) as hub:
-        process = ask(hub, home)
+        process = started(hub, home, "-c", FETCH, "", REPOSITORY)
         while not half_written(home):
             assert process.poll() is None, process.communicate()
             time.sleep(0.05)
@@ -186,9 +194,9 @@ def test_the_downloader_is_ended_whoever_still_refers_to_it(monkeypatch: pytest.
 @pytest.mark.parametrize("name", [f"{REPOSITORY}@{COMMIT}", f"{REPOSITORY}@main"])
 def test_a_revision_is_named_behind_the_repository(repository: Path, tmp_path: Path, name: str) -> None:
     with serve(Hub(REPOSITORY, repository)) as hub:
-        found = fetch(hub, tmp_path / "home", name)
+        found, unknown = fetch_each(hub, tmp_path / "home", name, f"{REPOSITORY}@v9")
         assert weights(found) == SIZE and found["commit"] == COMMIT
-        assert "no such revision" in str(fetch(hub, tmp_path / "home", f"{REPOSITORY}@v9")["error"])
+        assert "no such revision" in str(unknown["error"])
 
 
 BOTH = ("AIDC-AI/Tiny-Ovis", "ATH-MaaS/Tiny-Ovis")
@@ -200,12 +208,13 @@ def test_what_is_here_under_either_name_of_the_organisation_is_found(
 ) -> None:
     """Fetched from a hub that knows one of the names alone; then both find it, with and without a network."""
     with serve(Hub(here, repository)) as hub:
-        found = [fetch(hub, tmp_path / "home", name) for name in (here, *BOTH, f"{BOTH[0]}@{COMMIT}")]
+        found = fetch_each(hub, tmp_path / "home", here, *BOTH, f"{BOTH[0]}@{COMMIT}")
         assert [weights(each) for each in found] == [SIZE] * 4
         assert len([path for method, path, _ in hub.asked if method == "GET" and "model.safetensors" in path]) == 1
         hub.asked.clear()
-        for name in (*BOTH, *(f"{name}@{COMMIT}" for name in BOTH), "ath-maas/Tiny-Ovis"):
-            assert weights(fetch(hub, tmp_path / "home", name, HF_HUB_OFFLINE="1")) == SIZE
+        names = (*BOTH, *(f"{name}@{COMMIT}" for name in BOTH), "ath-maas/Tiny-Ovis")
+        again = fetch_each(hub, tmp_path / "home", *names, HF_HUB_OFFLINE="1")
+        assert [weights(each) for each in again] == [SIZE] * 5
         assert hub.asked == []
 
 
@@ -216,16 +225,15 @@ def test_a_repository_that_moved_is_fetched_once(repository: Path, tmp_path: Pat
         copy = "from huggingface_hub import snapshot_download; snapshot_download('ATH-MaaS/Tiny-Ovis')"
         subprocess.run([sys.executable, "-c", copy], env=environment(hub, tmp_path / "old"), check=True, timeout=120)
         hub.asked.clear()
-        for name in BOTH:
-            assert weights(fetch(hub, tmp_path / "old", name)) == SIZE
+        assert [weights(each) for each in fetch_each(hub, tmp_path / "old", *BOTH)] == [SIZE] * 2
         assert not [path for method, path, _ in hub.asked if method == "GET" and "/resolve/" in path]
 
 
 def test_an_unknown_repository_is_named(repository: Path, tmp_path: Path) -> None:
     with serve(Hub(REPOSITORY, repository)) as hub:
-        assert "check the spelling" in str(fetch(hub, tmp_path / "home", "someone/Other")["error"])
-        assert "check the spelling" in str(fetch(hub, tmp_path / "home", f"someone/{'x' * 300}")["error"])
-        assert "check the spelling" in str(fetch(hub, tmp_path / "home", "ATH-MaaS/Ovis9-3B")["error"])
+        names = ("someone/Other", f"someone/{'x' * 300}", "ATH-MaaS/Ovis9-3B")
+        for found in fetch_each(hub, tmp_path / "home", *names):
+            assert "check the spelling" in str(found["error"])
 
 
 def test_a_gated_repository_needs_a_token(repository: Path, tmp_path: Path) -> None:
@@ -313,16 +321,15 @@ def test_what_a_killed_download_left_is_tidied_up(repository: Path, tmp_path: Pa
     assert half_written(tmp_path / "home") == [new]
 
 
-def ask(hub: Hub, home: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "ovis_app", "ask", "Hi", "--model", REPOSITORY, "--max-new-tokens", "4"]
-    settings = environment(hub, home, OVIS_DEVICE="cpu")
+def started(hub: Hub, home: Path, *words: str) -> subprocess.Popen[str]:
+    """A process that downloads and can be interrupted as a terminal does it: the signal goes to its whole group."""
     return subprocess.Popen(
-        command,
+        [sys.executable, *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         cwd=ROOT,
-        env=settings,
+        env=environment(hub, home, OVIS_DEVICE="cpu"),
         process_group=0,
         preexec_fn=partial(
             signal.signal, signal.SIGINT, signal.SIG_DFL
@@ -331,9 +338,9 @@ def ask(hub: Hub, home: Path) -> subprocess.Popen[str]:
 
 
 def test_ctrl_c_ends_a_download_with_a_line(repository: Path, tmp_path: Path) -> None:
-    """As a terminal does it: the signal goes to the whole group."""
+    words = ("-m", "ovis_app", "ask", "Hi", "--model", REPOSITORY, "--max-new-tokens", "4")
     with serve(Hub(REPOSITORY, repository, pace=SIZE // 60)) as hub:
-        process = ask(hub, tmp_path / "home")
+        process = started(hub, tmp_path / "home", *words)
         while not any(path.endswith("model.safetensors") for method, path, _ in hub.asked if method == "GET"):
             assert process.poll() is None, process.communicate()
             time.sleep(0.05)

@@ -44,6 +44,7 @@ class Written:
     mask: Tensor
     keys: tuple[int, ...]
     visual: Tensor | None
+    begun: int = 0
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,9 @@ ends it is a sentence about one picture."""
 from __future__ import annotations
 
 import io
+import struct
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -14,6 +16,7 @@ from typing import Any
 import psutil
 import pytest
 from PIL import Image
+from pillow_heif import register_heif_opener
 
 from ovis_app.errors import MediaError
 from ovis_app.limits import Limits
@@ -23,7 +26,10 @@ from tests.waiting import PATIENCE, until
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
 
+register_heif_opener()  # to write such files
 PNG = encoded(corners(), "PNG")
+TURNED = Image.Exif()
+TURNED[0x0112] = 6
 FAKE = """
 import json, os, sys, time, struct
 def send(record):
@@ -103,14 +109,72 @@ def test_too_little_memory_is_a_sentence(write: Callable[..., Path]) -> None:
         attach(write("a.png", bomb()), "a.png", Limits(check_memory=128 * 1024 * 1024))
 
 
-@pytest.mark.parametrize("kind", ["JPEG2000", "WEBP"])
-def test_a_picture_whose_decoder_would_take_too_much_memory_is_told_so(
-    monkeypatch: pytest.MonkeyPatch, kind: str
+@pytest.mark.parametrize(
+    ("kind", "options", "bytes"),
+    [
+        ("JPEG2000", {}, 19),
+        ("JPEG2000", {"tile_size": (16, 16)}, 8),
+        ("WEBP", {}, 16),
+        ("AVIF", {}, 10.5),
+        ("HEIF", {"chroma": 420}, 7.3),
+        ("HEIF", {"chroma": 444}, 9.4),
+        ("JPEG", {"progressive": True}, 7),
+        ("JPEG", {"progressive": True, "subsampling": 0}, 10),
+        ("JPEG", {}, 4),
+        ("TIFF", {"compression": "tiff_lzw"}, 7),
+        ("TIFF", {"exif": TURNED}, 8),
+        ("TIFF", {}, 4),
+    ],
+)
+def test_a_picture_whose_decoder_would_take_too_much_memory_is_told_how_large_it_may_be(
+    monkeypatch: pytest.MonkeyPatch, kind: str, options: dict[str, Any], bytes: float
 ) -> None:
-    data = encoded(corners(), kind)
-    assert image_decoder.answer(data, [kind], 10_000) == {"pictures": 1, "size": (64, 48)}
-    monkeypatch.setattr(image_decoder, "MOST_DECODED", 16 * 64 * 48 - 1)
-    assert image_decoder.answer(data, [kind], 10_000) == {"refused": "memory"}
+    data, area = encoded(corners(64, 64), kind, **options), 64 * 64
+    monkeypatch.setattr(image_decoder, "MOST_DECODED", 1.1 * bytes * area)
+    assert image_decoder.answer(data, [kind], 10_000) == {"pictures": 1, "size": (64, 64)}
+    monkeypatch.setattr(image_decoder, "MOST_DECODED", 0.9 * bytes * area)
+    told = image_decoder.answer(data, [kind], 10_000)
+    assert told["refused"] == "memory" and 0.8 * area < told["most"] < area
+
+
+def test_the_limit_of_what_takes_much_memory_is_named(write: Callable[..., Path]) -> None:
+    data = encoded(corners(), "JPEG", progressive=True, subsampling=0)
+    at = data.index(b"\xff\xc2") + 5
+    claims = data[:at] + struct.pack(">2H", 7000, 7000) + data[at + 4 :]
+    with pytest.raises(MediaError, match=r"^“a.jpg” has more than the 40 million pixels .* as it is: save it as PNG"):
+        attach(write("a.jpg", claims), "a.jpg", Limits())
+
+
+LOOKED_AT = """
+import re, sys
+from pathlib import Path
+from ovis_app.conversation import Media
+from ovis_app.limits import Limits
+from ovis_app.media import open_image
+def most(): return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+path = Path(sys.argv[1])
+open_image(Media("image", path.with_name("small-" + path.name)), Limits())  # what the libraries take once
+before = most()
+print(open_image(Media("image", path), Limits()).size, (most() - before) / 1024)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of memory is told by Linux")
+@pytest.mark.parametrize("kind", ["turned", "transparent", "deep"])
+def test_a_large_picture_takes_little_more_than_itself_and_its_bytes(write: Callable[..., Path], kind: str) -> None:
+    def picture(width: int, height: int) -> bytes:
+        if kind == "deep":
+            return encoded(Image.new("F", (width, height), 0.5), "TIFF", compression="tiff_lzw", strip_size=1 << 20)
+        if kind == "turned":
+            return encoded(Image.new("RGB", (width, height)), "PNG", exif=TURNED, compress_level=1)
+        return raw_png(width, height, bits=8, colour=6, row=b"abc\x80" * width)
+
+    path = write(f"a-{kind}", picture(5000, 4000))
+    path.with_name(f"small-{path.name}").write_bytes(picture(64, 48))
+    told = subprocess.run([sys.executable, "-c", LOOKED_AT, path], capture_output=True, text=True, check=True).stdout
+    size, _, taken = told.strip().rpartition(" ")
+    assert size == ("(4000, 5000)" if kind == "turned" else "(5000, 4000)")
+    assert float(taken) < 170  # MB; the pixels are 76, their bytes as RGB 57
 
 
 def test_tags_that_claim_the_same_bytes_are_damage_and_cost_nothing(write: Callable[..., Path]) -> None:

@@ -36,10 +36,11 @@ from ovis_app.models.prompt import (
     PromptTokenizer,
     Turn,
     encode_original,
-    encode_training,
     encode_turns,
     expand,
 )
+from ovis_app.training.finetune.formats import Turn as Said
+from ovis_app.training.finetune.labels import labelled
 from tests.engine.engines import engine_made
 from tests.engine.prompts import Written
 from tests.golden_cases import BUNDLED, Case, cases, folders, read_cases
@@ -325,12 +326,12 @@ def test_one_hot_visual_tokens_in_bfloat16(generation: str) -> None:
 @each("labels")
 def test_golden_labels(case: Case) -> None:
     model, tokenizer, _ = checkpoint(case.folder)
-    turns = turns_of(case.data["conversations"])
-    ids, labels = encode_training(tokenizer, chat_format(model.config), turns)
-    prompt = assemble(model.config, tokenizer, ids, visuals(case))
-    assert prompt.ids.tolist() == case.arrays["input_ids"][0].tolist()
-    learnt = [label for label in case.arrays["labels"][0].tolist() if label != -100]
-    assert [label for label in labels if label != -100] == learnt
+    family = FAMILIES[model.config.family]
+    turns = [Said(turn["from"], turn["value"]) for turn in case.data["conversations"]]
+    spans = [family.pixels(model.config, visual).ids for visual in visuals(case)]
+    found = labelled(tokenizer, chat_format(model.config), family, turns).with_visuals(spans)
+    assert list(found.ids) == case.arrays["input_ids"][0].tolist()
+    assert list(found.labels) == case.arrays["labels"][0].tolist()
 
 
 class Forced(ThinkingBudget):

@@ -124,7 +124,7 @@ const STREAM = [
   { seq: 0, kind: "begun", version: "v" }, { seq: 1, kind: "waiting", note: "Starting" }, { seq: 2, kind: "thinking", text: "Hm" },
   { seq: 3, kind: "answer", text: "A cir" }, { seq: 4, kind: "beat" }, { seq: 5, kind: "answer", text: "cle." },
 ];
-const DONE = { seq: 6, kind: "done", finish: "end", text: "A circle.", thinking: "Hm", stats: { answer_tokens: 3 }, boxes: [] };
+const DONE = { seq: 6, kind: "done", finish: "end", text: "A circle.", thinking: "Hm", stats: { answer_tokens: 3 } };
 const after = (frames) => frames.reduce(heard, fresh());
 
 test("frames in order grow an answer", () => {

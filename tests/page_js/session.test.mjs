@@ -1,100 +1,13 @@
 // One tab's conversation without a browser: asked, streamed, stopped, reloaded, kept through a restart of the server.
 import assert from "node:assert/strict";
-import { webcrypto } from "node:crypto";
 import { test } from "node:test";
 
-import { Files } from "../../ovis_app/ui/static/page/files.mjs";
-import { GONE_MS, Session, UPDATED, WAITS } from "../../ovis_app/ui/static/page/session.mjs";
-import { open } from "../../ovis_app/ui/static/page/store.mjs";
+import { WAITS } from "../../ovis_app/ui/static/page/asking.mjs";
+import { UPDATED } from "../../ovis_app/ui/static/page/connection.mjs";
+import { remove } from "../../ovis_app/ui/static/page/revising.mjs";
+import { GONE_MS } from "../../ovis_app/ui/static/page/thread.mjs";
 import { WireError } from "../../ovis_app/ui/static/page/wire.mjs";
-
-globalThis.crypto ??= webcrypto; // node 18 has it by that name alone
-
-const FACTS = {
-  version: "v1", session: "session-1", most_text: 1000, most_files: 3, model: { knobs: [], switches: ["thinking"] },
-  sentences: { files: "Files can't be sent.", too_many: "{} is one too many.", clip_alone: "{} is a clip." },
-};
-
-/** A server: it has uploads until it is started again, and says what a test has it say. */
-class Server {
-  uploads = new Map();
-  asked = [];
-  count = 0;
-  script = (question) => [{ kind: "answer", text: `You said: ${question}` }];
-  up = true;
-  restart() { this.uploads.clear(); }
-  address = (path) => `at:${path}`;
-  async upload(blob, name) {
-    this.#reached();
-    const path = `/folder${++this.count}/${name}`;
-    this.uploads.set(path, blob);
-    return path;
-  }
-  async bring(session, path) {
-    this.#reached();
-    if (path.endsWith(".txt")) return { refused: `“${path.split("/").at(-1)}” is no picture.` };
-    if (path.endsWith(".pdf")) {
-      const pages = [1, 2].map((page) => `/page${page}-of${path}`);
-      for (const page of pages) this.uploads.set(page, new Blob([page]));
-      return { files: pages.map((page, i) => ({ kind: "image", name: `page ${i + 1}`, path: page })), notes: [] };
-    }
-    return { files: [{ kind: path.endsWith(".mp4") ? "video" : "image", name: path.split("/").at(-1), path }] };
-  }
-  async shown(path) { return this.uploads.get(path); }
-  async own(path) { return new Blob([path], { type: "image/png" }); }
-  async ask(sent, hear, { signal }) {
-    this.#reached();
-    this.asked.push(sent.request);
-    const urls = sent.request.messages.flatMap((one) => (Array.isArray(one.content) ? one.content : []))
-      .map((part) => part[part.type]?.url).filter(Boolean);
-    const missing = urls.flatMap((url, i) => (this.uploads.has(url.slice(3)) ? [] : [i]));
-    let seq = 0;
-    hear({ seq: seq++, kind: "begun", version: this.version ?? "v1" });
-    if (missing.length) return hear({ seq, kind: "missing", files: missing });
-    const said = { text: "", thinking: "" };
-    for (const frame of this.script(textOf(sent.request.messages.at(-1)))) {
-      if (signal.aborted) throw new DOMException("stopped", "AbortError");
-      if (frame instanceof Error) throw frame;
-      if (frame instanceof Promise) { await Promise.race([frame, new Promise((go) => signal.addEventListener("abort", go))]); continue; }
-      if (frame.kind === "answer") said.text += frame.text;
-      if (frame.kind === "thinking") said.thinking += frame.text;
-      hear({ seq: seq++, ...frame });
-    }
-    if (signal.aborted) throw new DOMException("stopped", "AbortError");
-    hear({ seq, kind: "done", finish: "end", ...said, stats: null, boxes: [] });
-  }
-  #reached() { if (!this.up) throw new WireError("gone", { lost: true }); }
-}
-
-const textOf = (message) => (typeof message.content === "string" ? message.content : message.content.at(-1).text);
-
-/** A browser: tabs of it share what is kept. */
-async function browser(server = new Server()) {
-  const said = [];
-  const store = await open((sentence) => said.push(sentence), { factory: null });
-  const clock = { now: 1_000_000 };
-  const here = { server, store, said, clock, tab: () => tab(new Map()) };
-  async function tab(kept, { reloaded = false } = {}) {
-    const keeps = { get: (key) => kept.get(key) ?? null, set: (key, value) => (value === null ? kept.delete(key) : kept.set(key, value)) };
-    const wire = server;
-    const files = new Files({ store, wire, session: () => session.facts.session });
-    const session = new Session({ store, wire, files, tab: keeps, changed: () => {}, now: () => ++clock.now });
-    session.facts = { ...FACTS, session: reloaded ? "session-2" : "session-1" };
-    await session.start();
-    session.reload = () => { session.put_aside(); return tab(new Map(kept), { reloaded: true }); };
-    return session;
-  }
-  return here;
-}
-
-const shown = (session) => session.path.map((one) => one.text);
-const last = (session) => session.path.at(-1);
-async function say(session, text) {
-  session.draft.text = text;
-  await session.ask();
-}
-const picture = (name, content = name) => ({ blob: new Blob([content], { type: "image/png" }), name });
-const messages = (server) => server.asked.at(-1).messages;
+import { browser, last, messages, picture, say, shown } from "./tabs.mjs";
 
 test("a question is answered, and the next one has both before it", async () => {
   const { server, tab } = await browser();
@@ -232,9 +145,9 @@ test("what is deleted goes with all that followed from it, and what stands besid
   await say(session, "one");
   await session.again(last(session).id);
   await say(session, "two");
-  await session.remove(session.path[1].id);
+  await remove(session, session.path[1].id);
   assert.deepEqual(shown(session), ["one", "You said: one"]);
-  await session.remove(session.path[0].id);
+  await remove(session, session.path[0].id);
   assert.deepEqual([session.path.length, (await store.conversations()).length], [0, 0]);
 });
 

@@ -80,11 +80,19 @@ def file(server: Served, path: str | Path, *headers: str) -> Said:
 
 def brings(wire: Wire, path: str) -> bytes:
     """The body of a call that has an upload looked at."""
-    return json.dumps({"data": [{"session": wire.session, "path": path}], "session_hash": wire.session}).encode()
+    return json.dumps({"data": [{"session": wire.session, "upload": path}], "session_hash": wire.session}).encode()
 
 
 def post(server: Served, route: str, body: bytes, *headers: str, host: str = "") -> Said:
     return ask(server, route, "Content-Type: application/json", *headers, method="POST", body=body, host=host)
+
+
+def sentence(said: Said) -> str:
+    """What a refusal says: of an event as JSON, which Gradio's clients read, elsewhere as text."""
+    if "json" not in said.headers["content-type"]:
+        return said.body.decode()
+    error = json.loads(said.body)["error"]
+    return str(error["message"] if isinstance(error, dict) else error)
 
 
 def opened(server: Served, route: str, *headers: str) -> socket.socket:

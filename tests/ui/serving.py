@@ -165,7 +165,7 @@ class Wire:
 
     def bring(self, path: str) -> dict[str, Any]:
         """What the server says of an upload."""
-        body = {"data": [{"session": self.session, "path": path}], "session_hash": self.session}
+        body = {"data": [{"session": self.session, "upload": path}], "session_hash": self.session}
         return dict(self.http.post("/run/bring", json=body).json()["data"][0])
 
     def asked(self, text: str, files: Sequence[str] = (), **more: Any) -> dict[str, Any]:

@@ -19,10 +19,12 @@ from tests.ui.raw_http import (
     ask,
     form,
     guarded,
+    nothing,
     opened,
     post,
     run,
     scope,
+    sentence,
 )
 from tests.ui.serving import Served, Wire
 
@@ -32,7 +34,7 @@ def test_an_announced_length_is_refused_before_a_byte_of_it_is_sent(server: Serv
     length = f"Content-Length: {60 * MEGABYTE}"
     with closing(opened(server, route, "Content-Type: application/json", length)) as connection:
         said = answer(connection)
-    assert said.status == 413 and b"4 MB" in said.body and said.body.endswith(b".")
+    assert said.status == 413 and "4 MB" in sentence(said) and sentence(said).endswith(".")
 
 
 @pytest.mark.parametrize("route", ["/gradio_api/queue/join", "/gradio_api/run/predict", "/gradio_api/call/chat"])
@@ -44,6 +46,24 @@ def test_a_body_without_a_length_is_refused_while_it_arrives(server: Served, rou
             connection.sendall(b"%x\r\n%b\r\n" % (len(piece), piece))
         said = answer(connection)  # though the body hasn't ended
     assert said.status == 413
+
+
+def test_a_body_whose_length_is_said_twice_is_refused_and_nothing_behind_it_is_answered(server: Served) -> None:
+    """Of the two, a proxy in front may go by the other, and take the rest for somebody else's request."""
+    both = ("Content-Type: application/json", "Content-Length: 3", "Transfer-Encoding: chunked")
+    with closing(opened(server, "/gradio_api/run/chat", *both)) as connection:
+        connection.sendall(
+            b"f\r\n" + b'{"data":["hi"]}' + b"\r\n0\r\n\r\nGET /robots.txt HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        )
+        said = answer(connection)
+        assert said.status == 400 and "in one way" in sentence(said)
+        assert connection.recv(1024) == b""
+
+
+def test_a_websocket_is_closed_unheard() -> None:
+    client = Client([])
+    run(guarded(nothing), scope("/gradio_api/queue/join") | {"type": "websocket"}, client.receive, client.send)
+    assert client.got == [{"type": "websocket.close"}]
 
 
 def test_small_requests_stay_small(server: Served) -> None:

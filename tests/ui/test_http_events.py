@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 from typing import Any
 
 import pytest
 
+from ovis_app.errors import UNEXPECTED
 from ovis_app.media import decoder_process
-from ovis_app.ui import http_events
+from ovis_app.ui import endpoints, http_events
 from ovis_app.ui.http_bodies import Refused
 from ovis_app.ui.http_events import Crowd, Events, parsed
-from tests.ui.raw_http import ask, brings, post
+from tests.ui.raw_http import ask, brings, post, sentence
 from tests.ui.serving import EXAMPLES, Served, Wire
 from tests.waiting import PATIENCE, until
 
@@ -38,7 +40,9 @@ def sent(wire: Wire, **changes: Any) -> dict[str, Any]:
         {"session_hash": 5}, {"session_hash": "x" * 101}, {"session_hash": "../x"}, {"session_hash": ["a"]},
         {"fn_index": True}, {"fn_index": "1"}, {"fn_index": 1.0}, {"fn_index": [1]}, {"fn_index": -1},
         {"fn_index": 10**9},
-        {"data": [None]}, {"trigger_id": CANARY}, {"event_id": [CANARY]}, {"batched": CANARY},
+        {"data": [None]}, {"trigger_id": CANARY}, {"trigger_id": math.nan}, {"trigger_id": math.inf},
+        {"oauth_token": math.inf},
+        {"event_id": [CANARY]}, {"batched": CANARY},
         {"simple_format": [CANARY]}, {"oauth_token": {"a": CANARY}},
     ],
 )  # fmt: skip
@@ -47,7 +51,7 @@ def test_what_fits_no_event_is_a_sentence_and_leaves_nothing_in_the_log(
     server: Served, wire: Wire, capfd: pytest.CaptureFixture[str], route: str, changes: dict[str, Any]
 ) -> None:
     said = post(server, f"/gradio_api/{route}", json.dumps(sent(wire, **changes)).encode())
-    assert said.status in (400, 413) and said.body.endswith((b".", b"both.")) and CANARY.encode() not in said.body
+    assert said.status in (400, 413) and sentence(said).endswith(".") and CANARY.encode() not in said.body
     printed = capfd.readouterr()
     assert "Traceback" not in printed.err and CANARY not in printed.err + printed.out
 
@@ -74,6 +78,26 @@ def test_what_is_no_object_or_too_deep_is_a_sentence(
     said = post(server, f"/gradio_api/{route}", body)
     assert said.status == 400 and b"GET /gradio_api/info" in said.body
     assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("again", ['"data": []', '"d\\u0061ta": []', '"fn_index": 0'])
+def test_a_name_that_stands_there_twice_is_refused(server: Served, wire: Wire, again: str) -> None:
+    """What is checked could be the one that doesn't count."""
+    body = json.dumps(sent(wire))
+    assert post(server, "/gradio_api/run/predict", body.encode()).status == 200
+    for doubled in (f"{{{again}, {body[1:]}", f"{body[:-1]}, {again}}}", body.replace('"data"', '"data": 1, "data"')):
+        said = post(server, "/gradio_api/run/predict", doubled.encode())
+        assert said.status == 400 and "/gradio_api/info" in sentence(said)
+
+
+def test_an_event_that_fails_is_a_sentence(
+    server: Served, wire: Wire, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Gradio says {"error": null} of it, in which nobody reads anything."""
+    monkeypatch.setattr(endpoints, "brought", lambda *_, **__: 1 // 0)
+    said = post(server, "/gradio_api/run/bring", brings(wire, wire.upload(EXAMPLES / "shapes.png")))
+    assert said.status == 500 and sentence(said) == UNEXPECTED and said.headers["x-content-type-options"] == "nosniff"
+    assert "ZeroDivisionError" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("how", ["form", "text"])

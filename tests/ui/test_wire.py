@@ -39,6 +39,22 @@ def test_a_question_with_a_picture_streams_to_its_end(wire: Wire) -> None:
     assert frames[-1]["stats"]["visual_tokens"] == 64
 
 
+def test_an_answer_goes_on_where_it_was_cut(wire: Wire) -> None:
+    picture = wire.upload(SHAPES)
+    wire.ask("what is it?", [picture])
+    whole = wire.said[-1]["content"]
+    wire.said[-1]["content"] = "You said: what "
+    asked = wire.asked(
+        "", continue_final_message=True, add_generation_prompt=False, ovis={"details": [{"max_pixels": 65536}]}
+    )
+    asked["request"]["messages"].pop()
+    frames = list(wire.frames(str(wire.join(asked).json()["event_id"])))
+    said = "".join(one["text"] for one in frames if one["kind"] == "answer")
+    assert "You said: what " + said == whole == frames[-1]["text"]
+    media = wire.served.backend.requests[-1].conversation.messages[0].media
+    assert media[0].detail.max_pixels == 65536
+
+
 def test_media_stay_across_turns_and_at_the_detail_that_they_were_sent_with(wire: Wire) -> None:
     picture = wire.upload(SHAPES)
     wire.ask("first", [picture], mm_processor_kwargs={"max_pixels": 65536})
@@ -119,7 +135,7 @@ FORGED = [
     [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}],
     [{"role": "assistant", "content": [{"type": "image_url", "image_url": {"url": "u"}}]}],
     [{"role": "user", "content": [{"type": "component", "component": "html"}]}],
-    [{"role": "user", "content": {"path": "/etc/passwd"}}],
+    [{"role": "user", "content": {"text": "/etc/passwd"}}],
     [{"role": "user", "content": "x"}] * 1001,
     [
         {"role": "user", "content": "x" * 500_001},

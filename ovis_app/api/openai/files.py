@@ -33,6 +33,14 @@ NO_ADDRESSES = "Addresses aren't fetched here: send {name} as a data: URI (--all
 TOO_MANY = f"A conversation takes at most {MOST_MEDIA} pictures, pages among them: send fewer."
 
 
+@dataclass(frozen=True)
+class Attached:
+    """A conversation with its files, and sentences about pages that were drawn for the last question."""
+
+    conversation: Conversation
+    notes: tuple[str, ...] = ()
+
+
 @dataclass
 class Fetches:
     """What one request may still fetch: so many bytes, all files together, until then."""
@@ -49,7 +57,7 @@ class Fetches:
 
 def conversation(
     dialogue: Dialogue, detail: Detail, folder: Path, limits: Limits, *, allow_urls: bool, stop: Stop
-) -> Conversation:
+) -> Attached:
     """The dialogue with what it attached as checked files in `folder`. Raises ApiError, MediaError, and Stopped once
     `stop` is set."""
     turns, frames = [], {}
@@ -73,14 +81,15 @@ def conversation(
 def attached(
     said: Sequence[Said], turns: Sequence[Sequence[File]], folder: Path, limits: Limits, *, detail: Detail = ASIS,
     frames: Mapping[Path, int] = MappingProxyType({}), stop: Stop = NEVER,
-) -> Conversation:  # fmt: skip
+) -> Attached:  # fmt: skip
     """What was said, each with its files once they are checked, and with pages of documents as pictures in `folder`;
     `frames` are those of clips that came as frames. Raises MediaError, and Stopped."""
-    paged = turns_with_pages(turns, folder, limits, stop=stop)
+    paged, notes = turns_with_pages(turns, folder, limits, stop=stop)
     if sum(map(len, paged)) > MOST_MEDIA:
         raise MediaError(TOO_MANY)
     media = attach_turns(paged, limits)
-    return Conversation(tuple(_message(one, its, detail, frames) for one, its in zip(said, media, strict=True)))
+    messages = (_message(one, its, detail, frames) for one, its in zip(said, media, strict=True))
+    return Attached(Conversation(tuple(messages)), tuple(notes))
 
 
 def _message(said: Said, media: Sequence[Media], detail: Detail, frames: Mapping[Path, int]) -> Message:

@@ -6,7 +6,7 @@ Pure values. Refuses to know what stands behind an address: `files` turns them i
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -46,8 +46,8 @@ class Dialogue:
     system: str = ""
 
 
-def parse(value: object, limits: Limits) -> Dialogue:
-    """The messages of a request. Raises ApiError."""
+def parse(value: object, limits: Limits, *, continues: bool = False) -> Dialogue:
+    """The messages of a request; the last one is the beginning of an answer where that `continues`. Raises ApiError."""
     if not isinstance(value, list) or not value:
         raise wrong("messages", "a list of one or more messages")
     if len(value) > MOST_MESSAGES:
@@ -75,9 +75,17 @@ def parse(value: object, limits: Limits) -> Dialogue:
             said.append(Said(role, text, media, _reasoning(message)))  # type: ignore[arg-type]
     if sum(len(one.media) for one in said) > MOST_MEDIA:
         raise ApiError(400, f"A conversation takes at most {MOST_MEDIA} pictures: send fewer.", param="messages")
-    if not said or said[-1].role != "user":
-        raise ApiError(400, "The last message must be the user's: there is nothing to answer.", param="messages")
+    _check_end(said, continues=continues)
     return Dialogue(tuple(said), "\n\n".join(system))
+
+
+def _check_end(said: Sequence[Said], *, continues: bool) -> None:
+    roles = [one.role for one in said[-2:]]
+    if not continues and roles[-1:] != ["user"]:
+        raise ApiError(400, "The last message must be the user's: there is nothing to answer.", param="messages")
+    if continues and (roles != ["user", "assistant"] or not (said[-1].text or said[-1].reasoning)):
+        sentence = "To continue an answer, its beginning must be the last message, behind the user's."
+        raise ApiError(400, sentence, param="messages")
 
 
 def _reasoning(message: Fields) -> str:

@@ -71,9 +71,19 @@ def chat_request(body: object, spec: ModelSpec, limits: Limits) -> ChatRequest:
     stream = asked.flag("stream") or False
     if asked.has("stream_options") and not stream:
         raise wrong("stream_options", "left out where stream isn't true")
-    dialogue = parse(asked.values.get("messages"), limits)
+    dialogue = parse(asked.values.get("messages"), limits, continues=_continues(asked))
     settings = _settings(asked, spec, dialogue.system)
     return ChatRequest(dialogue, settings, stream, asked.sub("stream_options").flag("include_usage") or False)
+
+
+def _continues(asked: Fields) -> bool:
+    """Whether the last message is to be continued, as transformers and vLLM name it. Raises ApiError."""
+    continues, prompts = asked.flag("continue_final_message") or False, asked.flag("add_generation_prompt")
+    if continues and prompts is not False:
+        raise wrong("add_generation_prompt", "false where continue_final_message is true")
+    if prompts is False and not continues:
+        raise wrong("add_generation_prompt", "true or left out where continue_final_message isn't true")
+    return continues
 
 
 def check_model(asked: Fields, spec: ModelSpec) -> None:
@@ -206,7 +216,8 @@ class Completion:
 
 def usage(stats: Stats) -> dict[str, Any]:
     """The figures of an answer. `images_kwargs` says what pixel limits the last picture was read with, `images_seen` at
-    what size the model saw each that the question brought, and how large it is."""
+    what size the model saw each that the question brought, and how large it is; `notes` are sentences for people about
+    what was seen small or in part."""
     used: dict[str, Any] = {
         "prompt_tokens": stats.prompt_tokens,
         "completion_tokens": stats.answer_tokens,
@@ -222,4 +233,6 @@ def usage(stats: Stats) -> dict[str, Any]:
              "pictures": one.pictures, "frames": one.frames}
             for one in stats.seen
         ]  # fmt: skip
+    if said := [*stats.notes, *(f"{remark}." for remark in stats.remarks)]:
+        used["notes"] = said
     return used

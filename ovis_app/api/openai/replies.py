@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ class Reply:
     def __init__(self, serving: Serving, asked: ChatRequest, load: Load, *, client: str, model: str) -> None:
         self._serving, self._unread, self._load, self._client = serving, [asked], load, client
         self._stream, self._include_usage = asked.stream, asked.include_usage
-        self._completion = Completion(model)
+        self._completion, self._notes = Completion(model), tuple[str, ...]()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         left = Stop()  # for what runs in a thread, which can't be cancelled
@@ -82,9 +83,10 @@ class Reply:
     async def _read(self, folder: Path, stop: Stop) -> Request:
         """What the backend is asked. Raises ApiError, and Stopped once `stop` is set."""
         asked = self._unread.pop()
-        conversation = await self._serving.conversation(asked, folder, stop, client=self._client)
+        attached = await self._serving.conversation(asked, folder, stop, client=self._client)
         self._load.release()
-        return Request(conversation, asked.settings, client=self._client)
+        self._notes = attached.notes
+        return Request(attached.conversation, asked.settings, client=self._client)
 
     async def _whole(self, events: AsyncIterator[Event], scope: Scope, receive: Receive, send: Send) -> None:
         reasoning = text = ""
@@ -97,6 +99,7 @@ class Reply:
                 case Recast():
                     reasoning, text = reasoning + text, ""
                 case Done(finish, stats):
+                    stats = replace(stats, notes=self._notes)
                     body = self._completion.whole(text=text, reasoning=reasoning, finish=finish, stats=stats)
                     await JSONResponse(body)(scope, receive, send)
 
@@ -139,7 +142,7 @@ class Reply:
                 case Recast():  # what was sent can't be taken back: it is said again as what it was
                     yield sent(chunk({"reasoning": said}))
                 case Done(finish, stats):
-                    for last in self._ends(finish, stats):
+                    for last in self._ends(finish, replace(stats, notes=self._notes)):
                         yield last
 
     def _ends(self, finish: Any, stats: Stats) -> list[bytes]:

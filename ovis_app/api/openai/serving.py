@@ -23,7 +23,6 @@ from ovis_app.api.openai import files
 from ovis_app.api.openai.fields import ApiError
 from ovis_app.api.openai.protocol import ChatRequest
 from ovis_app.backend import Backend, Counts, Status
-from ovis_app.conversation import Conversation
 from ovis_app.errors import UNEXPECTED, Busy, MediaError, RequestError, UserError
 from ovis_app.generation import Event, Request
 from ovis_app.limits import Limits
@@ -123,7 +122,7 @@ class Serving:
 
     async def conversation(
         self, asked: ChatRequest, folder: Path, stop: Stop = NEVER, *, client: str
-    ) -> Conversation:  # fmt: skip
+    ) -> files.Attached:  # fmt: skip
         """The request's conversation, its files in `folder`. Raises ApiError, and Stopped once `stop` is set."""
         read = partial(
             files.conversation, asked.dialogue, asked.detail, folder, self._limits, allow_urls=self._allow_urls,
@@ -145,7 +144,8 @@ class Serving:
         if not isinstance(backend, Counts):
             raise ApiError(422, COUNTLESS)
         async with self.folder() as folder:
-            request = Request(await self.conversation(asked, folder, client=client), asked.settings)
+            attached = await self.conversation(asked, folder, client=client)
+            request = Request(attached.conversation, asked.settings)
             try:
                 count = await self._counters.run(partial(backend.count, request), client=client)
             except Exception as error:  # the edge of a request

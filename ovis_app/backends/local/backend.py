@@ -49,7 +49,7 @@ class LocalBackend:
 
     def __init__(self, settings: Settings, limits: Limits) -> None:
         self.settings, self.limits = settings, limits
-        self._spec = zoo.resolve(settings.model)
+        self._spec = self._own = zoo.adapted(settings.model, settings.adapter)
         self._ready: Ready | None = None  # the files of `_spec`, once they were looked over
         self._session: Session | None = None
         self._phase: Phase = "starting"
@@ -133,7 +133,12 @@ class LocalBackend:
 
     def offers(self) -> list[Offer]:
         freed, present = self._freed(), self._spec
-        return [self._offer(row, freed) for row in (present, *(row for row in zoo.MODELS if row.id != present.id))]
+        others = (self._adapted(row) for row in zoo.MODELS if row.id != present.id)
+        return [self._offer(row, freed) for row in (present, *others)]
+
+    def _adapted(self, spec: ModelSpec) -> ModelSpec:
+        """The row of a model as it answers here: the one of the start has its adapter whenever it is chosen."""
+        return self._own if spec.id == self._own.id else spec
 
     def _offer(self, spec: ModelSpec, freed: int) -> Offer:
         fit = memory_fit.fit(spec, self._placement(spec), freed=freed)
@@ -154,9 +159,11 @@ class LocalBackend:
         return model_pool.loaded_bytes() + (0 if session is None else session.bytes)
 
     def change(self, name: str) -> None:
-        spec = zoo.resolve(name)
+        spec = self._adapted(zoo.resolve(name))
         self._switch.problem = ""  # of the change before: here is another
-        if spec.id == self._spec.id and self._phase == "ready":
+        session = self._session  # the worker may take it away meanwhile
+        same = spec.id == self._spec.id and self._phase == "ready"
+        if same and (session is None or session.loaded.is_current):  # a folder may have been written anew
             raise BackendError(f"{spec.name} answers already.")
         placement = self._placement(spec)
         memory_fit.refuse_what_cannot_fit(spec, placement, freed=self._freed())

@@ -66,7 +66,7 @@ _placed: Placed | None = None  # written once, before anything is forked
 def place(settings: Settings, limits: Limits) -> Placed:
     """Loads the model, on the GPU by name, once and for every process that is forked from here. Raises BackendError."""
     global _placed
-    spec, size = zoo.resolve(settings.model), settings.zerogpu_size
+    spec, size = zoo.adapted(settings.model, settings.adapter), settings.zerogpu_size
     if settings.quantize != "none":
         raise BackendError(
             "Weights can't be quantized on ZeroGPU, where the GPU comes after they are loaded: unset OVIS_QUANTIZE, "
@@ -76,9 +76,9 @@ def place(settings: Settings, limits: Limits) -> Placed:
     placement = Placement(device, DTYPES["bfloat16" if settings.dtype == "auto" else settings.dtype])
     if not spec.guessed:
         _refuse_what_cannot_fit(spec, placement, size)
-    checkpoint = Checkpoint.read(folder_of(spec, no_progress), spec.name)
+    checkpoint = Checkpoint.read(folder_of(spec, no_progress), spec.name, base=spec)
     if spec.guessed:  # the name told little, the files tell all
-        spec = zoo.of_folder(checkpoint.folder, id=spec.id, name=spec.name)
+        spec = model_pool.told(spec, checkpoint)
         _refuse_what_cannot_fit(spec, placement, size)
     loaded = model_pool.load_ready(Ready(spec, placement, checkpoint))
     way = "plain" if settings.engine == "plain" else "solo"

@@ -49,8 +49,8 @@ class Work:
     def amount(self) -> Amount:
         prompt, settings, budget = self.prepared.prompt, self.prepared.settings, self.prepared.budget
         most = settings.max_new_tokens
-        if budget is not None and budget.budget <= most:
-            most = max(most, budget.forced_until)
+        if budget is not None:
+            most = budget.longest(most, prompt.begun)
         return Amount(len(prompt.ids), prompt.visual_tokens, most)
 
 

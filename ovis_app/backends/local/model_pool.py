@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from transformers.utils import logging as transformers_logging
@@ -55,6 +55,11 @@ class LoadedModel:
         return self.checkpoint.tokenizer
 
     @property
+    def is_current(self) -> bool:
+        """Whether it is of the files that are there now: a folder may have been written anew."""
+        return self.checkpoint.is_current(self.spec.adapter)
+
+    @property
     def context(self) -> int:
         """Tokens of a prompt and its answer together, at most."""
         return min(self.model.config.max_context, self.spec.context)
@@ -64,15 +69,21 @@ _models: dict[tuple[str, Placement], LoadedModel] = {}  # by id
 _loading = threading.Lock()
 
 
+def current(spec: ModelSpec, placement: Placement) -> LoadedModel | None:
+    """The copy of a model in memory, if it is of these very files."""
+    found = _models.get((spec.id, placement))
+    return found if found is not None and found.spec.adapter == spec.adapter and found.is_current else None
+
+
 def fetch(
     spec: ModelSpec, placement: Placement, *, progress: Progress = no_progress, freed: Callable[[], int] = lambda: 0
 ) -> Ready:
     """Fetches a model's files if need be and looks them over; nothing of note is loaded. Whether a row that is known
     fits was asked before; `freed` says how many bytes will be given back before it is loaded. `progress` hears how far
     that is, and what it raises passes through. Raises BackendError."""
-    checkpoint = Checkpoint.read(folder_of(spec, progress), spec.name)
+    checkpoint = Checkpoint.read(folder_of(spec, progress), spec.name, base=spec)
     if spec.guessed:  # the name told little, the files tell all
-        spec = zoo.of_folder(checkpoint.folder, id=spec.id, name=spec.name)
+        spec = told(spec, checkpoint)
         placement = placement.of(spec)
         refuse_what_cannot_fit(spec, placement, freed=freed())
     return Ready(spec, placement, checkpoint)
@@ -81,25 +92,31 @@ def fetch(
 def loaded_model(spec: ModelSpec, placement: Placement, *, progress: Progress = no_progress) -> LoadedModel:
     """The process's one copy of a model, fetched and loaded by whoever comes first. Raises BackendError."""
     with _loading:
-        found = _models.get((spec.id, placement))
+        found = current(spec, placement)
         if found is not None:
             return found
         refuse_what_cannot_fit(spec, placement)
         ready = fetch(spec, placement, progress=progress)
-        return _models.get((ready.spec.id, ready.placement)) or _load(ready, progress)
+        return current(ready.spec, ready.placement) or _load(ready, progress)
+
+
+def told(spec: ModelSpec, checkpoint: Checkpoint) -> ModelSpec:
+    """The row of a model of which the name told little, by its files."""
+    own = zoo.of_folder(checkpoint.folder, id=spec.id, name=spec.name)
+    return replace(own, adapter=spec.adapter, aliases=spec.aliases)
 
 
 def load_ready(ready: Ready, *, progress: Progress = no_progress) -> LoadedModel:
     """The same for one whose files are here."""
     with _loading:
-        return _models.get((ready.spec.id, ready.placement)) or _load(ready, progress)
+        return current(ready.spec, ready.placement) or _load(ready, progress)
 
 
 def _load(ready: Ready, progress: Progress) -> LoadedModel:
     transformers_logging.disable_progress_bar()  # the page and the command line have their own
     started, files = time.monotonic(), ready.checkpoint
     progress(f"Loading {ready.spec.name}", None)
-    model = load_weights(files.folder, files.config, files.tensors, ready.placement, progress)
+    model = load_weights(files.folder, files.config, files.tensors, ready.placement, progress, adapter=files.adapter)
     log.info("loaded %s in %.1f s", ready.spec.name, time.monotonic() - started)
     loaded = LoadedModel(ready.spec, ready.placement, files, model)
     _models[ready.spec.id, ready.placement] = loaded

@@ -35,7 +35,7 @@ class OfflineAnswers:
     BackendError where that can't be done."""
 
     def __init__(self, settings: Settings, limits: Limits) -> None:
-        spec = zoo.resolve(settings.model)
+        spec = zoo.adapted(settings.model, settings.adapter)
         placement = Placement.choose(
             spec, device=settings.device, dtype=settings.dtype, quantize=settings.quantize,
             gpu_memory=settings.gpu_memory,

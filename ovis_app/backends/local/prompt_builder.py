@@ -15,12 +15,12 @@ from ovis_app.backends.local.media_encoder import MediaEncoder, Note
 from ovis_app.backends.local.model_pool import LoadedModel
 from ovis_app.conversation import Conversation, Detail, Media, Seen
 from ovis_app.engine.encoder_cache import EncodedMedia, EncodedPart
-from ovis_app.engine.thinking_budget import ThinkingBudget
+from ovis_app.engine.thinking_budget import ThinkingBudget, resumed
 from ovis_app.errors import RequestError, not_fitting
 from ovis_app.generation import DROPPED_FOR, GenerationSettings
 from ovis_app.models.families.table import FAMILIES
 from ovis_app.models.inputs import attention_mask, chat_format
-from ovis_app.models.prompt import Turn, encode_turns, expand
+from ovis_app.models.prompt import NOTHING_BEGUN, Begun, Turn, encode_begun, encode_turns, expand
 from ovis_app.stop import Stop
 
 # For each token of the context: text of more is refused before it is tokenized, which takes a minute for 10 MB and
@@ -41,6 +41,12 @@ class Prompt:
     frame_times: tuple[float, ...]  # of the clip attached to the question, in seconds
     seen: tuple[Seen, ...]  # what is attached to the question, and how large
     detail: Detail  # that the last picture or clip was read with
+    answer: Begun = NOTHING_BEGUN  # what the prompt ends with, where an answer is continued
+
+    @property
+    def begun(self) -> int:
+        """Tokens at its end that are the answer's own."""
+        return len(self.answer.ids)
 
 
 @dataclass(frozen=True)
@@ -64,8 +70,9 @@ class PromptBuilder:
     def prepare(
         self, conversation: Conversation, settings: GenerationSettings, *, note: Note, stop: Stop
     ) -> PreparedRequest:
-        """A conversation that ends with a question, and settings that fit; the oldest turns are left out where that is
-        allowed and needed. Raises RequestError, MediaError, and Stopped once `stop` is set."""
+        """A conversation that ends with a question, or with an answer's beginning, and settings that fit; the oldest
+        turns are left out where that is allowed and needed. Raises RequestError, MediaError, and Stopped once `stop` is
+        set."""
         loaded, dropped = self._loaded, 0
         while True:
             shorter = conversation.without_oldest() if settings.drop_old_turns else None
@@ -76,17 +83,22 @@ class PromptBuilder:
             conversation, dropped = shorter, dropped + 1
         stop.check()
         settings = fitted(settings, loaded, len(prompt.ids), room=self._room)
-        return PreparedRequest(prompt, settings, budget_of(loaded, settings) if settings.thinking else None, dropped)
+        begun = prompt.answer
+        settings = replace(settings, thinking=begun.open or (settings.thinking and not begun.thought))
+        thinks = begun.open or (settings.thinking and not begun.ids)
+        return PreparedRequest(prompt, settings, budget_of(loaded, settings, begun) if thinks else None, dropped)
 
     def build(self, conversation: Conversation, settings: GenerationSettings, *, note: Note, stop: Stop) -> Prompt:
-        """The prompt of a conversation that ends with a question. Raises RequestError where it is so long that nobody
-        needs to count, MediaError, and Stopped once `stop` is set."""
+        """The prompt of a conversation that ends with a question, or with an answer's beginning. Raises RequestError
+        where it is so long that nobody needs to count, MediaError, and Stopped once `stop` is set."""
         config, prompts = self._loaded.model.config, self._loaded.tokenizer.prompts
         self._check_length(conversation, settings)
         media = self.encoder.encode(conversation, note=note, stop=stop)
-        written, spans = self._written(conversation, media, settings)
+        answer = self._begun(conversation)
+        written, spans = self._written(conversation, media, settings, answer)
         ids = torch.tensor(expand(written, [span.ids for span in spans]), dtype=torch.long)
-        clips = [item.times for item in media[-1] if item.times]
+        asked = conversation.last_user() or 0
+        clips = [item.times for item in media[asked] if item.times]
         return Prompt(
             ids=ids,
             mask=attention_mask(config, prompts, ids),
@@ -94,14 +106,16 @@ class PromptBuilder:
             visual=torch.cat([span.embeddings for span in spans]) if spans else None,
             visual_tokens=sum(len(span.embeddings) for span in spans),
             frame_times=clips[-1] if clips else (),
-            seen=tuple(map(_seen, conversation.messages[-1].media, media[-1])),
+            seen=tuple(map(_seen, conversation.messages[asked].media, media[asked])),
             detail=self._detail(conversation),
+            answer=answer,
         )
 
     def count(self, conversation: Conversation, settings: GenerationSettings, *, stop: Stop) -> int:
         """How many tokens that prompt has. Raises as `build` does."""
         self._check_length(conversation, settings)
-        written, spans = self._written(conversation, self.encoder.outlined(conversation, stop=stop), settings)
+        media = self.encoder.outlined(conversation, stop=stop)
+        written, spans = self._written(conversation, media, settings, self._begun(conversation))
         return len(expand(written, [span.ids for span in spans]))
 
     def _check_length(self, conversation: Conversation, settings: GenerationSettings) -> None:
@@ -112,16 +126,30 @@ class PromptBuilder:
     def _hopeless(self, conversation: Conversation, settings: GenerationSettings) -> bool:
         """Whether there are more characters than the context can hold."""
         characters = len(settings.system) + sum(len(message.text) for message in conversation.messages)
+        if conversation.begun is not None:
+            characters += len(conversation.begun.thinking)
         return characters > CHARACTERS * self._loaded.context
 
+    def _begun(self, conversation: Conversation) -> Begun:
+        """The answer's beginning, where there is one."""
+        said, loaded = conversation.begun, self._loaded
+        if said is None:
+            return NOTHING_BEGUN
+        chat = chat_format(loaded.model.config)
+        return encode_begun(loaded.tokenizer.prompts, chat, thought=said.thinking, text=said.text)
+
     def _written(
-        self, conversation: Conversation, media: Sequence[Sequence[EncodedMedia]], settings: GenerationSettings
-    ) -> tuple[list[int], list[EncodedPart]]:
-        """The ids of all that is text, with a place for each of the spans."""
+        self, conversation: Conversation, media: Sequence[Sequence[EncodedMedia]], settings: GenerationSettings,
+        answer: Begun,
+    ) -> tuple[list[int], list[EncodedPart]]:  # fmt: skip
+        """The ids of all that is text, with a place for each of the spans, and the beginning of an answer last."""
+        if conversation.begun is not None:
+            conversation = conversation.until(-1)
         turns = turns_of(self._loaded, conversation, media, settings)
         chat = chat_format(self._loaded.model.config)
-        written = encode_turns(self._loaded.tokenizer.prompts, chat, turns, thinking=settings.thinking)
-        return written, [span for group in media for item in group for span in item.spans]
+        thinking = settings.thinking or answer.thought > 0
+        written = encode_turns(self._loaded.tokenizer.prompts, chat, turns, thinking=thinking)
+        return [*written, *answer.ids], [span for group in media for item in group for span in item.spans]
 
     def _detail(self, conversation: Conversation) -> Detail:
         shown = [message.media for message in conversation.messages if message.media]
@@ -130,7 +158,7 @@ class PromptBuilder:
 
 def _seen(media: Media, encoded: EncodedMedia) -> Seen:
     frames, pictures = (len(encoded.times), 1) if media.kind == "video" else (None, media.pictures)
-    return Seen(media.label, *encoded.seen, *encoded.size, pictures, frames)
+    return Seen(media.label, *encoded.seen, *encoded.size, pictures, frames, media.missing)
 
 
 def turns_of(
@@ -164,9 +192,9 @@ def fitted(
     return replace(settings, max_new_tokens=min(settings.max_new_tokens, left, max(room - prompt_tokens, 1)))
 
 
-def budget_of(loaded: LoadedModel, settings: GenerationSettings) -> ThinkingBudget | None:
-    """The budget's rule, lowered where the early-stop text and an answer would not fit behind it. Raises RequestError
-    where a thought and its answer have no room."""
+def budget_of(loaded: LoadedModel, settings: GenerationSettings, begun: Begun = NOTHING_BEGUN) -> ThinkingBudget | None:
+    """The budget's rule, lowered where the early-stop text and an answer would not fit behind it; `begun` is a thought
+    that goes on. Raises RequestError where a thought and its answer have no room."""
     if settings.thinking_budget is None:
         return None
     prompts, chat = loaded.tokenizer.prompts, chat_format(loaded.model.config)
@@ -178,5 +206,7 @@ def budget_of(loaded: LoadedModel, settings: GenerationSettings) -> ThinkingBudg
             f"{settings.max_new_tokens}: raise max new tokens, turn thinking off, or start a new chat."
         )
     return ThinkingBudget(
-        budget=min(settings.thinking_budget, most), early_stop=early_stop, think_end=prompts.control(chat.think_end)
+        budget=resumed(min(settings.thinking_budget, len(begun.ids) + most), begun.ids, early_stop),
+        early_stop=early_stop,
+        think_end=prompts.control(chat.think_end),
     )

@@ -157,6 +157,7 @@ class Session:
             think_start=controls.get("<think>"),
             think_end=controls.get("</think>"),
             stop=prepared.settings.stop,
+            begun="thought" if prompt.answer.open else "answer" if prompt.answer.ids else "nothing",
         )
         ids, cached = self._generate(prepared, streamer, stop, begin=begin)
         ended = streamer.enough or (len(ids) > 0 and int(ids[-1]) in tokenizer.ending.eos)
@@ -165,6 +166,8 @@ class Session:
             prompt_tokens=len(prompt.ids),
             visual_tokens=prompt.visual_tokens,
             cached_tokens=cached,
+            begun_tokens=prompt.begun,
+            begun_thinking_tokens=prompt.answer.thought,
             min_pixels=prompt.detail.min_pixels,
             max_pixels=prompt.detail.max_pixels,
             frame_times=prompt.frame_times,

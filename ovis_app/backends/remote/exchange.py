@@ -25,7 +25,7 @@ from ovis_app.backends.remote.pictures import Pictures
 from ovis_app.backends.remote.server import ServedModel
 from ovis_app.backends.remote.stream import Reading, value
 from ovis_app.conversation import Conversation
-from ovis_app.errors import BackendError, not_fitting
+from ovis_app.errors import BackendError, RequestError, not_fitting
 from ovis_app.generation import DROPPED_FOR, Done, Event, GenerationSettings, Request
 from ovis_app.stop import Stop
 
@@ -36,6 +36,7 @@ TEMPLATE = "chat_template_kwargs"
 # What isn't said to a server that refuses it.
 OPTIONAL = {"top_k", "repetition_penalty", "thinking_token_budget", "stream_options", "seed", TEMPLATE}
 WORD = re.compile(r"\w+")
+NOT_CONTINUED = "An answer of {} can't be continued from here: ask again, or ask it to go on."
 CHARACTERS = 64  # of an answer, for each token that it may have: no token of a usual vocabulary is longer on average
 ANSWER_TOKENS = 64  # kept for what stands behind a thought whose budget was spent
 
@@ -77,6 +78,8 @@ class Exchange:
 
     async def _run(self, request: Request, stop: Stop) -> None:
         conversation, settings, dropped = request.conversation, request.settings, 0
+        if conversation.begun is not None:  # servers have fields for it, and no way to say that they don't know them
+            raise RequestError(NOT_CONTINUED.format(self.model.server.name))
         session, started = session_id(conversation), time.monotonic()
         while True:
             wrote = await self._written(conversation, settings, stop)

@@ -71,7 +71,7 @@ def written(
 
 def _seen(media: Media, sent: Encoded) -> Seen:
     frames, pictures = (len(sent.times), 1) if media.kind == "video" else (None, media.pictures)
-    return Seen(media.label, *sent.seen, *sent.own, pictures, frames)
+    return Seen(media.label, *sent.seen, *sent.own, pictures, frames, media.missing)
 
 
 def _text(message: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from ovis_app.models.config import OvisConfig
-from ovis_app.models.preprocess.values import Pixels, Visual
+from ovis_app.models.preprocess.values import Outline, Pixels, Visual
 from ovis_app.models.prompt import Part
 
 
@@ -20,7 +20,9 @@ class Family:
     indicators: int  # last rows of the visual embedding table
     tower_name: str  # under `visual_tokenizer` in the weights
     tower: Callable[[OvisConfig], nn.Module]
+    tower_layer: type[nn.Module]  # one of the tower's blocks: where it stops, is checkpointed and may be sharded
     pixels: Callable[[OvisConfig, Visual], Pixels]
+    outlined: Callable[[OvisConfig, Outline], tuple[tuple[int, ...], ...]]  # the ids that `pixels` gives each part
     user_content: Callable[[str, Sequence[tuple[str, int]]], tuple[Part, ...]]  # text, and (kind, placeholders) each
     spread: Callable[[Visual], tuple[Visual, ...]]  # a visual as one value per placeholder
     softmax_in_float32: bool  # otherwise in the dtype of the weights

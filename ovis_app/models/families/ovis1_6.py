@@ -9,7 +9,7 @@ from torch import nn
 from ovis_app.models.config import OvisConfig
 from ovis_app.models.families import ovis2
 from ovis_app.models.vision.aimv2_siglip import Siglip
-from ovis_app.models.vision.siglip2_navit import NaViTConfig
+from ovis_app.models.vision.siglip2_navit import Layer, NaViTConfig
 
 
 def tower(config: OvisConfig) -> nn.Module:
@@ -17,4 +17,4 @@ def tower(config: OvisConfig) -> nn.Module:
     return Siglip(facts, config.hidden_stride)
 
 
-FAMILY = replace(ovis2.FAMILY, name="ovis1_6", tower=tower)
+FAMILY = replace(ovis2.FAMILY, name="ovis1_6", tower=tower, tower_layer=Layer)

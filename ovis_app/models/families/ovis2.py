@@ -12,10 +12,10 @@ from torch import nn
 
 from ovis_app.models.config import OvisConfig
 from ovis_app.models.families.base import Family
-from ovis_app.models.preprocess.tiling import seen_size, tile_ids, tiles
-from ovis_app.models.preprocess.values import Pixels, Visual
+from ovis_app.models.preprocess.tiling import best_grid, seen_size, tile_ids, tiles
+from ovis_app.models.preprocess.values import Outline, Pixels, Visual
 from ovis_app.models.prompt import IMAGE, Part
-from ovis_app.models.vision.aimv2_siglip import AIMv2, AIMv2Config, merged_tokens
+from ovis_app.models.vision.aimv2_siglip import AIMv2, AIMv2Block, AIMv2Config, merged_tokens
 
 
 def tower(config: OvisConfig) -> nn.Module:
@@ -41,15 +41,30 @@ def spread(visual: Visual) -> tuple[Visual, ...]:
 
 def pixels(config: OvisConfig, visual: Visual) -> Pixels:
     """The whole picture and its tiles, with the indicators that lay out the grid."""
-    facts = config.preprocessor or {}
-    size = facts.get("crop_size") or facts.get("size") or {}
-    side = size.get("height") or config.vision_config["image_size"]
-    picture = visual.frames[0]
+    picture, side, tokens = visual.frames[0], _side(config), _tile_tokens(config)
     values, grid = tiles(picture, config.pixel_format, side=side, max_partition=visual.max_partition)
-    patch_side = config.vision_config["image_size"] // config.vision_config["patch_size"]
-    tokens = merged_tokens(patch_side, config.hidden_stride)
     seen = seen_size(*picture.size, grid, side=side)
     return Pixels(values, (), tile_ids(grid, tokens), tokens * len(values), seen)
+
+
+def outlined(config: OvisConfig, outline: Outline) -> tuple[tuple[int, ...], ...]:
+    """The ids of a picture of that size, or of each frame of a clip."""
+    most, side = 1 if outline.kind == "video" else outline.max_partition, _side(config)
+    grids = [best_grid(*size, side=side, max_partition=most) for size in outline.sizes]
+    return tuple(tile_ids(grid, _tile_tokens(config)) for grid in grids)
+
+
+def _side(config: OvisConfig) -> int:
+    """Of a tile, in pixels."""
+    facts = config.preprocessor or {}
+    size = facts.get("crop_size") or facts.get("size") or {}
+    return int(size.get("height") or config.vision_config["image_size"])
+
+
+def _tile_tokens(config: OvisConfig) -> int:
+    """Visual tokens of a tile."""
+    patch_side = config.vision_config["image_size"] // config.vision_config["patch_size"]
+    return merged_tokens(patch_side, config.hidden_stride)
 
 
 FAMILY = Family(
@@ -57,7 +72,9 @@ FAMILY = Family(
     indicators=5,
     tower_name="backbone",
     tower=tower,
+    tower_layer=AIMv2Block,
     pixels=pixels,
+    outlined=outlined,
     user_content=user_content,
     spread=spread,
     softmax_in_float32=False,

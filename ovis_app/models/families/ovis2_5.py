@@ -12,9 +12,10 @@ from torch import nn
 from ovis_app.models.config import OvisConfig
 from ovis_app.models.families.base import Family
 from ovis_app.models.preprocess.native_resolution import patches
-from ovis_app.models.preprocess.values import Pixels, Visual
+from ovis_app.models.preprocess.smart_resize import smart_resize
+from ovis_app.models.preprocess.values import Outline, Pixels, Visual
 from ovis_app.models.prompt import FIRST_INDICATOR, IMAGE, VIDEO, VISUAL_ATOM, Part
-from ovis_app.models.vision.siglip2_navit import NaViT, NaViTConfig
+from ovis_app.models.vision.siglip2_navit import Layer, NaViT, NaViTConfig
 
 INDICATOR = {"image": FIRST_INDICATOR, "video": FIRST_INDICATOR - 2}  # the start; the end is one below
 
@@ -53,12 +54,22 @@ def pixels(config: OvisConfig, visual: Visual) -> Pixels:
     return Pixels(rows, (grid,), span(visual.kind, tokens), tokens, seen)
 
 
+def outlined(config: OvisConfig, outline: Outline) -> tuple[tuple[int, ...], ...]:
+    """The span of a picture or clip of that size, all frames taking the first one's."""
+    facts = NaViTConfig.read(config.vision_config)
+    side, (width, height) = facts.patch_size * facts.hidden_stride, outline.sizes[0]
+    seen = smart_resize(height, width, factor=side, min_pixels=outline.min_pixels, max_pixels=outline.max_pixels)
+    return (span(outline.kind, len(outline.sizes) * (seen[0] // side) * (seen[1] // side)),)
+
+
 FAMILY = Family(
     name="ovis2_5",
     indicators=4,
     tower_name="vit",
     tower=tower,
+    tower_layer=Layer,
     pixels=pixels,
+    outlined=outlined,
     user_content=user_content,
     spread=lambda visual: (visual,),
     softmax_in_float32=True,

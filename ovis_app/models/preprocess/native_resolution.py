@@ -34,9 +34,8 @@ def patches(
     height, width = smart_resize(
         first.height, first.width, factor=patch_size * stride, min_pixels=min_pixels, max_pixels=max_pixels
     )
-    planes = np.stack(
-        [pixel_format.values(frame.convert("RGB"), width, height) for frame in frames]
-    )  # [t, 3, height, width]
+    pictures = (frame if frame.mode == "RGB" else frame.convert("RGB") for frame in frames)  # a copy of 60 MP is 240 MB
+    planes = np.stack([pixel_format.values(picture, width, height) for picture in pictures])  # [t, 3, height, width]
     rows, columns = height // patch_size, width // patch_size
     split = planes.reshape(
         len(frames), 3, rows // stride, stride, patch_size, columns // stride, stride, patch_size

@@ -31,3 +31,14 @@ class Pixels:
     ids: tuple[int, ...]  # indicators, and VISUAL_ATOM once a visual token
     tokens: int  # visual tokens among them
     seen: tuple[int, int] = (0, 0)  # width and height at which the model sees the picture, or each frame
+
+
+@dataclass(frozen=True)
+class Outline:
+    """The same as a `Visual` without its pixels: the size of each frame, width and height."""
+
+    kind: Literal["image", "video"]
+    sizes: tuple[tuple[int, int], ...]
+    min_pixels: int = 1
+    max_pixels: int = 1 << 26
+    max_partition: int = 9

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from ovis_app.models.preprocess.values import Grid
 from ovis_app.models.vision.segment_attention import Segments
@@ -83,7 +84,7 @@ class AIMv2MLP(nn.Module):
         return self.fc2(F.silu(self.fc1(hidden)) * self.fc3(hidden))
 
 
-class AIMv2Block(nn.Module):
+class AIMv2Block(GradientCheckpointingLayer):
     def __init__(self, config: AIMv2Config) -> None:
         super().__init__()
         self.attn = AIMv2Attention(config)

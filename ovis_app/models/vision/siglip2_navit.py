@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers.activations import ACT2FN
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from ovis_app.models.preprocess.values import Grid
 from ovis_app.models.vision.segment_attention import Segments, attend
@@ -76,10 +77,13 @@ class Embeddings(nn.Module):
 
     def forward(self, pixel_values: Tensor, grids: Sequence[Grid]) -> Tensor:
         config, embed = self.config, self.patch_embedding
-        if isinstance(embed, nn.Conv2d):  # a patch-sized convolution over one patch is a matrix product
+        if type(embed) is nn.Conv2d:  # a patch-sized convolution over one patch is a matrix product
             hidden = F.linear(pixel_values, embed.weight.flatten(1), embed.bias)
-        else:
+        elif config.num_patches > 0:
             hidden = embed(pixel_values)
+        else:  # a convolution that an adapter wraps
+            side = config.patch_size
+            hidden = embed(pixel_values.view(-1, config.num_channels, side, side)).flatten(1)
         if config.preserve_original_pe:
             planes = {plane: self.positions(*plane) for plane in {grid[1:] for grid in grids}}
             hidden = hidden + torch.cat([planes[grid[1:]].repeat(grid[0], 1) for grid in grids])
@@ -169,7 +173,7 @@ class MLP(nn.Module):
         return self.fc2(self.activation(self.fc1(hidden)))
 
 
-class Layer(nn.Module):
+class Layer(GradientCheckpointingLayer):
     def __init__(self, config: NaViTConfig) -> None:
         super().__init__()
         self.layer_norm1 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)

@@ -6,6 +6,7 @@ Knows sizes and files. Refuses to know what the model learns or how.
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,9 @@ TOKEN = PATCH * STRIDE  # pixels a side of one visual token
 IMAGE_PIXELS = 224 * 224  # least and most: every picture becomes about 49 visual tokens
 CLIP_PIXELS = 128 * 128  # of one frame: about 16 visual tokens
 FRAMES = 8
-PIXELS = PixelFormat(Image.Resampling.BICUBIC)
+PIXELS = PixelFormat(Image.Resampling.BILINEAR)  # as the released 2.5 says
+SAME_WAY = 0.9  # cosine of two rows that nothing told apart
+ASIDE = 0.3  # how much of their common direction, which keeps them from being said, such rows keep
 HEAD_GAIN = 4.0  # of the head's LayerNorm: the softmax over the visual words must not start flat
 
 LLM = {
@@ -35,13 +38,13 @@ LLM = {
     "attention_bias": False, "attention_dropout": 0.0, "initializer_range": 0.02, "use_cache": True,
 }  # fmt: skip
 TOWER = {
-    "model_type": "siglip2_navit", "hidden_size": 160, "intermediate_size": 480, "num_hidden_layers": 4,
+    "model_type": "siglip2_navit", "hidden_size": 160, "intermediate_size": 480, "num_hidden_layers": 5,
     "num_attention_heads": 5, "num_channels": 3, "num_patches": -1, "image_size": 224, "patch_size": PATCH,
     "hidden_act": "gelu_pytorch_tanh", "layer_norm_eps": 1e-06, "hidden_stride": STRIDE, "window_size": 112,
     "fullatt_block_indexes": None, "temporal_patch_size": 1, "preserve_original_pe": True, "use_rope": True,
     "attention_dropout": 0.0,
 }  # fmt: skip
-VISUAL_VOCABULARY = 640
+VISUAL_VOCABULARY = 896
 TINY: dict[str, Any] = {
         "llm": {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2,
                 "num_key_value_heads": 1, "head_dim": 16},
@@ -82,6 +85,57 @@ def new_model(config: dict[str, Any], seed: int = 0) -> Ovis:
     nn.init.normal_(model.vte.weight, std=1.0)
     nn.init.normal_(model.llm.get_input_embeddings().weight, std=0.04)
     return model
+
+
+def grown(old: Ovis, config: dict[str, Any], *, seed: int = 0) -> Ovis:
+    """A model of this config that says what the old one says. Its tower may have more layers, which begin as nothing,
+    and its visual vocabulary more words, which begin as doubles of those that are used most. Rows of the text
+    vocabulary that nothing taught, and that training pushed aside together, begin apart again."""
+    model = new_model(config, seed)
+    weights = model.state_dict()
+    weights |= {name: w.clone() for name, w in old.state_dict().items() if weights[name].shape == w.shape}
+    _nothing_yet(weights, old)
+    _doubles(weights, old)
+    rows = weights["llm.model.embed_tokens.weight"]
+    lost = unlearnt(rows)
+    if lost.any():
+        apart = torch.randn(int(lost.sum()), rows.shape[1]) * rows[~lost].std()
+        rows[lost] = rows[lost].mean(dim=0) * ASIDE + apart
+    weights["llm.lm_head.weight"] = rows
+    model.load_state_dict(weights)
+    return model
+
+
+def unlearnt(rows: Tensor) -> Tensor:
+    """Which rows of a vocabulary nothing taught: they point where a tenth of all rows point."""
+    directions = torch.nn.functional.normalize(rows.float(), dim=1)
+    return (directions @ directions.T > SAME_WAY).sum(dim=1) > len(rows) // 10
+
+
+def _nothing_yet(weights: dict[str, Tensor], old: Ovis) -> None:
+    """The last products of the tower's new layers are 0, so that what comes in goes out."""
+    for name, weight in weights.items():
+        new = ".layers." in name and name.startswith("visual_tokenizer") and name not in old.state_dict()
+        if new and (".out_proj." in name or ".fc2." in name):
+            weight.zero_()
+
+
+def _doubles(weights: dict[str, Tensor], old: Ovis) -> None:
+    """New visual words take the place behind the old ones and before the indicators. A word and its double share its
+    chance, and differ a little, so that they can part."""
+    head, gain, shift = (f"visual_tokenizer.head.{name}" for name in ("0.weight", "1.weight", "1.bias"))
+    before, words = old.words.detach(), len(weights[head])
+    more = words - len(before)
+    # How far a word's logits reach says how much it is used.
+    used = (old.state_dict()[gain].abs() * old.state_dict()[head].norm(dim=1)).topk(more).indices
+    for name in (head, gain, shift):
+        known = old.state_dict()[name].clone()
+        weights[name] = torch.cat((known, known[used]))
+    weights[shift][used] -= math.log(2)
+    weights[shift][len(before) :] -= math.log(2)
+    weights[head][len(before) :] += torch.randn_like(weights[head][len(before) :]) * weights[head].std() * 0.1
+    double = before[used] + torch.randn_like(before[used]) * before.std() * 0.1
+    weights["vte.weight"] = torch.cat((before, double, old.indicators.detach()))
 
 
 def _smooth_positions(places: int, size: int) -> Tensor:

@@ -25,6 +25,7 @@ from ovis_app.training.mini.architecture import CLIP_PIXELS, IMAGE_PIXELS
 from ovis_app.training.mini.data_mixture import frames_of, question
 from ovis_app.training.mini.packing import END, Question
 from ovis_app.training.mini.world import dialogues, media_talk, questions
+from ovis_app.training.mini.world.paint import painted, varied, worn
 from ovis_app.training.mini.world.questions import Speaker, Turn
 from ovis_app.training.mini.world.scenes import Clip, Scene, draw, random_clip, random_scene, random_word
 
@@ -45,7 +46,11 @@ class Case:
 
 
 def still(*scenes: Scene) -> tuple[Visual, ...]:
-    return tuple(Visual("image", (draw(scene),), IMAGE_PIXELS, IMAGE_PIXELS) for scene in scenes)
+    return tuple(map(shown, map(draw, scenes)))
+
+
+def shown(image: Image.Image) -> Visual:
+    return Visual("image", (image,), IMAGE_PIXELS, IMAGE_PIXELS)
 
 
 def moving(clip: Clip, rng: random.Random) -> tuple[Visual, ...]:
@@ -57,6 +62,16 @@ def _one(ask: Callable[[Scene, Speaker], Turn], scene: Callable[[random.Random],
     def case(rng: random.Random, language: str) -> tuple[list[Turn], tuple[Visual, ...]]:
         here = scene(rng)
         return [ask(here, Speaker(language, rng))], still(here)
+
+    return case
+
+
+def _painted(ask: Callable[[Scene, Speaker], Turn], scene: Callable[[random.Random], Scene] = random_scene) -> Ask:
+    """As `_one`, of a drawing that another program made or spoilt."""
+
+    def case(rng: random.Random, language: str) -> tuple[list[Turn], tuple[Visual, ...]]:
+        here = varied(scene(rng), rng)
+        return [ask(here, Speaker(language, rng))], (shown(worn(painted(here, rng), rng)),)
 
     return case
 
@@ -94,6 +109,10 @@ def _chat(rng: random.Random, language: str) -> tuple[list[Turn], tuple[Visual, 
     return [dialogues.chat(Speaker(language, rng))], ()
 
 
+def _repeat(rng: random.Random, language: str) -> tuple[list[Turn], tuple[Visual, ...]]:
+    return [dialogues.repeated(Speaker(language, rng))], ()
+
+
 KINDS: dict[str, Ask] = {
     "color": _one(questions.color),
     "shape of a color": _one(questions.shape_of),
@@ -113,6 +132,11 @@ KINDS: dict[str, Ask] = {
     "first question": _talk(lambda kind: kind == "first"),
     "history, several images": _talk_images,
     "no image": _chat,
+    "repeat": _repeat,
+    "description, other paint": _painted(questions.describe),
+    "shape of a color, other paint": _painted(questions.shape_of),
+    "box, other paint": _painted(questions.box),
+    "word, worn": _painted(questions.text, random_word),
 }
 
 
@@ -212,9 +236,8 @@ class Figure:
     wrong: tuple[tuple[str, str], ...]  # a few: what was said, what was wanted
 
 
-def evaluate(folder: Path, *, number: int = 100, say: Callable[[str], None] = print) -> list[Figure]:
+def evaluate(answerer: Answerer, *, number: int = 100, say: Callable[[str], None] = print) -> list[Figure]:
     """The figures of every kind, in English, then a few kinds in Chinese and with thinking."""
-    answerer = Answerer(folder)
     rows = [(kind, "en", False) for kind in KINDS]
     rows += [(kind, "zh", False) for kind in ("color", "what is at", "count", "description", "word", "clip")]
     rows += [(kind, "en", True) for kind in ("count", "which image has more", "what is at", "word")]

@@ -5,25 +5,23 @@ Knows what each visual token should tell about the scene that it covers. Refuses
 
 from __future__ import annotations
 
-import io
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor, nn
 
 from ovis_app.models.preprocess.values import Grid
 from ovis_app.training.mini.architecture import look
+from ovis_app.training.mini.world.paint import painted, varied, varied_clip, worn
 from ovis_app.training.mini.world.scenes import (
     COLORS,
     KINDS,
     LETTERS,
     Scene,
     Word,
-    draw,
     random_clip,
     random_page,
     random_scene,
@@ -192,22 +190,6 @@ def _box_error(said: Tensor, want: Tensor) -> float:
     return ((place - want).abs().mean() / (BINS - 1)).item()
 
 
-def worn(image: Image.Image, rng: random.Random) -> Image.Image:
-    """Some pictures as they come from the wild: compressed, noisy or resized."""
-    luck = rng.random()
-    if luck < 0.12:
-        stream = io.BytesIO()
-        image.save(stream, "JPEG", quality=rng.randint(60, 95))
-        return Image.open(stream).convert("RGB")
-    if luck < 0.2:
-        noise = np.random.default_rng(rng.getrandbits(32)).normal(0, rng.uniform(1, 6), (image.height, image.width, 3))
-        return Image.fromarray(np.clip(np.asarray(image) + noise, 0, 255).astype(np.uint8))
-    if luck < SHAPES:
-        scale = rng.uniform(1.2, 2.5)
-        return image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
-    return image
-
-
 @dataclass(frozen=True)
 class Batch:
     pixels: Tensor
@@ -221,14 +203,14 @@ def seeing_batch(rng: random.Random, size: int) -> Batch:
     for _ in range(size):
         luck, clip = rng.random(), False
         if luck < SHAPES:
-            scene = random_scene(rng, count=rng.choice((None, rng.randint(4, 9))))
+            scene = varied(random_scene(rng, count=rng.choice((None, rng.randint(4, 9)))), rng)
         elif luck < SHAPES + LETTERING:
             scene = random_word(rng) if rng.random() < 0.2 else random_page(rng)
         else:
-            moving, clip = random_clip(rng), True
+            moving, clip = varied_clip(random_clip(rng), rng), True
             scene = moving.frame(rng.randrange(moving.frames))
             scene = _in_its_cell(scene)
-        pixels, grid = look([worn(draw(scene), rng)], clip=clip)
+        pixels, grid = look([worn(painted(scene, rng), rng)], clip=clip)
         rows.append(pixels)
         grids.append(grid)
         wanted.append(targets(scene, grid))
@@ -240,5 +222,4 @@ def _in_its_cell(scene: Scene) -> Scene:
     """The frame of a clip with its shape's cell set to where it is now."""
     shape = scene.shapes[0]
     column, row = min(int(3 * shape.x / scene.width), 2), min(int(3 * shape.y / scene.height), 2)
-    there = type(shape)(shape.kind, shape.color, 3 * row + column, shape.x, shape.y, shape.radius, shape.form)
-    return Scene(scene.width, scene.height, scene.background, (there,), smooth=scene.smooth)
+    return replace(scene, shapes=(replace(shape, cell=3 * row + column),))

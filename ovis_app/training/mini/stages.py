@@ -1,4 +1,4 @@
-"""The three stages: see (tower, head and table with a probe), read (the LLM on frozen embeddings), whole (all).
+"""The stages: see (tower, head and table with a probe), read (the LLM on frozen embeddings), whole and more (all).
 
 Knows what a step of each stage computes. Refuses to know how scenes are drawn or worded.
 """
@@ -6,8 +6,7 @@ Knows what a step of each stage computes. Refuses to know how scenes are drawn o
 from __future__ import annotations
 
 import random
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -16,16 +15,23 @@ from ovis_app.models.ovis import Ovis
 from ovis_app.models.prompt import PromptTokenizer
 from ovis_app.training.mini import data_mixture
 from ovis_app.training.mini.architecture import visual_tokens
-from ovis_app.training.mini.packing import UNASKED, Picture, Sample, language_loss, pack
+from ovis_app.training.mini.packing import Picture, Sample, language_loss, pack
 from ovis_app.training.mini.probe import Batch, Probe, seeing_batch
-from ovis_app.training.mini.trainer import Clock, Optimizer, Run, rank, rate
+from ovis_app.training.mini.summary import Summary
+from ovis_app.training.mini.trainer import Meter, Optimizer, Run, rank, rate
 
+STAGES = ("see", "read", "whole", "more")
 SEE_PICTURES = 12  # in each training process
-CHECKPOINT_SECONDS = 120
 REPORT_STEPS = 50
-PRACTICE_PICTURES, PRACTICE_WEIGHT = 8, 0.5  # of stage 3
-SIGHT_UNTIL = 0.5  # share of stage 3 in which the visual half learns; then it is frozen again
-SIMPLE_UNTIL = 0.12  # share of stage 2 with single pictures only
+PRACTICE_PICTURES, PRACTICE_WEIGHT = 8, 0.5  # of the stages in which all learns
+SIGHT_UNTIL = 0.6  # share of these stages in which the visual half learns; then it is frozen again
+SIMPLE_UNTIL = 0.12  # share of stage read with single pictures only, where nothing was learnt before
+LIKE = 1.3  # how much longer than its shortest row the longest of a pack may be
+# Peak rates of AdamW and of Muon.
+LANGUAGE_RATES = {"read": (1.5e-3, 2e-3), "whole": (8e-4, 1.2e-3), "more": (8e-4, 1.2e-3)}
+VISUAL_RATES = {"see": (2e-3, 4e-3), "whole": (8e-4, 1.5e-3), "more": (8e-4, 1.5e-3)}
+SETTLED = 200  # steps after which new probes teach a visual half that was trained before
+GENTLE = 0.5  # of these rates in stages see and read, where a checkpoint is trained on
 
 
 def visual_half(model: Ovis) -> list[tuple[str, Tensor]]:
@@ -52,164 +58,144 @@ def embed_features(model: Ovis, features: Tensor) -> Tensor:
     return model.visual_tokenizer.probabilities(features) @ model.words
 
 
-def see(run: Run, model: Ovis, *, seed: int = 1, steps: int | None = None) -> None:
-    """Stage 1. Ends with its minutes, or after `steps`."""
-    probes = nn.ModuleDict(
-        {
-            "late": Probe(model.config.llm_config.hidden_size),
-            "early": EarlyProbe(model.visual_tokenizer.vit.feature_size),
-        }
-    )
-    optimizer = Optimizer([*visual_half(model), *probes.named_parameters()], adam=2e-3, muon=run.muon)
-    step, seconds = restore(run, "see", model, [optimizer], probes)
-    clock, saved = Clock(run, "see", seconds), seconds
-    while (progress := clock.progress()) < 1 and (steps is None or step < steps):
-        batch = seeing_batch(random.Random(f"train-see-{seed}-{rank()}-{step}"), SEE_PICTURES)
-        optimizer.begin(rate(step, progress))
-        _see_step(model, probes, batch, run).backward()
+class Stage:
+    """One stage of a run: its probes and optimizers, from its checkpoint on where it has one."""
+
+    def __init__(self, run: Run, name: str, model: Ovis, tokenizer: PromptTokenizer) -> None:
+        self.run, self.name, self.model, self.tokenizer = run, name, model, tokenizer
+        hidden = model.config.llm_config.hidden_size
+        self.probes = nn.ModuleDict()
+        if name in VISUAL_RATES:
+            self.probes["late"] = Probe(hidden)
+        if name == "see":
+            self.probes["early"] = EarlyProbe(model.visual_tokenizer.vit.feature_size)
+        if name in LANGUAGE_RATES:
+            self.probes["summary"] = Summary(hidden)
+        self.optimizers: dict[str, Optimizer] = {}
+        for half, rates, parameters, probed in (
+            ("language", LANGUAGE_RATES, language_half(model), ("summary",)),
+            ("visual", VISUAL_RATES, visual_half(model), ("late", "early")),
+        ):
+            if name in rates:
+                mine = [(n, p) for n, p in self.probes.named_parameters() if n.startswith(probed)]
+                share = GENTLE if name in ("see", "read") and run.state_file("start").exists() else 1.0
+                adam, muon = (share * peak for peak in rates[name])
+                self.optimizers[half] = Optimizer([*parameters, *mine], adam=adam, muon=muon)
+        self.step, self.meter = 0, Meter()
+        self._restore()
+
+    def train(self, *, seed: int = 1, most: int | None = None) -> None:
+        """Goes on to the stage's number of steps, or to `most`."""
+        steps = self.run.steps(self.name)
+        while self.step < min(steps, most or steps):
+            rng = random.Random(f"train-{self.name}-{seed}-{rank()}-{self.step}")
+            self._see(rng, self.step / steps) if self.name == "see" else self._talk(rng, self.step / steps)
+            self.step += 1
+            if self.step % REPORT_STEPS == 0:
+                self.run.report(f"{self.name} {self.step}/{steps} {self.meter.seconds:.0f}s")
+            if self.meter.due():
+                self.keep()
+        self.keep()
+
+    def _see(self, rng: random.Random, progress: float) -> None:
+        optimizer, batch = self.optimizers["visual"], seeing_batch(rng, SEE_PICTURES)
+        optimizer.begin(rate(self.step, progress))
+        settling = self.step < SETTLED and self.run.state_file("start").exists()
+        with torch.autocast("cpu", torch.bfloat16), torch.set_grad_enabled(not settling):
+            features = self.model.visual_tokenizer.vit(batch.pixels, batch.grids)
+            embeddings = embed_features(self.model, features)
+        late, measures = self.probes["late"].loss(embeddings.float(), batch.wanted)
+        early, before = self.probes["early"].loss(features, batch)
+        self.run.note(loss=late.item(), **measures)
+        self.run.note(**{f"early_{name}": before[name] for name in ("kind", "color", "glyph", "place")})
+        (late + early).backward()
         optimizer.apply()
-        step += 1
-        if step % REPORT_STEPS == 0:
-            run.report(f"see {step} {clock.seconds:.0f}s")
-            clock.reread()
-        if clock.seconds - saved > CHECKPOINT_SECONDS:
-            saved = clock.seconds
-            keep(run, "see", model, [optimizer], probes, step, saved)
-    keep(run, "see", model, [optimizer], probes, step, clock.seconds, done=True)
+
+    def _talk(self, rng: random.Random, progress: float) -> None:
+        """A step of conversation. Where the stage has a probe of sight, the visual half learns for a while too."""
+        fresh = self.name == "read" and not self.run.state_file("start").exists()
+        pictures, samples = data_mixture.step(rng, simple=fresh and progress < SIMPLE_UNTIL)
+        sighted = "visual" in self.optimizers and progress < SIGHT_UNTIL
+        learning = {"language": progress, **({"visual": progress / SIGHT_UNTIL} if sighted else {})}
+        for half, share in learning.items():
+            self.optimizers[half].begin(rate(self.step, share))
+        self._answer(pictures, samples, frozen=not sighted)
+        if sighted:
+            self._practise(seeing_batch(rng, PRACTICE_PICTURES))
+        for half in learning:
+            self.optimizers[half].apply()
+
+    def _practise(self, batch: Batch) -> None:
+        """Adds the probe's gradients on pictures of their own."""
+        with torch.autocast("cpu", torch.bfloat16):
+            embeddings = self.model.encode(batch.pixels, batch.grids)
+        loss, measures = self.probes["late"].loss(embeddings.float(), batch.wanted)
+        (PRACTICE_WEIGHT * loss).backward()
+        self.run.note(**{name: measures[name] for name in ("kind", "color", "place", "box")})
+
+    def _answer(self, pictures: Sequence[Picture], samples: Sequence[Sample], *, frozen: bool) -> None:
+        """Adds this step's gradients. Rows of like length go together, to save padding."""
+        with torch.autocast("cpu", torch.bfloat16):
+            with torch.set_grad_enabled(not frozen):
+                visual = self.model.encode(torch.cat([p.rows for p in pictures]), [p.grid for p in pictures]).float()
+            parts = [pack(part, pictures, self.tokenizer) for part in alike(samples, pictures)]
+            asked = sum(part.asked for part in parts)
+            leaf = visual.detach().requires_grad_(not frozen)
+            for part in parts:
+                loss, measures = language_loss(self.model, part, leaf, self.probes["summary"])
+                (loss * (part.asked / asked)).backward()
+                self.run.note(**measures)
+        if not frozen:
+            visual.backward(leaf.grad)
+
+    def keep(self) -> None:
+        """Writes the stage's resumable checkpoint, whole or not at all."""
+        if rank():
+            return
+        state = {
+            "model": self.model.state_dict(), "extra": self.probes.state_dict(), "step": self.step,
+            "optimizers": {half: optimizer.state() for half, optimizer in self.optimizers.items()},
+            "seconds": self.meter.seconds,
+        }  # fmt: skip
+        self.run.save(self.name, state)
+
+    def _restore(self) -> None:
+        """This stage's checkpoint; else what earlier ones taught the model, and the probes that they had."""
+        state = self.run.state(self.name)
+        if state is not None:
+            self.model.load_state_dict(state["model"])
+            self.probes.load_state_dict(state["extra"])
+            for half, optimizer in self.optimizers.items():
+                optimizer.load(state["optimizers"][half])
+            self.step, self.meter = state["step"], Meter(state["seconds"])
+            return
+        earlier = [state for name in ("start", *before(self.name)) if (state := self.run.state(name)) is not None]
+        for state in earlier:
+            known = {name: value for name, value in state["extra"].items() if name in self.probes.state_dict()}
+            self.probes.load_state_dict(known, strict=False)
+        if earlier:
+            self.model.load_state_dict(earlier[-1]["model"])
 
 
-def _see_step(model: Ovis, probes: nn.ModuleDict, batch: Batch, run: Run) -> Tensor:
-    with torch.autocast("cpu", torch.bfloat16):
-        features = model.visual_tokenizer.vit(batch.pixels, batch.grids)
-        embeddings = embed_features(model, features)
-    late, measures = probes["late"].loss(embeddings.float(), batch.wanted)
-    early, before = probes["early"].loss(features, batch)
-    run.note(
-        loss=late.item(), **measures, **{f"early_{name}": before[name] for name in ("kind", "color", "glyph", "place")}
-    )
-    return late + early
+def before(name: str) -> tuple[str, ...]:
+    return STAGES[: STAGES.index(name)]
 
 
-def keep(
-    run: Run, stage: str, model: Ovis, optimizers: list[Optimizer], extra: nn.Module | None, step: int, seconds: float,
-    done: bool = False,
-) -> None:  # fmt: skip
-    """Writes the stage's resumable checkpoint, whole or not at all."""
-    if rank():
-        return
-    state: dict[str, Any] = {
-        "model": model.state_dict(), "optimizers": [o.state() for o in optimizers],
-        "step": step, "seconds": seconds, "done": done,
-        "extra": extra.state_dict() if extra is not None else None,
-    }  # fmt: skip
-    partial = Path(f"{run.state_file(stage)}.partial")
-    torch.save(state, partial)
-    partial.replace(run.state_file(stage))
+def alike(samples: Sequence[Sample], pictures: Sequence[Picture]) -> Iterator[list[Sample]]:
+    """The samples in groups of about the same length."""
+    lengths = {id(sample): _length(sample, pictures) for sample in samples}
+    group: list[Sample] = []
+    for sample in sorted(samples, key=lambda sample: lengths[id(sample)]):
+        if group and lengths[id(sample)] > LIKE * lengths[id(group[0])]:
+            yield group
+            group = []
+        group.append(sample)
+    yield group
 
 
-def restore(
-    run: Run, stage: str, model: Ovis, optimizers: list[Optimizer], extra: nn.Module | None = None
-) -> tuple[int, float]:
-    """Steps and seconds already done in this stage; 0, 0 when it starts."""
-    if not run.state_file(stage).exists():
-        return 0, 0.0
-    state = torch.load(run.state_file(stage), weights_only=True)
-    model.load_state_dict(state["model"])
-    for optimizer, saved in zip(optimizers, state.get("optimizers", [state.get("optimizer")]), strict=True):
-        optimizer.load(saved)
-    if extra is not None and state["extra"] is not None:
-        extra.load_state_dict(state["extra"])
-    return state["step"], state["seconds"]
-
-
-def inherit(run: Run, stage: str, model: Ovis, *, visual_only: bool = False) -> None:
-    """Takes over what an earlier stage learnt."""
-    weights = torch.load(run.state_file(stage), weights_only=True)["model"]
-    if visual_only:
-        weights = {name: value for name, value in weights.items() if not name.startswith("llm.")}
-    model.load_state_dict(weights, strict=not visual_only)
-
-
-def read(run: Run, model: Ovis, tokenizer: PromptTokenizer, *, seed: int = 1, steps: int | None = None) -> None:
-    """Stage 2: the language model learns to read the visual embeddings, which stay as they are."""
-    optimizer = Optimizer(language_half(model), adam=1.5e-3, muon=2e-3)
-    _talk(run, "read", model, tokenizer, [optimizer], None, seed=seed, steps=steps)
-
-
-def whole(
-    run: Run, model: Ovis, tokenizer: PromptTokenizer, *, stage: str = "whole", seed: int = 1, steps: int | None = None
-) -> None:
-    """Stage 3: everything together, the visual half with its probe, which goes on practising; at last the language
-    model alone again."""
-    probe = Probe(model.config.llm_config.hidden_size)
-    earlier = torch.load(run.state_file("see" if stage == "whole" else "whole"), weights_only=True)["extra"]
-    late = {name.removeprefix("late."): weight for name, weight in earlier.items() if not name.startswith("early.")}
-    probe.load_state_dict(late)
-    language = Optimizer(language_half(model), adam=8e-4, muon=1.2e-3)
-    visual = Optimizer([*visual_half(model), *probe.named_parameters()], adam=8e-4, muon=1.5e-3)
-    _talk(run, stage, model, tokenizer, [language, visual], probe, seed=seed, steps=steps)
-
-
-def _talk(
-    run: Run, stage: str, model: Ovis, tokenizer: PromptTokenizer, optimizers: list[Optimizer], probe: Probe | None, *,
-    seed: int, steps: int | None,
-) -> None:  # fmt: skip
-    """Steps of conversation; with a probe the visual half learns too."""
-    step, seconds = restore(run, stage, model, optimizers, probe)
-    clock, saved = Clock(run, stage, seconds), seconds
-    while (progress := clock.progress()) < 1 and (steps is None or step < steps):
-        rng = random.Random(f"train-{stage}-{seed}-{rank()}-{step}")
-        pictures, samples = data_mixture.step(rng, simple=probe is None and progress < SIMPLE_UNTIL)
-        frozen = probe is None or progress >= SIGHT_UNTIL
-        learning = optimizers[:1] if frozen else optimizers
-        for optimizer, share in zip(learning, (progress, progress / SIGHT_UNTIL), strict=False):
-            optimizer.begin(rate(step, share))
-        _talk_step(run, model, tokenizer, pictures, samples, frozen=frozen)
-        if probe is not None and not frozen:
-            _practise(run, model, probe, seeing_batch(rng, PRACTICE_PICTURES))
-        for optimizer in learning:
-            optimizer.apply()
-        step += 1
-        if step % REPORT_STEPS == 0:
-            run.report(f"{stage} {step} {clock.seconds:.0f}s")
-            clock.reread()
-        if clock.seconds - saved > CHECKPOINT_SECONDS:
-            saved = clock.seconds
-            keep(run, stage, model, optimizers, probe, step, saved)
-    keep(run, stage, model, optimizers, probe, step, clock.seconds, done=True)
-
-
-def _practise(run: Run, model: Ovis, probe: Probe, batch: Batch) -> None:
-    """Adds the probe's gradients on pictures of their own."""
-    with torch.autocast("cpu", torch.bfloat16):
-        embeddings = model.encode(batch.pixels, batch.grids)
-    loss, measures = probe.loss(embeddings.float(), batch.wanted)
-    (PRACTICE_WEIGHT * loss).backward()
-    run.note(**{name: measures[name] for name in ("kind", "color", "place", "box")})
-
-
-def _talk_step(
-    run: Run, model: Ovis, tokenizer: PromptTokenizer, pictures: list[Picture], samples: list[Sample], *, frozen: bool
-) -> None:
-    """Adds this step's gradients. Short and long rows go separately, to save padding."""
-    with torch.autocast("cpu", torch.bfloat16):
-        with torch.set_grad_enabled(not frozen):
-            visual = model.encode(torch.cat([p.rows for p in pictures]), [p.grid for p in pictures]).float()
-        rows = sorted(samples, key=lambda sample: _length(sample, pictures))
-        parts = [pack(part, pictures, tokenizer) for part in (rows[: len(rows) // 2], rows[len(rows) // 2 :])]
-        asked = sum(int((part.labels != UNASKED).sum()) for part in parts)
-        leaf = visual.detach().requires_grad_(not frozen)
-        for part in parts:
-            loss, right = language_loss(model, part, leaf)
-            (loss * (int((part.labels != UNASKED).sum()) / asked)).backward()
-            run.note(loss=loss.item(), right=right)
-    if not frozen:
-        visual.backward(leaf.grad)
-
-
-def _length(sample: Sample, pictures: list[Picture]) -> int:
-    """About how many tokens the sample's row has."""
+def _length(sample: Sample, pictures: Sequence[Picture]) -> int:
+    """About how many tokens the sample's row has: its pictures, its longest history, what is asked behind it."""
     seen = sum(visual_tokens(pictures[i].grid) for i in sample.pictures)
-    return seen + sum(
-        sum(len(str(turn.content)) for turn in q.turns) // 5 + len(q.answer) // 4 for q in sample.questions
-    )
+    texts = [[len(str(turn.content)) // 5 + 6 for turn in question.turns] for question in sample.questions]
+    asked = sum(sum(text[-1:]) + len(q.answer) // 4 for text, q in zip(texts, sample.questions, strict=True))
+    return seen + max(sum(text[:-1]) for text in texts) + asked

@@ -1,6 +1,7 @@
-"""One training run in a folder: the clock, the learning rate, checkpoints to resume from, and a log.
+"""One training run in a folder: how far it is, the learning rate, checkpoints to resume from, and a log.
 
-Knows stages by name and minutes. Refuses to know what a step computes.
+Knows stages by name and number of steps, never by time: a run beside other work takes longer and learns as much.
+Refuses to know what a step computes.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 WARM_UP = 60  # steps
+CHECKPOINT_SECONDS = 120  # between two checkpoints of a stage
+STILL = 1e-5  # gradients of a vocabulary row below this hardly move it: else all that never occur go the same way
+PLATEAU = 0.3  # share of a stage at the full learning rate
 LAST = 0.03  # share of the learning rate at the end of a stage
 
 
@@ -26,33 +30,34 @@ def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 
 
-def agree(value: float) -> float:
-    """The largest value of all training processes, so that they end a stage at the same step."""
-    if not dist.is_initialized():
-        return value
-    shared = torch.tensor(value)
-    dist.all_reduce(shared, op=dist.ReduceOp.MAX)
-    return shared.item()
-
-
 class Run:
-    """A folder with `plan.json` (minutes per stage, read again while training, so a stage can be cut or extended),
-    `log.txt` and one resumable checkpoint per stage."""
+    """A folder with `plan.json` (steps per stage, read when a stage begins or goes on), `log.txt` and one resumable
+    checkpoint per stage."""
 
-    def __init__(self, folder: Path, plan: dict[str, float]) -> None:
+    def __init__(self, folder: Path, plan: dict[str, int]) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self.plan_file = folder / "plan.json"
         if not self.plan_file.exists():
             self.plan_file.write_text(json.dumps(plan, indent=1))
-        self.muon = 4e-3  # learning rate of the matrices inside blocks; 0: AdamW for them too
         self.sums: dict[str, list[float]] = defaultdict(list)
 
-    def minutes(self, stage: str) -> float:
-        return float(json.loads(self.plan_file.read_text()).get(stage, 0))
+    def steps(self, stage: str) -> int:
+        return int(json.loads(self.plan_file.read_text()).get(stage, 0))
 
     def state_file(self, stage: str) -> Path:
         return self.folder / f"{stage}.pt"
+
+    def state(self, stage: str) -> dict[str, Any] | None:
+        """The stage's checkpoint, None where it hasn't begun."""
+        file = self.state_file(stage)
+        return torch.load(file, weights_only=True) if file.exists() else None
+
+    def save(self, stage: str, state: dict[str, Any]) -> None:
+        """Writes the stage's checkpoint, whole or not at all."""
+        partial = Path(f"{self.state_file(stage)}.partial")
+        torch.save(state, partial)
+        partial.replace(self.state_file(stage))
 
     def log(self, text: str) -> None:
         if rank():
@@ -72,27 +77,29 @@ class Run:
         self.sums.clear()
 
 
-class Clock:
-    """The minutes of one stage: how far it is, and whether it ends. Time spent in earlier sessions counts."""
+class Meter:
+    """The processor seconds of one stage in this process, and when its checkpoint is due. Seconds of earlier sessions
+    count."""
 
-    def __init__(self, run: Run, stage: str, spent: float = 0.0) -> None:
-        self.run, self.stage, self.spent, self.started = run, stage, spent, time.monotonic()
-        self.budget = run.minutes(stage) * 60
+    def __init__(self, spent: float = 0.0) -> None:
+        self.spent, self.started, self.saved = spent, time.process_time(), time.monotonic()
 
     @property
     def seconds(self) -> float:
-        return self.spent + time.monotonic() - self.started
+        return self.spent + time.process_time() - self.started
 
-    def progress(self) -> float:
-        return min(agree(self.seconds / max(self.budget, 1e-9)), 1.0)
-
-    def reread(self) -> None:
-        self.budget = self.run.minutes(self.stage) * 60
+    def due(self) -> bool:
+        """Whether so much time has passed since the last checkpoint that losing it would hurt."""
+        if time.monotonic() - self.saved < CHECKPOINT_SECONDS:
+            return False
+        self.saved = time.monotonic()
+        return True
 
 
 def rate(step: int, progress: float) -> float:
-    """Warm-up by steps, then a cosine over the stage's time."""
-    cosine = LAST + (1 - LAST) * 0.5 * (1 + math.cos(math.pi * progress))
+    """Warm-up, a plateau, then a cosine to the stage's end."""
+    falling = max(progress - PLATEAU, 0.0) / (1 - PLATEAU)
+    cosine = LAST + (1 - LAST) * 0.5 * (1 + math.cos(math.pi * falling))
     return min(1.0, (step + 1) / WARM_UP) * cosine
 
 
@@ -105,14 +112,16 @@ class Optimizer:
         inner = {id(p) for p in matrices}
         rest = [p for _, p in named if id(p) not in inner]
         self.parameters = [p for _, p in named]
+        words = [p for name, p in named if name.endswith("embed_tokens.weight")]
+        kept = {id(p) for p in words}
+        rest = [p for p in rest if id(p) not in kept]
+        groups: list[dict[str, Any]] = [{"params": rest}, {"params": words, "eps": STILL}]
         self.parts: list[tuple[torch.optim.Optimizer, float]] = [
-            (torch.optim.AdamW(rest, lr=adam, betas=(0.9, 0.98), weight_decay=0.01), adam)
+            (torch.optim.AdamW(groups, lr=adam, betas=(0.9, 0.98), weight_decay=0.01), adam)
         ]
-        if matrices and muon:
+        if matrices:
             inner_optimizer = torch.optim.Muon(matrices, lr=muon, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
             self.parts.append((inner_optimizer, muon))
-        elif matrices:
-            self.parts.append((torch.optim.AdamW(matrices, lr=adam, betas=(0.9, 0.98), weight_decay=0.01), adam))
 
     def begin(self, share: float) -> None:
         """Clears the gradients and sets the rate."""

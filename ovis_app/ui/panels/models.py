@@ -106,9 +106,9 @@ def row(offer: Offer) -> str:
     return f"{spec.name}\n{size(spec.bytes)} · {offer.verdict} (needs {size(offer.needed)})\n{abilities(spec)}"
 
 
-def found(offers: Sequence[Offer], wanted: str) -> list[tuple[str, str]]:
+def found(offers: Sequence[Offer], wanted: str | None) -> list[tuple[str, str]]:
     """(row, id) of the models whose rows hold every word of `wanted`."""
-    words = wanted.lower().split()
+    words = (wanted or "").lower().split()
     rows = [(row(offer), offer.model.id) for offer in offers]
     return [(text, name) for text, name in rows if all(word in text.lower() for word in words)]
 

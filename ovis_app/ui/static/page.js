@@ -1,4 +1,4 @@
-// What only the browser can do: the settings drawer, light and dark, keys, and pictures shown large.
+// What only the browser can do: the settings drawer, light and dark, and keys.
 // Sends nothing anywhere and knows nothing of conversations.
 window.ovis = (() => {
   const find = (selector) => document.querySelector(selector);
@@ -72,19 +72,6 @@ window.ovis = (() => {
   const keep = (settings) => { kept = settings; };
   const keptOr = (name, value) => (typeof kept[name] === typeof value ? kept[name] : value);
 
-  function enlarge(image) {
-    const dialog = document.createElement("dialog");
-    dialog.className = "ovis-large";
-    const large = document.createElement("img");
-    large.src = image.src;
-    large.alt = image.alt;
-    dialog.append(large);
-    dialog.addEventListener("click", () => dialog.close());
-    dialog.addEventListener("close", () => dialog.remove());
-    document.body.append(dialog);
-    dialog.showModal();
-  }
-
   document.addEventListener("keydown", (event) => {
     if (event.key !== "Escape" || event.isComposing || event.keyCode === 229) return;
     if (document.querySelector("dialog[open]")) return;
@@ -124,5 +111,5 @@ window.ovis = (() => {
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
   else start();
 
-  return { toggleTheme, toggle, top, enlarge, put, on, first, keep, kept: keptOr };
+  return { toggleTheme, toggle, top, put, on, first, keep, kept: keptOr };
 })();

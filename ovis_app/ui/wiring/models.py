@@ -6,9 +6,11 @@ is decided for each request anew.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import gradio as gr
 
-from ovis_app.backend import Backend
+from ovis_app.backend import Backend, Status
 from ovis_app.errors import UserError
 from ovis_app.limits import Limits
 from ovis_app.settings import Settings
@@ -38,14 +40,20 @@ class _Handlers:
         self.inputs = [parts.model, panel.search, parts.read]
         self.outlook = [parts.header.status, parts.header.timer, panel.here, panel.progress, panel.cancel, parts.model]
         self.outlook += [parts.view.facts, *parts.controls, panel.rows, panel.listed]
+        self._asked_by = ""  # the session that began the last change: nobody else hears that it came to nothing
 
     def _allowed(self, request: gr.Request) -> bool:
         return may_choose(self._settings, request.client.host if request.client else "", request.headers)
 
-    def others(self, wanted: str, listed: Rows, request: gr.Request) -> Updates:
+    def _status(self, request: gr.Request) -> Status:
+        """What is going on, as far as it is this tab's."""
+        now = self._backend.status()
+        return now if request.session_hash == self._asked_by else replace(now, problem="")
+
+    def others(self, wanted: str | None, listed: Rows, request: gr.Request) -> Updates:
         return self._fresh(wanted, listed, request) or NOTHING
 
-    def _fresh(self, wanted: str, listed: Rows, request: gr.Request) -> Updates:
+    def _fresh(self, wanted: str | None, listed: Rows, request: gr.Request) -> Updates:
         """The list of what else could answer, where that isn't the list that is shown: whether a model fits may have
         changed. What was chosen from another list is put away, as the browser would choose what stands in its place."""
         present = self._backend.status().model.id
@@ -58,9 +66,9 @@ class _Handlers:
             return {}
         return {self._panel.rows: rows, self._panel.listed: gr.update(choices=rows, value=None)}
 
-    def look(self, shown: ModelSpec, wanted: str, read: str, request: gr.Request) -> Updates:
+    def look(self, shown: ModelSpec, wanted: str | None, read: str, request: gr.Request) -> Updates:
         """The outlook now; the controls only where they stood for another model."""
-        parts, panel, now = self._parts, self._panel, self._backend.status()
+        parts, panel, now = self._parts, self._panel, self._status(request)
         follow: Updates = {}
         if now.model != shown:
             follow = {**parts.controls_for(now.model), **self._fresh(wanted, [], request), **self.tell(request)}
@@ -81,7 +89,7 @@ class _Handlers:
         told = facts(spec, session, limits=self._limits, static=self._static, folder=EXAMPLES)
         return {self._parts.view.facts: told}
 
-    def change(self, shown: ModelSpec, wanted: str, read: str, name: str | None, request: gr.Request) -> Updates:
+    def change(self, shown: ModelSpec, wanted: str | None, read: str, name: str | None, request: gr.Request) -> Updates:
         refusal = ""
         try:
             if not self._allowed(request):
@@ -90,11 +98,12 @@ class _Handlers:
                 refusal = models.refused(NONE_CHOSEN)
             else:
                 self._backend.change(name.strip())
+                self._asked_by = str(request.session_hash)
         except UserError as error:
             refusal = models.refused(str(error))
         return self.look(shown, wanted, read, request) | {self._panel.refusal: refusal}
 
-    def cancel(self, shown: ModelSpec, wanted: str, read: str, request: gr.Request) -> Updates:
+    def cancel(self, shown: ModelSpec, wanted: str | None, read: str, request: gr.Request) -> Updates:
         if self._allowed(request):
             self._backend.cancel_change()
         return self.look(shown, wanted, read, request)
@@ -103,9 +112,9 @@ class _Handlers:
         # By a mark and not by an update of the column, which would draw it anew under whoever types into it.
         return {self._panel.may_choose: "<i></i>" if self._allowed(request) else ""}
 
-    def mark_read(self) -> Updates:
+    def mark_read(self, request: gr.Request) -> Updates:
         """Whoever opens or closes the panel has read how the last change went."""
-        now = self._backend.status()
+        now = self._status(request)
         return {self._parts.read: now.problem, self._parts.header.status: header.pill_of(now, now.problem)}
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from ovis_app import chat
 from ovis_app.backends import many
 from ovis_app.backends.fake import FakeBackend
 from ovis_app.backends.remote.backend import RemoteBackend
@@ -87,6 +88,15 @@ def test_stop_strings_are_sent_and_tokens_counted_by_the_server() -> None:
         assert both.count(asked) == 211
         server.says(Reply.json({}, 404), at=TOKENIZE)
         assert backend.count(asked) is None
+
+
+def test_an_answer_of_a_server_is_not_continued_and_the_sentence_says_what_to_do() -> None:
+    with Loopback() as server, remote(f"box={server.url}") as backend:
+        *_, last = chat.reply(backend, Request(talk("What?", "It is")))
+        assert last.messages[-1].error == (
+            "An answer of box can't be continued from here: ask again, or ask it to go on."
+        )
+        assert last.messages[-1].text == "It is" and server.chats() == []
 
 
 def test_a_conversation_keeps_its_session() -> None:

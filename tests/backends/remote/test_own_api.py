@@ -66,7 +66,7 @@ def test_the_answer_is_the_one_that_is_given_here(here: LocalBackend, away: Remo
 
 def test_it_tells_its_name_and_context_and_counts_tokens(away: RemoteBackend) -> None:
     now = away.status()
-    assert (now.phase, now.model.name, now.model.context) == ("ready", "Ovis-mini", 2048)
+    assert (now.phase, now.model.name, now.model.context) == ("ready", "Ovis-mini", 4096)
     asked = Request(talk(Message("user", "How many shapes are there?", (COUNTING,))))
     said = answer(away, asked.conversation)
     assert said.stats is not None and away.count(asked) == said.stats.prompt_tokens

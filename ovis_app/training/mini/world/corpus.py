@@ -10,30 +10,11 @@ import re
 from collections.abc import Iterator
 
 from ovis_app.training.mini.world import dialogues, media_talk
+from ovis_app.training.mini.world.everyday import COMMON, COMMON_CHINESE, COMMON_CHINESE_WORDS
 from ovis_app.training.mini.world.phrases import CHINESE
 from ovis_app.training.mini.world.questions import Turn, any_turn
 from ovis_app.training.mini.world.scenes import random_clip, random_scene, random_word
 
-# Words of general English and Chinese, so that a question from outside the training still falls into few pieces.
-COMMON = """
-the a an of to in is are was were be has have had do does did can could will would should may this that these those
-it its he she they we you I me my your our their what which who where when why how please tell show give find name
-say look list explain write read count draw make help know think see want need like use old new big small large
-good bad more most less many much some any all each every other same different first second third last next
-picture image photo drawing video clip text word letter number color shape object thing position place side corner
-and or not no yes if then than with without from for at on by into over under about between left right up down
-user assistant system thank hello name model answer question response end final reason detail sentence short long
-only just also there here
-"""
-COMMON_CHINESE = (
-    "我你他她它们的是有在不了这那个一二三四几多少什么哪里谁怎么为请说看给找写读图片视频"
-    "文字形状颜色位置大小和或吗呢吧很好"
-)
-COMMON_CHINESE_WORDS = """
-形状 颜色 图片 图中 图里 什么 多少 几个 一个 哪里 位置 视频 移动 静止不动 没有 描述
-文字 边界框 坐标 请给出 问题 我看 一共 它们
-逐行 从左向右 从右向左 从上向下 从下向上 最先 问的是 确定 更多 最多 一样多 张图 什么都没有 字符 谢谢 你好 添加 一张
-"""
 NAMES = (row for names in (CHINESE.cells, CHINESE.colors, CHINESE.kinds) for row in names.values())
 # Chinese is cut into these words, longest first, so that merges stay inside words.
 WORDS = sorted({name for row in NAMES for name in row} | set(COMMON_CHINESE_WORDS.split()), key=lambda w: (-len(w), w))

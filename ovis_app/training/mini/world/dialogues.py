@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
+from ovis_app.training.mini.world.everyday import phrase
 from ovis_app.training.mini.world.media_talk import about_clip, about_images, count_in, in_image
 from ovis_app.training.mini.world.phrases import TONGUES
 from ovis_app.training.mini.world.questions import (
@@ -36,28 +37,33 @@ ABSENT = (
 
 def talk(scene: Scene, say: Speaker) -> list[Turn]:
     """Two or three turns about one picture; the last one leans on what was said before."""
-    opening, follow = _opening(scene, say)
+    begun, follow = lead_in(scene, say)
     if say.rng.random() < 0.3:
         other = any_turn(scene, say)
         if say.rng.random() < 0.5:
-            return [opening, other, _first(opening, say)]
-        return [other, opening, follow] if say.rng.random() < 0.5 else [opening, other]
+            return [begun, other, first(begun, say)]
+        return [other, begun, follow] if say.rng.random() < 0.5 else [begun, other]
     luck = say.rng.random()
     if luck < 0.2:
-        return [opening, _first(opening, say)]
+        return [begun, first(begun, say)]
     if luck < 0.26:
-        return [opening, Turn("sure", say.ask("sure"), say.say("sure", answer=opening.answer), opening.thought)]
+        return [begun, sure(begun, say)]
     if luck < 0.32:
-        return [opening, Turn("thanks", say.ask("thanks"), say.say("welcome"), say.say("welcome"))]
-    return [opening, follow]
+        return [begun, Turn("thanks", say.ask("thanks"), say.say("welcome"), say.say("welcome"))]
+    return [begun, follow]
 
 
-def _first(opening: Turn, say: Speaker) -> Turn:
-    answer = say.say("first", question=opening.question)
+def first(begun: Turn, say: Speaker) -> Turn:
+    answer = say.say("first", question=begun.question)
     return Turn("first", say.ask("first"), answer, answer)
 
 
-def _opening(scene: Scene, say: Speaker) -> tuple[Turn, Turn]:
+def sure(before: Turn, say: Speaker) -> Turn:
+    """The answer that was given, once more."""
+    return Turn("sure", say.ask("sure"), say.say("sure", answer=before.answer), before.thought)
+
+
+def lead_in(scene: Scene, say: Speaker) -> tuple[Turn, Turn]:
     """A first turn and one that follows it."""
     rng, seen = say.rng, say.seen(scene)
     if scene.word is not None:
@@ -87,42 +93,55 @@ def _opening(scene: Scene, say: Speaker) -> tuple[Turn, Turn]:
 
 def talk_images(scenes: Sequence[Scene], say: Speaker) -> list[Turn]:
     """Two turns about several images."""
-    first, second = say.rng.sample(range(len(scenes)), 2)
+    one, other = say.rng.sample(range(len(scenes)), 2)
     if say.rng.random() < 0.25:
-        opening = about_images(scenes, say)
-        return [opening, _first(opening, say)]
-    if scenes[first].shapes and scenes[second].shapes and say.rng.random() < 0.4:
-        return [count_in(scenes, say, first), _history(count_in(scenes, say, second, "next_image"))]
-    return [in_image(scenes, say, first), _history(in_image(scenes, say, second, "next_image"))]
+        begun = about_images(scenes, say)
+        return [begun, first(begun, say)]
+    if scenes[one].shapes and scenes[other].shapes and say.rng.random() < 0.4:
+        return [count_in(scenes, say, one), _history(count_in(scenes, say, other, "next_image"))]
+    return [in_image(scenes, say, one), _history(in_image(scenes, say, other, "next_image"))]
 
 
 def talk_clip(clip: Clip, say: Speaker) -> list[Turn]:
-    opening = about_clip(clip, say)
-    return [opening, _first(opening, say) if say.rng.random() < 0.5 else about_clip(clip, say)]
+    begun = about_clip(clip, say)
+    return [begun, first(begun, say) if say.rng.random() < 0.5 else about_clip(clip, say)]
 
 
 def talk_nothing(say: Speaker) -> list[Turn]:
     """Two turns without a picture."""
-    opening = chat(say)
-    return [opening, _first(opening, say) if say.rng.random() < 0.4 else chat(say)]
+    begun = chat(say)
+    return [begun, first(begun, say) if say.rng.random() < 0.4 else chat(say)]
 
 
 def chat(say: Speaker) -> Turn:
     """Small talk, or a question about a picture that isn't there."""
-    if say.rng.random() < 0.45:
-        kind = say.rng.choice(KINDS)
-        name = say.named("red", kind)
-        names = {
-            "name": name, "a_name": say.a(name), "kind": say.asked_kind(kind), "color": say.color("red"), "n": "1",
-            "cell": say.asked_cell(say.rng.randrange(9)), "ordinal": "first",
-        }  # fmt: skip
-        return Turn("no image", say.ask(say.rng.choice(ABSENT), **names), say.tongue.attach, say.tongue.attach)
+    return absent(say) if say.rng.random() < 0.45 else small_talk(say)
+
+
+def absent(say: Speaker) -> Turn:
+    """A question about a picture, where none was attached."""
+    kind = say.rng.choice(KINDS)
+    name = say.named("red", kind)
+    names = {
+        "name": name, "a_name": say.a(name), "kind": say.asked_kind(kind), "color": say.color("red"), "n": "1",
+        "cell": say.asked_cell(say.rng.randrange(9)), "ordinal": "first",
+    }  # fmt: skip
+    return Turn("no image", say.ask(say.rng.choice(ABSENT), **names), say.tongue.attach, say.tongue.attach)
+
+
+def small_talk(say: Speaker) -> Turn:
     row = say.rng.choice(say.tongue.chat)
     asked: list[str] = list(row["asked"])  # type: ignore[call-overload]
     question, answer = say.rng.choice(asked), str(row["answer"])
     if say.rng.random() < 0.2 and "<" not in question:
         question = question.lower().rstrip("?.!？。！")
     return Turn("chat", question, answer, answer)
+
+
+def repeated(say: Speaker) -> Turn:
+    """Something to say after the user, whatever it is."""
+    text = phrase(say.rng)
+    return Turn("repeat", say.rng.choice(say.tongue.asks["repeat"]).format(text=text), text, text)
 
 
 def final_form(turn: Turn) -> Turn:

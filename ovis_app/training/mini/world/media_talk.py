@@ -10,7 +10,10 @@ from collections.abc import Callable, Sequence
 from ovis_app.training.mini.world.questions import Speaker, Turn, color
 from ovis_app.training.mini.world.scenes import KINDS, Clip, Scene
 
-ORDINALS = ("first", "second", "third", "fourth")
+ORDINALS = (
+    "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "eleventh",
+    "twelfth",
+)  # fmt: skip
 
 
 def in_image(scenes: Sequence[Scene], say: Speaker, n: int | None = None, asked: str = "in_image") -> Turn:
@@ -103,17 +106,20 @@ def about_images(scenes: Sequence[Scene], say: Speaker) -> Turn:
     return say.rng.choices(tuple(IMAGES_KINDS), tuple(IMAGES_KINDS.values()))[0](scenes, say)
 
 
-def about_clip(clip: Clip, say: Speaker) -> Turn:
-    """A question about a clip: what happens, which way, whether it moves, its color or kind."""
-    asked = say.rng.choices(("happens", "way", "moves", "clip_color", "clip_kind", "count"), (3, 3, 1, 0.8, 0.8, 0.3))[
-        0
-    ]
+CLIP_KINDS = {"happens": 3.0, "way": 3.0, "moves": 1.0, "clip_color": 0.8, "clip_kind": 0.8, "count": 0.3}
+
+
+def about_clip(clip: Clip, say: Speaker, *, by_name: bool = False) -> Turn:
+    """A question about a clip: what happens, which way, whether it moves, its color or kind. `by_name`: it says that it
+    means the video, since other pictures came later."""
+    chances = {row: chance for row, chance in CLIP_KINDS.items() if row != "count" or not by_name}
+    asked = say.rng.choices(tuple(chances), tuple(chances.values()))[0]
     shape, moving = clip.shape, clip.heading != "still"
     name, kind, color = say.name(shape), say.kind(shape.kind), say.color(shape.color)
     way = say.tongue.ways[clip.heading][0] if moving else ""
     told = say.say("it_moves" if moving else "it_still", way=way)
     thought = say.say("think_clip", a_name=say.a(name), name=name, moves=told)
-    question = say.ask(asked, kind=say.asked_kind(shape.kind))
+    question = say.ask(f"video_{asked}" if by_name else asked, kind=say.asked_kind(shape.kind))
     if asked in ("happens", "way"):
         named = say.a(name)[0].upper() + say.a(name)[1:]
         answer = say.say("moves" if moving else "still", A_name=named, name=name, way=way)
@@ -123,8 +129,8 @@ def about_clip(clip: Clip, say: Speaker) -> Turn:
         row = ("no_still" if moving else "yes_still") if stands else ("yes_moves" if moving else "no_moves")
         return Turn("moves", question, say.say(row, way=way), thought, "yes" if moving != stands else "no")
     if asked == "clip_color":
-        by_name = kind in question.lower()
-        answer = say.say("color", kind=kind, color=color) if by_name else say.say("it_color", color=color)
+        says_kind = kind in question.lower()
+        answer = say.say("color", kind=kind, color=color) if says_kind else say.say("it_color", color=color)
         return Turn("clip color", question, answer, thought, color)
     if asked == "count":
         return Turn("clip count", question, say.count("count", 1), thought, "1")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
 
@@ -29,7 +29,8 @@ Ink = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class Shape:
-    """One solid shape. Lengths are pixels; `form` in 0..1 chooses among the usual ways to draw its kind."""
+    """One solid shape. Lengths are pixels; `form` in 0..1 chooses among the usual ways to draw its kind. `ink` is the
+    paint where it isn't its color's own; `turn` is in degrees, clockwise."""
 
     kind: str
     color: str
@@ -38,13 +39,26 @@ class Shape:
     y: float
     radius: float
     form: float = 1.0
+    ink: Ink | None = None
+    turn: float = 0.0
 
     @property
     def name(self) -> str:
         return f"{self.color} {self.kind}"
 
+    @property
+    def paint(self) -> Ink:
+        return self.ink or COLORS[self.color]
+
     def outline(self) -> list[Point]:
         """The corners of a polygon; a circle has none."""
+        sine, cosine = math.sin(math.radians(self.turn)), math.cos(math.radians(self.turn))
+        return [
+            (self.x + (x - self.x) * cosine - (y - self.y) * sine, self.y + (x - self.x) * sine + (y - self.y) * cosine)
+            for x, y in self._upright()
+        ]
+
+    def _upright(self) -> list[Point]:
         x, y, r, form = self.x, self.y, self.radius, self.form
         if self.kind == "square":
             half = r * (0.8 + 0.2 * form)
@@ -138,19 +152,19 @@ def font(size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.load_default(size)  # type: ignore[return-value]
 
 
-def draw(scene: Scene) -> Image.Image:
-    """The scene as an RGB picture of its own size."""
+def draw(scene: Scene, *, clear: bool = False) -> Image.Image:
+    """The scene as a picture of its own size: RGB, or `clear`, RGBA on nothing."""
     k = scene.smooth
-    image = Image.new("RGB", (scene.width * k, scene.height * k), scene.background)
+    size = (scene.width * k, scene.height * k)
+    image = Image.new("RGBA", size) if clear else Image.new("RGB", size, scene.background)
     pen = ImageDraw.Draw(image)
     for shape in scene.shapes:
-        ink = COLORS[shape.color]
         if shape.kind == "circle":
-            pen.ellipse([v * k for v in shape.box()], fill=ink)
+            pen.ellipse([v * k for v in shape.box()], fill=shape.paint)
         else:
-            pen.polygon([(x * k, y * k) for x, y in shape.outline()], fill=ink)
+            pen.polygon([(x * k, y * k) for x, y in shape.outline()], fill=shape.paint)
     if k > 1:
-        image = image.reduce(k)
+        image = image.convert("RGBa").reduce(k).convert("RGBA") if clear else image.reduce(k)
     for word in scene.words:
         ImageDraw.Draw(image).text((word.x, word.y), word.text, fill=word.ink, font=font(word.size))
     return image
@@ -252,4 +266,4 @@ def _shape_in(rng: random.Random, cell: int, kind: str, color: str, width: int, 
 
 
 def _moved(shape: Shape, x: float, y: float) -> Shape:
-    return Shape(shape.kind, shape.color, shape.cell, x, y, shape.radius, shape.form)
+    return replace(shape, x=x, y=y)

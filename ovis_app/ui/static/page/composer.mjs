@@ -1,6 +1,7 @@
 // Where questions are written: the box, what is attached, what is to be said of both.
 // Knows the DOM and the draft; what happens to them is done by the session.
 
+import { arrange } from "./arranging.mjs";
 import { button, make, name } from "./elements.mjs";
 import { said, t } from "./i18n.mjs";
 import { plain } from "./turns.mjs";
@@ -8,10 +9,10 @@ import { plain } from "./turns.mjs";
 const ACCEPT = "image/*,video/*,application/pdf";
 
 export class Composer {
-  #session; #root; #parts = {}; #saving = null;
+  #session; #root; #acts; #parts = {}; #saving = null;
 
-  constructor(root, session) {
-    [this.#root, this.#session] = [root, session];
+  constructor(root, session, acts) {
+    [this.#root, this.#session, this.#acts] = [root, session, acts];
     const p = this.#parts;
     p.notice = make("div", { id: "notice", role: "status" });
     p.leave = button(t("Cancel edit"), () => session.leaveEdit(), { name: "leave-edit" });
@@ -64,7 +65,7 @@ export class Composer {
     const box = this.#parts.files;
     if (box.dataset.key !== key) {
       box.dataset.key = key;
-      box.replaceChildren(...files.map((one, place) => this.#thumbnail(one, place)));
+      box.replaceChildren(...files.map((one, place) => this.#thumbnail(one, place, files.length)));
     }
     for (const [place, one] of files.entries()) {
       const bar = box.children[place].querySelector("progress");
@@ -72,16 +73,31 @@ export class Composer {
     }
   }
 
-  #thumbnail(entry, place) {
-    const name = plain(entry.name);
+  #thumbnail(entry, place, count) {
+    const name = count > 1 ? t("Image {number}: {name}", { number: place + 1, name: plain(entry.name) }) : plain(entry.name);
     const remove = button(t("Remove {name}", { name }), () => this.#session.detach(entry), { icon: true, name: "delete-button" });
     const coming = entry.state !== "ready";
     const image = make("img", { alt: name, title: name });
-    const item = make("span.thumbnail-item", {}, coming ? make("progress", { max: 1, "aria-label": t("Uploading {name}", { name }) }) : image, make("span.number", { "aria-hidden": "true" }, String(place + 1)), remove);
+    const still = !coming && entry.kind === "image";
+    const opens = still ? make("button.opens", { type: "button", "aria-label": t("Enlarge {name}", { name }), onclick: () => this.#acts.enlarge({ message: null, index: place }) }, image) : image;
+    const item = make("span.thumbnail-item", {}, coming ? make("progress", { max: 1, "aria-label": t("Uploading {name}", { name }) }) : opens, make("span.number", { "aria-hidden": "true" }, String(place + 1)), remove);
     item.classList.toggle("clip", entry.kind === "video");
     if (coming) item.append(make("span.name", {}, name));
-    if (entry.hash && !coming) this.#see(image, entry, name);
+    if (still && count > 1) arrange(item, opens, { move: (by) => this.#move(entry, by) });
+    if (entry.hash && !coming) this.#see(image, entry, plain(entry.name));
     return item;
+  }
+
+  /** Another place among the files, and so another number. */
+  #move(entry, by) {
+    const { files } = this.#session.draft;
+    const from = files.indexOf(entry);
+    const to = Math.min(files.length - 1, Math.max(0, from + by));
+    if (from < 0 || from === to) return;
+    files.splice(to, 0, ...files.splice(from, 1));
+    this.draw();
+    this.#parts.files.children[to].querySelector(".opens")?.focus();
+    this.#session.saveDraft();
   }
 
   async #see(image, entry, name) {

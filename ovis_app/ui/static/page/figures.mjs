@@ -7,7 +7,8 @@ const SHOWN_TIMES = 8;
 /** What is to be said of how an answer was made; nothing while it grows.
  * @returns {string[]} */
 export function figures(message) {
-  if (message.finish === null) return [];
+  if (message.finish === null || message.example) return [];
+  if (message.edited) return [t("edited by hand")];
   const stats = message.stats ?? {};
   const parts = [];
   if (stats.visual_tokens) parts.push(t("{count} visual tokens", { count: count(stats.visual_tokens) }));
@@ -24,6 +25,24 @@ export function figures(message) {
       ? t("without the {count} oldest questions, to fit", { count: stats.dropped_turns }) : t("without the oldest question, to fit"));
   }
   return parts;
+}
+
+/** The figures of an answer that was continued: `before` are those of what had been said, `now` those of the rest. What
+ * nobody counted isn't told: an answer that was cut has no figures of its own. */
+export function together(before, now) {
+  if (!now) return null;
+  const { begun_tokens: begun, begun_thinking_tokens: begunThought = 0, ...rest } = now;
+  const sum = (name, counted) => {
+    const first = counted ?? before?.[name];
+    return first === undefined ? undefined : first + (now[name] ?? 0);
+  };
+  const counts = {
+    answer_tokens: sum("answer_tokens", begun),
+    thinking_tokens: sum("thinking_tokens", begun === undefined ? undefined : begunThought),
+    thinking_seconds: now.thinking_seconds === undefined ? before?.thinking_seconds : sum("thinking_seconds"),
+    first_token_seconds: before?.first_token_seconds,
+  };
+  return Object.fromEntries(Object.entries({ ...before, ...rest, ...counts }).filter(([, value]) => value !== undefined && value !== 0));
 }
 
 /** What stands over a thought. */

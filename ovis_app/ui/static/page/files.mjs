@@ -12,6 +12,7 @@ export class Files {
   /** `session` gives the name of this tab's session. */
   constructor({ store, wire, session }) {
     [this.#store, this.#wire, this.#session] = [store, wire, session];
+    this.lost = () => {}; // called where the server couldn't be reached
   }
 
   digest(blob) {
@@ -34,6 +35,7 @@ export class Files {
       Object.assign(entry, first);
     } catch (error) {
       if (!error.lost) return error.message;
+      this.lost();
       await this.#store.putFile({ hash: entry.hash = await digest(blob), blob });
       entry.state = "ready";
     }

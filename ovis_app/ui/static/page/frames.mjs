@@ -4,10 +4,10 @@
 
 export const ENDS = ["done", "failed", "missing"];
 
-/** An answer of which nothing was heard yet. */
-export function fresh() {
+/** An answer of which nothing was heard yet; `begun` is what had been said of it, where it is continued. */
+export function fresh(begun = { text: "", thinking: "" }) {
   return {
-    next: 0, early: new Map(), note: "", text: "", thinking: "", error: "", finish: null, stats: null, boxes: [],
+    next: 0, early: new Map(), note: "", text: begun.text, thinking: begun.thinking, error: "", finish: null, stats: null,
     version: null, missing: null,
   };
 }
@@ -56,7 +56,6 @@ function ended(answer, frame) {
     error: string(frame.sentence),
     finish: frame.kind === "failed" ? "error" : string(frame.finish, "end"),
     stats: frame.stats ?? null,
-    boxes: Array.isArray(frame.boxes) ? frame.boxes : [],
   };
 }
 

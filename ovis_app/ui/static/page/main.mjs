@@ -1,6 +1,7 @@
 // The page's start: store, session and view are put together, and told of what Gradio's panels say.
 // Knows `window.ovis` (page.js), through which both talk; refuses to know what a conversation is.
 
+import { actsOf, keysOf } from "./acts.mjs";
 import { Announcer } from "./announce.mjs";
 import { Composer } from "./composer.mjs";
 import { make } from "./elements.mjs";
@@ -8,6 +9,8 @@ import { Files } from "./files.mjs";
 import { language, said, t } from "./i18n.mjs";
 import { begin } from "./language.mjs";
 import { Session } from "./session.mjs";
+import * as shortcuts from "./shortcuts.mjs";
+import { shots } from "./shots.mjs";
 import { open } from "./store.mjs";
 import { Turns, plain } from "./turns.mjs";
 import * as wire from "./wire.mjs";
@@ -20,31 +23,47 @@ export async function start(element, { restore }) {
   const lines = new Map();
   const store = await open((sentence) => { lines.set(sentence, sentence); view?.changed(); });
   const session = new Session({
-    store, wire, lines, tab: tabStorage(), peers: peers(),
+    store, wire, lines, tab: tabStorage(), peers: peers(), restore,
     files: new Files({ store, wire, session: () => session.facts.session }),
     changed: (id) => view?.changed(id),
   });
-  window.ovis.on("settings", (settings) => { session.settings = settings; });
+  window.ovis.on("settings", (settings) => { session.settings = uncrossed(settings, session.settings, restore); view?.changed(); });
   await begin(() => view?.renew());
   session.facts = await window.ovis.first("facts");
   await session.start();
   view = new View(parts(element), session);
   view.draw();
   listen(session, view);
-  const kept = session.conversation.settings;
-  if (Object.keys(kept).length) restore(session.settings = { ...session.settings, ...kept });
   if (matchMedia("(pointer: fine)").matches) view.focus(); // on a phone it would raise the keyboard
   setTimeout(() => store.tidy(), 10_000);
 }
 
 /** What comes from elsewhere: Gradio's panels, keys, the browser. */
 function listen(session, view) {
-  window.ovis.on("facts", (facts) => { session.facts = facts; view.draw(); });
+  window.ovis.on("facts", (facts) => { session.facts = facts; explain(facts.model.help); view.draw(); });
   window.ovis.on("new", async () => { await session.newChat(); view.focus(); });
   window.ovis.on("escape", () => session.stop());
   window.addEventListener("pagehide", () => session.put_aside());
-  window.addEventListener("offline", () => { session.lines.set("offline", wire.OFFLINE); view.draw(); });
-  window.addEventListener("online", () => { session.lines.delete("offline"); view.draw(); });
+  window.addEventListener("offline", () => session.connection.lost());
+  window.addEventListener("online", () => session.connection.look());
+  document.addEventListener("visibilitychange", () => { if (!document.hidden) session.connection.look(); });
+}
+
+/** A smallest picture that is larger than the largest raises that, and the other way round. */
+function uncrossed(now, before, restore) {
+  const { min_pixels: low, max_pixels: high } = now;
+  if (!(low > high)) return now;
+  const mended = before.max_pixels === high ? { ...now, max_pixels: low } : { ...now, min_pixels: high };
+  restore(mended);
+  return mended;
+}
+
+/** Switches say what they do. */
+function explain(help = {}) {
+  for (const [name, words] of Object.entries(help)) {
+    document.querySelector(`#switch-${name} label`)?.setAttribute("title", words);
+    document.querySelector(`#switch-${name} input`)?.setAttribute("aria-description", words);
+  }
 }
 
 function parts(element) {
@@ -71,13 +90,12 @@ class View {
 
   constructor(page, session) {
     [this.#page, this.#session] = [page, session];
-    const acts = {
-      edit: (id) => { session.edit(id); this.focus(); },
-      remove: (id) => session.remove(id), choose: (id) => session.choose(id), again: (id) => session.again(id),
-      enlarge: (image) => window.ovis.enlarge(image), drawn: () => this.#stick(),
-    };
-    this.#composer = new Composer(page.composer, session);
+    const focus = () => this.focus();
+    const acts = actsOf(session, { focus, row: (id) => this.#turns.row(id), changed: () => this.changed() });
+    const box = () => page.composer.querySelector("textarea");
+    this.#composer = new Composer(page.composer, session, acts);
     this.#turns = new Turns(page.turns, { acts, files: session.files });
+    shortcuts.listen(box(), keysOf(session, acts, { focus, box: box() }));
     this.#announcer = new Announcer(page.scroll.parentElement);
     this.#scrolling();
   }
@@ -106,8 +124,9 @@ class View {
   }
 
   draw() {
-    const { path, tree, running, lines } = this.#session;
+    const { path, tree, running, lines, connection } = this.#session;
     fill(this.#page.lines, [...lines.values()].map(said));
+    pill(connection.down);
     if (path.length > this.#path && running) this.#stuck = true; // what was asked comes into view
     this.#path = path.length;
     this.#turns.draw(path, tree, running?.id ?? null);
@@ -119,7 +138,7 @@ class View {
 
   #stick() {
     const { scroll, newest } = this.#page;
-    if (this.#stuck) scroll.scrollTop = this.#path ? scroll.scrollHeight : 0;
+    if (this.#stuck) scroll.scrollTop = this.#path ? scroll.scrollHeight : 0; // an empty page begins at its beginning
     newest.hidden = this.#stuck;
   }
 
@@ -157,7 +176,9 @@ class View {
     const hint = facts.hint ? make("p.hint", {}, said(facts.hint)) : null;
     const cards = make("div.examples", {}, ...facts.examples.map((one) => this.#card(one)));
     const earlier = make("div.earlier", { hidden: true });
-    welcome.replaceChildren(make("div.placeholder", {}, make("h2", {}, t("Ask about {subject}", { subject: said(facts.subject) })), make("p", {}, said(facts.about)), hint), cards, earlier);
+    const first = make("div.shots", { hidden: true });
+    shots(first, this.#session.examples);
+    welcome.replaceChildren(make("div.placeholder", {}, make("h2", {}, t("Ask about {subject}", { subject: said(facts.subject) })), make("p", {}, said(facts.about)), hint), cards, first, earlier);
     this.#earlier(earlier);
   }
 
@@ -184,6 +205,15 @@ function fill(element, sentences) {
   if (element.dataset.key === key) return;
   element.dataset.key = key;
   element.replaceChildren(...sentences.map((one) => make("p", {}, one)));
+}
+
+/** The header's pill while the server can't be reached: what Gradio's says then is of before. */
+function pill(down) {
+  const status = document.querySelector("#status");
+  if (!status || status.classList.contains("down") === down) return;
+  status.classList.toggle("down", down);
+  status.querySelector(".pill.offline")?.remove();
+  if (down) status.append(make("span.pill.failed.offline", { role: "status", title: t("No connection") }, make("i"), t("No connection")));
 }
 
 /** Words of this tab alone, which outlive a reload where the browser lets them. */

@@ -3,13 +3,14 @@
 // Pure. Knows the names of fields; refuses to know where files lie: whoever asks says how each is named.
 
 /**
- * @param {any[]} path from the first message to the question that is asked
+ * @param {any[]} path from the first message to the question that is asked, or to an answer that is to go on
  * @param {Record<string, any>} settings by name, as the panel has them
  * @param {{knobs: {name: string, side: boolean, recommended: number}[], switches: string[]}} model
  * @param {(file: {hash: string, kind: string, name: string}) => string} address
  */
 export function requestOf(path, settings, model, address) {
   const question = path.at(-1);
+  const goesOn = question.role === "assistant"; // the beginning of an answer that is to be continued
   const told = { ...settings, ...question.wants };
   const knob = (name) => turned(model.knobs.find((one) => one.name === name), told[name]);
   const on = (name) => model.switches.includes(name) && told[name] === true;
@@ -27,6 +28,7 @@ export function requestOf(path, settings, model, address) {
       min_pixels: knob("min_pixels"), max_pixels: knob("max_pixels"), max_partition: knob("max_partition"),
     }),
     ...nested("media_io_kwargs", frames(knob("frames"))),
+    ...(goesOn ? { continue_final_message: true, add_generation_prompt: false } : {}),
   };
   const details = path.slice(0, -1).flatMap((one) => one.files.map(() => one.detail));
   const ovis = { cot: on("cot"), boxes: on("boxes"), split: on("split"), drop_old_turns: told.drop_old_turns === true };

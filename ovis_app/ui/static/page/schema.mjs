@@ -6,6 +6,10 @@ export const VERSION = 1;
 /** Of one record. A reader mends every older one, field by field, and takes a newer one as far as it understands it. */
 export const SCHEMA = 1;
 export const LONGEST_TITLE = 80;
+export const LONGEST_REASON = 2000;
+const MOST_SETTINGS = 60;
+/** The conversation of examples that stand before new chats: never listed. */
+export const EXAMPLES = "examples";
 
 const FINISHES = ["end", "length", "stopped", "error", "cut"];
 const text = (value) => (typeof value === "string" ? value : "");
@@ -35,10 +39,14 @@ export function message(record) {
     files: list(given.files).map(file).filter(Boolean),
     detail: object(given.detail) ?? {},
     wants: wants(given.wants),
+    asked: asked(given.asked), // the settings that an answer was asked for with
+    model: text(given.model).slice(0, 200), // whose answer it is
+    edited: given.edited === true, // by hand: nobody's words but the person's
+    example: given.example === true, // stands before a chat to show how answers are meant
+    feedback: feedback(given.feedback),
     error: text(given.error),
     finish: FINISHES.includes(given.finish) ? given.finish : null,
     stats: object(given.stats),
-    boxes: list(given.boxes).filter(object),
     by: text(given.by),
     touched: number(given.touched, 0),
     lost: !whole || given.lost === true,
@@ -50,6 +58,15 @@ export function file(given) {
   const hash = typeof given?.hash === "string" && /^[0-9a-f]{64}$/.test(given.hash) ? given.hash : null;
   if (!hash) return null;
   return { hash, name: text(given.name) || "file", kind: given.kind === "video" ? "video" : "image" };
+}
+
+function asked(given) {
+  const simple = (value) => typeof value === "boolean" || typeof value === "string" || Number.isFinite(value);
+  return object(given) ? Object.fromEntries(Object.entries(given).slice(0, MOST_SETTINGS).filter(([, value]) => simple(value))) : null;
+}
+
+function feedback(given) {
+  return typeof given?.good === "boolean" ? { good: given.good, reason: text(given.reason).slice(0, LONGEST_REASON) } : null;
 }
 
 function wants(given) {

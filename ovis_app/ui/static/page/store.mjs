@@ -63,7 +63,7 @@ class Store {
     const records = await this.#all("conversations");
     const { good, broken } = schema.usable(records, schema.conversation);
     if (broken) this.#say(leftOut(broken));
-    return good.sort((one, other) => other.changed - one.changed);
+    return good.filter((one) => one.id !== schema.EXAMPLES).sort((one, other) => other.changed - one.changed);
   }
 
   /** A conversation and its messages, or null. */

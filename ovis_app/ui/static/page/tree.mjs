@@ -11,9 +11,10 @@
 export function build(messages) {
   const byId = new Map();
   for (const one of messages) byId.set(one.id, one);
+  const roots = rootsOf(byId);
   const children = new Map();
   for (const one of byId.values()) {
-    const parent = rooted(byId, one) ? null : one.parent;
+    const parent = roots.has(one.id) ? null : one.parent;
     if (!children.has(parent)) children.set(parent, []);
     children.get(parent).push(one);
   }
@@ -25,18 +26,28 @@ function older(one, other) {
   return one.created - other.created || (one.id < other.id ? -1 : 1);
 }
 
-/** Whether a message begins a path: it has no parent here, or going up from it leads back to it. In a circle the oldest
- * message is the root, so that nobody in it is lost. */
-function rooted(byId, message) {
-  if (message.parent === null || !byId.has(message.parent)) return true;
-  const seen = new Set();
-  let oldest = message;
-  for (let at = message; at; at = at.parent === null ? undefined : byId.get(at.parent)) {
-    if (seen.has(at.id)) return at === message && oldest === message;
-    seen.add(at.id);
-    if (older(at, oldest) < 0) oldest = at;
+/** The messages that begin a path: they have no parent here, or going up from them leads back to them. In a circle the
+ * oldest message is the root, so that nobody in it is lost. Each is looked at once, however long a path is. */
+function rootsOf(byId) {
+  const roots = new Set();
+  const walks = new Map(); // id -> the walk that came by
+  const above = (one) => (one.parent === null ? undefined : byId.get(one.parent));
+  for (const start of byId.values()) {
+    let at = start;
+    for (let up; at && !walks.has(at.id); at = up) {
+      walks.set(at.id, start);
+      up = above(at);
+      if (!up) roots.add(at.id);
+    }
+    if (at && walks.get(at.id) === start) roots.add(oldestAround(at, above).id);
   }
-  return false;
+  return roots;
+}
+
+function oldestAround(start, above) {
+  let oldest = start;
+  for (let at = above(start); at !== start; at = above(at)) if (older(at, oldest) < 0) oldest = at;
+  return oldest;
 }
 
 /** From the root to this message; nothing where it isn't there. @param {Tree} tree @param {string | null} id */

@@ -2,16 +2,19 @@
 // and of words that grow only the block at their end.
 // Knows messages and the DOM; refuses to know what happens when somebody asks for something: `acts` does that.
 
-import { button, copy, make } from "./elements.mjs";
-import { figures, thought } from "./figures.mjs";
+import { make } from "./elements.mjs";
+import { thought } from "./figures.mjs";
 import { said, t } from "./i18n.mjs";
+import { Marks } from "./marks.mjs";
 import { versions } from "./tree.mjs";
+import * as actions from "./turn_actions.mjs";
 
 export class Turns {
-  #root; #acts; #files; #rows = new Map(); #words = null;
+  #root; #acts; #files; #rows = new Map(); #words = null; #marks;
 
   constructor(root, { acts, files }) {
     [this.#root, this.#acts, this.#files] = [root, acts, files];
+    this.#marks = new Marks({ files, enlarge: acts.enlarge, loaded: () => this.#again() });
   }
 
   /** Draws a path. `running` is the id of the message that grows. */
@@ -28,6 +31,11 @@ export class Turns {
     }
   }
 
+  /** The row of a message that is shown. */
+  row(id) {
+    return this.#rows.get(id)?.element ?? null;
+  }
+
   #made(message) {
     const kind = message.role === "user" ? "article.turn.user-row" : "article.turn.bot-row";
     const element = make(kind, { "aria-label": kindOf(message) });
@@ -42,14 +50,14 @@ export class Turns {
     for (const row of this.#rows.values()) {
       row.element.setAttribute("aria-label", kindOf(row.drawn));
       if (row.drawn.role === "user") { row.element.replaceChildren(); row.parts = {}; }
-      [row.drawn, row.marked] = [null, false];
+      row.drawn = null;
     }
   }
 
   #fill(row, message, around) {
     const beside = versions(around.tree, message.id);
     const busy = around.running !== null;
-    const key = `${beside.map((one) => one.id)} ${busy} ${around.last}`;
+    const key = `${beside.map((one) => one.id)} ${busy} ${around.last} ${actions.state(message, this.#acts)}`;
     if (row.drawn === message && row.key === key) return;
     if (message.role === "user") this.#question(row, message, { beside, busy });
     else this.#answer(row, message, { beside, busy, ...around });
@@ -62,19 +70,17 @@ export class Turns {
     const { parts, element } = row;
     if (!parts.foot) {
       parts.text = message.text.trim() ? make("div.question", { dir: "auto" }, plain(message.text)) : null;
-      parts.files = message.files.length ? make("div.files", {}, ...message.files.map((one, i) => this.#file(one, i, message.files.length))) : null;
+      parts.files = message.files.length ? make("div.files", {}, ...message.files.map((one, i) => this.#file(one, i, message))) : null;
       parts.foot = make("div.foot");
       element.append(...[parts.files, parts.text, parts.foot].filter(Boolean));
     }
-    parts.foot.replaceChildren(...[
-      this.#chooser(message, beside),
-      button(t("Edit"), () => this.#acts.edit(message.id), { icon: true, name: "edit", disabled: busy }),
-      button(t("Delete"), () => this.#acts.remove(message.id), { icon: true, name: "delete", disabled: busy }),
-    ].filter(Boolean));
+    actions.fill(parts.foot, actions.ofQuestion(message, { beside, busy, acts: this.#acts }));
+    element.classList.toggle("example-row", message.example);
   }
 
-  #file(file, index, count) {
-    const name = plain(count > 1 ? t("Image {number}: {name}", { number: index + 1, name: file.name }) : file.name);
+  #file(file, index, { id, files }) {
+    const several = files.length > 1; // which a prompt numbers
+    const name = several ? t("Image {number}: {name}", { number: index + 1, name: plain(file.name) }) : plain(file.name);
     const copied = async (element) => {
       if (element.dataset.copied) return;
       element.dataset.copied = "yes";
@@ -84,7 +90,8 @@ export class Turns {
     const show = (element, address) => { element.src = address; };
     const video = file.kind === "video" ? make("video", { controls: true, preload: "metadata", "aria-label": name, playsInline: true }) : null;
     const image = video ?? make("img", { alt: name, decoding: "async" });
-    const holder = video ? make("span.clip", {}, video) : make("button.picture", { type: "button", "aria-label": t("Enlarge {name}", { name }), onclick: () => this.#acts.enlarge(image) }, image);
+    const holder = video ? make("span.clip", {}, video) : make("button.picture", { type: "button", "aria-label": t("Enlarge {name}", { name }), onclick: () => this.#acts.enlarge({ message: id, index }) }, image,
+      several ? make("span.number", { "aria-hidden": "true" }, t("Image {number}", { number: index + 1 })) : null);
     if (video) video.addEventListener("error", () => this.#still(holder, video, file, name, copied));
     else image.addEventListener("error", () => copied(image));
     this.#files.seen(file.hash).then((address) => { if (address) show(image, address); else holder.replaceChildren(make("span.gone", {}, t("{name} is no longer in this browser.", { name }))); });
@@ -106,22 +113,14 @@ export class Turns {
     const { parts, element } = row;
     if (!parts.words) this.#frame(parts, element);
     this.#thought(parts, message);
-    this.#paint(parts.words, message.text, row);
-    const waits = message.finish === null && !message.text && !message.thinking;
+    this.#paint(parts.words, this.#marks.words(message), (block) => this.#marks.decorate(block, message));
+    const waits = message.finish === null && (message.note || (!message.text && !message.thinking));
     fillText(parts.status, waits ? said(message.note) || (message.id === running ? t("Waiting for a turn") : "") : "");
     fillText(parts.problem, message.lost ? t("These words couldn't be read any more.") : said(message.error));
     const over = message.finish !== null;
-    if (over && !row.marked && message.boxes.length) row.marked = this.#boxes(parts, message, path);
-    const again = message.error || message.finish === "cut" ? button(t("Retry"), () => this.#acts.again(message.id), { name: "retry", disabled: busy }) : null;
-    const line = figures(message).join(" · ");
-    parts.foot.replaceChildren(...[
-      line ? make("div.figures", { title: title(message) }, line) : null,
-      over && last && again,
-      over && this.#chooser(message, beside),
-      over && message.text ? button(t("Copy"), (event) => this.#copied(event.currentTarget, message.text), { icon: true, name: "copy" }) : null,
-      over && button(t("Regenerate"), () => this.#acts.again(message.id), { icon: true, name: "again", disabled: busy }),
-      over && button(t("Delete"), () => this.#acts.remove(message.id), { icon: true, name: "delete", disabled: busy }),
-    ].filter(Boolean));
+    this.#marks.draw(parts.boxes, message, path);
+    actions.fill(parts.foot, actions.ofAnswer(message, { beside, busy, last, acts: this.#acts, title: title(message) }));
+    element.classList.toggle("example-row", message.example);
     element.setAttribute("aria-busy", String(!over));
   }
 
@@ -129,7 +128,7 @@ export class Turns {
     parts.thought = make("details.thought", { hidden: true }, parts.over = make("summary"), parts.thinking = make("div.words"));
     parts.over.addEventListener("click", () => { parts.thought.dataset.touched = "yes"; });
     [parts.words, parts.status] = [make("div.words"), make("div.status", { hidden: true })];
-    [parts.problem, parts.boxes, parts.foot] = [make("div.problem", { hidden: true }), make("div.boxes", { hidden: true }), make("div.foot")];
+    [parts.problem, parts.boxes, parts.foot] = [make("div.problem", { hidden: true }), make("div.marks", { hidden: true }), make("div.foot")];
     element.append(parts.thought, parts.words, parts.status, parts.problem, parts.boxes, parts.foot);
   }
 
@@ -138,17 +137,18 @@ export class Turns {
     if (!message.thinking) return;
     fillText(parts.over, thought(message));
     if (!parts.thought.dataset.touched) parts.thought.open = message.finish === null && !message.text;
-    this.#paint(parts.thinking, message.thinking);
+    this.#paint(parts.thinking, this.#marks.thought(message));
   }
 
   /** Words as Markdown; as they are until what draws them is loaded. */
-  #paint(container, text) {
+  #paint(container, text, decorate = null) {
     if (container.source === text && container.words === this.#words) return;
     container.source = text;
     if (!text) return container.replaceChildren();
     if (!this.#words) {
       container.classList.add("plain");
       container.textContent = plain(text);
+      decorate?.(container);
       return this.#load();
     }
     if (container.words !== this.#words) {
@@ -160,6 +160,7 @@ export class Turns {
     for (const [place, html] of blocks.entries()) {
       if (container.drawn[place] === html) continue;
       const block = make("div.block", {}, this.#words.elements(html));
+      decorate?.(block);
       if (container.children[place]) container.children[place].replaceWith(block);
       else container.append(block);
     }
@@ -170,47 +171,15 @@ export class Turns {
   #load() {
     this.loading ??= import("./words.mjs").then((words) => {
       this.#words = words;
-      for (const row of this.#rows.values()) {
-        for (const part of [row.parts.words, row.parts.thinking]) if (part?.source) this.#paint(part, part.source);
-      }
-      this.#acts.drawn();
+      this.#again();
     }).catch(() => { this.loading = null; });
     return this.loading;
   }
 
-  /** The picture that an answer is about, with what it names framed: the only one of the latest question with files. */
-  #boxes(parts, message, path) {
-    const before = path.slice(0, path.indexOf(message)).filter((one) => one.files.length);
-    const only = before.at(-1)?.files.length === 1 ? before.at(-1).files[0] : null;
-    if (!only || only.kind !== "image") return false;
-    const names = message.boxes.map((one) => one.name).filter(Boolean).join(", ") || t("boxes");
-    const image = make("img", { alt: plain(t("{name} with {names} marked", { name: only.name, names })) });
-    const percent = (share) => `${(100 * share).toFixed(2)}%`;
-    const frames = message.boxes.map((one) => {
-      const frame = make("span.box", {}, one.name ? make("b", {}, plain(String(one.name))) : null);
-      Object.assign(frame.style, { left: percent(one.left), top: percent(one.top), width: percent(one.right - one.left), height: percent(one.bottom - one.top) });
-      return frame;
-    });
-    image.addEventListener("error", async () => { image.src = await this.#files.copied(only); }, { once: true });
-    this.#files.seen(only.hash).then((address) => { image.src = address; });
-    parts.boxes.replaceChildren(image, ...frames);
-    parts.boxes.hidden = false;
-    return true;
-  }
-
-  // --- what both have ----------------------------------------------------------------------------------------------
-
-  #chooser(message, beside) {
-    if (beside.length < 2) return null;
-    const place = beside.findIndex((one) => one.id === message.id);
-    const step = (words, by, name) => button(words, () => this.#acts.choose(beside[place + by].id), { icon: true, name, disabled: !beside[place + by] });
-    return make("span.versions", { role: "group", "aria-label": t("Versions") }, step(t("Version before"), -1, "back"), `${place + 1}/${beside.length}`, step(t("Version after"), 1, "forth"));
-  }
-
-  async #copied(pressed, text) {
-    await copy(text);
-    pressed.classList.add("done");
-    setTimeout(() => pressed.classList.remove("done"), 1500);
+  /** Draws all words anew: what draws them better is there. */
+  #again() {
+    for (const row of this.#rows.values()) row.key = "";
+    this.#acts.changed();
   }
 }
 

@@ -61,9 +61,21 @@ export async function own(path) {
 
 /** What an upload is, or why it can't be sent. */
 export async function bring(session, path) {
-  const body = { data: [{ session, path }], session_hash: session };
+  const body = { data: [{ session, upload: path }], session_hash: session };
   const said = await post("gradio_api/run/bring", body);
   return said.data?.[0] ?? {};
+}
+
+/** What answers at this address: the server that this page is of ("here"), one of another version ("updated"), or nobody
+ * ("gone"). */
+export async function reach() {
+  try {
+    const said = await fetch(import.meta.url, { method: "HEAD", cache: "no-store" });
+    if (said.status === 404) return "updated";
+    return [502, 503, 504].includes(said.status) ? "gone" : "here";
+  } catch {
+    return "gone";
+  }
 }
 
 /** Asks, and calls `hear` with each frame as it comes. Ends with the answer. Aborting `signal` stops it for the server

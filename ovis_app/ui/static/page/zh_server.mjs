@@ -182,6 +182,9 @@ export default {
   "{0} tokens long, {1} more": "有 {0} 个 token，多了 {1} 个",
   "This conversation is {0} than {1} can read with an answer: shorten the question, attach less, lower max pixels, start a new chat, or let the oldest turns be forgotten in the settings.":
     "这个对话连同回答超出了 {1} 能读的长度（{=0}）：请缩短问题、减少附件、调低图片上限、开始新对话，或在设置里允许忘掉最早的几轮。",
+  "To continue an answer, its beginning must be the last message, behind the user's.": "要继续一个回答，它的开头必须是最后一条消息，在 user 的消息之后。",
+  "An answer of {} can't be continued from here: ask again, or ask it to go on.": "{} 的回答无法从这里继续：请重新提问，或请它继续。",
+  "There is nothing of this answer to continue: ask again instead.": "这个回答没有可继续的内容：请重新提问。",
   "Thinking needs room for {0} new tokens and there is room for {1}: raise max new tokens, turn thinking off, or start a new chat.":
     "思考需要 {0} 个新 token 的空间，而只有 {1} 个：请调高最长回答、关闭思考，或开始新对话。",
   "Min pixels is larger than max pixels: lower the one or raise the other.": "图片下限大于图片上限：请调低前者或调高后者。",
@@ -250,6 +253,8 @@ export default {
   "needs too much memory to read: scale it down and attach it again.": "读取需要的内存太多：请缩小后重新附上。",
   "takes too long to read: scale it down and attach it again.": "读取用时过长：请缩小后重新附上。",
   "is damaged or of an unusual kind: save it again as PNG or JPEG and attach that.": "已损坏或格式特殊：请重新存成 PNG 或 JPEG 后附上。",
+  "has more than the {0} million pixels that can be read of a picture stored as it is": "超过了这种存储方式的图片可读取的 {0} 百万像素",
+  "{0}: save it as PNG, or scale it down.": "{=0}：请存成 PNG，或缩小。",
   "is not a picture: attach it as a clip instead.": "不是图片：请作为视频附上。",
   "is a picture, not a clip: attach it as a picture.": "是图片，不是视频：请作为图片附上。",
   "This picture can't be shown here.": "这张图片无法在这里显示。",
@@ -324,6 +329,7 @@ export default {
   "is larger than the {0} MB that are fetched: send a smaller one.": "超过了允许获取的 {0} MB：请发送更小的文件。",
 
   // what was seen
+  "“{0}” is incomplete: {1} frames of it are missing or damaged": "“{0}”不完整：有 {1} 帧缺失或损坏",
   "1 of {0} pictures of “{1}” seen": "看了“{1}”的 {0} 张图片中的 1 张",
   "“{0}” seen at {1} × {2} of {3} × {4}": "“{0}”以 {1} × {2} 查看（原为 {3} × {4}）",
 
@@ -437,6 +443,30 @@ export default {
   "Quantizing needs bitsandbytes: pip install bitsandbytes, or drop --quantize.": "量化需要 bitsandbytes：请 pip install bitsandbytes，或去掉 --quantize。",
   "There is no device {0}: only cuda has numbers, as in cuda:1.": "没有设备 {0}：只有 cuda 有编号，如 cuda:1。",
   "This machine has no device {0}: use --device auto.": "本机没有设备 {0}：请使用 --device auto。",
+
+  // adapters
+  "{name} is an adapter, not a model: name it with --adapter, and with --model what it was trained on.": "{name} 是适配器，不是模型：请用 --adapter 指定它，并用 --model 指定它的训练基础。",
+  "The adapter {adapter} doesn't fit {model}: {why}. Name with --model the one that it was trained on.": "适配器 {adapter} 与 {model} 不符：{=why}。请用 --model 指定它的训练基础。",
+  "An adapter can't be added to {model}, which was released quantized: name the model in full with --model.": "{model} 以量化形式发布，不能加适配器：请用 --model 指定未量化的模型。",
+  "The adapter {adapter} changes the embeddings or the output layer apart, which are one in this model: train rows of tokens (trainable_token_indices), or save all of the embeddings, with ensure_weight_tying.":
+    "适配器 {adapter} 分别改动了嵌入层和输出层，而它们在这个模型里是同一个：请训练部分 token 的行（trainable_token_indices），或用 ensure_weight_tying 保存全部嵌入。",
+  "The adapter {adapter} makes numbers of {parameter} that {dtype} can't hold: it wasn't trained well, or for this model.": "适配器 {adapter} 使 {parameter} 的数值超出 {dtype} 的范围：它没有训练好，或不是为这个模型训练的。",
+  "The adapter {0} {1}.": "适配器 {0} {=1}。",
+  "has no {0}: copy it there": "缺少 {0}：请把它复制过去",
+  "is pickled, which could run code: save it as {0}": "是 pickle 格式，可能执行代码：请存成 {0}",
+  "The adapter {0} was trained on {1}, not on {2}: name that with --model. If it is the same, correct base_model_name_or_path in its {3}.":
+    "适配器 {0} 的训练基础是 {1}，不是 {2}：请用 --model 指定前者。如果两者相同，请改正其 {3} 中的 base_model_name_or_path。",
+  "this model": "这个模型",
+  "{0} of its tensors have no place there, or another shape, as {1}": "它有 {0} 个张量在那里没有位置或形状不同，例如 {1}",
+  "The adapter {0} is empty: it changes nothing.": "适配器 {0} 是空的：它不改变任何内容。",
+  "The adapter {0} is damaged: {1}; copy it again, or train it anew.": "适配器 {0} 已损坏：{1}；请重新复制，或重新训练。",
+  "In the adapter {0}, {1}, which this app can't read: save it in float32.": "在适配器 {0} 中，{1}，本应用无法读取：请存成 float32。",
+  "The adapter {0} can't be read: check its permissions, and the disk.": "无法读取适配器 {0}：请检查权限和磁盘。",
+  "The adapter {0} can't be read: check its permissions.": "无法读取适配器 {0}：请检查权限。",
+  "The adapter {name} has an adapter_config.json that is damaged: copy it again, or train it anew.": "适配器 {name} 的 adapter_config.json 已损坏：请重新复制，或重新训练。",
+  "The adapter {name} uses {what}, which this app can't add to a model: merge it with peft, or train a plain LoRA.": "适配器 {name} 用了 {what}，本应用无法把它加到模型上：请用 peft 合并，或训练普通的 LoRA。",
+  "There is no {0} in {1}: name the folder that has one.": "{1} 中没有 {0}：请指定含有它的文件夹。",
+  "the pattern {0}": "模式 {0}",
 
   // how tokens are made
   "decode {0}{1}, attention in {2}": "解码：{=0}{=1}，注意力：{2}",

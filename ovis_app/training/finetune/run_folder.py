@@ -1,0 +1,136 @@
+"""The folder of a run: what it was begun with, its log, its checkpoints, and what came out of it.
+
+Knows files, and which of them are whole. Refuses to know models.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from ovis_app.training.finetune.plan import RUN_FILE, Plan
+
+LOG_FILE, PLOT_FILE = "log.jsonl", "loss.png"
+ADAPTER, MERGED, LEARNT = "adapter", "merged", ".learnt.safetensors"
+STATE_FILE = "trainer_state.json"  # a checkpoint's last file
+CHECKPOINT = re.compile(r"checkpoint-(\d+)")
+PACKAGES = ("ovis-app", "torch", "transformers", "peft", "accelerate", "bitsandbytes")
+
+Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run's folder by its path."""
+
+    path: Path
+
+    def begin(self, plan: Plan) -> None:
+        """Writes what the run was begun with."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        facts = {
+            **plan.facts,
+            "revision": _revision(plan.checkpoint.folder),
+            "versions": {"python": platform.python_version(), **dict(_versions())},
+        }
+        _replace(self.path / RUN_FILE, json.dumps(facts, indent=1) + "\n")
+
+    def checkpoints(self) -> list[tuple[int, Path]]:
+        """Steps and folders of those that were written to their end, in order."""
+        return [(step, folder) for step, folder in self._all() if _whole(folder)]
+
+    def newest(self) -> Path | None:
+        """The checkpoint from which it can go on."""
+        whole = self.checkpoints()
+        return whole[-1][1] if whole else None
+
+    def clean(self) -> None:
+        """Removes checkpoints that were never written to their end."""
+        for _, folder in self._all():
+            if not _whole(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _all(self) -> list[tuple[int, Path]]:
+        found = [(CHECKPOINT.fullmatch(folder.name), folder) for folder in self.path.glob("checkpoint-*")]
+        return sorted((int(match[1]), folder) for match, folder in found if match and folder.is_dir())
+
+    def records(self) -> list[Record]:
+        """The lines of the log, without one that was never written to its end."""
+        file = self.path / LOG_FILE
+        return list(_records(file.read_text(encoding="utf-8"))) if file.is_file() else []
+
+    @property
+    def steps(self) -> int:
+        """Of the last line of the log."""
+        return max((record["step"] for record in self.records()), default=0)
+
+    def record(self, values: Record) -> None:
+        """Adds a line to the log."""
+        with (self.path / LOG_FILE).open("a", encoding="utf-8") as log:
+            log.write(json.dumps(values, ensure_ascii=False) + "\n")
+
+    def go_on_behind(self, step: int) -> None:
+        """Forgets what was logged behind a step: it will be done again."""
+        kept = [json.dumps(record, ensure_ascii=False) + "\n" for record in self.records() if record["step"] <= step]
+        _replace(self.path / LOG_FILE, "".join(kept))
+
+    def without(self, name: str) -> Path:
+        """The path of what is to be written, of which nothing is there."""
+        shutil.rmtree(self.path / name, ignore_errors=True)
+        return self.path / name
+
+    @contextmanager
+    def written(self, name: str) -> Iterator[Path]:
+        """A folder that gets its name once all of it is written, in the place of an earlier one."""
+        partial = self.path / f".{name}.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        try:
+            yield partial
+            shutil.rmtree(self.path / name, ignore_errors=True)
+            partial.rename(self.path / name)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def _whole(folder: Path) -> bool:
+    try:
+        return isinstance(json.loads((folder / STATE_FILE).read_text(encoding="utf-8")), dict)
+    except (OSError, ValueError):
+        return False
+
+
+def _records(text: str) -> Iterator[Record]:
+    for line in text.splitlines():
+        try:
+            found = json.loads(line)
+        except ValueError:  # the writer was killed
+            continue
+        if isinstance(found, dict) and isinstance(found.get("step"), int):
+            yield found
+
+
+def _replace(file: Path, text: str) -> None:
+    partial = file.with_name(f".{file.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(file)
+
+
+def _revision(folder: Path) -> str:
+    """The commit that a folder of the hub's cache is named by."""
+    return folder.name if folder.parent.name == "snapshots" else ""
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    for name in PACKAGES:
+        try:
+            yield name, version(name)
+        except PackageNotFoundError:
+            continue

@@ -1,0 +1,98 @@
+// What happens when somebody asks for something at a turn, or by a key: the session does it, and what isn't needed before
+// that is loaded then.
+// Knows the session and small windows; refuses to know how turns are drawn.
+
+import { unfinished } from "./asking.mjs";
+import { t } from "./i18n.mjs";
+
+const DRAWN = 0.8; // the temperature of another answer where the panel's is 0
+
+/** `focus` goes to the box; `row` gives the element of a message that is shown; `changed` is called when more can be drawn. */
+export function actsOf(session, { focus, row, changed }) {
+  const message = (id) => session.messages.get(id);
+  const acts = {
+    changed,
+    choose: (id) => session.choose(id),
+    again: (id) => session.again(id),
+    different: (id) => session.again(id, { temperature: Math.max(session.settings.temperature ?? 0, DRAWN) }),
+    goOn: (id) => session.goOn(id),
+    same: (one) => session.same(one),
+    marked: (id) => session.examples.has(id),
+
+    /** `at`: a message (null: the box) and a place among its files. */
+    async enlarge(at) {
+      const viewer = await import("./viewer.mjs");
+      viewer.open(session, at, { focus });
+    },
+
+    edit(id) {
+      session.edit(id);
+      focus();
+    },
+
+    async reword(id) {
+      const { editor } = await import("./rewording.mjs");
+      const { reword } = await import("./revising.mjs");
+      editor(row(id), message(id).text, (text) => reword(session, id, text));
+    },
+
+    async settings(id) {
+      window.ovis.toggle("settings", true);
+      const { toast } = await import("./toast.mjs");
+      const words = t("Regenerate");
+      toast(t("Choose the settings, then:"), { words, act: () => { window.ovis.toggle("settings", false); session.again(id); }, stays: true });
+    },
+
+    async branch(id) {
+      const { branch } = await import("./revising.mjs");
+      await branch(session, id);
+      focus();
+    },
+
+    async remove(id) {
+      const { remove } = await import("./revising.mjs");
+      const back = await remove(session, id);
+      const { toast } = await import("./toast.mjs");
+      if (back) toast(t("Deleted, with what followed."), { words: t("Undo"), act: back });
+    },
+
+    async example(id) {
+      const { toast } = await import("./toast.mjs");
+      const { examples } = session;
+      const marked = examples.has(id);
+      const question = message(message(id).parent);
+      if (marked) await examples.remove(id);
+      else if (question) await examples.add(question, message(id));
+      session.changed(id);
+      if (!marked) toast(t("New chats begin with this question and its answer, until you take it away there."));
+    },
+
+    async rate(id, good) {
+      const { reason } = await import("./dialogs.mjs");
+      const { rate } = await import("./revising.mjs");
+      const { feedback } = message(id);
+      const given = feedback?.good === good ? feedback.reason : undefined;
+      reason({ good, given, save: (words) => rate(session, id, { good, reason: words }), forget: () => rate(session, id, null) });
+    },
+  };
+  return acts;
+}
+
+/** What keys do; each says whether there was anything to do. */
+export function keysOf(session, acts, { focus, box }) {
+  const last = () => session.path.at(-1);
+  const did = (there, work) => { if (there) work(); return Boolean(there); };
+  const idle = () => session.running === null;
+  const atBox = () => document.activeElement === box;
+  return {
+    newChat: () => did(true, () => window.ovis.put("new", true)),
+    focus: () => did(!atBox(), focus),
+    editLast() {
+      const asked = session.path.findLast((one) => one.role === "user");
+      return did(idle() && asked && !session.draft.files.length && !session.draft.editing, () => acts.edit(asked.id));
+    },
+    again: () => did(idle() && last()?.role === "assistant" && !last().example, () => (session.same(last()) ? acts.different(last().id) : acts.again(last().id))),
+    goOn: () => did(idle() && last() && unfinished(last()), () => acts.goOn(last().id)),
+    list: () => did(true, async () => (await import("./dialogs.mjs")).shortcuts()),
+  };
+}

@@ -1,0 +1,123 @@
+// What stands in the box: a question that isn't asked yet, its files as the server looks at them, and what was being typed
+// before an edit began.
+// Refuses to know conversations: whoever asks takes it from here.
+
+import { later } from "./i18n.mjs";
+import * as schema from "./schema.mjs";
+
+export class Box {
+  #files; #facts; #changed; #save;
+
+  /** `facts` gives what the page was told, `changed` is called after every change, `save` writes the draft down. */
+  constructor({ files, facts, changed, save }) {
+    [this.#files, this.#facts, this.#changed, this.#save] = [files, facts, changed, save];
+    this.empty();
+  }
+
+  empty() {
+    this.draft = nothing();
+    this.kept = null; // what was being typed before an edit began
+    this.notice = ""; // what is to be said of what was just tried
+  }
+
+  /** As it was kept. What it edits has to be among `messages`. */
+  restore(draft, messages) {
+    this.draft = { ...draft, files: draft.files.map(ready) };
+    if (this.draft.editing && !messages.has(this.draft.editing)) this.draft.editing = null;
+  }
+
+  /** Why it can't be asked as it is: a sentence, or nothing to be said of it; null where it can. */
+  unasked() {
+    const { text, files } = this.draft;
+    const most = this.#facts().most_text;
+    if ((!text.trim() && !files.length) || files.some((one) => one.state !== "ready")) return "";
+    return text.length > most ? later("That is more text than fits: at most {most} characters, please.", { most: most.toLocaleString("en") }) : null;
+  }
+
+  /** What was in it goes; what was being typed before an edit comes back. Gives what puts everything back. */
+  taken() {
+    const before = { draft: this.draft, kept: this.kept };
+    this.leave();
+    this.notice = "";
+    return before;
+  }
+
+  /** As before it was taken, with what was typed since. */
+  putBack(before) {
+    const typed = this.draft;
+    [this.draft, this.kept] = [before.draft, before.kept];
+    if (typed.text && typed.text !== before.draft.text && !before.kept) this.draft.text = `${before.draft.text}\n\n${typed.text}`;
+  }
+
+  /** Another draft for a while: a message to edit, an example. */
+  lay(draft) {
+    if (!this.draft.editing) this.kept = this.draft;
+    this.draft = { ...nothing(), ...draft, files: draft.files.map(ready) };
+    this.notice = "";
+  }
+
+  /** As before that, with what was being typed then. */
+  leave() {
+    this.draft = this.kept ?? nothing();
+    this.kept = null;
+  }
+
+  /** What is worth keeping of it: not an edit, which the message has. */
+  get lasting() {
+    return this.draft.editing ? this.kept ?? this.draft : this.draft;
+  }
+
+  // --- files -------------------------------------------------------------------------------------------------------
+
+  /** Files join what stands in the box, each looked at by the server; what can't be sent is said, the rest stays. */
+  async attach(chosen) {
+    this.notice = "";
+    const draft = this.draft;
+    for (const { blob, name } of chosen) {
+      const entry = { name, kind: blob.type.startsWith("video/") ? "video" : "image", hash: null, state: "coming", share: 0 };
+      draft.files.push(entry);
+      this.#changed();
+      const refused = this.#misfit(draft, entry) ?? await this.#files.take(blob, entry, draft, () => this.#changed());
+      const unfit = refused ?? this.#misfit(draft, entry);
+      if (unfit) {
+        draft.files = draft.files.filter((one) => one !== entry);
+        this.notice = [this.notice, unfit].filter(Boolean).join(" ");
+      }
+      this.#changed();
+    }
+    await this.#save();
+  }
+
+  /** Why a file can't go with the others; null where it can. */
+  #misfit(draft, entry) {
+    const { most_files: most, sentences } = this.#facts();
+    const others = draft.files.filter((one) => one !== entry);
+    if (!draft.files.includes(entry)) return null;
+    if (others.length >= most) return fill(sentences.too_many, entry.name);
+    const clips = [entry, ...others].filter((one) => one.kind === "video" && !one.moves);
+    return clips.length && others.length && entry.state === "ready" ? fill(sentences.clip_alone, entry.name) : null;
+  }
+
+  detach(entry) {
+    this.draft.files = this.draft.files.filter((one) => one !== entry);
+    this.#changed();
+    return this.#save();
+  }
+}
+
+function nothing() {
+  return { text: "", files: [], editing: null };
+}
+
+function ready(file) {
+  return { ...file, state: "ready" };
+}
+
+/** A draft as it is kept. */
+export function stored(draft) {
+  return { text: draft.text, files: draft.files.filter((one) => one.hash).map(schema.file), editing: draft.editing };
+}
+
+function fill(sentence, name) {
+  return sentence.replace("{}", name);
+}

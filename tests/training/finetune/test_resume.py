@@ -1,0 +1,162 @@
+"""A run that was interrupted goes on as if nothing had happened: the same losses, the same bytes."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import SafetensorError
+
+from ovis_app import cli
+from ovis_app.errors import BackendError
+from ovis_app.training.finetune import answers
+from ovis_app.training.finetune.loop import disk_is_full
+from ovis_app.training.finetune.run_folder import STATE_FILE, RunFolder
+from tests.training.finetune import runs
+
+pytest.importorskip("peft", reason="peft isn't installed: pip install '.[finetune]'")
+
+MORE = {
+    "lora": ("--val", "0.3", "--dropout", "0.05"),
+    "full": ("--method", "full", "--train", "llm,tower", "--val", "0.3"),
+}
+RESULT = {"lora": "adapter/adapter_model.safetensors", "full": "merged/model.safetensors"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("samples")
+    runs.samples(path)
+    return path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_answers() -> Iterator[None]:
+    """What has learnt nothing talks for ever."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(answers, "LONGEST", 4)
+        yield
+
+
+@pytest.fixture(scope="module")
+def whole(folder: Path) -> Callable[[str], Path]:
+    """The folder of a run that nobody interrupted."""
+
+    def ran(method: str) -> Path:
+        out = folder / f"whole-{method}"
+        if not out.exists():
+            assert runs.run(runs.words(folder, *MORE[method], out=out.name)) == 0
+        return out
+
+    return ran
+
+
+def behind(monkeypatch: pytest.MonkeyPatch, step: int, act: Callable[[], Any]) -> None:
+    """Does something once a step was logged."""
+    record = RunFolder.record
+
+    def recorded(self: RunFolder, values: Any) -> None:
+        record(self, values)
+        if values["step"] == step and "loss" in values:
+            act()
+
+    monkeypatch.setattr(RunFolder, "record", recorded)
+
+
+@pytest.mark.parametrize(
+    ("method", "signal_number"), [("lora", signal.SIGINT), pytest.param("full", signal.SIGTERM, marks=pytest.mark.long)]
+)
+def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(
+    method: str, signal_number: signal.Signals, folder: Path, whole: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    expected, handlers = whole(method), [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]
+    words = runs.words(folder, *MORE[method], out=f"ended-{method}")
+    out = folder / f"ended-{method}"
+    with monkeypatch.context() as patch:
+        behind(patch, 1, lambda: signal.raise_signal(signal_number))
+        assert cli.main(["finetune", *words]) == 130
+    told = capsys.readouterr()
+    assert "this step is finished and saved first" in told.out
+    assert "step 2 is saved; to go on: " in told.err and "--resume\n" in told.err
+    assert [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)] == handlers
+    assert len(runs.losses(out)) == 2 and not (out / "adapter").exists()
+    assert runs.run([*words, "--resume"]) == 0
+    assert runs.losses(out) == runs.losses(expected)
+    assert (out / RESULT[method]).read_bytes() == (expected / RESULT[method]).read_bytes()
+    judged = [[record["val_loss"] for record in runs.log(one) if "val_loss" in record] for one in (out, expected)]
+    assert judged[0] == judged[1] and len(judged[0]) == 2
+    assert sum("before" in record for record in runs.log(out)) == 1
+
+
+@pytest.mark.parametrize("state", [None, pytest.param(b'{"epoch": 1.', marks=pytest.mark.long)])
+def test_killed_while_saving_it_goes_on_from_the_last_whole_checkpoint(
+    state: bytes | None, folder: Path, whole: Callable[[str], Path], tmp_path: Path
+) -> None:
+    expected = whole("lora")
+    out = folder / f"killed-{state}".replace('"', "")
+    shutil.copytree(expected, out)
+    shutil.rmtree(out / "adapter")
+    (out / "checkpoint-6" / "optimizer.pt").write_bytes(b"half")
+    file = out / "checkpoint-6" / STATE_FILE
+    file.unlink() if state is None else file.write_bytes(state)
+    with (out / "log.jsonl").open("a") as log:
+        log.write('{"step": 6, "lo')
+    assert RunFolder(out).newest() == out / "checkpoint-3"
+    assert runs.run([*runs.words(folder, *MORE["lora"], out=out.name), "--resume"]) == 0
+    assert runs.losses(out) == runs.losses(expected)
+    assert (out / RESULT["lora"]).read_bytes() == (expected / RESULT["lora"]).read_bytes()
+
+
+@pytest.mark.long
+def test_killed_before_anything_was_saved_it_begins_anew(folder: Path, whole: Callable[[str], Path]) -> None:
+    expected, out = whole("lora"), folder / "early"
+    out.mkdir()
+    shutil.copy(expected / "run.json", out)
+    assert runs.run([*runs.words(folder, *MORE["lora"], out="early"), "--resume"]) == 0
+    assert runs.losses(out) == runs.losses(expected)
+
+
+def test_a_run_that_is_done_may_be_written_down_again(folder: Path, whole: Callable[[str], Path]) -> None:
+    out = folder / "done"
+    shutil.copytree(whole("lora"), out)
+    wanted = (out / RESULT["lora"]).read_bytes()
+    shutil.rmtree(out / "adapter")
+    assert runs.run([*runs.words(folder, *MORE["lora"], "--merge", out="done"), "--resume"]) == 0
+    assert (out / RESULT["lora"]).read_bytes() == wanted and (out / "merged" / "config.json").is_file()
+
+
+def test_a_full_disk_leaves_the_last_checkpoint(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = folder / "no-room"
+    words = runs.words(folder, "--save-every", "1", "--epochs", "1", out="no-room")
+    save = torch.save
+
+    def failing(*given: Any, **more: Any) -> None:
+        if (out / "checkpoint-3").exists():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(*given, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", failing)
+        with pytest.raises(BackendError, match=r"disk is full.* step 3 .*--resume goes on from step 2\."):
+            runs.run(words)
+    assert [step for step, _ in RunFolder(out).checkpoints()] == [1, 2] and not (out / "checkpoint-3").exists()
+    assert runs.run([*words, "--resume"]) == 0
+    assert [step for step, _ in runs.losses(out)] == [1, 2, 3, 4]
+
+
+def test_a_full_disk_is_known_by_what_each_library_says_of_it() -> None:
+    told = (
+        OSError(errno.EDQUOT, "Disk quota exceeded"),
+        RuntimeError("[enforce fail at inline_container.cc:664] . unexpected pos 64 vs 0"),
+        RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed"),
+        SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+    )
+    assert all(map(disk_is_full, told))
+    assert not disk_is_full(OSError(errno.EACCES, "Permission denied")) and not disk_is_full(RuntimeError("shape"))
