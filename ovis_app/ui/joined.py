@@ -57,7 +57,7 @@ def _body(name: str, source: str) -> tuple[str, list[str]]:
 
 
 def _taken(found: re.Match[str]) -> str:
-    names = found[2] or "{ " + re.sub(r"\s+as\s+", ": ", " ".join(found[1].split())) + " }"
+    names = found[2] or "{ " + " ".join(found[1].split()).replace(" as ", ": ") + " }"
     return f"const {names} = {_own(found[3])};"
 
 

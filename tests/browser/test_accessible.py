@@ -133,7 +133,6 @@ def test_everything_is_reached_by_keys_in_the_order_of_the_page_and_seen(open_ta
         "Enlarge shapes.png",
         "Edit",
         "Copy",
-        "Regenerate",
         "Your question",
     ]
     places = [names.index(name) for name in wanted]

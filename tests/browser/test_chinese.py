@@ -18,7 +18,7 @@ NAMES = re.compile(
 )
 SHOWN = """() => {
   const seen = (one) => one.checkVisibility({visibilityProperty: true})
-    && !one.closest('script, style, .question, .words, .example-text');
+    && !one.closest('script, style, .question, .words, .example-text, .unseen');
   const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), found = [];
   for (let one; (one = texts.nextNode());) if (seen(one.parentElement)) found.push(one.data);
   for (const one of document.querySelectorAll('[aria-label], [title], [placeholder], [alt]'))

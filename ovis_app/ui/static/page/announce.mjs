@@ -33,6 +33,11 @@ export class Announcer {
     if (waited && !message.text && message.note && message.note !== this.#note) this.#say(said(this.#note = message.note));
   }
 
+  /** Nothing is read out again, in another language. */
+  renew() {
+    this.#say("");
+  }
+
   #say(words) {
     this.#line.textContent = words;
   }

@@ -119,6 +119,7 @@ class View {
     name(this.#page);
     this.#turns.renew();
     this.#composer.renew();
+    this.#announcer.renew();
     this.draw();
     if (!this.#stuck) this.#page.scroll.scrollTop = scrollTop;
   }
