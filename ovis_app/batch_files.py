@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from ovis_app.batch_rows import Row
-from ovis_app.batch_turns import Turn
 from ovis_app.conversation import Conversation, Message
 from ovis_app.errors import BatchError, MediaError
 from ovis_app.limits import Limits
-from ovis_app.media import PageChoice, PageRange, attach_all, with_pages
+from ovis_app.media import PageChoice, PageRange, attach_all, grouped_with_pages
+from ovis_app.named_files import printable
+from ovis_app.places import in_place
 from ovis_app.private_folder import temporary_folder
 
 FIELDS = ("id", "prompt", "media", "text", "thinking", "finish", "error", "stats")
@@ -36,14 +37,16 @@ def resumed(out: Path, *, data: bool = False) -> set[str]:
     """Makes a file of answers ready to go on: cuts a half-written row off. Returns the ids of what is answered, without
     what failed, which is tried again. `data` is whether answers are checked by a schema. Raises BatchError where the
     file holds something else than answers: then it stays as it is."""
-    if not out.exists():
-        return set()
     try:
+        if not out.exists():
+            return set()
         _check_beginning(out, _fields(data))
         cut(out)
         return {row["id"] for row in _rows_in(out) if row.get("finish") and not row.get("error")}
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise BatchError(f"{out.name} can't be read or isn't a file of answers: name another with --out.") from error
+    except (OSError, ValueError, csv.Error) as error:
+        raise BatchError(
+            f"{printable(out.name)} can't be read or isn't a file of answers: name another with --out."
+        ) from error
 
 
 def _fields(data: bool) -> tuple[str, ...]:
@@ -122,13 +125,15 @@ def _conversation(row: Row, folder: Path, limits: Limits, choice: PageChoice) ->
     if row.pages:
         choice = replace(choice, wanted=PageRange.parse(row.pages))
     messages, said = list[Message](), list[str]()
-    for turn in (*row.earlier, Turn("user", row.prompt, row.media)):
-        files, notes = with_pages([(Path(name), Path(name).name) for name in turn.media], folder, limits, choice)
-        media, refused = attach_all(files, limits)
+    for turn in row.turns:
+        named = [(Path(name), Path(name).name) for name in turn.media]
+        groups, notes = grouped_with_pages(named, folder, limits, choice)
+        media, refused = attach_all([file for group in groups for file in group], limits)
         if refused:
             raise MediaError(" ".join(refused))
         said += notes
-        messages.append(Message(turn.role, turn.text, media))
+        message = Message(turn.role, turn.text, media)
+        messages.append(in_place(message, turn.places, [len(group) for group in groups]) if turn.places else message)
     return Conversation(tuple(messages)), tuple(said)
 
 
@@ -181,7 +186,7 @@ class _Writer:
         media = [name for turn in row.earlier for name in turn.media] + list(row.media)
         data = {
             "id": row.id,
-            "prompt": row.prompt,
+            "prompt": row.written or row.prompt,
             "media": media,
             "text": message.text,
             "thinking": message.thinking,

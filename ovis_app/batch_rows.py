@@ -11,7 +11,7 @@ import re
 import stat
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ovis_app import named_files
@@ -21,6 +21,7 @@ from ovis_app.errors import BatchError, MediaError, UserError
 from ovis_app.generation import MAX_TEXT
 from ovis_app.media.file_types import HEAD, PDF, kind_of
 from ovis_app.media.page_range import PageRange
+from ovis_app.places import Place
 from ovis_app.prompt_template import Template, column_name
 
 ID = ("id", "row_id", "custom_id", "question_id")
@@ -59,7 +60,8 @@ FEW = 3  # names that a sentence lists
 
 @dataclass(frozen=True)
 class Row:
-    """One question. `id` is its place in the input and names it in the output; `earlier` is what was said before."""
+    """One question. `id` is its number or name in the input and names it in the output; `earlier` is what was said
+    before. `places` are its files' in the prompt; `written` is the prompt with its tags, where it has some."""
 
     id: str
     prompt: str
@@ -68,6 +70,13 @@ class Row:
     system: str = ""
     pages: str = ""  # of its documents, as PageRange reads them
     problem: str = ""  # why it can't be asked, in a sentence
+    places: tuple[Place, ...] = ()
+    written: str = ""
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """All that was said, and the question."""
+        return (*self.earlier, Turn("user", self.prompt, self.media, self.places))
 
 
 @dataclass(frozen=True)
@@ -84,9 +93,8 @@ def questions(
 ) -> Questions:
     """The questions of a folder (one a file), a CSV or a JSON-lines file. `prompt` is for rows without their own,
     `besides` a file that isn't meant where it lies in the folder. Raises BatchError naming what is wrong and where."""
-    if not source.exists():
-        raise BatchError(f"There is no file or folder {source.name}.")
-    found = _folder(source, prompt, template, besides) if source.is_dir() else _table(source, prompt, template)
+    is_folder = _is_folder(source)
+    found = _folder(source, prompt, template, besides) if is_folder else _table(source, prompt, template)
     if not found.rows:
         raise BatchError(f"There is nothing to ask about in {source.name}.")
     repeated = [name for name, times in Counter(row.id for row in found.rows).items() if times > 1]
@@ -96,6 +104,24 @@ def questions(
     if missing is not None:
         raise BatchError(f"Row {missing} has no prompt: call its column prompt, or give one with --prompt.")
     return found
+
+
+def _is_folder(source: Path) -> bool:
+    """Whether it is one, or else a file that may be a table. Raises BatchError."""
+    name = named_files.printable(source.name)
+    try:
+        mode = source.stat().st_mode
+        if stat.S_ISDIR(mode):
+            return True
+        if not stat.S_ISREG(mode):
+            raise BatchError(f"{name} is neither a folder nor a file: save its rows in one.")
+        if _holds_media(source):
+            raise BatchError(f'{name} is no table: name its folder, or ask about it by `ovis "question"`.')
+        return False
+    except PermissionError as error:
+        raise BatchError(f"{name} may not be read here: check its permissions.") from error
+    except (OSError, ValueError) as error:
+        raise BatchError(f"There is no file or folder {named_files.printable(str(source))}.") from error
 
 
 def few(names: Sequence[str]) -> str:
@@ -139,7 +165,11 @@ class _Table:
         """The question of a record; None for an empty line of a spreadsheet. Raises BatchError where a column of the
         template is missing, or a column that isn't read names files."""
         columns = [(column_name(name), value) for name, value in record.columns]
-        self.seen |= {column_name(name): name for name, _ in record.columns if column_name(name) not in self.seen}
+        self.seen |= {
+            column_name(name): name if name.strip() else "one without a name"
+            for name, value in record.columns
+            if column_name(name) not in self.seen and (name.strip() or value)
+        }
         if all(value in (None, "", [], {}) for _, value in columns):
             return None
         values = dict(columns)
@@ -152,6 +182,7 @@ class _Table:
             row = self._asked(id, columns, own, used)
         except (BatchError, MediaError) as error:
             row = Row(id, own or _written(values) or self.prompt, problem=str(error))
+            used |= KNOWN & set(values)  # what it is made of isn't known
         self.used |= used
         if not (row.problem or row.media or any(turn.media for turn in row.earlier)):
             unread = [(name, value) for name, value in record.columns if column_name(name) not in used]
@@ -179,12 +210,16 @@ class _Table:
             turns = [*history(values.get("history")), Turn("user", own or self.prompt)]
             if not (own or files or clips or (self.template and self.template.columns)):
                 raise BatchError("This row has neither a prompt of its own nor a file to ask about.")
+        written = turns[-1].text
         if used & {*FILES, *ADDRESSES, *MESSAGES}:
             turns = placed(turns, files, clips)
         if len(system) > MAX_TEXT:
             raise BatchError(f"This row's system prompt is longer than {MAX_TEXT:,} characters: shorten it.")
-        turns = [Turn(turn.role, turn.text, self._there(turn.media)) for turn in turns]
-        return Row(id, turns[-1].text or self.prompt, turns[-1].media, tuple(turns[:-1]), system, pages)
+        *earlier, last = [replace(turn, media=self._there(turn.media)) for turn in turns]
+        if not last.text.strip():
+            [last], written = placed([Turn("user", self.prompt)], last.media, []), self.prompt
+        written = written if last.places else ""
+        return Row(id, last.text, last.media, tuple(earlier), system, pages, places=last.places, written=written)
 
     def _files(self, columns: Sequence[tuple[str, object]], used: set[str]) -> tuple[list[str], list[str]]:
         """The names of pictures and of clips, as far as the columns tell them apart; each once for all columns."""
@@ -242,18 +277,27 @@ def _folder(source: Path, prompt: str, template: Template | None, besides: Path 
     rows, left_out = list[Row](), list[str]()
     for path in _walked(source, left_out):
         id = _plain(path.relative_to(source).as_posix())
-        if besides is not None and path.resolve() == besides.resolve():
+        if besides is not None and named_files.same_file(path, besides):
             continue
         if _is_media(path):
-            rows.append(Row(id, template.filled({"file": id}, f"“{id}”") if template else prompt, (str(path),)))
+            rows.append(_of_file(id, path, template.filled({"file": id}, f"“{id}”") if template else prompt))
         else:
             left_out.append(id)
     if not rows and left_out:
         raise BatchError(
-            f"There is no picture, clip or PDF in {source.name}: {len(left_out):,} files were left out "
-            f"({few(left_out)})."
+            f"There is no picture, clip or PDF in {source.name}: "
+            f"{len(left_out):,} file{'s were' if len(left_out) > 1 else ' was'} left out ({few(left_out)})."
         )
     return Questions(tuple(sorted(rows, key=lambda row: row.id)), left_out=tuple(sorted(left_out)))
+
+
+def _of_file(id: str, path: Path, prompt: str) -> Row:
+    name = f"“{named_files.printable(id)}”"
+    [asked] = placed([Turn("user", prompt)], [str(path)], [], who=f"The question about {name}")
+    if not os.access(path, os.R_OK):
+        why = f"{name} can't be read here: it is a link to nothing, or its permissions don't allow it."
+        return Row(id, prompt, asked.media, problem=why)
+    return Row(id, asked.text, asked.media, places=asked.places, written=prompt if asked.places else "")
 
 
 def _walked(source: Path, unread: list[str]) -> Iterator[Path]:
@@ -279,13 +323,16 @@ def _is_media(path: Path) -> bool:
     says what is wrong with it."""
     called = _called_media(path.name) and not path.name.startswith(".")
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            return False
-        with path.open("rb") as file:
-            kind = kind_of(file.read(HEAD))
-            return kind.media is not None or kind is PDF or called
+        return stat.S_ISREG(path.stat().st_mode) and (_holds_media(path) or called)
     except OSError:
         return called
+
+
+def _holds_media(path: Path) -> bool:
+    """Whether a file is a picture, clip or PDF by what it holds. Raises OSError."""
+    with path.open("rb") as file:
+        kind = kind_of(file.read(HEAD))
+    return kind.media is not None or kind is PDF
 
 
 def _called_media(name: str) -> bool:

@@ -10,6 +10,7 @@ import csv
 import itertools
 import json
 import re
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ LARGEST_LIST = 16_000_000  # bytes of JSON that must be read as a whole
 TABLES, LINES = (".csv", ".tsv"), (".jsonl", ".ndjson", ".json")
 SEPARATORS = ",;\t|"
 HINT = re.compile(r"sep=(.)\s{0,3}", re.IGNORECASE)  # a line for Excel before the header
+BINARY = frozenset((*range(9), *range(14, 27)))  # bytes that no encoding of text has, but UTF-16 and the like
 MARKS = (  # at the beginning of a file, the longer ones first
     (b"\xef\xbb\xbf", "utf-8-sig"),
     (b"\xff\xfe\0\0", "utf-32"),
@@ -78,9 +80,13 @@ def lines(source: Path, newline: str, *, longest: int = LONGEST_LINE) -> Iterato
                     )
                 yield line
     except UnicodeDecodeError as error:
+        if _is_binary(source):
+            raise BatchError(
+                f"{source.name} holds no text: in a spreadsheet program save it as “CSV UTF-8”."
+            ) from error
         raise BatchError(
             f"{source.name} isn't UTF-8: save it as “CSV UTF-8” or convert it, as by "
-            f"`iconv -f GBK -t UTF-8 {source.name}` where it is GBK."
+            f"`iconv -f GBK -t UTF-8 {shlex.quote(source.name)}` where it is GBK, or by -f CP1252 where it is Western."
         ) from error
     except OSError as error:
         raise BatchError(f"{source.name} can't be read: check its permissions.") from error
@@ -90,6 +96,12 @@ def _encoding(source: Path) -> str:
     with source.open("rb") as file:
         start = file.read(4)
     return next((encoding for mark, encoding in MARKS if start.startswith(mark)), "utf-8")
+
+
+def _is_binary(source: Path) -> bool:
+    """Whether it can be seen at a file's beginning that it holds no text, as those of spreadsheets do."""
+    with source.open("rb") as file:
+        return not BINARY.isdisjoint(file.read(4096))
 
 
 def _table(source: Path, known: Callable[[str], bool]) -> Iterator[Record]:
@@ -138,7 +150,9 @@ def _objects(text: Iterator[str]) -> Iterator[Record]:
     for number, line in enumerate(text, 1):
         if line.strip():
             yield _record(
-                _json(line, f"Line {number} is not JSON: each line must be an object of its own."), number, "Line"
+                _json(line, f"Line {number} is not JSON: each line must be an object, or the file a list of them."),
+                number,
+                "Line",
             )
 
 

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import ast
 import json
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from ovis_app import named_files
 from ovis_app.errors import BatchError
+from ovis_app.places import TAG, Place, joined, miscounted, untagged
 
-TAG = re.compile(r"<(image|video|audio)>\n?")  # where a file goes, in the formats that training takes
 ROLES = {"user": "user", "human": "user", "system": "system"}
 ROLES |= dict.fromkeys(("assistant", "gpt", "model", "bot", "chatgpt"), "assistant")
 NAMES = ("path", "file_name", "filename", "file", "image", "video", "audio", "image_url", "video_url", "url")
@@ -29,11 +28,12 @@ NO_QUESTION = "This row's messages hold no question: one of a user is missing."
 
 @dataclass(frozen=True)
 class Turn:
-    """One message of a row, with the names of its files."""
+    """One message of a row, with the names of its files and, where it says so, their places in its text."""
 
     role: Literal["user", "assistant"]
     text: str
     media: tuple[str, ...] = ()
+    places: tuple[Place, ...] = ()
 
 
 def text_of(value: object) -> str:
@@ -87,11 +87,11 @@ def said(value: object) -> tuple[str, list[Turn]]:
     system, turns = "", list[Turn]()
     for item in value:
         role = ROLES.get(str(item.get("role", item.get("from"))).lower())
-        text, media = _content(item.get("content", item.get("value")))
+        text, media, places = _content(item.get("content", item.get("value")))
         if role == "system" and not turns:
             system = text
         elif role == "user" or role == "assistant":
-            turns.append(Turn(role, text, tuple(media)))  # type: ignore[arg-type]
+            turns.append(Turn(role, text, tuple(media), places))  # type: ignore[arg-type]
         else:
             raise BatchError(NO_MESSAGES)
     while turns and turns[-1].role == "assistant":
@@ -101,10 +101,10 @@ def said(value: object) -> tuple[str, list[Turn]]:
     return system, turns
 
 
-def _content(value: object) -> tuple[str, list[str]]:
+def _content(value: object) -> tuple[str, list[str], tuple[Place, ...]]:
     if not isinstance(value, list):
-        return text_of(value), []
-    texts, files = list[str](), list[str]()
+        return text_of(value), [], ()
+    texts, files = list[str | None](), list[str]()
     for part in value:
         if not isinstance(part, dict):
             raise BatchError(NO_MESSAGES)
@@ -114,7 +114,9 @@ def _content(value: object) -> tuple[str, list[str]]:
             raise BatchError(NO_NAME)
         else:
             files += names
-    return "\n".join(texts), files
+            texts += [None] * len(names)
+    text, places = joined(texts)
+    return text, files, places
 
 
 def history(value: object) -> list[Turn]:
@@ -125,18 +127,30 @@ def history(value: object) -> list[Turn]:
     return [turn for asked, told in pairs for turn in (Turn("user", text_of(asked)), Turn("assistant", text_of(told)))]
 
 
-def placed(turns: Sequence[Turn], files: Sequence[str], clips: Sequence[str]) -> list[Turn]:
-    """The turns with their files: each tag takes the next one, and what has no tag goes with the first question."""
-    pictures, left = list(files), list(clips)
-    out = list[Turn]()
-    for turn in turns:
-        media, tags = list(turn.media), TAG.findall(turn.text) if turn.role == "user" else []
-        for tag in tags:
-            queue = (left or pictures) if tag == "video" else (pictures or left)
-            if not queue:
-                raise BatchError(f"This row has more <{tag}> tags than files: name a file for each.")
-            media.append(queue.pop(0))
-        out.append(Turn(turn.role, TAG.sub("", turn.text).strip() if tags else turn.text, tuple(media)))
-    first = next(place for place, turn in enumerate(out) if turn.role == "user")
-    out[first] = Turn("user", out[first].text, (*out[first].media, *pictures, *left))
+def placed(
+    turns: Sequence[Turn], files: Sequence[str], clips: Sequence[str], *, who: str = "This row"
+) -> list[Turn]:  # fmt: skip
+    """The turns with their files: each where its tag stands, in order, or all before the first question where there are
+    no tags. Raises BatchError, which begins with `who`, where there are more tags or fewer."""
+    tagged = [turn.role == "user" and not turn.media and bool(TAG.search(turn.text)) for turn in turns]
+    pictures, left, out = list(files), list(clips), list(turns)
+    if not any(tagged):
+        first = next(number for number, turn in enumerate(turns) if turn.role == "user")
+        out[first] = _with_files(turns[first], [*pictures, *left])
+        return out
+    tags = sum(len(TAG.findall(turn.text)) for turn, has_tags in zip(turns, tagged, strict=True) if has_tags)
+    if tags != len(files) + len(clips):
+        raise BatchError(f"{who} {miscounted(tags, len(files) + len(clips))}")
+    for number, turn in enumerate(turns):
+        if tagged[number]:
+            queues = ((left or pictures) if tag == "video" else (pictures or left) for tag in TAG.findall(turn.text))
+            text, places = untagged(turn.text)
+            out[number] = Turn(turn.role, text, tuple(queue.pop(0) for queue in queues), places)
     return out
+
+
+def _with_files(turn: Turn, files: Sequence[str]) -> Turn:
+    """The turn with files that have no place: before its text."""
+    if turn.places:
+        return replace(turn, media=(*files, *turn.media), places=(*[None] * len(files), *turn.places))
+    return replace(turn, media=(*turn.media, *files))

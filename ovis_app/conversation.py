@@ -36,7 +36,8 @@ class Media:
     """One attached file. `name` is what the user called it, `path` is where the checked copy lies, `detail` is how
     it was sent, and stays when settings change later. `shown` is the copy that people see, None where the file itself
     may be shown. `pictures` is how many an image file holds: an animation's frames, or pages; an animation is a clip,
-    unless it stands beside other pictures. `missing` is how many more frames an animation claims than it has."""
+    unless it stands beside other pictures. `missing` is how many more frames an animation claims than it has.
+    `place` is how many characters of its message's text stand before it; None is before all of it."""
 
     kind: MediaKind
     path: Path
@@ -45,6 +46,7 @@ class Media:
     shown: Path | None = None
     pictures: int = 1
     missing: int = 0
+    place: int | None = None
 
     @property
     def label(self) -> str:

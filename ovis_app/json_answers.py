@@ -95,7 +95,9 @@ class JsonAnswers:
             unfit = {n: why for n, message in enumerate(given) if (why := self._unfit(message))}
             again = [_again(wanted[n], given[n], why) for n, why in unfit.items()]
             for n, message in zip(unfit, ask(again, system) if again else [], strict=True):
-                why = self._unfit(message)
+                why, stats, first = self._unfit(message), message.stats, given[n].stats
+                stats = replace(stats, seen=first.seen) if stats and first else stats  # files are with the question
+                message = replace(message, stats=stats)
                 given[n] = replace(message, error=why, finish="error") if why else message
             return given
 

@@ -55,6 +55,14 @@ def exists(text: str, folder: Path | None = None) -> bool:
         return False
 
 
+def same_file(one: Path, other: Path) -> bool:
+    """Whether two names mean one file, which need not be there yet."""
+    try:
+        return os.path.realpath(one) == os.path.realpath(other)
+    except (OSError, ValueError):
+        return False
+
+
 def all_named(text: str) -> list[Path]:
     """The file that `text` names, or those that it matches: some shells leave wildcards to us. Raises MediaError."""
     if not WILDCARDS & set(text) or exists(text):

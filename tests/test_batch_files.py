@@ -126,6 +126,26 @@ def test_a_row_says_of_a_page_that_it_was_drawn_small(tmp_path: Path, name: str)
     assert len(poster["notes"]) == 1 and "is 300 x 300 cm large" in poster["notes"][0] and not letter["notes"]
 
 
+def test_pages_stand_where_their_document_does(folder: Path, tmp_path: Path) -> None:
+    (folder / "two.pdf").write_bytes(pdf([quarters(), quarters()]))
+    source, out = folder / "in.jsonl", tmp_path / "out.jsonl"
+    row = {"prompt": "Is <image> in <image>, or <image>?", "images": ["red.png", "two.pdf", "blue.png"]}
+    source.write_text(json.dumps(row))
+    seen: list[Message] = []
+
+    def looks(asked: Sequence[Conversation], system: str) -> list[Message]:
+        seen.extend(conversation.messages[-1] for conversation in asked)
+        return [Message("assistant", "Yes.", finish="end") for _ in asked]
+
+    list(batch_files.run(rows(source, ""), out, looks, limits=Limits(), size=1))
+    [message] = seen
+    assert message.text == "Is  in \n, or ?"
+    assert [(one.label, one.place) for one in message.media] == [
+        ("red.png", 3), ("two.pdf page 1", 7), ("two.pdf page 2", 8), ("blue.png", 13)
+    ]  # fmt: skip
+    assert answers(out)["1"]["prompt"] == row["prompt"]
+
+
 def test_a_second_run_keeps_what_is_done_and_tries_the_rest_again(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.jsonl"
     run(rows(folder, "What?"), out)
@@ -340,6 +360,32 @@ def test_a_run_ends_with_what_came_of_it(folder: Path, capsys: pytest.CaptureFix
     assert "0 answered, 1 failed, 3 answered before" in capsys.readouterr().err
     (folder / "broken.png").unlink()
     assert main(command) == 0
+
+
+@pytest.mark.parametrize(
+    ("source", "out", "said"),
+    [
+        ("", "out.jsonl", "argument input: the name is empty"),
+        ("~nobodyatall/x", "out.jsonl", "There is no file or folder ~nobodyatall/x."),
+        ("pictures", "", "argument --out: the name is empty"),
+        ("pictures", "round.jsonl", "round.jsonl can't be written: check the folder"),
+        ("pictures", "x" * 300 + ".jsonl", "can't be read or isn't a file of answers"),
+        ("round.jsonl", "round.jsonl", "--out is the input itself"),
+        ("in.jsonl", "pictures/../in.jsonl", "--out is the input itself"),
+    ],
+)
+def test_names_that_name_nothing_are_one_sentence(
+    source: str, out: str, said: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(folder.parent)
+    Path("round.jsonl").symlink_to("round.jsonl")
+    Path("in.jsonl").write_text('{"prompt": "What?"}')
+    try:
+        code = main(["batch", source, "--backend", "fake", "--prompt", "What?", "--out", out])
+    except SystemExit as end:
+        code = int(str(end.code))
+    err = capsys.readouterr().err
+    assert code == 2 and said in err.splitlines()[-1]
 
 
 def test_columns_that_are_not_read_are_named_once(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -104,14 +104,16 @@ def test_a_file_is_found_as_it_is_named(folder: Path, name: str) -> None:
         ({"image": {"bytes": "AAAA"}}, "isn't given by its name"),
         ({"images": [[[[[["a.png"]]]]]]}, "isn't given by its name"),
         ({"images": ["a.png", "gone.png"]}, "gone.png"),
-        ({"images": [], "prompt": "<image>What?"}, "more <image> tags than files"),
+        ({"images": [], "prompt": "<image>What?"}, "has 1 <image> or <video> tag and 0 files: write one where each"),
+        ({"images": ["a.png", "d.png"], "prompt": "<image>What?"}, "has 1 <image> or <video> tag and 2 files"),
+        ({"image": "a.png", "prompt": "<image><video>"}, "has 2 <image> or <video> tags and 1 file: write"),
         ({"audio": "a.png", "prompt": ["x"]}, "prompt is no text"),
         ({"image_url": "http://example.org/a.png"}, "is an address"),
         ({"image": "", "prompt": ""}, "neither a prompt of its own nor a file"),
         ({"messages": [{"role": "tool", "content": "x"}]}, "messages can't be read"),
         ({"messages": [{"role": "user", "content": [{"type": "image", "image": 3}]}]}, "isn't given by its name"),
         ({"messages": [{"role": "assistant", "content": "x"}]}, "hold no question"),
-        ({"messages": [{"role": "user", "content": "<image><image>x"}], "images": ["a.png"]}, "more <image> tags"),
+        ({"messages": [{"role": "user", "content": "<image><image>x"}], "images": ["a.png"]}, "has 2 <image>"),
     ],
 )
 def test_a_row_that_names_a_file_is_never_asked_without_it(folder: Path, row: dict[str, Any], said: str) -> None:
@@ -160,15 +162,19 @@ def test_the_messages_of_ms_swift_and_llava(folder: Path) -> None:
     }
     [row] = table(folder, "in.jsonl", json.dumps(swift))
     asked, told = row.earlier
-    assert (asked.text, told.text, row.prompt, row.system) == ("What is it?", "A box.", "And this?", "Be brief.")
+    assert (asked.text, told.text, row.prompt, row.system) == ("\nWhat is it?", "A box.", "And this?", "Be brief.")
     assert [Path(name).name for name in asked.media] == ["a.png"] and names(row) == ["d.png"]
+    assert (asked.places, row.places, row.written) == ((0,), (4,), "And <image>this?")
     llava = {"id": 7, "image": "a.png", "conversations": [{"from": "human", "value": "<image>\nWhat?"},
                                                           {"from": "gpt", "value": "known"}]}  # fmt: skip
     [row] = table(folder, "in.json", json.dumps([llava]))
-    assert (row.id, row.prompt, names(row), row.earlier) == ("7", "What?", ["a.png"], ())
+    assert (row.id, row.prompt, names(row), row.earlier) == ("7", "\nWhat?", ["a.png"], ())
     parts = [{"type": "text", "text": "What?"}, {"type": "image_url", "image_url": {"url": "a.png"}}]
     [row] = table(folder, "in.jsonl", json.dumps({"messages": [{"role": "user", "content": parts}]}))
-    assert (row.prompt, names(row)) == ("What?", ["a.png"])
+    assert (row.prompt, names(row), row.places) == ("What?\n", ["a.png"], (6,))
+    parts.reverse()
+    [row] = table(folder, "in.jsonl", json.dumps({"messages": [{"role": "user", "content": parts}]}))
+    assert (row.prompt, names(row), row.places) == ("What?", ["a.png"], ())
     [row] = table(folder, "in.jsonl", json.dumps({"query": "And?", "history": [["Who?", "Ada."]], "images": ["a.png"]}))
     assert [turn.text for turn in row.earlier] == ["Who?", "Ada."] and len(row.earlier[0].media) == 1
 
@@ -176,6 +182,32 @@ def test_the_messages_of_ms_swift_and_llava(folder: Path) -> None:
 def test_a_tag_is_text_where_no_column_holds_files(folder: Path) -> None:
     [row] = table(folder, "in.csv", "prompt\nWhat does <image> mean?\n")
     assert row.prompt == "What does <image> mean?"
+
+
+def test_a_tag_is_where_its_file_stands(folder: Path) -> None:
+    """In a row's own prompt, in --prompt, in --template and beside a file of a folder; without tags before the text."""
+    rows = table(
+        folder,
+        "in.csv",
+        'image,prompt\n"a.png;d.png","First <image>, then <image>: which?"\nd.png,What?\na.png,\nd.png,<image>\n',
+        prompt="Or <image>?",
+    )
+    assert [(row.prompt, row.places, row.written) for row in rows] == [
+        ("First , then : which?", (6, 13), "First <image>, then <image>: which?"),
+        ("What?", (), ""),
+        ("Or ?", (3,), "Or <image>?"),
+        ("Or ?", (3,), "Or <image>?"),
+    ]
+    assert names(rows[0]) == ["a.png", "d.png"]
+    template = Template("Is <image> a {thing}?")
+    [row] = table(folder, "in.jsonl", '{"thing": "cat", "images": ["a.png"]}', template=template)
+    assert (row.prompt, row.places, row.problem) == ("Is  a cat?", (3,), "")
+    [row] = table(folder, "in.jsonl", '{"thing": "<image> tag", "images": ["a.png"]}', template=template)
+    assert "has 2 <image> or <video> tags and 1 file" in row.problem
+    found = questions(folder, prompt="See <image>: what?", besides=folder / "in.jsonl").rows
+    assert all((row.prompt, row.places) == ("See : what?", (4,)) and len(row.media) == 1 for row in found) and found
+    with pytest.raises(BatchError, match=r"The question about “a\.png” has 2 <image> or <video> tags and 1 file"):
+        questions(folder, prompt="<image> or <image>?")
 
 
 @pytest.mark.parametrize(
@@ -207,6 +239,36 @@ def test_another_encoding_is_named_with_what_to_do(folder: Path, encoding: str) 
     with pytest.raises(BatchError, match="UTF-8") as refused:
         table(folder, "in.csv", text, encoding)
     assert "save it as" in str(refused.value)
+
+
+@pytest.mark.parametrize("data", [b"PK\3\4\x14\0\x06\0\xff", b"\xd0\xcf\x11\xe0\0\0", b"PAR1\x15\x04\x15\xff"])
+def test_a_spreadsheet_that_is_called_a_csv_is_no_text_in_gbk(folder: Path, data: bytes) -> None:
+    (folder / "in.csv").write_bytes(data)
+    with pytest.raises(BatchError, match=r"in.csv holds no text: in a spreadsheet program save it as"):
+        questions(folder / "in.csv")
+
+
+def test_columns_of_which_nothing_is_lost_are_not_named(folder: Path) -> None:
+    """The comma at the end of each line that spreadsheets write; and the columns of a row that failed."""
+    (folder / "in.csv").write_text("prompt,image,\nWhat?,gone.png,\n")
+    assert questions(folder / "in.csv").ignored == ()
+    (folder / "in.csv").write_text("prompt,image,,price\nWhat?,gone.png,more,7\n")
+    assert questions(folder / "in.csv").ignored == ("one without a name", "price")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("a.png", 'a.png is no table: name its folder, or ask about it by `ovis "question"`'),
+        ("round.csv", "no file or folder"), ("x" * 300 + ".csv", "no file or folder"), ("a\0.csv", "no file or folder"),
+        ("pipe.jsonl", "pipe.jsonl is neither a folder nor a file"),
+    ],
+)  # fmt: skip
+def test_what_is_no_input_is_one_sentence(folder: Path, name: str, said: str) -> None:
+    (folder / "round.csv").symlink_to("round.csv")
+    os.mkfifo(folder / "pipe.jsonl")
+    with pytest.raises(BatchError, match=re.escape(said)):
+        questions(folder / name, prompt="What?")
 
 
 @pytest.mark.parametrize(
@@ -246,18 +308,22 @@ def test_in_a_folder_content_decides(folder: Path) -> None:
 
 
 def test_links_that_go_round_end_and_odd_files_are_left_alone(folder: Path) -> None:
+    (folder / "out.jsonl").symlink_to(folder / "out.jsonl")
     (folder / "again").symlink_to(folder, target_is_directory=True)
     (folder / "self").symlink_to(folder / "self")
     os.mkfifo(folder / "pipe.png")
     (folder / os.fsdecode(b"\xff.png")).write_bytes((folder / "a.png").read_bytes())
-    found = questions(folder, prompt="What?")
+    found = questions(folder, prompt="What?", besides=folder / "out.jsonl")
     assert [row.id for row in found.rows] == ["\\udcff.png", "a.png", "b c.png", "d.png"]
     assert set(found.left_out) == {"self", "pipe.png"}
+    (folder / "gone.png").symlink_to(folder / "nothing.png")
+    gone = next(row for row in questions(folder, prompt="What?").rows if row.id == "gone.png")
+    assert gone.problem == "“gone.png” can't be read here: it is a link to nothing, or its permissions don't allow it."
 
 
 def test_a_folder_without_pictures_says_what_is_there(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("hello")
-    with pytest.raises(BatchError, match=r"no picture, clip or PDF in .*: 1 files were left out \(notes.txt\)"):
+    with pytest.raises(BatchError, match=r"no picture, clip or PDF in .*: 1 file was left out \(notes.txt\)"):
         questions(tmp_path, prompt="What?")
 
 

@@ -60,6 +60,26 @@ def test_json_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
     assert answer["finish"] == "end" and answer["thinking"] and answer["stats"]["answer_tokens"] > 0
 
 
+def test_a_tag_in_the_question_is_where_a_file_stands(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: list[Request] = []
+    events = [Answer("Yes."), Done("end", Stats())]
+    monkeypatch.setattr(FakeBackend, "_script", lambda _, request, *__: asked.append(request) or iter(events))
+    Image.new("RGB", (32, 32)).save(tmp_path / "a.png")
+    (tmp_path / "b.pdf").write_bytes(pdf([quarters(), quarters()]))
+    files = ("--image", str(tmp_path / "a.png"), "--pdf", str(tmp_path / "b.pdf"))
+    assert run(capsys, "Is <image> in <image>?", *files)[0] == 0
+    assert run(capsys, "Is this in that?", *files)[0] == 0
+    assert run(capsys, "What does <image> mean?")[0] == 0
+    said = [request.conversation.messages[0] for request in asked]
+    assert [(one.text, [media.place for media in one.media]) for one in said] == [
+        ("Is  in \n?", [3, 7, 8]), ("Is this in that?", [None] * 3), ("What does <image> mean?", [])
+    ]  # fmt: skip
+    code, _, err = run(capsys, "Is <image> in that?", *files)
+    assert code == 2 and "the question has 1 <image> or <video> tag and 2 files" in err
+
+
 def test_what_was_seen_small_is_said_and_stands_in_the_json(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

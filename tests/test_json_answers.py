@@ -10,7 +10,7 @@ import pytest
 
 from ovis_app.backends.fake import FakeBackend
 from ovis_app.cli import main
-from ovis_app.conversation import Conversation, Message, Stats
+from ovis_app.conversation import Conversation, Message, Seen, Stats
 from ovis_app.generation import Answer, Done, Request
 from ovis_app.json_answers import JsonAnswers, SchemaRefused, Unfit
 
@@ -143,6 +143,18 @@ def test_who_answers_in_another_shape_is_told_why_and_asked_once_more(schema: Pa
     assert "JSON Schema" in heard[0][0].messages[0].text and '"colour"' in heard[0][0].messages[0].text
     said, told = heard[1][0].messages[1:]
     assert said.text == "green" and "not JSON" in told.text and "Answer again" in told.text
+
+
+def test_who_is_asked_once_more_has_seen_what_the_question_shows(schema: Path) -> None:
+    seen = (Seen("a.png", 8, 8, 90, 90),)
+    said = iter([("green", seen), ('{"colour": "blue"}', ())])
+
+    def model(asked: Sequence[Conversation], system: str) -> list[Message]:
+        text, looked_at = next(said)
+        return [Message("assistant", text, finish="end", stats=Stats(prompt_tokens=7, seen=looked_at))]
+
+    [answer] = JsonAnswers.read(schema).answerer(model)([QUESTION], "")
+    assert answer.text == '{"colour": "blue"}' and answer.stats == Stats(prompt_tokens=7, seen=seen)
 
 
 def test_a_failed_answer_is_not_asked_again(schema: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "ovis_app"
 
-VALUES = {"errors", "stop", "stop_strings", "turns", "limits", "conversation", "generation"}
+VALUES = {"errors", "stop", "stop_strings", "turns", "limits", "conversation", "places", "generation"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "stop": set(),
@@ -25,6 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "private_folder": set(),
     "conversation": set(),
     "setting_values": set(),
+    "places": {"conversation"},
     "limits": {"errors"},
     "settings": {"limits", "setting_values"},
     "accounts": {"errors"},
@@ -38,9 +39,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "prompt_template": {"errors"},
     "json_answers": {"conversation", "errors"},
     "batch_tables": {"errors"},
-    "batch_turns": {"errors", "named_files"},
+    "batch_turns": {"errors", "named_files", "places"},
     "batch_rows": {"batch_tables", "batch_turns", "named_files", "prompt_template", "media", *VALUES},
-    "batch_files": {"batch_rows", "batch_turns", "media", "private_folder", *VALUES},
+    "batch_files": {"batch_rows", "named_files", "media", "private_folder", *VALUES},
     "models": {"zoo", "media", *VALUES},
     "checkpoints": {"zoo", "media", "models", *VALUES},
     "engine": {"zoo", "models", "checkpoints", *VALUES},

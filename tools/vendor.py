@@ -28,6 +28,7 @@ def bring(package: str, version: str, files: dict[str, str], to: Path) -> None:
             for inside, name in files.items():
                 member = archive.extractfile(f"package/{inside}")
                 assert member is not None, f"{package} has no {inside}"
+                (to / name).parent.mkdir(exist_ok=True)
                 (to / name).write_bytes(member.read())
 
 

@@ -10,6 +10,7 @@ from ovis_app.errors import RequestError
 from ovis_app.generation import MAX_TEXT, Request
 from ovis_app.limits import Limits
 from ovis_app.media import split, upright_size
+from ovis_app.places import in_place
 from ovis_app.zoo import ModelSpec
 
 NOT_BEGUN = "There is nothing of this answer to continue: ask again instead."
@@ -55,21 +56,22 @@ def checked(request: Request, spec: ModelSpec, limits: Limits) -> Request:
 
 
 def _in_pieces(message: Message, spec: ModelSpec, limits: Limits) -> Message:
-    """The message with each very long picture as several, where that was asked for and the whole is seen smaller than
-    it is. Raises MediaError."""
+    """The message with each very long picture as several where it stood, if that was asked for and the whole is seen
+    smaller than it is. Raises MediaError."""
     if not spec.several_images or not any(item.detail.split for item in message.media):
         return message
     most = limits.files_per_turn // len(message.media)
-    media: list[Media] = []
+    media: list[tuple[Media, ...]] = []
     for item in message.media:
         if item.kind == "image" and item.detail.split:
             width, height = upright_size(item, limits)
             most_pixels = spec.detail(item, several=False).max_pixels or 0
             fits = not spec.tiles and width * height <= most_pixels
-            media += (item,) if fits else split(item, (width, height), most=most)
+            media.append((item,) if fits else split(item, (width, height), most=most))
         else:
-            media.append(item)
-    return replace(message, media=tuple(media))
+            media.append((item,))
+    divided = replace(message, media=tuple(piece for pieces in media for piece in pieces))
+    return in_place(divided, [item.place for item in message.media], [len(pieces) for pieces in media])
 
 
 def _clamped(message: Message, spec: ModelSpec) -> Message:

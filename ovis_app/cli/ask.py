@@ -25,8 +25,9 @@ from ovis_app.cli.common import (
     schema_of,
     started,
 )
-from ovis_app.conversation import Conversation, Media, Message
+from ovis_app.conversation import Conversation, Message
 from ovis_app.errors import MediaError
+from ovis_app.places import Place, in_place, miscounted, untagged
 from ovis_app.private_folder import temporary_folder
 from ovis_app.settings import Flags
 
@@ -52,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=COMMANDS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    flags.add_argument("question", help="what to ask, in quotes")
+    flags.add_argument("question", help="what to ask, in quotes; <image> is where a file stands")
     flags.add_argument("--image", action="append", default=[], metavar="FILE", help="a picture; repeat for several")
     flags.add_argument("--video", action="append", default=[], metavar="FILE", help="a clip (one, without pictures)")
     flags.add_argument(
@@ -77,7 +78,7 @@ def _ask(given: argparse.Namespace, folder: Path) -> int:
     """Pages of documents are drawn into `folder`."""
     settings, limits, generation = started(given)
     schema = schema_of(given)
-    conversation = Conversation((Message("user", given.question, _media(given, folder, limits)),))
+    conversation = Conversation((_question(given, folder, limits),))
 
     from ovis_app.backends import open_backend
 
@@ -103,9 +104,10 @@ def _ask(given: argparse.Namespace, folder: Path) -> int:
     return _finish(last, {"model": model} | ({"data": data} if schema else {}), as_json=given.json)
 
 
-def _media(given: argparse.Namespace, folder: Path, limits: Limits) -> tuple[Media, ...]:
-    """The files that the flags name, checked, and pages of documents in the folder. Raises BadInput."""
-    from ovis_app.media import attach_all, with_pages
+def _question(given: argparse.Namespace, folder: Path, limits: Limits) -> Message:
+    """What is asked, with the files that the flags name, checked, and pages of documents in the folder: where the
+    question has tags, else before it. Raises BadInput."""
+    from ovis_app.media import attach_all, grouped_with_pages
     from ovis_app.media.documents import is_document, no_document
     from ovis_app.named_files import all_named
 
@@ -118,15 +120,27 @@ def _media(given: argparse.Namespace, folder: Path, limits: Limits) -> tuple[Med
                 raise no_document(name)
         if (given.pages, given.dpi) != (None, None) and not any(is_document(path) for path, _ in [*files, *documents]):
             raise BadInput("--pages and --dpi are for PDFs: name one with --pdf.")
-        files, notes = with_pages([*files, *documents], folder, limits, choice)
+        text, places = _placed(given.question, len(files) + len(documents))
+        groups, notes = grouped_with_pages([*files, *documents], folder, limits, choice)
     except MediaError as error:
         raise BadInput(error) from error
     for note in notes:
         say(note)
-    media, refused = attach_all(files, limits)
+    media, refused = attach_all([file for group in groups for file in group], limits)
     if refused:
         raise BadInput(" ".join(refused))
-    return media
+    message = Message("user", text, media)
+    return in_place(message, places, [len(group) for group in groups]) if places else message
+
+
+def _placed(question: str, files: int) -> tuple[str, tuple[Place, ...]]:
+    """The question without its tags, and where they stood; without files they are text. Raises BadInput."""
+    text, places = untagged(question)
+    if not files or not places:
+        return question, ()
+    if len(places) != files:
+        raise BadInput(f"the question {miscounted(len(places), files)}")
+    return text, places
 
 
 def _answered(backend: Backend, asked: Conversation, generation: GenerationSettings, *, quiet: bool) -> Message:

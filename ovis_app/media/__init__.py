@@ -6,7 +6,7 @@ from ovis_app.media.content_hash import digest
 from ovis_app.media.frames import clip_of_frames
 from ovis_app.media.images import open_image, upright_size
 from ovis_app.media.page_range import PageRange
-from ovis_app.media.question_pages import PageChoice, turns_with_pages, with_pages
+from ovis_app.media.question_pages import PageChoice, grouped_with_pages, turns_with_pages, with_pages
 from ovis_app.media.shown import with_copies
 from ovis_app.media.split import split
 from ovis_app.media.video import Clip, VideoInfo, probe, sample_frames, thumbnail
@@ -21,6 +21,7 @@ __all__ = [
     "attach_turns",
     "clip_of_frames",
     "digest",
+    "grouped_with_pages",
     "open_image",
     "probe",
     "sample_frames",

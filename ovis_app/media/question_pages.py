@@ -39,31 +39,40 @@ def with_pages(
 ) -> tuple[list[File], list[str]]:
     """The files of one question, each PDF as a picture a page in `folder`, and sentences about what was left out or is
     small. Raises MediaError, and Stopped once `stop` is set."""
+    groups, notes = grouped_with_pages(files, folder, limits, choice, stop=stop)
+    return [file for group in groups for file in group], notes
+
+
+def grouped_with_pages(
+    files: Sequence[File], folder: Path, limits: Limits, choice: PageChoice = WHOLE, *, stop: Stop = NEVER
+) -> tuple[list[list[File]], list[str]]:
+    """The same with a group for each file: itself, or its pages."""
     return _paged(files, folder, limits, choice, stop, time.monotonic() + limits.document_seconds)
 
 
 def turns_with_pages(
     turns: Sequence[Sequence[File]], folder: Path, limits: Limits, *, stop: Stop = NEVER
-) -> tuple[list[list[File]], list[str]]:
-    """The same for all questions of a conversation, in the time of one; the sentences are about the last."""
+) -> tuple[list[list[list[File]]], list[str]]:
+    """Those groups for all questions of a conversation, in the time of one; the sentences are about the last."""
     ends = time.monotonic() + limits.document_seconds
     paged = [_paged(files, folder, limits, WHOLE, stop, ends) for files in turns]
-    return [files for files, _ in paged], paged[-1][1] if paged else []
+    return [groups for groups, _ in paged], paged[-1][1] if paged else []
 
 
 def _paged(
     files: Sequence[File], folder: Path, limits: Limits, choice: PageChoice, stop: Stop, ends: float
-) -> tuple[list[File], list[str]]:
+) -> tuple[list[list[File]], list[str]]:
     documents = [is_document(path) for path, _ in files]
     if not any(documents):
-        return list(files), []
+        return [[file] for file in files], []
     limit = Stop(stop)
     limit.deadline = ends
     pages = _Pages(folder, limits, choice, limits.files_per_turn - documents.count(False))
-    found: list[File] = []
+    found: list[list[File]] = []
     for (path, name), is_pdf in zip(files, documents, strict=True):
         try:
-            found += pages.of(Document(path, name, limits, limit, choice.dpi)) if is_pdf else [(path, name)]
+            document = Document(path, name, limits, limit, choice.dpi) if is_pdf else None
+            found.append(pages.of(document) if document else [(path, name)])
         except Stopped as error:
             stop.check()
             raise refusal(name, f"takes too long to draw: {choice.fewer}.") from error

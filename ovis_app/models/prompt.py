@@ -82,7 +82,7 @@ FORMATS = {"qwen3": QWEN3, "qwen2": QWEN2, "gemma2": GEMMA2, "llama": LLAMA3}  #
 
 @dataclass(frozen=True)
 class Turn:
-    """One message as the prompt sees it: placeholders for its media, then its text."""
+    """One message as the prompt sees it: its text, with placeholders where its media stand."""
 
     role: str  # system, user or assistant
     content: tuple[Part, ...]

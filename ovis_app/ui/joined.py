@@ -13,6 +13,7 @@ from collections.abc import Mapping
 
 IMPORT = re.compile(r'^import\s+(?:\{([^}]*)\}|\*\s+as\s+(\w+))\s+from\s+"\./([\w-]+\.mjs)";', re.MULTILINE)
 EXPORT = re.compile(r"^export ((?:async )?function\*?|class|const) (\w+)", re.MULTILINE)
+NAMES = re.compile(r"^export \{ (\w+(?:, \w+)*) \};", re.MULTILINE)
 OTHER = re.compile(r"^(?:import\b(?!\()|export\b).*", re.MULTILINE)
 
 
@@ -49,7 +50,8 @@ def _visit(name: str, sources: Mapping[str, str], order: list[str], above: tuple
 def _body(name: str, source: str) -> tuple[str, list[str]]:
     """A module as a function that is called at once, and the names that it gives."""
     exports = [found[2] for found in EXPORT.finditer(source)]
-    text = EXPORT.sub(r"\1 \2", IMPORT.sub(_taken, source))
+    exports += [name.strip() for found in NAMES.finditer(source) for name in found[1].split(",")]
+    text = NAMES.sub("", EXPORT.sub(r"\1 \2", IMPORT.sub(_taken, source)))
     other = OTHER.search(text)
     if other is not None:
         raise NotJoined(f"{name}: {other[0]}")

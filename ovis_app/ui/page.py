@@ -27,8 +27,16 @@ from ovis_app.ui.wiring import editing, models
 LATER = {  # modules that load when first needed, and so aren't asked for with the page
     "page/boxes.mjs",
     "page/coco.mjs",
+    "page/code.mjs",
+    "page/csv.mjs",
     "page/dialogs.mjs",
+    "page/dress.mjs",
+    "page/emphasis.mjs",
+    "page/extract.mjs",
     "page/geometry.mjs",
+    "page/html_table.mjs",
+    "page/markdown.mjs",
+    "page/math.mjs",
     "page/menu.mjs",
     "page/overlay.mjs",
     "page/panels.mjs",
@@ -36,6 +44,7 @@ LATER = {  # modules that load when first needed, and so aren't asked for with t
     "page/revising.mjs",
     "page/rewording.mjs",
     "page/saving.mjs",
+    "page/tables.mjs",
     "page/toast.mjs",
     "page/viewer.mjs",
     "page/which_picture.mjs",
@@ -83,7 +92,7 @@ def launch_options(settings: Settings, limits: Limits, store: FileStore) -> dict
     static = StaticFiles.of(EXAMPLES)
     script, *styles = (
         (STATIC / name).read_text("utf-8")
-        for name in ("page.js", "tokens.css", "page.css", "conversation.css", "turns.css", "pictures.css")
+        for name in ("page.js", "tokens.css", "page.css", "conversation.css", "turns.css", "pictures.css", "words.css")
     )
     return {
         "server_name": f"[{name}]" if ":" in name else name,  # Gradio makes an address of it

@@ -97,7 +97,7 @@ def _content(file: Path, made: str | None, *, zipped: bool) -> bytes:
 
 def _first(files: dict[str, Path]) -> dict[str, str]:
     """The modules that the page begins with, in one; as they are where one is written in a way that can't be joined."""
-    modules = {name: file for name, file in files.items() if file.suffix == ".mjs"}
+    modules = {name: file for name, file in files.items() if name.startswith("page/")}
     try:
         made = joined({file.name: file.read_text("utf-8") for file in modules.values()}, FIRST)
     except NotJoined as error:

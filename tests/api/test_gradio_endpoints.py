@@ -139,7 +139,7 @@ def test_earlier_messages_are_asked_along(server: Served) -> None:
     assert call(server.url, "chat", question="And its colour?", history=history) == ["You said: And its colour? "]
     request = server.backend.requests[-1]
     said = [(message.role, message.text, len(message.media)) for message in request.conversation.messages]
-    assert said == [("user", "What is it?", 1), ("assistant", "A circle.", 0), ("user", "And its colour?", 0)]
+    assert said == [("user", "What is it?\n", 1), ("assistant", "A circle.", 0), ("user", "And its colour?", 0)]
     assert request.settings.system == "Be short."
 
 

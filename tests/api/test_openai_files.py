@@ -101,6 +101,27 @@ def test_pages_of_a_document_are_pictures(program: Program) -> None:
     assert program.ask(file_part(file_data=PICTURE)).status_code == 200
 
 
+def test_parts_keep_their_order(program: Program) -> None:
+    """Pages of a document stand where it stood; what has no text before it is asked as ever."""
+    image = {"type": "image_url", "image_url": {"url": PICTURE}}
+    page = {"type": "file", "file": {"file_data": pdf_uri(2)}}
+    text = [{"type": "text", "text": f"Text {n}."} for n in range(2)]
+    message = {"role": "user", "content": [text[0], image, text[1], page, image]}
+    earlier = {"role": "user", "content": [image, image, *text]}
+    talk = [earlier, {"role": "assistant", "content": "Yes."}, message]
+    assert program.ask({"messages": talk}).status_code == 200
+    before, _, asking = asked(program).conversation.messages
+    assert (before.text, [one.place for one in before.media]) == ("Text 0.\nText 1.", [None, None])
+    assert asking.text == "Text 0.\n\nText 1.\n\n\n"
+    assert [(one.name, one.place) for one in asking.media] == [
+        ("image 3", 8), ("file 4 page 1", 17), ("file 4 page 2", 18), ("image 5", 19)
+    ]  # fmt: skip
+    typed = {"role": "user", "content": [{"type": "text", "text": "What is <image> here?"}, image]}
+    assert program.ask({"messages": [typed]}).status_code == 200
+    [message] = asked(program).conversation.messages
+    assert (message.text, message.media[0].place) == ("What is <image> here?\n", 22)
+
+
 @pytest.mark.parametrize(
     ("file", "words"),
     [

@@ -17,7 +17,7 @@ SOURCES = {
     "a.mjs": '// a\nimport { b as other,\n  twice } from "./b.mjs";\nimport * as c from "./c.mjs";\n'
     "const found = 1;\nexport const sum = () => other + twice(c.found) + found;\n",
     "b.mjs": 'import { found } from "./c.mjs";\nexport const b = found * 100;\n'
-    "export function twice(x) { return 2 * x; }\n",
+    "function twice(x) { return 2 * x; }\nexport { twice }; // further down\n",
     "c.mjs": "export const found = 3;\nexport async function later() { return found; }\n",
     "late.mjs": 'import { found } from "./c.mjs";\nexport const same = found;\n',
 }
@@ -40,6 +40,7 @@ def test_names_stay_each_modules_own_and_later_ones_get_the_same_values(tmp_path
     [
         "export let x = 1;",
         "export default 1;",
+        "export { found as b };",
         'import "./c.mjs";',
         'import d from "./c.mjs";',
         'export * from "./c.mjs";',

@@ -22,6 +22,7 @@ from ovis_app.media.attach import File
 from ovis_app.media.data_uri import DataUri, save
 from ovis_app.media.fetch import SECONDS, fetch
 from ovis_app.media.incoming_file import writing
+from ovis_app.places import in_place
 from ovis_app.stop import NEVER, Stop
 
 FETCH_SECONDS = 60.0  # for all addresses of a request
@@ -84,18 +85,23 @@ def attached(
 ) -> Attached:  # fmt: skip
     """What was said, each with its files once they are checked, and with pages of documents as pictures in `folder`;
     `frames` are those of clips that came as frames. Raises MediaError, and Stopped."""
-    paged, notes = turns_with_pages(turns, folder, limits, stop=stop)
+    grouped, notes = turns_with_pages(turns, folder, limits, stop=stop)
+    paged = [[file for group in groups for file in group] for groups in grouped]
     if sum(map(len, paged)) > MOST_MEDIA:
         raise MediaError(TOO_MANY)
     media = attach_turns(paged, limits)
-    messages = (_message(one, its, detail, frames) for one, its in zip(said, media, strict=True))
+    counts = [[len(group) for group in groups] for groups in grouped]
+    messages = (_message(*one, detail, frames) for one in zip(said, media, counts, strict=True))
     return Attached(Conversation(tuple(messages)), tuple(notes))
 
 
-def _message(said: Said, media: Sequence[Media], detail: Detail, frames: Mapping[Path, int]) -> Message:
+def _message(
+    said: Said, media: Sequence[Media], counts: Sequence[int], detail: Detail, frames: Mapping[Path, int]
+) -> Message:
     """Of a clip that came as frames the model sees all of them."""
     detailed = (replace(one, detail=replace(detail, frames=frames.get(one.path, detail.frames))) for one in media)
-    return Message(said.role, said.text, tuple(detailed), thinking=said.reasoning)
+    message = Message(said.role, said.text, tuple(detailed), thinking=said.reasoning)
+    return in_place(message, said.places, counts) if said.places else message
 
 
 def is_address(one: Attachment) -> bool:

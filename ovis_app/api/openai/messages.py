@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from ovis_app.api.openai.fields import ApiError, Fields, wrong
 from ovis_app.limits import Limits
+from ovis_app.places import Place, joined
 
 MOST_MESSAGES = 1000
 MOST_MEDIA = 64  # pictures and clips of a whole conversation; the context holds fewer
@@ -30,12 +31,13 @@ class Attachment:
 
 @dataclass(frozen=True)
 class Said:
-    """One message. Its pictures stand before its text, wherever they stood between its parts."""
+    """One message. Its media stand at `places` of its text, or before it where there are none."""
 
     role: Literal["user", "assistant"]
     text: str
     media: tuple[Attachment, ...] = ()
     reasoning: str = ""
+    places: tuple[Place, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def parse(value: object, limits: Limits, *, continues: bool = False) -> Dialogue
         role = message.text("role")
         if role not in (*SYSTEM, "user", "assistant"):
             raise wrong(f"{where}.role", "system, developer, user or assistant")
-        text, media = _content(message, where, numbers)
+        text, media, places = _content(message, where, numbers)
         if media and role != "user":
             raise ApiError(400, NO_MEDIA, param=f"{where}.content")
         if len(media) > limits.files_per_turn:
@@ -72,7 +74,7 @@ def parse(value: object, limits: Limits, *, continues: bool = False) -> Dialogue
         if role in SYSTEM:
             system.append(text)
         else:
-            said.append(Said(role, text, media, _reasoning(message)))  # type: ignore[arg-type]
+            said.append(Said(role, text, media, _reasoning(message), places))  # type: ignore[arg-type]
     if sum(len(one.media) for one in said) > MOST_MEDIA:
         raise ApiError(400, f"A conversation takes at most {MOST_MEDIA} pictures: send fewer.", param="messages")
     _check_end(said, continues=continues)
@@ -92,30 +94,35 @@ def _reasoning(message: Fields) -> str:
     return message.text("reasoning") or message.text("reasoning_content") or ""
 
 
-def _content(message: Fields, where: str, numbers: Iterator[int]) -> tuple[str, tuple[Attachment, ...]]:
-    """The text, and what is attached; nothing at all is an assistant's alone."""
+def _content(
+    message: Fields, where: str, numbers: Iterator[int]
+) -> tuple[str, tuple[Attachment, ...], tuple[Place, ...]]:
+    """The text, and what is attached, and where; nothing at all is an assistant's alone."""
     content = message.values.get("content")
     if isinstance(content, str):
-        return content, ()
+        return content, (), ()
     if content is None and message.values.get("role") == "assistant":
-        return "", ()
+        return "", (), ()
     if not isinstance(content, list) or not content:
         raise wrong(f"{where}.content", "text, or a list of parts")
-    texts: list[str] = []
+    texts: list[str | None] = []
     media: list[Attachment] = []
     for number, one in enumerate(content):
         part = Fields.of(one, f"{where}.content[{number}]")
         kind = part.text("type")
         if kind == "text":
             texts.append(part.text("text") or "")
-        elif kind in ("image_url", "video_url"):
+            continue
+        texts.append(None)
+        if kind in ("image_url", "video_url"):
             word: Literal["image", "video"] = "image" if kind == "image_url" else "video"
             media.append(Attachment(word, _url(part, kind), f"{word} {next(numbers)}"))
         elif kind == "file":
             media.append(Attachment("file", _file(part), f"file {next(numbers)}"))
         else:
             raise wrong(f"{part.where}type", "text, image_url, video_url or file")
-    return "\n".join(texts), tuple(media)
+    text, places = joined(texts)
+    return text, tuple(media), places
 
 
 def _file(part: Fields) -> str:

@@ -174,8 +174,9 @@ def turns_of(
     for number, message in enumerate(conversation.messages):
         if message.role == "user":
             text = loaded.spec.worded(message.text, settings) if number == last else message.text
-            places = [(item.kind, len(item.spans)) for item in media[number]]
-            turns.append(Turn("user", family.user_content(text, places)))
+            spans = [(item.kind, len(item.spans)) for item in media[number]]
+            places = [item.place for item in message.media]
+            turns.append(Turn("user", family.placed_content(text, spans, places)))
         elif message.role == "assistant" and message.text:  # an answer that never came teaches silence
             turns.append(Turn("assistant", (message.text,)))
     return turns

@@ -1,4 +1,5 @@
-"""A conversation as OpenAI's messages: answers plain, pictures before the question, the switches' lines on the last.
+"""A conversation as OpenAI's messages: answers plain, pictures before the question or where they stand in it, the
+switches' lines on the last.
 
 Earlier turns come out the same each time, so that a server finds what it computed. Refuses to know HTTP and servers.
 """
@@ -8,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ovis_app.backends.remote.pictures import Encoded, Pictures
 from ovis_app.conversation import Conversation, Media, Message, Seen
 from ovis_app.generation import GenerationSettings
+from ovis_app.places import ahead, parts
 from ovis_app.stop import Stop
 from ovis_app.zoo import ModelSpec
 
@@ -59,14 +61,31 @@ def written(
                 note(f"Opening {item.label}")
                 media.append(pictures.encode(item, spec, several=several, stop=stop))
             text = spec.worded(message.text, settings) if number == last else message.text
-            parts = [*(one.part for one in media), {"type": "text", "text": text}]
-            messages.append({"role": "user", "content": parts if media else text})
+            messages.append({"role": "user", "content": _content(text, message.media, media) if media else text})
             tokens += sum(one.tokens for one in media)
             if number == last:
                 times = next((one.times for one in media if one.times), ())
                 seen = tuple(map(_seen, message.media, media))
     tokens += sum(len(_text(message).encode()) + TURN_TOKENS for message in messages)
     return Written(tuple(messages), tokens, times, seen)
+
+
+def _content(text: str, media: Sequence[Media], sent: Sequence[Encoded]) -> list[dict[str, Any]]:
+    """The parts of a question. Templates write each on a line of its own, so the ends of these lines aren't sent."""
+    places = [item.place for item in media]
+    first = ahead(places)
+    content = [one.part for one in sent[:first]]
+    if first == len(media):
+        return [*content, {"type": "text", "text": text}]
+    pieces = parts(text, places)
+    for number, piece in enumerate(pieces):
+        if isinstance(piece, int):
+            content.append(sent[piece].part)
+            continue
+        piece = piece.removeprefix("\n") if number else piece
+        piece = piece.removesuffix("\n") if number < len(pieces) - 1 else piece
+        content += [{"type": "text", "text": piece}] if piece else []
+    return content
 
 
 def _seen(media: Media, sent: Encoded) -> Seen:
@@ -76,7 +95,7 @@ def _seen(media: Media, sent: Encoded) -> Seen:
 
 def _text(message: dict[str, Any]) -> str:
     content = message["content"]
-    return str(content if isinstance(content, str) else content[-1]["text"])
+    return str(content if isinstance(content, str) else "".join(part.get("text", "") for part in content))
 
 
 def session_id(conversation: Conversation) -> str:

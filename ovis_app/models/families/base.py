@@ -10,6 +10,7 @@ from torch import nn
 from ovis_app.models.config import OvisConfig
 from ovis_app.models.preprocess.values import Outline, Pixels, Visual
 from ovis_app.models.prompt import Part
+from ovis_app.places import Place, ahead, parts
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,19 @@ class Family:
     pixels: Callable[[OvisConfig, Visual], Pixels]
     outlined: Callable[[OvisConfig, Outline], tuple[tuple[int, ...], ...]]  # the ids that `pixels` gives each part
     user_content: Callable[[str, Sequence[tuple[str, int]]], tuple[Part, ...]]  # text, and (kind, placeholders) each
+    inline: Callable[[str, int], tuple[Part, ...]]  # one of them, within the text
     spread: Callable[[Visual], tuple[Visual, ...]]  # a visual as one value per placeholder
     softmax_in_float32: bool  # otherwise in the dtype of the weights
     masks_padding: bool  # pad ids inside a prompt are hidden from attention, as in the original
+
+    def placed_content(
+        self, text: str, media: Sequence[tuple[str, int]], places: Sequence[Place]
+    ) -> tuple[Part, ...]:  # fmt: skip
+        """A question whose media stand at places of its text: as written there, with nothing around them."""
+        first = ahead(places)
+        if first == len(media):
+            return self.user_content(text, media)
+        content = list(self.user_content("", media[:first])[:-1])
+        for part in parts(text, places):
+            content += [part] if isinstance(part, str) else self.inline(*media[part])
+        return tuple(content)

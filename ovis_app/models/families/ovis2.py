@@ -32,6 +32,11 @@ def user_content(text: str, media: Sequence[tuple[str, int]]) -> tuple[Part, ...
     return (*content, text)
 
 
+def inline(kind: str, places: int) -> tuple[Part, ...]:
+    """A picture as nothing but itself, a clip's frames with line ends between them."""
+    return (IMAGE, *("\n", IMAGE) * (places - 1))
+
+
 def spread(visual: Visual) -> tuple[Visual, ...]:
     """A clip as one uncut picture a frame."""
     if visual.kind == "image":
@@ -76,6 +81,7 @@ FAMILY = Family(
     pixels=pixels,
     outlined=outlined,
     user_content=user_content,
+    inline=inline,
     spread=spread,
     softmax_in_float32=False,
     masks_padding=True,

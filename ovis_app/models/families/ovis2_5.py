@@ -28,8 +28,12 @@ def user_content(text: str, media: Sequence[tuple[str, int]]) -> tuple[Part, ...
     """A line for each picture or clip, then the text."""
     lines: list[Part] = []
     for kind, _ in media:
-        lines += [IMAGE if kind == "image" else VIDEO, "\n"]
+        lines += [*inline(kind, 1), "\n"]
     return (*lines, text)
+
+
+def inline(kind: str, places: int) -> tuple[Part, ...]:
+    return (IMAGE if kind == "image" else VIDEO,)
 
 
 def span(kind: str, tokens: int) -> tuple[int, ...]:
@@ -71,6 +75,7 @@ FAMILY = Family(
     pixels=pixels,
     outlined=outlined,
     user_content=user_content,
+    inline=inline,
     spread=lambda visual: (visual,),
     softmax_in_float32=True,
     masks_padding=False,

@@ -73,10 +73,10 @@ def captioned(tokenizer: PromptTokenizer, template: str, caption: str) -> Labell
 
 
 def _content(turn: Turn, family: Family, clip_places: int) -> tuple[Part, ...]:
-    """The words of a turn, with placeholders for tags: a clip's as the app writes them, without the last line's end."""
+    """The words of a turn, with placeholders for tags, as the app writes them within a text."""
     if turn.role != "human":
         return (turn.text,)
-    clip = family.user_content("", [("video", clip_places)])[:-2]
+    clip = family.inline("video", clip_places)
     parts: list[Part] = []
     for piece in TAG.split(turn.text):
         parts += clip if piece == "<video>" else [PLACEHOLDERS.get(piece, piece)] if piece else []

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from ovis_app import zoo
+from ovis_app.api.openai.messages import parse
 from ovis_app.backends.remote import pictures
 from ovis_app.backends.remote.messages import Written, session_id, written
 from ovis_app.backends.remote.pictures import Pictures
@@ -20,6 +21,7 @@ from ovis_app.conversation import Conversation, Detail, Media, Message
 from ovis_app.errors import MediaError
 from ovis_app.generation import GenerationSettings
 from ovis_app.limits import Limits
+from ovis_app.places import in_place, joined
 from ovis_app.stop import Stop, Stopped
 from tests.backends.remote.asking import CLIP, PICTURE, talk
 
@@ -67,6 +69,26 @@ def test_pictures_stand_before_their_question(tmp_path: Path) -> None:
     wrote = write(talk(Message("user", "What is it?", (PICTURE,)), "A cat.", Message("user", "And these?", two)))
     kinds = [[part["type"] for part in m["content"]] for m in wrote.messages if m["role"] == "user"]
     assert kinds == [["image_url", "text"], ["image_url", "image_url", "text"]]
+
+
+def test_pictures_within_a_question_are_sent_in_their_places(tmp_path: Path) -> None:
+    """As parts in order: who reads them as we do has the same text and places again."""
+    two = (picture(tmp_path, 640, 480), picture(tmp_path, 900, 900))
+    for order in ("tit", "titi", "iti", "tiit", "ti"):
+        texts = iter(("First:", "Now:", "Which?"))
+        said, places = joined([None if part == "i" else next(texts) for part in order])
+        asked = in_place(Message("user", said, two[: order.count("i")]), places, [1] * order.count("i"))
+        [message] = write(talk(asked), boxes=order == "tit").messages
+        sent = ["t" if part["type"] == "text" else "i" for part in message["content"]]
+        assert "".join(sent) == order
+        again = parse([message], Limits()).said[0]
+        assert again.places == places
+        assert again.text == said + (f"\n{OVIS.boxes_suffix}" if order == "tit" else "")
+    spaced = in_place(Message("user", "See , or ", two), (4, 9), (1, 1))
+    wrote = write(talk(spaced))
+    assert [part.get("text") for part in wrote.messages[0]["content"]] == ["See ", None, ", or ", None]
+    longer = write(talk(replace(spaced, text="See , or " + "x" * 50)))
+    assert longer.tokens == wrote.tokens + 50
 
 
 @pytest.mark.parametrize(

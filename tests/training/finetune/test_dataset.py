@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import shutil
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from ovis_app.limits import Limits
 from ovis_app.media import attach_all
 from ovis_app.models.families.table import FAMILIES
 from ovis_app.models.preprocess.values import Outline
+from ovis_app.places import in_place, untagged
 from ovis_app.stop import NEVER
 from ovis_app.training.finetune.dataset import Collator, Encoder, SampleDataset
 from ovis_app.training.finetune.samples import Sample
@@ -57,11 +59,32 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(
+APP_CASES = pytest.mark.parametrize(
     ("generation", "files"),
     [("ovis1.6", ["a.png"]), ("ovis1.6", []), ("ovis2", ["a.png", "b.png"]), ("ovis2", ["clip.mp4"]),
      ("ovis2.5", ["a.png", "b.png"]), ("ovis2.5", ["clip.mp4"]), ("ovis2.5", ["a.png"])], ids=str,
 )  # fmt: skip
+
+
+@APP_CASES
+def test_a_tag_within_a_question_is_a_place_of_the_app(tmp_path: Path, generation: str, files: list[str]) -> None:
+    loaded, here = model(generation), folder(tmp_path)
+    tag = "<video>" if files == ["clip.mp4"] else "<image>"
+    text = f"Here {tag}" + f",\nthere {tag}" * (len(files) - 1) + " is what?"
+    media, _ = attach_all([(here / name, name) for name in files], Limits())
+    said, places = untagged(text if files else "What?")
+    message = Message("user", said, tuple(replace(one, detail=SMALL) for one in media))
+    builder = PromptBuilder(loaded, MediaEncoder(loaded, Limits(), cache_bytes=1 << 20))
+    prompt = builder.build(
+        Conversation((in_place(message, places, [1] * len(media)),)), GenerationSettings(), note=str, stop=NEVER
+    )
+    named = {kind: [one.name for one in media if one.kind == kind] for kind in ("image", "video")}
+    [sample] = samples(written(here / "data.json", [entry(text if files else "What?", "A field.", **named)]))
+    example = encoder(generation).example(sample)
+    assert example["input_ids"][: len(prompt.ids)].tolist() == prompt.ids.tolist()
+
+
+@APP_CASES
 def test_the_prompt_and_pixels_are_those_of_the_app(tmp_path: Path, generation: str, files: list[str]) -> None:
     loaded, here = model(generation), folder(tmp_path)
     media, _ = attach_all([(here / name, name) for name in files], Limits())

@@ -41,3 +41,9 @@ export async function copy(text) {
     area.remove();
   }
 }
+
+/** Text that shows exactly what it says: control characters become visible. */
+export function plain(text) {
+  const marked = text.replace(/\r\n?/g, "\n").replace(/[\u0000-\u0008\u000b-\u001f]/g, (one) => String.fromCharCode(0x2400 + one.charCodeAt(0)));
+  return marked.replace(/\u007f/g, "\u2421");
+}

@@ -2,19 +2,23 @@
 // and of words that grow only the block at their end.
 // Knows messages and the DOM; refuses to know what happens when somebody asks for something: `acts` does that.
 
-import { make } from "./elements.mjs";
+import { button, make, plain } from "./elements.mjs";
 import { thought } from "./figures.mjs";
 import { said, t } from "./i18n.mjs";
 import { Marks } from "./marks.mjs";
+import { Painter } from "./painter.mjs";
 import { versions } from "./tree.mjs";
 import * as actions from "./turn_actions.mjs";
 
+export { plain }; // main.mjs and its like have it from here
+
 export class Turns {
-  #root; #acts; #files; #rows = new Map(); #words = null; #marks;
+  #root; #acts; #files; #rows = new Map(); #marks; #painter;
 
   constructor(root, { acts, files }) {
     [this.#root, this.#acts, this.#files] = [root, acts, files];
     this.#marks = new Marks({ files, enlarge: acts.enlarge, loaded: () => this.#again() });
+    this.#painter = new Painter({ decorate: (block, message) => this.#marks.decorate(block, message), done: () => acts.changed() });
   }
 
   /** Draws a path. `running` is the id of the message that grows. */
@@ -113,13 +117,14 @@ export class Turns {
     const { parts, element } = row;
     if (!parts.words) this.#frame(parts, element);
     this.#thought(parts, message);
-    this.#paint(parts.words, this.#marks.words(message), (block) => this.#marks.decorate(block, message));
+    this.#painter.paint(parts.words, this.#marks.words(message), { growing: message.finish === null, message, written: message.text });
     const waits = message.finish === null && (message.note || (!message.text && !message.thinking));
     fillText(parts.status, waits ? said(message.note) || (message.id === running ? t("Waiting for a turn") : "") : "");
     fillText(parts.problem, message.lost ? t("These words couldn't be read any more.") : said(message.error));
     const over = message.finish !== null;
     this.#marks.draw(parts.boxes, message, path);
-    actions.fill(parts.foot, actions.ofAnswer(message, { beside, busy, last, acts: this.#acts, title: title(message) }));
+    const extra = message.text || message.thinking ? [this.#raw(parts)] : [];
+    actions.fill(parts.foot, actions.ofAnswer(message, { beside, busy, last, acts: this.#acts, title: title(message), extra }));
     element.classList.toggle("example-row", message.example);
     element.setAttribute("aria-busy", String(!over));
   }
@@ -137,43 +142,19 @@ export class Turns {
     if (!message.thinking) return;
     fillText(parts.over, thought(message));
     if (!parts.thought.dataset.touched) parts.thought.open = message.finish === null && !message.text;
-    this.#paint(parts.thinking, this.#marks.thought(message));
+    const growing = message.finish === null && !message.text;
+    this.#painter.paint(parts.thinking, this.#marks.thought(message), { growing, message, written: message.thinking });
   }
 
-  /** Words as Markdown; as they are until what draws them is loaded. */
-  #paint(container, text, decorate = null) {
-    if (container.source === text && container.words === this.#words) return;
-    container.source = text;
-    if (!text) return container.replaceChildren();
-    if (!this.#words) {
-      container.classList.add("plain");
-      container.textContent = plain(text);
-      decorate?.(container);
-      return this.#load();
-    }
-    if (container.words !== this.#words) {
-      container.classList.remove("plain");
-      container.replaceChildren();
-      [container.words, container.drawn] = [this.#words, []];
-    }
-    const blocks = this.#words.blocks(plain(text));
-    for (const [place, html] of blocks.entries()) {
-      if (container.drawn[place] === html) continue;
-      const block = make("div.block", {}, this.#words.elements(html));
-      decorate?.(block);
-      if (container.children[place]) container.children[place].replaceWith(block);
-      else container.append(block);
-    }
-    while (container.children.length > blocks.length) container.lastChild.remove();
-    container.drawn = blocks;
-  }
-
-  #load() {
-    this.loading ??= import("./words.mjs").then((words) => {
-      this.#words = words;
-      this.#again();
-    }).catch(() => { this.loading = null; });
-    return this.loading;
+  /** Whether the words stand exactly as the model said them. */
+  #raw(parts) {
+    const pressed = button(t("Show as written"), () => {
+      const raw = !this.#painter.isRaw(parts.words);
+      for (const part of [parts.words, parts.thinking]) this.#painter.showRaw(part, raw);
+      pressed.setAttribute("aria-pressed", String(raw));
+    }, { icon: true, name: "raw" });
+    pressed.setAttribute("aria-pressed", String(this.#painter.isRaw(parts.words)));
+    return pressed;
   }
 
   /** Draws all words anew: what draws them better is there. */
@@ -185,12 +166,6 @@ export class Turns {
 
 function kindOf(message) {
   return message.role === "user" ? t("Question") : t("Answer");
-}
-
-/** Text that shows exactly what it says: control characters become visible. */
-export function plain(text) {
-  const marked = text.replace(/\r\n?/g, "\n").replace(/[\u0000-\u0008\u000b-\u001f]/g, (one) => String.fromCharCode(0x2400 + one.charCodeAt(0)));
-  return marked.replace(/\u007f/g, "\u2421");
 }
 
 function fillText(element, text) {

@@ -73,6 +73,15 @@ export default {
   "One part of what was kept couldn't be read and was left out.": "保存的内容中有一部分无法读取，已略去。",
   "{count} parts of what was kept couldn't be read and were left out.": "保存的内容中有 {count} 部分无法读取，已略去。",
 
+  // the words of an answer
+  "Copy code": "复制代码",
+  "Wrap lines": "自动换行",
+  "Table": "表格",
+  "Copy CSV": "复制 CSV",
+  "Copy Markdown": "复制 Markdown",
+  "Download CSV": "下载 CSV",
+  "Show as written": "显示原文",
+
   // turns: what can be done with each, keys, the connection
   "Regenerate": "重新生成",
   "Choose the settings, then:": "调整好设置后：",

@@ -360,6 +360,8 @@ export default {
   "The last message must be the user's: there is nothing to answer.": "最后一条消息必须来自 user：没有要回答的内容。",
   "A system message stands before all others.": "system 消息应在所有消息之前。",
   "file {0}": "文件 {0}",
+  "{0} has {1}: write one where each file stands, or none at all.": "{0} 有 {1}：请在每个文件的位置写一个标签，或一个也不写。",
+  "has {0}: write one where each file stands, or none at all.": "有 {0}：请在每个文件的位置写一个标签，或一个也不写。",
   "ovis.{0} must be a list.": "ovis.{0} 必须是列表。",
   "{0} has a field that is unknown here.": "{=0}里有这里不认识的字段。",
   "messages is missing.": "缺少 messages。",
