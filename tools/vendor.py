@@ -17,8 +17,9 @@ WANTED = HERE / "vendor.json"
 VENDOR = HERE.parent / "ovis_app" / "ui" / "static" / "vendor"
 
 
-def bring(package: str, version: str, files: dict[str, str]) -> None:
-    """Puts the files of a package where the page has them, by the names that they have there."""
+def bring(package: str, version: str, files: dict[str, str], to: Path) -> None:
+    """Puts the files of a package into the folder `to`, by the names that they have there."""
+    to.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         command = ["npm", "pack", "--silent", "--pack-destination", folder, f"{package}@{version}"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
@@ -27,15 +28,15 @@ def bring(package: str, version: str, files: dict[str, str]) -> None:
             for inside, name in files.items():
                 member = archive.extractfile(f"package/{inside}")
                 assert member is not None, f"{package} has no {inside}"
-                (VENDOR / name).parent.mkdir(exist_ok=True)
-                (VENDOR / name).write_bytes(member.read())
+                (to / name).parent.mkdir(exist_ok=True)
+                (to / name).write_bytes(member.read())
 
 
 def main() -> None:
     """Brings all of them."""
-    VENDOR.mkdir(exist_ok=True)
     for package, wanted in json.loads(WANTED.read_text("utf-8")).items():
-        bring(package, wanted["version"], wanted["files"])
+        to = HERE.parent / wanted["folder"] if "folder" in wanted else VENDOR  # a test's own
+        bring(package, wanted["version"], wanted["files"], to)
         print(f"{package} {wanted['version']}")
 
 

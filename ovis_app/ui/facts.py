@@ -6,6 +6,8 @@ Knows models, knobs and examples; refuses to know conversations.
 
 from __future__ import annotations
 
+import base64
+import functools
 import json
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from ovis_app.limits import Limits
 from ovis_app.ui.bringing import limits_for
 from ovis_app.ui.controls import SPLIT, SWITCHES, knobs, recommended
 from ovis_app.ui.panels.conversation import HINT, offered, shown, subject
-from ovis_app.ui.static_files import StaticFiles
+from ovis_app.ui.static_files import KINDS, StaticFiles
 from ovis_app.zoo import Example, ModelSpec
 
 SENTENCES = {
@@ -40,6 +42,7 @@ def facts(
             "about": spec.about,
             "subject": subject(spec),
             "hint": HINT if spec.bundled else "",
+            "bilingual": not spec.bundled,  # whether it reads Chinese as well as English
             "most_text": MAX_TEXT,
             "most_files": limits_for(spec, limits).files_per_turn,
             "model": {
@@ -59,5 +62,14 @@ def facts(
 
 def _example(example: Example, static: StaticFiles) -> dict[str, Any]:
     wants = {name: True for name in ("thinking", "boxes") if getattr(example, name)}
-    media = [{"url": f"{static.base}examples/{name}", "name": name} for name in example.media]
+    media = [
+        {"url": f"{static.base}examples/{name}", "name": name, "shown": _within(static.files[f"examples/{name}"])}
+        for name in example.media
+    ]
     return {"label": example.label, "text": example.text, "shown": shown(example), "media": media, "wants": wants}
+
+
+@functools.cache
+def _within(file: Path) -> str:
+    """A small file as an address that holds it, so that the empty page asks for nothing more."""
+    return f"data:{KINDS[file.suffix]};base64,{base64.b64encode(file.read_bytes()).decode()}"

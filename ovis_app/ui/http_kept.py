@@ -8,12 +8,10 @@ is in it.
 
 from __future__ import annotations
 
-import gzip
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import anyio
 from starlette.datastructures import Headers
 
 from ovis_app.limits import MEGABYTE
@@ -26,8 +24,6 @@ LONGEST = 512  # characters of what one is asked by
 # The headers that an answer may depend on. Gradio writes the address that it is asked by into its page, and takes it
 # from these.
 HEADERS = ("host", "x-forwarded-host", "x-forwarded-proto", "x-gradio-server")
-TEXT = (b"text/", b"application/json", b"application/javascript", b"image/svg+xml")
-SMALLEST = 1024  # bytes that are worth compressing
 
 
 class Asked(NamedTuple):
@@ -102,15 +98,11 @@ class Copied:
             if len(self._body) > LARGEST:
                 self._headers = None
             elif not message.get("more_body", False):
-                await self._keep(self._headers, bytes(self._body))
+                self._keep(self._headers, bytes(self._body))
         await self._send(message)
 
-    async def _keep(self, headers: dict[bytes, bytes], body: bytes) -> None:
+    def _keep(self, headers: dict[bytes, bytes], body: bytes) -> None:
         if headers.get(b"content-length") in (None, str(len(body)).encode()):
-            text = headers.get(b"content-type", b"").startswith(TEXT) and b"content-encoding" not in headers
-            if self._asked.zipped and text and len(body) > SMALLEST:
-                body = await anyio.to_thread.run_sync(gzip.compress, body, 6)
-                headers |= {b"content-encoding": b"gzip", b"vary": b"Accept-Encoding"}
             headers[b"content-length"] = str(len(body)).encode()
             self._kept.put(self._asked, Answer(tuple(headers.items()), body))
 
@@ -132,7 +124,8 @@ def asked_by(scope: Scope) -> Asked | None:
 
 def only(asked: Asked, scope: Scope) -> Scope:
     """The request without anything that the answer may not depend on."""
-    return {**scope, "headers": [*asked.headers]}
+    accepted = b"gzip" if asked.zipped else b"identity"
+    return {**scope, "headers": [*asked.headers, (b"accept-encoding", accepted)]}
 
 
 def takes_gzip(accepted: str) -> bool:

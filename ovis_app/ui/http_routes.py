@@ -45,7 +45,7 @@ _STATIC = r"(?:[A-Za-z0-9_@-][A-Za-z0-9_.@-]{0,200}/){0,8}[A-Za-z0-9_@-][A-Za-z0
 
 ROUTES: tuple[Route, ...] = (
     Route("GET", re.compile(r"/|/config/?|/theme\.css"), kept=True),
-    Route("GET", re.compile(r"/robots\.txt|/manifest\.json|/favicon\.ico")),
+    Route("GET", re.compile(r"/robots\.txt|/favicon\.ico")),
     Route("GET", re.compile(rf"/(?:assets|static|svelte)/{_STATIC}"), kept=True),
     Route("GET", re.compile(rf"/page/[0-9a-f]{{12}}/{_STATIC}"), kept=True),  # the page's own
     Route("GET", re.compile(r"/gradio_api/info/?"), kept=True),

@@ -10,6 +10,7 @@ from typing import Any
 
 import gradio as gr
 from gradio.utils import get_upload_folder
+from starlette.middleware import Middleware
 
 from ovis_app.backend import Backend
 from ovis_app.limits import Limits
@@ -18,7 +19,8 @@ from ovis_app.media.file_store import FileStore
 from ovis_app.settings import Settings
 from ovis_app.ui import components, endpoints, http_guard, unread
 from ovis_app.ui.components import EXAMPLES
-from ovis_app.ui.static_files import STATIC, StaticFiles
+from ovis_app.ui.http_compressed import Compressed
+from ovis_app.ui.static_files import FIRST, STATIC, StaticFiles
 from ovis_app.ui.theme import theme
 from ovis_app.ui.wiring import editing, models
 
@@ -42,6 +44,7 @@ LATER = {  # modules that load when first needed, and so aren't asked for with t
     "page/media_types.mjs",
     "page/menu.mjs",
     "page/overlay.mjs",
+    "page/panels.mjs",
     "page/programs.mjs",
     "page/region.mjs",
     "page/revising.mjs",
@@ -55,10 +58,20 @@ LATER = {  # modules that load when first needed, and so aren't asked for with t
     "page/which_picture.mjs",
     "page/words.mjs",
     "page/zh.mjs",
+    "page/zh_server.mjs",
     "page/zip.mjs",
     "page/zooming.mjs",
 }
+STYLES = ("tokens.css", "page.css", "conversation.css", "turns.css", "pictures.css", "words.css", "sidebar.css")
 _VIEWPORT = '<meta name="viewport" content="width=device-width, initial-scale=1, interactive-widget=resizes-content">'
+
+# What a browser shows of the page, and installs it by. With cookies, since where people sign in it isn't there without.
+_APP = """
+<link rel="manifest" href="{base}app/manifest.webmanifest" crossorigin="use-credentials">
+<link rel="icon" href="{base}app/icon.svg" type="image/svg+xml">
+<link rel="apple-touch-icon" href="{base}app/icon-180.png">
+<meta name="theme-color" content="#ffffff">
+"""
 
 
 def store(limits: Limits) -> FileStore:
@@ -89,8 +102,7 @@ def launch_options(settings: Settings, limits: Limits, store: FileStore) -> dict
     # In the head, since Gradio rewrites the selectors of `css`, and these are about the frame of the page too.
     name = settings.server_name
     static = StaticFiles.of(EXAMPLES)
-    names = ("page.js", "page.css", "conversation.css", "turns.css", "pictures.css", "words.css", "sidebar.css")
-    script, *styles = ((STATIC / name).read_text("utf-8") for name in names)
+    script, *styles = ((STATIC / name).read_text("utf-8") for name in ("page.js", *STYLES))
     return {
         "server_name": f"[{name}]" if ":" in name else name,  # Gradio makes an address of it
         "server_port": settings.port,
@@ -98,7 +110,8 @@ def launch_options(settings: Settings, limits: Limits, store: FileStore) -> dict
         "mcp_server": settings.mcp,  # said either way: else a variable of Gradio's decides
         "root_path": settings.root_path,
         "theme": theme(),
-        "head": f"{_VIEWPORT}{_preloads(static)}<style>{''.join(styles)}</style><script>{script}</script>",
+        "head": f"{_head(static)}<style>{''.join(styles)}</style><script>{script}</script>",
+        "favicon_path": str(STATIC / "app" / "icon-192.png"),
         "max_file_size": max(limits.image_bytes, limits.video_bytes),
         "footer_links": [],
         "run_history": False,
@@ -108,13 +121,18 @@ def launch_options(settings: Settings, limits: Limits, store: FileStore) -> dict
         "state_session_capacity": 200,
         "max_threads": 40 + settings.asked_at_once,  # each answer holds one
         "app_kwargs": {
-            "middleware": [http_guard.middleware(settings, limits, store, EXAMPLES)],
+            "middleware": [http_guard.middleware(settings, limits, store, EXAMPLES), Middleware(Compressed)],
             "routes": [*static.routes()],
         },
     }
 
 
+def _head(static: StaticFiles) -> str:
+    return _VIEWPORT + _preloads(static) + _APP.format(base=static.base)
+
+
 def _preloads(static: StaticFiles) -> str:
-    """Modules are asked for all at once, not each by the one that needs it."""
-    names = [name for name in static.files if name.startswith("page/") and name not in LATER]
+    """Modules are asked for all at once, not each by the one that needs it; most stand in the first."""
+    within = {name for name in static.made if name != f"page/{FIRST}"}
+    names = [name for name in static.files if name.startswith("page/") and name not in LATER | within]
     return "".join(f'<link rel="modulepreload" href="{static.base}{name}">' for name in names)

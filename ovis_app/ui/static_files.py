@@ -6,7 +6,10 @@ load, so a browser keeps each file for ever, and never mixes those of two versio
 
 from __future__ import annotations
 
+import functools
+import gzip
 import hashlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +19,13 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from ovis_app.ui.joined import NotJoined, joined
+
+log = logging.getLogger(__name__)
+
 STATIC = Path(__file__).parent / "static"
+FOLDERS = ("page", "vendor", "app")
+FIRST = "main.mjs"  # the module that the page begins with
 FOR_EVER = "public, max-age=31536000, immutable"
 KINDS = MappingProxyType(
     {
@@ -27,8 +36,11 @@ KINDS = MappingProxyType(
         ".png": "image/png",
         ".jpg": "image/jpeg",
         ".mp4": "video/mp4",
+        ".svg": "image/svg+xml",
+        ".webmanifest": "application/manifest+json",
     }
 )
+TEXT = {".mjs", ".js", ".css"}  # that are sent compressed
 OTHER_VERSION = "This page was updated: reload to get the new one. Nothing is lost."
 
 
@@ -38,16 +50,17 @@ class StaticFiles:
 
     files: dict[str, Path]
     version: str
+    made: dict[str, str]  # what is sent in place of a file
 
     @staticmethod
     def of(examples: Path) -> StaticFiles:
         """Those of the page, and the examples below `examples/`."""
-        files = {file.relative_to(STATIC).as_posix(): file for folder in ("page", "vendor") for file in _in(folder)}
+        files = {file.relative_to(STATIC).as_posix(): file for folder in FOLDERS for file in _in(folder)}
         seen = hashlib.sha256()
         for name in sorted(files):
             seen.update(name.encode() + files[name].read_bytes())
         pictures = {f"examples/{file.name}": file for file in sorted(examples.iterdir()) if file.suffix in KINDS}
-        return StaticFiles({**files, **pictures}, seen.hexdigest()[:12])
+        return StaticFiles({**files, **pictures}, seen.hexdigest()[:12], _first(files))
 
     @property
     def base(self) -> str:
@@ -65,7 +78,32 @@ class StaticFiles:
         file = self.files.get(request.path_params["name"])
         if file is None:
             return PlainTextResponse("Not found", 404)
-        return FileResponse(file, media_type=KINDS[file.suffix], headers={"cache-control": FOR_EVER})
+        headers = {"cache-control": FOR_EVER}
+        if file.suffix not in TEXT:
+            return FileResponse(file, media_type=KINDS[file.suffix], headers=headers)
+        headers["vary"] = "Accept-Encoding"
+        zipped = "gzip" in request.headers.get("accept-encoding", "")
+        if zipped:
+            headers["content-encoding"] = "gzip"
+        content = _content(file, self.made.get(request.path_params["name"]), zipped=zipped)
+        return Response(content, media_type=KINDS[file.suffix], headers=headers)
+
+
+@functools.cache
+def _content(file: Path, made: str | None, *, zipped: bool) -> bytes:
+    content = file.read_bytes() if made is None else made.encode()
+    return gzip.compress(content, 9) if zipped else content
+
+
+def _first(files: dict[str, Path]) -> dict[str, str]:
+    """The modules that the page begins with, in one; as they are where one is written in a way that can't be joined."""
+    modules = {name: file for name, file in files.items() if name.startswith("page/")}
+    try:
+        made = joined({file.name: file.read_text("utf-8") for file in modules.values()}, FIRST)
+    except NotJoined as error:
+        log.warning("The page's modules are sent one by one: %s", error)
+        return {}
+    return {name: made[file.name] for name, file in modules.items() if file.name in made}
 
 
 def _in(folder: str) -> list[Path]:

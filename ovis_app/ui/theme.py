@@ -20,8 +20,10 @@ def theme() -> gr.themes.Base:
     ).set(
         body_text_color="*neutral_900",
         body_text_color_dark="*neutral_100",
-        body_text_color_subdued="*neutral_500",  # 4.8:1 on white
+        body_text_color_subdued="#566479",  # 6:1 on white, 5.5:1 on the secondary fill
         body_text_color_subdued_dark="*neutral_400",
+        input_placeholder_color="#566479",
+        input_placeholder_color_dark="#a9b6c8",
         color_accent="*primary_700",
         color_accent_soft="#e4f5f2",
         color_accent_soft_dark="#12312f",

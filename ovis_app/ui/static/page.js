@@ -8,13 +8,23 @@ window.ovis = (() => {
 
   function applyTheme() {
     const choice = remembered();
-    if (choice && document.body) document.body.classList.toggle("dark", choice === "dark");
+    if (choice && document.body) paint(choice === "dark");
   }
 
   function toggleTheme() {
     const dark = !document.body.classList.contains("dark");
     try { localStorage.setItem("ovis-theme", dark ? "dark" : "light"); } catch { /* private windows forget */ }
+    paint(dark);
+  }
+
+  function paint(dark) {
     document.body.classList.toggle("dark", dark);
+    frame();
+  }
+
+  // The colour of the window around the page; one, since Gradio keeps one of each name.
+  function frame() {
+    find('meta[name="theme-color"]')?.setAttribute("content", document.body.classList.contains("dark") ? "#0d1420" : "#ffffff");
   }
 
   // A panel at the side, "settings" or "models": one at a time, and the focus goes along.
@@ -23,8 +33,21 @@ window.ovis = (() => {
   function toggle(name, open = !isOpen(name)) {
     for (const other of Object.keys(openers)) document.body.classList.toggle(`${other}-open`, open && other === name);
     document.body.classList.toggle("side-open", open);
+    cover();
     find(open ? `#close-${name}` : openers[name])?.focus();
   }
+
+  // On a phone a panel covers all else, which can't be reached then; beside it there is nothing to keep anybody from.
+  const covers = matchMedia("(max-width: 640px)");
+  function cover() {
+    const open = Object.keys(openers).find(isOpen);
+    for (const one of document.querySelectorAll("#header, #open-to-all, #view, #actions")) one.inert = Boolean(open) && covers.matches;
+    for (const [name, panel] of [["settings", find("#drawer")], ["models", find("#models")]]) {
+      panel?.toggleAttribute("aria-modal", open === name && covers.matches);
+      if (panel?.hasAttribute("aria-modal")) panel.setAttribute("aria-modal", "true");
+    }
+  }
+  covers.addEventListener("change", cover);
 
   // Back to the top of a panel, where news of a change stand.
   function top(panel) {
@@ -40,7 +63,7 @@ window.ovis = (() => {
   }
   function on(kind, hear) {
     ears.set(kind, [...(ears.get(kind) ?? []), hear]);
-    if (told.has(kind) && !["new", "escape"].includes(kind)) hear(told.get(kind));
+    if (told.has(kind) && !["new", "escape", "language"].includes(kind)) hear(told.get(kind));
   }
   const first = (kind) => new Promise((resolve) => { on(kind, resolve); });
 
@@ -64,7 +87,9 @@ window.ovis = (() => {
       if (!find("#header")) return;
       mounted.disconnect();
       applyTheme();
+      frame();
       label();
+      find('link[rel="manifest"]:not([crossorigin])')?.remove(); // Gradio's, whose icons aren't there
     });
     mounted.observe(document.body, { childList: true, subtree: true });
   }
@@ -72,11 +97,16 @@ window.ovis = (() => {
   // Names for what shows no words.
   function label() {
     find("#model")?.setAttribute("title", "Choose the model");
+    for (const [panel, name] of [["#drawer", "Settings"], ["#models", "Models"]]) {
+      find(panel)?.setAttribute("role", "dialog");
+      find(panel)?.setAttribute("aria-label", name);
+    }
   }
 
   document.addEventListener("pointerover", (event) => {
     const button = event.target.closest?.("button.icon, #new-chat");
-    if (button && !button.title) button.title = button.textContent.trim();
+    const words = button?.textContent.trim();
+    if (words && button.title !== words) button.title = words;
   });
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
   else start();

@@ -24,6 +24,7 @@ def wire(page: gr.Blocks, parts: Components, backend: Backend) -> None:
     drawer.reset.click(reset, None, [*drawer.sliders.values(), drawer.split, drawer.drop, drawer.system], **AT_ONCE)
     for button in (parts.header.settings, drawer.close):
         button.click(None, js="() => window.ovis.toggle('settings')")
+    parts.header.language.click(None, js="() => window.ovis.put('language', true)")
     parts.header.theme.click(None, js="() => window.ovis.toggleTheme()")
     parts.header.new_chat.click(None, js="() => window.ovis.put('new', true)")
     _wire_settings(page, parts)

@@ -4,11 +4,12 @@
 
 import { together } from "./figures.mjs";
 import { fresh, heard } from "./frames.mjs";
+import { later } from "./i18n.mjs";
 import { filesOf, requestOf } from "./request.mjs";
 import * as trees from "./tree.mjs";
 
 export const WRITE_MS = 300; // between two writes of an answer that grows
-export const WAITS = "There is no connection to the server just now: the question waits here until there is.";
+export const WAITS = later("There is no connection to the server just now: the question waits here until there is.");
 const TRIES = 3; // of sending files that the server says it lacks
 const GOES_ON = ["cut", "stopped", "length", "error"];
 

@@ -2,8 +2,8 @@
 // Knows the DOM and the draft; what happens to them is done by the session.
 
 import { arrange } from "./arranging.mjs";
-import { button, make } from "./elements.mjs";
-import { t } from "./i18n.mjs";
+import { button, make, name } from "./elements.mjs";
+import { said, t } from "./i18n.mjs";
 import { plain } from "./turns.mjs";
 
 const ACCEPT = "image/*,video/*,application/pdf";
@@ -15,15 +15,15 @@ export class Composer {
     [this.#root, this.#session, this.#acts] = [root, session, acts];
     const p = this.#parts;
     p.notice = make("div", { id: "notice", role: "status" });
-    p.leave = button("Cancel edit", () => session.leaveEdit(), { name: "leave-edit" });
+    p.leave = button(t("Cancel edit"), () => session.leaveEdit(), { name: "leave-edit" });
     p.leave.id = "leave-edit";
-    p.text = make("textarea", { rows: 1, dir: "auto", "aria-label": "Your question", oninput: () => this.#typed(), onkeydown: (event) => this.#key(event) });
+    p.text = make("textarea", { rows: 1, dir: "auto", "aria-label": t("Your question"), oninput: () => this.#typed(), onkeydown: (event) => this.#key(event) });
     p.files = make("div.thumbnails");
     p.chooser = make("input", { type: "file", multiple: true, accept: ACCEPT, tabIndex: -1, onchange: () => this.#chosen() });
-    p.chooser.setAttribute("aria-label", "Files to attach");
-    p.attach = button("Attach pictures, a clip or a PDF", () => p.chooser.click(), { icon: true, name: "upload-button" });
-    p.send = button("Ask", () => session.ask(), { icon: true, name: "submit-button" });
-    p.stop = button("Stop", () => session.stop(), { icon: true, name: "stop-button" });
+    p.chooser.setAttribute("aria-label", t("Files to attach"));
+    p.attach = button(t("Attach pictures, a clip or a PDF"), () => p.chooser.click(), { icon: true, name: "upload-button" });
+    p.send = button(t("Ask"), () => session.ask(), { icon: true, name: "submit-button" });
+    p.stop = button(t("Stop"), () => session.stop(), { icon: true, name: "stop-button" });
     p.box = make("form", { id: "box", onsubmit: (event) => event.preventDefault() }, p.files, make("div.input-row", {}, p.attach, p.chooser, p.text, p.send, p.stop));
     root.replaceChildren(make("div", { id: "notice-row" }, p.notice, p.leave), p.box);
     this.#receive();
@@ -33,13 +33,23 @@ export class Composer {
     this.#parts.text.focus();
   }
 
+  /** The words of what stays, in the language that is spoken now. */
+  renew() {
+    const p = this.#parts;
+    const names = [[p.leave, t("Cancel edit")], [p.text, t("Your question")], [p.chooser, t("Files to attach")],
+      [p.attach, t("Attach pictures, a clip or a PDF")], [p.send, t("Ask")], [p.stop, t("Stop")]];
+    for (const [one, words] of names) name(one, words);
+    p.files.dataset.key = "";
+    this.draw();
+  }
+
   draw() {
     const { draft, running, notice, facts } = this.#session;
     const p = this.#parts;
     if (p.text.value !== draft.text) { p.text.value = draft.text; this.#fit(); }
-    p.text.placeholder = facts ? `Ask about ${facts.subject}…` : "";
-    const said = draft.editing ? "Editing a question. Asking it makes another version of it." : notice;
-    if (p.notice.textContent !== said || notice) p.notice.replaceChildren(...[notice, draft.editing && !notice ? said : ""].filter(Boolean).map((one) => make("p", {}, plain(one))));
+    p.text.placeholder = facts ? t("Ask about {subject}…", { subject: said(facts.subject) }) : "";
+    const told = said(notice) || (draft.editing ? t("Editing a question. Asking it makes another version of it.") : "");
+    if (p.notice.textContent !== plain(told)) p.notice.replaceChildren(...(told ? [make("p", {}, plain(told))] : []));
     p.leave.hidden = !draft.editing;
     p.files.hidden = !draft.files.length;
     this.#drawFiles(draft.files);
@@ -65,12 +75,12 @@ export class Composer {
 
   #thumbnail(entry, place, count) {
     const name = count > 1 ? t("Image {number}: {name}", { number: place + 1, name: plain(entry.name) }) : plain(entry.name);
-    const remove = button(`Remove ${name}`, () => this.#session.detach(entry), { icon: true, name: "delete-button" });
+    const remove = button(t("Remove {name}", { name }), () => this.#session.detach(entry), { icon: true, name: "delete-button" });
     const coming = entry.state !== "ready";
     const image = make("img", { alt: name, title: name });
     const still = !coming && entry.kind === "image";
     const opens = still ? make("button.opens", { type: "button", "aria-label": t("Enlarge {name}", { name }), onclick: () => this.#acts.enlarge({ message: null, index: place }) }, image) : image;
-    const item = make("span.thumbnail-item", {}, coming ? make("progress", { max: 1, "aria-label": `Uploading ${name}` }) : opens, make("span.number", { "aria-hidden": "true" }, String(place + 1)), remove);
+    const item = make("span.thumbnail-item", {}, coming ? make("progress", { max: 1, "aria-label": t("Uploading {name}", { name }) }) : opens, make("span.number", { "aria-hidden": "true" }, String(place + 1)), remove);
     item.classList.toggle("clip", entry.kind === "video");
     if (coming) item.append(make("span.name", {}, name));
     if (still && count > 1) arrange(item, opens, { move: (by) => this.#move(entry, by) });

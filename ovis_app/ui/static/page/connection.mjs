@@ -2,11 +2,12 @@
 // never while nobody looks at the tab.
 // Knows a probe and clocks; refuses to know what was asked, and what is drawn of it.
 
+import { later } from "./i18n.mjs";
 import { OFFLINE, reach } from "./wire.mjs";
 
 export const FIRST_MS = 1000; // until it is asked again, then twice as long each time
 export const LONGEST_MS = 30_000;
-export const UPDATED = "This page was updated: reload to get the new one. Nothing is lost.";
+export const UPDATED = later("This page was updated: reload to get the new one. Nothing is lost.");
 
 export class Connection {
   #lines; #changed; #probe; #later; #seen; #waiting = null; #pause = FIRST_MS;

@@ -2,6 +2,7 @@
 // before an edit began.
 // Refuses to know conversations: whoever asks takes it from here.
 
+import { later } from "./i18n.mjs";
 import * as schema from "./schema.mjs";
 
 export class Box {
@@ -30,7 +31,7 @@ export class Box {
     const { text, files } = this.draft;
     const most = this.#facts().most_text;
     if ((!text.trim() && !files.length) || files.some((one) => one.state !== "ready")) return "";
-    return text.length > most ? `That is more text than fits: at most ${most.toLocaleString("en")} characters, please.` : null;
+    return text.length > most ? later("That is more text than fits: at most {most} characters, please.", { most: most.toLocaleString("en") }) : null;
   }
 
   /** What was in it goes; what was being typed before an edit comes back. Gives what puts everything back. */

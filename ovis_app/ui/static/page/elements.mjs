@@ -20,6 +20,14 @@ export function button(words, act, { name = "", icon = false, disabled = false }
   return make(kind, { type: "button", title: words, disabled, onclick: act, "aria-label": words }, icon ? null : words);
 }
 
+/** Gives something that was made before another name; a button with words shows them. */
+export function name(element, words) {
+  element.setAttribute("aria-label", words);
+  if (element.tagName !== "BUTTON") return;
+  element.title = words;
+  if (!element.classList.contains("icon")) element.textContent = words;
+}
+
 /** Copies a text, also where a page isn't secure and browsers have no clipboard for it. */
 export async function copy(text) {
   try {

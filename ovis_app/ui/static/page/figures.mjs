@@ -1,8 +1,7 @@
 // The quiet line under an answer, and durations, in words. Pure.
 
-import { t } from "./i18n.mjs";
+import { said, t } from "./i18n.mjs";
 
-const ENDS = { end: "done", length: "reached the limit of new tokens", stopped: "stopped", cut: "cut off" };
 const SHOWN_TIMES = 8;
 
 /** What is to be said of how an answer was made; nothing while it grows.
@@ -11,19 +10,19 @@ export function figures(message) {
   if (message.finish === null || message.example) return [];
   if (message.edited) return [t("edited by hand")];
   const stats = message.stats ?? {};
-  const count = (value) => value.toLocaleString("en");
   const parts = [];
-  if (stats.visual_tokens) parts.push(`${count(stats.visual_tokens)} visual tokens`);
-  if (stats.first_token_seconds !== undefined) parts.push(`first token ${seconds(stats.first_token_seconds)}`);
-  if (stats.tokens_per_second) parts.push(`${pace(stats.tokens_per_second)} tokens/s`);
-  if (stats.answer_tokens) parts.push(`${count(stats.answer_tokens)} tokens`);
-  if (stats.engine) parts.push(String(stats.engine));
-  if (ENDS[message.finish]) parts.push(ENDS[message.finish]);
+  if (stats.visual_tokens) parts.push(t("{count} visual tokens", { count: count(stats.visual_tokens) }));
+  if (stats.first_token_seconds !== undefined) parts.push(t("first token {time}", { time: seconds(stats.first_token_seconds) }));
+  if (stats.tokens_per_second) parts.push(t("{pace} tokens/s", { pace: pace(stats.tokens_per_second) }));
+  if (stats.answer_tokens) parts.push(t("{count} tokens", { count: count(stats.answer_tokens) }));
+  if (stats.engine) parts.push(said(String(stats.engine)));
+  const over = end(message.finish);
+  if (over) parts.push(over);
   if (stats.frame_times?.length) parts.push(frames(stats.frame_times));
-  parts.push(...(stats.remarks ?? []).map(String));
+  parts.push(...(stats.remarks ?? []).map((one) => said(String(one))));
   if (stats.dropped_turns) {
-    const many = stats.dropped_turns > 1 ? `${stats.dropped_turns} oldest questions` : "oldest question";
-    parts.push(`without the ${many}, to fit`);
+    parts.push(stats.dropped_turns > 1
+      ? t("without the {count} oldest questions, to fit", { count: stats.dropped_turns }) : t("without the oldest question, to fit"));
   }
   return parts;
 }
@@ -50,17 +49,31 @@ export function together(before, now) {
 export function thought(message) {
   const stats = message.stats ?? {};
   const going = message.finish === null && !message.text;
-  const parts = [going ? "Thinking" : "Thought"];
+  const parts = [going ? t("Thinking") : t("Thought")];
   if (stats.thinking_seconds !== undefined) parts.push(seconds(stats.thinking_seconds));
-  if (stats.thinking_tokens) parts.push(`${stats.thinking_tokens.toLocaleString("en")} tokens`);
+  if (stats.thinking_tokens) parts.push(t("{count} tokens", { count: count(stats.thinking_tokens) }));
   return parts.join(" · ");
 }
 
 /** A duration in as few characters as it deserves. */
 export function seconds(value) {
-  if (value < 1) return `${value.toFixed(2)} s`;
-  if (value < 60) return `${value.toFixed(1)} s`;
-  return `${Math.floor(value / 60)} min ${Math.floor(value) % 60} s`;
+  if (value < 60) return t("{count} s", { count: value.toFixed(value < 1 ? 2 : 1) });
+  return t("{minutes} min {seconds} s", { minutes: Math.floor(value / 60), seconds: Math.floor(value) % 60 });
+}
+
+/** How an answer came to its end. */
+function end(finish) {
+  switch (finish) {
+    case "end": return t("done");
+    case "length": return t("reached the limit of new tokens");
+    case "stopped": return t("stopped");
+    case "cut": return t("cut off");
+    default: return "";
+  }
+}
+
+function count(value) {
+  return value.toLocaleString("en");
 }
 
 function pace(value) {
@@ -69,6 +82,6 @@ function pace(value) {
 
 function frames(times) {
   const shown = times.slice(0, SHOWN_TIMES).map((one) => one.toFixed(1)).join(", ");
-  const more = times.length > SHOWN_TIMES ? " …" : "";
-  return `${times.length} ${times.length === 1 ? "frame" : "frames"} at ${shown}${more} s`;
+  const at = times.length > SHOWN_TIMES ? `${shown} …` : shown;
+  return times.length === 1 ? t("1 frame at {times} s", { times: at }) : t("{count} frames at {times} s", { count: times.length, times: at });
 }

@@ -2,6 +2,7 @@
 // Knows the store and the wire; refuses to know questions.
 
 import { digest } from "./digest.mjs";
+import { later } from "./i18n.mjs";
 
 export class Files {
   #store; #wire; #session;
@@ -56,9 +57,9 @@ export class Files {
     let number = 0;
     for (const [hash, file] of lacking) {
       number += 1;
-      note(lacking.size > 1 ? `Sending file ${number} of ${lacking.size}` : `Sending ${file.name}`);
+      note(lacking.size > 1 ? later("Sending file {number} of {count}", { number, count: lacking.size }) : later("Sending {name}", { name: file.name }));
       const kept = await this.#store.file(hash);
-      if (!kept) throw new Error(`“${file.name}” is no longer in this browser: edit the question that has it, and attach it again.`);
+      if (!kept) throw new Error(later("“{name}” is no longer in this browser: edit the question that has it, and attach it again.", { name: file.name }));
       this.#places.set(hash, await this.#wire.upload(kept.blob, file.name, { signal }));
     }
     return this.#places;

@@ -2,10 +2,12 @@
 // Knows `window.ovis` (page.js), through which both talk; refuses to know what a conversation is.
 
 import { actsOf, keysOf } from "./acts.mjs";
+import { Announcer } from "./announce.mjs";
 import { Composer } from "./composer.mjs";
 import { make } from "./elements.mjs";
 import { Files } from "./files.mjs";
-import { t } from "./i18n.mjs";
+import { language, said, t } from "./i18n.mjs";
+import { begin } from "./language.mjs";
 import { Session } from "./session.mjs";
 import * as shortcuts from "./shortcuts.mjs";
 import { shots } from "./shots.mjs";
@@ -29,6 +31,7 @@ export async function start(element, { restore }) {
     changed: (id) => { view?.changed(id); sidebar?.changed(); },
   });
   window.ovis.on("settings", (settings) => { session.settings = uncrossed(settings, session.settings, restore); view?.changed(); });
+  await begin(() => { view?.renew(); sidebar?.renew(); });
   session.facts = await window.ovis.first("facts");
   await session.start();
   view = new View(parts(element), session);
@@ -71,18 +74,25 @@ function parts(element) {
   const page = {
     lines: make("div", { id: "lines", role: "status" }),
     welcome: make("div.welcome", { hidden: true }),
-    before: make("button.quiet.before", { type: "button", hidden: true }, t("Show earlier turns")),
-    turns: make("div.turns", { role: "log", "aria-label": "Conversation" }),
-    newest: make("button.newest.quiet", { type: "button", hidden: true }, "To the newest"),
+    before: make("button.quiet.before", { type: "button", hidden: true }),
+    turns: make("div.turns", { role: "log", "aria-live": "off" }),
+    newest: make("button.newest.quiet", { type: "button", hidden: true }),
     composer: make("div", { id: "composer-box" }),
   };
-  page.scroll = make("div.scroll", { tabIndex: 0, role: "region", "aria-label": "Conversation" }, page.welcome, page.before, page.turns);
+  page.scroll = make("div.scroll", { tabIndex: 0, role: "region" }, page.welcome, page.before, page.turns);
+  name(page);
   element.replaceChildren(page.lines, make("div", { id: "conversation" }, page.scroll, page.newest), page.composer);
   return page;
 }
 
+function name({ turns, scroll, newest, before }) {
+  for (const one of [turns, scroll]) one.setAttribute("aria-label", t("Conversation"));
+  newest.textContent = t("To the newest");
+  before.textContent = t("Show earlier turns");
+}
+
 class View {
-  #page; #session; #composer; #turns; #stuck = true; #waiting = false; #path = 0; #most = AT_ONCE; #shown = "";
+  #page; #session; #composer; #turns; #announcer; #stuck = true; #waiting = false; #path = 0; #most = AT_ONCE; #shown = "";
 
   constructor(page, session) {
     [this.#page, this.#session] = [page, session];
@@ -92,6 +102,7 @@ class View {
     this.#composer = new Composer(page.composer, session, acts);
     this.#turns = new Turns(page.turns, { acts, files: session.files });
     shortcuts.listen(box(), keysOf(session, acts, { focus, box: box() }));
+    this.#announcer = new Announcer(page.scroll.parentElement);
     this.#scrolling();
   }
 
@@ -108,16 +119,28 @@ class View {
     else requestAnimationFrame(draw);
   }
 
+  /** Draws all of it in the language that is spoken now. */
+  renew() {
+    const { scrollTop } = this.#page.scroll;
+    name(this.#page);
+    this.#turns.renew();
+    this.#composer.renew();
+    this.#announcer.renew();
+    this.draw();
+    if (!this.#stuck) this.#page.scroll.scrollTop = scrollTop;
+  }
+
   draw() {
     const { path, tree, running, lines, connection, conversation } = this.#session;
     if (this.#shown !== conversation.id) [this.#shown, this.#stuck, this.#most] = [conversation.id, true, AT_ONCE];
-    fill(this.#page.lines, [...lines.values()]);
+    fill(this.#page.lines, [...lines.values()].map(said));
     pill(connection.down);
     if (path.length > this.#path && running) this.#stuck = true; // what was asked comes into view
     this.#path = path.length;
     const from = Math.max(0, path.length - this.#most);
     this.#page.before.hidden = from === 0;
     this.#turns.draw(path, tree, running?.id ?? null, from);
+    this.#announcer.hear(path, running?.id ?? null);
     this.#composer.draw();
     this.#welcome(path.length === 0);
     this.#stick();
@@ -166,24 +189,26 @@ class View {
     const { welcome } = this.#page;
     const facts = this.#session.facts;
     const shows = empty && facts !== null;
-    const key = `${shows} ${facts?.name} ${facts?.version}`;
+    const key = `${shows} ${facts?.name} ${facts?.version} ${language()}`;
     if (welcome.dataset.key === key) return;
     welcome.dataset.key = key;
     welcome.hidden = !shows;
     if (!shows) return welcome.replaceChildren();
-    const hint = facts.hint ? make("p.hint", {}, facts.hint) : null;
+    const hint = facts.hint ? make("p.hint", {}, said(facts.hint)) : null;
     const cards = make("div.examples", {}, ...facts.examples.map((one) => this.#card(one)));
     const earlier = make("div.earlier", { hidden: true });
     const first = make("div.shots", { hidden: true });
     shots(first, this.#session.examples);
-    welcome.replaceChildren(make("div.placeholder", {}, make("h2", {}, `Ask about ${facts.subject}`), make("p", {}, facts.about), hint), cards, first, earlier);
+    welcome.replaceChildren(make("div.placeholder", {}, make("h2", {}, t("Ask about {subject}", { subject: said(facts.subject) })), make("p", {}, said(facts.about)), hint), cards, first, earlier);
     this.#earlier(earlier);
   }
 
-  #card(example) {
-    const pictures = example.media.map(({ url, name }) => (url.endsWith(".mp4")
-      ? make("video", { src: url, muted: true, preload: "metadata", "aria-label": name }) : make("img", { src: url, alt: "", loading: "lazy" })));
-    const words = make("span.example-text", {}, example.label ? make("b", {}, example.label) : null, example.shown);
+  #card(given) {
+    const { bilingual } = this.#session.facts;
+    const example = bilingual && !given.wants.boxes ? { ...given, text: said(given.text), shown: said(given.shown) } : given;
+    const pictures = example.media.map(({ url, shown, name }) => (url.endsWith(".mp4")
+      ? make("video", { src: shown, muted: true, preload: "metadata", "aria-label": name }) : make("img", { src: shown, alt: "" })));
+    const words = make("span.example-text", {}, example.label ? make("b", {}, said(example.label)) : null, example.shown);
     return make("button.example", { type: "button", onclick: () => this.#session.askExample(example) }, make("span.example-pictures", {}, ...pictures), words);
   }
 
@@ -192,7 +217,7 @@ class View {
     list.hidden = !found.length;
     if (!found.length) return;
     const rows = found.map((one) => make("li", {}, make("button.quiet", { type: "button", onclick: () => this.#session.open(one.id) }, plain(one.title))));
-    list.replaceChildren(make("h3", {}, "Earlier"), make("ul", {}, ...rows));
+    list.replaceChildren(make("h3", {}, t("Earlier")), make("ul", {}, ...rows));
   }
 }
 

@@ -41,6 +41,14 @@ export class Sidebar {
     if (focuses && this.isOpen) list.focus({ search });
   }
 
+  /** Draws it in the language that is spoken now. */
+  renew() {
+    this.#root.setAttribute("aria-label", t("Conversations"));
+    this.#root.replaceChildren();
+    this.#list = null;
+    if (this.isOpen) this.open(true, { focuses: false });
+  }
+
   /** Something changed in what this tab shows. */
   changed() {
     this.#list?.then((list) => list.changed());

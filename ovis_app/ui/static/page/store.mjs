@@ -1,6 +1,7 @@
 // Where conversations are kept: this browser's IndexedDB, or this tab's memory where there is none or it is full.
 // The only one that writes there. Knows records as schema.mjs has them; refuses to know what they mean.
 
+import { later } from "./i18n.mjs";
 import * as schema from "./schema.mjs";
 
 const NAME = "ovis";
@@ -8,10 +9,11 @@ const MINUTE = 60 * 1000;
 const DAY = 24 * 3600 * 1000;
 const STORES = ["conversations", "messages", "files"];
 
-export const NOT_KEPT = "This window keeps nothing: what is said here is gone once it closes.";
-export const NEWER = "This browser's conversations were kept by a newer version of this page: they are left as they are, and what is said now isn't kept.";
-export const FULL = "This browser has no room left for this page: what is said from now on is gone once the tab closes. Delete conversations, or make room on the disk.";
-const leftOut = (count) => `${count === 1 ? "One part" : `${count} parts`} of what was kept couldn't be read and ${count === 1 ? "was" : "were"} left out.`;
+export const NOT_KEPT = later("This window keeps nothing: what is said here is gone once it closes.");
+export const NEWER = later("This browser's conversations were kept by a newer version of this page: they are left as they are, and what is said now isn't kept.");
+export const FULL = later("This browser has no room left for this page: what is said from now on is gone once the tab closes. Delete conversations, or make room on the disk.");
+const leftOut = (count) => (count === 1 ? later("One part of what was kept couldn't be read and was left out.")
+  : later("{count} parts of what was kept couldn't be read and were left out.", { count }));
 
 /** Opens the store of this browser. `say` is called with a sentence where something isn't as people may expect. */
 export async function open(say, { factory = safely(() => globalThis.indexedDB), now = Date.now } = {}) {

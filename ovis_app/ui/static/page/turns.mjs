@@ -4,7 +4,7 @@
 
 import { button, make, plain } from "./elements.mjs";
 import { thought } from "./figures.mjs";
-import { t } from "./i18n.mjs";
+import { said, t } from "./i18n.mjs";
 import { Marks } from "./marks.mjs";
 import { Painter } from "./painter.mjs";
 import { versions } from "./tree.mjs";
@@ -43,11 +43,20 @@ export class Turns {
 
   #made(message) {
     const kind = message.role === "user" ? "article.turn.user-row" : "article.turn.bot-row";
-    const element = make(kind, { "aria-label": message.role === "user" ? "Question" : "Answer" });
+    const element = make(kind, { "aria-label": kindOf(message) });
     element.dataset.id = message.id;
     const row = { element, drawn: null, key: "", parts: {} };
     this.#rows.set(message.id, row);
     return row;
+  }
+
+  /** Every row is drawn anew next time, as after a change of the language; thoughts stay as open as they are. */
+  renew() {
+    for (const row of this.#rows.values()) {
+      row.element.setAttribute("aria-label", kindOf(row.drawn));
+      if (row.drawn.role === "user") { row.element.replaceChildren(); row.parts = {}; }
+      row.drawn = null;
+    }
   }
 
   #fill(row, message, around) {
@@ -64,7 +73,7 @@ export class Turns {
 
   #question(row, message, { beside, busy }) {
     const { parts, element } = row;
-    if (!parts.text) {
+    if (!parts.foot) {
       parts.text = message.text.trim() ? make("div.question", { dir: "auto" }, plain(message.text)) : null;
       parts.files = message.files.length ? make("div.files", {}, ...message.files.map((one, i) => this.#file(one, i, message))) : null;
       parts.foot = make("div.foot");
@@ -90,7 +99,7 @@ export class Turns {
       several ? make("span.number", { "aria-hidden": "true" }, t("Image {number}", { number: index + 1 })) : null);
     if (video) video.addEventListener("error", () => this.#still(holder, video, file, name, copied));
     else image.addEventListener("error", () => copied(image));
-    this.#files.seen(file.hash).then((address) => { if (address) show(image, address); else holder.replaceChildren(make("span.gone", {}, `${name} is no longer in this browser.`)); });
+    this.#files.seen(file.hash).then((address) => { if (address) show(image, address); else holder.replaceChildren(make("span.gone", {}, t("{name} is no longer in this browser.", { name }))); });
     return holder;
   }
 
@@ -111,8 +120,8 @@ export class Turns {
     this.#thought(parts, message);
     this.#painter.paint(parts.words, this.#marks.words(message), { growing: message.finish === null, message, written: message.text });
     const waits = message.finish === null && (message.note || (!message.text && !message.thinking));
-    fillText(parts.status, waits ? message.note || (message.id === running ? "Waiting for a turn" : "") : "");
-    fillText(parts.problem, message.lost ? "These words couldn't be read any more." : message.error);
+    fillText(parts.status, waits ? said(message.note) || (message.id === running ? t("Waiting for a turn") : "") : "");
+    fillText(parts.problem, message.lost ? t("These words couldn't be read any more.") : said(message.error));
     const over = message.finish !== null;
     this.#marks.draw(parts.boxes, message, path);
     const extra = message.text || message.thinking ? [this.#raw(parts)] : [];
@@ -124,8 +133,8 @@ export class Turns {
   #frame(parts, element) {
     parts.thought = make("details.thought", { hidden: true }, parts.over = make("summary"), parts.thinking = make("div.words"));
     parts.over.addEventListener("click", () => { parts.thought.dataset.touched = "yes"; });
-    [parts.words, parts.status] = [make("div.words"), make("div.status", { role: "status", hidden: true })];
-    [parts.problem, parts.boxes, parts.foot] = [make("div.problem", { role: "alert", hidden: true }), make("div.marks", { hidden: true }), make("div.foot")];
+    [parts.words, parts.status] = [make("div.words"), make("div.status", { hidden: true })];
+    [parts.problem, parts.boxes, parts.foot] = [make("div.problem", { hidden: true }), make("div.marks", { hidden: true }), make("div.foot")];
     element.append(parts.thought, parts.words, parts.status, parts.problem, parts.boxes, parts.foot);
   }
 
@@ -156,6 +165,10 @@ export class Turns {
   }
 }
 
+function kindOf(message) {
+  return message.role === "user" ? t("Question") : t("Answer");
+}
+
 function fillText(element, text) {
   element.hidden = !text;
   const words = text ? plain(text) : "";
@@ -164,5 +177,5 @@ function fillText(element, text) {
 
 function title(message) {
   const times = message.stats?.frame_times;
-  return times?.length ? `Seconds into the clip: ${times.map((one) => one.toFixed(1)).join(", ")}` : "";
+  return times?.length ? t("Seconds into the clip: {times}", { times: times.map((one) => one.toFixed(1)).join(", ") }) : "";
 }

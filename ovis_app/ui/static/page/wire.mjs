@@ -1,8 +1,10 @@
 // What goes over the network: uploads, questions and the frames of their answers, by Gradio's documented HTTP calls.
 // Everything is relative to the page, so it works below any path. Knows HTTP; refuses to know what is asked.
 
-export const OFFLINE = "There is no connection to the server just now.";
-export const FAILED = "The server couldn't answer: try again.";
+import { later } from "./i18n.mjs";
+
+export const OFFLINE = later("There is no connection to the server just now.");
+export const FAILED = later("The server couldn't answer: try again.");
 const SILENCE = 30_000; // milliseconds without a frame, of which there are two a second, after which nobody is there
 
 /** What went wrong, as a sentence. `lost` is whether there is no connection, so that the same may go well later. */

@@ -1,0 +1,148 @@
+"""The page for whoever doesn't see it, sees it otherwise, or uses no mouse. Rules are checked by axe-core."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.browser.test_page import LEFT, SHAPES, ask
+from tests.ui.serving import Served
+
+Open = Callable[..., Any]
+AXE = Path(__file__).parent / "vendor" / "axe.min.js"
+RUN = """async () => (await axe.run(document, {resultTypes: ['violations']})).violations
+  .filter((one) => ['serious', 'critical'].includes(one.impact))
+  .flatMap((one) => one.nodes.map((node) => `${one.id}: ${node.target.join(' ')} ${node.failureSummary}`))"""
+TABLE = "a table:\n\n| shape | count |\n|---|---|\n| circle | 2 |\n\nand `code` with [a link](https://example.org)"
+
+HEAR = """() => {
+  const live = '[role=status], [role=alert], [aria-live=polite], [aria-live=assertive]';
+  window.heard = [];
+  new MutationObserver((changes) => changes.forEach(({target}) => {
+    const line = (target.closest ? target : target.parentElement).closest(live);
+    if (line?.closest('#conversation')) window.heard.push(line.textContent);
+  })).observe(document.body, {childList: true, characterData: true, subtree: true}); }"""
+FOCUSED = """() => {
+  const one = document.activeElement, style = getComputedStyle(one);
+  const seen = (style.outlineStyle !== 'none' || one.matches('#box textarea')) && style.opacity > 0.3;
+  return [one.getAttribute('aria-label') || one.innerText || one.id || one.tagName, seen]; }"""
+COLOURS = """
+  const clear = (colour) => /^rgba.*, 0\\)$/.test(colour);
+  const fill = (one, part) => getComputedStyle(one, part).backgroundColor;
+  const ground = (one) => {
+    while (one && clear(fill(one))) one = one.parentElement;
+    return one ? fill(one) : 'rgb(255, 255, 255)'; };
+  const share = (one) => (one / 255 <= .03928 ? one / 255 / 12.92 : ((one / 255 + .055) / 1.055) ** 2.4);
+  const light = (colour) => {
+    const [r, g, b] = colour.match(/[\\d.]+/g).map(share);
+    return .2126 * r + .7152 * g + .0722 * b; };
+  const contrast = (one, other) => { const [low, high] = [light(one), light(other)].sort((a, b) => a - b);
+    return (high + .05) / (low + .05); };
+"""
+FAINT = f"""() => {{ {COLOURS}
+  return [...document.querySelectorAll('[placeholder]')].filter((one) => one.placeholder)
+    .map((one) => [one.placeholder, contrast(getComputedStyle(one, '::placeholder').color, ground(one))])
+    .filter(([, found]) => found < 4.5); }}"""
+NO_ICON = f"""() => {{ {COLOURS}
+  return [...document.querySelectorAll('#header button.icon, #box button:not([hidden])')]
+    .filter((one) => contrast(fill(one, '::before'), ground(one)) < 3).map((one) => one.className); }}"""
+
+
+def violations(tab: Any) -> list[str]:
+    if not tab.evaluate("typeof axe === 'object'"):
+        tab.evaluate(AXE.read_text("utf-8"))
+    return list(tab.evaluate(RUN))
+
+
+@pytest.mark.parametrize(
+    ("scheme", "width", "locale"),
+    [
+        ("light", 1280, "en"),
+        ("dark", 390, "zh-CN"),
+        pytest.param("dark", 1280, "en", marks=pytest.mark.long),
+        pytest.param("light", 390, "en", marks=pytest.mark.long),
+    ],
+)
+def test_no_rule_of_axe_is_broken_seriously(open_tab: Open, scheme: str, width: int, locale: str) -> None:
+    tab = open_tab(viewport={"width": width, "height": 800}, color_scheme=scheme, locale=locale)
+    tab.wait_for_selector(".example")
+    assert violations(tab) == []
+    ask(tab, TABLE, [SHAPES])
+    tab.wait_for_selector(".words table")
+    assert violations(tab) == []
+    tab.locator("#conversation .user-row .edit").click()
+    tab.set_input_files("#box input[type=file]", [str(LEFT)])
+    tab.wait_for_function("() => document.querySelectorAll('#box .thumbnail-item img').length === 2")
+    assert violations(tab) == []
+    tab.click("#settings")
+    tab.wait_for_selector("#drawer .side-head", state="visible")
+    assert violations(tab) == []
+
+
+def test_an_answer_is_read_out_once_and_not_word_by_word(open_tab: Open, server: Served) -> None:
+    tab = open_tab(locale="en")
+    tab.evaluate(HEAR)
+    ask(tab, "a question of several words that comes back word by word")
+    answer = "You said: a question of several words that comes back word by word"
+    first, *between, last = tab.evaluate("window.heard")
+    assert first == "The answer is on its way." and last.strip() == f"Answer: {answer}"
+    assert not any("word" in one for one in between)  # what it waits for, on a slow machine
+    tab.fill("#box textarea", "crash")
+    tab.press("#box textarea", "Enter")
+    tab.wait_for_selector(".problem >> visible=true")
+    assert tab.evaluate("window.heard.at(-1)").startswith("Something went wrong")
+    tab.reload()
+    tab.wait_for_selector(".problem >> visible=true")
+    assert tab.inner_text("#conversation [role=status]") == ""  # what was there before isn't read out
+
+
+def test_on_a_phone_an_open_panel_keeps_the_focus_and_gives_it_back(open_tab: Open) -> None:
+    tab = open_tab(viewport={"width": 390, "height": 800}, locale="en")
+    tab.click("#settings")
+    tab.wait_for_function("() => document.activeElement.id === 'close-settings'")
+    assert tab.get_attribute("#drawer", "role") == "dialog" and tab.get_attribute("#drawer", "aria-modal") == "true"
+    assert tab.get_attribute("#drawer", "aria-label") == "Settings"
+    for _ in range(40):
+        tab.keyboard.press("Tab")
+        assert tab.evaluate(
+            "document.activeElement.closest('#drawer') !== null || document.activeElement === document.body"
+        )
+    tab.keyboard.press("Escape")
+    tab.wait_for_function("() => document.activeElement.id === 'settings'")
+    assert tab.get_attribute("#drawer", "aria-modal") is None
+    tab.fill("#box textarea", "typed")  # nothing is kept from anybody any more
+
+
+def test_everything_is_reached_by_keys_in_the_order_of_the_page_and_seen(open_tab: Open) -> None:
+    tab = open_tab(locale="en")
+    ask(tab, "What is it?", [SHAPES])
+    tab.evaluate("document.activeElement.blur()")
+    reached = []
+    for _ in range(30):
+        tab.keyboard.press("Tab")
+        reached.append(tab.evaluate(FOCUSED))
+    names = [name for name, _ in reached]
+    wanted = [
+        "Ovis-mini",
+        "New chat",
+        "中文",
+        "Conversation",
+        "Enlarge shapes.png",
+        "Edit",
+        "Copy",
+        "Your question",
+    ]
+    places = [names.index(name) for name in wanted]
+    assert places == sorted(places)
+    assert all(seen for name, seen in reached[places[0] : places[-1] + 1]), reached
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_placeholders_and_forced_colours_can_be_read(open_tab: Open, scheme: str) -> None:
+    tab = open_tab(color_scheme=scheme, locale="en", forced_colors="none")
+    assert tab.evaluate(FAINT) == []
+    forced = open_tab(color_scheme=scheme, locale="en", forced_colors="active")
+    forced.wait_for_function(f"() => ({NO_ICON})().length === 0")
