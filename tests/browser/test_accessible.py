@@ -23,7 +23,7 @@ HEAR = """() => {
   window.heard = [];
   new MutationObserver((changes) => changes.forEach(({target}) => {
     const line = (target.closest ? target : target.parentElement).closest(live);
-    if (line?.closest('#conversation')) window.heard.push(line.textContent);
+    if (line?.closest('#conversation, .unseen')) window.heard.push(line.textContent);
   })).observe(document.body, {childList: true, characterData: true, subtree: true}); }"""
 FOCUSED = """() => {
   const one = document.activeElement, style = getComputedStyle(one);
@@ -96,7 +96,7 @@ def test_an_answer_is_read_out_once_and_not_word_by_word(open_tab: Open, server:
     assert tab.evaluate("window.heard.at(-1)").startswith("Something went wrong")
     tab.reload()
     tab.wait_for_selector(".problem >> visible=true")
-    assert tab.inner_text("#conversation [role=status]") == ""  # what was there before isn't read out
+    assert tab.inner_text(".unseen[role=status]") == ""  # what was there before isn't read out
 
 
 def test_on_a_phone_an_open_panel_keeps_the_focus_and_gives_it_back(open_tab: Open) -> None:

@@ -102,7 +102,7 @@ class View {
     this.#composer = new Composer(page.composer, session, acts);
     this.#turns = new Turns(page.turns, { acts, files: session.files });
     shortcuts.listen(box(), keysOf(session, acts, { focus, box: box() }));
-    this.#announcer = new Announcer(page.scroll.parentElement);
+    this.#announcer = new Announcer(page.composer.parentElement);
     this.#scrolling();
   }
 
