@@ -175,14 +175,16 @@ FORMS = (
     '<svg><foreignObject><form action="./"><button>Svg</button></form></foreignObject></svg>',
     '<a href="#x" ping="logout">link</a> <input autofocus onfocus="x">',
 )
-PRESSES = """() => {
-    for (const element of document.querySelectorAll('#conversation .words *')) {
-        if (element.closest('a')) continue;
-        element.dispatchEvent(new MouseEvent('click', {bubbles: true, cancelable: true}));
+OURS = ".code-head, .sheet-tools"  # buttons of the page's own, beside code and tables
+PRESSES = f"""() => {{
+    for (const element of document.querySelectorAll('#conversation .words *')) {{
+        if (element.closest('a, {OURS}')) continue;
+        element.dispatchEvent(new MouseEvent('click', {{bubbles: true, cancelable: true}}));
         element.requestSubmit?.();
-    }
-}"""
-ARMED = "#conversation .words :is(form, input, select, textarea, dialog, button, details, svg, img, [ping], [id])"
+    }}
+}}"""
+ARMS = ":is(form, input, select, textarea, dialog, button, details, svg, img, [ping], [id])"
+ARMED = f"#conversation .words {ARMS}:not(:is({OURS}) *)"
 
 
 def test_nothing_that_a_model_writes_sends_or_asks_for_anything(open_tab: Open, server: Served) -> None:
