@@ -66,7 +66,7 @@ def children(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
 
 @pytest.fixture
 def no_leaks() -> Iterator[None]:
-    """Fails when a test leaves open descriptors behind. What other threads of this process open is open for a moment."""
+    """Fails when a test leaves open descriptors behind. What other threads open closes soon."""
     before = descriptors()
     yield
     until(lambda: descriptors() <= before, "descriptors stay open")
