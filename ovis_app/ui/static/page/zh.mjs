@@ -217,7 +217,6 @@ export default {
   "That is too much for one file: choose fewer conversations.": "一个文件装不下这么多：请少选一些对话。",
   "Question": "问题",
   "Answer": "回答",
-  "Thought": "思考",
   "Copy as code…": "复制为代码…",
   "Copy as Python": "复制为 Python",
   "Copy as curl": "复制为 curl",
