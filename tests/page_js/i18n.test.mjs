@@ -21,6 +21,13 @@ test("every sentence that the page says is there in Chinese", () => {
   assert.deepEqual([...new Set(written())].filter((one) => !(one in zh)), []);
 });
 
+test("no sentence stands there twice, the later one in place of the other", () => {
+  for (const name of ["zh.mjs", "zh_server.mjs"]) {
+    const rows = readFileSync(new URL(name, PAGE), "utf-8").match(/^ {2}"(?:[^"\\]|\\.)*"(?=:)/gm);
+    assert.deepEqual(rows.filter((one, place) => rows.indexOf(one) !== place), [], name);
+  }
+});
+
 test("a translation fills the same places as its sentence", () => {
   for (const [english, chinese] of [...Object.entries(zh), ...Object.entries(server)]) {
     assert.deepEqual(places(chinese), places(english).filter((one) => !LEFT_OUT[english]?.includes(one)), english);

@@ -215,8 +215,6 @@ export default {
   "There is nothing to export yet.": "还没有可导出的内容。",
   "{count} conversations": "{count} 个对话",
   "That is too much for one file: choose fewer conversations.": "一个文件装不下这么多：请少选一些对话。",
-  "Question": "问题",
-  "Answer": "回答",
   "Copy as code…": "复制为代码…",
   "Copy as Python": "复制为 Python",
   "Copy as curl": "复制为 curl",
