@@ -296,6 +296,7 @@ def exported(messages: list[dict[str, Any]], *files: tuple[str, bytes], version:
     return out.getvalue()
 
 
+@pytest.mark.long
 def test_what_is_wrong_with_a_file_that_is_dropped_is_said_and_the_page_goes_on(open_tab: Open) -> None:
     tab = open_tab(**DESKTOP)
     ask(tab, "mine")

@@ -93,7 +93,7 @@ def run(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
     return ran
 
 
-@pytest.mark.parametrize("language", ["python", "curl", "openai"])
+@pytest.mark.parametrize("language", ["python", "curl", pytest.param("openai", marks=pytest.mark.long)])
 def test_what_is_copied_asks_the_same_and_gets_the_answer(api: Served, run: Run, language: str) -> None:
     pictures = (("left.png", "image/png"), ("right.png", "image/png"))
     path = [
@@ -125,15 +125,16 @@ def test_a_question_without_files_needs_no_export(api: Served, run: Run, languag
     assert api.backend.requests[-1].conversation.messages[-1].text == text
 
 
-def test_the_key_is_the_readers_own_and_who_signs_in_sends_a_name(run: Run) -> None:
+@pytest.mark.parametrize("languages", [("python", "curl"), pytest.param(("openai",), marks=pytest.mark.long)])
+def test_the_key_is_the_readers_own_and_who_signs_in_sends_a_name(run: Run, languages: tuple[str, ...]) -> None:
     with served_api(FakeBackend(), api_key=("the-right-key",)) as here:
         copied = programs([said("user", "hello")], here.url)
         assert all("the-right-key" not in program for program in copied.values())
-        for language in ("python", "curl"):
+        for language in languages:
             assert "hello" in run(language, copied[language], OVIS_API_KEY="the-right-key")
     with served_api(FakeBackend(), auth=("anna:pass word",)) as here:
         copied = programs([said("user", "hello")], here.url, way="sign_in")
-        for language in ("python", "curl", "openai"):
+        for language in languages:
             assert "hello" in run(language, copied[language], OVIS_USER="anna", OVIS_PASSWORD="pass word")
 
 
