@@ -2,9 +2,8 @@
 // Knows the DOM and the draft; what happens to them is done by the session.
 
 import { arrange } from "./arranging.mjs";
-import { button, make, name } from "./elements.mjs";
+import { button, make, name, plain } from "./elements.mjs";
 import { said, t } from "./i18n.mjs";
-import { plain } from "./turns.mjs";
 
 const ACCEPT = "image/*,video/*,application/pdf";
 

@@ -4,7 +4,7 @@
 import { actsOf, keysOf } from "./acts.mjs";
 import { Announcer } from "./announce.mjs";
 import { Composer } from "./composer.mjs";
-import { make } from "./elements.mjs";
+import { make, plain } from "./elements.mjs";
 import { Files } from "./files.mjs";
 import { language, said, t } from "./i18n.mjs";
 import { begin } from "./language.mjs";
@@ -13,7 +13,7 @@ import * as shortcuts from "./shortcuts.mjs";
 import { shots } from "./shots.mjs";
 import { Sidebar } from "./sidebar.mjs";
 import { open } from "./store.mjs";
-import { Turns, plain } from "./turns.mjs";
+import { Turns } from "./turns.mjs";
 import * as wire from "./wire.mjs";
 
 const AT_ONCE = 200; // turns of a long conversation that are drawn before somebody asks for more

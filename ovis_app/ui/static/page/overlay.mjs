@@ -3,9 +3,8 @@
 // Knows the DOM and one answer at a time; refuses to know the notation and geometry, which are pure modules' own.
 
 import { CARRIED, carried, phraseAt, read, words } from "./boxes.mjs";
-import { button, make } from "./elements.mjs";
+import { button, make, plain } from "./elements.mjs";
 import { t } from "./i18n.mjs";
-import { plain } from "./turns.mjs";
 import { assigned } from "./which_picture.mjs";
 
 export { carried, read, words };

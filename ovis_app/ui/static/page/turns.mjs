@@ -10,8 +10,6 @@ import { Painter } from "./painter.mjs";
 import { versions } from "./tree.mjs";
 import * as actions from "./turn_actions.mjs";
 
-export { plain }; // main.mjs and its like have it from here
-
 export class Turns {
   #root; #acts; #files; #rows = new Map(); #marks; #painter;
 

@@ -2,12 +2,11 @@
 // a part of it to ask about. Loaded when the first one is opened.
 // Knows the session's pictures and the DOM; how a picture moves is zooming.mjs, what is selected on it region.mjs.
 
-import { button, make } from "./elements.mjs";
+import { button, make, plain } from "./elements.mjs";
 import { t } from "./i18n.mjs";
 import { drawn, marksOn, nameOf, stacked } from "./overlay.mjs";
 import { Region } from "./region.mjs";
 import { part, encoded, save, stem } from "./saving.mjs";
-import { plain } from "./turns.mjs";
 import { picturesOf } from "./which_picture.mjs";
 import { Zoom } from "./zooming.mjs";
 

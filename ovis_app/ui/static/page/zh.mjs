@@ -10,7 +10,6 @@ export default {
   "Edit": "编辑",
   "Delete": "删除",
   "Copy": "复制",
-  "{name} with {names} marked": "{name}，标出了 {names}",
   "boxes": "方框",
   "Waiting for a turn": "等待轮到",
   "These words couldn't be read any more.": "这些文字已无法读取。",
