@@ -1,6 +1,6 @@
 """The page: components, then wiring.
 
-Holds no logic: what a button does is in handlers, how it looks in panels and static.
+Holds no logic: what a button does is in wiring and the page's modules, how it looks in panels and static.
 """
 
 from __future__ import annotations
@@ -24,49 +24,12 @@ from ovis_app.ui.static_files import FIRST, STATIC, StaticFiles
 from ovis_app.ui.theme import theme
 from ovis_app.ui.wiring import editing, models
 
-LATER = {  # modules that load when first needed, and so aren't asked for with the page
-    "page/archive.mjs",
-    "page/boxes.mjs",
-    "page/coco.mjs",
-    "page/code.mjs",
-    "page/conversation_list.mjs",
-    "page/csv.mjs",
-    "page/dialogs.mjs",
-    "page/dress.mjs",
-    "page/emphasis.mjs",
-    "page/exports.mjs",
-    "page/extract.mjs",
-    "page/geometry.mjs",
-    "page/html_table.mjs",
-    "page/library.mjs",
-    "page/markdown.mjs",
-    "page/math.mjs",
-    "page/media_types.mjs",
-    "page/menu.mjs",
-    "page/overlay.mjs",
-    "page/panels.mjs",
-    "page/programs.mjs",
-    "page/region.mjs",
-    "page/revising.mjs",
-    "page/rewording.mjs",
-    "page/saving.mjs",
-    "page/tables.mjs",
-    "page/temporary.mjs",
-    "page/toast.mjs",
-    "page/transfer.mjs",
-    "page/viewer.mjs",
-    "page/which_picture.mjs",
-    "page/words.mjs",
-    "page/zh.mjs",
-    "page/zh_server.mjs",
-    "page/zip.mjs",
-    "page/zooming.mjs",
-}
 STYLES = ("tokens.css", "page.css", "conversation.css", "turns.css", "pictures.css", "words.css", "sidebar.css")
 _VIEWPORT = '<meta name="viewport" content="width=device-width, initial-scale=1, interactive-widget=resizes-content">'
-
-# What a browser shows of the page, and installs it by. With cookies, since where people sign in it isn't there without.
+# The module that the page begins with; then what a browser shows of the page, and installs it by: with cookies, since
+# where people sign in it isn't there without.
 _APP = """
+<link rel="modulepreload" href="{base}page/{first}">
 <link rel="manifest" href="{base}app/manifest.webmanifest" crossorigin="use-credentials">
 <link rel="icon" href="{base}app/icon.svg" type="image/svg+xml">
 <link rel="apple-touch-icon" href="{base}app/icon-180.png">
@@ -110,7 +73,7 @@ def launch_options(settings: Settings, limits: Limits, store: FileStore) -> dict
         "mcp_server": settings.mcp,  # said either way: else a variable of Gradio's decides
         "root_path": settings.root_path,
         "theme": theme(),
-        "head": f"{_head(static)}<style>{''.join(styles)}</style><script>{script}</script>",
+        "head": f"{_VIEWPORT}{_APP.format(base=static.base, first=FIRST)}<style>{''.join(styles)}</style><script>{script}</script>",
         "favicon_path": str(STATIC / "app" / "icon-192.png"),
         "max_file_size": max(limits.image_bytes, limits.video_bytes),
         "footer_links": [],
@@ -125,14 +88,3 @@ def launch_options(settings: Settings, limits: Limits, store: FileStore) -> dict
             "routes": [*static.routes()],
         },
     }
-
-
-def _head(static: StaticFiles) -> str:
-    return _VIEWPORT + _preloads(static) + _APP.format(base=static.base)
-
-
-def _preloads(static: StaticFiles) -> str:
-    """Modules are asked for all at once, not each by the one that needs it; most stand in the first."""
-    within = {name for name in static.made if name != f"page/{FIRST}"}
-    names = [name for name in static.files if name.startswith("page/") and name not in LATER | within]
-    return "".join(f'<link rel="modulepreload" href="{static.base}{name}">' for name in names)

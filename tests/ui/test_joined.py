@@ -9,10 +9,48 @@ from pathlib import Path
 import pytest
 
 from ovis_app.ui.joined import NotJoined, joined
-from ovis_app.ui.page import EXAMPLES, LATER
+from ovis_app.ui.page import EXAMPLES
 from ovis_app.ui.static_files import StaticFiles
 from tests.waiting import PATIENCE
 
+LATER = {  # modules that load when first needed
+    "page/archive.mjs",
+    "page/boxes.mjs",
+    "page/coco.mjs",
+    "page/code.mjs",
+    "page/conversation_list.mjs",
+    "page/csv.mjs",
+    "page/dialogs.mjs",
+    "page/dress.mjs",
+    "page/emphasis.mjs",
+    "page/exports.mjs",
+    "page/extract.mjs",
+    "page/geometry.mjs",
+    "page/html_table.mjs",
+    "page/library.mjs",
+    "page/markdown.mjs",
+    "page/math.mjs",
+    "page/media_types.mjs",
+    "page/menu.mjs",
+    "page/overlay.mjs",
+    "page/panels.mjs",
+    "page/programs.mjs",
+    "page/region.mjs",
+    "page/revising.mjs",
+    "page/rewording.mjs",
+    "page/saving.mjs",
+    "page/tables.mjs",
+    "page/temporary.mjs",
+    "page/toast.mjs",
+    "page/transfer.mjs",
+    "page/viewer.mjs",
+    "page/which_picture.mjs",
+    "page/words.mjs",
+    "page/zh.mjs",
+    "page/zh_server.mjs",
+    "page/zip.mjs",
+    "page/zooming.mjs",
+}
 SOURCES = {
     "a.mjs": '// a\nimport { b as other,\n  twice } from "./b.mjs";\nimport * as c from "./c.mjs";\n'
     "const found = 1;\nexport const sum = () => other + twice(c.found) + found;\n",
