@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from benchmarks.browser import CHROMIUM
+from tests.browser.tabs import tabs_on
 from tests.ui.serving import HeldBackend, Served, served
-from tests.waiting import PATIENCE
 
 ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
              "--disable-sync", "--no-first-run",
@@ -90,23 +90,8 @@ def open_tab(
     request: pytest.FixtureRequest, context_of: Callable[..., Any], usual: Any, server: Served
 ) -> Iterator[Callable[..., Any]]:
     """Opens the page; with `options`, in a context of these. Fails the test when the page threw an error."""
-    tabs, errors = [], []
-    request.node.tabs = tabs
-
-    def open_one(**options: Any) -> Any:
-        context = context_of(**options) if options else usual
-        tab = context.new_page()
-        tabs.append(tab)
-        tab.set_default_timeout(PATIENCE * 1000)
-        tab.on("pageerror", lambda error: errors.append(str(error)))
-        tab.goto(server.url)
-        tab.wait_for_selector("#box textarea")
-        return tab
-
-    yield open_one
-    for one in tabs:
-        one.close()
-    assert errors == []
+    with tabs_on(server.url, request, lambda **options: context_of(**options) if options else usual) as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -7,17 +7,17 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.browser.tabs import Open, tabs_on
 from tests.browser.test_page import LEFT, RIGHT, ask, conversation, figures, says, until
 from tests.ui.serving import Served
-from tests.waiting import PATIENCE
 
-Open = Callable[..., Any]
 DESKTOP = {"viewport": {"width": 1280, "height": 800}}
 PHONE = {"viewport": {"width": 390, "height": 780}, "has_touch": True}
 DROP = """(files) => {
@@ -43,23 +43,13 @@ KEPT = """() => new Promise((done) => {
 @pytest.fixture
 def open_tab(request: pytest.FixtureRequest, browser: Any, server: Served) -> Iterator[Open]:
     """Opens the page, each time in a browser that was never here: nothing is kept in it yet."""
-    contexts, errors = [], []
-    request.node.tabs = tabs = []
+    with ExitStack() as contexts:
 
-    def open_one(**options: Any) -> Any:
-        context = browser.new_context(reduced_motion="reduce", **options)
-        contexts.append(context)
-        tabs.append(tab := context.new_page())
-        tab.set_default_timeout(PATIENCE * 1000)
-        tab.on("pageerror", lambda error: errors.append(str(error)))
-        tab.goto(server.url)
-        tab.wait_for_selector("#box textarea")
-        return tab
+        def fresh(**options: Any) -> Any:
+            return contexts.enter_context(browser.new_context(reduced_motion="reduce", **options))
 
-    yield open_one
-    for context in contexts:
-        context.close()
-    assert errors == []
+        with tabs_on(server.url, request, fresh) as opened:
+            yield opened
 
 
 def new_chat(tab: Any) -> None:
