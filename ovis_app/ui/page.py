@@ -66,6 +66,7 @@ def launch_options(settings: Settings, limits: Limits, store: FileStore) -> dict
     name = settings.server_name
     static = StaticFiles.of(EXAMPLES)
     script, *styles = ((STATIC / name).read_text("utf-8") for name in ("page.js", *STYLES))
+    head = _VIEWPORT + _APP.format(base=static.base, first=FIRST)
     return {
         "server_name": f"[{name}]" if ":" in name else name,  # Gradio makes an address of it
         "server_port": settings.port,
@@ -73,7 +74,7 @@ def launch_options(settings: Settings, limits: Limits, store: FileStore) -> dict
         "mcp_server": settings.mcp,  # said either way: else a variable of Gradio's decides
         "root_path": settings.root_path,
         "theme": theme(),
-        "head": f"{_VIEWPORT}{_APP.format(base=static.base, first=FIRST)}<style>{''.join(styles)}</style><script>{script}</script>",
+        "head": f"{head}<style>{''.join(styles)}</style><script>{script}</script>",
         "favicon_path": str(STATIC / "app" / "icon-192.png"),
         "max_file_size": max(limits.image_bytes, limits.video_bytes),
         "footer_links": [],
