@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any
 
 import anyio
@@ -57,7 +57,8 @@ def test_a_body_whose_length_is_said_twice_is_refused_and_nothing_behind_it_is_a
         )
         said = answer(connection)
         assert said.status == 400 and "in one way" in sentence(said)
-        assert connection.recv(1024) == b""
+        with suppress(ConnectionResetError):  # what wasn't read when it closed makes a reset of the end
+            assert connection.recv(1024) == b""
 
 
 def test_a_websocket_is_closed_unheard() -> None:
