@@ -146,8 +146,9 @@ def test_a_chat_begins_elsewhere_and_with_examples(tab: Any, server: Served) -> 
     assert "Why?" not in conversation(tab)
     ask(tab, "And elsewhere?")
     assert [len(one.media) for one in server.backend.requests[-1].conversation.messages] == [2, 0, 0]
-    choose(tab, "example", number=0)
-    tab.keyboard.press("Control+Shift+O")
+    tab.locator("#conversation .bot-row .more").nth(0).click()
+    # A new chat begins while the example is still being written down.
+    tab.evaluate("() => { document.querySelector('.ovis-menu .example').click(); window.ovis.put('new', true); }")
     tab.wait_for_selector(".shots li:has-text('Which has more?')")
     ask(tab, "mine")
     asked = server.backend.requests[-1].conversation.messages

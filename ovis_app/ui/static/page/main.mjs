@@ -92,7 +92,7 @@ function name({ turns, scroll, newest, before }) {
 }
 
 class View {
-  #page; #session; #composer; #turns; #announcer; #stuck = true; #waiting = false; #path = 0; #most = AT_ONCE; #shown = "";
+  #page; #session; #composer; #turns; #announcer; #shots = make("div.shots"); #stuck = true; #waiting = false; #path = 0; #most = AT_ONCE; #shown = "";
 
   constructor(page, session) {
     [this.#page, this.#session] = [page, session];
@@ -189,6 +189,7 @@ class View {
     const { welcome } = this.#page;
     const facts = this.#session.facts;
     const shows = empty && facts !== null;
+    if (shows) shots(this.#shots, this.#session.examples);
     const key = `${shows} ${facts?.name} ${facts?.version} ${language()}`;
     if (welcome.dataset.key === key) return;
     welcome.dataset.key = key;
@@ -197,9 +198,7 @@ class View {
     const hint = facts.hint ? make("p.hint", {}, said(facts.hint)) : null;
     const cards = make("div.examples", {}, ...facts.examples.map((one) => this.#card(one)));
     const earlier = make("div.earlier", { hidden: true });
-    const first = make("div.shots", { hidden: true });
-    shots(first, this.#session.examples);
-    welcome.replaceChildren(make("div.placeholder", {}, make("h2", {}, t("Ask about {subject}", { subject: said(facts.subject) })), make("p", {}, said(facts.about)), hint), cards, first, earlier);
+    welcome.replaceChildren(make("div.placeholder", {}, make("h2", {}, t("Ask about {subject}", { subject: said(facts.subject) })), make("p", {}, said(facts.about)), hint), cards, this.#shots, earlier);
     this.#earlier(earlier);
   }
 

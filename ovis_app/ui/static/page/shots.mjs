@@ -2,13 +2,16 @@
 // Knows examples and the DOM.
 
 import { button, make } from "./elements.mjs";
-import { t } from "./i18n.mjs";
+import { language, t } from "./i18n.mjs";
 
 const plain = (text) => text.replace(/\s+/g, " ").trim().slice(0, 120);
 
-/** Fills `list`, which is hidden where there are none. */
+/** Fills `list`, which is hidden where there are none, unless it shows them already. */
 export function shots(list, examples) {
   const { pairs } = examples;
+  const key = [language(), examples.used, ...pairs.map((one) => one.of)].join(" ");
+  if (list.dataset.key === key) return;
+  list.dataset.key = key;
   list.hidden = !pairs.length;
   if (!pairs.length) return list.replaceChildren();
   const used = make("input", { type: "checkbox", checked: examples.used, onchange: () => { examples.used = used.checked; } });
