@@ -14,10 +14,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ovis_app import zoo
-from ovis_app.backend import Change, Offer, Status
-from ovis_app.conversation import Message, Stats
+from ovis_app.backend import Change, FileWeight, Offer, Status, Weight
+from ovis_app.conversation import Media, Message, Size, Stats
 from ovis_app.errors import BackendError
 from ovis_app.generation import Answer, Done, Event, Request, Thinking, Waiting
+from ovis_app.models.preprocess.smart_resize import smart_resize
 from ovis_app.stop_strings import StopStrings
 from ovis_app.zoo import ModelSpec
 
@@ -96,6 +97,12 @@ class FakeBackend:
         """As many as `stream` says."""
         return _prompt_tokens(request)
 
+    def weigh(self, request: Request) -> Weight:
+        """The same, file by file, each seen as the model that it stands for would."""
+        files = _asked(request).media
+        each = tuple(FileWeight(VISUAL_TOKENS, _seen(file, self.model)) for file in files)
+        return Weight(_prompt_tokens(request), VISUAL_TOKENS * len(files), self.model.context, each)
+
     def _script(self, request: Request, start: float) -> Iterator[Event]:
         question, begun = _asked(request), request.conversation.begun or Message("assistant")
         words = question.text.lower()
@@ -152,6 +159,13 @@ def _left(pieces: list[str], said: str) -> list[str]:
 
 def _prompt_tokens(request: Request) -> int:
     return TEXT_TOKENS + VISUAL_TOKENS * len(_asked(request).media)
+
+
+def _seen(file: Media, spec: ModelSpec) -> tuple[int, int]:
+    size, detail = file.told or Size(1, 1), spec.detail(file, several=False)
+    most = {"min_pixels": detail.min_pixels or 1, "max_pixels": detail.max_pixels or 1}
+    height, width = smart_resize(size.height, size.width, factor=32, **most)
+    return width, height
 
 
 def _offer(spec: ModelSpec) -> Offer:

@@ -1,4 +1,5 @@
-"""What the page's own modules call, by name: `ask` (a question, answered in frames) and `bring` (a file, looked at).
+"""What the page's own modules call, by name: `ask` (a question, answered in frames), `bring` (a file, looked at) and
+`weigh` (a question, before it is asked).
 
 Gradio's events, so its queue, its cancelling and ZeroGPU's quota are theirs; called over HTTP as any program would, and
 every value that comes is checked. Keeps nothing of a conversation.
@@ -21,31 +22,33 @@ from gradio.events import api
 from ovis_app import chat
 from ovis_app.api.driven import driven
 from ovis_app.api.gradio_endpoints import gives
-from ovis_app.backend import Backend
+from ovis_app.backend import Backend, Weighs
 from ovis_app.errors import UserError
 from ovis_app.generation import Request
 from ovis_app.limits import Limits
 from ovis_app.media.file_store import FileStore, session_holder
 from ovis_app.private_folder import name_for
-from ovis_app.ui import asking, frames
+from ovis_app.ui import asking, frames, weighing
 from ovis_app.ui.aside import aside
 from ovis_app.ui.asking import Missing
 from ovis_app.ui.bringing import brought, limits_for
+from ovis_app.zoo import ModelSpec
 
 BEAT_SECONDS = 0.5  # between two frames at most: so a reader who left is noticed, and a reader notices a silence
 
 
 def add(page: gr.Blocks, backend: Backend, limits: Limits, store: FileStore, *, version: str, at_once: int) -> None:
-    """Adds both to the page. `version` is the page's, which each answer begins with."""
+    """Adds them to the page. `version` is the page's, which each answer begins with."""
     calls = Endpoints(backend, limits, store, version, anyio.CapacityLimiter(at_once))
     with page:
         api(calls.ask, api_name="ask", api_visibility="private", concurrency_id="answers", concurrency_limit=at_once)
         api(calls.bring, api_name="bring", api_visibility="private", queue=False)
+        api(calls.weigh, api_name="weigh", api_visibility="private", queue=False)
 
 
 @dataclass(frozen=True, eq=False)
 class Endpoints:
-    """Both, for whoever asks. `threads` are those in which answers wait for the backend."""
+    """All of them, for whoever asks. `threads` are those in which answers wait for the backend."""
 
     backend: Backend
     limits: Limits
@@ -102,6 +105,24 @@ class Endpoints:
             return await aside(work, client=client_of(request, session))
         except UserError as error:
             return {"refused": str(error)}
+
+    async def weigh(self, request: gr.Request, asked: dict[str, Any]) -> dict[str, Any]:
+        """What a question would take of the context; nothing where nobody can tell, or why it can't be asked."""
+        try:
+            spec = self.backend.status().model
+            limits = limits_for(spec, self.limits)
+            wanted = asking.question(asked, spec, limits)
+            work = partial(self._weighed, wanted, spec, limits)
+            return await aside(work, client=client_of(request, wanted.session))
+        except UserError as error:
+            return {"refused": str(error)}
+
+    def _weighed(self, wanted: asking.Question, spec: ModelSpec, limits: Limits) -> dict[str, Any]:
+        if not isinstance(self.backend, Weighs):
+            return {}
+        request = chat.stamped(Request(weighing.told(wanted, limits), wanted.settings))
+        weight = self.backend.weigh(request)
+        return {} if weight is None else weighing.as_json(weight, request.conversation, spec, limits)
 
 
 async def _paced(steps: AsyncIterator[list[frames.Frame]]) -> AsyncGenerator[frames.Frame, None]:

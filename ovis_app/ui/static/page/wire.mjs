@@ -66,6 +66,12 @@ export async function bring(session, path) {
   return said.data?.[0] ?? {};
 }
 
+/** What a question would take of the context; nothing where nobody can tell. */
+export async function weigh(asked) {
+  const said = await post("gradio_api/run/weigh", { data: [asked], session_hash: asked.session });
+  return said.data?.[0] ?? {};
+}
+
 /** What answers at this address: the server that this page is of ("here"), one of another version ("updated"), or nobody
  * ("gone"). */
 export async function reach() {
