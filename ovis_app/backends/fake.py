@@ -1,9 +1,9 @@
 """A scripted backend: answers without a model, for tests, benchmarks and looking at the page.
 
-The question steers it: "think" adds a thought, "slow" waits between tokens, "fail" raises, "crash" breaks unexpectedly,
-"long" answers at length. Anything else is echoed, with the names of what was attached. What had begun goes on where it
-ended. It pretends to change models too: what is fetched takes `fetching` seconds, the largest are too big, and unknown
-names come to nothing.
+The question steers it: "think" adds a thought, "ponder" one that uses its budget up, "slow" waits between tokens,
+"fail" raises, "crash" breaks unexpectedly, "long" answers at length. Anything else is echoed, with the names of what
+was attached. What had begun goes on where it ended. It pretends to change models too: what is fetched takes `fetching`
+seconds, the largest are too big, and unknown names come to nothing.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from ovis_app.zoo import ModelSpec
 FREE = 24e9  # bytes that the scripted machine has
 TEXT_TOKENS, VISUAL_TOKENS = 12, 64  # of a question, and of each file
 STEPS = 40  # of a pretended download
+BUDGET, ENDING = 256, 9  # tokens of a thought, and of what is said where it is cut short
 
 
 @dataclass
@@ -116,10 +117,19 @@ class FakeBackend:
         names = ", ".join(media.label for media in question.media)
         echo = f"You said: {question.text}" + (f" (with {names})" if names else "")
         pieces = [f"word{i}" for i in range(self.tokens)] if "long" in words or "slow" in words else echo.split(" ")
+        budget = request.settings.thinking_budget or BUDGET
+        if "ponder" in words:
+            thinks, thought = True, ["hm"] * (budget + ENDING)
         thought = [] if begun.text else _left(thought, begun.thinking)
+        ended = threading.Event()
+        if thinks and request.haste is not None:
+            request.haste.offer(budget, ended.set)
         pieces = _left(pieces, begun.text)
-        for piece in thought:
-            yield Thinking(piece + " ")
+        for number, piece in enumerate(thought, 1):
+            if ended.is_set():
+                thought = thought[: number - 1]
+                break
+            yield Thinking(piece + " ", number)
             _rest(pause)
         thinking_seconds = time.monotonic() - start
         stops, said = StopStrings(request.settings.stop), 0

@@ -57,7 +57,11 @@ def as_json(weight: Weight, asked: Conversation, spec: ModelSpec, limits: Limits
     media = asked.messages[asked.last_user() or 0].media
     most = limits.files_per_turn // max(len(media), 1) if spec.several_images else 1
     files = [
-        {**asdict(file), "split": 1 if one.detail.split else _better(file, one.told, most)}
+        {
+            **asdict(file),
+            "size": [one.told.width, one.told.height],
+            "split": 1 if one.detail.split else _better(file, one.told, most),
+        }
         for file, one in zip(weight.files, media, strict=True)
         if one.told is not None
     ]

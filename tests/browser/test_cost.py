@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.browser.test_page import LEFT, RIGHT, ask, attach, figures, says
+from tests.browser.test_page import LEFT, RIGHT, SHAPES, ask, attach, figures, says
 from tests.ui.serving import Served
 
 Open = Callable[..., Any]
@@ -47,6 +47,57 @@ def test_a_question_says_what_it_takes_and_a_long_picture_is_split(
     figures(tab, 2)
     assert server.backend.requests[-1].settings.split is True
     assert tab.evaluate("document.documentElement.scrollWidth") <= (size.get("viewport") or {"width": 1280})["width"]
+
+
+def test_a_thought_is_ended_and_one_that_used_its_budget_up_goes_twice_as_far(tab: Any, server: Served) -> None:
+    backend = server.backend
+    backend.answer.clear(), backend.finish.clear()
+    tab.fill("#box textarea", "held")
+    tab.press("#box textarea", "Enter")
+    tab.wait_for_selector(".thought summary:has-text('5 of 512 tokens')")
+    assert tab.get_attribute(".ends progress", "max") == "512"
+    tab.click(".ends .hurry")
+    says(tab, "It is a circle.")
+    tab.wait_for_selector(".ends", state="hidden")
+    backend.finish.set()
+    figures(tab, 1)
+    backend.finish.clear()
+    assert tab.locator(".longer").count() == 0
+    ask(tab, "ponder")
+    tab.wait_for_selector(".thought summary:has-text('all 256 tokens of its budget')")
+    before = backend.requests[-1].settings
+    tab.click(".longer")
+    tab.wait_for_selector(".thought summary:has-text('all 512 tokens of its budget')")
+    after = backend.requests[-1].settings
+    assert (after.thinking_budget, after.max_new_tokens) == (512, before.max_new_tokens + 256)
+    tab.wait_for_selector(".versions:has-text('2/2')")
+
+
+def test_what_the_small_model_does_not_know_is_said_before_it_guesses(tab: Any, tmp_path: Path) -> None:
+    photo = tmp_path / "photo.png"
+    Image.effect_noise((96, 96), 90).convert("RGB").save(photo)
+    attach(tab, [SHAPES])
+    tab.fill("#box textarea", "How many shapes are there?")
+    line(tab, "76 tokens")
+    assert tab.is_hidden("#cost .advice")
+    attach_more(tab, photo)
+    tab.wait_for_selector("#cost .advice:has-text('This looks like a photo. Ovis-mini knows simple drawings')")
+    tab.click("#cost .open-models")
+    tab.wait_for_selector("body.models-open")
+    tab.keyboard.press("Escape")
+    for _ in range(2):
+        tab.locator("#box .delete-button").last.click()
+    tab.fill("#box textarea", "Translate this invoice.")
+    tab.wait_for_selector("#cost .advice:has-text('That is about more than drawings.')")
+    tab.fill("#box textarea", "")
+    tab.wait_for_selector("#cost", state="hidden")
+
+
+def attach_more(tab: Any, file: Path) -> None:
+    tab.set_input_files("#box input[type=file]", [str(file)])
+    tab.wait_for_function(
+        "() => document.querySelectorAll('#box .thumbnail-item').length === 2 && !document.querySelector('progress')"
+    )
 
 
 def test_what_does_not_fit_says_so_and_what_to_do(tab: Any) -> None:

@@ -1,8 +1,13 @@
 // What a question would take: shares of the context, seconds, and that a question is weighed as it would be asked.
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
 import { paceOf, secondsOf, shares, tooLong, worthShowing } from "../../ovis_app/ui/static/page/cost.mjs";
+import { thought } from "../../ovis_app/ui/static/page/figures.mjs";
+import { fresh, heard } from "../../ovis_app/ui/static/page/frames.mjs";
+import { asksOutside, looksDrawn } from "../../ovis_app/ui/static/page/outside.mjs";
+import { canEnd, twice, usedUp } from "../../ovis_app/ui/static/page/thinking.mjs";
 import { Weighing } from "../../ovis_app/ui/static/page/weighing.mjs";
 import { browser, last, picture, say } from "./tabs.mjs";
 
@@ -99,4 +104,39 @@ test("a weight that comes late is nobody's once the box holds something else, an
   await say(session, "two");
   weighing.look();
   assert.equal(weighing.refused, "");
+});
+
+test("a thought tells how much of its budget is used while it grows, and whether that ended it", () => {
+  let answer = fresh();
+  const frames = [{ kind: "begun" }, { kind: "thinking", text: "I ", tokens: 2, budget: 64 }, { kind: "thinking", text: "see", tokens: 3, budget: 64 }];
+  for (const [seq, frame] of frames.entries()) answer = heard(answer, { seq, ...frame });
+  const message = { role: "assistant", ...answer };
+  assert.equal(thought(message), "Thinking · 3 of 64 tokens");
+  assert.ok(canEnd(message) && !canEnd({ ...message, text: "A" }) && !canEnd({ ...message, finish: "cut" }));
+  const over = (tokens) => ({ role: "assistant", ...heard(answer, { seq: 3, kind: "done", finish: "end", text: "A", thinking: "I see", stats: { thinking_tokens: tokens } }) });
+  assert.deepEqual([thought(over(64)), usedUp(over(64))], ["Thought · 64 of 64 tokens", false]);
+  assert.deepEqual([thought(over(89)), usedUp(over(89))], ["Thought · all 64 tokens of its budget", true]);
+  assert.deepEqual(twice({ ...over(89), asked: { max_new_tokens: 512 } }, {}), { thinking_budget: 128, max_new_tokens: 576 });
+});
+
+test("a server that says nothing of a thought's tokens leaves them unsaid", () => {
+  const answer = heard(fresh(), { seq: 0, kind: "thinking", text: "I see" });
+  assert.deepEqual([answer.stats, thought({ ...answer }), canEnd({ ...answer })], [null, "Thinking", false]);
+});
+
+const wordings = (language) => JSON.parse(readFileSync(new URL(`../../ovis_app/training/mini/world/wordings/${language}.json`, import.meta.url), "utf-8"));
+const textsIn = (value) => (typeof value === "string" ? [value] : value && typeof value === "object" ? Object.values(value).flatMap(textsIn) : []);
+
+test("no question that Ovis-mini was taught is said to lie outside, and what it never saw is", () => {
+  const known = ["en", "zh"].flatMap((language) => textsIn(wordings(language)));
+  assert.ok(known.length > 200);
+  assert.deepEqual(known.filter(asksOutside), []);
+  for (const text of ["Which image has more shapes?", "Which way does it move?", "What does the text say?", "Where is the red circle?", "一共有几个形状？", "hello"]) assert.ok(!asksOutside(text), text);
+  for (const text of ["What is the person wearing?", "Sum up this invoice.", "Turn the table into CSV: a Table!", "这张发票的金额是多少？", "总结这份文件"]) assert.ok(asksOutside(text), text);
+});
+
+test("a drawing has a background, a photo none", () => {
+  const pixels = (colour) => Uint8ClampedArray.from({ length: 4 * 1024 }, (_, at) => (at % 4 === 3 ? 255 : colour(at >> 2, at % 4)));
+  assert.ok(looksDrawn(pixels((at) => (at % 3 ? 240 : 30))));
+  assert.ok(!looksDrawn(pixels((at, part) => (at * (7 + part)) % 256)));
 });

@@ -34,6 +34,7 @@ LATER = {  # modules that load when first needed
     "page/math.mjs",
     "page/media_types.mjs",
     "page/menu.mjs",
+    "page/outside.mjs",
     "page/overlay.mjs",
     "page/panels.mjs",
     "page/programs.mjs",

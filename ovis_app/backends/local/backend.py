@@ -303,6 +303,8 @@ class LocalBackend:
         def answer(session: Session) -> None:
             asked = checked(request, self._spec, self.limits)  # by the model that answers: it may have changed
             prepared = session.prepare(asked, streamer, stop)
+            if asked.haste is not None and prepared.budget is not None:
+                asked.haste.offer(prepared.budget.budget, prepared.budget.end_now)
             done = session.answer(prepared, streamer, stop, begin=begin, started=started)
             if done.finish == "stopped" and not stop.wanted_no_more():
                 raise BackendError(TOO_LONG)

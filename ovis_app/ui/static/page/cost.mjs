@@ -6,7 +6,7 @@ const LEAST_ANSWER = 256; // tokens of an answer, fewer of which are worth a wor
 const TELLING = 16; // new tokens of a prompt that tell how long one takes
 const LATEST = 5; // answers of which the middle one counts
 
-/** @typedef {{prompt: number, visual: number, room: number, dropped: number, files: {tokens: number, seen: number[], pieces: number, split: number}[]}} Weight */
+/** @typedef {{prompt: number, visual: number, room: number, dropped: number, files: {tokens: number, seen: number[], size: number[], pieces: number, split: number}[]}} Weight */
 
 /** What of the context is text, what pictures, and what is left for an answer of `longest` tokens; `state` is "over" where
  * it doesn't fit, "tight" where only a short answer does.

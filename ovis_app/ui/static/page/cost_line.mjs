@@ -6,12 +6,13 @@ import { paceOf, secondsOf, shares, tooLong, worthShowing } from "./cost.mjs";
 import { button, make, plain } from "./elements.mjs";
 import { seconds } from "./figures.mjs";
 import { said, t } from "./i18n.mjs";
-import { pathOf, Weighing } from "./weighing.mjs";
+import { asksOutside, looksDrawn } from "./outside.mjs";
+import { Weighing } from "./weighing.mjs";
 
 const KEPT = "ovis-pace"; // how fast models read here, by name
 
 export class CostLine {
-  #root; #session; #chips; #weighing; #parts; #key = "";
+  #root; #session; #chips; #weighing; #parts; #key = ""; #photos = new Map();
 
   /** `chips` gives the elements of the files in the box. */
   constructor(root, session, { chips }) {
@@ -27,14 +28,15 @@ export class CostLine {
     const { weight, refused, stale } = this.#weighing;
     const longest = this.#session.settings.max_new_tokens ?? Infinity;
     const shows = weight !== null && worthShowing(weight, longest);
-    this.#root.hidden = !shows && !refused;
+    const photos = [...this.#chips()].filter((item, place) => this.#isPhoto(item, this.#session.draft.files[place]?.hash)).length;
     this.#root.classList.toggle("stale", stale);
-    const key = JSON.stringify([weight, refused, longest, this.#session.facts?.name, t("Pictures")]);
+    const key = JSON.stringify([weight, refused, longest, photos, this.#session.facts?.name, t("Pictures"), this.#weighing.told]);
+    if (key !== this.#key && !stale) this.#advise(weight, refused, longest);
+    this.#root.hidden = !shows && this.#parts.advice.hidden;
     if (key === this.#key && weight === null) return;
     this.#parts.more.hidden = !shows;
     if (shows) this.#show(weight, shares(weight, longest));
-    if (key !== this.#key) this.#advise(shows ? weight : null, refused, longest);
-    this.#key = key;
+    if (!stale) this.#key = key;
   }
 
   /** The line itself, the list behind it, and the titles of the files. */
@@ -77,15 +79,32 @@ export class CostLine {
     advice.replaceChildren(...children);
   }
 
+  /** What the small model that comes with the app doesn't know. */
+  #outside() {
+    const { facts, draft } = this.#session;
+    if (!facts.hint) return [];
+    const photo = [...this.#chips()].some((item, place) => draft.files[place]?.kind === "image" && this.#isPhoto(item, draft.files[place].hash));
+    if (!photo && !asksOutside(draft.text)) return [];
+    const why = photo ? t("This looks like a photo.") : t("That is about more than drawings.");
+    const models = button(t("Models"), () => window.ovis.toggle("models", true), { name: "open-models" });
+    return [why, " ", t("{name} knows simple drawings and short words only, and will guess.", { name: facts.name }), " ", `${said(facts.hint)}.`, models];
+  }
+
+  /** By what the box shows of a picture, once it does. */
+  #isPhoto(item, hash) {
+    const image = item.querySelector("img");
+    if (!this.#photos.has(hash) && image?.complete && image.naturalWidth) this.#photos.set(hash, !looksDrawn(pixelsOf(image)));
+    return this.#photos.get(hash) === true;
+  }
+
   #adviceOn(weight, { state, left, visual }) {
     const settings = () => button(t("Settings"), () => window.ovis.toggle("settings", true), { name: "open-settings" });
     const remedy = visual > weight.prompt / 2 ? t("Make pictures smaller in the settings, or take some away.") : t("Shorten the question, or start a new chat.");
     if (state === "over") return [t("This doesn't fit: {count} tokens of {room}.", { count: number(weight.prompt), room: number(weight.room) }), " ", remedy, settings()];
     if (state === "tight") return [t("Only {count} tokens are left for the answer.", { count: number(left) }), " ", remedy, settings()];
     const [place] = tooLong(weight);
-    if (place === undefined) return [];
-    const { seen, split } = weight.files[place];
-    const own = this.#session.draft.files[place]?.size ?? [];
+    if (place === undefined) return this.#outside();
+    const { seen, split, size: own } = weight.files[place];
     return [
       t("{own} is read at {seen}: fine print is lost.", { own: size(own), seen: size(seen) }),
       button(t("Split it into {count} parts", { count: split }), () => this.#session.turn({ split: true }), { name: "split" }),
@@ -107,6 +126,14 @@ export class CostLine {
 function fileWords({ tokens, seen, pieces }) {
   const words = { count: number(tokens), seen: size(seen), pieces };
   return pieces > 1 ? t("{count} visual tokens in {pieces} parts", words) : t("{count} visual tokens, read at {seen}", words);
+}
+
+/** A few of its pixels. */
+function pixelsOf(image) {
+  const canvas = make("canvas", { width: 32, height: 32 });
+  const pen = canvas.getContext("2d", { willReadFrequently: true });
+  pen.drawImage(image, 0, 0, 32, 32);
+  return pen.getImageData(0, 0, 32, 32).data;
 }
 
 const number = (value) => value.toLocaleString("en");

@@ -15,6 +15,7 @@ export class Weighing {
     [this.#session, this.#changed, this.#pause] = [session, changed, pause];
     this.weight = null;
     this.refused = ""; // why it couldn't be asked
+    this.told = 0; // how often something was said
     this.stale = false; // whether something else stands in the box than what was weighed
   }
 
@@ -57,6 +58,7 @@ export class Weighing {
     const known = Number.isFinite(said.prompt) && Number.isFinite(said.room) && Array.isArray(said.files);
     if (!known && !said.refused) this.#quiet = Date.now() + QUIET_MS;
     [this.weight, this.refused, this.stale] = [known ? said : null, typeof said.refused === "string" ? said.refused : "", false];
+    this.told += 1;
     this.#changed();
   }
 
