@@ -106,6 +106,15 @@ class Backend(Protocol):
         ...
 
 
+@runtime_checkable
+class OffersElsewhere(Protocol):
+    """A backend that can tell how its models would do on another machine."""
+
+    def offers_on(self, memory: int) -> list[Offer]:
+        """As `offers`, for a graphics card with so many bytes."""
+        ...
+
+
 @dataclass(frozen=True)
 class FileWeight:
     """What one file of a question takes."""

@@ -10,7 +10,7 @@ from collections import OrderedDict, deque
 from collections.abc import Iterator
 from contextlib import closing
 
-from ovis_app.backend import Backend, Counts, Offer, Status, Weighs, Weight
+from ovis_app.backend import Backend, Counts, Offer, OffersElsewhere, Status, Weighs, Weight
 from ovis_app.backends.validation import checked
 from ovis_app.errors import BUSY, Busy
 from ovis_app.generation import Event, Request, Waiting
@@ -46,6 +46,10 @@ class FairQueue:
 
     def offers(self) -> list[Offer]:
         return self._backend.offers()
+
+    def offers_on(self, memory: int) -> list[Offer]:
+        """See `backend.OffersElsewhere`."""
+        return self._backend.offers_on(memory) if isinstance(self._backend, OffersElsewhere) else []
 
     def change(self, name: str) -> None:
         self._backend.change(name)

@@ -51,6 +51,9 @@ class FakeBackend:
     def offers(self) -> list[Offer]:
         return [_offer(row) for row in zoo.MODELS]
 
+    def offers_on(self, memory: int) -> list[Offer]:
+        return [_offer(row, memory) for row in zoo.MODELS]
+
     def change(self, name: str) -> None:
         spec = zoo.resolve(name)
         self.problem = ""
@@ -178,9 +181,9 @@ def _seen(file: Media, spec: ModelSpec) -> tuple[int, int]:
     return width, height
 
 
-def _offer(spec: ModelSpec) -> Offer:
-    verdict = "fits" if spec.bytes < 0.7 * FREE else "tight" if spec.bytes < FREE else "too big"
-    return Offer(spec, verdict, spec.bytes, int(FREE))  # type: ignore[arg-type]
+def _offer(spec: ModelSpec, free: float = FREE) -> Offer:
+    verdict = "fits" if spec.bytes < 0.7 * free else "tight" if spec.bytes < free else "too big"
+    return Offer(spec, verdict, spec.bytes, int(free))  # type: ignore[arg-type]
 
 
 def _rest(seconds: float) -> None:

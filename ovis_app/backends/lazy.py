@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
-from ovis_app.backend import Backend, Counts, Offer, Status, Weighs, Weight
+from ovis_app.backend import Backend, Counts, Offer, OffersElsewhere, Status, Weighs, Weight
 from ovis_app.errors import BackendError
 from ovis_app.frozen_imports import importing
 from ovis_app.generation import Event, Request, Waiting
@@ -43,6 +43,11 @@ class LazyBackend:
 
     def offers(self) -> list[Offer]:
         return self._wait().offers()
+
+    def offers_on(self, memory: int) -> list[Offer]:
+        """See `backend.OffersElsewhere`."""
+        real = self._wait()
+        return real.offers_on(memory) if isinstance(real, OffersElsewhere) else []
 
     def change(self, name: str) -> None:
         self._wait().change(name)

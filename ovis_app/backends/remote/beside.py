@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from ovis_app import zoo
-from ovis_app.backend import Backend, Counts, Offer, Status, Weighs, Weight
+from ovis_app.backend import Backend, Counts, Offer, OffersElsewhere, Status, Weighs, Weight
 from ovis_app.backends.remote.backend import RemoteBackend
 from ovis_app.generation import Event, Request
 
@@ -45,6 +45,10 @@ class BesideServers:
 
     def offers(self) -> list[Offer]:
         return [*self._here.offers(), *self._servers.offers()]
+
+    def offers_on(self, memory: int) -> list[Offer]:
+        """See `backend.OffersElsewhere`: of the models of this machine."""
+        return self._here.offers_on(memory) if isinstance(self._here, OffersElsewhere) else []
 
     def change(self, name: str) -> None:
         away = self._answers_away(self._here.status())
