@@ -55,8 +55,8 @@ export class Composer {
     this.#drawFiles(draft.files);
     p.send.hidden = running !== null;
     p.stop.hidden = running === null;
-    const coming = draft.files.some((one) => one.state !== "ready");
-    p.send.disabled = coming || !(draft.text.trim() || draft.files.length);
+    const { coming } = this.#session.box;
+    p.send.disabled = !(draft.text.trim() || draft.files.length);
     document.body.classList.toggle("checking", coming);
     this.#weigh(Boolean(draft.text.trim() || draft.files.length));
   }

@@ -5,6 +5,7 @@ import { Asking, unfinished } from "./asking.mjs";
 import { Connection } from "./connection.mjs";
 import { Box, stored } from "./draft.mjs";
 import { Examples } from "./examples.mjs";
+import { later } from "./i18n.mjs";
 import { detailOf } from "./request.mjs";
 import * as schema from "./schema.mjs";
 import { Thread } from "./thread.mjs";
@@ -106,11 +107,15 @@ export class Session extends Thread {
 
   // --- asking ----------------------------------------------------------------------------------------------------
 
-  /** Asks what stands in the box. */
+  /** Asks what stands in the box, once all of its files are there. */
   async ask(wants = {}) {
     if (this.running) return;
     const problem = this.box.unasked();
     if (problem !== null) return problem && this.tell(problem);
+    if (this.box.coming) {
+      this.box.asked = wants;
+      return this.tell(later("It is asked as soon as its files are there."));
+    }
     const { added, question } = this.wanted(wants);
     const { text, files } = question;
     const before = { leaf: this.conversation.leaf, added, ...this.box.taken() };
@@ -169,8 +174,12 @@ export class Session extends Thread {
     return asked.temperature === 0 && Object.keys(now).every((name) => now[name] === asked[name]);
   }
 
-  /** Ends the answer that is under way; what was said stays. */
+  /** Ends the answer that is under way, what was said stays; or a question's waiting for its files. */
   stop() {
+    if (this.box.asked) {
+      this.box.asked = null;
+      this.tell("");
+    }
     return this.asking.stop();
   }
 
@@ -199,6 +208,7 @@ export class Session extends Thread {
   /** As before the edit, with what was being typed then. */
   leaveEdit() {
     this.box.leave();
+    this.box.asked = null;
     this.changed();
   }
 
@@ -208,7 +218,12 @@ export class Session extends Thread {
     this.changed();
   }
 
-  attach(chosen) { return this.box.attach(chosen); }
+  async attach(chosen) {
+    const draft = this.draft;
+    await this.box.attach(chosen);
+    if (this.box.asked && this.draft === draft && !this.box.coming) await this.ask(this.box.asked);
+  }
+
   detach(entry) { return this.box.detach(entry); }
   type(text) { this.draft.text = text; }
 

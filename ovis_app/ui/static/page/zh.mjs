@@ -50,6 +50,7 @@ export default {
   "Remove {name}": "移除 {name}",
   "Uploading {name}": "正在上传 {name}",
   "Cancel edit": "取消编辑",
+  "It is asked as soon as its files are there.": "文件就绪后会立即提问。",
   "Editing a question. Asking it makes another version of it.": "正在编辑一个问题。提问后会成为它的另一个版本。",
   "That is more text than fits: at most {most} characters, please.": "文字太多：最多 {most} 个字符。",
   "Sending {name}": "正在发送 {name}",
