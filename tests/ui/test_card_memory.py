@@ -17,9 +17,9 @@ def listed(wire: Wire, memory: str) -> str:
 
 def test_the_list_tells_what_fits_here_or_on_a_card(wire: Wire) -> None:
     here = json.dumps(wire.open_models())
-    assert "24.0 GB are free here. Of full-size models fit, the largest first: " in here
+    assert "24.0 GB are free here. What fits, the newest first: Ovis2.5-9B, Ovis2.5-2B, " in here
     card = listed(wire, "12 GB")
-    assert "On a card of 12 GB fit, the largest first: " in card and "Ovis2.5-9B\\n18.3 GB · too big" in card
+    assert "On a card of 12 GB fit, the newest first: Ovis2.5-2B, " in card and "Ovis2.5-9B\\n18.3 GB · too big" in card
     assert "Ovis2.5-9B\\n18.3 GB · fits" in listed(wire, "80")
     assert "On a card of 1 GB no full-size model fits" in listed(wire, "1 gb")
     assert "are free here" in listed(wire, "a lot")  # what isn't a size is this machine

@@ -11,7 +11,7 @@ import gradio as gr
 
 from ovis_app.backend import Offer, Status
 from ovis_app.ui.panels.drawer import head
-from ovis_app.zoo import ModelSpec
+from ovis_app.zoo import FAMILY_ROWS, ModelSpec
 
 NAMED = 3  # models in the line over the list
 CARD = re.compile(r"\s*([0-9]{1,4}(?:[.,][0-9])?)\s*(?:GB|GiB|G)?\s*", re.IGNORECASE)
@@ -131,19 +131,21 @@ def card_memory(written: str | None) -> int | None:
 
 
 def fitting(offers: Sequence[Offer], card: int | None) -> str:
-    """The largest models that fit this machine, or a card with so much memory, in a line, as HTML."""
+    """Which models fit this machine, or a card with so much memory, in a line, as HTML: the newest generation's first,
+    and of each the largest. The list tells which of them only tightly."""
     here = [offer for offer in offers if offer.server is None]
-    fits = [offer.model for offer in here if offer.verdict == "fits" and not offer.model.bundled]
-    names = ", ".join(spec.name for spec in sorted(fits, key=lambda spec: -spec.parameters)[:NAMED])
     if not here:
         return ""
+    able = [offer for offer in here if offer.verdict != "too big" and not offer.model.bundled]
+    able.sort(key=lambda offer: (list(FAMILY_ROWS).index(offer.model.family), -offer.model.parameters))
+    names = ", ".join(offer.model.name for offer in able[:NAMED])
     if card is None:
         free = size(here[0].available)
-        alone = f"{free} are free here: no full-size model fits with all of its context."
-        line = f"{free} are free here. Of full-size models fit, the largest first: {names}." if names else alone
+        alone = f"{free} are free here: no full-size model fits."
+        line = f"{free} are free here. What fits, the newest first: {names}." if names else alone
     else:
-        alone = f"On a card of {card / 1e9:g} GB no full-size model fits with all of its context."
-        line = f"On a card of {card / 1e9:g} GB fit, the largest first: {names}." if names else alone
+        alone = f"On a card of {card / 1e9:g} GB no full-size model fits."
+        line = f"On a card of {card / 1e9:g} GB fit, the newest first: {names}." if names else alone
     return f"<p class='facts'>{escape(line)}</p>"
 
 

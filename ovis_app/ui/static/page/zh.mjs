@@ -81,7 +81,7 @@ export default {
   "Split it into {count} parts": "分成 {count} 部分",
   "This looks like a photo.": "这看起来是一张照片。",
   "That is about more than drawings.": "这问的不只是简单图形。",
-  "{name} knows simple drawings and short words only, and will guess.": "{name} 只认识简单图形和短单词，会乱猜。",
+  "{why} {name} knows simple drawings and short words only, and will guess. {hint}.": "{why}{name} 只认识简单图形和短单词，会乱猜。{hint}。",
   "Models": "模型",
 
   // the empty page
