@@ -29,12 +29,22 @@ class Detail:
 
 
 @dataclass(frozen=True)
+class Size:
+    """Of a file as people see it, upright, in pixels; and how many frames a clip has."""
+
+    width: int
+    height: int
+    frames: int = 1
+
+
+@dataclass(frozen=True)
 class Media:
     """One attached file. `name` is what the user called it, `path` is where the checked copy lies, `detail` is how
     it was sent, and stays when settings change later. `shown` is the copy that people see, None where the file itself
     may be shown. `pictures` is how many an image file holds: an animation's frames, or pages; an animation is a clip,
     unless it stands beside other pictures. `missing` is how many more frames an animation claims than it has.
-    `place` is how many characters of its message's text stand before it; None is before all of it."""
+    `place` is how many characters of its message's text stand before it; None is before all of it. `told` is its size
+    where that stands in for the file, which isn't opened then: only what is weighed has it."""
 
     kind: MediaKind
     path: Path
@@ -44,6 +54,7 @@ class Media:
     pictures: int = 1
     missing: int = 0
     place: int | None = None
+    told: Size | None = None
 
     @property
     def label(self) -> str:
@@ -76,15 +87,20 @@ class Seen:
     missing: int = 0  # frames that the file claims and doesn't have
 
     @property
+    def small(self) -> bool:
+        """Whether fine print is lost: below half its size a letter of a screen's usual 16 pixels is lower than 8, which
+        is the least that can be read."""
+        return 4 * self.width * self.height < self.own_width * self.own_height
+
+    @property
     def remark(self) -> str:
-        """What people should hear of it; empty where it was seen well. Below half its size a letter of a screen's usual
-        16 pixels is lower than 8, which is the least that can be read."""
+        """What people should hear of it; empty where it was seen well."""
         if self.missing:
             return f"“{self.name}” is incomplete: {self.missing:,} frames of it are missing or damaged"
         if self.frames is not None:
             return ""
         said = [f"1 of {self.pictures:,} pictures of “{self.name}” seen"] if self.pictures > 1 else []
-        if 4 * self.width * self.height < self.own_width * self.own_height:
+        if self.small:
             said.append(f"“{self.name}” seen at {self.width} × {self.height} of {self.own_width} × {self.own_height}")
         return ", ".join(said)
 

@@ -11,7 +11,7 @@ from collections import OrderedDict, deque
 from collections.abc import Iterator
 from contextlib import closing
 
-from ovis_app.backend import Backend, Counts, Offer, Status
+from ovis_app.backend import Backend, Counts, Offer, Status, Weighs, Weight
 from ovis_app.backends.validation import checked
 from ovis_app.errors import BUSY, Busy
 from ovis_app.generation import Event, Request, Waiting
@@ -66,6 +66,10 @@ class FairQueue:
     def count(self, request: Request) -> int | None:
         """See `backend.Counts`."""
         return self._backend.count(request) if isinstance(self._backend, Counts) else None
+
+    def weigh(self, request: Request) -> Weight | None:
+        """See `backend.Weighs`."""
+        return self._backend.weigh(request) if isinstance(self._backend, Weighs) else None
 
     # --- the line ----------------------------------------------------------------------------------------------------
 

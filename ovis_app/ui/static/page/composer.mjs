@@ -8,7 +8,7 @@ import { said, t } from "./i18n.mjs";
 const ACCEPT = "image/*,video/*,application/pdf";
 
 export class Composer {
-  #session; #root; #acts; #parts = {}; #saving = null;
+  #session; #root; #acts; #parts = {}; #saving = null; #costs = null;
 
   constructor(root, session, acts) {
     [this.#root, this.#session, this.#acts] = [root, session, acts];
@@ -23,7 +23,8 @@ export class Composer {
     p.attach = button(t("Attach pictures, a clip or a PDF"), () => p.chooser.click(), { icon: true, name: "upload-button" });
     p.send = button(t("Ask"), () => session.ask(), { icon: true, name: "submit-button" });
     p.stop = button(t("Stop"), () => session.stop(), { icon: true, name: "stop-button" });
-    p.box = make("form", { id: "box", onsubmit: (event) => event.preventDefault() }, p.files, make("div.input-row", {}, p.attach, p.chooser, p.text, p.send, p.stop));
+    p.cost = make("div", { id: "cost", hidden: true });
+    p.box = make("form", { id: "box", onsubmit: (event) => event.preventDefault() }, p.files, make("div.input-row", {}, p.attach, p.chooser, p.text, p.send, p.stop), p.cost);
     root.replaceChildren(make("div", { id: "notice-row" }, p.notice, p.leave), p.box);
     this.#receive();
   }
@@ -57,6 +58,15 @@ export class Composer {
     const { coming } = this.#session.box;
     p.send.disabled = !(draft.text.trim() || draft.files.length);
     document.body.classList.toggle("checking", coming);
+    this.#weigh(Boolean(draft.text.trim() || draft.files.length));
+  }
+
+  /** What the question would take, by a module that loads with the first of it. */
+  #weigh(written) {
+    if (!written && !this.#costs) return;
+    const { cost, files } = this.#parts;
+    this.#costs ??= import("./cost_line.mjs").then(({ CostLine }) => new CostLine(cost, this.#session, { chips: () => files.children }));
+    this.#costs.then((line) => line.draw()).catch(() => { this.#costs = null; }); // without a connection: another time
   }
 
   #drawFiles(files) {

@@ -60,7 +60,7 @@ export class Session extends Thread {
     await this.show(id, found, leaf);
     if (draft !== null) this.conversation.draft.text = draft;
     this.box.restore(this.conversation.draft, this.messages);
-    this.#turn(this.conversation.settings);
+    this.turn(this.conversation.settings);
     this.changed();
     return true;
   }
@@ -74,12 +74,12 @@ export class Session extends Thread {
     for (const key of ["conversation", "draft"]) this.tab.set(key, null);
     this.examples.used = true;
     await this.examples.load();
-    this.#turn(settings);
+    this.turn(settings);
     this.changed();
   }
 
-  /** Has the panels show settings that a conversation was kept with. */
-  #turn(settings) {
+  /** Has the panels show settings, such as those that a conversation was kept with. */
+  turn(settings) {
     if (!Object.keys(settings).length) return;
     this.settings = { ...this.settings, ...settings };
     this.restore(this.settings);
@@ -116,6 +116,15 @@ export class Session extends Thread {
       this.box.asked = wants;
       return this.tell(later("It is asked as soon as its files are there."));
     }
+    const { added, question } = this.wanted(wants);
+    const { text, files } = question;
+    const before = { leaf: this.conversation.leaf, added, ...this.box.taken() };
+    if (!this.conversation.title) this.conversation.title = schema.titleOf(text, files);
+    await this.asking.answer(question, { before });
+  }
+
+  /** What stands in the box as a question, which isn't said yet, and the examples that would stand before it. */
+  wanted(wants = {}) {
     const { text, editing } = this.draft;
     const files = this.draft.files.map(schema.file);
     const edited = editing ? this.messages.get(editing) : null;
@@ -124,9 +133,7 @@ export class Session extends Thread {
     const question = this.made("user", behind, {
       text, files, wants: edited ? edited.wants : wants, detail: detailOf(this.settings, this.facts.model), finish: "end",
     });
-    const before = { leaf: this.conversation.leaf, added, ...this.box.taken() };
-    if (!this.conversation.title) this.conversation.title = schema.titleOf(text, files);
-    await this.asking.answer(question, { before });
+    return { added, question };
   }
 
   /** Asks an example, whatever stands in the box. */

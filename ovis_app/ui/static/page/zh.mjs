@@ -57,6 +57,33 @@ export default {
   "Sending file {number} of {count}": "正在发送第 {number} 个文件，共 {count} 个",
   "“{name}” is no longer in this browser: edit the question that has it, and attach it again.": "“{name}”已不在这个浏览器里：请编辑带有它的问题，并重新附上。",
 
+  // thoughts and their budgets
+  "all {budget} tokens of its budget": "用完了 {budget} 个 token 的预算",
+  "{count} of {budget} tokens": "{count} / {budget} 个 token",
+  "Thought so far": "已思考的部分",
+  "Answer now": "现在就回答",
+  "Think longer": "再多想想",
+
+  // what a question would take
+  "about {time}": "约 {time}",
+  "Pictures": "图片",
+  "Text so far: {count} tokens": "文字：{count} 个 token",
+  "Pictures: {count} tokens": "图片：{count} 个 token",
+  "Room for the answer: {count} of {room} tokens": "留给回答：{count} 个 token（共 {room} 个）",
+  "{count} visual tokens, read at {seen}": "{count} 个视觉 token，按 {seen} 读取",
+  "{count} visual tokens in {pieces} parts": "{count} 个视觉 token，分 {pieces} 部分",
+  "This doesn't fit: {count} tokens of {room}.": "放不下：{count} 个 token，最多 {room} 个。",
+  "Only {count} tokens are left for the answer.": "留给回答的只有 {count} 个 token。",
+  "Make pictures smaller in the settings, or take some away.": "请在设置中把图片调小，或去掉几张。",
+  "Shorten the question, or start a new chat.": "请缩短问题，或开始新对话。",
+  "Settings": "设置",
+  "{own} is read at {seen}: fine print is lost.": "{own} 的图片按 {seen} 读取：小字会看不清。",
+  "Split it into {count} parts": "分成 {count} 部分",
+  "This looks like a photo.": "这看起来是一张照片。",
+  "That is about more than drawings.": "这问的不只是简单图形。",
+  "{name} knows simple drawings and short words only, and will guess.": "{name} 只认识简单图形和短单词，会乱猜。",
+  "Models": "模型",
+
   // the empty page
   "Earlier": "较早的对话",
 
