@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import functools
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,7 @@ def facts(
                     {"name": one.name, "side": one.side, "recommended": recommended(spec, one)} for one in knobs(spec)
                 ],
             },
+            "tasks": [asdict(one) for one in spec.tasks],
             "examples": [_example(one, static) for one in offered(spec, folder)],
             "sentences": SENTENCES,
         }

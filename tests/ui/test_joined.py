@@ -41,6 +41,7 @@ LATER = {  # modules that load when first needed
     "page/saving.mjs",
     "page/tables.mjs",
     "page/temporary.mjs",
+    "page/tasks.mjs",
     "page/toast.mjs",
     "page/transfer.mjs",
     "page/viewer.mjs",

@@ -8,7 +8,7 @@ import { said, t } from "./i18n.mjs";
 const ACCEPT = "image/*,video/*,application/pdf";
 
 export class Composer {
-  #session; #root; #acts; #parts = {}; #saving = null;
+  #session; #root; #acts; #parts = {}; #saving = null; #tasks = null;
 
   constructor(root, session, acts) {
     [this.#root, this.#session, this.#acts] = [root, session, acts];
@@ -23,7 +23,8 @@ export class Composer {
     p.attach = button(t("Attach pictures, a clip or a PDF"), () => p.chooser.click(), { icon: true, name: "upload-button" });
     p.send = button(t("Ask"), () => session.ask(), { icon: true, name: "submit-button" });
     p.stop = button(t("Stop"), () => session.stop(), { icon: true, name: "stop-button" });
-    p.box = make("form", { id: "box", onsubmit: (event) => event.preventDefault() }, p.files, make("div.input-row", {}, p.attach, p.chooser, p.text, p.send, p.stop));
+    p.tasks = make("div.tasks", { role: "group", hidden: true });
+    p.box = make("form", { id: "box", onsubmit: (event) => event.preventDefault() }, p.files, p.tasks, make("div.input-row", {}, p.attach, p.chooser, p.text, p.send, p.stop));
     root.replaceChildren(make("div", { id: "notice-row" }, p.notice, p.leave), p.box);
     this.#receive();
   }
@@ -52,6 +53,7 @@ export class Composer {
     p.leave.hidden = !draft.editing;
     p.files.hidden = !draft.files.length;
     this.#drawFiles(draft.files);
+    this.#drawTasks(draft.files);
     p.send.hidden = running !== null;
     p.stop.hidden = running === null;
     const coming = draft.files.some((one) => one.state !== "ready");
@@ -70,6 +72,22 @@ export class Composer {
       const bar = box.children[place].querySelector("progress");
       if (bar) bar.value = one.share;
     }
+  }
+
+  /** What is often asked of files, once there are some. */
+  async #drawTasks(files) {
+    if (!files.length && !this.#tasks) return;
+    const put = (text, at) => this.#put(text, at);
+    this.#tasks ??= import("./tasks.mjs").then(({ Tasks }) => new Tasks(this.#parts.tasks, this.#session, put));
+    (await this.#tasks.catch(() => { this.#tasks = null; }))?.draw();
+  }
+
+  /** Writes words into the box, with the cursor at a place of them. */
+  #put(text, at) {
+    this.#parts.text.value = text;
+    this.#typed();
+    this.focus();
+    this.#parts.text.setSelectionRange(at, at);
   }
 
   #thumbnail(entry, place, count) {

@@ -56,6 +56,9 @@ export default {
   "Sending file {number} of {count}": "正在发送第 {number} 个文件，共 {count} 个",
   "“{name}” is no longer in this browser: edit the question that has it, and attach it again.": "“{name}”已不在这个浏览器里：请编辑带有它的问题，并重新附上。",
 
+  // what is often asked
+  "Often asked": "常问的",
+
   // the empty page
   "Earlier": "较早的对话",
 
