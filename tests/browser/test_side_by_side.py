@@ -6,10 +6,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tests.browser.test_page import LEFT, RIGHT, SHAPES, attach, figures, says
+from tests.browser.test_page import LEFT, RIGHT, SHAPES, ask, attach, figures, says
+from tests.browser.test_turns import choose, version
 from tests.ui.serving import Served
 
 Open = Callable[..., Any]
+DESK = {"viewport": {"width": 1280, "height": 800}}
 PHONE = {"viewport": {"width": 390, "height": 780}, "has_touch": True, "color_scheme": "dark"}
 
 
@@ -38,3 +40,92 @@ def test_what_is_often_asked_is_one_press_away_and_gone_once_somebody_writes(ope
     first, second = (one.text for one in server.backend.requests[-1].conversation.messages[::2])
     assert (first, second) == (asked, "Which image has more shapes?")
     assert tab.locator(".task:visible").count() == 0
+
+
+def differs(tab: Any, count: int) -> list[str]:
+    """The words that are marked, once there are so many."""
+    marked = "[...(CSS.highlights.get('ovis-differs') ?? [])].map((one) => one.toString())"
+    tab.wait_for_function(f"n => {marked}.length === n", arg=count)
+    return list(tab.evaluate(marked))
+
+
+def heads(tab: Any, words: str) -> list[str]:
+    tab.wait_for_function(
+        "w => [...document.querySelectorAll('.twin-facts')].filter((one) => one.innerText.includes(w)).length === 2",
+        arg=words,
+    )
+    return list(tab.locator(".twin-apart").all_inner_texts())
+
+
+def test_a_question_is_asked_twice_and_one_of_the_answers_is_kept(open_tab: Open, server: Served) -> None:
+    tab = open_tab(**DESK)
+    attach(tab, [SHAPES])
+    assert tab.locator(".compare-button:visible").count() == 0
+    tab.fill("#box textarea", "How many?")
+    tab.click(".compare-button")
+    tab.wait_for_selector(".ovis-dialog .primary:disabled")  # nothing is other yet
+    tab.fill("[aria-label='Temperature, second answer']", "0.7")
+    assert tab.locator("tr.differs th").all_inner_texts() == ["Temperature"]
+    tab.click(".ovis-dialog .primary")
+    figures(tab, 2)
+    assert heads(tab, "the same words") == ["Temperature: 0", "Temperature: 0.7"]
+    asked = server.backend.requests[-2:]
+    assert [one.settings.temperature for one in asked] == [0, 0.7]
+    assert all([len(said.media) for said in one.conversation.messages] == [1] for one in asked)
+    left, right = (tab.locator(".twin").nth(place).bounding_box() for place in (0, 1))
+    assert left["y"] == right["y"] and left["x"] + left["width"] < right["x"]
+    tab.reload()
+    assert heads(tab, "the same words") == ["Temperature: 0", "Temperature: 0.7"]
+    tab.locator(".keep-this").nth(1).click()
+    version(tab, "2/2")
+    assert tab.locator(".bot-row").count() == 1 and tab.locator(".twin, .twin-head").count() == 0
+    ask(tab, "Why?")
+    assert len(server.backend.requests[-1].conversation.messages) == 3
+
+
+def test_versions_that_are_there_stand_side_by_side_with_what_differs_marked(open_tab: Open) -> None:
+    tab = open_tab(**DESK)
+    ask(tab, "There is **one** red circle, at `x`.")
+    choose(tab, "edit")
+    tab.fill(".rewording textarea", "You said: There are *two* circles, at `x`.")
+    tab.press(".rewording textarea", "Control+Enter")
+    version(tab, "2/2")
+    choose(tab, "side-by-side")
+    assert differs(tab, 6) == ["is", "one", "red circle", "are", "two", "circles"]
+    assert tab.locator(".twin-apart").all_inner_texts() == ["First answer", "edited by hand"]
+    tab.locator(".twin .raw").first.click()  # as it was written: marked anew
+    tab.wait_for_function("() => [...CSS.highlights.get('ovis-differs')].join().includes('is **one** red circle')")
+    tab.click("#language")
+    tab.wait_for_selector(".keep-this >> text=保留这个")
+    tab.click("#language")
+    tab.click("#new-chat")
+    tab.wait_for_selector(".example")
+    assert tab.evaluate("CSS.highlights.has('ovis-differs')") is False
+
+
+def test_an_answer_is_asked_for_beside_another_and_stop_ends_both(open_tab: Open, server: Served) -> None:
+    tab = open_tab(**PHONE)
+    ask(tab, "first")
+    choose(tab, "compare")
+    tab.tap("[aria-label='Think, second answer']")
+    small = "[...document.querySelectorAll('.ovis-dialog :is(button, input[type=number], label)')]"
+    assert tab.evaluate(f"{small}.every((one) => one.offsetHeight >= 44)")
+    tab.tap(".ovis-dialog .primary")
+    figures(tab, 2)
+    assert heads(tab, "the same words") == ["Think: off", "Think: on"]
+    assert server.backend.requests[-1].settings.thinking and tab.locator(".thought:visible").count() == 1
+    above, below = (tab.locator(".twin").nth(place).bounding_box() for place in (0, 1))
+    assert above["x"] == below["x"] and above["y"] + above["height"] <= below["y"]
+    assert tab.evaluate("document.querySelector('#conversation .scroll').scrollWidth") <= 390
+    asked = len(server.backend.requests)
+    tab.fill("#box textarea", "slow")
+    tab.tap(".compare-button")
+    tab.tap("[aria-label='Think, second answer']")
+    tab.tap(".ovis-dialog .primary")
+    says(tab, "word3")
+    says(tab, "Waiting for the other answer")
+    tab.tap("#box .stop-button")
+    tab.wait_for_function(
+        "() => [...document.querySelectorAll('.twin .figures')].map((one) => one.innerText).join() === 'stopped,stopped'"
+    )
+    assert len(server.backend.requests) == asked + 1

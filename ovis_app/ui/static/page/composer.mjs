@@ -22,9 +22,10 @@ export class Composer {
     p.chooser.setAttribute("aria-label", t("Files to attach"));
     p.attach = button(t("Attach pictures, a clip or a PDF"), () => p.chooser.click(), { icon: true, name: "upload-button" });
     p.send = button(t("Ask"), () => session.ask(), { icon: true, name: "submit-button" });
+    p.twice = button(t("Ask twice, side by side…"), () => acts.compare(null), { icon: true, name: "compare-button" });
     p.stop = button(t("Stop"), () => session.stop(), { icon: true, name: "stop-button" });
     p.tasks = make("div.tasks", { role: "group", hidden: true });
-    p.box = make("form", { id: "box", onsubmit: (event) => event.preventDefault() }, p.files, p.tasks, make("div.input-row", {}, p.attach, p.chooser, p.text, p.send, p.stop));
+    p.box = make("form", { id: "box", onsubmit: (event) => event.preventDefault() }, p.files, p.tasks, make("div.input-row", {}, p.attach, p.chooser, p.text, p.twice, p.send, p.stop));
     root.replaceChildren(make("div", { id: "notice-row" }, p.notice, p.leave), p.box);
     this.#receive();
   }
@@ -37,7 +38,7 @@ export class Composer {
   renew() {
     const p = this.#parts;
     const names = [[p.leave, t("Cancel edit")], [p.text, t("Your question")], [p.chooser, t("Files to attach")],
-      [p.attach, t("Attach pictures, a clip or a PDF")], [p.send, t("Ask")], [p.stop, t("Stop")]];
+      [p.attach, t("Attach pictures, a clip or a PDF")], [p.send, t("Ask")], [p.twice, t("Ask twice, side by side…")], [p.stop, t("Stop")]];
     for (const [one, words] of names) name(one, words);
     p.files.dataset.key = "";
     this.draw();
@@ -58,6 +59,7 @@ export class Composer {
     p.stop.hidden = running === null;
     const coming = draft.files.some((one) => one.state !== "ready");
     p.send.disabled = coming || !(draft.text.trim() || draft.files.length);
+    p.twice.hidden = running !== null || p.send.disabled || !draft.text.trim();
     document.body.classList.toggle("checking", coming);
   }
 

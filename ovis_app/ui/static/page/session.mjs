@@ -5,6 +5,7 @@ import { Asking, unfinished } from "./asking.mjs";
 import { Connection } from "./connection.mjs";
 import { Box, stored } from "./draft.mjs";
 import { Examples } from "./examples.mjs";
+import { Pair } from "./pairs.mjs";
 import { detailOf } from "./request.mjs";
 import * as schema from "./schema.mjs";
 import { Thread } from "./thread.mjs";
@@ -31,9 +32,11 @@ export class Session extends Thread {
     files.lost = () => this.connection.lost();
     this.box = new Box({ files, facts: () => this.facts, changed: () => this.changed(), save: () => this.saveDraft() });
     this.asking = new Asking(this, { wire, files });
+    this.pair = new Pair(this.tab);
   }
 
   get running() { return this.asking.running; }
+  get beside() { return this.pair.at(this.path, this.messages); } // two versions that are shown in place of the last answer
   get draft() { return this.box.draft; }
   get notice() { return this.box.notice; }
   get record() { return { ...this.conversation, draft: stored(this.draft), settings: this.settings, model: this.facts?.name ?? "" }; }
@@ -106,8 +109,8 @@ export class Session extends Thread {
 
   // --- asking ----------------------------------------------------------------------------------------------------
 
-  /** Asks what stands in the box. */
-  async ask(wants = {}) {
+  /** Asks what stands in the box; twice, with the settings `beside` for the second answer, where those are given. */
+  async ask(wants = {}, { beside = null } = {}) {
     if (this.running) return;
     const problem = this.box.unasked();
     if (problem !== null) return problem && this.tell(problem);
@@ -121,7 +124,7 @@ export class Session extends Thread {
     });
     const before = { leaf: this.conversation.leaf, added, ...this.box.taken() };
     if (!this.conversation.title) this.conversation.title = schema.titleOf(text, files);
-    await this.asking.answer(question, { before });
+    await this.asking.answer(question, { before, others: beside ? [{}, beside] : [{}] });
   }
 
   /** Asks an example, whatever stands in the box. */
@@ -144,7 +147,30 @@ export class Session extends Thread {
     const question = message?.role === "user" ? message : this.messages.get(message?.parent);
     if (!question || this.running) return;
     this.box.notice = "";
-    await this.asking.answer(question, { other });
+    await this.asking.answer(question, { others: [other] });
+  }
+
+  /** Another answer, with `other` settings, to be shown beside the answer `id`. */
+  async askBeside(id, other) {
+    const answer = this.messages.get(id);
+    const question = this.messages.get(answer?.parent);
+    if (!question || this.running) return;
+    this.box.notice = "";
+    await this.asking.answer(question, { others: [other], beside: id });
+  }
+
+  /** Shows two versions of an answer beside one another, of which the conversation goes on from `id`. */
+  async sideBySide(ids, id) {
+    this.pair.show(ids);
+    this.stand(id);
+    await this.write([]);
+    this.changed();
+  }
+
+  /** Shows this version alone, and what was said after it. */
+  async keep(id) {
+    this.pair.close();
+    await this.choose(id);
   }
 
   /** More of an answer that was cut. */
@@ -169,7 +195,7 @@ export class Session extends Thread {
 
   /** As before a question was asked, of which `id` is the answer: it stands in the box again. */
   async takeBack(id, before) {
-    const gone = [id, this.messages.get(id).parent, ...before.added.map((one) => one.id)];
+    const gone = [...trees.below(this.tree, this.messages.get(id).parent), ...before.added.map((one) => one.id)];
     this.tree = trees.build([...this.messages.values()].filter((one) => !gone.includes(one.id)));
     this.stand(before.leaf);
     this.box.putBack(before);

@@ -56,6 +56,30 @@ export default {
   "Sending file {number} of {count}": "正在发送第 {number} 个文件，共 {count} 个",
   "“{name}” is no longer in this browser: edit the question that has it, and attach it again.": "“{name}”已不在这个浏览器里：请编辑带有它的问题，并重新附上。",
 
+  // side by side
+  "Side by side": "并排比较",
+  "Side by side with version {number}": "与第 {number} 个版本并排比较",
+  "Compare with other settings…": "用其他设置比较……",
+  "Ask twice, side by side…": "问两次，并排比较……",
+  "Ask both": "两个都问",
+  "Ask again, beside it": "再问一次，放在旁边",
+  "Change something in the second column. Both answers stay, as versions of one another.": "请在第二列改动一些设置。两个回答都会保留，互为版本。",
+  "Change something in the second column. One answer comes after the other, and both stay, as versions of one another.": "请在第二列改动一些设置。两个回答先后生成，都会保留，互为版本。",
+  "{setting}, second answer": "{setting}，第二个回答",
+  "First": "第一个",
+  "Second": "第二个",
+  "First answer": "第一个回答",
+  "Second answer": "第二个回答",
+  "Keep this one": "保留这个",
+  "Waiting for the other answer": "等待另一个回答",
+  "{time} in all": "共 {time}",
+  "{count} of {all} words differ": "{all} 个词中有 {count} 个不同",
+  "the same words": "文字相同",
+  "on": "开",
+  "off": "关",
+  "none": "无",
+  "recommended": "推荐值",
+
   // what is often asked
   "Often asked": "常问的",
 
