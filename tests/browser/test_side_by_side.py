@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from tests.browser.test_page import LEFT, RIGHT, SHAPES, ask, attach, figures, says
 from tests.browser.test_turns import choose, version
 from tests.ui.serving import Served
@@ -126,6 +128,58 @@ def test_an_answer_is_asked_for_beside_another_and_stop_ends_both(open_tab: Open
     says(tab, "Waiting for the other answer")
     tab.tap("#box .stop-button")
     tab.wait_for_function(
-        "() => [...document.querySelectorAll('.twin .figures')].map((one) => one.innerText).join() === 'stopped,stopped'"
+        "() => [...document.querySelectorAll('.twin .figures')].map((e) => e.innerText).join() === 'stopped,stopped'"
     )
     assert len(server.backend.requests) == asked + 1
+
+
+def inked(tab: Any, at: tuple[float, float]) -> bool:
+    """Whether the picture in the box has the colour of what is drawn, at a place of it."""
+    return bool(
+        tab.evaluate(
+            """([x, y]) => {
+              const image = document.querySelector("#box .thumbnail-item img");
+              const [w, h] = [image.naturalWidth, image.naturalHeight];
+              const pen = Object.assign(document.createElement("canvas"), { width: w, height: h }).getContext("2d");
+              pen.drawImage(image, 0, 0);
+              return [...pen.getImageData(x * w, y * h, 1, 1).data].slice(0, 3).join() === "225,29,72";
+            }""",
+            list(at),
+        )
+    )
+
+
+@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desktop", "phone"])
+def test_arrows_and_boxes_are_drawn_into_a_copy_that_stands_in_the_pictures_place(
+    open_tab: Open, server: Served, size: dict[str, Any]
+) -> None:
+    tab = open_tab(**size)
+    attach(tab, [SHAPES])
+    tab.click("#box .opens")
+    tab.wait_for_function("() => document.querySelector('dialog.viewer p')?.textContent.includes('pixels')")
+    tab.click(".viewer .draw-on")
+    tab.wait_for_selector(".viewer .draw-use:disabled")
+    stage = tab.locator(".viewer .stage").bounding_box()
+
+    def drag(start: tuple[float, float], end: tuple[float, float]) -> None:
+        at = [(stage["x"] + x * stage["width"], stage["y"] + y * stage["height"]) for x, y in (start, end)]
+        tab.mouse.move(*at[0])
+        tab.mouse.down()
+        tab.mouse.move(*at[1], steps=3)
+        tab.mouse.up()
+
+    drag((0.1, 0.5), (0.3, 0.5))
+    tab.click(".viewer .draw-box")
+    drag((0.6, 0.2), (0.9, 0.4))
+    tab.keyboard.press("ArrowDown")  # what was drawn last moves
+    assert tab.get_attribute(".viewer .sketch", "aria-label") == "Drawing: 2 on the picture"
+    tab.keyboard.press("Enter")
+    tab.click(".viewer .draw-undo")
+    tab.click(".viewer .draw-use")
+    tab.wait_for_selector("#box .thumbnail-item img[alt='shapes (marked).png']")
+    tab.wait_for_function("() => document.querySelector('#box .thumbnail-item img').naturalWidth === 256")
+    assert inked(tab, (0.2, 0.5)) and inked(tab, (0.75, 0.22)) and not inked(tab, (0.75, 0.32))
+    assert tab.locator("#box .thumbnail-item").count() == 1
+    tab.click(".ovis-toast button:has-text('Undo')")
+    tab.wait_for_selector("#box .thumbnail-item img[alt='shapes.png']")
+    assert not inked(tab, (0.2, 0.5))

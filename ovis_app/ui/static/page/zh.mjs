@@ -56,6 +56,19 @@ export default {
   "Sending file {number} of {count}": "正在发送第 {number} 个文件，共 {count} 个",
   "“{name}” is no longer in this browser: edit the question that has it, and attach it again.": "“{name}”已不在这个浏览器里：请编辑带有它的问题，并重新附上。",
 
+  // drawing on a picture
+  "Draw on it": "在上面画",
+  "Drawing": "绘图",
+  "Drag over the picture.": "在图片上拖动。",
+  "With keys: Enter adds one, arrows move it, with Shift its end.": "用键盘：Enter 添加一个，方向键移动它，按住 Shift 移动它的末端。",
+  "Arrow": "箭头",
+  "Box": "方框",
+  "Use the drawing": "使用绘图",
+  "Drawing: {count} on the picture": "绘图：图片上有 {count} 个",
+  "{name} (marked)": "{name}（已标记）",
+  "This picture can't be drawn on here.": "这张图片无法在这里绘制。",
+  "The drawing stands in its picture's place.": "绘图已取代原图。",
+
   // side by side
   "Side by side": "并排比较",
   "Side by side with version {number}": "与第 {number} 个版本并排比较",
