@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from ovis_app.generation import GenerationSettings
 from ovis_app.ui.controls import SWITCHES, knobs, recommended
 from ovis_app.zoo import MINI, MODELS, find
 
@@ -38,3 +39,14 @@ def test_pixels_can_be_chosen_only_as_far_as_the_model_was_made_for_them() -> No
     ranges = {knob.name: (knob.low, knob.high) for knob in knobs(spec)}
     assert ranges["min_pixels"] == ranges["max_pixels"] == (448, 1792)
     assert not {"min_pixels", "max_pixels"} & {knob.name for knob in knobs(MINI)}, "it was made for one size"
+
+
+def test_who_asks_for_points_is_not_asked_for_boxes_too() -> None:
+    spec = find("Ovis2.5-2B")
+    assert spec is not None
+    points = "Where is the <ref>cup</ref>? Please provide the point coordinates."
+    boxes = GenerationSettings(boxes=True)
+    assert spec.worded(points, boxes) == points and spec.worded("Where is it?", boxes).endswith("box coordinates.")
+    for label in ("Find…", "Point at…"):  # in the words that the switch adds, so that it adds nothing
+        text = next(task.image for task in spec.tasks if task.label == label)
+        assert spec.worded(text, boxes) == text

@@ -6,6 +6,7 @@ import { Connection } from "./connection.mjs";
 import { Box, stored } from "./draft.mjs";
 import { Examples } from "./examples.mjs";
 import { later } from "./i18n.mjs";
+import { Pair } from "./pairs.mjs";
 import { detailOf } from "./request.mjs";
 import * as schema from "./schema.mjs";
 import { Thread } from "./thread.mjs";
@@ -32,9 +33,11 @@ export class Session extends Thread {
     files.lost = () => this.connection.lost();
     this.box = new Box({ files, facts: () => this.facts, changed: () => this.changed(), save: () => this.saveDraft() });
     this.asking = new Asking(this, { wire, files });
+    this.pair = new Pair(this.tab);
   }
 
   get running() { return this.asking.running; }
+  get beside() { return this.pair.at(this.path, this.messages); } // two versions that are shown in place of the last answer
   get draft() { return this.box.draft; }
   get notice() { return this.box.notice; }
   get record() { return { ...this.conversation, draft: stored(this.draft), settings: this.settings, model: this.facts?.name ?? "" }; }
@@ -107,20 +110,21 @@ export class Session extends Thread {
 
   // --- asking ----------------------------------------------------------------------------------------------------
 
-  /** Asks what stands in the box, once all of its files are there. */
-  async ask(wants = {}) {
+  /** Asks what stands in the box, once all of its files are there; twice, with the settings `beside` for the second
+   * answer, where those are given. */
+  async ask(wants = {}, { beside = null } = {}) {
     if (this.running) return;
     const problem = this.box.unasked();
     if (problem !== null) return problem && this.tell(problem);
     if (this.box.coming) {
-      this.box.asked = wants;
+      this.box.asked = [wants, { beside }];
       return this.tell(later("It is asked as soon as its files are there."));
     }
     const { added, question } = this.wanted(wants);
     const { text, files } = question;
     const before = { leaf: this.conversation.leaf, added, ...this.box.taken() };
     if (!this.conversation.title) this.conversation.title = schema.titleOf(text, files);
-    await this.asking.answer(question, { before });
+    await this.asking.answer(question, { before, others: beside ? [{}, beside] : [{}] });
   }
 
   /** What stands in the box as a question, which isn't said yet, and the examples that would stand before it. */
@@ -156,7 +160,30 @@ export class Session extends Thread {
     const question = message?.role === "user" ? message : this.messages.get(message?.parent);
     if (!question || this.running) return;
     this.box.notice = "";
-    await this.asking.answer(question, { other });
+    await this.asking.answer(question, { others: [other] });
+  }
+
+  /** Another answer, with `other` settings, to be shown beside the answer `id`. */
+  async askBeside(id, other) {
+    const answer = this.messages.get(id);
+    const question = this.messages.get(answer?.parent);
+    if (!question || this.running) return;
+    this.box.notice = "";
+    await this.asking.answer(question, { others: [other], beside: id });
+  }
+
+  /** Shows two versions of an answer beside one another, of which the conversation goes on from `id`. */
+  async sideBySide(ids, id) {
+    this.pair.show(ids);
+    this.stand(id);
+    await this.write([]);
+    this.changed();
+  }
+
+  /** Shows this version alone, and what was said after it. */
+  async keep(id) {
+    this.pair.close();
+    await this.choose(id);
   }
 
   /** More of an answer that was cut. */
@@ -185,7 +212,7 @@ export class Session extends Thread {
 
   /** As before a question was asked, of which `id` is the answer: it stands in the box again. */
   async takeBack(id, before) {
-    const gone = [id, this.messages.get(id).parent, ...before.added.map((one) => one.id)];
+    const gone = [...trees.below(this.tree, this.messages.get(id).parent), ...before.added.map((one) => one.id)];
     this.tree = trees.build([...this.messages.values()].filter((one) => !gone.includes(one.id)));
     this.stand(before.leaf);
     this.box.putBack(before);
@@ -221,7 +248,7 @@ export class Session extends Thread {
   async attach(chosen) {
     const draft = this.draft;
     await this.box.attach(chosen);
-    if (this.box.asked && this.draft === draft && !this.box.coming) await this.ask(this.box.asked);
+    if (this.box.asked && this.draft === draft && !this.box.coming) await this.ask(...this.box.asked);
   }
 
   detach(entry) { return this.box.detach(entry); }

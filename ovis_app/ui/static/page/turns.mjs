@@ -20,19 +20,25 @@ export class Turns {
     this.#painter = new Painter({ decorate: (block, message) => this.#marks.decorate(block, message), done: () => acts.changed() });
   }
 
-  /** Draws a path, without what stands before the place `from`. `running` is the id of the message that grows. */
-  draw(path, tree, running, from = 0) {
-    const shown = new Set(path.slice(from).map((one) => one.id));
+  /** Draws a path, without what stands before the place `from`. `running` is the id of the message that grows; a `pair` of
+   * versions of the last message stand in its place, side by side. */
+  draw(path, tree, running, { from = 0, pair = null } = {}) {
+    const all = pair ? [...path.slice(0, -1), ...pair] : path;
+    const shown = new Set(all.slice(from).map((one) => one.id));
     for (const [id, row] of this.#rows) if (!shown.has(id)) { row.element.remove(); this.#rows.delete(id); }
     let before = null;
-    for (const [place, message] of path.entries()) {
+    for (const [place, message] of all.entries()) {
       if (place < from) continue;
       const row = this.#rows.get(message.id) ?? this.#made(message);
       const wanted = before ? before.nextSibling : this.#root.firstChild;
       if (wanted !== row.element) this.#root.insertBefore(row.element, wanted);
-      this.#fill(row, message, { tree, running, path, last: place === path.length - 1 });
+      const own = place < path.length - 1 ? path : [...path.slice(0, -1), message]; // which leads to it
+      this.#fill(row, message, { tree, running, path: own, last: place >= path.length - 1 });
+      row.element.classList.toggle("twin", pair?.includes(message) ?? false);
       before = row.element;
     }
+    this.#root.classList.toggle("compares", pair !== null);
+    this.#acts.sides(pair?.map((message) => ({ message, element: this.row(message.id) })) ?? null);
   }
 
   /** The row of a message that is shown. */
