@@ -108,6 +108,7 @@ class Request:
     conversation: Conversation
     settings: GenerationSettings = field(default_factory=GenerationSettings)
     client: str = ""  # who asks: the page's session, a key's digest; answers are given in turn between clients
+    model: str = ""  # which of several answers this one, as `backend.Several` names it; empty: whichever answers all
 
 
 @dataclass(frozen=True)

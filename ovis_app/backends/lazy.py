@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
-from ovis_app.backend import Backend, Counts, Offer, Status
+from ovis_app.backend import Backend, Counts, Offer, Status, several
 from ovis_app.errors import BackendError
 from ovis_app.frozen_imports import importing
 from ovis_app.generation import Event, Request, Waiting
@@ -65,6 +65,10 @@ class LazyBackend:
         """See `backend.Counts`."""
         real = self._wait()
         return real.count(request) if isinstance(real, Counts) else None
+
+    def several(self) -> dict[str, ModelSpec]:
+        """See `backend.Several`; none yet while the real one isn't there."""
+        return several(self._real) if self._real is not None else {}
 
     def close(self) -> None:
         if self._begun.locked():

@@ -81,6 +81,14 @@ def question(value: object, spec: ModelSpec, limits: Limits) -> Question:
     return Question(session, chat.dialogue, settings, details)
 
 
+def model_in(value: object) -> str:
+    """The name of the model that alone shall answer; empty where none is named. Raises RequestError."""
+    try:
+        return Fields.of(Fields.of(Fields.of(value).values.get("request")).values.get("ovis") or {}).text("model") or ""
+    except ApiError as error:
+        raise RequestError(str(error)) from error
+
+
 def session_in(values: Any) -> str:
     """Whose tab it is. Raises RequestError."""
     session = values.get("session") if isinstance(values, dict) else None
