@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
-from ovis_app.backend import Backend, Counts, Offer, Status, several
+from ovis_app.backend import Backend, Counts, Offer, Status, Weighs, Weight, several
 from ovis_app.errors import BackendError
 from ovis_app.frozen_imports import importing
 from ovis_app.generation import Event, Request, Waiting
@@ -69,6 +69,10 @@ class LazyBackend:
     def several(self) -> dict[str, ModelSpec]:
         """See `backend.Several`; none yet while the real one isn't there."""
         return several(self._real) if self._real is not None else {}
+
+    def weigh(self, request: Request) -> Weight | None:
+        """See `backend.Weighs`; None as long as nobody is there."""
+        return self._real.weigh(request) if isinstance(self._real, Weighs) else None
 
     def close(self) -> None:
         if self._begun.locked():

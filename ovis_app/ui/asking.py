@@ -82,9 +82,12 @@ def question(value: object, spec: ModelSpec, limits: Limits) -> Question:
 
 
 def model_in(value: object) -> str:
-    """The name of the model that alone shall answer; empty where none is named. Raises RequestError."""
+    """The name of the model that alone shall answer; empty where none is named. Raises RequestError. What else is wrong
+    with the question `question` says."""
+    request = value.get("request") if isinstance(value, dict) else None
+    page = request.get("ovis") if isinstance(request, dict) else None
     try:
-        return Fields.of(Fields.of(Fields.of(value).values.get("request")).values.get("ovis") or {}).text("model") or ""
+        return Fields(page if isinstance(page, dict) else {}, "ovis.").text("model") or ""
     except ApiError as error:
         raise RequestError(str(error)) from error
 
@@ -95,6 +98,12 @@ def session_in(values: Any) -> str:
     if not isinstance(session, str) or not SESSION.fullmatch(session):
         raise RequestError(NO_REQUEST)
     return session
+
+
+def answer_in(values: Any) -> str:
+    """What a tab calls the answer that it asks for, by which it may end its thought; empty where it doesn't say."""
+    name = values.get("answer") if isinstance(values, dict) else None
+    return name if isinstance(name, str) and SESSION.fullmatch(name) else ""
 
 
 def conversation(asked: Question, store: FileStore, limits: Limits, own: Path) -> Conversation:

@@ -4,12 +4,14 @@
 
 import { unfinished } from "./asking.mjs";
 import { t } from "./i18n.mjs";
+import { twice } from "./thinking.mjs";
 
 const DRAWN = 0.8; // the temperature of another answer where the panel's is 0
 
 /** `focus` goes to the box; `row` gives the element of a message that is shown; `changed` is called when more can be drawn. */
 export function actsOf(session, { focus, row, changed }) {
   const message = (id) => session.messages.get(id);
+  const hurried = new Set(); // answers whose thought was asked to end
   let [beside, sides] = [null, null]; // what draws answers side by side, once there are some; those
   const acts = {
     changed,
@@ -18,12 +20,22 @@ export function actsOf(session, { focus, row, changed }) {
     different: (id) => session.again(id, { temperature: Math.max(session.settings.temperature ?? 0, DRAWN) }),
     goOn: (id) => session.goOn(id),
     same: (one) => session.same(one),
+    hurried: (id) => hurried.has(id),
+    longer: (id) => session.again(id, twice(message(id), session.settings)),
     marked: (id) => session.examples.has(id),
 
     /** `at`: a message (null: the box) and a place among its files. */
     async enlarge(at) {
       const viewer = await import("./viewer.mjs");
       viewer.open(session, at, { focus });
+    },
+
+    async hurry(id) {
+      hurried.add(id);
+      session.changed(id);
+      if (await session.wire.hurry(session.facts.session, id).catch(() => false)) return;
+      hurried.delete(id); // it ended by itself, or nobody heard: it can be asked again
+      session.changed(id);
     },
 
     edit(id) {

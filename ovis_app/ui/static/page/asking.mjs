@@ -120,7 +120,7 @@ export class Asking {
     const session = this.#session;
     let answer = fresh(this.running.begun ?? undefined);
     let written = session.now();
-    await this.#wire.ask({ session: session.facts.session, request }, (frame) => {
+    await this.#wire.ask({ session: session.facts.session, request, answer: id }, (frame) => {
       answer = heard(answer, frame);
       session.connection.found();
       if (answer.version && answer.version !== session.facts.version) session.connection.updated();

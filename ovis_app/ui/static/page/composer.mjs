@@ -8,7 +8,7 @@ import { said, t } from "./i18n.mjs";
 const ACCEPT = "image/*,video/*,application/pdf";
 
 export class Composer {
-  #session; #root; #acts; #parts = {}; #saving = null; #tasks = null;
+  #session; #root; #acts; #parts = {}; #saving = null; #costs = null; #tasks = null;
 
   constructor(root, session, acts) {
     [this.#root, this.#session, this.#acts] = [root, session, acts];
@@ -24,8 +24,10 @@ export class Composer {
     p.send = button(t("Ask"), () => session.ask(), { icon: true, name: "submit-button" });
     p.twice = button(t("Ask twice, side by side…"), () => acts.compare(null), { icon: true, name: "compare-button" });
     p.stop = button(t("Stop"), () => session.stop(), { icon: true, name: "stop-button" });
+    p.cost = make("div", { id: "cost", hidden: true });
     p.tasks = make("div.tasks", { role: "group", hidden: true });
-    p.box = make("form", { id: "box", onsubmit: (event) => event.preventDefault() }, p.files, p.tasks, make("div.input-row", {}, p.attach, p.chooser, p.text, p.twice, p.send, p.stop));
+    const row = make("div.input-row", {}, p.attach, p.chooser, p.text, p.twice, p.send, p.stop);
+    p.box = make("form", { id: "box", onsubmit: (event) => event.preventDefault() }, p.files, p.tasks, row, p.cost);
     root.replaceChildren(make("div", { id: "notice-row" }, p.notice, p.leave), p.box);
     this.#receive();
   }
@@ -57,10 +59,19 @@ export class Composer {
     this.#drawTasks(draft.files);
     p.send.hidden = running !== null;
     p.stop.hidden = running === null;
-    const coming = draft.files.some((one) => one.state !== "ready");
-    p.send.disabled = coming || !(draft.text.trim() || draft.files.length);
+    const { coming } = this.#session.box;
+    p.send.disabled = !(draft.text.trim() || draft.files.length);
     p.twice.hidden = running !== null || p.send.disabled || !draft.text.trim();
     document.body.classList.toggle("checking", coming);
+    this.#weigh(Boolean(draft.text.trim() || draft.files.length));
+  }
+
+  /** What the question would take, by a module that loads with the first of it. */
+  #weigh(written) {
+    if (!written && !this.#costs) return;
+    const { cost, files } = this.#parts;
+    this.#costs ??= import("./cost_line.mjs").then(({ CostLine }) => new CostLine(cost, this.#session, { chips: () => files.children }));
+    this.#costs.then((line) => line.draw()).catch(() => { this.#costs = null; }); // without a connection: another time
   }
 
   #drawFiles(files) {

@@ -5,6 +5,7 @@ import { Asking, unfinished } from "./asking.mjs";
 import { Connection } from "./connection.mjs";
 import { Box, stored } from "./draft.mjs";
 import { Examples } from "./examples.mjs";
+import { later } from "./i18n.mjs";
 import { Pair } from "./pairs.mjs";
 import { detailOf } from "./request.mjs";
 import * as schema from "./schema.mjs";
@@ -63,7 +64,7 @@ export class Session extends Thread {
     await this.show(id, found, leaf);
     if (draft !== null) this.conversation.draft.text = draft;
     this.box.restore(this.conversation.draft, this.messages);
-    this.#turn(this.conversation.settings);
+    this.turn(this.conversation.settings);
     this.changed();
     return true;
   }
@@ -77,12 +78,12 @@ export class Session extends Thread {
     for (const key of ["conversation", "draft"]) this.tab.set(key, null);
     this.examples.used = true;
     await this.examples.load();
-    this.#turn(settings);
+    this.turn(settings);
     this.changed();
   }
 
-  /** Has the panels show settings that a conversation was kept with. */
-  #turn(settings) {
+  /** Has the panels show settings, such as those that a conversation was kept with. */
+  turn(settings) {
     if (!Object.keys(settings).length) return;
     this.settings = { ...this.settings, ...settings };
     this.restore(this.settings);
@@ -110,11 +111,25 @@ export class Session extends Thread {
 
   // --- asking ----------------------------------------------------------------------------------------------------
 
-  /** Asks what stands in the box; twice where it is said of the second answer, `beside`, with which settings and by whom. */
+  /** Asks what stands in the box, once all of its files are there; twice where it is said of the second answer, `beside`,
+   * with which settings and by whom. */
   async ask(wants = {}, { beside = null } = {}) {
     if (this.running) return;
     const problem = this.box.unasked();
     if (problem !== null) return problem && this.tell(problem);
+    if (this.box.coming) {
+      this.box.asked = [wants, { beside }];
+      return this.tell(later("It is asked as soon as its files are there."));
+    }
+    const { added, question } = this.wanted(wants);
+    const { text, files } = question;
+    const before = { leaf: this.conversation.leaf, added, ...this.box.taken() };
+    if (!this.conversation.title) this.conversation.title = schema.titleOf(text, files);
+    await this.asking.answer(question, { before, others: beside ? [{}, beside] : [{}] });
+  }
+
+  /** What stands in the box as a question, which isn't said yet, and the examples that would stand before it. */
+  wanted(wants = {}) {
     const { text, editing } = this.draft;
     const files = this.draft.files.map(schema.file);
     const edited = editing ? this.messages.get(editing) : null;
@@ -123,9 +138,7 @@ export class Session extends Thread {
     const question = this.made("user", behind, {
       text, files, wants: edited ? edited.wants : wants, detail: detailOf(this.settings, this.facts.model), finish: "end",
     });
-    const before = { leaf: this.conversation.leaf, added, ...this.box.taken() };
-    if (!this.conversation.title) this.conversation.title = schema.titleOf(text, files);
-    await this.asking.answer(question, { before, others: beside ? [{}, beside] : [{}] });
+    return { added, question };
   }
 
   /** Asks an example, whatever stands in the box. */
@@ -189,8 +202,12 @@ export class Session extends Thread {
     return asked.temperature === 0 && Object.keys(now).every((name) => now[name] === asked[name]);
   }
 
-  /** Ends the answer that is under way; what was said stays. */
+  /** Ends the answer that is under way, what was said stays; or a question's waiting for its files. */
   stop() {
+    if (this.box.asked) {
+      this.box.asked = null;
+      this.tell("");
+    }
     return this.asking.stop();
   }
 
@@ -219,6 +236,7 @@ export class Session extends Thread {
   /** As before the edit, with what was being typed then. */
   leaveEdit() {
     this.box.leave();
+    this.box.asked = null;
     this.changed();
   }
 
@@ -228,7 +246,12 @@ export class Session extends Thread {
     this.changed();
   }
 
-  attach(chosen) { return this.box.attach(chosen); }
+  async attach(chosen) {
+    const draft = this.draft;
+    await this.box.attach(chosen);
+    if (this.box.asked && this.draft === draft && !this.box.coming) await this.ask(...this.box.asked);
+  }
+
   detach(entry) { return this.box.detach(entry); }
   type(text) { this.draft.text = text; }
 

@@ -7,10 +7,11 @@ import { figures } from "./figures.mjs";
 import { finalAnswer } from "./final_answer.mjs";
 import { t } from "./i18n.mjs";
 import { Menus } from "./menus.mjs";
+import { longer } from "./thinking.mjs";
 
 /** What makes a foot look different, beside its message. */
 export function state(message, acts) {
-  return message.role === "assistant" ? `${acts.same(message)} ${acts.marked(message.id)}` : "";
+  return message.role === "assistant" ? `${acts.same(message)} ${acts.marked(message.id)} ${acts.hurried(message.id)}` : "";
 }
 
 /** Puts these into a foot; whoever stood on a button there stands on the same one. */
@@ -53,6 +54,7 @@ export function ofAnswer(message, { beside, busy, last, acts, title, extra = [] 
     told,
     goesOn ? button(t("Continue"), () => acts.goOn(message.id), { name: "go-on", disabled: busy }) : null,
     retry ? button(t("Retry"), () => acts.again(message.id), { name: "retry", disabled: busy }) : null,
+    longer(message, { last, busy, acts }),
     chooser(message, beside, acts),
     message.text ? button(t("Copy"), (event) => copied(event.currentTarget, message.text), { icon: true, name: "copy" }) : null,
     ...extra,

@@ -7,6 +7,7 @@ import { thought } from "./figures.mjs";
 import { said, t } from "./i18n.mjs";
 import { Marks } from "./marks.mjs";
 import { Painter } from "./painter.mjs";
+import * as thinking from "./thinking.mjs";
 import { versions } from "./tree.mjs";
 import * as actions from "./turn_actions.mjs";
 
@@ -122,6 +123,7 @@ export class Turns {
     const { parts, element } = row;
     if (!parts.words) this.#frame(parts, element);
     this.#thought(parts, message);
+    thinking.draw(parts.ends, message, { running, acts: this.#acts });
     this.#painter.paint(parts.words, this.#marks.words(message), { growing: message.finish === null, message, written: message.text });
     const waits = message.finish === null && (message.note || (!message.text && !message.thinking));
     fillText(parts.status, waits ? said(message.note) || (message.id === running ? t("Waiting for a turn") : "") : "");
@@ -137,9 +139,9 @@ export class Turns {
   #frame(parts, element) {
     parts.thought = make("details.thought", { hidden: true }, parts.over = make("summary"), parts.thinking = make("div.words"));
     parts.over.addEventListener("click", () => { parts.thought.dataset.touched = "yes"; });
-    [parts.words, parts.status] = [make("div.words"), make("div.status", { hidden: true })];
+    [parts.ends, parts.words, parts.status] = [make("div.ends", { hidden: true }), make("div.words"), make("div.status", { hidden: true })];
     [parts.problem, parts.boxes, parts.foot] = [make("div.problem", { hidden: true }), make("div.marks", { hidden: true }), make("div.foot")];
-    element.append(parts.thought, parts.words, parts.status, parts.problem, parts.boxes, parts.foot);
+    element.append(parts.thought, parts.ends, parts.words, parts.status, parts.problem, parts.boxes, parts.foot);
   }
 
   #thought(parts, message) {

@@ -166,6 +166,7 @@ export default {
 
   // what is waited for
   "Waiting for {0} other question{1}": "前面还有 {0} 个问题",
+  "Waiting for {0} other question{1}, about {2} s": "前面还有 {0} 个问题，约 {2} 秒",
   "Waiting for the running answers": "等待正在进行的回答",
   "Waiting for {0}": "等待 {0}",
   "Waiting for other pictures": "等待其他图片",
