@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
+from ovis_app.errors import RequestError
 from ovis_app.generation import Event, Request
 from ovis_app.zoo import ModelSpec
 
@@ -153,3 +154,29 @@ class Counts(Protocol):
         """Tokens of the request's prompt, pictures included, as the model reads it; None where nobody can tell. Takes a
         moment where pictures must be read. Raises BackendError, MediaError."""
         ...
+
+
+@runtime_checkable
+class Several(Protocol):
+    """A backend that has several models at once, each of which can answer one request alone."""
+
+    def several(self) -> dict[str, ModelSpec]:
+        """The models by the names that `Request.model` has for them, without one that can't answer now. Quick."""
+        ...
+
+
+GONE = "That model doesn't answer here just now: ask without it, or try again in a moment."
+
+
+def several(backend: Backend) -> dict[str, ModelSpec]:
+    """See `Several`; none where one model answers all."""
+    return backend.several() if isinstance(backend, Several) else {}
+
+
+def answering(backend: Backend, name: str) -> ModelSpec:
+    """The model that answers a request which names `name`; where it names none, the one that answers. Raises
+    RequestError."""
+    found = several(backend).get(name) if name else backend.status().model
+    if found is None:
+        raise RequestError(GONE)
+    return found

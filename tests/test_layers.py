@@ -31,7 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "accounts": {"errors"},
     "generation": {"conversation", "errors", "stop"},
     "zoo": {"conversation", "generation", "bundled"},
-    "backend": {"generation", "zoo"},
+    "backend": {"errors", "generation", "zoo"},
     "chat": {"backend", *VALUES},
     "media": {"private_folder", *VALUES},
     "named_files": {"errors"},

@@ -11,11 +11,22 @@ from collections import OrderedDict, deque
 from collections.abc import Iterator
 from contextlib import closing
 
-from ovis_app.backend import Backend, Counts, Offer, OffersElsewhere, Status, Weighs, Weight
+from ovis_app.backend import (
+    Backend,
+    Counts,
+    Offer,
+    OffersElsewhere,
+    Status,
+    Weighs,
+    Weight,
+    answering,
+    several,
+)
 from ovis_app.backends.validation import checked
 from ovis_app.errors import BUSY, Busy
 from ovis_app.generation import Event, Request, Waiting
 from ovis_app.limits import Limits
+from ovis_app.zoo import ModelSpec
 
 POLL_SECONDS = 0.1  # between two events of a stream that waits
 NEWEST = 0.3  # how much the newest turn counts in what is expected of the next ones
@@ -71,6 +82,10 @@ class FairQueue:
         """See `backend.Counts`."""
         return self._backend.count(request) if isinstance(self._backend, Counts) else None
 
+    def several(self) -> dict[str, ModelSpec]:
+        """See `backend.Several`."""
+        return several(self._backend)
+
     def weigh(self, request: Request) -> Weight | None:
         """See `backend.Weighs`."""
         return self._backend.weigh(request) if isinstance(self._backend, Weighs) else None
@@ -80,7 +95,7 @@ class FairQueue:
     def stream(self, request: Request) -> Iterator[Event]:
         """As the backend's, after events that say how many wait before this one. Raises RequestError for what can't be
         answered, before it waits, and Busy where there is no place."""
-        checked(request, self._backend.status().model, self._limits)
+        checked(request, answering(self._backend, request.model), self._limits)
         place = self._join(request.client)
         try:
             while not place.turn.wait(POLL_SECONDS):

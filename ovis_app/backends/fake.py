@@ -38,6 +38,7 @@ class FakeBackend:
     requests: list[Request] = field(default_factory=list)
     model: ModelSpec = zoo.MINI
     fetching: float = 2.0
+    others: tuple[ModelSpec, ...] = ()  # that answer beside it, where a request names them
     coming: Change | None = None
     problem: str = ""
     cancelled: threading.Event = field(default_factory=threading.Event)
@@ -82,6 +83,10 @@ class FakeBackend:
             self.model = spec
         self.problem = "" if known else f"There is no model called {spec.name}: check the spelling."
         self.coming = None
+
+    def several(self) -> dict[str, ModelSpec]:
+        """See `backend.Several`."""
+        return {spec.public_id: spec for spec in (self.model, *self.others)} if self.others else {}
 
     def close(self) -> None:
         """Nothing to end."""

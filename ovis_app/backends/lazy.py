@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 
-from ovis_app.backend import Backend, Counts, Offer, OffersElsewhere, Status, Weighs, Weight
+from ovis_app.backend import Backend, Counts, Offer, OffersElsewhere, Status, Weighs, Weight, several
 from ovis_app.errors import BackendError
 from ovis_app.frozen_imports import importing
 from ovis_app.generation import Event, Request, Waiting
@@ -70,6 +70,10 @@ class LazyBackend:
         """See `backend.Counts`."""
         real = self._wait()
         return real.count(request) if isinstance(real, Counts) else None
+
+    def several(self) -> dict[str, ModelSpec]:
+        """See `backend.Several`; none yet while the real one isn't there."""
+        return several(self._real) if self._real is not None else {}
 
     def weigh(self, request: Request) -> Weight | None:
         """See `backend.Weighs`; None as long as nobody is there."""

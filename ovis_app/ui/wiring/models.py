@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import gradio as gr
 
-from ovis_app.backend import Backend, Offer, OffersElsewhere, Status
+from ovis_app.backend import Backend, Offer, OffersElsewhere, Status, several
 from ovis_app.errors import UserError
 from ovis_app.limits import Limits
 from ovis_app.settings import Settings
@@ -98,7 +98,10 @@ class _Handlers:
         """What the page's modules are to know."""
         spec, session = self._backend.status().model, str(request.session_hash)
         api = self._settings.api_way
-        told = facts(spec, session, limits=self._limits, static=self._static, folder=EXAMPLES, api=api)
+        others = several(self._backend) if self._allowed(request) else {}
+        told = facts(
+            spec, session, limits=self._limits, static=self._static, folder=EXAMPLES, api=api, others=others
+        )  # fmt: skip
         return {self._parts.view.facts: told}
 
     def change(self, shown: ModelSpec, wanted: str | None, read: str, name: str | None, request: gr.Request) -> Updates:

@@ -96,7 +96,10 @@ export class CostLine {
   /** By what the box shows of a picture, once it does. */
   #isPhoto(item, hash) {
     const image = item.querySelector("img");
-    if (!this.#photos.has(hash) && image?.complete && image.naturalWidth) this.#photos.set(hash, !looksDrawn(pixelsOf(image)));
+    if (image && !this.#photos.has(hash)) {
+      if (image.complete && image.naturalWidth) this.#photos.set(hash, !looksDrawn(pixelsOf(image)));
+      else image.addEventListener("load", () => this.#session.changed(), { once: true });
+    }
     return this.#photos.get(hash) === true;
   }
 

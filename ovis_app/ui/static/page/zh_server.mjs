@@ -137,6 +137,10 @@ export default {
   "Find a box": "找位置",
   "Read a word": "认单词",
 
+  // another model for one question
+  "Only whoever runs this page may choose the model that answers.": "只有运行本页面的人才能选择由哪个模型回答。",
+  "That model doesn't answer here just now: ask without it, or try again in a moment.": "那个模型现在无法在这里回答：请不选它再问，或稍后重试。",
+
   // what is often asked of what is attached
   "Describe": "描述",
   "Read the text": "识别文字",
