@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
-from ovis_app.generation import Event, Request
+from ovis_app.generation import Event, Request, Waiting
+from ovis_app.sight import Sight
 from ovis_app.zoo import ModelSpec
 
 Phase = Literal["starting", "loading", "ready", "answering", "failed"]
@@ -113,4 +114,14 @@ class Counts(Protocol):
     def count(self, request: Request) -> int | None:
         """Tokens of the request's prompt, pictures included, as the model reads it; None where nobody can tell. Takes a
         moment where pictures must be read. Raises BackendError, MediaError."""
+        ...
+
+
+@runtime_checkable
+class Sees(Protocol):
+    """A backend that can tell how it sees a picture."""
+
+    def sees(self, request: Request, place: int) -> Iterator[Waiting | Sight]:
+        """`Sight` at the end, of the picture at a place among the question's files, from 0; before it `Waiting` as
+        `stream` has it. Nothing is answered. Closing it stops the work. Raises BackendError, MediaError."""
         ...

@@ -7,16 +7,21 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from typing import TypeVar
 
 from ovis_app.backend import Backend, Counts, Offer, Status
+from ovis_app.backends.sights import seen_by
 from ovis_app.backends.validation import checked
 from ovis_app.errors import BUSY, Busy
 from ovis_app.generation import Event, Request, Waiting
 from ovis_app.limits import Limits
+from ovis_app.sight import Sight
 
 POLL_SECONDS = 0.1  # between two events of a stream that waits
+
+T = TypeVar("T")
 
 
 class Place:
@@ -68,6 +73,13 @@ class FairQueue:
     def stream(self, request: Request) -> Iterator[Event]:
         """As the backend's, after events that say how many wait before this one. Raises RequestError for what can't be
         answered, before it waits, and Busy where there is no place."""
+        return self._in_line(request, lambda: self._backend.stream(request))
+
+    def sees(self, request: Request, place: int) -> Iterator[Waiting | Sight]:
+        """See `backend.Sees`: whoever looks waits in the same line."""
+        return self._in_line(request, lambda: seen_by(self._backend, request, place))
+
+    def _in_line(self, request: Request, work: Callable[[], Iterator[T]]) -> Iterator[Waiting | T]:
         checked(request, self._backend.status().model, self._limits)
         place = self._join(request.client)
         try:
@@ -76,7 +88,7 @@ class FairQueue:
                 yield Waiting(f"Waiting for {before} other question{'s' if before > 1 else ''}")
             if place.lost:
                 raise Busy(BUSY)
-            with closing(self._backend.stream(request)) as events:  # type: ignore[type-var]
+            with closing(work()) as events:  # type: ignore[type-var]
                 yield from events
         finally:
             self._leave(place)

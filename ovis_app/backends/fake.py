@@ -15,9 +15,12 @@ from dataclasses import dataclass, field
 
 from ovis_app import zoo
 from ovis_app.backend import Change, Offer, Status
+from ovis_app.backends.sights import outlined
 from ovis_app.conversation import Message, Stats
 from ovis_app.errors import BackendError
 from ovis_app.generation import Answer, Done, Event, Request, Thinking, Waiting
+from ovis_app.limits import Limits
+from ovis_app.sight import Sight
 from ovis_app.stop_strings import StopStrings
 from ovis_app.zoo import ModelSpec
 
@@ -95,6 +98,11 @@ class FakeBackend:
     def count(self, request: Request) -> int:
         """As many as `stream` says."""
         return _prompt_tokens(request)
+
+    def sees(self, request: Request, place: int) -> Iterator[Waiting | Sight]:
+        """How the model that it pretends to be divides a picture."""
+        yield Waiting("Looking at the picture")
+        yield outlined(request, place, self.model, Limits())
 
     def _script(self, request: Request, start: float) -> Iterator[Event]:
         question, begun = _asked(request), request.conversation.begun or Message("assistant")

@@ -35,12 +35,17 @@ def split(media: Media, size: tuple[int, int], *, most: int) -> tuple[Media, ...
     return tuple(replace(media, detail=replace(whole, piece=(number, count))) for number in range(1, count + 1))
 
 
-def cut(picture: Image.Image, piece: tuple[int, int]) -> Image.Image:
-    """One piece of so many, each as long as the others."""
+def piece_box(size: tuple[int, int], piece: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Where one piece of so many lies, each as long as the others: left, upper, right, lower."""
     number, count = piece
-    width, height = picture.size
-    long, short = max(picture.size), min(picture.size)
+    width, height = size
+    long, short = max(size), min(size)
     overlap = round(OVERLAP * short)
     step = (long - overlap) / count
     start, end = round((number - 1) * step), min(round(number * step) + overlap, long)
-    return picture.crop((start, 0, end, height) if width > height else (0, start, width, end))
+    return (start, 0, end, height) if width > height else (0, start, width, end)
+
+
+def cut(picture: Image.Image, piece: tuple[int, int]) -> Image.Image:
+    """One piece of so many."""
+    return picture.crop(piece_box(picture.size, piece))

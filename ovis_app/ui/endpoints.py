@@ -1,4 +1,5 @@
-"""What the page's own modules call, by name: `ask` (a question, answered in frames) and `bring` (a file, looked at).
+"""What the page's own modules call, by name: `ask` (a question, answered in frames), `sees` (how a picture of one is
+seen) and `bring` (a file, looked at).
 
 Gradio's events, so its queue, its cancelling and ZeroGPU's quota are theirs; called over HTTP as any program would, and
 every value that comes is checked. Keeps nothing of a conversation.
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
 from contextlib import aclosing, closing
 from dataclasses import dataclass
 from functools import partial
@@ -27,25 +28,28 @@ from ovis_app.generation import Request
 from ovis_app.limits import Limits
 from ovis_app.media.file_store import FileStore, session_holder
 from ovis_app.private_folder import name_for
-from ovis_app.ui import asking, frames
+from ovis_app.ui import asking, frames, seeing
 from ovis_app.ui.aside import aside
 from ovis_app.ui.asking import Missing
 from ovis_app.ui.bringing import brought, limits_for
+
+Answer = Callable[[Request], Generator[list[frames.Frame], None, None]]
 
 BEAT_SECONDS = 0.5  # between two frames at most: so a reader who left is noticed, and a reader notices a silence
 
 
 def add(page: gr.Blocks, backend: Backend, limits: Limits, store: FileStore, *, version: str, at_once: int) -> None:
-    """Adds both to the page. `version` is the page's, which each answer begins with."""
+    """Adds them to the page. `version` is the page's, which each answer begins with."""
     calls = Endpoints(backend, limits, store, version, anyio.CapacityLimiter(at_once))
     with page:
         api(calls.ask, api_name="ask", api_visibility="private", concurrency_id="answers", concurrency_limit=at_once)
+        api(calls.sees, api_name="sees", api_visibility="private", concurrency_id="answers", concurrency_limit=at_once)
         api(calls.bring, api_name="bring", api_visibility="private", queue=False)
 
 
 @dataclass(frozen=True, eq=False)
 class Endpoints:
-    """Both, for whoever asks. `threads` are those in which answers wait for the backend."""
+    """All of them, for whoever asks. `threads` are those in which answers wait for the backend."""
 
     backend: Backend
     limits: Limits
@@ -56,13 +60,25 @@ class Endpoints:
     @gives(dict[str, Any])
     async def ask(self, request: gr.Request, asked: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
         """The answer to a question, in numbered frames; the first before any work, so that closing always lands."""
-        number = 0
-        async with aclosing(self._frames(request, asked)) as said:
+        async with aclosing(_numbered(self._frames(request, asked, self._states))) as said:
             async for frame in said:
-                yield {"seq": number, **frame}
-                number += 1
+                yield frame
 
-    async def _frames(self, request: gr.Request, asked: object) -> AsyncGenerator[frames.Frame, None]:
+    @gives(dict[str, Any])
+    async def sees(self, request: gr.Request, looks: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+        """How one of a question's pictures is seen, in numbered frames as `ask` has them. `looks` is a question as it is
+        asked there, and the place of the picture among its files."""
+
+        def answer(wanted: Request) -> Generator[list[frames.Frame], None, None]:
+            return seeing.looking(self.backend, wanted, seeing.place_in(looks))
+
+        async with aclosing(_numbered(self._frames(request, looks, answer))) as said:
+            async for frame in said:
+                yield frame
+
+    async def _frames(
+        self, request: gr.Request, asked: object, answer: Answer
+    ) -> AsyncGenerator[frames.Frame, None]:  # fmt: skip
         yield {"kind": "begun", "version": self.version}
         own = name_for("ovis-ask-")
         try:
@@ -72,7 +88,7 @@ class Endpoints:
             who = client_of(request, wanted.session)
             read = partial(asking.conversation, wanted, self.store, limits, own)
             conversation = await aside(read, client=who) if wanted.has_files else read()
-            states = self._states(Request(conversation, wanted.settings, who))
+            states = answer(Request(conversation, wanted.settings, who))
             with self.store.reading(wanted.holder):
                 async with aclosing(driven(states, self.threads)) as steps:
                     async for frame in _paced(steps):
@@ -102,6 +118,14 @@ class Endpoints:
             return await aside(work, client=client_of(request, session))
         except UserError as error:
             return {"refused": str(error)}
+
+
+async def _numbered(said: AsyncGenerator[frames.Frame, None]) -> AsyncGenerator[frames.Frame, None]:
+    number = 0
+    async with aclosing(said):
+        async for frame in said:
+            yield {"seq": number, **frame}
+            number += 1
 
 
 async def _paced(steps: AsyncIterator[list[frames.Frame]]) -> AsyncGenerator[frames.Frame, None]:

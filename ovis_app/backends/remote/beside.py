@@ -12,7 +12,9 @@ from dataclasses import replace
 from ovis_app import zoo
 from ovis_app.backend import Backend, Counts, Offer, Status
 from ovis_app.backends.remote.backend import RemoteBackend
-from ovis_app.generation import Event, Request
+from ovis_app.backends.sights import seen_by
+from ovis_app.generation import Event, Request, Waiting
+from ovis_app.sight import Sight
 
 
 class BesideServers:
@@ -81,6 +83,10 @@ class BesideServers:
 
     def stream(self, request: Request) -> Iterator[Event]:
         return self._answerer().stream(request)
+
+    def sees(self, request: Request, place: int) -> Iterator[Waiting | Sight]:
+        """See `backend.Sees`."""
+        return seen_by(self._answerer(), request, place)
 
     def _answerer(self) -> Backend:
         return self._servers if self._answers_away(self._here.status()) else self._here
