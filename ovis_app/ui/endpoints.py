@@ -66,8 +66,8 @@ class Endpoints:
 
     @gives(dict[str, Any])
     async def sees(self, request: gr.Request, looks: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
-        """How one of a question's pictures is seen, in numbered frames as `ask` has them. `looks` is a question as it is
-        asked there, and the place of the picture among its files."""
+        """How one of a question's pictures is seen, in numbered frames as `ask` has them. `looks` is a question as it
+        is asked there, and the place of the picture among its files."""
 
         def answer(wanted: Request) -> Generator[list[frames.Frame], None, None]:
             return seeing.looking(self.backend, wanted, seeing.place_in(looks))

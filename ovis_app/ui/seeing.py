@@ -60,7 +60,10 @@ def _cells(cells: Cells) -> dict[str, Any]:
     shape = {"sides": sides, "rows": cells.rows, "columns": cells.columns, "tile": cells.tile}
     if cells.words is None:
         return shape
-    numbers = {"shares": [round(one, 3) for one in cells.words.shares], "bits": [round(one, 2) for one in cells.words.bits]}
+    numbers = {
+        "shares": [round(one, 3) for one in cells.words.shares],
+        "bits": [round(one, 2) for one in cells.words.bits],
+    }
     return shape | {"words": cells.words.rows} | numbers
 
 

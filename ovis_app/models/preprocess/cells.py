@@ -19,8 +19,8 @@ Box = tuple[int, int, int, int]  # left, upper, right, lower in pixels
 
 @dataclass(frozen=True)
 class Layout:
-    """How a checkpoint divides what it sees: `cell` is the side in pixels of what one visual token covers. Where it cuts
-    tiles, those have a side of `tile` pixels and `across` visual tokens in a row."""
+    """How a checkpoint divides what it sees: `cell` is the side in pixels of what one visual token covers. Where it
+    cuts tiles, those have a side of `tile` pixels and `across` visual tokens in a row."""
 
     cell: int
     tile: int = 0
@@ -59,7 +59,10 @@ def _tile(layout: Layout, part: Box, size: tuple[int, int], *, tile: bool) -> Ce
     left, upper, right, lower = part
     inner_width, inner_height = fitted(right - left, lower - upper, layout.tile)
     margin_left, margin_top = (layout.tile - inner_width) // 2, (layout.tile - inner_height) // 2
-    across, down = (right - left) / inner_width, (lower - upper) / inner_height  # pixels of the picture in one of a tile
+    across, down = (
+        (right - left) / inner_width,
+        (lower - upper) / inner_height,
+    )  # pixels of the picture in one of a tile
     reach = layout.cell * layout.across
     return Cells(
         (left - margin_left * across) / size[0],

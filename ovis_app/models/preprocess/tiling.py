@@ -1,7 +1,7 @@
 """Pixels to square tiles, the way of Ovis2 and Ovis1.6: the whole picture, then a grid of its parts.
 
-Which parts those are is in cells.py. Knows PIL and numpy, no files and no models. Source: the preprocessing released with
-AIDC-AI/Ovis2 and Ovis1.6.
+Which parts those are is in cells.py. Knows PIL and numpy, no files and no models. Source: the preprocessing released
+with AIDC-AI/Ovis2 and Ovis1.6.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from ovis_app.models.preprocess.pixel_format import PixelFormat
 from ovis_app.models.prompt import FIRST_INDICATOR, VISUAL_ATOM
 
 START, WHOLE_END, COLUMN, ROW, END = (FIRST_INDICATOR - i for i in range(5))
+
 
 def tile_ids(grid: tuple[int, int], tokens: int) -> tuple[int, ...]:
     """Indicators and visual tokens of a picture cut into `grid`, at `tokens` visual tokens a tile."""
