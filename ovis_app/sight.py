@@ -57,7 +57,7 @@ class Cells:
 @dataclass(frozen=True)
 class Sight:
     """One picture as a model sees it. `size` is its own width and height; where it is read in several `pieces`, `inner`
-    is that of one of them. `seen` is at what size that is read. `vocabulary` is how many visual words there are, 0 where
+    is that of one of them. `seen` is at what size that is read. `vocabulary` is how many visual words there are; 0:
     nobody knows."""
 
     size: tuple[int, int]
