@@ -20,6 +20,18 @@ MOST_NUMBER = 2**53  # what every reader of JSON takes for the same number
 
 
 @dataclass(frozen=True)
+class Excerpt:
+    """The part of a clip that is watched, in seconds from its beginning."""
+
+    start: float = 0.0
+    end: float | None = None  # None is the clip's own
+    dropped: tuple[float, ...] = ()  # frames that are left out, by when each begins
+
+
+WHOLE_CLIP = Excerpt()
+
+
+@dataclass(frozen=True)
 class Detail:
     """How closely the model looks at one attached file. `None` is what its model recommends."""
 
@@ -29,6 +41,11 @@ class Detail:
     frames: int | None = None  # of a clip
     split: bool = False  # a very long picture is looked at in pieces
     piece: tuple[int, int] | None = None  # which one, from 1, of how many
+    excerpt: Excerpt | None = None  # of a clip
+
+    def over(self, other: Detail) -> Detail:
+        """The other one, but for what is asked for here."""
+        return replace(other, **{one.name: own for one in fields(self) if (own := getattr(self, one.name))})
 
 
 @dataclass(frozen=True)

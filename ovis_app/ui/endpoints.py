@@ -1,4 +1,5 @@
-"""What the page's own modules call, by name: `ask` (a question, answered in frames) and `bring` (a file, looked at).
+"""What the page's own modules call, by name: `ask` (a question, answered in frames), `bring` (a file, looked at),
+and `moments` and `pages` (what of a file there is to choose among).
 
 Gradio's events, so its queue, its cancelling and ZeroGPU's quota are theirs; called over HTTP as any program would, and
 every value that comes is checked. Keeps nothing of a conversation.
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
 from contextlib import aclosing, closing
 from dataclasses import dataclass
 from functools import partial
@@ -27,7 +28,7 @@ from ovis_app.generation import Request
 from ovis_app.limits import Limits
 from ovis_app.media.file_store import FileStore, session_holder
 from ovis_app.private_folder import name_for
-from ovis_app.ui import asking, frames
+from ovis_app.ui import asking, frames, looking
 from ovis_app.ui.aside import aside
 from ovis_app.ui.asking import Missing
 from ovis_app.ui.bringing import brought, limits_for
@@ -36,16 +37,17 @@ BEAT_SECONDS = 0.5  # between two frames at most: so a reader who left is notice
 
 
 def add(page: gr.Blocks, backend: Backend, limits: Limits, store: FileStore, *, version: str, at_once: int) -> None:
-    """Adds both to the page. `version` is the page's, which each answer begins with."""
+    """Adds all of them to the page. `version` is the page's, which each answer begins with."""
     calls = Endpoints(backend, limits, store, version, anyio.CapacityLimiter(at_once))
     with page:
         api(calls.ask, api_name="ask", api_visibility="private", concurrency_id="answers", concurrency_limit=at_once)
-        api(calls.bring, api_name="bring", api_visibility="private", queue=False)
+        for work in (calls.bring, calls.moments, calls.pages):
+            api(work, api_name=work.__name__, api_visibility="private", queue=False)
 
 
 @dataclass(frozen=True, eq=False)
 class Endpoints:
-    """Both, for whoever asks. `threads` are those in which answers wait for the backend."""
+    """All of them, for whoever asks. `threads` are those in which answers wait for the backend."""
 
     backend: Backend
     limits: Limits
@@ -92,13 +94,24 @@ class Endpoints:
 
     async def bring(self, request: gr.Request, brings: dict[str, Any]) -> dict[str, Any]:
         """What the upload is that a tab names, or why it can't be sent."""
+        spec = self.backend.status().model
+        return await self._read(request, brings, partial(brought, limits=limits_for(spec, self.limits), spec=spec))
+
+    async def moments(self, request: gr.Request, asked: dict[str, Any]) -> dict[str, Any]:
+        """The frames of a tab's clip that its question would show."""
+        return await self._read(request, asked, partial(looking.moments, limits=self.limits))
+
+    async def pages(self, request: gr.Request, asked: dict[str, Any]) -> dict[str, Any]:
+        """Pages of a tab's document, small."""
+        return await self._read(request, asked, partial(looking.pages, limits=self.limits))
+
+    async def _read(
+        self, request: gr.Request, asked: dict[str, Any], look: Callable[..., dict[str, Any]]
+    ) -> dict[str, Any]:
+        """What `look` finds of a file that a tab names, or why it finds nothing."""
         try:
-            session = asking.session_in(brings)
-            spec = self.backend.status().model
-            work = partial(
-                brought, str(brings.get("upload") or ""), session_holder(session), store=self.store,
-                limits=limits_for(spec, self.limits), spec=spec,
-            )  # fmt: skip
+            session = asking.session_in(asked)
+            work = partial(look, asked, session_holder(session), store=self.store)
             return await aside(work, client=client_of(request, session))
         except UserError as error:
             return {"refused": str(error)}

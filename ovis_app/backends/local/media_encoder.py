@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 import torch
 
 from ovis_app.backends.local.model_pool import LoadedModel
-from ovis_app.conversation import Conversation, Detail, Media, Message
+from ovis_app.conversation import WHOLE_CLIP, Conversation, Detail, Media, Message
 from ovis_app.engine.encoder_cache import EncodedMedia, EncodedPart, EncoderCache
 from ovis_app.limits import Limits
 from ovis_app.media import digest, open_image, sample_frames
@@ -121,7 +121,7 @@ class MediaEncoder:
             times: tuple[float, ...] = ()
             visual = Visual("image", (open_image(media, self._limits),), **sizes)
         else:
-            clip = sample_frames(media, detail.frames, self._limits, stop=stop)
+            clip = sample_frames(media, detail.frames, self._limits, excerpt=detail.excerpt or WHOLE_CLIP, stop=stop)
             times, visual = clip.times, Visual("video", clip.frames, **sizes)
         config = self._model.config
         family = FAMILIES[config.family]

@@ -4,6 +4,7 @@
 import { arrange } from "./arranging.mjs";
 import { button, make, name, plain } from "./elements.mjs";
 import { said, t } from "./i18n.mjs";
+import { wordsOf } from "./sampling.mjs";
 
 const ACCEPT = "image/*,video/*,application/pdf";
 
@@ -60,7 +61,7 @@ export class Composer {
   }
 
   #drawFiles(files) {
-    const key = files.map((one) => `${one.hash} ${one.name} ${one.state} ${one.kind}`).join("|");
+    const key = files.map((one) => `${one.hash} ${one.name} ${one.state} ${one.kind} ${wordsOf(one.detail)}`).join("|");
     const box = this.#parts.files;
     if (box.dataset.key !== key) {
       box.dataset.key = key;
@@ -78,13 +79,23 @@ export class Composer {
     const coming = entry.state !== "ready";
     const image = make("img", { alt: name, title: name });
     const still = !coming && entry.kind === "image";
-    const opens = still ? make("button.opens", { type: "button", "aria-label": t("Enlarge {name}", { name }), onclick: () => this.#acts.enlarge({ message: null, index: place }) }, image) : image;
+    const opens = coming ? image : this.#opens(entry, place, name, image);
     const item = make("span.thumbnail-item", {}, coming ? make("progress", { max: 1, "aria-label": t("Uploading {name}", { name }) }) : opens, make("span.number", { "aria-hidden": "true" }, String(place + 1)), remove);
     item.classList.toggle("clip", entry.kind === "video");
     if (coming) item.append(make("span.name", {}, name));
     if (still && count > 1) arrange(item, opens, { move: (by) => this.#move(entry, by) });
+    if (entry.detail && !coming) opens.append(make("span.chosen", {}, wordsOf(entry.detail)));
     if (entry.hash && !coming) this.#see(image, entry, plain(entry.name));
     return item;
+  }
+
+  /** What a press on a file does: it is seen large, or one chooses what of it goes along. */
+  #opens(entry, place, name, image) {
+    const pressed = (words, act) => make("button.opens", { type: "button", "aria-label": words, onclick: act }, image);
+    const choose = (words) => Object.assign(pressed(words, () => this.#acts.chooseOf(entry, this.#parts.files)), { ariaHasPopup: "dialog" });
+    if (entry.source) return choose(t("Choose pages of {name}", { name: plain(entry.source.name) }));
+    if (entry.kind === "video") return choose(t("Choose moments of {name}", { name }));
+    return pressed(t("Enlarge {name}", { name }), () => this.#acts.enlarge({ message: null, index: place }));
   }
 
   /** Another place among the files, and so another number. */

@@ -79,6 +79,7 @@ export class Box {
       this.#changed();
       const refused = this.#misfit(draft, entry) ?? await this.#files.take(blob, entry, draft, () => this.#changed());
       const unfit = refused ?? this.#misfit(draft, entry);
+      this.notice = [this.notice, ...(entry.notes ?? [])].filter(Boolean).join(" ");
       if (unfit) {
         draft.files = draft.files.filter((one) => one !== entry);
         this.notice = [this.notice, unfit].filter(Boolean).join(" ");

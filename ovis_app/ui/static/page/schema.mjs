@@ -1,6 +1,8 @@
 // What is kept, record by record: which fields there are, of which version, and how older ones are read.
 // Pure. Whatever comes out of a browser's store, or out of a file, goes through here: what is broken is left out, and said.
 
+import { chosen } from "./sampling.mjs";
+
 /** Of the database. A browser refuses to open one of a later version, so a page that is older leaves it alone. */
 export const VERSION = 1;
 /** Of one record. A reader mends every older one, field by field, and takes a newer one as far as it understands it. */
@@ -62,7 +64,19 @@ export function message(record) {
 export function file(given) {
   const hash = typeof given?.hash === "string" && /^[0-9a-f]{64}$/.test(given.hash) ? given.hash : null;
   if (!hash) return null;
-  return { hash, name: text(given.name).slice(0, LONGEST_NAME) || "file", kind: given.kind === "video" ? "video" : "image" };
+  const kind = given.kind === "video" ? "video" : "image";
+  const own = { hash, name: text(given.name).slice(0, LONGEST_NAME) || "file", kind };
+  const detail = kind === "video" ? chosen(given.detail) : null; // which moments of it are looked at
+  const from = source(given.source);
+  return { ...own, ...(detail ? { detail } : {}), ...(from ? { source: from } : {}) };
+}
+
+/** Of which document a picture is a page, so that others can be chosen; null where it is none. */
+function source(given) {
+  const hash = typeof given?.hash === "string" && /^[0-9a-f]{64}$/.test(given.hash) ? given.hash : null;
+  if (!hash || !Number.isInteger(given.page) || given.page < 1) return null;
+  const dpi = Number.isInteger(given.dpi) ? { dpi: given.dpi } : {};
+  return { hash, name: text(given.name).slice(0, LONGEST_NAME) || "file", page: given.page, ...dpi };
 }
 
 /** Of an object's fields those whose values are as `fits` says: what is drawn trusts that a number is one. */

@@ -234,8 +234,8 @@ class Store {
   /** The files that any message or draft names. */
   async #named() {
     const named = new Set();
-    for (const one of await this.#all("messages")) for (const file of one?.files ?? []) named.add(file?.hash);
-    for (const one of await this.#all("conversations")) for (const file of one?.draft?.files ?? []) named.add(file?.hash);
+    const files = (one) => [...(one?.files ?? []), ...(one?.draft?.files ?? [])].flatMap((file) => [file?.hash, file?.source?.hash]);
+    for (const store of ["messages", "conversations"]) for (const one of await this.#all(store)) for (const hash of files(one)) named.add(hash);
     return named;
   }
 
