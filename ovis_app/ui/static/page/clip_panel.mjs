@@ -41,7 +41,7 @@ class ClipPanel {
     p.reset = make("button.quiet", { type: "button", onclick: () => this.#reset() }, t("As recommended"));
     this.#body.replaceChildren(
       make("div.panel-row", {}, make("label", {}, t("Look at"), " ", p.count), p.unit),
-      make("div.panel-row", {}, make("label", {}, t("from"), " ", p.from), make("label", {}, t("to"), " ", p.to, " ", t("s"))),
+      make("div.panel-row", {}, make("label", {}, t("From"), " ", p.from), make("label", {}, t("To"), " ", p.to, " ", t("s"))),
       p.strip, make("div.panel-row.panel-foot", {}, p.line, p.reset));
   }
 
