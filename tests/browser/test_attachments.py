@@ -143,3 +143,27 @@ def test_a_moment_that_an_answer_names_is_where_the_player_goes(tab: Any, film: 
     tab.click(".bot-row .raw")
     tab.click(".jump >> nth=1")
     tab.wait_for_function(f"() => Math.abs({now} - 3.2) < 0.01")
+
+
+PASTE = """(kind) => {
+  const data = new DataTransfer();
+  if (kind === "text") data.setData("text/plain", "It was a dark night. ".repeat(300));
+  else data.items.add(new File([Uint8Array.from(kind)], "cut.mp4", { type: "video/mp4" }));
+  const event = new ClipboardEvent("paste", { clipboardData: data, bubbles: true, cancelable: true });
+  return document.querySelector("#box textarea").dispatchEvent(event);
+}"""
+
+
+def test_a_long_text_and_a_clip_are_pasted(tab: Any, server: Served, film: Path) -> None:
+    assert not tab.evaluate(PASTE, "text")  # it isn't put into the box by the browser
+    assert "6,300 characters" in tab.inner_text("#box .pastes") and tab.input_value("#box textarea") == ""
+    ask(tab, "What kind of night?")
+    asked = server.backend.requests[-1].conversation.messages[-1].text
+    assert asked.startswith("It was a dark night. It") and asked.endswith("\n\nWhat kind of night?")
+    assert tab.inner_text(".user-row .pasted") == "Pasted text, 6,300 characters"
+    do(tab, ".user-row .edit")
+    tab.click("#box .paste-back")
+    assert len(tab.input_value("#box textarea")) > 6300 and tab.locator("#box .paste").count() == 0
+    tab.click("#leave-edit")
+    tab.evaluate(PASTE, list(film.read_bytes()))
+    tab.wait_for_selector("#box .clip .opens:has-text('cut.mp4')")

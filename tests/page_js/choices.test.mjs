@@ -87,3 +87,36 @@ test("other pages of a document come from this browser's copy, also once the ser
   assert.deepEqual(found.files.map((one) => [one.source.page, one.source.dpi, one.source.hash]), [[2, 72, source.hash], [5, 72, source.hash]]);
   assert.ok(await store.file(source.hash));
 });
+
+test("a long text that was pasted goes along, is kept and comes back, and its length counts", async () => {
+  const { server, tab } = await browser();
+  let session = await tab();
+  await session.box.paste("a long text");
+  session.draft.text = "What does it say?";
+  await session.saveDraft();
+  session = await session.reload();
+  assert.deepEqual(session.draft.pasted, ["a long text"]);
+  await session.ask();
+  assert.equal(server.asked.at(-1).messages[0].content, "a long text\n\nWhat does it say?");
+  assert.deepEqual([session.path[0].text, session.path[0].pasted, session.conversation.title], ["What does it say?", ["a long text"], "What does it say?"]);
+  session.edit(session.path[0].id);
+  await session.box.unpaste(0, { back: true });
+  assert.deepEqual([session.draft.text, session.draft.pasted], ["What does it say?\n\na long text", []]);
+  session.leaveEdit();
+  await session.box.paste("x".repeat(1001));
+  await session.ask();
+  assert.match(session.notice, /more text than fits/);
+  await session.box.unpaste(0);
+  await session.box.paste("alone");
+  await session.ask();
+  assert.equal(server.asked.at(-1).messages.at(-1).content, "alone");
+});
+
+test("a question that nobody heard has what was pasted in the box again, with what was pasted since", async () => {
+  const { server, tab } = await browser();
+  const session = await tab();
+  server.up = false;
+  await session.box.paste("before");
+  await session.ask();
+  assert.deepEqual(session.draft.pasted, ["before"]);
+});

@@ -4,6 +4,7 @@
 import { arrange } from "./arranging.mjs";
 import { button, make, name, plain } from "./elements.mjs";
 import { said, t } from "./i18n.mjs";
+import { isLong } from "./pasted.mjs";
 import { wordsOf } from "./sampling.mjs";
 
 const ACCEPT = "image/*,video/*,application/pdf";
@@ -19,12 +20,13 @@ export class Composer {
     p.leave.id = "leave-edit";
     p.text = make("textarea", { rows: 1, dir: "auto", "aria-label": t("Your question"), oninput: () => this.#typed(), onkeydown: (event) => this.#key(event) });
     p.files = make("div.thumbnails");
+    p.pastes = make("div.pastes", { hidden: true });
     p.chooser = make("input", { type: "file", multiple: true, accept: ACCEPT, tabIndex: -1, onchange: () => this.#chosen() });
     p.chooser.setAttribute("aria-label", t("Files to attach"));
     p.attach = button(t("Attach pictures, a clip or a PDF"), () => p.chooser.click(), { icon: true, name: "upload-button" });
     p.send = button(t("Ask"), () => session.ask(), { icon: true, name: "submit-button" });
     p.stop = button(t("Stop"), () => session.stop(), { icon: true, name: "stop-button" });
-    p.box = make("form", { id: "box", onsubmit: (event) => event.preventDefault() }, p.files, make("div.input-row", {}, p.attach, p.chooser, p.text, p.send, p.stop));
+    p.box = make("form", { id: "box", onsubmit: (event) => event.preventDefault() }, p.files, p.pastes, make("div.input-row", {}, p.attach, p.chooser, p.text, p.send, p.stop));
     root.replaceChildren(make("div", { id: "notice-row" }, p.notice, p.leave), p.box);
     this.#receive();
   }
@@ -39,7 +41,7 @@ export class Composer {
     const names = [[p.leave, t("Cancel edit")], [p.text, t("Your question")], [p.chooser, t("Files to attach")],
       [p.attach, t("Attach pictures, a clip or a PDF")], [p.send, t("Ask")], [p.stop, t("Stop")]];
     for (const [one, words] of names) name(one, words);
-    p.files.dataset.key = "";
+    p.files.dataset.key = p.pastes.dataset.key = "";
     this.draw();
   }
 
@@ -53,10 +55,11 @@ export class Composer {
     p.leave.hidden = !draft.editing;
     p.files.hidden = !draft.files.length;
     this.#drawFiles(draft.files);
+    this.#drawPastes(draft.pasted);
     p.send.hidden = running !== null;
     p.stop.hidden = running === null;
     const coming = draft.files.some((one) => one.state !== "ready");
-    p.send.disabled = coming || !(draft.text.trim() || draft.files.length);
+    p.send.disabled = coming || !(draft.text.trim() || draft.files.length || draft.pasted.length);
     document.body.classList.toggle("checking", coming);
   }
 
@@ -71,6 +74,21 @@ export class Composer {
       const bar = box.children[place].querySelector("progress");
       if (bar) bar.value = one.share;
     }
+  }
+
+  /** Long texts that go along; a press puts one back into the box. */
+  #drawPastes(pasted) {
+    const { pastes, text } = this.#parts;
+    const key = `- ${pasted.map((one) => one.length).join(" ")}`;
+    pastes.hidden = !pasted.length;
+    if (pastes.dataset.key === key) return;
+    pastes.dataset.key = key;
+    pastes.replaceChildren(...pasted.map((one, place) => {
+      const words = t("Pasted text, {count} characters", { count: one.length.toLocaleString("en") });
+      const act = (back) => { this.#session.box.unpaste(place, { back }); text.focus(); };
+      const put = make("button.paste-back", { type: "button", title: t("Put it back into the box"), onclick: () => act(true) }, make("b", {}, words), make("span", {}, plain(one.slice(0, 80).replace(/\s+/g, " "))));
+      return make("span.paste", {}, put, button(t("Remove {name}", { name: words }), () => act(false), { icon: true, name: "delete-button" }));
+    }));
   }
 
   #thumbnail(entry, place, count) {
@@ -164,9 +182,11 @@ export class Composer {
     listen("drop", (event) => { dragging(false); this.#attach([...event.dataTransfer.files]); });
     this.#root.addEventListener("paste", (event) => {
       const files = [...(event.clipboardData?.files ?? [])];
-      if (!files.length) return;
+      const text = event.clipboardData?.getData("text/plain") ?? "";
+      if (!files.length && !(isLong(text) && event.target === this.#parts.text)) return;
       event.preventDefault();
-      this.#attach(files);
+      if (files.length) this.#attach(files);
+      else this.#session.box.paste(text);
     });
   }
 }

@@ -2,6 +2,7 @@
 // which other servers leave aside.
 // Pure. Knows the names of fields; refuses to know where files lie: whoever asks says how each is named.
 
+import { whole } from "./pasted.mjs";
 import { asSent } from "./sampling.mjs";
 
 /**
@@ -59,12 +60,12 @@ function turned(knob, value) {
 
 function messageOf(message, address) {
   const reasoning = message.role === "assistant" && message.thinking ? { reasoning: message.thinking } : {};
-  if (!message.files.length) return { role: message.role, content: message.text, ...reasoning };
+  if (!message.files.length) return { role: message.role, content: whole(message), ...reasoning };
   const files = message.files.map((file) => {
     const kind = file.kind === "video" ? "video_url" : "image_url";
     return { type: kind, [kind]: { url: address(file) } };
   });
-  return { role: message.role, content: [...files, { type: "text", text: message.text }], ...reasoning };
+  return { role: message.role, content: [...files, { type: "text", text: whole(message) }], ...reasoning };
 }
 
 function frames(count) {

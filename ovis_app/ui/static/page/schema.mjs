@@ -1,6 +1,7 @@
 // What is kept, record by record: which fields there are, of which version, and how older ones are read.
 // Pure. Whatever comes out of a browser's store, or out of a file, goes through here: what is broken is left out, and said.
 
+import * as pasted from "./pasted.mjs";
 import { chosen } from "./sampling.mjs";
 
 /** Of the database. A browser refuses to open one of a later version, so a page that is older leaves it alone. */
@@ -44,6 +45,7 @@ export function message(record) {
     text: long(given.text),
     thinking: long(given.thinking),
     files: list(given.files).slice(0, MOST_FILES).map(file).filter(Boolean),
+    pasted: pasted.kept(given.pasted),
     detail: scalars(given.detail, (value) => Number.isFinite(value) || typeof value === "boolean"),
     wants: wants(given.wants),
     asked: object(given.asked) ? scalars(given.asked, setting) : null, // the settings that an answer was asked for with
@@ -115,7 +117,7 @@ export function conversation(record) {
     model: text(given.model).slice(0, LONGEST_NAME), // that answered last
     leaf: id(given.leaf),
     settings: scalars(given.settings, setting),
-    draft: { text: text(draft.text), files: list(draft.files).map(file).filter(Boolean), editing: id(draft.editing) },
+    draft: { text: text(draft.text), files: list(draft.files).map(file).filter(Boolean), pasted: pasted.kept(draft.pasted), editing: id(draft.editing) },
   };
 }
 

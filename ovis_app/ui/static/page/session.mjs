@@ -5,6 +5,7 @@ import { Asking, unfinished } from "./asking.mjs";
 import { Connection } from "./connection.mjs";
 import { Box, stored } from "./draft.mjs";
 import { Examples } from "./examples.mjs";
+import { whole } from "./pasted.mjs";
 import { detailOf } from "./request.mjs";
 import * as schema from "./schema.mjs";
 import { Thread } from "./thread.mjs";
@@ -111,16 +112,16 @@ export class Session extends Thread {
     if (this.running) return;
     const problem = this.box.unasked();
     if (problem !== null) return problem && this.tell(problem);
-    const { text, editing } = this.draft;
+    const { text, pasted, editing } = this.draft;
     const files = this.draft.files.map(schema.file);
     const edited = editing ? this.messages.get(editing) : null;
     const added = this.empty ? this.examples.before((...one) => this.made(...one)) : [];
     const behind = edited ? edited.parent : added.at(-1)?.id ?? this.conversation.leaf;
     const question = this.made("user", behind, {
-      text, files, wants: edited ? edited.wants : wants, detail: detailOf(this.settings, this.facts.model), finish: "end",
+      text, files, pasted, wants: edited ? edited.wants : wants, detail: detailOf(this.settings, this.facts.model), finish: "end",
     });
     const before = { leaf: this.conversation.leaf, added, ...this.box.taken() };
-    if (!this.conversation.title) this.conversation.title = schema.titleOf(text, files);
+    if (!this.conversation.title) this.conversation.title = schema.titleOf(whole({ text: text.trim() ? text : "", pasted: text.trim() ? [] : pasted }), files);
     await this.asking.answer(question, { before });
   }
 
@@ -185,7 +186,7 @@ export class Session extends Thread {
   edit(id) {
     const question = this.messages.get(id);
     if (!question || this.running) return;
-    this.box.lay({ text: question.text, files: question.files, editing: id });
+    this.box.lay({ text: question.text, files: question.files, pasted: question.pasted, editing: id });
     this.changed();
   }
 
@@ -209,7 +210,7 @@ export class Session extends Thread {
   async saveDraft() {
     const draft = this.box.lasting;
     this.conversation.draft = stored(draft);
-    if (this.empty && !draft.text && !draft.files.length) return await this.store.removeConversation(this.conversation.id);
+    if (this.empty && !draft.text && !draft.files.length && !draft.pasted.length) return await this.store.removeConversation(this.conversation.id);
     this.tab.set("conversation", this.conversation.id);
     await this.store.putConversation({ ...this.conversation, settings: this.settings });
   }

@@ -2,6 +2,7 @@
 // The only one that writes there. Knows records as schema.mjs has them; refuses to know what they mean.
 
 import { later } from "./i18n.mjs";
+import { whole } from "./pasted.mjs";
 import * as schema from "./schema.mjs";
 
 const NAME = "ovis";
@@ -89,9 +90,9 @@ class Store {
   async texts() {
     const { good } = schema.usable(await this.#all("messages"), schema.message);
     const found = new Map();
-    for (const { id, conversation, text } of good) {
+    for (const { id, conversation, ...said } of good) {
       if (!found.has(conversation)) found.set(conversation, []);
-      found.get(conversation).push({ id, text });
+      found.get(conversation).push({ id, text: whole(said) });
     }
     return found;
   }

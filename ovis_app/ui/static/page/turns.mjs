@@ -76,8 +76,9 @@ export class Turns {
     if (!parts.foot) {
       parts.text = message.text.trim() ? make("div.question", { dir: "auto" }, plain(message.text)) : null;
       parts.files = message.files.length ? make("div.files", {}, ...message.files.map((one, i) => this.#file(one, i, message))) : null;
+      parts.pasted = message.pasted.map((one) => make("details.pasted", {}, make("summary", {}, t("Pasted text, {count} characters", { count: one.length.toLocaleString("en") })), make("div", { dir: "auto" }, plain(one))));
       parts.foot = make("div.foot");
-      element.append(...[parts.files, parts.text, parts.foot].filter(Boolean));
+      element.append(...[parts.files, ...parts.pasted, parts.text, parts.foot].filter(Boolean));
     }
     actions.fill(parts.foot, actions.ofQuestion(message, { beside, busy, acts: this.#acts }));
     element.classList.toggle("example-row", message.example);

@@ -106,6 +106,10 @@ export default {
   "Show this moment of the clip": "跳到视频的这一刻",
   "Open this page": "打开这一页",
 
+  // long texts that were pasted
+  "Pasted text, {count} characters": "粘贴的文本，{count} 个字符",
+  "Put it back into the box": "放回输入框",
+
   // the empty page
   "Earlier": "较早的对话",
 
