@@ -37,10 +37,14 @@ def split(media: Media, size: tuple[int, int], *, most: int) -> tuple[Media, ...
 
 def cut(picture: Image.Image, piece: tuple[int, int]) -> Image.Image:
     """One piece of so many, each as long as the others."""
+    return picture.crop(box_of(*picture.size, piece))
+
+
+def box_of(width: int, height: int, piece: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Where in a picture of that size a piece lies: left, upper, right, lower."""
     number, count = piece
-    width, height = picture.size
-    long, short = max(picture.size), min(picture.size)
+    long, short = max(width, height), min(width, height)
     overlap = round(OVERLAP * short)
     step = (long - overlap) / count
     start, end = round((number - 1) * step), min(round(number * step) + overlap, long)
-    return picture.crop((start, 0, end, height) if width > height else (0, start, width, end))
+    return (start, 0, end, height) if width > height else (0, start, width, end)

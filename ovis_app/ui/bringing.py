@@ -12,9 +12,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from ovis_app.conversation import Media
 from ovis_app.errors import RequestError, UserError
 from ovis_app.limits import Limits
-from ovis_app.media import PageChoice, PageRange, attach_all, with_pages
+from ovis_app.media import PageChoice, PageRange, attach_all, probe, upright_size, with_pages
 from ovis_app.media.attach import File
 from ovis_app.media.data_uri import FILE_ROUTE
 from ovis_app.media.file_store import FileStore
@@ -25,14 +26,15 @@ from ovis_app.ui.looking import claimed
 from ovis_app.zoo import ModelSpec
 
 LEAST_DPI, MOST_DPI = 36, 600
+MANY = 100_000  # frames of a clip that doesn't say how many: more than are ever looked at
 
 
 def brought(
     asked: Mapping[str, Any], holder: str, *, store: FileStore, limits: Limits, spec: ModelSpec
 ) -> dict[str, Any]:  # fmt: skip
-    """What is to be said of the upload that is named, which is this holder's from now on: `files`, each with what it is
-    and where it lies, and of a page its number; and `notes`; or `refused`, a sentence. `pages` and `dpi` choose among a
-    document's."""
+    """What is to be said of the upload that is named, which is this holder's from now on: `files`, each with its kind,
+    its size and where it lies, and of a page its number; and `notes`; or `refused`, a sentence. `pages` and `dpi` choose
+    among a document's."""
     try:
         choice = _choice(asked.get("pages"), asked.get("dpi"))
         files, pages, notes = _paged(claimed(asked, holder, store), holder, store, limits, choice)
@@ -44,8 +46,27 @@ def brought(
         return {"refused": " ".join(refused)}
     if not spec.video and any(one.kind == "video" for one in media):
         return {"refused": f"“{media[0].label}” is a clip, and this model looks at pictures only."}
-    said = [{"kind": one.kind, "name": one.label, "path": str(one.path), **pages.get(one.path, {})} for one in media]
-    return {"files": said, "notes": notes}
+    told = [
+        {
+            "kind": one.kind,
+            "name": one.label,
+            "path": str(one.path),
+            "size": _size(one, limits),
+            **pages.get(one.path, {}),
+        }
+        for one in media
+    ]
+    return {"files": told, "notes": notes}
+
+
+def _size(media: Media, limits: Limits) -> list[int]:
+    """Width and height, and of what is watched as a clip how many frames it has. Raises MediaError."""
+    if media.kind == "image":
+        return [*upright_size(media, limits)]
+    if media.moves:
+        return [*upright_size(media, limits), media.pictures]
+    clip = probe(media, limits)
+    return [clip.width, clip.height, max(round(clip.duration * clip.fps), 1) if clip.fps else MANY]
 
 
 def _choice(pages: object, dpi: object) -> PageChoice:

@@ -19,6 +19,12 @@ export class Box {
     this.draft = nothing();
     this.kept = null; // what was being typed before an edit began
     this.notice = ""; // what is to be said of what was just tried
+    this.asked = null; // what it was asked with while files were still coming
+  }
+
+  /** Whether files are still looked at. */
+  get coming() {
+    return this.draft.files.some((one) => one.state !== "ready");
   }
 
   /** As it was kept. What it edits has to be among `messages`. */
@@ -31,7 +37,7 @@ export class Box {
   unasked() {
     const { text, files, pasted } = this.draft;
     const most = this.#facts().most_text;
-    if ((!text.trim() && !files.length && !pasted.length) || files.some((one) => one.state !== "ready")) return "";
+    if (!text.trim() && !files.length && !pasted.length) return "";
     return whole(this.draft).length > most ? later("That is more text than fits: at most {most} characters, please.", { most: most.toLocaleString("en") }) : null;
   }
 
@@ -40,6 +46,7 @@ export class Box {
     const before = { draft: this.draft, kept: this.kept };
     this.leave();
     this.notice = "";
+    this.asked = null;
     return before;
   }
 
@@ -56,6 +63,7 @@ export class Box {
     if (!this.draft.editing) this.kept = this.draft;
     this.draft = { ...nothing(), ...draft, files: draft.files.map(ready) };
     this.notice = "";
+    this.asked = null;
   }
 
   /** As before that, with what was being typed then. */
@@ -71,9 +79,10 @@ export class Box {
 
   // --- files -------------------------------------------------------------------------------------------------------
 
-  /** Files join what stands in the box, each looked at by the server; what can't be sent is said, the rest stays. */
+  /** Files join what stands in the box, each looked at by the server; what can't be sent is said, the rest stays, and
+   * isn't asked by itself. */
   async attach(chosen) {
-    this.notice = "";
+    if (!this.asked) this.notice = "";
     const draft = this.draft;
     for (const { blob, name } of chosen) {
       const entry = { name, kind: blob.type.startsWith("video/") ? "video" : "image", hash: null, state: "coming", share: 0 };
@@ -84,7 +93,8 @@ export class Box {
       this.notice = [this.notice, ...(entry.notes ?? [])].filter(Boolean).join(" ");
       if (unfit) {
         draft.files = draft.files.filter((one) => one !== entry);
-        this.notice = [this.notice, unfit].filter(Boolean).join(" ");
+        this.notice = [this.asked ? "" : this.notice, unfit].filter(Boolean).join(" ");
+        this.asked = null;
       }
       this.#changed();
     }

@@ -10,11 +10,12 @@ import { asSent } from "./sampling.mjs";
  * @param {Record<string, any>} settings by name, as the panel has them
  * @param {{knobs: {name: string, side: boolean, recommended: number}[], switches: string[]}} model
  * @param {(file: {hash: string, kind: string, name: string}) => string} address
+ * `asked` are settings that an answer was asked for with, whatever its question wants.
  */
-export function requestOf(path, settings, model, address) {
+export function requestOf(path, settings, model, address, { asked = {} } = {}) {
   const question = path.at(-1);
   const goesOn = question.role === "assistant"; // the beginning of an answer that is to be continued
-  const told = { ...settings, ...question.wants };
+  const told = { ...settings, ...question.wants, ...asked };
   const knob = (name) => turned(model.knobs.find((one) => one.name === name), told[name]);
   const on = (name) => model.switches.includes(name) && told[name] === true;
   const system = (told.system ?? "").trim() ? [{ role: "system", content: told.system }] : [];
@@ -33,8 +34,8 @@ export function requestOf(path, settings, model, address) {
     ...nested("media_io_kwargs", frames(question.files.find((one) => one.detail?.frames)?.detail.frames ?? knob("frames"))),
     ...(goesOn ? { continue_final_message: true, add_generation_prompt: false } : {}),
   };
-  const asked = question.files.some((one) => one.detail) ? path : path.slice(0, -1);
-  const details = asked.flatMap((one) => one.files.map((file) => ({ ...(one === question ? {} : one.detail), ...asSent(file.detail) })));
+  const detailed = question.files.some((one) => one.detail) ? path : path.slice(0, -1);
+  const details = detailed.flatMap((one) => one.files.map((file) => ({ ...(one === question ? {} : one.detail), ...asSent(file.detail) })));
   const ovis = { cot: on("cot"), boxes: on("boxes"), split: on("split"), drop_old_turns: told.drop_old_turns === true };
   return { ...request, ovis: { ...ovis, details } };
 }

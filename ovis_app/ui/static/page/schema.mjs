@@ -67,10 +67,13 @@ export function file(given) {
   const hash = typeof given?.hash === "string" && /^[0-9a-f]{64}$/.test(given.hash) ? given.hash : null;
   if (!hash) return null;
   const kind = given.kind === "video" ? "video" : "image";
-  const own = { hash, name: text(given.name).slice(0, LONGEST_NAME) || "file", kind };
+  const size = sizeOf(given.size);
   const detail = kind === "video" ? chosen(given.detail) : null; // which moments of it are looked at
   const from = source(given.source);
-  return { ...own, ...(detail ? { detail } : {}), ...(from ? { source: from } : {}) };
+  return {
+    hash, name: text(given.name).slice(0, LONGEST_NAME) || "file", kind,
+    ...(size ? { size } : {}), ...(detail ? { detail } : {}), ...(from ? { source: from } : {}),
+  };
 }
 
 /** Of which document a picture is a page, so that others can be chosen; null where it is none. */
@@ -79,6 +82,11 @@ function source(given) {
   if (!hash || !Number.isInteger(given.page) || given.page < 1) return null;
   const dpi = Number.isInteger(given.dpi) ? { dpi: given.dpi } : {};
   return { hash, name: text(given.name).slice(0, LONGEST_NAME) || "file", page: given.page, ...dpi };
+}
+
+/** Width and height, and of a clip how many frames, where a record has them. */
+export function sizeOf(given) {
+  return [2, 3].includes(list(given).length) && given.every((one) => Number.isInteger(one) && one > 0) ? given.slice() : null;
 }
 
 /** Of an object's fields those whose values are as `fits` says: what is drawn trusts that a number is one. */
