@@ -33,8 +33,8 @@ def brought(
     asked: Mapping[str, Any], holder: str, *, store: FileStore, limits: Limits, spec: ModelSpec
 ) -> dict[str, Any]:  # fmt: skip
     """What is to be said of the upload that is named, which is this holder's from now on: `files`, each with its kind,
-    its size and where it lies, and of a page its number; and `notes`; or `refused`, a sentence. `pages` and `dpi` choose
-    among a document's."""
+    its size and where it lies, and of a page its number; and `notes`; or `refused`, a sentence. `pages` and `dpi`
+    choose among a document's."""
     try:
         choice = _choice(asked.get("pages"), asked.get("dpi"))
         files, pages, notes = _paged(claimed(asked, holder, store), holder, store, limits, choice)

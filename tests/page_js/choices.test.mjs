@@ -117,6 +117,18 @@ test("a question that nobody heard has what was pasted in the box again, with wh
   const session = await tab();
   server.up = false;
   await session.box.paste("before");
+  const asking = session.ask();
+  await session.box.paste("meanwhile");
+  await asking;
+  assert.deepEqual(session.draft.pasted, ["before", "meanwhile"]);
+  server.up = true;
   await session.ask();
-  assert.deepEqual(session.draft.pasted, ["before"]);
+  const typed = () => session.draft.pasted;
+  await session.box.paste("typed");
+  session.edit(session.path[0].id);
+  server.up = false;
+  await session.ask();
+  assert.deepEqual(typed(), ["before", "meanwhile"]); // the edit's own
+  session.leaveEdit();
+  assert.deepEqual(typed(), ["typed"]);
 });

@@ -54,7 +54,7 @@ export class Box {
   putBack(before) {
     const typed = this.draft;
     [this.draft, this.kept] = [before.draft, before.kept];
-    if (typed !== before.draft) this.draft.pasted = [...this.draft.pasted, ...typed.pasted];
+    if (!before.kept) this.draft.pasted = [...this.draft.pasted, ...typed.pasted];
     if (typed.text && typed.text !== before.draft.text && !before.kept) this.draft.text = `${before.draft.text}\n\n${typed.text}`;
   }
 
