@@ -30,6 +30,12 @@ export function actsOf(session, { focus, row, changed }) {
       viewer.open(session, at, { focus });
     },
 
+    /** What of a file in the box goes along; `row` is where the files stand. */
+    async chooseOf(entry, row) {
+      const attachments = await import("./attachments.mjs");
+      await attachments.open(session, entry, { row, enlarge: acts.enlarge });
+    },
+
     async hurry(id) {
       hurried.add(id);
       session.changed(id);
