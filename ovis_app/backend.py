@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
 from ovis_app.errors import RequestError
-from ovis_app.generation import Event, Request
+from ovis_app.generation import Event, Request, Waiting
+from ovis_app.sight import Sight
 from ovis_app.zoo import ModelSpec
 
 Phase = Literal["starting", "loading", "ready", "answering", "failed"]
@@ -180,3 +181,13 @@ def answering(backend: Backend, name: str) -> ModelSpec:
     if found is None:
         raise RequestError(GONE)
     return found
+
+
+@runtime_checkable
+class Sees(Protocol):
+    """A backend that can tell how it sees a picture."""
+
+    def sees(self, request: Request, place: int) -> Iterator[Waiting | Sight]:
+        """`Sight` at the end, of the picture at a place among the question's files, from 0; before it `Waiting` as
+        `stream` has it. Nothing is answered. Closing it stops the work. Raises BackendError, MediaError."""
+        ...

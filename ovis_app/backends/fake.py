@@ -15,10 +15,13 @@ from dataclasses import dataclass, field
 
 from ovis_app import zoo
 from ovis_app.backend import Change, FileWeight, Offer, Status, Weight
+from ovis_app.backends.sights import outlined
 from ovis_app.conversation import Media, Message, Size, Stats
 from ovis_app.errors import BackendError
 from ovis_app.generation import Answer, Done, Event, Request, Thinking, Waiting
+from ovis_app.limits import Limits
 from ovis_app.models.preprocess.smart_resize import smart_resize
+from ovis_app.sight import Sight
 from ovis_app.stop_strings import StopStrings
 from ovis_app.zoo import ModelSpec
 
@@ -105,6 +108,11 @@ class FakeBackend:
     def count(self, request: Request) -> int:
         """As many as `stream` says."""
         return _prompt_tokens(request)
+
+    def sees(self, request: Request, place: int) -> Iterator[Waiting | Sight]:
+        """How the model that it pretends to be divides a picture."""
+        yield Waiting("Looking at the picture")
+        yield outlined(request, place, self.model, Limits())
 
     def weigh(self, request: Request) -> Weight:
         """The same, file by file, each seen as the model that it stands for would."""

@@ -1,5 +1,6 @@
-"""What the page's own modules call, by name: `ask` (a question, answered in frames), `bring` (a file, looked at),
-`weigh` (a question, before it is asked) and `hurry` (an answer whose thought is to end).
+"""What the page's own modules call, by name: `ask` (a question, answered in frames), `sees` (how a picture of one is
+seen), `bring` (a file, looked at), `weigh` (a question, before it is asked) and `hurry` (an answer whose thought is to
+end).
 
 Gradio's events, so its queue, its cancelling and ZeroGPU's quota are theirs; called over HTTP as any program would, and
 every value that comes is checked. Keeps nothing of a conversation.
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from contextlib import aclosing, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -30,7 +31,7 @@ from ovis_app.media.file_store import FileStore, session_holder
 from ovis_app.private_folder import name_for
 from ovis_app.settings import Settings
 from ovis_app.stop import Haste
-from ovis_app.ui import asking, frames, weighing
+from ovis_app.ui import asking, frames, seeing, weighing
 from ovis_app.ui.aside import aside
 from ovis_app.ui.asking import Missing
 from ovis_app.ui.bringing import brought, limits_for
@@ -38,6 +39,8 @@ from ovis_app.ui.http_hosts import may_choose
 from ovis_app.zoo import ModelSpec
 
 NOT_YOURS = "Only whoever runs this page may choose the model that answers."
+Answer = Callable[[Request, Haste], Generator[list[frames.Frame], None, None]]
+
 BEAT_SECONDS = 0.5  # between two frames at most: so a reader who left is noticed, and a reader notices a silence
 
 
@@ -49,6 +52,7 @@ def add(
     calls = Endpoints(backend, limits, store, version, anyio.CapacityLimiter(at_once), settings)
     with page:
         api(calls.ask, api_name="ask", api_visibility="private", concurrency_id="answers", concurrency_limit=at_once)
+        api(calls.sees, api_name="sees", api_visibility="private", concurrency_id="answers", concurrency_limit=at_once)
         api(calls.bring, api_name="bring", api_visibility="private", queue=False)
         api(calls.weigh, api_name="weigh", api_visibility="private", queue=False)
         api(calls.hurry, api_name="hurry", api_visibility="private", queue=False)
@@ -70,13 +74,25 @@ class Endpoints:
     @gives(dict[str, Any])
     async def ask(self, request: gr.Request, asked: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
         """The answer to a question, in numbered frames; the first before any work, so that closing always lands."""
-        number = 0
-        async with aclosing(self._frames(request, asked)) as said:
+        async with aclosing(_numbered(self._frames(request, asked, self._states))) as said:
             async for frame in said:
-                yield {"seq": number, **frame}
-                number += 1
+                yield frame
 
-    async def _frames(self, request: gr.Request, asked: object) -> AsyncGenerator[frames.Frame, None]:
+    @gives(dict[str, Any])
+    async def sees(self, request: gr.Request, looks: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+        """How one of a question's pictures is seen, in numbered frames as `ask` has them. `looks` is a question as it
+        is asked there, and the place of the picture among its files."""
+
+        def answer(wanted: Request, _: Haste) -> Generator[list[frames.Frame], None, None]:
+            return seeing.looking(self.backend, wanted, seeing.place_in(looks))
+
+        async with aclosing(_numbered(self._frames(request, looks, answer))) as said:
+            async for frame in said:
+                yield frame
+
+    async def _frames(
+        self, request: gr.Request, asked: object, answer: Answer
+    ) -> AsyncGenerator[frames.Frame, None]:  # fmt: skip
         yield {"kind": "begun", "version": self.version}
         own = name_for("ovis-ask-")
         try:
@@ -88,7 +104,7 @@ class Endpoints:
             read = partial(asking.conversation, wanted, self.store, limits, own)
             conversation = await aside(read, client=who) if wanted.has_files else read()
             haste = Haste()
-            states = self._states(Request(conversation, wanted.settings, who, haste, model), haste)
+            states = answer(Request(conversation, wanted.settings, who, haste, model), haste)
             with self.store.reading(wanted.holder), self._named((wanted.session, asking.answer_in(asked)), haste):
                 async with aclosing(driven(states, self.threads)) as steps:
                     async for frame in _paced(steps):
@@ -162,6 +178,14 @@ class Endpoints:
         request = chat.stamped(Request(weighing.told(wanted, limits), wanted.settings))
         weight = self.backend.weigh(request)
         return {} if weight is None else weighing.as_json(weight, request.conversation, spec, limits)
+
+
+async def _numbered(said: AsyncGenerator[frames.Frame, None]) -> AsyncGenerator[frames.Frame, None]:
+    number = 0
+    async with aclosing(said):
+        async for frame in said:
+            yield {"seq": number, **frame}
+            number += 1
 
 
 async def _paced(steps: AsyncIterator[list[frames.Frame]]) -> AsyncGenerator[frames.Frame, None]:

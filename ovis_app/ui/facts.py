@@ -67,11 +67,11 @@ def facts(
 
 def beside(spec: ModelSpec, others: Mapping[str, ModelSpec]) -> list[tuple[str, ModelSpec]]:
     """Those of `others` that people can tell from `spec` and from one another."""
-    named: dict[str, tuple[str, ModelSpec]] = {}
+    found: dict[str, tuple[str, ModelSpec]] = {}
     for key, other in others.items():
         if other.name != spec.name:
-            named.setdefault(other.name, (key, other))
-    return list(named.values())[:MOST_OTHERS]
+            found.setdefault(other.name, (key, other))
+    return list(found.values())[:MOST_OTHERS]
 
 
 def _model(spec: ModelSpec) -> dict[str, Any]:

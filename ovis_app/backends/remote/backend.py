@@ -26,11 +26,13 @@ from ovis_app.backends.remote.failures import NoList
 from ovis_app.backends.remote.loop import Loop
 from ovis_app.backends.remote.pictures import Pictures
 from ovis_app.backends.remote.server import ServedModel, Server, means, served_model, served_models
+from ovis_app.backends.sights import outlined
 from ovis_app.backends.validation import checked
 from ovis_app.errors import TOO_LONG, BackendError
 from ovis_app.generation import Event, Request, Waiting
 from ovis_app.limits import Limits
 from ovis_app.settings import Settings
+from ovis_app.sight import Sight
 from ovis_app.zoo import ModelSpec
 
 log = logging.getLogger(__name__)
@@ -262,6 +264,10 @@ class RemoteBackend:
     async def _count(self, request: Request) -> int | None:
         exchange = await self._exchange(request.model, _unheard, _unheard)
         return await exchange.count(checked(request, exchange.model.spec, self.limits))
+
+    def sees(self, request: Request, place: int) -> Iterator[Waiting | Sight]:
+        """See `backend.Sees`: how a picture is divided, as far as its family tells; no server says more."""
+        yield outlined(request, place, self.status().model, self.limits)
 
     def close(self) -> None:
         """Ends what is running, and closes all connections."""

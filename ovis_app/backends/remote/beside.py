@@ -12,8 +12,10 @@ from dataclasses import replace
 from ovis_app import zoo
 from ovis_app.backend import GONE, Backend, Counts, Offer, OffersElsewhere, Status, Weighs, Weight
 from ovis_app.backends.remote.backend import RemoteBackend
+from ovis_app.backends.sights import seen_by
 from ovis_app.errors import BackendError
-from ovis_app.generation import Event, Request
+from ovis_app.generation import Event, Request, Waiting
+from ovis_app.sight import Sight
 from ovis_app.zoo import ModelSpec
 
 
@@ -98,6 +100,10 @@ class BesideServers:
 
     def stream(self, request: Request) -> Iterator[Event]:
         return self._answerer(request.model).stream(request)
+
+    def sees(self, request: Request, place: int) -> Iterator[Waiting | Sight]:
+        """See `backend.Sees`."""
+        return seen_by(self._answerer(request.model), request, place)
 
     def _answerer(self, name: str) -> Backend:
         if name:

@@ -38,6 +38,12 @@ export function actsOf(session, { focus, row, changed }) {
       session.changed(id);
     },
 
+    pictured: (id) => Boolean(message(message(id).parent)?.files.some((one) => one.kind === "image")),
+
+    async workbench(id) {
+      (await import("./workbench.mjs")).open(session, id);
+    },
+
     edit(id) {
       session.edit(id);
       focus();
