@@ -21,6 +21,7 @@ FAILED = "The model failed while answering: try again, or start a new chat."
 BUSY = "Too many questions are waiting already: try again in a moment."
 TOO_LONG = "The answer took too long and was stopped: ask for less, or try again."
 IS_ADAPTER = "{name} is an adapter, not a model: name it with --adapter, and with --model what it was trained on."
+BLIND = "How pictures are seen can't be told here."
 OUT_OF_MEMORY = "The model ran out of memory: lower max pixels or frames, or start a new chat, and try again."
 
 

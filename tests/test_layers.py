@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "ovis_app"
 
-VALUES = {"errors", "stop", "stop_strings", "turns", "limits", "conversation", "places", "generation"}
+VALUES = {"errors", "stop", "stop_strings", "turns", "limits", "conversation", "places", "generation", "sight"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "stop": set(),
@@ -26,12 +26,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "conversation": set(),
     "setting_values": set(),
     "places": {"conversation"},
+    "sight": set(),
     "limits": {"errors"},
     "settings": {"limits", "setting_values"},
     "accounts": {"errors"},
     "generation": {"conversation", "errors", "stop"},
     "zoo": {"conversation", "generation", "bundled"},
-    "backend": {"generation", "zoo"},
+    "backend": {"errors", "generation", "sight", "zoo"},
     "chat": {"backend", *VALUES},
     "media": {"private_folder", *VALUES},
     "named_files": {"errors"},

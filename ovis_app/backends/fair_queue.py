@@ -8,17 +8,33 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from typing import TypeVar
 
-from ovis_app.backend import Backend, Counts, Offer, Status, Weighs, Weight
+from ovis_app.backend import (
+    Backend,
+    Counts,
+    Offer,
+    OffersElsewhere,
+    Status,
+    Weighs,
+    Weight,
+    answering,
+    several,
+)
+from ovis_app.backends.sights import seen_by
 from ovis_app.backends.validation import checked
 from ovis_app.errors import BUSY, Busy
 from ovis_app.generation import Event, Request, Waiting
 from ovis_app.limits import Limits
+from ovis_app.sight import Sight
+from ovis_app.zoo import ModelSpec
 
 POLL_SECONDS = 0.1  # between two events of a stream that waits
 NEWEST = 0.3  # how much the newest turn counts in what is expected of the next ones
+
+T = TypeVar("T")
 
 
 class Place:
@@ -51,6 +67,10 @@ class FairQueue:
     def offers(self) -> list[Offer]:
         return self._backend.offers()
 
+    def offers_on(self, memory: int) -> list[Offer]:
+        """See `backend.OffersElsewhere`."""
+        return self._backend.offers_on(memory) if isinstance(self._backend, OffersElsewhere) else []
+
     def change(self, name: str) -> None:
         self._backend.change(name)
 
@@ -67,6 +87,10 @@ class FairQueue:
         """See `backend.Counts`."""
         return self._backend.count(request) if isinstance(self._backend, Counts) else None
 
+    def several(self) -> dict[str, ModelSpec]:
+        """See `backend.Several`."""
+        return several(self._backend)
+
     def weigh(self, request: Request) -> Weight | None:
         """See `backend.Weighs`."""
         return self._backend.weigh(request) if isinstance(self._backend, Weighs) else None
@@ -76,14 +100,21 @@ class FairQueue:
     def stream(self, request: Request) -> Iterator[Event]:
         """As the backend's, after events that say how many wait before this one. Raises RequestError for what can't be
         answered, before it waits, and Busy where there is no place."""
-        checked(request, self._backend.status().model, self._limits)
+        return self._in_line(request, lambda: self._backend.stream(request))
+
+    def sees(self, request: Request, place: int) -> Iterator[Waiting | Sight]:
+        """See `backend.Sees`: whoever looks waits in the same line."""
+        return self._in_line(request, lambda: seen_by(self._backend, request, place))
+
+    def _in_line(self, request: Request, work: Callable[[], Iterator[T]]) -> Iterator[Waiting | T]:
+        checked(request, answering(self._backend, request.model), self._limits)
         place = self._join(request.client)
         try:
             while not place.turn.wait(POLL_SECONDS):
                 yield Waiting(self._wait(place))
             if place.lost:
                 raise Busy(BUSY)
-            with closing(self._backend.stream(request)) as events:  # type: ignore[type-var]
+            with closing(work()) as events:  # type: ignore[type-var]
                 yield from events
         finally:
             self._leave(place)

@@ -9,14 +9,19 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from typing import TypeVar
 
-from ovis_app.backend import Backend, Counts, Offer, Status, Weighs, Weight
+from ovis_app.backend import Backend, Counts, Offer, OffersElsewhere, Status, Weighs, Weight, several
+from ovis_app.backends.sights import seen_by
 from ovis_app.errors import BackendError
 from ovis_app.frozen_imports import importing
 from ovis_app.generation import Event, Request, Waiting
+from ovis_app.sight import Sight
 from ovis_app.zoo import ModelSpec
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 POLL_SECONDS = 0.1  # seconds between two events of a stream that waits
 STARTING = "Starting"
@@ -44,6 +49,11 @@ class LazyBackend:
     def offers(self) -> list[Offer]:
         return self._wait().offers()
 
+    def offers_on(self, memory: int) -> list[Offer]:
+        """See `backend.OffersElsewhere`."""
+        real = self._wait()
+        return real.offers_on(memory) if isinstance(real, OffersElsewhere) else []
+
     def change(self, name: str) -> None:
         self._wait().change(name)
 
@@ -55,16 +65,27 @@ class LazyBackend:
         self._begin()
 
     def stream(self, request: Request) -> Iterator[Event]:
+        return self._once_made(lambda real: real.stream(request))
+
+    def sees(self, request: Request, place: int) -> Iterator[Waiting | Sight]:
+        """See `backend.Sees`."""
+        return self._once_made(lambda real: seen_by(real, request, place))
+
+    def _once_made(self, work: Callable[[Backend], Iterator[T]]) -> Iterator[Waiting | T]:
         self._begin()
         while not self._made.wait(POLL_SECONDS):
             yield Waiting(STARTING)
-        with closing(self._wait().stream(request)) as events:  # type: ignore[type-var]
+        with closing(work(self._wait())) as events:  # type: ignore[type-var]
             yield from events
 
     def count(self, request: Request) -> int | None:
         """See `backend.Counts`."""
         real = self._wait()
         return real.count(request) if isinstance(real, Counts) else None
+
+    def several(self) -> dict[str, ModelSpec]:
+        """See `backend.Several`; none yet while the real one isn't there."""
+        return several(self._real) if self._real is not None else {}
 
     def weigh(self, request: Request) -> Weight | None:
         """See `backend.Weighs`; None as long as nobody is there."""

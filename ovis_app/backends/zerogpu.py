@@ -22,12 +22,14 @@ from ovis_app.backends.local import gpu_answer, gpu_placed, gpu_request
 from ovis_app.backends.local.gpu_answer import GpuEvent, Report
 from ovis_app.backends.local.gpu_request import GpuCall
 from ovis_app.backends.local.worker import ThreadGroup
+from ovis_app.backends.sights import outlined
 from ovis_app.backends.validation import checked
 from ovis_app.engine.streamer import Failure, TokenStreamer
 from ovis_app.errors import FAILED, BackendError, MediaError, RequestError, UserError
-from ovis_app.generation import Event, Request
+from ovis_app.generation import Event, Request, Waiting
 from ovis_app.limits import Limits
 from ovis_app.settings import Settings
+from ovis_app.sight import Sight
 from ovis_app.stop import Stop, Stopped
 
 log = logging.getLogger(__name__)
@@ -76,6 +78,10 @@ class ZeroGpuBackend:
     def count(self, request: Request) -> int:
         """Tokens of a request's prompt; see `backend.Counts`. Raises BackendError, and MediaError."""
         return gpu_request.prompt_tokens(checked(request, self._spec, self._limits), stop=Stop(self._closing))
+
+    def sees(self, request: Request, place: int) -> Iterator[Waiting | Sight]:
+        """See `backend.Sees`: how a picture is divided. What stands in it would take a GPU, of somebody's quota."""
+        yield outlined(request, place, self._spec, self._limits)
 
     def weigh(self, request: Request) -> Weight:
         """See `backend.Weighs`."""

@@ -5,7 +5,8 @@ Knows modules and weights; refuses to know prompts, pictures as files, how token
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from typing import Any, cast
 
 import torch
@@ -170,8 +171,16 @@ class Ovis(PreTrainedModel):
     ) -> Tensor:
         """Visual embeddings [visual tokens, hidden] of all pictures and frames, in order. `turns` is entered for each
         micro-batch, and whoever waits is let go first between two layers. Raises Stopped there once `stop` is set."""
-        words, turns = self.words, Turns() if turns is None else turns
-        parts: list[Tensor] = []
+        words = self.words
+        with closing(self.features(pixel_values, grids, stop=stop, turns=turns)) as several:
+            return torch.cat([self._weighted(rows, words) for rows in several])
+
+    def features(
+        self, pixel_values: Tensor, grids: Sequence[Grid] = (), *, stop: Stop = NEVER, turns: Turns | None = None
+    ) -> Generator[Tensor, None, None]:
+        """Features of the tower, some rows [visual tokens, features] at a time, in order: what is made of them is made
+        in the same turn. `turns`, `stop` as in `encode`."""
+        turns = Turns() if turns is None else turns
 
         def between_layers(*_: object) -> None:
             stop.check()
@@ -183,12 +192,10 @@ class Ovis(PreTrainedModel):
         try:
             for pixels, frames in micro_batches(pixel_values, grids):
                 with turns:
-                    for rows in self.visual_tokenizer.features(pixels, frames).split(SOFTMAX_ROWS):
-                        parts.append(self._weighted(rows, words))
+                    yield from self.visual_tokenizer.features(pixels, frames).split(SOFTMAX_ROWS)
         finally:
             for hook in hooks:
                 hook.remove()
-        return torch.cat(parts)
 
     def _weighted(self, rows: Tensor, words: Tensor) -> Tensor:
         """Visual embeddings of some rows of features. Their probabilities, 256 kB a row in the released models, aren't

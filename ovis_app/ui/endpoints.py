@@ -1,6 +1,6 @@
-"""What the page's own modules call, by name: `ask` (a question, answered in frames), `bring` (a file, looked at),
-`weigh` (a question, before it is asked), `hurry` (an answer whose thought is to end), `moments` and `pages` (what of a
-file there is to choose among).
+"""What the page's own modules call, by name: `ask` (a question, answered in frames), `sees` (how a picture of one is
+seen), `bring` (a file, looked at), `weigh` (a question, before it is asked), `hurry` (an answer whose thought is to
+end), `moments` and `pages` (what of a file there is to choose among).
 
 Gradio's events, so its queue, its cancelling and ZeroGPU's quota are theirs; called over HTTP as any program would, and
 every value that comes is checked. Keeps nothing of a conversation.
@@ -23,27 +23,36 @@ from gradio.events import api
 from ovis_app import chat
 from ovis_app.api.driven import driven
 from ovis_app.api.gradio_endpoints import gives
-from ovis_app.backend import Backend, Weighs
-from ovis_app.errors import UserError
+from ovis_app.backend import Backend, Weighs, answering
+from ovis_app.errors import RequestError, UserError
 from ovis_app.generation import Request
 from ovis_app.limits import Limits
 from ovis_app.media.file_store import FileStore, session_holder
 from ovis_app.private_folder import name_for
+from ovis_app.settings import Settings
 from ovis_app.stop import Haste
-from ovis_app.ui import asking, frames, looking, weighing
+from ovis_app.ui import asking, frames, looking, seeing, weighing
 from ovis_app.ui.aside import aside
 from ovis_app.ui.asking import Missing
 from ovis_app.ui.bringing import brought, limits_for
+from ovis_app.ui.http_hosts import may_choose
 from ovis_app.zoo import ModelSpec
+
+NOT_YOURS = "Only whoever runs this page may choose the model that answers."
+Answer = Callable[[Request, Haste], Generator[list[frames.Frame], None, None]]
 
 BEAT_SECONDS = 0.5  # between two frames at most: so a reader who left is noticed, and a reader notices a silence
 
 
-def add(page: gr.Blocks, backend: Backend, limits: Limits, store: FileStore, *, version: str, at_once: int) -> None:
+def add(
+    page: gr.Blocks, backend: Backend, limits: Limits, store: FileStore, *, version: str, settings: Settings
+) -> None:
     """Adds them to the page. `version` is the page's, which each answer begins with."""
-    calls = Endpoints(backend, limits, store, version, anyio.CapacityLimiter(at_once))
+    at_once = settings.asked_at_once
+    calls = Endpoints(backend, limits, store, version, anyio.CapacityLimiter(at_once), settings)
     with page:
         api(calls.ask, api_name="ask", api_visibility="private", concurrency_id="answers", concurrency_limit=at_once)
+        api(calls.sees, api_name="sees", api_visibility="private", concurrency_id="answers", concurrency_limit=at_once)
         for work in (calls.bring, calls.moments, calls.pages, calls.weigh, calls.hurry):
             api(work, api_name=work.__name__, api_visibility="private", queue=False)
 
@@ -58,29 +67,43 @@ class Endpoints:
     store: FileStore
     version: str
     threads: anyio.CapacityLimiter
+    settings: Settings
     running: dict[tuple[str, str], Haste] = field(default_factory=dict)
 
     @gives(dict[str, Any])
     async def ask(self, request: gr.Request, asked: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
         """The answer to a question, in numbered frames; the first before any work, so that closing always lands."""
-        number = 0
-        async with aclosing(self._frames(request, asked)) as said:
+        async with aclosing(_numbered(self._frames(request, asked, self._states))) as said:
             async for frame in said:
-                yield {"seq": number, **frame}
-                number += 1
+                yield frame
 
-    async def _frames(self, request: gr.Request, asked: object) -> AsyncGenerator[frames.Frame, None]:
+    @gives(dict[str, Any])
+    async def sees(self, request: gr.Request, looks: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+        """How one of a question's pictures is seen, in numbered frames as `ask` has them. `looks` is a question as it
+        is asked there, and the place of the picture among its files."""
+
+        def answer(wanted: Request, _: Haste) -> Generator[list[frames.Frame], None, None]:
+            return seeing.looking(self.backend, wanted, seeing.place_in(looks))
+
+        async with aclosing(_numbered(self._frames(request, looks, answer))) as said:
+            async for frame in said:
+                yield frame
+
+    async def _frames(
+        self, request: gr.Request, asked: object, answer: Answer
+    ) -> AsyncGenerator[frames.Frame, None]:  # fmt: skip
         yield {"kind": "begun", "version": self.version}
         own = name_for("ovis-ask-")
         try:
-            spec = self.backend.status().model
+            model = self._model(request, asked)
+            spec = answering(self.backend, model)
             limits = limits_for(spec, self.limits)
             wanted = asking.question(asked, spec, limits)
             who = client_of(request, wanted.session)
             read = partial(asking.conversation, wanted, self.store, limits, own)
             conversation = await aside(read, client=who) if wanted.has_files else read()
             haste = Haste()
-            states = self._states(Request(conversation, wanted.settings, who, haste), haste)
+            states = answer(Request(conversation, wanted.settings, who, haste, model), haste)
             with self.store.reading(wanted.holder), self._named((wanted.session, asking.answer_in(asked)), haste):
                 async with aclosing(driven(states, self.threads)) as steps:
                     async for frame in _paced(steps):
@@ -91,6 +114,14 @@ class Endpoints:
             yield frames.failed(str(error))
         finally:
             shutil.rmtree(own, ignore_errors=True)
+
+    def _model(self, request: gr.Request, asked: object) -> str:
+        """The model that is to answer this question alone; empty: the one that answers all. Raises RequestError."""
+        model = asking.model_in(asked)
+        peer = request.client.host if model and request.client else ""
+        if model and not may_choose(self.settings, peer, request.headers):
+            raise RequestError(NOT_YOURS)
+        return model
 
     @contextmanager
     def _named(self, name: tuple[str, str], haste: Haste) -> Iterator[None]:
@@ -157,6 +188,14 @@ class Endpoints:
         request = chat.stamped(Request(weighing.told(wanted, limits), wanted.settings))
         weight = self.backend.weigh(request)
         return {} if weight is None else weighing.as_json(weight, request.conversation, spec, limits)
+
+
+async def _numbered(said: AsyncGenerator[frames.Frame, None]) -> AsyncGenerator[frames.Frame, None]:
+    number = 0
+    async with aclosing(said):
+        async for frame in said:
+            yield {"seq": number, **frame}
+            number += 1
 
 
 async def _paced(steps: AsyncIterator[list[frames.Frame]]) -> AsyncGenerator[frames.Frame, None]:

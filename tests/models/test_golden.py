@@ -26,7 +26,8 @@ from ovis_app.generation import GenerationSettings
 from ovis_app.models.families.table import FAMILIES
 from ovis_app.models.inputs import PixelPrompt, assemble, chat_format
 from ovis_app.models.ovis import Ovis
-from ovis_app.models.preprocess.tiling import best_grid, tile_ids
+from ovis_app.models.preprocess.cells import best_grid
+from ovis_app.models.preprocess.tiling import tile_ids
 from ovis_app.models.preprocess.values import Visual
 from ovis_app.models.prompt import (
     IMAGE,

@@ -159,7 +159,7 @@ class Wire:
 
     def open_models(self) -> list[Any]:
         """The panel of models is opened, which fills its list: nothing is sought, nothing chosen yet."""
-        return self.run(self.event("model", "click"), ["", None])
+        return self.run(self.event("model", "click"), ["", None, ""])
 
     def upload(self, path: Path) -> str:
         """Where the file lies from now on."""
@@ -178,16 +178,16 @@ class Wire:
         messages = [*self.said, {"role": "user", "content": content}]
         return {"session": self.session, "request": {"messages": messages, **more}}
 
-    def join(self, asked: dict[str, Any]) -> httpx.Response:
-        return self.http.post("/call/ask", json={"data": [asked]})
+    def join(self, asked: dict[str, Any], *, of: str = "ask") -> httpx.Response:
+        return self.http.post(f"/call/{of}", json={"data": [asked]})
 
     def start(self, text: str, files: Sequence[str] = (), **more: Any) -> str:
         """Asks, and says under which name the answer comes."""
         return str(self.join(self.asked(text, files, **more)).json()["event_id"])
 
-    def frames(self, event: str) -> Iterator[dict[str, Any]]:
+    def frames(self, event: str, *, of: str = "ask") -> Iterator[dict[str, Any]]:
         """The frames of an answer, as they come."""
-        with self.http.stream("GET", f"/call/ask/{event}") as stream:
+        with self.http.stream("GET", f"/call/{of}/{event}") as stream:
             kind = ""
             for line in stream.iter_lines():
                 kind = line[7:] if line.startswith("event: ") else kind

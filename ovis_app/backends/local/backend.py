@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import partial
 
 import torch
@@ -26,16 +27,21 @@ from ovis_app.backends.validation import checked
 from ovis_app.checkpoints import memory_fit
 from ovis_app.checkpoints.hub import Progress
 from ovis_app.checkpoints.placement import Placement
+from ovis_app.conversation import Stats
 from ovis_app.engine.answer import out_of_memory
 from ovis_app.engine.streamer import TokenStreamer
 from ovis_app.errors import FAILED, OUT_OF_MEMORY, TOO_LONG, BackendError, MediaError, RequestError, UserError
-from ovis_app.generation import Event, Request, Waiting
+from ovis_app.generation import Done, Event, Request, Waiting
 from ovis_app.limits import Limits
 from ovis_app.settings import Settings
+from ovis_app.sight import Sight
 from ovis_app.stop import Stop, Stopped
 from ovis_app.zoo import ModelSpec
 
 log = logging.getLogger(__name__)
+
+Begin = Callable[[], None]  # called when an answer's turn has come
+Work = Callable[[Session, Request, TokenStreamer, Stop, Begin], Done]
 
 POLL_SECONDS = 0.05  # how often a change that waits for answers checks whether it is still wanted
 GRACE_SECONDS = 1.0  # after its deadline, in which an answer may still end by itself
@@ -136,14 +142,18 @@ class LocalBackend:
         others = (self._adapted(row) for row in zoo.MODELS if row.id != present.id)
         return [self._offer(row, freed) for row in (present, *others)]
 
+    def offers_on(self, memory: int) -> list[Offer]:
+        """See `backend.OffersElsewhere`: in half precision, or quantized as it was asked for here."""
+        card = Placement("cuda", torch.bfloat16, self.settings.quantize)
+        free = int(memory * self.settings.gpu_memory)
+        return [_offered(row, memory_fit.fit(row, card, available=free)) for row in map(self._adapted, zoo.MODELS)]
+
     def _adapted(self, spec: ModelSpec) -> ModelSpec:
         """The row of a model as it answers here: the one of the start has its adapter whenever it is chosen."""
         return self._own if spec.id == self._own.id else spec
 
     def _offer(self, spec: ModelSpec, freed: int) -> Offer:
-        fit = memory_fit.fit(spec, self._placement(spec), freed=freed)
-        resources = Resources(fit.weights, fit.cache, spec.context, fit.vision + fit.reserve)
-        return Offer(spec, fit.verdict, fit.needed, fit.available, resources)
+        return _offered(spec, memory_fit.fit(spec, self._placement(spec), freed=freed))
 
     def _placement(self, spec: ModelSpec) -> Placement:
         """How a model is put on this machine. Raises BackendError for a device that isn't there."""
@@ -239,9 +249,33 @@ class LocalBackend:
 
     def stream(self, request: Request) -> Iterator[Event]:
         """Events of one answer; see `Backend`. Raises BackendError for bad settings before anything is queued."""
+        started = time.monotonic()
+
+        def answer(session: Session, asked: Request, streamer: TokenStreamer, stop: Stop, begin: Begin) -> Done:
+            prepared = session.prepare(asked, streamer, stop)
+            if asked.haste is not None and prepared.budget is not None:
+                asked.haste.offer(prepared.budget.budget, prepared.budget.end_now)
+            return session.answer(prepared, streamer, stop, begin=begin, started=started)
+
+        return self._events(request, answer)
+
+    def sees(self, request: Request, place: int) -> Iterator[Waiting | Sight]:
+        """See `backend.Sees`."""
+        found: list[Sight] = []
+
+        def look(session: Session, asked: Request, streamer: TokenStreamer, stop: Stop, begin: Begin) -> Done:
+            found.append(session.sees(asked, place, streamer, stop))
+            return Done("end", Stats())
+
+        with closing(self._events(request, look)) as events:  # type: ignore[type-var]
+            yield from (event for event in events if isinstance(event, Waiting))
+        yield found[0]
+
+    def _events(self, request: Request, answer: Work) -> Iterator[Event]:
+        """Events of what `answer` does once it is this request's turn, the last one its own. Raises BackendError."""
         checked(request, self._spec, self.limits)
         stop, streamer = Stop(self._closing), TokenStreamer()
-        ticket = self._worker.submit(partial(self._work, request, streamer, stop, time.monotonic()))
+        ticket = self._worker.submit(partial(self._work, request, answer, streamer, stop))
         try:
             for event in streamer:
                 waits = self._waits_for(ticket) if isinstance(event, Waiting) else ""
@@ -281,7 +315,7 @@ class LocalBackend:
             self._session.close()
         self._session = None
 
-    def _work(self, request: Request, streamer: TokenStreamer, stop: Stop, started: float) -> None:
+    def _work(self, request: Request, answer: Work, streamer: TokenStreamer, stop: Stop) -> None:
         """In the worker: loads if need be, and answers; or leaves that to a thread of its own, so that nobody waits for
         somebody else's picture."""
 
@@ -296,16 +330,13 @@ class LocalBackend:
             session = self._open(self._report)
             begin()
             if session.at_once:
-                self._answers.start(partial(self._edge, partial(answer, session), streamer, session.evict))
+                self._answers.start(partial(self._edge, partial(work, session), streamer, session.evict))
             else:
-                answer(session)
+                work(session)
 
-        def answer(session: Session) -> None:
+        def work(session: Session) -> None:
             asked = checked(request, self._spec, self.limits)  # by the model that answers: it may have changed
-            prepared = session.prepare(asked, streamer, stop)
-            if asked.haste is not None and prepared.budget is not None:
-                asked.haste.offer(prepared.budget.budget, prepared.budget.end_now)
-            done = session.answer(prepared, streamer, stop, begin=begin, started=started)
+            done = answer(session, asked, streamer, stop, begin)
             if done.finish == "stopped" and not stop.wanted_no_more():
                 raise BackendError(TOO_LONG)
             streamer.done(done)
@@ -333,3 +364,8 @@ class LocalBackend:
         if failed:  # here the exception is gone, and with it what its traceback held
             clean()
             streamer.fail(failed)
+
+
+def _offered(spec: ModelSpec, fit: memory_fit.Fit) -> Offer:
+    resources = Resources(fit.weights, fit.cache, spec.context, fit.vision + fit.reserve)
+    return Offer(spec, fit.verdict, fit.needed, fit.available, resources)

@@ -8,17 +8,21 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import torch
 
 from ovis_app.backends.local.model_pool import LoadedModel
+from ovis_app.backends.sights import LookedAt
 from ovis_app.conversation import WHOLE_CLIP, Conversation, Detail, Media, Message, Size
 from ovis_app.engine.encoder_cache import EncodedMedia, EncodedPart, EncoderCache
 from ovis_app.limits import Limits
-from ovis_app.media import digest, frame_sizes, open_image, sample_frames
+from ovis_app.media import digest, frame_sizes, open_image, sample_frames, upright_size
 from ovis_app.models.families.table import FAMILIES
+from ovis_app.models.preprocess.cells import sight
 from ovis_app.models.preprocess.values import Outline, Pixels, Visual
+from ovis_app.models.visual_words import visual_words
+from ovis_app.sight import Sight, joined
 from ovis_app.stop import Stop
 from ovis_app.turns import Turns
 
@@ -91,6 +95,28 @@ class MediaEncoder:
             )
             for message in conversation.messages
         ]
+
+    def sight(self, looked: LookedAt, *, note: Note, stop: Stop) -> Sight:
+        """How a picture is seen, or its pieces, through the tower alone. Raises as `encode` does."""
+        note("Waiting for other pictures")
+        with self._line:
+            found = tuple(self._sight(one, several=looked.several, note=note, stop=stop) for one in looked.pieces)
+        whole = upright_size(looked.pieces[0], self._limits) if len(found) > 1 else found[0].size
+        return joined(found, looked.parts(whole), whole)
+
+    def _sight(self, media: Media, *, several: bool, note: Note, stop: Stop) -> Sight:
+        note(f"Looking at {media.label}")
+        detail = self._spec.detail(media, several=several)
+        decoded = self._decode(WantedMedia("", media, detail), stop)
+        config = self._model.config
+        family = FAMILIES[config.family]
+        seen = sight(family.layout(config), decoded.size, detail)
+        words = visual_words(self._model, decoded.parts[0], stop=stop, turns=self._turns)  # a picture has one part
+        cells, at = [], 0
+        for one in seen.cells:
+            cells.append(replace(one, words=words.part(at, at + one.count)))
+            at += one.count
+        return replace(seen, cells=tuple(cells), vocabulary=config.visual_vocab_size - family.indicators)
 
     def _sized(self, media: Media, told: Size, message: Message) -> EncodedMedia:
         """What `_outline` gives, of a file that is told by its size."""

@@ -18,6 +18,7 @@ from ovis_app.backend import Resources, Weight
 from ovis_app.backends.local.media_encoder import MediaEncoder
 from ovis_app.backends.local.model_pool import LoadedModel, free_memory
 from ovis_app.backends.local.prompt_builder import PreparedRequest, PromptBuilder
+from ovis_app.backends.sights import looked_at
 from ovis_app.conversation import Stats
 from ovis_app.engine import plain
 from ovis_app.engine.answer import out_of_memory
@@ -30,6 +31,7 @@ from ovis_app.errors import UserError
 from ovis_app.generation import Done, Request
 from ovis_app.limits import Limits
 from ovis_app.settings import Settings
+from ovis_app.sight import Sight
 from ovis_app.stop import Stop
 from ovis_app.turns import Turns
 
@@ -62,6 +64,7 @@ class Session:
                 log.warning("answers come one at a time, by transformers' generate: %s", self.capabilities.why)
             else:
                 self._engine = self._opened(settings)
+        self._limits = limits
         self._builder = PromptBuilder(loaded, self._encoder, room=None if self.plan is None else self.plan.tokens)
         if thread and self._engine is not None:
             self._engine.start()
@@ -140,6 +143,12 @@ class Session:
     def count(self, request: Request, stop: Stop) -> int:
         """Tokens of a request's prompt. No picture goes through the tower for it. Raises as `prepare` does."""
         return self._builder.count(request.conversation, request.settings, stop=stop)
+
+    def sees(self, request: Request, place: int, streamer: TokenStreamer, stop: Stop) -> Sight:
+        """How the picture at a place of the question is seen. Raises RequestError, MediaError, and Stopped once `stop`
+        is set."""
+        looked = looked_at(request, place, self.loaded.spec, self._limits)
+        return self._encoder.sight(looked, note=streamer.say, stop=stop)
 
     def weigh(self, request: Request, stop: Stop) -> Weight:
         """What a request would take; see `backend.Weighs`. Raises as `prepare` does."""

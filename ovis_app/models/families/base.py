@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from ovis_app.models.config import OvisConfig
+from ovis_app.models.preprocess.cells import Layout
 from ovis_app.models.preprocess.values import Outline, Pixels, Visual
 from ovis_app.models.prompt import Part
 from ovis_app.places import Place, ahead, parts
@@ -28,6 +29,7 @@ class Family:
     user_content: Callable[[str, Sequence[tuple[str, int]]], tuple[Part, ...]]  # text, and (kind, placeholders) each
     inline: Callable[[str, int], tuple[Part, ...]]  # one of them, within the text
     spread: Callable[[Visual], tuple[Visual, ...]]  # a visual as one value per placeholder
+    layout: Callable[[OvisConfig], Layout]  # which part of a picture each visual token covers
     softmax_in_float32: bool  # otherwise in the dtype of the weights
     masks_padding: bool  # pad ids inside a prompt are hidden from attention, as in the original
 

@@ -12,7 +12,8 @@ from torch import nn
 
 from ovis_app.models.config import OvisConfig
 from ovis_app.models.families.base import Family
-from ovis_app.models.preprocess.tiling import best_grid, seen_size, tile_ids, tiles
+from ovis_app.models.preprocess.cells import Layout, best_grid, seen_size
+from ovis_app.models.preprocess.tiling import tile_ids, tiles
 from ovis_app.models.preprocess.values import Outline, Pixels, Visual
 from ovis_app.models.prompt import IMAGE, Part
 from ovis_app.models.vision.aimv2_siglip import AIMv2, AIMv2Block, AIMv2Config, merged_tokens
@@ -69,6 +70,13 @@ def _grid(config: OvisConfig, outline: Outline, size: tuple[int, int]) -> tuple[
     return best_grid(*size, side=_side(config), max_partition=most)
 
 
+def layout(config: OvisConfig) -> Layout:
+    """How a tile is divided: the last patches of a row may share a visual token with nothing."""
+    facts, stride = config.vision_config, config.hidden_stride
+    across = -(-(facts["image_size"] // facts["patch_size"]) // stride)
+    return Layout(facts["patch_size"] * stride, _side(config), across)
+
+
 def _side(config: OvisConfig) -> int:
     """Of a tile, in pixels."""
     facts = config.preprocessor or {}
@@ -94,6 +102,7 @@ FAMILY = Family(
     user_content=user_content,
     inline=inline,
     spread=spread,
+    layout=layout,
     softmax_in_float32=False,
     masks_padding=True,
 )

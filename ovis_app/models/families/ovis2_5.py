@@ -11,6 +11,7 @@ from torch import nn
 
 from ovis_app.models.config import OvisConfig
 from ovis_app.models.families.base import Family
+from ovis_app.models.preprocess.cells import Layout
 from ovis_app.models.preprocess.native_resolution import patches
 from ovis_app.models.preprocess.smart_resize import smart_resize
 from ovis_app.models.preprocess.values import Outline, Pixels, Visual
@@ -79,6 +80,11 @@ def _token_side(config: OvisConfig) -> int:
     return facts.patch_size * facts.hidden_stride
 
 
+def layout(config: OvisConfig) -> Layout:
+    facts = NaViTConfig.read(config.vision_config)
+    return Layout(facts.patch_size * facts.hidden_stride)
+
+
 FAMILY = Family(
     name="ovis2_5",
     indicators=4,
@@ -91,6 +97,7 @@ FAMILY = Family(
     user_content=user_content,
     inline=inline,
     spread=lambda visual: (visual,),
+    layout=layout,
     softmax_in_float32=True,
     masks_padding=False,
 )

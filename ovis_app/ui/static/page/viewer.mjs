@@ -1,5 +1,5 @@
 // Pictures large, one at a time, in a dialog: zoom and move, the one before and the next, boxes that were named on it, and
-// a part of it to ask about. Loaded when the first one is opened.
+// a part of it to ask about, and how the model sees it. Loaded when the first one is opened.
 // Knows the session's pictures and the DOM; how a picture moves is zooming.mjs, what is selected on it region.mjs.
 
 import { button, make, plain } from "./elements.mjs";
@@ -20,7 +20,7 @@ export function open(session, at, { focus }) {
 }
 
 class Viewer {
-  #session; #pictures; #place; #answer; #focus; #from = document.activeElement; #p = {}; #zoom; #region = null; #drawing = null; #boxes = true; #marks = [];
+  #session; #pictures; #place; #answer; #focus; #from = document.activeElement; #p = {}; #zoom; #region = null; #drawing = null; #sees = null; #boxes = true; #marks = [];
 
   constructor(session, pictures, { place, answer, focus }) {
     [this.#session, this.#pictures, this.#place, this.#answer, this.#focus] = [session, pictures, place, answer, focus];
@@ -49,10 +49,12 @@ class Viewer {
     p.percent = make("output", {}, "");
     p.marks = button(t("Boxes"), () => { this.#boxes = !this.#boxes; this.#drawBoxes(); }, { name: "marks-shown" });
     p.select = button(t("Select a part"), () => this.#select(), { name: "select-part" });
+    p.sees = button(t("What the model sees"), () => this.#look(), { name: "sees-shown" });
+    p.sees.setAttribute("aria-pressed", "false");
     p.draw = button(t("Draw on it"), () => this.#draw(), { name: "draw-on" });
     p.save = tool(t("Download"), "download", () => this.#download());
     p.tools = make("div.tools", { role: "toolbar", "aria-label": t("Picture") }, p.before, tool(t("Smaller"), "smaller", () => this.#zoom.by(1 / 1.5)), p.percent,
-      tool(t("Larger"), "larger", () => this.#zoom.by(1.5)), tool(t("Whole picture"), "whole", () => this.#zoom.whole()), p.marks, p.select, p.draw, p.save, p.after);
+      tool(t("Larger"), "larger", () => this.#zoom.by(1.5)), tool(t("Whole picture"), "whole", () => this.#zoom.whole()), p.marks, p.sees, p.select, p.draw, p.save, p.after);
     p.asks = this.#asks();
     p.dialog = make("dialog.viewer", { "aria-labelledby": "viewer-name", onkeydown: (event) => this.#key(event) },
       make("div.over", {}, make("div", {}, p.name, p.facts), p.close), p.room, p.below = make("div.below", {}, p.tools, p.asks));
@@ -61,7 +63,7 @@ class Viewer {
     p.image.addEventListener("load", () => this.#loaded());
     p.image.addEventListener("error", () => this.#copied());
     this.#zoom = new Zoom(p.room, p.stage, {
-      changed: (percent) => { p.percent.textContent = `${percent} %`; },
+      changed: (percent) => { p.percent.textContent = `${percent} %`; this.#sees?.zoomed(); },
       swiped: (by) => this.#show(this.#place + by),
       beside: () => { if (!this.#held) p.dialog.close(); },
       drawing: () => this.#held,
@@ -97,6 +99,7 @@ class Viewer {
     const at = document.activeElement; // what can't be pressed any more hears no keys
     if (!p.dialog.contains(at) || at.disabled || at.hidden) p.room.focus();
     delete p.image.dataset.copied;
+    this.#sees?.show(picture);
     const address = await this.#session.files.seen(picture.file.hash);
     if (picture !== this.#picture) return;
     if (address) p.image.src = address;
@@ -133,6 +136,17 @@ class Viewer {
     const names = [...new Set(this.#marks.map((one) => one.name).filter(Boolean))].join(", ");
     image.alt = this.#boxes && names ? t("{picture} with {names} marked", { picture: nameOf(this.#picture), names: plain(names) }) : nameOf(this.#picture);
     if (this.#boxes) stage.append(...stacked(this.#marks).map((one) => drawn(one)));
+  }
+
+  /** Shows how the model sees the picture, or no more. */
+  async #look() {
+    const { dialog, stage, room, below, sees } = this.#p;
+    if (this.#sees) this.#sees.end();
+    const { Sees } = this.#sees ? {} : await import("./sees.mjs");
+    if (!dialog.open || (Sees && this.#sees)) return; // closed meanwhile, or pressed twice
+    this.#sees = Sees ? new Sees(this.#session, { stage, room, holder: below }) : null;
+    sees.setAttribute("aria-pressed", String(this.#sees !== null));
+    this.#sees?.show(this.#picture);
   }
 
   async #download() {
@@ -216,7 +230,7 @@ class Viewer {
 
   #key(event) {
     if (event.isComposing || event.ctrlKey || event.metaKey || event.altKey) return;
-    if (this.#held?.key(event)) return event.preventDefault();
+    if (this.#held?.key(event) || this.#sees?.key(event)) return event.preventDefault();
     if (event.target.closest("button") && [" ", "Enter"].includes(event.key)) return;
     const step = { ArrowLeft: [1, 0], ArrowRight: [-1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[event.key];
     const acts = {
@@ -232,6 +246,7 @@ class Viewer {
 
   #closed() {
     this.#zoom.end();
+    this.#sees?.end();
     this.#p.dialog.remove();
     if (this.#from?.isConnected) this.#from.focus();
   }

@@ -95,19 +95,19 @@ export async function reach() {
   }
 }
 
-/** Asks, and calls `hear` with each frame as it comes. Ends with the answer. Aborting `signal` stops it for the server
+/** Asks the endpoint `of`, and calls `hear` with each frame as it comes. Ends with the answer. Aborting `signal` stops it for the server
  * too. Raises WireError. */
-export async function ask(asked, hear, { signal }) {
-  const { event_id: event } = await post("gradio_api/call/ask", { data: [asked] }, { signal, headers: await zerogpu() });
+export async function ask(asked, hear, { signal, of = "ask" }) {
+  const { event_id: event } = await post(`gradio_api/call/${of}`, { data: [asked] }, { signal, headers: await zerogpu() });
   if (typeof event !== "string") throw new WireError(FAILED);
   const watch = new AbortController();
-  const leave = () => { cancel(event); watch.abort(); };
+  const leave = () => { cancel(event, of); watch.abort(); };
   signal.addEventListener("abort", leave, { once: true });
   let silence;
   const alive = () => { clearTimeout(silence); silence = setTimeout(() => watch.abort(), SILENCE); };
   try {
     alive();
-    const said = await fetch(at(`gradio_api/call/ask/${event}`), { signal: watch.signal });
+    const said = await fetch(at(`gradio_api/call/${of}/${event}`), { signal: watch.signal });
     if (!said.ok) throw new WireError(sentence(await said.text()));
     for await (const { kind, data } of events(said.body)) {
       alive();
@@ -125,8 +125,8 @@ export async function ask(asked, hear, { signal }) {
   }
 }
 
-function cancel(event) {
-  const index = globalThis.gradio_config?.dependencies?.find((one) => one.api_name === "ask")?.id ?? 0;
+function cancel(event, of) {
+  const index = globalThis.gradio_config?.dependencies?.find((one) => one.api_name === of)?.id ?? 0;
   const body = JSON.stringify({ session_hash: event, event_id: event, fn_index: index });
   const headers = { "content-type": "application/json" };
   fetch(at("gradio_api/cancel"), { method: "POST", body, headers, keepalive: true }).catch(() => {});

@@ -135,7 +135,7 @@ export default {
   "Split it into {count} parts": "分成 {count} 部分",
   "This looks like a photo.": "这看起来是一张照片。",
   "That is about more than drawings.": "这问的不只是简单图形。",
-  "{name} knows simple drawings and short words only, and will guess.": "{name} 只认识简单图形和短单词，会乱猜。",
+  "{why} {name} knows simple drawings and short words only, and will guess. {hint}.": "{why}{name} 只认识简单图形和短单词，会乱猜。{hint}。",
   "Models": "模型",
   // drawing on a picture
   "Draw on it": "在上面画",
@@ -159,6 +159,7 @@ export default {
   "Ask again, beside it": "再问一次，放在旁边",
   "Change something in the second column. Both answers stay, as versions of one another.": "请在第二列改动一些设置。两个回答都会保留，互为版本。",
   "Change something in the second column. One answer comes after the other, and both stay, as versions of one another.": "请在第二列改动一些设置。两个回答先后生成，都会保留，互为版本。",
+  "Model of the second answer": "第二个回答的模型",
   "{setting}, second answer": "{setting}，第二个回答",
   "First": "第一个",
   "Second": "第二个",
@@ -201,6 +202,42 @@ export default {
   "Copy Markdown": "复制 Markdown",
   "Download CSV": "下载 CSV",
   "Show as written": "显示原文",
+
+  // what the model sees
+  "What the model sees": "模型看到的画面",
+  "Looking at the picture": "正在查看图片",
+  "What to look at": "查看内容",
+  "Map of visual words": "视觉词分布图",
+  "Read at {width} × {height} pixels: {tokens} visual tokens.": "以 {width} × {height} 像素读取：共 {tokens} 个视觉 token。",
+  "Read at {width} × {height} pixels in {tiles} tiles, and once more as a whole: {tokens} visual tokens.":
+    "以 {width} × {height} 像素分 {tiles} 块读取，另读一遍全图：共 {tokens} 个视觉 token。",
+  "Read in {pieces} pieces of {ownWidth} × {ownHeight} pixels, each at {width} × {height}: {tokens} visual tokens.":
+    "分成 {pieces} 段读取，每段 {ownWidth} × {ownHeight} 像素，以 {width} × {height} 读取：共 {tokens} 个视觉 token。",
+  "Letters lower than about {height} pixels are read at fewer than 8, and are likely lost. That is a rule of thumb.":
+    "低于约 {height} 像素的文字读取时不足 8 像素，很可能看不清（经验估计）。",
+  "Row {row}, column {column}": "第 {row} 行第 {column} 列",
+  "Part {part}, row {row}, column {column}": "第 {part} 块，第 {row} 行第 {column} 列",
+  "{place}: visual word {word} at {share} %, entropy {bits} bits": "{place}：视觉词 {word}，概率 {share}%，熵 {bits} 比特",
+  "Cells of the picture: arrows go from one to the next": "图片的单元格：用方向键逐格移动",
+  "The whole picture": "整张图",
+  "{count} tiles": "{count} 个分块",
+  "sure: 0 bits": "确定：0 比特",
+  "unsure: {bits} bits": "不确定：{bits} 比特",
+  "How unsure the model is which of its {count} visual words stands in a cell: the entropy.":
+    "每个单元格对应模型 {count} 个视觉词中的哪一个，模型有多不确定（熵）。",
+
+  // an answer beside its picture
+  "Open beside the picture": "与图片并排打开",
+  "Picture: plus and minus zoom, arrows move it": "图片：加减键缩放，方向键移动",
+  "Page before": "上一页",
+  "Next page": "下一页",
+  "Find in the text": "在文本中查找",
+  "Place before": "上一处",
+  "Next place": "下一处",
+  "Not found": "未找到",
+  "Copy LaTeX": "复制 LaTeX",
+  "Copy HTML": "复制 HTML",
+  "Download Excel": "下载 Excel",
 
   // turns: what can be done with each, keys, the connection
   "Regenerate": "重新生成",
