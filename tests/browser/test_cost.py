@@ -25,6 +25,7 @@ def test_a_question_says_what_it_takes_and_a_long_picture_is_split(
     open_tab: Open, server: Served, size: dict[str, Any], tmp_path: Path
 ) -> None:
     tab = open_tab(**size)
+    tab.evaluate("localStorage.removeItem('ovis-pace')")
     tab.fill("#box textarea", "What is in these?")
     attach(tab, [LEFT, RIGHT])
     line(tab, "140 tokens")  # nobody answered here yet: no seconds

@@ -147,6 +147,7 @@ def test_a_chat_begins_elsewhere_and_with_examples(tab: Any, server: Served) -> 
     ask(tab, "And elsewhere?")
     assert [len(one.media) for one in server.backend.requests[-1].conversation.messages] == [2, 0, 0]
     tab.locator("#conversation .bot-row .more").nth(0).click()
+    tab.wait_for_selector(".ovis-menu .example")
     # A new chat begins while the example is still being written down.
     tab.evaluate("() => { document.querySelector('.ovis-menu .example').click(); window.ovis.put('new', true); }")
     tab.wait_for_selector(".shots li:has-text('Which has more?')")
