@@ -3,6 +3,7 @@
 # make test-remote: the tests of servers in place of a model, in an environment of requirements-remote.txt, without torch.
 # make test-vllm: the same against a real vLLM, in .venv-vllm (2.5 GB) or the environment of the Python in OVIS_VLLM.
 # make test-kernels: every kernel for every card, and all golden cases in Triton's interpreter; takes some minutes.
+# make screenshots: pictures of the page in every state, into runs/screenshots; for people to look at.
 # make lock: after a change of pyproject.toml's bounds.
 PYTHON ?= python3
 VENV := .venv
@@ -10,7 +11,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 PYTEST := -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: python run install install-dev test test-long test-kernels test-latest test-lowest test-remote test-vllm lock vendor check format bench clean
+.PHONY: python run install install-dev test test-long test-kernels test-latest test-lowest test-remote test-vllm lock vendor check format bench screenshots clean
 
 run: install
 	$(BIN)/python app.py $(ARGS)
@@ -60,6 +61,9 @@ format: install-dev
 
 bench: install-dev
 	$(BIN)/python -m benchmarks $(ARGS)
+
+screenshots: install-dev
+	$(BIN)/python -m tools.screenshots $(ARGS)
 
 clean:
 	rm -rf $(VENV) .venv-latest* .venv-lowest* .venv-remote* .venv-vllm

@@ -107,6 +107,36 @@ class Backend(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class FileWeight:
+    """What one file of a question takes."""
+
+    tokens: int  # visual
+    seen: tuple[int, int]  # width and height at which the model sees it, or its largest piece
+    pieces: int = 1  # in which a very long picture is looked at
+
+
+@dataclass(frozen=True)
+class Weight:
+    """What a request would take of a model's context, in tokens."""
+
+    prompt: int  # visual tokens included
+    visual: int
+    room: int  # that prompt and answer have together
+    files: tuple[FileWeight, ...] = ()  # of the question, in order
+    dropped: int = 0  # of the oldest questions, left out to make room
+
+
+@runtime_checkable
+class Weighs(Protocol):
+    """A backend that can tell what a request would take before it is asked."""
+
+    def weigh(self, request: Request) -> Weight | None:
+        """Of a request whose files are told by their sizes: nothing is opened or decoded for it. None where nobody can
+        tell. Raises BackendError."""
+        ...
+
+
 @runtime_checkable
 class Counts(Protocol):
     """A backend that can tell how long a prompt is."""

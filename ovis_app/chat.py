@@ -12,7 +12,7 @@ from contextlib import closing
 from dataclasses import replace
 
 from ovis_app.backend import Backend
-from ovis_app.conversation import Conversation, Message
+from ovis_app.conversation import Conversation, Message, Stats
 from ovis_app.errors import UNEXPECTED, UserError
 from ovis_app.generation import Answer, Done, Event, Recast, Request, Thinking, Waiting
 
@@ -65,8 +65,9 @@ def grown(conversation: Conversation, event: Event) -> Conversation:
     match event:
         case Waiting(note):
             return conversation.replace_last(status=note)
-        case Thinking(text):
-            return conversation.replace_last(status="", thinking=last.thinking + text)
+        case Thinking(text, tokens):
+            stats = replace(last.stats or Stats(), thinking_tokens=tokens) if tokens else last.stats
+            return conversation.replace_last(status="", thinking=last.thinking + text, stats=stats)
         case Answer(text):
             return conversation.replace_last(status="", text=last.text + text)
         case Recast():

@@ -1,22 +1,19 @@
-"""What was said: media, messages and conversations, as frozen values that pickle and travel as JSON.
+"""What was said: media, messages and conversations, as frozen values that pickle.
 
 Knows nothing of models, pages or pixels: a `Media` is a path and a name, never a decoded picture.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal
 
 Role = Literal["system", "user", "assistant"]
 MediaKind = Literal["image", "video"]
 
 # Why an answer ended: the model's end of turn, the token limit, the user's Stop, or an error.
 Finish = Literal["end", "length", "stopped", "error"]
-
-MOST_NUMBER = 2**53  # what every reader of JSON takes for the same number
 
 
 @dataclass(frozen=True)
@@ -32,12 +29,22 @@ class Detail:
 
 
 @dataclass(frozen=True)
+class Size:
+    """Of a file as people see it, upright, in pixels; and how many frames a clip has."""
+
+    width: int
+    height: int
+    frames: int = 1
+
+
+@dataclass(frozen=True)
 class Media:
     """One attached file. `name` is what the user called it, `path` is where the checked copy lies, `detail` is how
     it was sent, and stays when settings change later. `shown` is the copy that people see, None where the file itself
     may be shown. `pictures` is how many an image file holds: an animation's frames, or pages; an animation is a clip,
     unless it stands beside other pictures. `missing` is how many more frames an animation claims than it has.
-    `place` is how many characters of its message's text stand before it; None is before all of it."""
+    `place` is how many characters of its message's text stand before it; None is before all of it. `told` is its size
+    where that stands in for the file, which isn't opened then: only what is weighed has it."""
 
     kind: MediaKind
     path: Path
@@ -47,6 +54,7 @@ class Media:
     pictures: int = 1
     missing: int = 0
     place: int | None = None
+    told: Size | None = None
 
     @property
     def label(self) -> str:
@@ -79,15 +87,20 @@ class Seen:
     missing: int = 0  # frames that the file claims and doesn't have
 
     @property
+    def small(self) -> bool:
+        """Whether fine print is lost: below half its size a letter of a screen's usual 16 pixels is lower than 8, which
+        is the least that can be read."""
+        return 4 * self.width * self.height < self.own_width * self.own_height
+
+    @property
     def remark(self) -> str:
-        """What people should hear of it; empty where it was seen well. Below half its size a letter of a screen's usual
-        16 pixels is lower than 8, which is the least that can be read."""
+        """What people should hear of it; empty where it was seen well."""
         if self.missing:
             return f"“{self.name}” is incomplete: {self.missing:,} frames of it are missing or damaged"
         if self.frames is not None:
             return ""
         said = [f"1 of {self.pictures:,} pictures of “{self.name}” seen"] if self.pictures > 1 else []
-        if 4 * self.width * self.height < self.own_width * self.own_height:
+        if self.small:
             said.append(f"“{self.name}” seen at {self.width} × {self.height} of {self.own_width} × {self.own_height}")
         return ", ".join(said)
 
@@ -165,70 +178,3 @@ class Conversation:
         """Without the first question and what was said to it; None where that is the only one."""
         asked = [index for index, message in enumerate(self.messages) if message.role == "user"]
         return Conversation(self.messages[asked[1] :]) if len(asked) > 1 else None
-
-    def to_json(self) -> dict[str, Any]:
-        """A JSON-ready dict; paths become strings."""
-        plain = asdict(self)
-        for message in plain["messages"]:
-            for media in message["media"]:
-                media["path"] = str(media["path"])
-                media["shown"] = media["shown"] and str(media["shown"])
-        return plain
-
-    @staticmethod
-    def from_json(data: Mapping[str, Any]) -> Conversation:
-        """The inverse of `to_json`. Raises NotAConversation, which names the first entry that isn't right."""
-        if isinstance(data, Mapping) and "messages" not in data:
-            raise NotAConversation("messages is missing.")
-        read: Conversation = _read(Conversation, data, "")
-        return read
-
-
-class NotAConversation(ValueError):
-    """What is no conversation. Its text names the entry, as `messages[2].media[0].kind`, and repeats nothing of it."""
-
-
-def _read(kind: Any, value: object, where: str) -> Any:
-    """`value`, which came as JSON, as a `kind`: one of the types that the classes above have. Raises
-    NotAConversation."""
-    if is_dataclass(kind):
-        return _read_fields(kind, value, where)
-    origin, inner = get_origin(kind), get_args(kind)
-    if origin is tuple:
-        if not isinstance(value, list | tuple):
-            raise _wrong(where, "a list")
-        return tuple(_read(inner[0], one, f"{where}[{place}]") for place, one in enumerate(value))
-    if origin is Literal:
-        if not isinstance(value, str) or value not in inner:
-            raise _wrong(where, f"one of {', '.join(inner)}")
-        return value
-    if type(None) in inner:
-        return None if value is None else _read(inner[0], value, where)
-    if kind is Path:
-        if not isinstance(value, str) or not value or "\0" in value:
-            raise _wrong(where, "a path")
-        return Path(value)
-    if kind is str and not isinstance(value, str):
-        raise _wrong(where, "text")
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if kind is float and not (number and -MOST_NUMBER <= value <= MOST_NUMBER):  # type: ignore[operator]
-        raise _wrong(where, "a number")
-    if kind is int and not (isinstance(value, int) and number and -MOST_NUMBER <= value <= MOST_NUMBER):
-        raise _wrong(where, "a whole number")
-    return value
-
-
-def _read_fields(kind: Any, value: object, where: str) -> Any:
-    if not isinstance(value, Mapping):
-        raise _wrong(where, "an object")
-    hints, before = get_type_hints(kind), f"{where}." if where else ""
-    if not set(value) <= set(hints):
-        raise NotAConversation(f"{where or 'The conversation'} has a field that is unknown here.")
-    for one in fields(kind):
-        if one.name not in value and one.default is MISSING:
-            raise NotAConversation(f"{before}{one.name} is missing.")
-    return kind(**{name: _read(hints[name], inner, f"{before}{name}") for name, inner in value.items()})
-
-
-def _wrong(where: str, what: str) -> NotAConversation:
-    return NotAConversation(f"{where or 'The conversation'} must be {what}.")

@@ -11,6 +11,7 @@ from typing import Any
 
 from ovis_app.conversation import Conversation, Detail, Finish, Stats
 from ovis_app.errors import RequestError
+from ovis_app.stop import Haste
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,7 @@ class Request:
     conversation: Conversation
     settings: GenerationSettings = field(default_factory=GenerationSettings)
     client: str = ""  # who asks: the page's session, a key's digest; answers are given in turn between clients
+    haste: Haste | None = field(default=None, compare=False)  # of whoever may want less of a thought
 
 
 @dataclass(frozen=True)
@@ -119,9 +121,10 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Thinking:
-    """More of the thought."""
+    """More of the thought, which has so many tokens with it; 0 where nobody counts."""
 
     text: str
+    tokens: int = 0
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,5 @@
-"""Whether somebody still waits for a piece of work: a flag with a deadline, handed down to whoever does it.
+"""Whether somebody still waits for a piece of work: a flag with a deadline, handed down to whoever does it. And whether
+they would have the answer sooner.
 
 Whoever works asks between two steps, by `check` or `is_set`; whoever waits no longer calls `set`, from any thread.
 Knows a clock; refuses to know what is stopped.
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 
 class Stopped(Exception):
@@ -36,6 +38,26 @@ class Stop:
         """Raises Stopped once it is set."""
         if self.is_set():
             raise Stopped
+
+
+class Haste:
+    """For whoever waits for an answer behind a thought: whoever thinks offers to end that, and whoever waits may ask
+    for it. From any thread."""
+
+    def __init__(self) -> None:
+        self.budget = 0  # tokens of the thought that can be ended; 0: there is none
+        self._end: Callable[[], None] | None = None
+
+    def offer(self, budget: int, end: Callable[[], None]) -> None:
+        """`end` ends a thought of at most `budget` tokens with its next one."""
+        self.budget, self._end = budget, end
+
+    def ask(self) -> bool:
+        """Ends the thought. Whether there is one that can be ended."""
+        end = self._end
+        if end is not None:
+            end()
+        return end is not None
 
 
 NEVER = Stop()  # for whoever waits to the end: nobody sets it

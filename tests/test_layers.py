@@ -30,7 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "limits": {"errors"},
     "settings": {"limits", "setting_values"},
     "accounts": {"errors"},
-    "generation": {"conversation", "errors"},
+    "generation": {"conversation", "errors", "stop"},
     "zoo": {"conversation", "generation", "bundled"},
     "backend": {"generation", "sight", "zoo"},
     "chat": {"backend", *VALUES},

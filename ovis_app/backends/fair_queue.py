@@ -6,12 +6,13 @@ A backend around another one. Knows clients and places; refuses to know what is 
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import TypeVar
 
-from ovis_app.backend import Backend, Counts, Offer, Status
+from ovis_app.backend import Backend, Counts, Offer, Status, Weighs, Weight
 from ovis_app.backends.sights import seen_by
 from ovis_app.backends.validation import checked
 from ovis_app.errors import BUSY, Busy
@@ -20,6 +21,7 @@ from ovis_app.limits import Limits
 from ovis_app.sight import Sight
 
 POLL_SECONDS = 0.1  # between two events of a stream that waits
+NEWEST = 0.3  # how much the newest turn counts in what is expected of the next ones
 
 T = TypeVar("T")
 
@@ -43,6 +45,8 @@ class FairQueue:
         self._lock = threading.Lock()
         self._running: set[Place] = set()
         self._lines: OrderedDict[str, deque[Place]] = OrderedDict()  # by client, the next to be served first
+        self._pace: float | None = None  # seconds from turn to turn while somebody waits
+        self._turn_began = 0.0
 
     # --- handed on ---------------------------------------------------------------------------------------------------
 
@@ -68,6 +72,10 @@ class FairQueue:
         """See `backend.Counts`."""
         return self._backend.count(request) if isinstance(self._backend, Counts) else None
 
+    def weigh(self, request: Request) -> Weight | None:
+        """See `backend.Weighs`."""
+        return self._backend.weigh(request) if isinstance(self._backend, Weighs) else None
+
     # --- the line ----------------------------------------------------------------------------------------------------
 
     def stream(self, request: Request) -> Iterator[Event]:
@@ -84,8 +92,7 @@ class FairQueue:
         place = self._join(request.client)
         try:
             while not place.turn.wait(POLL_SECONDS):
-                before = self._before(place)
-                yield Waiting(f"Waiting for {before} other question{'s' if before > 1 else ''}")
+                yield Waiting(self._wait(place))
             if place.lost:
                 raise Busy(BUSY)
             with closing(work()) as events:  # type: ignore[type-var]
@@ -113,6 +120,14 @@ class FairQueue:
         lost.lost = True
         lost.turn.set()
 
+    def _wait(self, place: Place) -> str:
+        """How long it will be: in questions, and in seconds where turns were taken before."""
+        before, pace = self._before(place), self._pace
+        seconds = round(before * pace) if pace is not None else 0
+        if not seconds:
+            return f"Waiting for {before} other question{'s' if before > 1 else ''}"
+        return f"Waiting for {before} other question{'s' if before > 1 else ''}, about {seconds} s"
+
     def _before(self, place: Place) -> int:
         """How many are served before it, one of those that run included."""
         with self._lock:
@@ -138,12 +153,19 @@ class FairQueue:
                     del self._lines[place.client]
             while self._lines and len(self._running) < self._at_once:
                 client, line = next(iter(self._lines.items()))
+                self._learn_pace()
                 self._start(line.popleft())
                 if line:
                     self._lines.move_to_end(client)
                 else:
                     del self._lines[client]
 
+    def _learn_pace(self) -> None:
+        """A turn follows upon another: all places were taken since that began."""
+        took = time.monotonic() - self._turn_began
+        self._pace = took if self._pace is None else NEWEST * took + (1 - NEWEST) * self._pace
+
     def _start(self, place: Place) -> None:
+        self._turn_began = time.monotonic()
         self._running.add(place)
         place.turn.set()

@@ -1,9 +1,9 @@
 """A scripted backend: answers without a model, for tests, benchmarks and looking at the page.
 
-The question steers it: "think" adds a thought, "slow" waits between tokens, "fail" raises, "crash" breaks unexpectedly,
-"long" answers at length. Anything else is echoed, with the names of what was attached. What had begun goes on where it
-ended. It pretends to change models too: what is fetched takes `fetching` seconds, the largest are too big, and unknown
-names come to nothing.
+The question steers it: "think" adds a thought, "ponder" one that uses its budget up, "slow" waits between tokens,
+"fail" raises, "crash" breaks unexpectedly, "long" answers at length. Anything else is echoed, with the names of what
+was attached. What had begun goes on where it ended. It pretends to change models too: what is fetched takes `fetching`
+seconds, the largest are too big, and unknown names come to nothing.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ovis_app import zoo
-from ovis_app.backend import Change, Offer, Status
+from ovis_app.backend import Change, FileWeight, Offer, Status, Weight
 from ovis_app.backends.sights import outlined
-from ovis_app.conversation import Message, Stats
+from ovis_app.conversation import Media, Message, Size, Stats
 from ovis_app.errors import BackendError
 from ovis_app.generation import Answer, Done, Event, Request, Thinking, Waiting
 from ovis_app.limits import Limits
+from ovis_app.models.preprocess.smart_resize import smart_resize
 from ovis_app.sight import Sight
 from ovis_app.stop_strings import StopStrings
 from ovis_app.zoo import ModelSpec
@@ -27,6 +28,7 @@ from ovis_app.zoo import ModelSpec
 FREE = 24e9  # bytes that the scripted machine has
 TEXT_TOKENS, VISUAL_TOKENS = 12, 64  # of a question, and of each file
 STEPS = 40  # of a pretended download
+BUDGET, ENDING = 256, 9  # tokens of a thought, and of what is said where it is cut short
 
 
 @dataclass
@@ -104,6 +106,12 @@ class FakeBackend:
         yield Waiting("Looking at the picture")
         yield outlined(request, place, self.model, Limits())
 
+    def weigh(self, request: Request) -> Weight:
+        """The same, file by file, each seen as the model that it stands for would."""
+        files = _asked(request).media
+        each = tuple(FileWeight(VISUAL_TOKENS, _seen(file, self.model)) for file in files)
+        return Weight(_prompt_tokens(request), VISUAL_TOKENS * len(files), self.model.context, each)
+
     def _script(self, request: Request, start: float) -> Iterator[Event]:
         question, begun = _asked(request), request.conversation.begun or Message("assistant")
         words = question.text.lower()
@@ -117,10 +125,19 @@ class FakeBackend:
         names = ", ".join(media.label for media in question.media)
         echo = f"You said: {question.text}" + (f" (with {names})" if names else "")
         pieces = [f"word{i}" for i in range(self.tokens)] if "long" in words or "slow" in words else echo.split(" ")
+        budget = request.settings.thinking_budget or BUDGET
+        if "ponder" in words:
+            thinks, thought = True, ["hm"] * (budget + ENDING)
         thought = [] if begun.text else _left(thought, begun.thinking)
+        ended = threading.Event()
+        if thinks and request.haste is not None:
+            request.haste.offer(budget, ended.set)
         pieces = _left(pieces, begun.text)
-        for piece in thought:
-            yield Thinking(piece + " ")
+        for number, piece in enumerate(thought, 1):
+            if ended.is_set():
+                thought = thought[: number - 1]
+                break
+            yield Thinking(piece + " ", number)
             _rest(pause)
         thinking_seconds = time.monotonic() - start
         stops, said = StopStrings(request.settings.stop), 0
@@ -160,6 +177,13 @@ def _left(pieces: list[str], said: str) -> list[str]:
 
 def _prompt_tokens(request: Request) -> int:
     return TEXT_TOKENS + VISUAL_TOKENS * len(_asked(request).media)
+
+
+def _seen(file: Media, spec: ModelSpec) -> tuple[int, int]:
+    size, detail = file.told or Size(1, 1), spec.detail(file, several=False)
+    most = {"min_pixels": detail.min_pixels or 1, "max_pixels": detail.max_pixels or 1}
+    height, width = smart_resize(size.height, size.width, factor=32, **most)
+    return width, height
 
 
 def _offer(spec: ModelSpec) -> Offer:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import TypeVar
 
-from ovis_app.backend import Backend, Counts, Offer, Status
+from ovis_app.backend import Backend, Counts, Offer, Status, Weighs, Weight
 from ovis_app.backends.sights import seen_by
 from ovis_app.errors import BackendError
 from ovis_app.frozen_imports import importing
@@ -77,6 +77,10 @@ class LazyBackend:
         """See `backend.Counts`."""
         real = self._wait()
         return real.count(request) if isinstance(real, Counts) else None
+
+    def weigh(self, request: Request) -> Weight | None:
+        """See `backend.Weighs`; None as long as nobody is there."""
+        return self._real.weigh(request) if isinstance(self._real, Weighs) else None
 
     def close(self) -> None:
         if self._begun.locked():

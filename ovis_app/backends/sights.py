@@ -16,7 +16,7 @@ from ovis_app.errors import BLIND, RequestError
 from ovis_app.generation import Request, Waiting
 from ovis_app.limits import Limits
 from ovis_app.media import upright_size
-from ovis_app.media.split import piece_box
+from ovis_app.media.split import box_of
 from ovis_app.models.preprocess.cells import LAYOUTS, sight
 from ovis_app.sight import Box, Sight, joined
 from ovis_app.zoo import ModelSpec
@@ -78,7 +78,7 @@ def outlined(request: Request, place: int, spec: ModelSpec, limits: Limits) -> S
 
 def _in_pixels(media: Media, size: tuple[int, int]) -> tuple[int, int, int, int]:
     piece = media.detail.piece
-    return (0, 0, *size) if piece is None else piece_box(size, piece)
+    return (0, 0, *size) if piece is None else box_of(*size, piece)
 
 
 def _part(media: Media, size: tuple[int, int]) -> Box:

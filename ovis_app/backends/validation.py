@@ -64,7 +64,8 @@ def _in_pieces(message: Message, spec: ModelSpec, limits: Limits) -> Message:
     media: list[tuple[Media, ...]] = []
     for item in message.media:
         if item.kind == "image" and item.detail.split:
-            width, height = upright_size(item, limits)
+            told = item.told
+            width, height = upright_size(item, limits) if told is None else (told.width, told.height)
             most_pixels = spec.detail(item, several=False).max_pixels or 0
             fits = not spec.tiles and width * height <= most_pixels
             media.append((item,) if fits else split(item, (width, height), most=most))

@@ -16,7 +16,7 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any
 
-from ovis_app.backend import Offer, Status
+from ovis_app.backend import Offer, Status, Weight
 from ovis_app.backends.gpu_refusals import UNKNOWN, sentence_of, taken_away
 from ovis_app.backends.local import gpu_answer, gpu_placed, gpu_request
 from ovis_app.backends.local.gpu_answer import GpuEvent, Report
@@ -82,6 +82,10 @@ class ZeroGpuBackend:
     def sees(self, request: Request, place: int) -> Iterator[Waiting | Sight]:
         """See `backend.Sees`: how a picture is divided. What stands in it would take a GPU, of somebody's quota."""
         yield outlined(request, place, self._spec, self._limits)
+
+    def weigh(self, request: Request) -> Weight:
+        """See `backend.Weighs`."""
+        return gpu_request.weight(checked(request, self._spec, self._limits), stop=Stop(self._closing))
 
     def stream(self, request: Request) -> Iterator[Event]:
         asked = checked(request, self._spec, self._limits)

@@ -97,6 +97,8 @@ class RunningAnswer:
     def choices(self, drafts: SequenceOf[int]) -> list[Choice]:
         """What decides the next token, and the one behind each draft if all drafts up to it come true."""
         generated, penalty = self.sequence.generated, self.settings.repetition_penalty
+        if self.budget is not None:
+            self.budget.settle(len(generated))
         found = []
         for number in range(len(drafts) + 1):
             said = [*generated, *drafts[:number]] if number else generated

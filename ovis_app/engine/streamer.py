@@ -126,7 +126,7 @@ class TokenStreamer(TextIteratorStreamer):
             text = text.lstrip("\n")
             self._at_start = not text
         if self._in_thought and text:
-            self.text_queue.put(Thinking(text))
+            self.text_queue.put(Thinking(text, self.thought_count))
         elif text and (said := self._stops.feed(text)):
             self.text_queue.put(Answer(said))
 

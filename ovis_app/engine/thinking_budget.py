@@ -1,5 +1,6 @@
-"""The thinking budget, as a rule without state: once the budget is spent and the thought has not ended,
-the early-stop text is forced, token by token, and the answer follows. Knows generated ids only.
+"""The thinking budget, as a rule: once the budget is spent and the thought has not ended, the early-stop text is
+forced, token by token, and the answer follows. Its one state is that somebody wants the thought to end now. Knows
+generated ids only.
 
 Gives the tokens of the original's two generate calls (AIDC-AI/Ovis2.5, `generate` with a thinking budget) in one.
 """
@@ -29,6 +30,7 @@ class ThinkingBudget(LogitsProcessor):
 
     def __init__(self, *, budget: int, early_stop: list[int], think_end: int) -> None:
         self.budget, self.early_stop, self.think_end = budget, early_stop, think_end
+        self._ends = False
 
     @property
     def forced_until(self) -> int:
@@ -40,6 +42,15 @@ class ThinkingBudget(LogitsProcessor):
         finished, even past the limit."""
         return max(limit, self.forced_until - begun) if self.budget - begun <= limit else limit
 
+    def end_now(self) -> None:
+        """The budget is as if it were spent with the next token that is chosen. From any thread."""
+        self._ends = True
+
+    def settle(self, length: int) -> None:
+        """Before the token behind so many is chosen: a thought that is to end now has no more budget than those."""
+        if self._ends and length:
+            self.budget = min(self.budget, length)
+
     def forced(self, generated: Sequence[int]) -> int | None:
         """The token that must follow `generated`; None where the scores decide."""
         place = len(generated) - self.budget
@@ -49,6 +60,7 @@ class ThinkingBudget(LogitsProcessor):
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """`scores` [batch, vocabulary] with all but the forced token at -inf in rows whose budget is spent."""
+        self.settle(input_ids.shape[1])
         for row, generated in enumerate(input_ids.tolist()):
             token = self.forced(generated)
             if token is not None:

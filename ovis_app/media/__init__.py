@@ -8,7 +8,8 @@ from ovis_app.media.images import open_image, upright_size
 from ovis_app.media.page_range import PageRange
 from ovis_app.media.question_pages import PageChoice, grouped_with_pages, turns_with_pages, with_pages
 from ovis_app.media.shown import with_copies
-from ovis_app.media.split import split
+from ovis_app.media.split import pieces, split
+from ovis_app.media.told_sizes import frame_sizes
 from ovis_app.media.video import Clip, VideoInfo, probe, sample_frames, thumbnail
 
 __all__ = [
@@ -21,8 +22,10 @@ __all__ = [
     "attach_turns",
     "clip_of_frames",
     "digest",
+    "frame_sizes",
     "grouped_with_pages",
     "open_image",
+    "pieces",
     "probe",
     "sample_frames",
     "split",

@@ -35,17 +35,16 @@ def split(media: Media, size: tuple[int, int], *, most: int) -> tuple[Media, ...
     return tuple(replace(media, detail=replace(whole, piece=(number, count))) for number in range(1, count + 1))
 
 
-def piece_box(size: tuple[int, int], piece: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Where one piece of so many lies, each as long as the others: left, upper, right, lower."""
+def cut(picture: Image.Image, piece: tuple[int, int]) -> Image.Image:
+    """One piece of so many, each as long as the others."""
+    return picture.crop(box_of(*picture.size, piece))
+
+
+def box_of(width: int, height: int, piece: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Where in a picture of that size a piece lies: left, upper, right, lower."""
     number, count = piece
-    width, height = size
-    long, short = max(size), min(size)
+    long, short = max(width, height), min(width, height)
     overlap = round(OVERLAP * short)
     step = (long - overlap) / count
     start, end = round((number - 1) * step), min(round(number * step) + overlap, long)
     return (start, 0, end, height) if width > height else (0, start, width, end)
-
-
-def cut(picture: Image.Image, piece: tuple[int, int]) -> Image.Image:
-    """One piece of so many."""
-    return picture.crop(piece_box(picture.size, piece))

@@ -89,6 +89,12 @@ def session_in(values: Any) -> str:
     return session
 
 
+def answer_in(values: Any) -> str:
+    """What a tab calls the answer that it asks for, by which it may end its thought; empty where it doesn't say."""
+    name = values.get("answer") if isinstance(values, dict) else None
+    return name if isinstance(name, str) and SESSION.fullmatch(name) else ""
+
+
 def conversation(asked: Question, store: FileStore, limits: Limits, own: Path) -> Conversation:
     """The conversation with its files, checked; what is made for it lies in the folder `own`. Raises Missing and
     MediaError."""

@@ -11,19 +11,22 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from ovis_app.conversation import Media
 from ovis_app.errors import MediaError
 from ovis_app.limits import Limits
-from ovis_app.media import PageChoice, attach_all, with_pages
+from ovis_app.media import PageChoice, attach_all, probe, upright_size, with_pages
 from ovis_app.media.attach import File
 from ovis_app.media.data_uri import FILE_ROUTE
 from ovis_app.media.file_store import FileStore
 from ovis_app.media.incoming_file import writing
 from ovis_app.zoo import ModelSpec
 
+MANY = 100_000  # frames of a clip that doesn't say how many: more than are ever looked at
+
 
 def brought(path: str, holder: str, *, store: FileStore, limits: Limits, spec: ModelSpec) -> dict[str, Any]:
-    """What is to be said of the upload at `path`, which is this holder's from now on: `files`, each with what it is and
-    where it lies, and `notes`; or `refused`, a sentence."""
+    """What is to be said of the upload at `path`, which is this holder's from now on: `files`, each with its kind, its
+    size and where it lies, and `notes`; or `refused`, a sentence."""
     try:
         if not path or "\0" in path or str(Path(path)) != path:
             raise MediaError("A file is missing: attach it again.")
@@ -37,7 +40,18 @@ def brought(path: str, holder: str, *, store: FileStore, limits: Limits, spec: M
         return {"refused": " ".join(refused)}
     if not spec.video and any(one.kind == "video" for one in media):
         return {"refused": f"“{media[0].label}” is a clip, and this model looks at pictures only."}
-    return {"files": [{"kind": one.kind, "name": one.label, "path": str(one.path)} for one in media], "notes": notes}
+    told = [{"kind": one.kind, "name": one.label, "path": str(one.path), "size": _size(one, limits)} for one in media]
+    return {"files": told, "notes": notes}
+
+
+def _size(media: Media, limits: Limits) -> list[int]:
+    """Width and height, and of what is watched as a clip how many frames it has. Raises MediaError."""
+    if media.kind == "image":
+        return [*upright_size(media, limits)]
+    if media.moves:
+        return [*upright_size(media, limits), media.pictures]
+    clip = probe(media, limits)
+    return [clip.width, clip.height, max(round(clip.duration * clip.fps), 1) if clip.fps else MANY]
 
 
 def _paged(file: File, holder: str, store: FileStore, limits: Limits) -> tuple[list[File], list[str]]:

@@ -6,14 +6,11 @@ Knows what a knob is called, how far it goes and what it does in one line. Knows
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from ovis_app.generation import GenerationSettings
 from ovis_app.zoo import ModelSpec
 
-Value = Any  # whatever a client sends; GenerationSettings.check refuses what isn't sane
 SIDE_STEP = 16
 
 
@@ -142,24 +139,3 @@ def recommended(spec: ModelSpec, knob: Knob) -> float:
     if value is None:
         return knob.low
     return round(math.sqrt(value) / SIDE_STEP) * SIDE_STEP if knob.side else value
-
-
-def settings_from(spec: ModelSpec, values: Mapping[str, Value]) -> GenerationSettings:
-    """What the knobs and toggles ask for. A knob left at its recommended place leaves the model's own value."""
-    wanted: dict[str, Any] = {
-        knob.name: _value(knob, values[knob.name])
-        for knob in knobs(spec)
-        if knob.name in values and values[knob.name] != recommended(spec, knob)
-    }
-    toggles: dict[str, Any] = {
-        s.name: values.get(s.name, False) if s.offered(spec) else False for s in (*SWITCHES, SPLIT, DROP)
-    }
-    return replace(spec.defaults, system=values.get("system") or "", **toggles, **wanted)
-
-
-def _value(knob: Knob, value: Value) -> Value:
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if knob.side and isinstance(value, int | float) and not isinstance(value, bool):
-        return value * value
-    return value

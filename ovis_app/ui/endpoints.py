@@ -1,5 +1,6 @@
 """What the page's own modules call, by name: `ask` (a question, answered in frames), `sees` (how a picture of one is
-seen) and `bring` (a file, looked at).
+seen), `bring` (a file, looked at), `weigh` (a question, before it is asked) and `hurry` (an answer whose thought is to
+end).
 
 Gradio's events, so its queue, its cancelling and ZeroGPU's quota are theirs; called over HTTP as any program would, and
 every value that comes is checked. Keeps nothing of a conversation.
@@ -9,9 +10,9 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
-from contextlib import aclosing, closing
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+from contextlib import aclosing, closing, contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -22,18 +23,20 @@ from gradio.events import api
 from ovis_app import chat
 from ovis_app.api.driven import driven
 from ovis_app.api.gradio_endpoints import gives
-from ovis_app.backend import Backend
+from ovis_app.backend import Backend, Weighs
 from ovis_app.errors import UserError
 from ovis_app.generation import Request
 from ovis_app.limits import Limits
 from ovis_app.media.file_store import FileStore, session_holder
 from ovis_app.private_folder import name_for
-from ovis_app.ui import asking, frames, seeing
+from ovis_app.stop import Haste
+from ovis_app.ui import asking, frames, seeing, weighing
 from ovis_app.ui.aside import aside
 from ovis_app.ui.asking import Missing
 from ovis_app.ui.bringing import brought, limits_for
+from ovis_app.zoo import ModelSpec
 
-Answer = Callable[[Request], Generator[list[frames.Frame], None, None]]
+Answer = Callable[[Request, Haste], Generator[list[frames.Frame], None, None]]
 
 BEAT_SECONDS = 0.5  # between two frames at most: so a reader who left is noticed, and a reader notices a silence
 
@@ -45,17 +48,21 @@ def add(page: gr.Blocks, backend: Backend, limits: Limits, store: FileStore, *, 
         api(calls.ask, api_name="ask", api_visibility="private", concurrency_id="answers", concurrency_limit=at_once)
         api(calls.sees, api_name="sees", api_visibility="private", concurrency_id="answers", concurrency_limit=at_once)
         api(calls.bring, api_name="bring", api_visibility="private", queue=False)
+        api(calls.weigh, api_name="weigh", api_visibility="private", queue=False)
+        api(calls.hurry, api_name="hurry", api_visibility="private", queue=False)
 
 
 @dataclass(frozen=True, eq=False)
 class Endpoints:
-    """All of them, for whoever asks. `threads` are those in which answers wait for the backend."""
+    """All of them, for whoever asks. `threads` are those in which answers wait for the backend, `running` the answers
+    under way by their session and what it calls them."""
 
     backend: Backend
     limits: Limits
     store: FileStore
     version: str
     threads: anyio.CapacityLimiter
+    running: dict[tuple[str, str], Haste] = field(default_factory=dict)
 
     @gives(dict[str, Any])
     async def ask(self, request: gr.Request, asked: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
@@ -69,7 +76,7 @@ class Endpoints:
         """How one of a question's pictures is seen, in numbered frames as `ask` has them. `looks` is a question as it
         is asked there, and the place of the picture among its files."""
 
-        def answer(wanted: Request) -> Generator[list[frames.Frame], None, None]:
+        def answer(wanted: Request, _: Haste) -> Generator[list[frames.Frame], None, None]:
             return seeing.looking(self.backend, wanted, seeing.place_in(looks))
 
         async with aclosing(_numbered(self._frames(request, looks, answer))) as said:
@@ -88,8 +95,9 @@ class Endpoints:
             who = client_of(request, wanted.session)
             read = partial(asking.conversation, wanted, self.store, limits, own)
             conversation = await aside(read, client=who) if wanted.has_files else read()
-            states = answer(Request(conversation, wanted.settings, who))
-            with self.store.reading(wanted.holder):
+            haste = Haste()
+            states = answer(Request(conversation, wanted.settings, who, haste), haste)
+            with self.store.reading(wanted.holder), self._named((wanted.session, asking.answer_in(asked)), haste):
                 async with aclosing(driven(states, self.threads)) as steps:
                     async for frame in _paced(steps):
                         yield frame
@@ -100,11 +108,21 @@ class Endpoints:
         finally:
             shutil.rmtree(own, ignore_errors=True)
 
-    def _states(self, request: Request) -> Generator[list[frames.Frame], None, None]:
+    @contextmanager
+    def _named(self, name: tuple[str, str], haste: Haste) -> Iterator[None]:
+        """While the block runs, the answer is found by its name."""
+        self.running[name] = haste
+        try:
+            yield
+        finally:
+            if self.running.get(name) is haste:
+                del self.running[name]
+
+    def _states(self, request: Request, haste: Haste) -> Generator[list[frames.Frame], None, None]:
         with closing(chat.reply(self.backend, request)) as states:
             begun = request.conversation.begun or frames.NOTHING
             paced = chat.paced(frames.timed(states, clock=time.monotonic, begun=begun))
-            yield from frames.changes(paced, begun=begun)
+            yield from frames.changes(paced, begun=begun, budget=lambda: haste.budget)
 
     async def bring(self, request: gr.Request, brings: dict[str, Any]) -> dict[str, Any]:
         """What the upload is that a tab names, or why it can't be sent."""
@@ -118,6 +136,32 @@ class Endpoints:
             return await aside(work, client=client_of(request, session))
         except UserError as error:
             return {"refused": str(error)}
+
+    async def hurry(self, wants: dict[str, Any]) -> dict[str, bool]:
+        """Ends the thought of an answer under way, of the tab that asked for it. Whether there was one."""
+        try:
+            haste = self.running.get((asking.session_in(wants), asking.answer_in(wants)))
+        except UserError:
+            haste = None
+        return {"ended": haste is not None and haste.ask()}
+
+    async def weigh(self, request: gr.Request, asked: dict[str, Any]) -> dict[str, Any]:
+        """What a question would take of the context; nothing where nobody can tell, or why it can't be asked."""
+        try:
+            spec = self.backend.status().model
+            limits = limits_for(spec, self.limits)
+            wanted = asking.question(asked, spec, limits)
+            work = partial(self._weighed, wanted, spec, limits)
+            return await aside(work, client=client_of(request, wanted.session))
+        except UserError as error:
+            return {"refused": str(error)}
+
+    def _weighed(self, wanted: asking.Question, spec: ModelSpec, limits: Limits) -> dict[str, Any]:
+        if not isinstance(self.backend, Weighs):
+            return {}
+        request = chat.stamped(Request(weighing.told(wanted, limits), wanted.settings))
+        weight = self.backend.weigh(request)
+        return {} if weight is None else weighing.as_json(weight, request.conversation, spec, limits)
 
 
 async def _numbered(said: AsyncGenerator[frames.Frame, None]) -> AsyncGenerator[frames.Frame, None]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import functools
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import ovis_app
 from ovis_app.generation import MAX_TEXT
 from ovis_app.limits import Limits
 from ovis_app.ui.bringing import limits_for
-from ovis_app.ui.controls import SPLIT, SWITCHES, knobs, recommended
+from ovis_app.ui.controls import SPLIT, SWITCHES, Knob, knobs, recommended
 from ovis_app.ui.panels.conversation import HINT, offered, shown, subject
 from ovis_app.ui.static_files import KINDS, StaticFiles
 from ovis_app.zoo import Example, ModelSpec
@@ -50,14 +51,19 @@ def facts(
                 "suffixes": {"boxes": spec.boxes_suffix, "cot": spec.cot_suffix},
                 "switches": [one.name for one in (*SWITCHES, SPLIT) if one.offered(spec)],
                 "help": {one.name: one.about for one in SWITCHES},
-                "knobs": [
-                    {"name": one.name, "side": one.side, "recommended": recommended(spec, one)} for one in knobs(spec)
-                ],
+                "labels": {one.name: one.label for one in (*SWITCHES, SPLIT)},
+                "knobs": [_knob(one, spec) for one in knobs(spec)],
             },
+            "tasks": [asdict(one) for one in spec.tasks],
             "examples": [_example(one, static) for one in offered(spec, folder)],
             "sentences": SENTENCES,
         }
     )
+
+
+def _knob(knob: Knob, spec: ModelSpec) -> dict[str, Any]:
+    told = {name: getattr(knob, name) for name in ("name", "side", "label", "low", "high", "step")}
+    return told | {"recommended": recommended(spec, knob)}
 
 
 def _example(example: Example, static: StaticFiles) -> dict[str, Any]:

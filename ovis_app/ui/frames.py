@@ -17,14 +17,16 @@ Frame = dict[str, Any]
 NOTHING = Message("assistant")
 
 
-def changes(states: Iterator[Conversation], *, begun: Message = NOTHING) -> Iterator[list[Frame]]:
+def changes(
+    states: Iterator[Conversation], *, begun: Message = NOTHING, budget: Callable[[], int] = lambda: 0
+) -> Iterator[list[Frame]]:
     """For each state of a conversation whose last message grows, the frames that lead there from the one before, the
-    first from what had `begun`; none where nothing changed."""
+    first from what had `begun`; none where nothing changed. `budget` is that of a thought that can be ended, or 0."""
     before = Message("assistant", begun.text, thinking=begun.thinking)
     for state in states:
         now = state.messages[-1]
         if now.role == "assistant":
-            yield _between(before, now)
+            yield [_counted(one, now, budget()) if one["kind"] == "thinking" else one for one in _between(before, now)]
             before = now
 
 
@@ -46,6 +48,12 @@ def timed(
             stats = replace(last.stats or Stats(), thinking_seconds=seconds)
             conversation = conversation.replace_last(stats=stats)
         yield conversation
+
+
+def _counted(frame: Frame, now: Message, budget: int) -> Frame:
+    """A frame of a thought, with the tokens that it has so far and those that it may have, where that is known."""
+    counts = {"tokens": now.stats.thinking_tokens if now.stats else 0, "budget": budget}
+    return frame | {name: count for name, count in counts.items() if count}
 
 
 def _between(before: Message, now: Message) -> list[Frame]:

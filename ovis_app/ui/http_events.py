@@ -100,7 +100,7 @@ class Events:
             raise _unfit()
         whole = self._whole(values, number)
         self._check_values(whole, self._takes[number])
-        return Event(session or "", body if whole is values else json.dumps(asked | {"data": whole}).encode())
+        return Event(session or _tab(whole), body if whole is values else json.dumps(asked | {"data": whole}).encode())
 
     def _whole(self, values: list[Any], number: int) -> list[Any]:
         """The values of an endpoint with its own for what was left out behind them, where it has some."""
@@ -169,6 +169,12 @@ def _inside(value: object) -> list[Any]:
     if isinstance(value, dict):
         return list(value.values())
     return value if isinstance(value, list) else []
+
+
+def _tab(values: list[Any]) -> str:
+    """The session in a question of the page, which is an event of its own to Gradio; nothing where there is none."""
+    named = values[0].get("session") if values and isinstance(values[0], dict) else None
+    return named if isinstance(named, str) and SESSION.fullmatch(named) else ""
 
 
 def _unfit() -> Refused:

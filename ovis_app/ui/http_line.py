@@ -26,6 +26,9 @@ rank = attrgetter("rank")
 CROWDED = "Too much is asked from here at once: wait a moment, and try again."
 
 
+PROGRAMS = "(no session)"  # whoever calls without naming one: together, or else each connection would be another
+
+
 class Who(NamedTuple):
     """Whoever asks, by where they are and, behind one address, by what else tells them apart. The second anybody may
     make up. `known` where the address is one visitor's, and not perhaps a proxy's."""
@@ -36,11 +39,12 @@ class Who(NamedTuple):
 
 
 def who_asks(scope: Scope, session: str) -> Who:
-    """By the visitor's address where it is known, else by the connection's; by the session that is named, else by the
-    connection."""
+    """By the visitor's address where it is known, else by the connection's; by the session that is named, else, of what
+    is only read, by the connection."""
     host, port = scope.get("client") or ("", 0)
     visitor = scope["state"]["visitor"]
-    return Who(visitor or network_of(host) or host, session or f"{host}:{port}", bool(visitor))
+    name = session or (PROGRAMS if scope["method"] == "POST" else f"{host}:{port}")
+    return Who(visitor or network_of(host) or host, name, bool(visitor))
 
 
 class Place:

@@ -24,7 +24,8 @@ from ovis_app.ui.static_files import FIRST, STATIC, StaticFiles
 from ovis_app.ui.theme import theme
 from ovis_app.ui.wiring import editing, models
 
-STYLES = ("tokens.css", "page.css", "conversation.css", "turns.css", "pictures.css", "words.css", "sidebar.css")
+STYLES = ("tokens.css", "page.css", "conversation.css", "turns.css", "pictures.css", "words.css", "sidebar.css",
+          "cost.css")  # fmt: skip
 _VIEWPORT = '<meta name="viewport" content="width=device-width, initial-scale=1, interactive-widget=resizes-content">'
 # The module that the page begins with; then what a browser shows of the page, and installs it by: with cookies, since
 # where people sign in it isn't there without.

@@ -2,7 +2,7 @@
 
 from ovis_app.zoo.resolve import adapted, find, generation, of_folder, resolve
 from ovis_app.zoo.rows import FAMILY_ROWS, MINI, MODELS
-from ovis_app.zoo.spec import MINI_FOLDER, Example, LanguageModel, ModelSpec, Resolution, adapter_name, is_adapter
+from ovis_app.zoo.spec import MINI_FOLDER, Example, LanguageModel, ModelSpec, Resolution, Task, adapter_name, is_adapter
 from ovis_app.zoo.table import table
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "LanguageModel",
     "ModelSpec",
     "Resolution",
+    "Task",
     "adapted",
     "adapter_name",
     "find",

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from ovis_app.generation import GenerationSettings
-from ovis_app.zoo.spec import Example, LanguageModel, ModelSpec, Resolution
+from ovis_app.zoo.spec import Example, LanguageModel, ModelSpec, Resolution, Task
 
 _EXAMPLES = (
     Example("Describe the image.", ("shapes.png",), label="Describe a picture"),
@@ -26,9 +26,37 @@ _EXAMPLES = (
 )
 
 _BOXES = "Please provide the bounding box coordinates."
+_POINTS = "Please provide the point coordinates."
 _QWEN3_COT = "End your response with 'Final answer: '."
 _OVIS2_COT = (
     "Provide a step-by-step solution to the problem, and conclude with 'the answer is' followed by the final solution."
+)
+
+# In the words of the cards: Ovis2.5's for what it finds, OvisOCR2's for what it reads.
+_FIND = Task("Find…", f"Where is the <ref>…</ref>? {_BOXES}")
+_POINT = Task("Point at…", f"Where is the <ref>…</ref>? {_POINTS}")
+_READ = (
+    "Extract all readable content from the image in natural human reading order and output the result as a single "
+    "Markdown document."
+)
+_READ_SEVERAL = (
+    "Extract all readable content from the images in natural human reading order and output the result as a single "
+    "Markdown document."
+)
+_TASKS = (
+    Task("Describe", "Describe the image.", "Describe the images.", "Describe the video."),
+    Task("Read the text", _READ, _READ_SEVERAL),
+    Task("Table", "Extract all tables from the image. Format tables as HTML: <table>...</table>."),
+    Task("Chart", "What does the chart show? Give all of its values as a Markdown table."),
+    Task("Compare", images="What is different between the images?"),
+)
+_MINI_TASKS = (
+    Task("Describe", "Describe the image.", "Describe the images.", "Describe the video."),
+    Task("Read the word", "What does the text say?"),
+    Task("Count", "How many shapes are there?"),
+    Task("Which has more?", images="Which image has more shapes?"),
+    Task("Which way?", video="Which way does it move?"),
+    _FIND,
 )
 
 _MINI_PICTURE = Resolution(224 * 224, 224 * 224, made_for=(224 * 224, 224 * 224))
@@ -53,6 +81,7 @@ MINI = ModelSpec(
     several=_MINI_PICTURE,
     clip=Resolution(128 * 128, 128 * 128, made_for=(128 * 128, 128 * 128)),
     examples=_EXAMPLES,
+    tasks=_MINI_TASKS,
 )
 
 
@@ -63,10 +92,12 @@ OVIS2_5 = ModelSpec(
     parameters=0.0,
     context=40960,
     examples=_EXAMPLES,
+    tasks=(*_TASKS, _FIND, _POINT),
     about="Reads pictures at their own resolution, charts, documents and clips, and can think before it answers.",
     thinking=True,
     thinks_unasked=True,
     boxes_suffix=_BOXES,
+    points_suffix=_POINTS,
     cot_suffix=_QWEN3_COT,
     defaults=GenerationSettings(max_new_tokens=3072, thinking_budget=2048, frames=8),
     single=Resolution(max_pixels=1344 * 1792, made_for=_NATIVE),
@@ -80,6 +111,7 @@ OVIS2 = ModelSpec(
     parameters=0.0,
     context=32768,
     examples=_EXAMPLES,
+    tasks=_TASKS,
     about="Reads pictures in up to nine tiles, several pictures and clips, charts and documents.",
     tiles=True,
     cot_suffix=_OVIS2_COT,
@@ -92,6 +124,7 @@ OVIS1_6 = ModelSpec(
     parameters=0.0,
     context=8192,
     examples=_EXAMPLES,
+    tasks=_TASKS,
     about="Reads one picture in up to nine tiles, charts and documents.",
     tiles=True,
     several_images=False,

@@ -34,6 +34,17 @@ class Example:
 
 
 @dataclass(frozen=True)
+class Task:
+    """What is often asked of what was attached, in words that the model knows: of one picture, of several, of a clip.
+    Where there are none it isn't asked of that. It is asked as it stands, but where a … holds a word's place."""
+
+    label: str
+    image: str = ""
+    images: str = ""
+    video: str = ""
+
+
+@dataclass(frozen=True)
 class Resolution:
     """How large the model sees one picture or frame: its area in pixels, or its tiles where the model cuts tiles."""
 
@@ -81,6 +92,7 @@ class ModelSpec:
     video: bool = True
     tiles: bool = False  # cuts pictures into tiles (max_partition), where others scale them (min and max pixels)
     boxes_suffix: str = ""  # appended to the question when "boxes" is on; empty: not trained to find coordinates
+    points_suffix: str = ""  # what asks for points in place of boxes; empty: not trained to find those
     cot_suffix: str = ""  # appended to the question when "step by step" is on; empty: not trained for it
     bundled: bool = False
     guessed: bool = False  # from a name alone: nobody knows more before its files are here
@@ -94,6 +106,7 @@ class ModelSpec:
     several: Resolution = Resolution(max_pixels=896 * 896, max_partition=4)  # for each of several
     clip: Resolution = Resolution(max_pixels=896 * 896, max_partition=1)  # for each frame of a clip
     examples: tuple[Example, ...] = ()
+    tasks: tuple[Task, ...] = ()
     aliases: tuple[str, ...] = ()  # what else programs may call it, as its name on the server that has it
     adapter: Path | None = None  # the folder of one that is added to its weights
 
@@ -174,7 +187,8 @@ class ModelSpec:
 
     def worded(self, question: str, settings: GenerationSettings) -> str:
         """The question with the lines that switches add, in the words that the model was trained with."""
-        boxes = self.boxes_suffix if settings.boxes else ""
+        points = bool(self.points_suffix) and self.points_suffix in question
+        boxes = self.boxes_suffix if settings.boxes and not points else ""
         steps = self.cot_suffix if settings.cot else ""
         return "\n".join((question, *(line for line in (boxes, steps) if line and line not in question)))
 

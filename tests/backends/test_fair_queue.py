@@ -5,9 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import pytest
 
+from ovis_app.backends import fair_queue
 from ovis_app.backends.fair_queue import FairQueue
 from ovis_app.backends.fake import FakeBackend
 from ovis_app.conversation import Conversation, Message, Stats
@@ -106,6 +108,26 @@ def test_who_waits_hears_how_many_come_before_and_that_often(gate: Gate) -> None
     before = len(late.events)
     until(lambda: len(late.events) >= before + 5)  # so that leaving is heard of
     gate.open.set()
+
+
+def test_who_waits_hears_how_long_that_takes_once_turns_were_taken(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
+    monkeypatch.setattr(fair_queue, "time", clock)
+    gates = [threading.Event() for _ in range(5)]
+    held = iter(gates)
+    monkeypatch.setattr(gate, "stream", lambda request: Gate(open=next(held)).stream(request))
+    queue = line(gate)
+    askers = [Asker(queue, ask(f"q{number}", "a")) for number in range(5)]
+    until(lambda: askers[4].said == "Waiting for 4 other questions")
+    clock.now = 10.0
+    gates[0].set()
+    until(lambda: askers[4].said == "Waiting for 3 other questions, about 30 s")
+    until(lambda: askers[2].said == "Waiting for 1 other question, about 10 s")
+    clock.now = 30.0
+    gates[1].set()
+    until(lambda: askers[4].said == "Waiting for 2 other questions, about 26 s")
+    for one in gates:
+        one.set()
 
 
 def test_as_many_as_may_are_answered_at_once(gate: Gate) -> None:

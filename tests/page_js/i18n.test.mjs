@@ -15,7 +15,8 @@ const written = () => readdirSync(PAGE).filter((name) => name.endsWith(".mjs"))
   .flatMap((name) => [...readFileSync(new URL(name, PAGE), "utf-8").matchAll(SENTENCE)].map((found) => JSON.parse(`"${found[1]}"`)));
 
 const places = (sentence) => (sentence.match(/\{=?\w*\}/g) ?? []).map((one) => one.replace("=", "")).sort();
-const LEFT_OUT = { "Waiting for {0} other question{1}": ["{1}"] }; // an English plural
+const WAITS = "Waiting for {0} other question{1}";
+const LEFT_OUT = { [WAITS]: ["{1}"], [`${WAITS}, about {2} s`]: ["{1}"] }; // an English plural
 
 test("every sentence that the page says is there in Chinese", () => {
   assert.deepEqual([...new Set(written())].filter((one) => !(one in zh)), []);
@@ -47,6 +48,7 @@ test("what the server says is heard in Chinese, also where it is put together", 
   const heard = {
     "The model failed while answering: try again, or start a new chat.": "模型在回答时出错：请重试，或开始新对话。",
     "Waiting for 2 other questions": "前面还有 2 个问题",
+    "Waiting for 1 other question, about 12 s": "前面还有 1 个问题，约 12 秒",
     "“a.png” is larger than the 20 MB allowed for pictures: scale it down and try again.": "“a.png”超过了图片允许的 20 MB：请缩小后重试。",
     "“a.png” is empty: save or download it again and attach that. “b.png” and 3 more did not fit: attach at most 8 files to a message.":
       "“a.png”是空的：请重新保存或下载后再附上。“b.png”和另外 3 个文件放不下：一条消息最多附 8 个文件。",

@@ -167,6 +167,26 @@ test("a refused file is named and the rest stays; a document becomes its pages; 
   assert.deepEqual(last(session).error, "");
 });
 
+test("a question that is asked before its files are there is asked once they are, or not at all", async () => {
+  const { server, tab } = await browser();
+  const session = await tab();
+  const coming = session.attach([picture("a.png"), picture("b.png")]);
+  await say(session, "which?");
+  assert.deepEqual([session.path.length, String(session.notice)], [0, "It is asked as soon as its files are there."]);
+  await coming;
+  assert.deepEqual([shown(session), session.notice], [["which?", "You said: which?"], ""]);
+  assert.equal(messages(server)[0].content.length, 3);
+  for (const [chosen, meanwhile] of [["notes.txt", () => {}], ["c.png", () => session.stop()], ["c.png", () => session.newChat()]]) {
+    await session.newChat();
+    const refused = session.attach([picture(chosen)]);
+    await say(session, "and this?");
+    await meanwhile();
+    await refused;
+    assert.equal(session.path.length, 0, `${chosen} ${meanwhile}`);
+  }
+  assert.equal(server.asked.length, 1);
+});
+
 test("an example is asked as it is meant, and what stands in the box stays", async () => {
   const { server, tab } = await browser();
   const session = await tab();

@@ -28,7 +28,7 @@ HERE = ("models/config.py", "models/devices.py", "ui/http_answers.py", "ui/http_
 NOT_SAID = re.compile(
     r"[<\n]|default-src|https://|window\.ovis|gradio_api|\bZeroGPU [a-z]|^(?:No GPU was available|runs limit"
     r"|reached its GPU limit|quiet icon.*|image/\*, video/\*|Bearer \{0\}|Raw profile type exif|No space left on device"
-    r"|Please provide the bounding box coordinates\.|End your response with .*|Provide a step-by-step solution .*"
+    r"|Please provide the (?:bounding box|point) coordinates\.|End your response with .*|Provide a step-by-step .*"
     r"|Describe the image\.|Which image has more shapes\?|Which way does it move\?|How many shapes are there\?"
     r"|What does the text say\?|Where is the .*|files are missing|place comes first|going back|1-3,7,10-.*"
     r"|\{0\} ids and \{1\} keys|count must be at least 1, not \{0\}|the downloader died"

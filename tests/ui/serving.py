@@ -44,9 +44,12 @@ class HeldBackend(FakeBackend):
             yield from super().stream(request)
             return
         self.live += 1
+        ended = threading.Event()
+        if request.haste is not None:
+            request.haste.offer(512, ended.set)
         try:
-            yield Thinking("I look at the picture. ")
-            while not self.answer.wait(0.05):
+            yield Thinking("I look at the picture. ", 5)
+            while not self.answer.wait(0.05) and not ended.is_set():
                 yield Thinking("")
             yield Answer("It is a circle. ")
             while not self.finish.wait(0.05):

@@ -5,24 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from ovis_app.errors import BackendError
-from ovis_app.ui.controls import knobs, recommended, settings_from
+from ovis_app.generation import GenerationSettings
+from ovis_app.ui.controls import SWITCHES, knobs, recommended
 from ovis_app.zoo import MINI, MODELS, find
 
 PLAIN = replace(MINI, thinking=False, video=False, cot_suffix="")
-
-
-def untouched(spec):
-    return {knob.name: recommended(spec, knob) for knob in knobs(spec)} | {
-        "system": "",
-        "thinking": False,
-        "cot": False,
-    }
-
-
-@pytest.mark.parametrize("spec", MODELS, ids=lambda spec: spec.name)
-def test_untouched_knobs_are_the_models_own_values(spec) -> None:
-    assert settings_from(spec, untouched(spec)) == spec.defaults
 
 
 @pytest.mark.parametrize("spec", MODELS, ids=lambda spec: spec.name)
@@ -33,34 +20,11 @@ def test_recommended_values_lie_on_their_sliders(spec) -> None:
         assert math.isclose(steps, round(steps), abs_tol=1e-6), knob.name
 
 
-def test_sides_become_areas_and_whole_floats_become_whole() -> None:
-    spec = find("Ovis2.5-2B")
-    wanted = settings_from(spec, untouched(spec) | {"max_pixels": 512.0, "frames": 4.0, "temperature": 0.7})
-    assert (wanted.max_pixels, wanted.frames, wanted.temperature) == (512 * 512, 4, 0.7)
-    wanted.check()
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("temperature", math.nan), ("top_p", 2.0), ("max_new_tokens", 1e9), ("frames", 7.5), ("frames", True),
-     ("frames", "abc"), ("thinking_budget", []), ("max_new_tokens", None), ("system", 5), ("thinking", "yes")],
-)  # fmt: skip
-def test_what_isnt_sane_is_refused_with_a_sentence(name: str, value: object) -> None:
-    with pytest.raises(BackendError, match=r"\.$"):
-        settings_from(MINI, untouched(MINI) | {name: value}).check()
-
-
-def test_switches_are_asked_for_where_the_model_has_them() -> None:
-    wanted = settings_from(MINI, untouched(MINI) | {"boxes": True, "drop_old_turns": True})
-    assert wanted.boxes and wanted.drop_old_turns and not wanted.cot
-    assert not settings_from(replace(MINI, boxes_suffix=""), untouched(MINI) | {"boxes": True}).boxes
-
-
 def test_controls_follow_the_model() -> None:
     names = {knob.name for knob in knobs(PLAIN)}
     assert "thinking_budget" not in names and "frames" not in names
-    wanted = settings_from(PLAIN, untouched(PLAIN) | {"thinking": True, "cot": True})
-    assert not wanted.thinking and not wanted.cot
+    offered = {one.name for one in SWITCHES if one.offered(PLAIN)}
+    assert not offered & {"thinking", "cot"}
 
 
 def test_models_that_cut_tiles_have_tiles_and_no_pixels() -> None:
@@ -75,3 +39,14 @@ def test_pixels_can_be_chosen_only_as_far_as_the_model_was_made_for_them() -> No
     ranges = {knob.name: (knob.low, knob.high) for knob in knobs(spec)}
     assert ranges["min_pixels"] == ranges["max_pixels"] == (448, 1792)
     assert not {"min_pixels", "max_pixels"} & {knob.name for knob in knobs(MINI)}, "it was made for one size"
+
+
+def test_who_asks_for_points_is_not_asked_for_boxes_too() -> None:
+    spec = find("Ovis2.5-2B")
+    assert spec is not None
+    points = "Where is the <ref>cup</ref>? Please provide the point coordinates."
+    boxes = GenerationSettings(boxes=True)
+    assert spec.worded(points, boxes) == points and spec.worded("Where is it?", boxes).endswith("box coordinates.")
+    for label in ("Find…", "Point at…"):  # in the words that the switch adds, so that it adds nothing
+        text = next(task.image for task in spec.tasks if task.label == label)
+        assert spec.worded(text, boxes) == text

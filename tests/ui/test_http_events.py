@@ -142,6 +142,14 @@ def test_what_the_page_sends_fits(events: Events, wire: Wire) -> None:
             assert found == (wire.session, json.dumps(body).encode()), event["api_name"]
 
 
+@pytest.mark.parametrize(
+    ("named", "found"), [("a-tab-of-its-own", "a-tab-of-its-own"), ("../x", ""), (5, ""), (None, "")]
+)
+def test_a_question_of_the_page_is_its_tabs(events: Events, named: object, found: str) -> None:
+    body = {"data": [{"session": named, "request": {"messages": []}}]}
+    assert events.check("/gradio_api/call/ask", json.dumps(body).encode()).session == found
+
+
 def test_nesting_is_measured_without_recursion() -> None:
     assert parsed(b'{"a": ' + b"[" * 30 + b"]" * 30 + b"}")
     with pytest.raises(Refused):

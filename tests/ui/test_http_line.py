@@ -42,10 +42,18 @@ class Crowd:
         self.tasks: dict[str, asyncio.Task[list[dict[str, Any]]]] = {}
         self.gone: dict[str, asyncio.Event] = {}
 
-    def ask(self, name: str, path: str = "/gradio_api/app_id", *, peer: str = "127.0.0.1", forwarded: str = "") -> None:
+    def ask(
+        self,
+        name: str,
+        path: str = "/gradio_api/app_id",
+        method: str = "GET",
+        *,
+        peer: str = "127.0.0.1",
+        forwarded: str = "",
+    ) -> None:
         headers = [("x-name", name)] + ([("x-forwarded-for", forwarded)] if forwarded else [])
         where, _, query = path.partition("?")
-        asked = scope(where, "GET", *headers)
+        asked = scope(where, method, *headers)
         asked |= {"client": (peer, 1000 + len(self.tasks)), "query_string": query.encode()}
         self.tasks[name] = asyncio.create_task(self._answered(name, asked))
 
@@ -138,6 +146,24 @@ def test_another_is_served_next_whatever_one_has_waiting(
         assert set(crowd.app.asked[len(begun) :]) == {"other", "other too", f"flood {http_line.AT_ONCE}"}
 
     in_a_crowd(work, **changes)
+
+
+def test_programs_that_name_no_session_are_one_whatever_connections_they_open() -> None:
+    async def work(crowd: Crowd) -> None:
+        for number in range(MANY):
+            crowd.ask(f"flood {number}", "/gradio_api/cancel", "POST")
+        await crowd.settled()
+        for name in ("tab", "tab too"):
+            crowd.ask(name, "/gradio_api/cancel?session_hash=tab", "POST")
+        await crowd.end("flood 0")
+        await crowd.settled()
+        assert crowd.app.asked[http_line.AT_ONCE :] == ["tab"]
+        await crowd.end("flood 1")
+        await crowd.end("flood 2")
+        await crowd.settled()
+        assert set(crowd.app.asked[http_line.AT_ONCE :]) == {"tab", "tab too", f"flood {http_line.AT_ONCE}"}
+
+    in_a_crowd(work)
 
 
 def test_all_are_answered_in_the_end_and_nobody_forever_passed_by_new_names() -> None:

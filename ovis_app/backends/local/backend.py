@@ -17,7 +17,7 @@ from functools import partial
 import torch
 
 from ovis_app import zoo
-from ovis_app.backend import Offer, Phase, Resources, Status
+from ovis_app.backend import Offer, Phase, Resources, Status, Weight
 from ovis_app.backends.local import model_pool
 from ovis_app.backends.local.model_pool import Ready
 from ovis_app.backends.local.model_switch import ModelSwitch, PendingChange
@@ -249,6 +249,8 @@ class LocalBackend:
 
         def answer(session: Session, asked: Request, streamer: TokenStreamer, stop: Stop, begin: Begin) -> Done:
             prepared = session.prepare(asked, streamer, stop)
+            if asked.haste is not None and prepared.budget is not None:
+                asked.haste.offer(prepared.budget.budget, prepared.budget.end_now)
             return session.answer(prepared, streamer, stop, begin=begin, started=started)
 
         return self._events(request, answer)
@@ -283,6 +285,13 @@ class LocalBackend:
         if session is None:
             raise BackendError(f"{self._spec.name} isn't loaded yet: try again in a moment.")
         return session.count(checked(request, self._spec, self.limits), Stop(self._closing))
+
+    def weigh(self, request: Request) -> Weight | None:
+        """See `backend.Weighs`; None while the model isn't loaded."""
+        session = self._session  # the worker may take it away meanwhile
+        if session is None:
+            return None
+        return session.weigh(checked(request, self._spec, self.limits), Stop(self._closing))
 
     def _waits_for(self, ticket: int) -> str:
         """What stands before a question's own work; nothing once that has begun."""

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ovis_app.backend import Weight
 from ovis_app.backends.gpu_time import Amount
 from ovis_app.backends.local import gpu_placed
 from ovis_app.backends.local.media_encoder import DecodedMedia, MediaEncoder, Note, content_name
@@ -110,6 +111,13 @@ def prompt_tokens(request: Request, *, stop: Stop) -> int:
     placed = gpu_placed.here()
     builder = PromptBuilder(placed.loaded, MediaDecoder(placed.loaded, placed.limits))
     return builder.count(request.conversation, request.settings, stop=stop)
+
+
+def weight(request: Request, *, stop: Stop) -> Weight:
+    """What a request would take; see `backend.Weighs`. Raises BackendError, and Stopped once `stop` is set."""
+    placed = gpu_placed.here()
+    builder = PromptBuilder(placed.loaded, MediaDecoder(placed.loaded, placed.limits))
+    return builder.weigh(request.conversation, request.settings, stop=stop)
 
 
 class _Pickler(pickle.Pickler):

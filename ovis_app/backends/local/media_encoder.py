@@ -14,13 +14,13 @@ import torch
 
 from ovis_app.backends.local.model_pool import LoadedModel
 from ovis_app.backends.sights import LookedAt
-from ovis_app.conversation import Conversation, Detail, Media, Message
+from ovis_app.conversation import Conversation, Detail, Media, Message, Size
 from ovis_app.engine.encoder_cache import EncodedMedia, EncodedPart, EncoderCache
 from ovis_app.limits import Limits
-from ovis_app.media import digest, open_image, sample_frames, upright_size
+from ovis_app.media import digest, frame_sizes, open_image, sample_frames, upright_size
 from ovis_app.models.families.table import FAMILIES
 from ovis_app.models.preprocess.cells import sight
-from ovis_app.models.preprocess.values import Pixels, Visual
+from ovis_app.models.preprocess.values import Outline, Pixels, Visual
 from ovis_app.models.visual_words import visual_words
 from ovis_app.sight import Sight, joined
 from ovis_app.stop import Stop
@@ -28,6 +28,8 @@ from ovis_app.turns import Turns
 
 CONTENT = -(1 << 20)  # content names lie below this, placeholders above
 TOGETHER = 128 * 1024 * 1024  # bytes of pixels that wait to be encoded in one go, at most
+
+SIZES = ("min_pixels", "max_pixels", "max_partition")
 
 Note = Callable[[str], None]  # hears what is happening, in a few words
 
@@ -85,7 +87,12 @@ class MediaEncoder:
         """Each message's media without embeddings, for counting: nothing goes through the tower, nothing is cached.
         Raises as `encode` does."""
         return [
-            tuple(self._outline(self._wanted(media, message), stop) for media in message.media)
+            tuple(
+                self._outline(self._wanted(media, message), stop)
+                if media.told is None
+                else self._sized(media, media.told, message)
+                for media in message.media
+            )
             for message in conversation.messages
         ]
 
@@ -110,6 +117,16 @@ class MediaEncoder:
             cells.append(replace(one, words=words.part(at, at + one.count)))
             at += one.count
         return replace(seen, cells=tuple(cells), vocabulary=config.visual_vocab_size - family.indicators)
+
+    def _sized(self, media: Media, told: Size, message: Message) -> EncodedMedia:
+        """What `_outline` gives, of a file that is told by its size."""
+        detail, family, config = self._detail(media, message), FAMILIES[self._model.config.family], self._model.config
+        sizes = frame_sizes(told, detail, self._limits)
+        limits = {name: getattr(detail, name) for name in SIZES}
+        outline = Outline(media.kind, sizes, **limits)
+        spans = tuple(EncodedPart(ids, torch.empty(0), CONTENT) for ids in family.outlined(config, outline))
+        times = () if detail.frames is None else (0.0,) * len(sizes)
+        return EncodedMedia(media.kind, spans, times, sizes[0], family.seen(config, outline))
 
     def _outline(self, wanted: WantedMedia, stop: Stop) -> EncodedMedia:
         known = self.cache.get(wanted.key)
@@ -136,13 +153,16 @@ class MediaEncoder:
         return encoded | self._encode(waiting, note, stop) if waiting else encoded
 
     def _wanted(self, media: Media, message: Message) -> WantedMedia:
-        detail = self._spec.detail(media, several=len(message.media) > 1)
+        detail = self._detail(media, message)
         return WantedMedia(json.dumps([digest(media), media.kind, asdict(detail)]), media, detail)
+
+    def _detail(self, media: Media, message: Message) -> Detail:
+        return self._spec.detail(media, several=len(message.media) > 1)
 
     def _decode(self, wanted: WantedMedia, stop: Stop) -> DecodedMedia:
         media, detail = wanted.media, wanted.detail
         stop.check()
-        sizes = {name: getattr(detail, name) for name in ("min_pixels", "max_pixels", "max_partition")}
+        sizes = {name: getattr(detail, name) for name in SIZES}
         if detail.frames is None:
             times: tuple[float, ...] = ()
             visual = Visual("image", (open_image(media, self._limits),), **sizes)

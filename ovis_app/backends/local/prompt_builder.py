@@ -5,12 +5,15 @@ Knows chat formats, families and the context; refuses to know files, generation 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+from ovis_app.backend import FileWeight, Weight
 from ovis_app.backends.local.media_encoder import MediaEncoder, Note
 from ovis_app.backends.local.model_pool import LoadedModel
 from ovis_app.conversation import Conversation, Detail, Media, Seen
@@ -20,13 +23,15 @@ from ovis_app.errors import RequestError, not_fitting
 from ovis_app.generation import DROPPED_FOR, GenerationSettings
 from ovis_app.models.families.table import FAMILIES
 from ovis_app.models.inputs import attention_mask, chat_format
-from ovis_app.models.prompt import NOTHING_BEGUN, Begun, Turn, encode_begun, encode_turns, expand
+from ovis_app.models.prompt import NOTHING_BEGUN, VISUAL_ATOM, Begun, Turn, encode_begun, encode_turns, expand
 from ovis_app.stop import Stop
 
 # For each token of the context: text of more is refused before it is tokenized, which takes a minute for 10 MB and
 # holds everybody up. No usual text has so many a token.
 CHARACTERS = 32
 ANSWER_TOKENS = 16  # kept for the answer after a thought whose budget was spent
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -73,20 +78,30 @@ class PromptBuilder:
         """A conversation that ends with a question, or with an answer's beginning, and settings that fit; the oldest
         turns are left out where that is allowed and needed. Raises RequestError, MediaError, and Stopped once `stop` is
         set."""
-        loaded, dropped = self._loaded, 0
-        while True:
-            shorter = conversation.without_oldest() if settings.drop_old_turns else None
-            if shorter is None or not self._hopeless(conversation, settings):
-                prompt = self.build(conversation, settings, note=note, stop=stop)
-                if shorter is None or len(prompt.ids) + min(settings.max_new_tokens, DROPPED_FOR) <= self._room:
-                    break
-            conversation, dropped = shorter, dropped + 1
+        loaded = self._loaded
+        build = partial(self.build, settings=settings, note=note, stop=stop)
+        prompt, dropped = self._shortened(conversation, settings, build, lambda made: len(made.ids))
         stop.check()
         settings = fitted(settings, loaded, len(prompt.ids), room=self._room)
         begun = prompt.answer
         settings = replace(settings, thinking=begun.open or (settings.thinking and not begun.thought))
         thinks = begun.open or (settings.thinking and not begun.ids)
         return PreparedRequest(prompt, settings, budget_of(loaded, settings, begun) if thinks else None, dropped)
+
+    def _shortened(
+        self, conversation: Conversation, settings: GenerationSettings, make: Callable[[Conversation], T],
+        length: Callable[[T], int],
+    ) -> tuple[T, int]:  # fmt: skip
+        """What `make` makes of the conversation, or where that is allowed and needed of what is left of it without its
+        oldest turns; and how many of those."""
+        dropped = 0
+        while True:
+            shorter = conversation.without_oldest() if settings.drop_old_turns else None
+            if shorter is None or not self._hopeless(conversation, settings):
+                made = make(conversation)
+                if shorter is None or length(made) + min(settings.max_new_tokens, DROPPED_FOR) <= self._room:
+                    return made, dropped
+            conversation, dropped = shorter, dropped + 1
 
     def build(self, conversation: Conversation, settings: GenerationSettings, *, note: Note, stop: Stop) -> Prompt:
         """The prompt of a conversation that ends with a question, or with an answer's beginning. Raises RequestError
@@ -117,6 +132,24 @@ class PromptBuilder:
         media = self.encoder.outlined(conversation, stop=stop)
         written, spans = self._written(conversation, media, settings, self._begun(conversation))
         return len(expand(written, [span.ids for span in spans]))
+
+    def weigh(self, conversation: Conversation, settings: GenerationSettings, *, stop: Stop) -> Weight:
+        """What that prompt takes, in tokens; a conversation that doesn't fit is weighed too. Raises as `build` does."""
+
+        def weighed(left: Conversation) -> Weight:
+            self._check_length(left, settings)
+            media = self.encoder.outlined(left, stop=stop)
+            written, spans = self._written(left, media, settings, self._begun(left))
+            files = left.messages[left.last_user() or 0].media
+            return Weight(
+                prompt=len(expand(written, [span.ids for span in spans])),
+                visual=sum(map(_visual, spans)),
+                room=self._room,
+                files=_weights(files, media[left.last_user() or 0]),
+            )
+
+        weight, dropped = self._shortened(conversation, settings, weighed, lambda made: made.prompt)
+        return replace(weight, dropped=dropped)
 
     def _check_length(self, conversation: Conversation, settings: GenerationSettings) -> None:
         """Before anything is tokenized or encoded. Raises RequestError."""
@@ -159,6 +192,21 @@ class PromptBuilder:
 def _seen(media: Media, encoded: EncodedMedia) -> Seen:
     frames, pictures = (len(encoded.times), 1) if media.kind == "video" else (None, media.pictures)
     return Seen(media.label, *encoded.seen, *encoded.size, pictures, frames, media.missing)
+
+
+def _weights(files: Sequence[Media], encoded: Sequence[EncodedMedia]) -> tuple[FileWeight, ...]:
+    """Those of a question's files; pieces of one picture are one file."""
+    weights: list[FileWeight] = []
+    for file, one in zip(files, encoded, strict=True):
+        tokens = sum(map(_visual, one.spans))
+        number, count = file.detail.piece or (1, 1)
+        before = weights.pop().tokens if number > 1 else 0
+        weights.append(FileWeight(before + tokens, one.seen, count))
+    return tuple(weights)
+
+
+def _visual(span: EncodedPart) -> int:
+    return span.ids.count(VISUAL_ATOM)
 
 
 def turns_of(

@@ -14,7 +14,7 @@ from typing import ParamSpec, TypeVar
 import torch
 from torch import Tensor
 
-from ovis_app.backend import Resources
+from ovis_app.backend import Resources, Weight
 from ovis_app.backends.local.media_encoder import MediaEncoder
 from ovis_app.backends.local.model_pool import LoadedModel, free_memory
 from ovis_app.backends.local.prompt_builder import PreparedRequest, PromptBuilder
@@ -149,6 +149,10 @@ class Session:
         is set."""
         looked = looked_at(request, place, self.loaded.spec, self._limits)
         return self._encoder.sight(looked, note=streamer.say, stop=stop)
+
+    def weigh(self, request: Request, stop: Stop) -> Weight:
+        """What a request would take; see `backend.Weighs`. Raises as `prepare` does."""
+        return self._builder.weigh(request.conversation, request.settings, stop=stop)
 
     def answer(
         self, prepared: PreparedRequest, streamer: TokenStreamer, stop: Stop, *, begin: Callable[[], None],

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from ovis_app import zoo
-from ovis_app.backend import Backend, Counts, Offer, Status
+from ovis_app.backend import Backend, Counts, Offer, Status, Weighs, Weight
 from ovis_app.backends.remote.backend import RemoteBackend
 from ovis_app.backends.sights import seen_by
 from ovis_app.generation import Event, Request, Waiting
@@ -80,6 +80,11 @@ class BesideServers:
         """See `backend.Counts`."""
         answers = self._answerer()
         return answers.count(request) if isinstance(answers, Counts) else None
+
+    def weigh(self, request: Request) -> Weight | None:
+        """See `backend.Weighs`."""
+        answers = self._answerer()
+        return answers.weigh(request) if isinstance(answers, Weighs) else None
 
     def stream(self, request: Request) -> Iterator[Event]:
         return self._answerer().stream(request)

@@ -25,6 +25,7 @@ class Family:
     tower_layer: type[nn.Module]  # one of the tower's blocks: where it stops, is checkpointed and may be sharded
     pixels: Callable[[OvisConfig, Visual], Pixels]
     outlined: Callable[[OvisConfig, Outline], tuple[tuple[int, ...], ...]]  # the ids that `pixels` gives each part
+    seen: Callable[[OvisConfig, Outline], tuple[int, int]]  # width and height that it gives the first
     user_content: Callable[[str, Sequence[tuple[str, int]]], tuple[Part, ...]]  # text, and (kind, placeholders) each
     inline: Callable[[str, int], tuple[Part, ...]]  # one of them, within the text
     spread: Callable[[Visual], tuple[Visual, ...]]  # a visual as one value per placeholder

@@ -55,9 +55,19 @@ def pixels(config: OvisConfig, visual: Visual) -> Pixels:
 
 def outlined(config: OvisConfig, outline: Outline) -> tuple[tuple[int, ...], ...]:
     """The ids of a picture of that size, or of each frame of a clip."""
-    most, side = 1 if outline.kind == "video" else outline.max_partition, _side(config)
-    grids = [best_grid(*size, side=side, max_partition=most) for size in outline.sizes]
-    return tuple(tile_ids(grid, _tile_tokens(config)) for grid in grids)
+    return tuple(tile_ids(_grid(config, outline, size), _tile_tokens(config)) for size in outline.sizes)
+
+
+def seen(config: OvisConfig, outline: Outline) -> tuple[int, int]:
+    """Width and height of a picture or frame of that size in its tiles."""
+    size = outline.sizes[0]
+    return seen_size(*size, _grid(config, outline, size), side=_side(config))
+
+
+def _grid(config: OvisConfig, outline: Outline, size: tuple[int, int]) -> tuple[int, int]:
+    """Rows and columns of tiles; a clip's frames aren't cut."""
+    most = 1 if outline.kind == "video" else outline.max_partition
+    return best_grid(*size, side=_side(config), max_partition=most)
 
 
 def layout(config: OvisConfig) -> Layout:
@@ -88,6 +98,7 @@ FAMILY = Family(
     tower_layer=AIMv2Block,
     pixels=pixels,
     outlined=outlined,
+    seen=seen,
     user_content=user_content,
     inline=inline,
     spread=spread,

@@ -61,10 +61,23 @@ def pixels(config: OvisConfig, visual: Visual) -> Pixels:
 
 def outlined(config: OvisConfig, outline: Outline) -> tuple[tuple[int, ...], ...]:
     """The span of a picture or clip of that size, all frames taking the first one's."""
+    side, (width, height) = _token_side(config), seen(config, outline)
+    return (span(outline.kind, len(outline.sizes) * (height // side) * (width // side)),)
+
+
+def seen(config: OvisConfig, outline: Outline) -> tuple[int, int]:
+    """Width and height of a picture or frame of that size as the tower has it."""
+    width, height = outline.sizes[0]
+    height, width = smart_resize(
+        height, width, factor=_token_side(config), min_pixels=outline.min_pixels, max_pixels=outline.max_pixels
+    )
+    return width, height
+
+
+def _token_side(config: OvisConfig) -> int:
+    """Of what a visual token covers, in pixels."""
     facts = NaViTConfig.read(config.vision_config)
-    side, (width, height) = facts.patch_size * facts.hidden_stride, outline.sizes[0]
-    seen = smart_resize(height, width, factor=side, min_pixels=outline.min_pixels, max_pixels=outline.max_pixels)
-    return (span(outline.kind, len(outline.sizes) * (seen[0] // side) * (seen[1] // side)),)
+    return facts.patch_size * facts.hidden_stride
 
 
 def layout(config: OvisConfig) -> Layout:
@@ -80,6 +93,7 @@ FAMILY = Family(
     tower_layer=Layer,
     pixels=pixels,
     outlined=outlined,
+    seen=seen,
     user_content=user_content,
     inline=inline,
     spread=lambda visual: (visual,),

@@ -4,25 +4,44 @@
 
 import { unfinished } from "./asking.mjs";
 import { t } from "./i18n.mjs";
+import { twice } from "./thinking.mjs";
 
 const DRAWN = 0.8; // the temperature of another answer where the panel's is 0
 
 /** `focus` goes to the box; `row` gives the element of a message that is shown; `changed` is called when more can be drawn. */
 export function actsOf(session, { focus, row, changed }) {
   const message = (id) => session.messages.get(id);
+  const hurried = new Set(); // answers whose thought was asked to end
+  let [beside, sides] = [null, null]; // what draws answers side by side, once there are some; those
   const acts = {
     changed,
-    choose: (id) => session.choose(id),
+    choose: (id) => session.keep(id),
     again: (id) => session.again(id),
     different: (id) => session.again(id, { temperature: Math.max(session.settings.temperature ?? 0, DRAWN) }),
     goOn: (id) => session.goOn(id),
     same: (one) => session.same(one),
+    hurried: (id) => hurried.has(id),
+    longer: (id) => session.again(id, twice(message(id), session.settings)),
     marked: (id) => session.examples.has(id),
 
     /** `at`: a message (null: the box) and a place among its files. */
     async enlarge(at) {
       const viewer = await import("./viewer.mjs");
       viewer.open(session, at, { focus });
+    },
+
+    async hurry(id) {
+      hurried.add(id);
+      session.changed(id);
+      if (await session.wire.hurry(session.facts.session, id).catch(() => false)) return;
+      hurried.delete(id); // it ended by itself, or nobody heard: it can be asked again
+      session.changed(id);
+    },
+
+    pictured: (id) => Boolean(message(message(id).parent)?.files.some((one) => one.kind === "image")),
+
+    async workbench(id) {
+      (await import("./workbench.mjs")).open(session, id);
     },
 
     edit(id) {
@@ -41,6 +60,21 @@ export function actsOf(session, { focus, row, changed }) {
       const { toast } = await import("./toast.mjs");
       const words = t("Regenerate");
       toast(t("Choose the settings, then:"), { words, act: () => { window.ovis.toggle("settings", false); session.again(id); }, stays: true });
+    },
+
+    /** Asks for other settings of another answer, to be shown beside the answer `id`; null: of a second one to the box. */
+    async compare(id) {
+      (await import("./compare.mjs")).compare(session, id);
+    },
+
+    sideBySide: (ids, id) => session.sideBySide(ids, id),
+
+    /** Two answers stand side by side now ([{message, element}] twice), or none do any more. */
+    sides(both) {
+      sides = both;
+      if (!both && !beside) return;
+      beside ??= import("./side_by_side.mjs").then((module) => module.looks().then(() => new module.SideBySide(session)));
+      beside.then((one) => { if (sides === both) one.draw(both); }).catch(() => { beside = null; });
     },
 
     async branch(id) {

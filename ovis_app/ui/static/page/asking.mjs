@@ -10,6 +10,7 @@ import * as trees from "./tree.mjs";
 
 export const WRITE_MS = 300; // between two writes of an answer that grows
 export const WAITS = later("There is no connection to the server just now: the question waits here until there is.");
+const WAITS_FOR_OTHER = later("Waiting for the other answer");
 const TRIES = 3; // of sending files that the server says it lacks
 const GOES_ON = ["cut", "stopped", "length", "error"];
 
@@ -27,26 +28,39 @@ export class Asking {
   }
 
   /** An answer to `question`, which stands in the tree or is said with it, behind `before.added`; `before` puts the box
-   * back. `other` settings stand in for those of the panel. */
-  async answer(question, { before = null, other = {} } = {}) {
+   * back. For each of `others`, settings that stand in for those of the panel, there is one, one after another, so that
+   * none takes time from another. Two are shown side by side, or one and the version `beside` it, which stays. */
+  async answer(question, { before = null, others = [{}], beside = null } = {}) {
+    const session = this.#session;
+    const answers = others.map((other, place) => this.#made(question, other, place));
+    const said = before ? [...before.added, question, ...answers] : answers;
+    const ids = answers.map((one) => one.id);
+    const shown = beside ? [beside, ...ids] : ids;
+    if (shown.length > 1) session.pair.show(shown);
+    session.say(said, shown[0]);
+    const written = session.write(said);
+    await this.#run(ids, before, async (id, signal) => {
+      await written;
+      signal.throwIfAborted();
+      session.grow(id, { finish: null, note: "" }); // which other tabs may have taken for cut, while it waited
+      await this.#hear(question.id, id, signal);
+    });
+  }
+
+  #made(question, other, place) {
     const session = this.#session;
     const asked = { ...session.settings, ...question.wants, ...other };
-    const answer = session.made("assistant", question.id, { by: session.mine, asked, model: session.facts.name });
-    const said = before ? [...before.added, question, answer] : [answer];
-    session.say(said, answer.id);
-    await this.#run(answer.id, before, async (signal) => {
-      await session.write(said);
-      await this.#hear(question.id, answer.id, signal);
-    });
+    const made = session.made("assistant", question.id, { by: session.mine, asked, model: session.facts.name });
+    return place ? { ...made, created: made.created + place, note: WAITS_FOR_OTHER } : made;
   }
 
   /** More of an answer that was cut, as it had been asked for; only how long it may be is as it is set now. */
   async goOn(answer) {
     const session = this.#session;
     session.grow(answer.id, { finish: null, error: "", by: session.mine });
-    await this.#run(answer.id, null, async (signal) => {
-      await session.write([session.messages.get(answer.id)]);
-      await this.#hear(answer.id, answer.id, signal);
+    await this.#run([answer.id], null, async (id, signal) => {
+      await session.write([session.messages.get(id)]);
+      await this.#hear(id, id, signal);
     }, answer);
   }
 
@@ -58,18 +72,21 @@ export class Asking {
     await running.over;
   }
 
-  async #run(id, before, work, begun = null) {
+  /** `work` for each of these answers, of which the first takes the question back where nobody heard it. */
+  async #run(ids, before, work, begun = null) {
     const controller = new AbortController();
-    let over;
-    this.running = { id, controller, begun, over: new Promise((resolve) => { over = resolve; }) };
-    this.#session.changed();
+    let ended;
+    const over = new Promise((resolve) => { ended = resolve; });
     try {
-      await work(controller.signal);
-    } catch (error) {
-      await this.#failed(error, id, before);
+      for (const [place, id] of ids.entries()) {
+        if (!this.#session.messages.has(id)) continue; // taken back, with its question
+        this.running = { id, controller, begun, over };
+        this.#session.changed();
+        await work(id, controller.signal).catch((error) => this.#failed(error, id, place ? null : before));
+      }
     } finally {
       this.running = null;
-      over();
+      ended();
       this.#session.changed();
     }
   }
@@ -85,7 +102,7 @@ export class Asking {
       const path = trees.path(session.tree, end);
       const places = await this.#files.placed(filesOf(path), { signal, note: (note) => session.grow(id, { note }) });
       const address = (file) => this.#wire.address(places.get(file.hash));
-      const request = requestOf(path, settings, session.facts.model, address);
+      const request = requestOf(path, settings, session.facts.model, address, { asked });
       const answer = await this.#listen(request, id, signal);
       if (answer.missing === null) {
         if (answer.finish === null) session.connection.lost(); // it ended without a last word: who said so is gone
@@ -102,7 +119,7 @@ export class Asking {
     const session = this.#session;
     let answer = fresh(this.running.begun ?? undefined);
     let written = session.now();
-    await this.#wire.ask({ session: session.facts.session, request }, (frame) => {
+    await this.#wire.ask({ session: session.facts.session, request, answer: id }, (frame) => {
       answer = heard(answer, frame);
       session.connection.found();
       if (answer.version && answer.version !== session.facts.version) session.connection.updated();

@@ -8,7 +8,7 @@ import { said, t } from "./i18n.mjs";
 const ACCEPT = "image/*,video/*,application/pdf";
 
 export class Composer {
-  #session; #root; #acts; #parts = {}; #saving = null;
+  #session; #root; #acts; #parts = {}; #saving = null; #costs = null; #tasks = null;
 
   constructor(root, session, acts) {
     [this.#root, this.#session, this.#acts] = [root, session, acts];
@@ -22,8 +22,12 @@ export class Composer {
     p.chooser.setAttribute("aria-label", t("Files to attach"));
     p.attach = button(t("Attach pictures, a clip or a PDF"), () => p.chooser.click(), { icon: true, name: "upload-button" });
     p.send = button(t("Ask"), () => session.ask(), { icon: true, name: "submit-button" });
+    p.twice = button(t("Ask twice, side by side…"), () => acts.compare(null), { icon: true, name: "compare-button" });
     p.stop = button(t("Stop"), () => session.stop(), { icon: true, name: "stop-button" });
-    p.box = make("form", { id: "box", onsubmit: (event) => event.preventDefault() }, p.files, make("div.input-row", {}, p.attach, p.chooser, p.text, p.send, p.stop));
+    p.cost = make("div", { id: "cost", hidden: true });
+    p.tasks = make("div.tasks", { role: "group", hidden: true });
+    const row = make("div.input-row", {}, p.attach, p.chooser, p.text, p.twice, p.send, p.stop);
+    p.box = make("form", { id: "box", onsubmit: (event) => event.preventDefault() }, p.files, p.tasks, row, p.cost);
     root.replaceChildren(make("div", { id: "notice-row" }, p.notice, p.leave), p.box);
     this.#receive();
   }
@@ -36,7 +40,7 @@ export class Composer {
   renew() {
     const p = this.#parts;
     const names = [[p.leave, t("Cancel edit")], [p.text, t("Your question")], [p.chooser, t("Files to attach")],
-      [p.attach, t("Attach pictures, a clip or a PDF")], [p.send, t("Ask")], [p.stop, t("Stop")]];
+      [p.attach, t("Attach pictures, a clip or a PDF")], [p.send, t("Ask")], [p.twice, t("Ask twice, side by side…")], [p.stop, t("Stop")]];
     for (const [one, words] of names) name(one, words);
     p.files.dataset.key = "";
     this.draw();
@@ -52,11 +56,22 @@ export class Composer {
     p.leave.hidden = !draft.editing;
     p.files.hidden = !draft.files.length;
     this.#drawFiles(draft.files);
+    this.#drawTasks(draft.files);
     p.send.hidden = running !== null;
     p.stop.hidden = running === null;
-    const coming = draft.files.some((one) => one.state !== "ready");
-    p.send.disabled = coming || !(draft.text.trim() || draft.files.length);
+    const { coming } = this.#session.box;
+    p.send.disabled = !(draft.text.trim() || draft.files.length);
+    p.twice.hidden = running !== null || p.send.disabled || !draft.text.trim();
     document.body.classList.toggle("checking", coming);
+    this.#weigh(Boolean(draft.text.trim() || draft.files.length));
+  }
+
+  /** What the question would take, by a module that loads with the first of it. */
+  #weigh(written) {
+    if (!written && !this.#costs) return;
+    const { cost, files } = this.#parts;
+    this.#costs ??= import("./cost_line.mjs").then(({ CostLine }) => new CostLine(cost, this.#session, { chips: () => files.children }));
+    this.#costs.then((line) => line.draw()).catch(() => { this.#costs = null; }); // without a connection: another time
   }
 
   #drawFiles(files) {
@@ -70,6 +85,22 @@ export class Composer {
       const bar = box.children[place].querySelector("progress");
       if (bar) bar.value = one.share;
     }
+  }
+
+  /** What is often asked of files, once there are some. */
+  async #drawTasks(files) {
+    if (!files.length && !this.#tasks) return;
+    const put = (text, at) => this.#put(text, at);
+    this.#tasks ??= import("./tasks.mjs").then(({ Tasks }) => new Tasks(this.#parts.tasks, this.#session, put));
+    (await this.#tasks.catch(() => { this.#tasks = null; }))?.draw();
+  }
+
+  /** Writes words into the box, with the cursor at a place of them. */
+  #put(text, at) {
+    this.#parts.text.value = text;
+    this.#typed();
+    this.focus();
+    this.#parts.text.setSelectionRange(at, at);
   }
 
   #thumbnail(entry, place, count) {

@@ -1,4 +1,4 @@
-// A table's cells -> rows of equal length, and those as CSV and as Markdown. Pure.
+// A table's cells -> rows of equal length, and those as CSV, as Markdown and as HTML. Pure.
 
 /** @typedef {{text: string, colspan: number, rowspan: number}} Cell */
 
@@ -36,4 +36,12 @@ export function markdown(table) {
   const line = (row) => `| ${row.map((text) => text.replace(/\|/g, "\\|").replace(/\r?\n/g, "<br>")).join(" | ")} |\n`;
   const [head, ...body] = table;
   return head ? line(head) + line(head.map(() => "---")) + body.map(line).join("") : "";
+}
+
+/** As an HTML table, of which the first row is the head; nothing in a cell is more than text. */
+export function html(table) {
+  const escaped = (text) => text.replace(/[&<>"]/g, (one) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" })[one]).replace(/\r?\n/g, "<br>");
+  const line = (row, tag) => `<tr>${row.map((text) => `<${tag}>${escaped(text)}</${tag}>`).join("")}</tr>\n`;
+  const [head, ...body] = table;
+  return head ? `<table>\n${line(head, "th")}${body.map((row) => line(row, "td")).join("")}</table>\n` : "";
 }

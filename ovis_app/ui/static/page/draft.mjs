@@ -18,6 +18,12 @@ export class Box {
     this.draft = nothing();
     this.kept = null; // what was being typed before an edit began
     this.notice = ""; // what is to be said of what was just tried
+    this.asked = null; // what it was asked with while files were still coming
+  }
+
+  /** Whether files are still looked at. */
+  get coming() {
+    return this.draft.files.some((one) => one.state !== "ready");
   }
 
   /** As it was kept. What it edits has to be among `messages`. */
@@ -30,7 +36,7 @@ export class Box {
   unasked() {
     const { text, files } = this.draft;
     const most = this.#facts().most_text;
-    if ((!text.trim() && !files.length) || files.some((one) => one.state !== "ready")) return "";
+    if (!text.trim() && !files.length) return "";
     return text.length > most ? later("That is more text than fits: at most {most} characters, please.", { most: most.toLocaleString("en") }) : null;
   }
 
@@ -39,6 +45,7 @@ export class Box {
     const before = { draft: this.draft, kept: this.kept };
     this.leave();
     this.notice = "";
+    this.asked = null;
     return before;
   }
 
@@ -54,6 +61,7 @@ export class Box {
     if (!this.draft.editing) this.kept = this.draft;
     this.draft = { ...nothing(), ...draft, files: draft.files.map(ready) };
     this.notice = "";
+    this.asked = null;
   }
 
   /** As before that, with what was being typed then. */
@@ -69,9 +77,10 @@ export class Box {
 
   // --- files -------------------------------------------------------------------------------------------------------
 
-  /** Files join what stands in the box, each looked at by the server; what can't be sent is said, the rest stays. */
+  /** Files join what stands in the box, each looked at by the server; what can't be sent is said, the rest stays, and
+   * isn't asked by itself. */
   async attach(chosen) {
-    this.notice = "";
+    if (!this.asked) this.notice = "";
     const draft = this.draft;
     for (const { blob, name } of chosen) {
       const entry = { name, kind: blob.type.startsWith("video/") ? "video" : "image", hash: null, state: "coming", share: 0 };
@@ -81,7 +90,8 @@ export class Box {
       const unfit = refused ?? this.#misfit(draft, entry);
       if (unfit) {
         draft.files = draft.files.filter((one) => one !== entry);
-        this.notice = [this.notice, unfit].filter(Boolean).join(" ");
+        this.notice = [this.asked ? "" : this.notice, unfit].filter(Boolean).join(" ");
+        this.asked = null;
       }
       this.#changed();
     }

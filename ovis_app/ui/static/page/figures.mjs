@@ -51,8 +51,14 @@ export function thought(message) {
   const going = message.finish === null && !message.text;
   const parts = [going ? t("Thinking") : t("Thought")];
   if (stats.thinking_seconds !== undefined) parts.push(seconds(stats.thinking_seconds));
-  if (stats.thinking_tokens) parts.push(t("{count} tokens", { count: count(stats.thinking_tokens) }));
+  if (stats.thinking_tokens) parts.push(thoughtTokens(stats.thinking_tokens, stats.thinking_budget));
   return parts.join(" · ");
+}
+
+/** How long a thought is: what ends one whose budget is used up goes past that. */
+function thoughtTokens(used, budget) {
+  if (!(budget > 0)) return t("{count} tokens", { count: count(used) });
+  return used > budget ? t("all {budget} tokens of its budget", { budget: count(budget) }) : t("{count} of {budget} tokens", { count: count(used), budget: count(budget) });
 }
 
 /** A duration in as few characters as it deserves. */

@@ -3,10 +3,12 @@
 
 import { digest } from "./digest.mjs";
 import { later } from "./i18n.mjs";
+import { sizeOf } from "./schema.mjs";
 
 export class Files {
   #store; #wire; #session;
   #places = new Map(); // SHA-256 -> where the upload of this session lies
+  #sizes = new Map(); // SHA-256 -> how large it is, where no record says
   #addresses = new Map(); // SHA-256 -> an address of this tab, for a picture to be seen
 
   /** `session` gives the name of this tab's session. */
@@ -46,9 +48,21 @@ export class Files {
     const own = said.path === place;
     const content = own ? blob : await this.#wire.shown(said.path);
     const found = { hash: own ? hash : await digest(content), name: said.name, kind: said.kind, moves: said.moves === true, state: "ready" };
+    if (sizeOf(said.size)) found.size = said.size;
     await this.#store.putFile({ hash: found.hash, blob: content });
     this.#places.set(found.hash, said.path);
     return found;
+  }
+
+  /** How large a file is, as the server says; null where it doesn't. */
+  async size(file) {
+    if (sizeOf(file.size)) return file.size;
+    if (!this.#sizes.has(file.hash)) {
+      const places = await this.placed([file], { note: () => {} });
+      const said = await this.#wire.bring(this.#session(), places.get(file.hash));
+      this.#sizes.set(file.hash, sizeOf(said.files?.[0]?.size));
+    }
+    return this.#sizes.get(file.hash);
   }
 
   /** Where each of these files lies on the server, sent now where it doesn't. Raises where this browser has lost one. */

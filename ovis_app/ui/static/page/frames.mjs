@@ -8,7 +8,7 @@ export const ENDS = ["done", "failed", "missing"];
 export function fresh(begun = { text: "", thinking: "" }) {
   return {
     next: 0, early: new Map(), note: "", text: begun.text, thinking: begun.thinking, error: "", finish: null, stats: null,
-    version: null, missing: null,
+    version: null, missing: null, budget: 0,
   };
 }
 
@@ -39,13 +39,20 @@ function applied(answer, frame) {
   switch (frame.kind) {
     case "begun": return { ...now, version: frame.version ?? null };
     case "waiting": return { ...now, note: string(frame.note) };
-    case "thinking": return { ...now, note: "", thinking: now.thinking + string(frame.text) };
+    case "thinking": return thought({ ...now, note: "", thinking: now.thinking + string(frame.text) }, frame);
     case "answer": return { ...now, note: "", text: now.text + string(frame.text) };
     case "recast": return { ...now, note: "", thinking: now.thinking + now.text, text: "" };
     case "missing": return { ...now, missing: Array.isArray(frame.files) ? frame.files : [] };
     case "done": case "failed": return ended(now, frame);
     default: return now; // of a later server: what it means isn't known here
   }
+}
+
+/** With what is known of its tokens: how many there are, and how many there may be where the thought can be ended. */
+function thought(answer, { tokens, budget }) {
+  if (!(tokens > 0)) return answer;
+  const most = budget > 0 ? budget : answer.budget;
+  return { ...answer, budget: most, stats: { ...answer.stats, thinking_tokens: tokens, ...(most ? { thinking_budget: most } : {}) } };
 }
 
 function ended(answer, frame) {
@@ -55,7 +62,7 @@ function ended(answer, frame) {
     thinking: string(frame.thinking, answer.thinking),
     error: string(frame.sentence),
     finish: frame.kind === "failed" ? "error" : string(frame.finish, "end"),
-    stats: frame.stats ?? null,
+    stats: frame.stats && answer.budget ? { ...frame.stats, thinking_budget: answer.budget } : frame.stats ?? null,
   };
 }
 

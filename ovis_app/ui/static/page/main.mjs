@@ -92,7 +92,7 @@ function name({ turns, scroll, newest, before }) {
 }
 
 class View {
-  #page; #session; #composer; #turns; #announcer; #shots = make("div.shots"); #stuck = true; #waiting = false; #path = 0; #most = AT_ONCE; #shown = "";
+  #page; #session; #composer; #turns; #announcer; #shots = make("div.shots"); #stuck = true; #waiting = false; #path = 0; #pair = false; #most = AT_ONCE; #shown = "";
 
   constructor(page, session) {
     [this.#page, this.#session] = [page, session];
@@ -135,12 +135,14 @@ class View {
     if (this.#shown !== conversation.id) [this.#shown, this.#stuck, this.#most] = [conversation.id, true, AT_ONCE];
     fill(this.#page.lines, [...lines.values()].map(said));
     pill(connection.down);
-    if (path.length > this.#path && running) this.#stuck = true; // what was asked comes into view
+    const pair = this.#session.beside;
+    if ((path.length > this.#path && running) || (pair && !this.#pair)) this.#stuck = true; // what was asked comes into view
+    this.#pair = pair !== null;
     this.#path = path.length;
     const from = Math.max(0, path.length - this.#most);
     this.#page.before.hidden = from === 0;
-    this.#turns.draw(path, tree, running?.id ?? null, from);
-    this.#announcer.hear(path, running?.id ?? null);
+    this.#turns.draw(path, tree, running?.id ?? null, { from, pair });
+    this.#announcer.hear(pair ? [...path, ...pair] : path, running?.id ?? null);
     this.#composer.draw();
     this.#welcome(path.length === 0);
     this.#stick();

@@ -7,11 +7,12 @@
  * @param {Record<string, any>} settings by name, as the panel has them
  * @param {{knobs: {name: string, side: boolean, recommended: number}[], switches: string[]}} model
  * @param {(file: {hash: string, kind: string, name: string}) => string} address
+ * `asked` are settings that an answer was asked for with, whatever its question wants.
  */
-export function requestOf(path, settings, model, address) {
+export function requestOf(path, settings, model, address, { asked = {} } = {}) {
   const question = path.at(-1);
   const goesOn = question.role === "assistant"; // the beginning of an answer that is to be continued
-  const told = { ...settings, ...question.wants };
+  const told = { ...settings, ...question.wants, ...asked };
   const knob = (name) => turned(model.knobs.find((one) => one.name === name), told[name]);
   const on = (name) => model.switches.includes(name) && told[name] === true;
   const system = (told.system ?? "").trim() ? [{ role: "system", content: told.system }] : [];

@@ -62,7 +62,13 @@ export function message(record) {
 export function file(given) {
   const hash = typeof given?.hash === "string" && /^[0-9a-f]{64}$/.test(given.hash) ? given.hash : null;
   if (!hash) return null;
-  return { hash, name: text(given.name).slice(0, LONGEST_NAME) || "file", kind: given.kind === "video" ? "video" : "image" };
+  const size = sizeOf(given.size);
+  return { hash, name: text(given.name).slice(0, LONGEST_NAME) || "file", kind: given.kind === "video" ? "video" : "image", ...(size ? { size } : {}) };
+}
+
+/** Width and height, and of a clip how many frames, where a record has them. */
+export function sizeOf(given) {
+  return [2, 3].includes(list(given).length) && given.every((one) => Number.isInteger(one) && one > 0) ? given.slice() : null;
 }
 
 /** Of an object's fields those whose values are as `fits` says: what is drawn trusts that a number is one. */

@@ -5,6 +5,8 @@ import { Asking, unfinished } from "./asking.mjs";
 import { Connection } from "./connection.mjs";
 import { Box, stored } from "./draft.mjs";
 import { Examples } from "./examples.mjs";
+import { later } from "./i18n.mjs";
+import { Pair } from "./pairs.mjs";
 import { detailOf } from "./request.mjs";
 import * as schema from "./schema.mjs";
 import { Thread } from "./thread.mjs";
@@ -31,9 +33,11 @@ export class Session extends Thread {
     files.lost = () => this.connection.lost();
     this.box = new Box({ files, facts: () => this.facts, changed: () => this.changed(), save: () => this.saveDraft() });
     this.asking = new Asking(this, { wire, files });
+    this.pair = new Pair(this.tab);
   }
 
   get running() { return this.asking.running; }
+  get beside() { return this.pair.at(this.path, this.messages); } // two versions that are shown in place of the last answer
   get draft() { return this.box.draft; }
   get notice() { return this.box.notice; }
   get record() { return { ...this.conversation, draft: stored(this.draft), settings: this.settings, model: this.facts?.name ?? "" }; }
@@ -59,7 +63,7 @@ export class Session extends Thread {
     await this.show(id, found, leaf);
     if (draft !== null) this.conversation.draft.text = draft;
     this.box.restore(this.conversation.draft, this.messages);
-    this.#turn(this.conversation.settings);
+    this.turn(this.conversation.settings);
     this.changed();
     return true;
   }
@@ -73,12 +77,12 @@ export class Session extends Thread {
     for (const key of ["conversation", "draft"]) this.tab.set(key, null);
     this.examples.used = true;
     await this.examples.load();
-    this.#turn(settings);
+    this.turn(settings);
     this.changed();
   }
 
-  /** Has the panels show settings that a conversation was kept with. */
-  #turn(settings) {
+  /** Has the panels show settings, such as those that a conversation was kept with. */
+  turn(settings) {
     if (!Object.keys(settings).length) return;
     this.settings = { ...this.settings, ...settings };
     this.restore(this.settings);
@@ -106,11 +110,25 @@ export class Session extends Thread {
 
   // --- asking ----------------------------------------------------------------------------------------------------
 
-  /** Asks what stands in the box. */
-  async ask(wants = {}) {
+  /** Asks what stands in the box, once all of its files are there; twice, with the settings `beside` for the second
+   * answer, where those are given. */
+  async ask(wants = {}, { beside = null } = {}) {
     if (this.running) return;
     const problem = this.box.unasked();
     if (problem !== null) return problem && this.tell(problem);
+    if (this.box.coming) {
+      this.box.asked = [wants, { beside }];
+      return this.tell(later("It is asked as soon as its files are there."));
+    }
+    const { added, question } = this.wanted(wants);
+    const { text, files } = question;
+    const before = { leaf: this.conversation.leaf, added, ...this.box.taken() };
+    if (!this.conversation.title) this.conversation.title = schema.titleOf(text, files);
+    await this.asking.answer(question, { before, others: beside ? [{}, beside] : [{}] });
+  }
+
+  /** What stands in the box as a question, which isn't said yet, and the examples that would stand before it. */
+  wanted(wants = {}) {
     const { text, editing } = this.draft;
     const files = this.draft.files.map(schema.file);
     const edited = editing ? this.messages.get(editing) : null;
@@ -119,9 +137,7 @@ export class Session extends Thread {
     const question = this.made("user", behind, {
       text, files, wants: edited ? edited.wants : wants, detail: detailOf(this.settings, this.facts.model), finish: "end",
     });
-    const before = { leaf: this.conversation.leaf, added, ...this.box.taken() };
-    if (!this.conversation.title) this.conversation.title = schema.titleOf(text, files);
-    await this.asking.answer(question, { before });
+    return { added, question };
   }
 
   /** Asks an example, whatever stands in the box. */
@@ -144,7 +160,30 @@ export class Session extends Thread {
     const question = message?.role === "user" ? message : this.messages.get(message?.parent);
     if (!question || this.running) return;
     this.box.notice = "";
-    await this.asking.answer(question, { other });
+    await this.asking.answer(question, { others: [other] });
+  }
+
+  /** Another answer, with `other` settings, to be shown beside the answer `id`. */
+  async askBeside(id, other) {
+    const answer = this.messages.get(id);
+    const question = this.messages.get(answer?.parent);
+    if (!question || this.running) return;
+    this.box.notice = "";
+    await this.asking.answer(question, { others: [other], beside: id });
+  }
+
+  /** Shows two versions of an answer beside one another, of which the conversation goes on from `id`. */
+  async sideBySide(ids, id) {
+    this.pair.show(ids);
+    this.stand(id);
+    await this.write([]);
+    this.changed();
+  }
+
+  /** Shows this version alone, and what was said after it. */
+  async keep(id) {
+    this.pair.close();
+    await this.choose(id);
   }
 
   /** More of an answer that was cut. */
@@ -162,14 +201,18 @@ export class Session extends Thread {
     return asked.temperature === 0 && Object.keys(now).every((name) => now[name] === asked[name]);
   }
 
-  /** Ends the answer that is under way; what was said stays. */
+  /** Ends the answer that is under way, what was said stays; or a question's waiting for its files. */
   stop() {
+    if (this.box.asked) {
+      this.box.asked = null;
+      this.tell("");
+    }
     return this.asking.stop();
   }
 
   /** As before a question was asked, of which `id` is the answer: it stands in the box again. */
   async takeBack(id, before) {
-    const gone = [id, this.messages.get(id).parent, ...before.added.map((one) => one.id)];
+    const gone = [...trees.below(this.tree, this.messages.get(id).parent), ...before.added.map((one) => one.id)];
     this.tree = trees.build([...this.messages.values()].filter((one) => !gone.includes(one.id)));
     this.stand(before.leaf);
     this.box.putBack(before);
@@ -192,6 +235,7 @@ export class Session extends Thread {
   /** As before the edit, with what was being typed then. */
   leaveEdit() {
     this.box.leave();
+    this.box.asked = null;
     this.changed();
   }
 
@@ -201,7 +245,12 @@ export class Session extends Thread {
     this.changed();
   }
 
-  attach(chosen) { return this.box.attach(chosen); }
+  async attach(chosen) {
+    const draft = this.draft;
+    await this.box.attach(chosen);
+    if (this.box.asked && this.draft === draft && !this.box.coming) await this.ask(...this.box.asked);
+  }
+
   detach(entry) { return this.box.detach(entry); }
   type(text) { this.draft.text = text; }
 

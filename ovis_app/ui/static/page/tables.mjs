@@ -1,7 +1,7 @@
-// Tables in an answer: each scrolls in itself, and can be taken along as CSV and Markdown.
+// Tables in an answer: each scrolls in itself, and can be taken along as CSV, Markdown, HTML and a workbook.
 // Knows the DOM of a table; refuses to know who wrote it.
 
-import { csv, grid, markdown } from "./csv.mjs";
+import { csv, grid, html, markdown } from "./csv.mjs";
 import { button, copy, make } from "./elements.mjs";
 import { t } from "./i18n.mjs";
 
@@ -22,8 +22,9 @@ export function tools(holder) {
   const cells = () => grid(rows(table));
   const copies = (words, name, make_) => button(words, (event) => taken(event.currentTarget, () => copy(make_(cells()))), { name });
   holder.append(make("div.sheet-tools", { role: "group", "aria-label": t("Table") },
-    copies(t("Copy CSV"), "copy-csv", csv), copies(t("Copy Markdown"), "copy-markdown", markdown),
-    button(t("Download CSV"), () => download(csv(cells())), { name: "download-csv" })));
+    copies(t("Copy CSV"), "copy-csv", csv), copies(t("Copy Markdown"), "copy-markdown", markdown), copies(t("Copy HTML"), "copy-html", html),
+    button(t("Download CSV"), () => download(new Blob([MARK + csv(cells())], { type: "text/csv;charset=utf-8" }), "table.csv"), { name: "download-csv" }),
+    button(t("Download Excel"), async () => download(await (await import("./xlsx.mjs")).workbook(cells()), "table.xlsx"), { name: "download-xlsx" })));
 }
 
 async function taken(pressed, act) {
@@ -32,9 +33,9 @@ async function taken(pressed, act) {
   setTimeout(() => pressed.classList.remove("done"), 1500);
 }
 
-function download(text) {
-  const address = URL.createObjectURL(new Blob([MARK + text], { type: "text/csv;charset=utf-8" }));
-  make("a", { href: address, download: "table.csv" }).click();
+function download(blob, name) {
+  const address = URL.createObjectURL(blob);
+  make("a", { href: address, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(address), 60_000);
 }
 

@@ -95,7 +95,7 @@ async function copyCode(session, { id, message, language }) {
   const { model, api } = session.facts;
   const files = new Map();
   for (const { hash } of path.flatMap((one) => one.files)) files.set(hash, await fileAt(session, hash, code.FileAt));
-  const request = code.openRequest(requestOf(path, { ...kept.conversation.settings, ...asked }, model, (file) => files.get(file.hash)), model);
+  const request = code.openRequest(requestOf(path, kept.conversation.settings, model, (file) => files.get(file.hash), { asked }), model);
   await copy(code[language](request, { base: document.baseURI.replace(/[^/]*([?#].*)?$/, ""), way: api }));
   toast(files.size ? t("Copied. Its files are read from the folder “media” of the conversation's export.") : t("Copied."));
 }

@@ -7,10 +7,11 @@ import { figures } from "./figures.mjs";
 import { finalAnswer } from "./final_answer.mjs";
 import { t } from "./i18n.mjs";
 import { Menus } from "./menus.mjs";
+import { longer } from "./thinking.mjs";
 
 /** What makes a foot look different, beside its message. */
 export function state(message, acts) {
-  return message.role === "assistant" ? `${acts.same(message)} ${acts.marked(message.id)}` : "";
+  return message.role === "assistant" ? `${acts.same(message)} ${acts.marked(message.id)} ${acts.hurried(message.id)}` : "";
 }
 
 /** Puts these into a foot; whoever stood on a button there stands on the same one. */
@@ -53,16 +54,17 @@ export function ofAnswer(message, { beside, busy, last, acts, title, extra = [] 
     told,
     goesOn ? button(t("Continue"), () => acts.goOn(message.id), { name: "go-on", disabled: busy }) : null,
     retry ? button(t("Retry"), () => acts.again(message.id), { name: "retry", disabled: busy }) : null,
+    longer(message, { last, busy, acts }),
     chooser(message, beside, acts),
     message.text ? button(t("Copy"), (event) => copied(event.currentTarget, message.text), { icon: true, name: "copy" }) : null,
     ...extra,
     message.example ? null : again,
     mark(message, acts),
-    Menus.button(t("More to do with this answer"), () => more(message, { busy, acts })),
+    Menus.button(t("More to do with this answer"), () => more(message, { beside, busy, acts })),
   ].filter(Boolean);
 }
 
-function more(message, { busy, acts }) {
+function more(message, { beside, busy, acts }) {
   const { id, feedback } = message;
   const drawn = { words: t("Different answer, drawn by chance"), name: "different", act: () => acts.different(id), disabled: busy };
   const marked = acts.marked(id);
@@ -70,6 +72,9 @@ function more(message, { busy, acts }) {
     { words: t("Edit this answer"), name: "edit", act: () => acts.reword(id), disabled: busy || !message.text },
     message.example ? null : { words: t("Regenerate with other settings…"), name: "settings", act: () => acts.settings(id), disabled: busy },
     message.example ? null : drawn,
+    message.example ? null : { words: t("Compare with other settings…"), name: "compare", act: () => acts.compare(id), disabled: busy || !message.text },
+    besideVersion(message, beside, { busy, acts }),
+    message.text && acts.pictured(id) ? { words: t("Open beside the picture"), name: "workbench", act: () => acts.workbench(id) } : null,
     { words: t("New chat from here"), name: "branch", act: () => acts.branch(id), disabled: busy },
     { words: t("Copy as code…"), name: "code", act: () => acts.code(id) },
     message.example || !message.text ? null
@@ -79,6 +84,15 @@ function more(message, { busy, acts }) {
     { words: t("Delete"), name: "delete", act: () => acts.remove(id), disabled: busy },
   ];
   return rows.filter(Boolean);
+}
+
+/** Two versions that are there, side by side: this one and the one before it, or after where it is the first. */
+function besideVersion({ id }, beside, { busy, acts }) {
+  if (beside.length < 2) return null;
+  const place = beside.findIndex((one) => one.id === id);
+  const other = place ? place - 1 : 1;
+  const ids = [Math.min(place, other), Math.max(place, other)].map((one) => beside[one].id);
+  return { words: t("Side by side with version {number}", { number: other + 1 }), name: "side-by-side", act: () => acts.sideBySide(ids, id), disabled: busy };
 }
 
 /** What somebody thought of an answer, to be seen and changed. */

@@ -7,6 +7,7 @@ import { thought } from "./figures.mjs";
 import { said, t } from "./i18n.mjs";
 import { Marks } from "./marks.mjs";
 import { Painter } from "./painter.mjs";
+import * as thinking from "./thinking.mjs";
 import { versions } from "./tree.mjs";
 import * as actions from "./turn_actions.mjs";
 
@@ -19,19 +20,25 @@ export class Turns {
     this.#painter = new Painter({ decorate: (block, message) => this.#marks.decorate(block, message), done: () => acts.changed() });
   }
 
-  /** Draws a path, without what stands before the place `from`. `running` is the id of the message that grows. */
-  draw(path, tree, running, from = 0) {
-    const shown = new Set(path.slice(from).map((one) => one.id));
+  /** Draws a path, without what stands before the place `from`. `running` is the id of the message that grows; a `pair` of
+   * versions of the last message stand in its place, side by side. */
+  draw(path, tree, running, { from = 0, pair = null } = {}) {
+    const all = pair ? [...path.slice(0, -1), ...pair] : path;
+    const shown = new Set(all.slice(from).map((one) => one.id));
     for (const [id, row] of this.#rows) if (!shown.has(id)) { row.element.remove(); this.#rows.delete(id); }
     let before = null;
-    for (const [place, message] of path.entries()) {
+    for (const [place, message] of all.entries()) {
       if (place < from) continue;
       const row = this.#rows.get(message.id) ?? this.#made(message);
       const wanted = before ? before.nextSibling : this.#root.firstChild;
       if (wanted !== row.element) this.#root.insertBefore(row.element, wanted);
-      this.#fill(row, message, { tree, running, path, last: place === path.length - 1 });
+      const own = place < path.length - 1 ? path : [...path.slice(0, -1), message]; // which leads to it
+      this.#fill(row, message, { tree, running, path: own, last: place >= path.length - 1 });
+      row.element.classList.toggle("twin", pair?.includes(message) ?? false);
       before = row.element;
     }
+    this.#root.classList.toggle("compares", pair !== null);
+    this.#acts.sides(pair?.map((message) => ({ message, element: this.row(message.id) })) ?? null);
   }
 
   /** The row of a message that is shown. */
@@ -116,6 +123,7 @@ export class Turns {
     const { parts, element } = row;
     if (!parts.words) this.#frame(parts, element);
     this.#thought(parts, message);
+    thinking.draw(parts.ends, message, { running, acts: this.#acts });
     this.#painter.paint(parts.words, this.#marks.words(message), { growing: message.finish === null, message, written: message.text });
     const waits = message.finish === null && (message.note || (!message.text && !message.thinking));
     fillText(parts.status, waits ? said(message.note) || (message.id === running ? t("Waiting for a turn") : "") : "");
@@ -131,9 +139,9 @@ export class Turns {
   #frame(parts, element) {
     parts.thought = make("details.thought", { hidden: true }, parts.over = make("summary"), parts.thinking = make("div.words"));
     parts.over.addEventListener("click", () => { parts.thought.dataset.touched = "yes"; });
-    [parts.words, parts.status] = [make("div.words"), make("div.status", { hidden: true })];
+    [parts.ends, parts.words, parts.status] = [make("div.ends", { hidden: true }), make("div.words"), make("div.status", { hidden: true })];
     [parts.problem, parts.boxes, parts.foot] = [make("div.problem", { hidden: true }), make("div.marks", { hidden: true }), make("div.foot")];
-    element.append(parts.thought, parts.words, parts.status, parts.problem, parts.boxes, parts.foot);
+    element.append(parts.thought, parts.ends, parts.words, parts.status, parts.problem, parts.boxes, parts.foot);
   }
 
   #thought(parts, message) {

@@ -20,7 +20,7 @@ export function open(session, at, { focus }) {
 }
 
 class Viewer {
-  #session; #pictures; #place; #answer; #focus; #from = document.activeElement; #p = {}; #zoom; #region = null; #sees = null; #boxes = true; #marks = [];
+  #session; #pictures; #place; #answer; #focus; #from = document.activeElement; #p = {}; #zoom; #region = null; #drawing = null; #sees = null; #boxes = true; #marks = [];
 
   constructor(session, pictures, { place, answer, focus }) {
     [this.#session, this.#pictures, this.#place, this.#answer, this.#focus] = [session, pictures, place, answer, focus];
@@ -30,6 +30,8 @@ class Viewer {
     this.#p.room.focus();
     this.#show(place);
   }
+
+  get #held() { return this.#region ?? this.#drawing; } // what a pointer and keys go to, in place of the picture
 
   get #picture() { return this.#pictures[this.#place]; }
 
@@ -49,21 +51,22 @@ class Viewer {
     p.select = button(t("Select a part"), () => this.#select(), { name: "select-part" });
     p.sees = button(t("What the model sees"), () => this.#look(), { name: "sees-shown" });
     p.sees.setAttribute("aria-pressed", "false");
+    p.draw = button(t("Draw on it"), () => this.#draw(), { name: "draw-on" });
     p.save = tool(t("Download"), "download", () => this.#download());
     p.tools = make("div.tools", { role: "toolbar", "aria-label": t("Picture") }, p.before, tool(t("Smaller"), "smaller", () => this.#zoom.by(1 / 1.5)), p.percent,
-      tool(t("Larger"), "larger", () => this.#zoom.by(1.5)), tool(t("Whole picture"), "whole", () => this.#zoom.whole()), p.marks, p.sees, p.select, p.save, p.after);
+      tool(t("Larger"), "larger", () => this.#zoom.by(1.5)), tool(t("Whole picture"), "whole", () => this.#zoom.whole()), p.marks, p.sees, p.select, p.draw, p.save, p.after);
     p.asks = this.#asks();
     p.dialog = make("dialog.viewer", { "aria-labelledby": "viewer-name", onkeydown: (event) => this.#key(event) },
       make("div.over", {}, make("div", {}, p.name, p.facts), p.close), p.room, p.below = make("div.below", {}, p.tools, p.asks));
-    p.dialog.addEventListener("cancel", (event) => { if (this.#region) { event.preventDefault(); this.#leaveSelection(); } });
+    p.dialog.addEventListener("cancel", (event) => { if (this.#held) { event.preventDefault(); this.#leaveSelection(); } });
     p.dialog.addEventListener("close", () => this.#closed());
     p.image.addEventListener("load", () => this.#loaded());
     p.image.addEventListener("error", () => this.#copied());
     this.#zoom = new Zoom(p.room, p.stage, {
       changed: (percent) => { p.percent.textContent = `${percent} %`; this.#sees?.zoomed(); },
       swiped: (by) => this.#show(this.#place + by),
-      beside: () => { if (!this.#region) p.dialog.close(); },
-      drawing: () => this.#region,
+      beside: () => { if (!this.#held) p.dialog.close(); },
+      drawing: () => this.#held,
     });
   }
 
@@ -160,19 +163,21 @@ class Viewer {
     const { stage, image } = this.#p;
     this.#region ??= new Region(stage, { width: image.naturalWidth, height: image.naturalHeight });
     this.#selecting(true);
+    this.#p.asks.hidden = false;
     this.#region.focus();
   }
 
   #leaveSelection() {
-    if (!this.#region) return;
-    this.#region.remove();
-    this.#region = null;
+    if (!this.#held) return;
+    this.#held.remove();
+    this.#region = this.#drawing = null;
+    this.#p.asks.hidden = true;
     this.#selecting(false);
     this.#p.room.focus();
   }
 
   #selecting(on) {
-    [this.#p.tools.hidden, this.#p.asks.hidden] = [on, !on];
+    this.#p.tools.hidden = on;
     this.#p.dialog.classList.toggle("selecting", on);
     requestAnimationFrame(() => this.#zoom.refit());
   }
@@ -188,6 +193,20 @@ class Viewer {
     } catch {
       this.#p.hint.textContent = t("This part couldn't be cut out: select a smaller one.");
     }
+  }
+
+  async #draw() {
+    const { Drawing, stand } = await import("./drawing.mjs");
+    const picture = this.#picture;
+    if (this.#held || !this.#p.dialog.open || this.#p.stage.hidden) return;
+    const entry = picture.message === null ? picture.file : null;
+    const done = async (blob, name) => {
+      this.#leave();
+      const back = await stand(this.#session, entry, { blob, name });
+      if (back) (await import("./toast.mjs")).toast(t("The drawing stands in its picture's place."), { words: t("Undo"), act: back });
+    };
+    this.#drawing = new Drawing(this.#p, { name: picture.file.name, done, leave: () => this.#leaveSelection() });
+    this.#selecting(true);
   }
 
   #write() {
@@ -211,7 +230,7 @@ class Viewer {
 
   #key(event) {
     if (event.isComposing || event.ctrlKey || event.metaKey || event.altKey) return;
-    if (this.#region?.key(event) || this.#sees?.key(event)) return event.preventDefault();
+    if (this.#held?.key(event) || this.#sees?.key(event)) return event.preventDefault();
     if (event.target.closest("button") && [" ", "Enter"].includes(event.key)) return;
     const step = { ArrowLeft: [1, 0], ArrowRight: [-1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[event.key];
     const acts = {
@@ -219,7 +238,7 @@ class Viewer {
       Home: () => this.#show(0), End: () => this.#show(this.#pictures.length - 1),
     };
     if (step && (event.shiftKey || step[1])) this.#zoom.move(60 * step[0], 60 * step[1]);
-    else if (step && !this.#region) this.#show(this.#place - step[0]);
+    else if (step && !this.#held) this.#show(this.#place - step[0]);
     else if (acts[event.key]) acts[event.key]();
     else return;
     event.preventDefault();

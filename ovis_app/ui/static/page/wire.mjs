@@ -66,6 +66,18 @@ export async function bring(session, path) {
   return said.data?.[0] ?? {};
 }
 
+/** Ends the thought of an answer under way, by the name that it was asked under. Whether there was one. */
+export async function hurry(session, answer) {
+  const said = await post("gradio_api/run/hurry", { data: [{ session, answer }], session_hash: session });
+  return said.data?.[0]?.ended === true;
+}
+
+/** What a question would take of the context; nothing where nobody can tell. */
+export async function weigh(asked) {
+  const said = await post("gradio_api/run/weigh", { data: [asked], session_hash: asked.session });
+  return said.data?.[0] ?? {};
+}
+
 /** What answers at this address: the server that this page is of ("here"), one of another version ("updated"), or nobody
  * ("gone"). */
 export async function reach() {

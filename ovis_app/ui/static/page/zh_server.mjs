@@ -131,6 +131,28 @@ export default {
   "Find a box": "找位置",
   "Read a word": "认单词",
 
+  // what is often asked of what is attached
+  "Describe": "描述",
+  "Read the text": "识别文字",
+  "Read the word": "认单词",
+  "Table": "表格",
+  "Chart": "图表",
+  "Compare": "比较",
+  "Count": "数一数",
+  "Which has more?": "哪张更多？",
+  "Which way?": "往哪边？",
+  "Find…": "查找……",
+  "Point at…": "指出……",
+  "Describe the images.": "描述这些图片。",
+  "Describe the video.": "描述这个视频。",
+  "Extract all readable content from the image in natural human reading order and output the result as a single Markdown document.":
+    "请按照人类自然的阅读顺序，提取图片中所有可读的内容，并以一份 Markdown 文档输出。",
+  "Extract all readable content from the images in natural human reading order and output the result as a single Markdown document.":
+    "请按照人类自然的阅读顺序，提取这些图片中所有可读的内容，并以一份 Markdown 文档输出。",
+  "Extract all tables from the image. Format tables as HTML: <table>...</table>.": "提取图片中的所有表格，并用 HTML 格式表示：<table>...</table>。",
+  "What does the chart show? Give all of its values as a Markdown table.": "这张图表说明了什么？请用 Markdown 表格给出其中的所有数值。",
+  "What is different between the images?": "这些图片有什么不同？",
+
   // examples, for models that read Chinese
   "Describe the image.": "描述这张图片。",
   "Which image has more shapes?": "哪张图片里的形状更多？",
@@ -140,6 +162,7 @@ export default {
 
   // what is waited for
   "Waiting for {0} other question{1}": "前面还有 {0} 个问题",
+  "Waiting for {0} other question{1}, about {2} s": "前面还有 {0} 个问题，约 {2} 秒",
   "Waiting for the running answers": "等待正在进行的回答",
   "Waiting for {0}": "等待 {0}",
   "Waiting for other pictures": "等待其他图片",

@@ -1,0 +1,244 @@
+"""Pictures of the page in every state: `make screenshots`, or `python -m tools.screenshots --only viewer --out DIR`.
+
+Each state is a row: what a person does until the page looks so. It is taken at a desk in the light and on a phone in
+the dark, or as `--width`, `--dark` and `--language` say; nothing is compared: a person looks. Ovis-mini answers, and a
+script where words matter more than the picture. Needs Chromium.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.browser import CHROMIUM, ask, attach, visit
+from benchmarks.server import ROOT, app
+
+EXAMPLES = ROOT / "assets" / "examples"
+SHAPES, COUNTING = EXAMPLES / "shapes.png", EXAMPLES / "counting.png"
+RICH = r"""## What a text can hold
+Einstein: $E = mc^2$, and $$\int_0^1 x^2\,dx = \tfrac13$$
+| fruit | price |
+|---|---|
+| apple | $1 |
+| pear | $2 |
+
+```python
+def area(side: float) -> float:
+    return side**2  # of a square
+```
+- **注意：**请看图
+- a < b, and `<title>` stays as it is written"""
+ANSWERED = "#conversation .figures"
+
+
+@dataclass(frozen=True)
+class State:
+    """How the page comes to look so. `script` has the scripted backend answer; `flags` start the app otherwise."""
+
+    name: str
+    do: Callable[[Any], None]
+    script: bool = False
+    flags: tuple[str, ...] = ()
+
+
+STATES: list[State] = []
+
+
+def state(
+    *, script: bool = False, flags: tuple[str, ...] = ()
+) -> Callable[[Callable[[Any], None]], Callable[[Any], None]]:
+    """Adds a row, of the function's name."""
+
+    def added(do: Callable[[Any], None]) -> Callable[[Any], None]:
+        STATES.append(State(do.__name__.replace("_", "-"), do, script, flags))
+        return do
+
+    return added
+
+
+@state()
+def empty(tab: Any) -> None:
+    tab.wait_for_selector(".example")
+
+
+@state()
+def attached(tab: Any) -> None:
+    attach(tab, [SHAPES, COUNTING])
+    tab.fill("#box textarea", "Which image has more shapes?")
+
+
+@state()
+def refused(tab: Any) -> None:
+    broken = {"name": "holiday.jpg", "mimeType": "image/jpeg", "buffer": b"no picture at all"}
+    tab.set_input_files("#box input[type=file]", [broken])
+    tab.wait_for_selector("#notice p")
+
+
+@state()
+def answer(tab: Any) -> None:
+    ask(tab, "How many shapes are there?", [COUNTING])
+
+
+@state()
+def thought(tab: Any) -> None:
+    tab.click(".example:has-text('Think, then count')")
+    tab.wait_for_selector(ANSWERED)
+    tab.click("#conversation .thought summary, #conversation details summary")
+
+
+@state()
+def boxes(tab: Any) -> None:
+    tab.click(".example:has-text('Find')")
+    tab.wait_for_selector(ANSWERED)
+
+
+@state()
+def viewer(tab: Any) -> None:
+    boxes(tab)
+    tab.click("#conversation .picture")
+    tab.wait_for_selector("dialog[open]")
+
+
+@state()
+def turn_menu(tab: Any) -> None:
+    answer(tab)
+    tab.locator("#conversation .bot-row .more").click()
+    tab.wait_for_selector(".ovis-menu")
+
+
+@state(script=True)
+def text(tab: Any) -> None:
+    ask(tab, RICH, [])
+    tab.wait_for_selector(".katex")
+
+
+@state(script=True)
+def answering(tab: Any) -> None:
+    tab.fill("#box textarea", "slow, and think")
+    tab.press("#box textarea", "Enter")
+    tab.wait_for_selector("#conversation :text('word5')")
+
+
+@state(script=True)
+def failed(tab: Any) -> None:
+    tab.fill("#box textarea", "fail")
+    tab.press("#box textarea", "Enter")
+    tab.wait_for_selector("#conversation :text('out of memory')")
+
+
+@state(script=True)
+def cut(tab: Any) -> None:
+    answering(tab)
+    tab.keyboard.press("Escape")
+    tab.wait_for_selector("#conversation .continue, #conversation :text('Continue')")
+
+
+@state()
+def offline(tab: Any) -> None:
+    answer(tab)
+    tab.context.set_offline(True)
+    tab.wait_for_selector(".pill.offline")
+
+
+@state()
+def conversations(tab: Any) -> None:
+    for question in ("How many shapes are there?", "Where is the star?"):
+        ask(tab, question, [SHAPES])
+        tab.click("#new-chat")
+        tab.wait_for_selector(".example")
+    tab.click("#library")
+
+
+@state()
+def settings(tab: Any) -> None:
+    tab.click("#settings")
+    tab.wait_for_selector("#knob-temperature")
+
+
+@state(script=True)
+def models(tab: Any) -> None:
+    tab.click("#model")
+    tab.wait_for_function("document.querySelectorAll('#model-list label').length > 5")
+
+
+@state(script=True)
+def changing_models(tab: Any) -> None:
+    models(tab)
+    tab.click("#model-list label:has-text('Ovis2.5-2B')")
+    tab.click("#use-model")
+    tab.wait_for_selector("#status :text('Downloading')")
+
+
+@state()
+def shortcuts(tab: Any) -> None:
+    tab.click("#title")
+    tab.keyboard.press("?")
+    tab.wait_for_selector("dialog[open] kbd")
+
+
+@contextmanager
+def shown(chromium: Any, url: str, options: dict[str, Any]) -> Iterator[Any]:
+    """A tab that never was here before."""
+    context = chromium.new_context(reduced_motion="reduce", **options)
+    try:
+        tab = context.new_page()
+        tab.set_default_timeout(60_000)
+        visit(tab, url)
+        yield tab
+    finally:
+        context.close()
+
+
+def looks(options: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each with its name: what stands behind a state's."""
+    both = [(1280, False), (390, True)] if options.width is None else [(options.width, options.dark)]
+    for width, dark in both:
+        phone, scheme = width < 600, "dark" if dark else "light"
+        size = {"width": width, "height": 780 if phone else 860}
+        look = {"viewport": size, "color_scheme": scheme, "locale": options.language}
+        yield f"{width}-{scheme}", look | {"has_touch": phone, "is_mobile": phone}
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("runs/screenshots"), help="the folder (runs/screenshots)")
+    parser.add_argument("--only", nargs="+", metavar="STATE", choices=[one.name for one in STATES], help="these states")
+    parser.add_argument("--width", type=int, help="pixels; without it 1280 in the light and 390 in the dark")
+    parser.add_argument("--dark", action="store_true", help="with --width: the dark scheme")
+    parser.add_argument("--language", default="en-GB", help="of the browser: zh-CN has the page in Chinese (en-GB)")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Takes them all, and says where each is."""
+    from playwright.sync_api import Error, sync_playwright
+
+    options = parsed()
+    options.out.mkdir(parents=True, exist_ok=True)
+    wanted = [one for one in STATES if options.only is None or one.name in options.only]
+    missed = 0
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"])
+        for flags, states in itertools.groupby(wanted, key=lambda one: ("--backend", "fake") * one.script + one.flags):
+            with app(*flags) as (url, _):
+                for one, (name, look) in itertools.product(list(states), list(looks(options))):
+                    file = options.out / f"{one.name}-{name}.png"
+                    with shown(chromium, url, look) as tab:
+                        try:
+                            one.do(tab)
+                        except Error as error:
+                            missed += 1
+                            print(f"{one.name}-{name}: {str(error).splitlines()[0]}")
+                        tab.wait_for_timeout(300)  # what moves has moved
+                        tab.screenshot(path=file)
+                        print(file, flush=True)
+    raise SystemExit(f"{missed} states weren't reached." if missed else 0)
+
+
+if __name__ == "__main__":
+    main()
