@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
+from ovis_app.errors import RequestError
 from ovis_app.generation import Event, Request, Waiting
 from ovis_app.sight import Sight
 from ovis_app.zoo import ModelSpec
@@ -107,6 +108,15 @@ class Backend(Protocol):
         ...
 
 
+@runtime_checkable
+class OffersElsewhere(Protocol):
+    """A backend that can tell how its models would do on another machine."""
+
+    def offers_on(self, memory: int) -> list[Offer]:
+        """As `offers`, for a graphics card with so many bytes."""
+        ...
+
+
 @dataclass(frozen=True)
 class FileWeight:
     """What one file of a question takes."""
@@ -155,3 +165,29 @@ class Sees(Protocol):
         """`Sight` at the end, of the picture at a place among the question's files, from 0; before it `Waiting` as
         `stream` has it. Nothing is answered. Closing it stops the work. Raises BackendError, MediaError."""
         ...
+
+
+@runtime_checkable
+class Several(Protocol):
+    """A backend that has several models at once, each of which can answer one request alone."""
+
+    def several(self) -> dict[str, ModelSpec]:
+        """The models by the names that `Request.model` has for them, without one that can't answer now. Quick."""
+        ...
+
+
+GONE = "That model doesn't answer here just now: ask without it, or try again in a moment."
+
+
+def several(backend: Backend) -> dict[str, ModelSpec]:
+    """See `Several`; none where one model answers all."""
+    return backend.several() if isinstance(backend, Several) else {}
+
+
+def answering(backend: Backend, name: str) -> ModelSpec:
+    """The model that answers a request which names `name`; where it names none, the one that answers. Raises
+    RequestError."""
+    found = several(backend).get(name) if name else backend.status().model
+    if found is None:
+        raise RequestError(GONE)
+    return found

@@ -110,6 +110,7 @@ class Request:
     settings: GenerationSettings = field(default_factory=GenerationSettings)
     client: str = ""  # who asks: the page's session, a key's digest; answers are given in turn between clients
     haste: Haste | None = field(default=None, compare=False)  # of whoever may want less of a thought
+    model: str = ""  # which of several answers this one, as `backend.Several` names it; empty: whichever answers all
 
 
 @dataclass(frozen=True)

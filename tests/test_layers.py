@@ -32,7 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "accounts": {"errors"},
     "generation": {"conversation", "errors", "stop"},
     "zoo": {"conversation", "generation", "bundled"},
-    "backend": {"generation", "sight", "zoo"},
+    "backend": {"errors", "generation", "sight", "zoo"},
     "chat": {"backend", *VALUES},
     "media": {"private_folder", *VALUES},
     "named_files": {"errors"},

@@ -12,13 +12,24 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import TypeVar
 
-from ovis_app.backend import Backend, Counts, Offer, Status, Weighs, Weight
+from ovis_app.backend import (
+    Backend,
+    Counts,
+    Offer,
+    OffersElsewhere,
+    Status,
+    Weighs,
+    Weight,
+    answering,
+    several,
+)
 from ovis_app.backends.sights import seen_by
 from ovis_app.backends.validation import checked
 from ovis_app.errors import BUSY, Busy
 from ovis_app.generation import Event, Request, Waiting
 from ovis_app.limits import Limits
 from ovis_app.sight import Sight
+from ovis_app.zoo import ModelSpec
 
 POLL_SECONDS = 0.1  # between two events of a stream that waits
 NEWEST = 0.3  # how much the newest turn counts in what is expected of the next ones
@@ -56,6 +67,10 @@ class FairQueue:
     def offers(self) -> list[Offer]:
         return self._backend.offers()
 
+    def offers_on(self, memory: int) -> list[Offer]:
+        """See `backend.OffersElsewhere`."""
+        return self._backend.offers_on(memory) if isinstance(self._backend, OffersElsewhere) else []
+
     def change(self, name: str) -> None:
         self._backend.change(name)
 
@@ -71,6 +86,10 @@ class FairQueue:
     def count(self, request: Request) -> int | None:
         """See `backend.Counts`."""
         return self._backend.count(request) if isinstance(self._backend, Counts) else None
+
+    def several(self) -> dict[str, ModelSpec]:
+        """See `backend.Several`."""
+        return several(self._backend)
 
     def weigh(self, request: Request) -> Weight | None:
         """See `backend.Weighs`."""
@@ -88,7 +107,7 @@ class FairQueue:
         return self._in_line(request, lambda: seen_by(self._backend, request, place))
 
     def _in_line(self, request: Request, work: Callable[[], Iterator[T]]) -> Iterator[Waiting | T]:
-        checked(request, self._backend.status().model, self._limits)
+        checked(request, answering(self._backend, request.model), self._limits)
         place = self._join(request.client)
         try:
             while not place.turn.wait(POLL_SECONDS):

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ovis_app import zoo
-from ovis_app.backend import Change, FileWeight, Offer, Status, Weight
+from ovis_app.backend import Change, FileWeight, Offer, Status, Weight, answering
 from ovis_app.backends.sights import outlined
 from ovis_app.conversation import Media, Message, Size, Stats
 from ovis_app.errors import BackendError
@@ -41,6 +41,7 @@ class FakeBackend:
     requests: list[Request] = field(default_factory=list)
     model: ModelSpec = zoo.MINI
     fetching: float = 2.0
+    others: tuple[ModelSpec, ...] = ()  # that answer beside it, where a request names them
     coming: Change | None = None
     problem: str = ""
     cancelled: threading.Event = field(default_factory=threading.Event)
@@ -53,6 +54,9 @@ class FakeBackend:
 
     def offers(self) -> list[Offer]:
         return [_offer(row) for row in zoo.MODELS]
+
+    def offers_on(self, memory: int) -> list[Offer]:
+        return [_offer(row, memory) for row in zoo.MODELS]
 
     def change(self, name: str) -> None:
         spec = zoo.resolve(name)
@@ -83,6 +87,10 @@ class FakeBackend:
         self.problem = "" if known else f"There is no model called {spec.name}: check the spelling."
         self.coming = None
 
+    def several(self) -> dict[str, ModelSpec]:
+        """See `backend.Several`."""
+        return {spec.public_id: spec for spec in (self.model, *self.others)} if self.others else {}
+
     def close(self) -> None:
         """Nothing to end."""
 
@@ -104,7 +112,7 @@ class FakeBackend:
     def sees(self, request: Request, place: int) -> Iterator[Waiting | Sight]:
         """How the model that it pretends to be divides a picture."""
         yield Waiting("Looking at the picture")
-        yield outlined(request, place, self.model, Limits())
+        yield outlined(request, place, answering(self, request.model), Limits())
 
     def weigh(self, request: Request) -> Weight:
         """The same, file by file, each seen as the model that it stands for would."""
@@ -186,9 +194,9 @@ def _seen(file: Media, spec: ModelSpec) -> tuple[int, int]:
     return width, height
 
 
-def _offer(spec: ModelSpec) -> Offer:
-    verdict = "fits" if spec.bytes < 0.7 * FREE else "tight" if spec.bytes < FREE else "too big"
-    return Offer(spec, verdict, spec.bytes, int(FREE))  # type: ignore[arg-type]
+def _offer(spec: ModelSpec, free: float = FREE) -> Offer:
+    verdict = "fits" if spec.bytes < 0.7 * free else "tight" if spec.bytes < free else "too big"
+    return Offer(spec, verdict, spec.bytes, int(free))  # type: ignore[arg-type]
 
 
 def _rest(seconds: float) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import TypeVar
 
-from ovis_app.backend import Backend, Counts, Offer, Status, Weighs, Weight
+from ovis_app.backend import Backend, Counts, Offer, OffersElsewhere, Status, Weighs, Weight, several
 from ovis_app.backends.sights import seen_by
 from ovis_app.errors import BackendError
 from ovis_app.frozen_imports import importing
@@ -49,6 +49,11 @@ class LazyBackend:
     def offers(self) -> list[Offer]:
         return self._wait().offers()
 
+    def offers_on(self, memory: int) -> list[Offer]:
+        """See `backend.OffersElsewhere`."""
+        real = self._wait()
+        return real.offers_on(memory) if isinstance(real, OffersElsewhere) else []
+
     def change(self, name: str) -> None:
         self._wait().change(name)
 
@@ -77,6 +82,10 @@ class LazyBackend:
         """See `backend.Counts`."""
         real = self._wait()
         return real.count(request) if isinstance(real, Counts) else None
+
+    def several(self) -> dict[str, ModelSpec]:
+        """See `backend.Several`; none yet while the real one isn't there."""
+        return several(self._real) if self._real is not None else {}
 
     def weigh(self, request: Request) -> Weight | None:
         """See `backend.Weighs`; None as long as nobody is there."""

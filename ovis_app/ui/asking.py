@@ -81,6 +81,17 @@ def question(value: object, spec: ModelSpec, limits: Limits) -> Question:
     return Question(session, chat.dialogue, settings, details)
 
 
+def model_in(value: object) -> str:
+    """The name of the model that alone shall answer; empty where none is named. Raises RequestError. What else is wrong
+    with the question `question` says."""
+    request = value.get("request") if isinstance(value, dict) else None
+    page = request.get("ovis") if isinstance(request, dict) else None
+    try:
+        return Fields(page if isinstance(page, dict) else {}, "ovis.").text("model") or ""
+    except ApiError as error:
+        raise RequestError(str(error)) from error
+
+
 def session_in(values: Any) -> str:
     """Whose tab it is. Raises RequestError."""
     session = values.get("session") if isinstance(values, dict) else None

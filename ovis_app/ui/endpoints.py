@@ -23,27 +23,33 @@ from gradio.events import api
 from ovis_app import chat
 from ovis_app.api.driven import driven
 from ovis_app.api.gradio_endpoints import gives
-from ovis_app.backend import Backend, Weighs
-from ovis_app.errors import UserError
+from ovis_app.backend import Backend, Weighs, answering
+from ovis_app.errors import RequestError, UserError
 from ovis_app.generation import Request
 from ovis_app.limits import Limits
 from ovis_app.media.file_store import FileStore, session_holder
 from ovis_app.private_folder import name_for
+from ovis_app.settings import Settings
 from ovis_app.stop import Haste
 from ovis_app.ui import asking, frames, seeing, weighing
 from ovis_app.ui.aside import aside
 from ovis_app.ui.asking import Missing
 from ovis_app.ui.bringing import brought, limits_for
+from ovis_app.ui.http_hosts import may_choose
 from ovis_app.zoo import ModelSpec
 
 Answer = Callable[[Request, Haste], Generator[list[frames.Frame], None, None]]
 
+NOT_YOURS = "Only whoever runs this page may choose the model that answers."
 BEAT_SECONDS = 0.5  # between two frames at most: so a reader who left is noticed, and a reader notices a silence
 
 
-def add(page: gr.Blocks, backend: Backend, limits: Limits, store: FileStore, *, version: str, at_once: int) -> None:
+def add(
+    page: gr.Blocks, backend: Backend, limits: Limits, store: FileStore, *, version: str, settings: Settings
+) -> None:
     """Adds them to the page. `version` is the page's, which each answer begins with."""
-    calls = Endpoints(backend, limits, store, version, anyio.CapacityLimiter(at_once))
+    at_once = settings.asked_at_once
+    calls = Endpoints(backend, limits, store, version, anyio.CapacityLimiter(at_once), settings)
     with page:
         api(calls.ask, api_name="ask", api_visibility="private", concurrency_id="answers", concurrency_limit=at_once)
         api(calls.sees, api_name="sees", api_visibility="private", concurrency_id="answers", concurrency_limit=at_once)
@@ -62,6 +68,7 @@ class Endpoints:
     store: FileStore
     version: str
     threads: anyio.CapacityLimiter
+    settings: Settings
     running: dict[tuple[str, str], Haste] = field(default_factory=dict)
 
     @gives(dict[str, Any])
@@ -89,14 +96,15 @@ class Endpoints:
         yield {"kind": "begun", "version": self.version}
         own = name_for("ovis-ask-")
         try:
-            spec = self.backend.status().model
+            model = self._model(request, asked)
+            spec = answering(self.backend, model)
             limits = limits_for(spec, self.limits)
             wanted = asking.question(asked, spec, limits)
             who = client_of(request, wanted.session)
             read = partial(asking.conversation, wanted, self.store, limits, own)
             conversation = await aside(read, client=who) if wanted.has_files else read()
             haste = Haste()
-            states = answer(Request(conversation, wanted.settings, who, haste), haste)
+            states = answer(Request(conversation, wanted.settings, who, haste, model), haste)
             with self.store.reading(wanted.holder), self._named((wanted.session, asking.answer_in(asked)), haste):
                 async with aclosing(driven(states, self.threads)) as steps:
                     async for frame in _paced(steps):
@@ -107,6 +115,14 @@ class Endpoints:
             yield frames.failed(str(error))
         finally:
             shutil.rmtree(own, ignore_errors=True)
+
+    def _model(self, request: gr.Request, asked: object) -> str:
+        """The model that is to answer this question alone; empty: the one that answers all. Raises RequestError."""
+        model = asking.model_in(asked)
+        peer = request.client.host if model and request.client else ""
+        if model and not may_choose(self.settings, peer, request.headers):
+            raise RequestError(NOT_YOURS)
+        return model
 
     @contextmanager
     def _named(self, name: tuple[str, str], haste: Haste) -> Iterator[None]:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import base64
 import functools
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import ovis_app
@@ -22,6 +24,7 @@ from ovis_app.ui.panels.conversation import HINT, offered, shown, subject
 from ovis_app.ui.static_files import KINDS, StaticFiles
 from ovis_app.zoo import Example, ModelSpec
 
+MOST_OTHERS = 20  # models that a question may be asked of too
 SENTENCES = {
     "too_many": "“{}” did not fit: that are as many files as a message takes.",
     "clip_alone": "“{}” can't go with other files in one message: a clip goes in a message of its own.",
@@ -30,9 +33,11 @@ SENTENCES = {
 
 
 def facts(
-    spec: ModelSpec, session: str, *, limits: Limits, static: StaticFiles, folder: Path, api: str = "key"
+    spec: ModelSpec, session: str, *, limits: Limits, static: StaticFiles, folder: Path, api: str = "key",
+    others: Mapping[str, ModelSpec] = MappingProxyType({}),
 ) -> str:  # fmt: skip
-    """All of it, for the tab of `session`. `api` is how programs are let in at /v1; nothing where it isn't there."""
+    """All of it, for the tab of `session`. `api` is how programs are let in at /v1; nothing where it isn't there.
+    `others` could answer one question alone, by the names that a request has for them."""
     return json.dumps(
         {
             "version": static.version,
@@ -46,19 +51,36 @@ def facts(
             "bilingual": not spec.bundled,  # whether it reads Chinese as well as English
             "most_text": MAX_TEXT,
             "most_files": limits_for(spec, limits).files_per_turn,
-            "model": {
+            "model": _model(spec)
+            | {
                 "id": spec.public_id,
                 "suffixes": {"boxes": spec.boxes_suffix, "cot": spec.cot_suffix},
-                "switches": [one.name for one in (*SWITCHES, SPLIT) if one.offered(spec)],
                 "help": {one.name: one.about for one in SWITCHES},
-                "labels": {one.name: one.label for one in (*SWITCHES, SPLIT)},
-                "knobs": [_knob(one, spec) for one in knobs(spec)],
             },
+            "others": [{"key": key, "name": other.name, "model": _model(other)} for key, other in beside(spec, others)],
             "tasks": [asdict(one) for one in spec.tasks],
             "examples": [_example(one, static) for one in offered(spec, folder)],
             "sentences": SENTENCES,
         }
     )
+
+
+def beside(spec: ModelSpec, others: Mapping[str, ModelSpec]) -> list[tuple[str, ModelSpec]]:
+    """Those of `others` that people can tell from `spec` and from one another."""
+    found: dict[str, tuple[str, ModelSpec]] = {}
+    for key, other in others.items():
+        if other.name != spec.name:
+            found.setdefault(other.name, (key, other))
+    return list(found.values())[:MOST_OTHERS]
+
+
+def _model(spec: ModelSpec) -> dict[str, Any]:
+    switches = [one for one in (*SWITCHES, SPLIT) if one.offered(spec)]
+    return {
+        "switches": [one.name for one in switches],
+        "labels": {one.name: one.label for one in switches},
+        "knobs": [_knob(one, spec) for one in knobs(spec)],
+    }
 
 
 def _knob(knob: Knob, spec: ModelSpec) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def build(backend: Backend, settings: Settings, limits: Limits, store: FileStore
         whole = components.build(backend.status(), settings, static)
         editing.wire(page, whole, backend)
         models.wire(page, whole, backend, settings, limits, static)
-    endpoints.add(page, backend, limits, store, version=static.version, at_once=settings.asked_at_once)
+    endpoints.add(page, backend, limits, store, version=static.version, settings=settings)
     page.queue(max_size=settings.asked_at_once, api_open=False)
     return page
 

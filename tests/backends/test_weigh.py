@@ -110,6 +110,15 @@ def test_a_long_picture_is_weighed_in_its_pieces_and_what_was_left_out_is_told(t
     assert (short.prompt, short.dropped) == (model.weigh(request).prompt, 1)
 
 
+def test_what_fits_a_card_is_told_by_its_memory_alone() -> None:
+    def fits(gigabytes: int) -> set[str]:
+        return {one.model.name for one in backend("ovis2.5").offers_on(gigabytes * 10**9) if one.verdict == "fits"}
+
+    small, large = fits(6), fits(80)
+    assert "Ovis2.5-2B" not in small and "Ovis-mini" in small
+    assert "Ovis2.5-2B" in fits(16) and "Ovis2.5-9B" in large and small < fits(16) < large
+
+
 def test_nothing_is_known_of_a_model_that_is_not_loaded() -> None:
     waiting = LocalBackend(Settings(model=str(BUNDLED / "ovis2.5" / "public-a" / "checkpoint"), device="cpu"), Limits())
     assert waiting.weigh(asked("What?", [])) is None

@@ -75,7 +75,8 @@ def test_a_thought_is_ended_and_one_that_used_its_budget_up_goes_twice_as_far(ta
 
 def test_what_the_small_model_does_not_know_is_said_before_it_guesses(tab: Any, tmp_path: Path) -> None:
     photo = tmp_path / "photo.png"
-    Image.effect_noise((96, 96), 90).convert("RGB").save(photo)
+    slope = Image.linear_gradient("L")
+    Image.merge("RGB", [slope, slope.rotate(90), Image.radial_gradient("L")]).save(photo)
     attach(tab, [SHAPES])
     tab.fill("#box textarea", "How many shapes are there?")
     line(tab, "76 tokens")

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from ovis_app.zoo import find
+from tests.browser.tabs import tabs_on
 from tests.browser.test_page import LEFT, RIGHT, SHAPES, ask, attach, figures, says
 from tests.browser.test_turns import choose, version
-from tests.ui.serving import Served
+from tests.ui.serving import HeldBackend, Served, served
 
 Open = Callable[..., Any]
 DESK = {"viewport": {"width": 1280, "height": 800}}
@@ -59,6 +61,12 @@ def heads(tab: Any, words: str) -> list[str]:
     return list(tab.locator(".twin-apart").all_inner_texts())
 
 
+def keep_second(tab: Any) -> None:
+    tab.locator(".keep-this").nth(1).click()
+    tab.wait_for_selector(".twin", state="detached")
+    version(tab, "2/2")
+
+
 def test_a_question_is_asked_twice_and_one_of_the_answers_is_kept(open_tab: Open, server: Served) -> None:
     tab = open_tab(**DESK)
     attach(tab, [SHAPES])
@@ -78,8 +86,7 @@ def test_a_question_is_asked_twice_and_one_of_the_answers_is_kept(open_tab: Open
     assert left["y"] == right["y"] and left["x"] + left["width"] < right["x"]
     tab.reload()
     assert heads(tab, "the same words") == ["Temperature: 0", "Temperature: 0.7"]
-    tab.locator(".keep-this").nth(1).click()
-    version(tab, "2/2")
+    keep_second(tab)
     assert tab.locator(".bot-row").count() == 1 and tab.locator(".twin, .twin-head").count() == 0
     ask(tab, "Why?")
     assert len(server.backend.requests[-1].conversation.messages) == 3
@@ -133,6 +140,27 @@ def test_an_answer_is_asked_for_beside_another_and_stop_ends_both(open_tab: Open
     assert len(server.backend.requests) == asked + 1
 
 
+def test_another_model_answers_second_where_there_are_several(usual: Any, request: pytest.FixtureRequest) -> None:
+    other = find("Ovis2-1B")
+    assert other is not None
+    with served(HeldBackend(others=(other,))) as here, tabs_on(here.url, request, lambda: usual) as opens:
+        tab = opens()
+        ask(tab, "Which?")
+        choose(tab, "compare")
+        assert tab.locator(".settings-table >> text=Tiles of a picture").count() == 0
+        tab.select_option(".settings-table select", "Ovis2-1B")
+        tab.wait_for_selector(".settings-table >> text=Tiles of a picture")
+        tab.click(".ovis-dialog .primary")
+        figures(tab, 2)
+        assert heads(tab, "the same words") == ["Ovis-mini", "Ovis2-1B"]
+        first, second = here.backend.requests
+        assert (first.model, second.model) == ("", other.public_id)
+        assert second.settings.max_new_tokens == other.defaults.max_new_tokens
+        keep_second(tab)
+        ask(tab, "and now?")
+        assert here.backend.requests[-1].model == ""  # one question alone was another model's
+
+
 def inked(tab: Any, at: tuple[float, float]) -> bool:
     """Whether the picture in the box has the colour of what is drawn, at a place of it."""
     return bool(
@@ -149,11 +177,8 @@ def inked(tab: Any, at: tuple[float, float]) -> bool:
     )
 
 
-@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desktop", "phone"])
-def test_arrows_and_boxes_are_drawn_into_a_copy_that_stands_in_the_pictures_place(
-    open_tab: Open, server: Served, size: dict[str, Any]
-) -> None:
-    tab = open_tab(**size)
+def test_arrows_and_boxes_are_drawn_into_a_copy_that_stands_in_the_pictures_place(open_tab: Open) -> None:
+    tab = open_tab(**PHONE)
     attach(tab, [SHAPES])
     tab.click("#box .opens")
     tab.wait_for_function("() => document.querySelector('dialog.viewer p')?.textContent.includes('pixels')")

@@ -75,7 +75,7 @@ test("what stands in the box is asked twice, one after the other, and both answe
   server.script = (question) => { assert.equal(open++ % 2, 0); return [{ kind: "answer", text: `${question}!` }, Promise.resolve().then(() => { open++; })]; };
   await session.attach([picture("a.png")]);
   session.draft.text = "Which?";
-  await session.ask({}, { beside: { thinking: true, temperature: 0 } });
+  await session.ask({}, { beside: { settings: { thinking: true, temperature: 0 } } });
   assert.deepEqual(both(session), [["Which?!", "end", false], ["Which?!", "end", true]]);
   assert.deepEqual(server.asked.map((one) => one.chat_template_kwargs.enable_thinking), [false, true]);
   assert.ok(server.asked.every((one) => one.messages.length === 1 && one.messages[0].content.length === 2));
@@ -92,7 +92,7 @@ test("another answer is asked for beside one that is there, whatever its questio
   const first = last(session);
   await say(session, "Why?");
   server.script = () => [{ kind: "answer", text: "Four." }];
-  await session.askBeside(first.id, { ...first.asked, thinking: false });
+  await session.askBeside(first.id, { settings: { ...first.asked, thinking: false } });
   assert.equal(server.asked.at(-1).chat_template_kwargs.enable_thinking, false);
   assert.deepEqual(both(session), [["You said: How many?", "end", true], ["Four.", "end", false]]);
   await session.keep(first.id);
@@ -104,11 +104,34 @@ test("another answer is asked for beside one that is there, whatever its questio
   assert.deepEqual(shown(session), ["How many?", "Four."]);
 });
 
+test("another model answers one question alone, by its own knobs, and goes on by itself", async () => {
+  const { server, session } = await ready();
+  const knobs = [{ name: "temperature", label: "Temperature", side: false, recommended: 0.5, low: 0, high: 2, step: 0.05 }];
+  session.facts.name = "Small";
+  session.facts.others = [{ key: "Large on box", name: "Large", model: { switches: [], labels: {}, knobs } }];
+  session.settings = { thinking: true, temperature: 0 };
+  session.draft.text = "Which?";
+  await session.ask({}, { beside: { settings: { thinking: true, temperature: 0.5 }, model: "Large" } });
+  assert.deepEqual(server.asked.map((one) => [one.ovis.model, one.chat_template_kwargs.enable_thinking, one.temperature]), [[undefined, true, undefined], ["Large on box", false, undefined]]);
+  assert.deepEqual(session.beside.map((one) => one.model), ["Small", "Large"]);
+  assert.deepEqual(apart(...[...session.beside].reverse(), rowsOf(MODEL)), ["Large"]);
+  await session.keep(session.beside[1].id);
+  server.script = () => [{ kind: "answer", text: "and " }, new Promise(() => {})];
+  session.replace({ ...last(session), finish: "length" });
+  session.goOn(last(session).id);
+  await new Promise((go) => setTimeout(go, 20));
+  assert.equal(server.asked.at(-1).ovis.model, "Large on box");
+  await session.stop();
+  server.script = () => [{ kind: "answer", text: "small again" }];
+  await session.again(last(session).id);
+  assert.deepEqual([server.asked.at(-1).ovis.model, last(session).model], [undefined, "Small"]);
+});
+
 test("stop ends both, and a reload in the middle shows both, cut", async () => {
   const { server, session } = await ready();
   server.script = () => [{ kind: "answer", text: "One " }, new Promise(() => {})];
   session.draft.text = "Go";
-  let asking = session.ask({}, { beside: { thinking: true } });
+  let asking = session.ask({}, { beside: { settings: { thinking: true } } });
   await new Promise((go) => setTimeout(go, 20));
   assert.equal(session.beside[1].note, "Waiting for the other answer");
   await session.stop();
@@ -116,7 +139,7 @@ test("stop ends both, and a reload in the middle shows both, cut", async () => {
   assert.deepEqual(both(session), [["One ", "stopped", false], ["", "stopped", true]]);
   assert.equal(server.asked.length, 1);
   session.draft.text = "Again";
-  asking = session.ask({}, { beside: { thinking: true } });
+  asking = session.ask({}, { beside: { settings: { thinking: true } } });
   await new Promise((go) => setTimeout(go, 20));
   const after = await session.reload();
   assert.deepEqual(both(after), [["One ", "cut", false], ["", "cut", true]]);
@@ -126,11 +149,11 @@ test("a question that nobody heard stands in the box again, and neither answer i
   const { server, session } = await ready();
   server.up = false;
   session.draft.text = "anybody?";
-  await session.ask({}, { beside: { thinking: true } });
+  await session.ask({}, { beside: { settings: { thinking: true } } });
   assert.deepEqual([session.draft.text, session.messages.size, session.running, session.beside], ["anybody?", 0, null, null]);
   server.up = true;
   server.script = () => [new Error("That went wrong.")];
-  await session.ask({}, { beside: { thinking: true } });
+  await session.ask({}, { beside: { settings: { thinking: true } } });
   assert.deepEqual(session.beside.map((one) => [one.finish, one.error]), [["error", "That went wrong."], ["error", "That went wrong."]]);
 });
 

@@ -159,7 +159,7 @@ class Wire:
 
     def open_models(self) -> list[Any]:
         """The panel of models is opened, which fills its list: nothing is sought, nothing chosen yet."""
-        return self.run(self.event("model", "click"), ["", None])
+        return self.run(self.event("model", "click"), ["", None, ""])
 
     def upload(self, path: Path) -> str:
         """Where the file lies from now on."""

@@ -85,6 +85,6 @@ def test_the_choice_is_shown_only_to_whom_it_belongs(server: Served, wire: Wire,
     body = {"fn_index": load["id"], "session_hash": wire.session, "data": []}
     said = post(server, "/gradio_api/run/predict", json.dumps(body).encode(), header)
     assert ("<i>" in json.loads(said.body)["data"][0]) is shown
-    opened = {"fn_index": wire.event("model", "click")["id"], "session_hash": wire.session, "data": ["", None]}
+    opened = {"fn_index": wire.event("model", "click")["id"], "session_hash": wire.session, "data": ["", None, ""]}
     said = post(server, "/gradio_api/run/predict", json.dumps(opened).encode(), header)
     assert (b"Ovis2.5-9B" in said.body) is shown

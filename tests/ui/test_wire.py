@@ -273,6 +273,26 @@ def test_the_controls_follow_a_change_of_the_model(name: str) -> None:
         assert of(wire, look, again, "knob-max_new_tokens") == {"__type__": "update"}  # what people set stays
 
 
+def test_a_question_names_the_model_that_answers_it_alone() -> None:
+    other = find("Ovis2-1B")
+    assert other is not None
+    with served(HeldBackend(others=(other,))) as server, closing(Wire(server)) as wire:
+        event = next(d for d in wire.config["dependencies"] if wire.id_of("facts") in d["outputs"] and not d["inputs"])
+        (told,) = json.loads(of(wire, event, wire.run(event, []), "facts"))["others"]
+        assert (told["key"], told["name"]) == (other.public_id, "Ovis2-1B")
+        assert "max_partition" in {one["name"] for one in told["model"]["knobs"]}
+        assert wire.ask("by another?", ovis={"model": told["key"]})["finish"] == "end"
+        assert wire.ask("and now?")["finish"] == "end"
+        assert [one.model for one in server.backend.requests] == [other.public_id, ""]
+        gone = wire.ask("by nobody?", ovis={"model": "AIDC-AI/Ovis2-2B"})
+        assert "doesn't answer here just now" in gone["sentence"]
+        assert "ovis.model" in wire.ask("by 5?", ovis={"model": 5})["sentence"]
+        assert len(server.backend.requests) == 2
+    with served(HeldBackend(others=(other,)), model_choice="off") as server, closing(Wire(server)) as wire:
+        refused = wire.ask("by another?", ovis={"model": other.public_id})
+        assert "Only whoever runs this page" in refused["sentence"] and server.backend.requests == []
+
+
 def test_a_list_that_is_shown_already_is_not_drawn_anew() -> None:
     """Drawn anew under whoever chooses, another row than theirs could be the chosen one."""
     with served(HeldBackend(fetching=0.1)) as server, closing(Wire(server)) as wire:

@@ -142,14 +142,18 @@ class LocalBackend:
         others = (self._adapted(row) for row in zoo.MODELS if row.id != present.id)
         return [self._offer(row, freed) for row in (present, *others)]
 
+    def offers_on(self, memory: int) -> list[Offer]:
+        """See `backend.OffersElsewhere`: in half precision, or quantized as it was asked for here."""
+        card = Placement("cuda", torch.bfloat16, self.settings.quantize)
+        free = int(memory * self.settings.gpu_memory)
+        return [_offered(row, memory_fit.fit(row, card, available=free)) for row in map(self._adapted, zoo.MODELS)]
+
     def _adapted(self, spec: ModelSpec) -> ModelSpec:
         """The row of a model as it answers here: the one of the start has its adapter whenever it is chosen."""
         return self._own if spec.id == self._own.id else spec
 
     def _offer(self, spec: ModelSpec, freed: int) -> Offer:
-        fit = memory_fit.fit(spec, self._placement(spec), freed=freed)
-        resources = Resources(fit.weights, fit.cache, spec.context, fit.vision + fit.reserve)
-        return Offer(spec, fit.verdict, fit.needed, fit.available, resources)
+        return _offered(spec, memory_fit.fit(spec, self._placement(spec), freed=freed))
 
     def _placement(self, spec: ModelSpec) -> Placement:
         """How a model is put on this machine. Raises BackendError for a device that isn't there."""
@@ -360,3 +364,8 @@ class LocalBackend:
         if failed:  # here the exception is gone, and with it what its traceback held
             clean()
             streamer.fail(failed)
+
+
+def _offered(spec: ModelSpec, fit: memory_fit.Fit) -> Offer:
+    resources = Resources(fit.weights, fit.cache, spec.context, fit.vision + fit.reserve)
+    return Offer(spec, fit.verdict, fit.needed, fit.available, resources)

@@ -18,7 +18,7 @@ from queue import Empty, SimpleQueue
 from openai import APIStatusError, AsyncOpenAI
 
 from ovis_app import zoo
-from ovis_app.backend import Offer, ServerStatus, Status
+from ovis_app.backend import Offer, ServerStatus, Status, answering
 from ovis_app.backends.remote import failures
 from ovis_app.backends.remote.client import Patience, client
 from ovis_app.backends.remote.exchange import Exchange
@@ -105,6 +105,11 @@ class RemoteBackend:
         self._wait_for_lists()
         return [Offer(model.spec, "fits", 0, 0, server=known.status) for known in self._known for model in known.models]
 
+    def several(self) -> dict[str, ModelSpec]:
+        """See `backend.Several`: the models of servers that are up."""
+        self._look()
+        return {model.spec.id: model.spec for known in self._known if known.up for model in known.models}
+
     def offered(self, name: str) -> bool:
         """Whether `name` is the id of one of `offers`."""
         return any(name == model.spec.id for known in self._known for model in known.models)
@@ -137,14 +142,15 @@ class RemoteBackend:
             self._wanted = models[0].spec.id
         return models[0] if models else None
 
-    def _must_pick(self) -> ServedModel:
-        model = self._picked()
+    def _must_pick(self, name: str = "") -> ServedModel:
+        """The model of this name, or the one that is asked. Raises BackendError."""
+        model = next((one for one in self._models() if one.spec.id == name), None) if name else self._picked()
         if model is not None:
             return model
         sentence = next((known.sentence for known in self._known if known.sentence), "")
         if sentence:
             raise BackendError(sentence)
-        raise self._absent(self._wanted)
+        raise self._absent(name or self._wanted)
 
     def _absent(self, name: str) -> BackendError:
         there = ", ".join(model.id for model in self._models()[:5])
@@ -231,19 +237,20 @@ class RemoteBackend:
 
     async def _answer(self, request: Request, told: SimpleQueue[Event | None], notes: list[str]) -> None:
         """In the loop: asks the server. Raises UserError."""
-        exchange = await self._exchange(told.put, notes.append)
+        exchange = await self._exchange(request.model, told.put, notes.append)
         try:
             async with asyncio.timeout(self.settings.deadline):
                 await exchange.run(checked(request, exchange.model.spec, self.limits))
         except TimeoutError:
             raise BackendError(TOO_LONG) from None
 
-    async def _exchange(self, say: Callable[[Event], None], note: Callable[[str], None]) -> Exchange:
-        """With the server that answers, once it is known. Raises BackendError where none does."""
+    async def _exchange(self, name: str, say: Callable[[Event], None], note: Callable[[str], None]) -> Exchange:
+        """With the server of this model, or the one that answers, once it is known. Raises BackendError where none
+        does."""
         asking = [asyncio.wrap_future(future) for future in self._look()] if self._picked() is None else []
         if asking:
             await asyncio.wait(asking)
-        model = self._must_pick()
+        model = self._must_pick(name)
         known = self._of(model.server)
         return Exchange(known.client, model, self._pictures, self._patience, known.refused, say, note)
 
@@ -255,12 +262,12 @@ class RemoteBackend:
             raise BackendError(ENDED) from None
 
     async def _count(self, request: Request) -> int | None:
-        exchange = await self._exchange(_unheard, _unheard)
+        exchange = await self._exchange(request.model, _unheard, _unheard)
         return await exchange.count(checked(request, exchange.model.spec, self.limits))
 
     def sees(self, request: Request, place: int) -> Iterator[Waiting | Sight]:
         """See `backend.Sees`: how a picture is divided, as far as its family tells; no server says more."""
-        yield outlined(request, place, self.status().model, self.limits)
+        yield outlined(request, place, answering(self, request.model), self.limits)
 
     def close(self) -> None:
         """Ends what is running, and closes all connections."""

@@ -10,11 +10,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from ovis_app import zoo
-from ovis_app.backend import Backend, Counts, Offer, Status, Weighs, Weight
+from ovis_app.backend import GONE, Backend, Counts, Offer, OffersElsewhere, Status, Weighs, Weight
 from ovis_app.backends.remote.backend import RemoteBackend
 from ovis_app.backends.sights import seen_by
+from ovis_app.errors import BackendError
 from ovis_app.generation import Event, Request, Waiting
 from ovis_app.sight import Sight
+from ovis_app.zoo import ModelSpec
 
 
 class BesideServers:
@@ -48,6 +50,10 @@ class BesideServers:
     def offers(self) -> list[Offer]:
         return [*self._here.offers(), *self._servers.offers()]
 
+    def offers_on(self, memory: int) -> list[Offer]:
+        """See `backend.OffersElsewhere`: of the models of this machine."""
+        return self._here.offers_on(memory) if isinstance(self._here, OffersElsewhere) else []
+
     def change(self, name: str) -> None:
         away = self._answers_away(self._here.status())
         if self._servers.offered(name):
@@ -76,22 +82,34 @@ class BesideServers:
         self._servers.close()
         self._here.close()
 
+    def several(self) -> dict[str, ModelSpec]:
+        """See `backend.Several`: the model of this machine too, which stays loaded."""
+        here = self._here.status()
+        loaded = {here.model.public_id: here.model} if here.phase in ("ready", "answering") else {}
+        return {**loaded, **self._servers.several()}
+
     def count(self, request: Request) -> int | None:
         """See `backend.Counts`."""
-        answers = self._answerer()
+        answers = self._answerer(request.model)
         return answers.count(request) if isinstance(answers, Counts) else None
 
     def weigh(self, request: Request) -> Weight | None:
         """See `backend.Weighs`."""
-        answers = self._answerer()
+        answers = self._answerer(request.model)
         return answers.weigh(request) if isinstance(answers, Weighs) else None
 
     def stream(self, request: Request) -> Iterator[Event]:
-        return self._answerer().stream(request)
+        return self._answerer(request.model).stream(request)
 
     def sees(self, request: Request, place: int) -> Iterator[Waiting | Sight]:
         """See `backend.Sees`."""
-        return seen_by(self._answerer(), request, place)
+        return seen_by(self._answerer(request.model), request, place)
 
-    def _answerer(self) -> Backend:
+    def _answerer(self, name: str) -> Backend:
+        if name:
+            if self._servers.offered(name):
+                return self._servers
+            if name != self._here.status().model.public_id:
+                raise BackendError(GONE)
+            return self._here
         return self._servers if self._answers_away(self._here.status()) else self._here

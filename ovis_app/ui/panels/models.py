@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -10,7 +11,10 @@ import gradio as gr
 
 from ovis_app.backend import Offer, Status
 from ovis_app.ui.panels.drawer import head
-from ovis_app.zoo import ModelSpec
+from ovis_app.zoo import FAMILY_ROWS, ModelSpec
+
+NAMED = 3  # models in the line over the list
+CARD = re.compile(r"\s*([0-9]{1,4}(?:[.,][0-9])?)\s*(?:GB|GiB|G)?\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,8 @@ class Models:
     cancel: gr.Button
     refusal: gr.HTML
     may_choose: gr.HTML  # a mark where whoever looks may choose, by which page.css shows what there is to choose
+    fitting: gr.HTML
+    memory: gr.Textbox  # of another machine
     search: gr.Textbox
     rows: gr.State  # of the list
     listed: gr.Radio
@@ -43,6 +49,16 @@ def build(status: Status, *, own: bool) -> Models:
         may_choose = gr.HTML("", elem_id="may-choose")
         with gr.Column(elem_id="model-choice"):
             gr.HTML("<h3>Change it</h3>")
+            fitting = gr.HTML("", elem_id="model-fitting")
+            memory = gr.Textbox(
+                label="Memory of another graphics card",
+                placeholder="Another card? Its memory: 12 GB",
+                show_label=False,
+                container=False,
+                max_lines=1,
+                elem_id="card-memory",
+                visible=own,
+            )
             search = gr.Textbox(
                 label="Search the models",
                 placeholder="Search: a name, “clips”, “fits”…",
@@ -63,7 +79,8 @@ def build(status: Status, *, own: bool) -> Models:
                 visible=own,
             )
             use_own = gr.Button("Use it", elem_id="use-own", size="sm", visible=own)
-    return Models(close, about, here, progress, cancel, refusal, may_choose, search, rows, listed, use, name, use_own)
+    chosen = (fitting, memory, search, rows, listed, use, name, use_own)
+    return Models(close, about, here, progress, cancel, refusal, may_choose, *chosen)
 
 
 def abilities(spec: ModelSpec) -> str:
@@ -104,6 +121,32 @@ def row(offer: Offer) -> str:
     if offer.server is not None:
         return f"{spec.name}\non {offer.server.name}{'' if offer.server.up else ', which is down'}\n{abilities(spec)}"
     return f"{spec.name}\n{size(spec.bytes)} · {offer.verdict} (needs {size(offer.needed)})\n{abilities(spec)}"
+
+
+def card_memory(written: str | None) -> int | None:
+    """Bytes of a card's memory as people write it; None where that is none."""
+    amount = CARD.fullmatch(written or "")
+    size = float(amount[1].replace(",", ".")) if amount else 0.0
+    return round(size * 1e9) if size else None
+
+
+def fitting(offers: Sequence[Offer], card: int | None) -> str:
+    """Which models fit this machine, or a card with so much memory, in a line, as HTML: the newest generation's first,
+    and of each the largest. The list tells which of them only tightly."""
+    here = [offer for offer in offers if offer.server is None]
+    if not here:
+        return ""
+    able = [offer for offer in here if offer.verdict != "too big" and not offer.model.bundled]
+    able.sort(key=lambda offer: (list(FAMILY_ROWS).index(offer.model.family), -offer.model.parameters))
+    names = ", ".join(offer.model.name for offer in able[:NAMED])
+    if card is None:
+        free = size(here[0].available)
+        alone = f"{free} are free here: no full-size model fits."
+        line = f"{free} are free here. What fits, the newest first: {names}." if names else alone
+    else:
+        alone = f"On a card of {card / 1e9:g} GB no full-size model fits."
+        line = f"On a card of {card / 1e9:g} GB fit, the newest first: {names}." if names else alone
+    return f"<p class='facts'>{escape(line)}</p>"
 
 
 def found(offers: Sequence[Offer], wanted: str | None) -> list[tuple[str, str]]:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import gradio as gr
-
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 AT_ONCE: dict[str, Any] = PRIVATE | {"queue": False}  # events that only touch the page
 
 Updates = dict[Any, Any]  # by component
-NOTHING: Updates = gr.skip()

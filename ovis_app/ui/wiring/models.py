@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import gradio as gr
 
-from ovis_app.backend import Backend, Status
+from ovis_app.backend import Backend, Offer, OffersElsewhere, Status, several
 from ovis_app.errors import UserError
 from ovis_app.limits import Limits
 from ovis_app.settings import Settings
@@ -19,7 +19,7 @@ from ovis_app.ui.facts import facts
 from ovis_app.ui.http_hosts import may_choose
 from ovis_app.ui.panels import header, models
 from ovis_app.ui.static_files import StaticFiles
-from ovis_app.ui.wiring.events import AT_ONCE, NOTHING, Updates
+from ovis_app.ui.wiring.events import AT_ONCE, Updates
 from ovis_app.zoo import ModelSpec
 
 NOT_YOURS = "Only whoever runs this page may change its model."
@@ -39,7 +39,7 @@ class _Handlers:
         panel = parts.models
         self.inputs = [parts.model, panel.search, parts.read]
         self.outlook = [parts.header.status, parts.header.timer, panel.here, panel.progress, panel.cancel, parts.model]
-        self.outlook += [parts.view.facts, *parts.controls, panel.rows, panel.listed]
+        self.outlook += [parts.view.facts, *parts.controls, panel.rows, panel.listed, panel.fitting, panel.memory]
         self._asked_by = ""  # the session that began the last change: nobody else hears that it came to nothing
 
     def _allowed(self, request: gr.Request) -> bool:
@@ -50,21 +50,31 @@ class _Handlers:
         now = self._backend.status()
         return now if request.session_hash == self._asked_by else replace(now, problem="")
 
-    def others(self, wanted: str | None, listed: Rows, request: gr.Request) -> Updates:
-        return self._fresh(wanted, listed, request) or NOTHING
+    def others(self, wanted: str | None, listed: Rows, memory: str | None, request: gr.Request) -> Updates:
+        return self._fresh(wanted, listed, request, memory)
 
-    def _fresh(self, wanted: str | None, listed: Rows, request: gr.Request) -> Updates:
-        """The list of what else could answer, where that isn't the list that is shown: whether a model fits may have
-        changed. What was chosen from another list is put away, as the browser would choose what stands in its place."""
-        present = self._backend.status().model.id
+    def _offers(self, card: int | None, request: gr.Request) -> list[Offer]:
+        """What could answer here, or on a card with so many bytes."""
+        if not self._allowed(request):
+            return []
         try:
-            offers = self._backend.offers() if self._allowed(request) else []
+            if card is not None and isinstance(self._backend, OffersElsewhere):
+                return self._backend.offers_on(card)
+            return self._backend.offers()
         except UserError:  # of a device that isn't there: the pill says so
-            offers = []
+            return []
+
+    def _fresh(self, wanted: str | None, listed: Rows, request: gr.Request, memory: str | None = "") -> Updates:
+        """What fits, and the list of what else could answer, where that isn't the list that is shown: it may have
+        changed. What was chosen from another list is put away, as the browser would choose what stands in its place.
+        `memory` is another machine's, where one was named."""
+        present, card = self._backend.status().model.id, models.card_memory(memory)
+        offers = self._offers(card, request)
         rows = models.found([offer for offer in offers if offer.model.id != present], wanted)
+        line = {self._panel.fitting: models.fitting(offers, card)}
         if rows == listed:
-            return {}
-        return {self._panel.rows: rows, self._panel.listed: gr.update(choices=rows, value=None)}
+            return line
+        return {self._panel.rows: rows, self._panel.listed: gr.update(choices=rows, value=None), **line}
 
     def look(self, shown: ModelSpec, wanted: str | None, read: str, request: gr.Request) -> Updates:
         """The outlook now; the controls only where they stood for another model."""
@@ -72,6 +82,7 @@ class _Handlers:
         follow: Updates = {}
         if now.model != shown:
             follow = {**parts.controls_for(now.model), **self._fresh(wanted, [], request), **self.tell(request)}
+            follow |= {self._panel.memory: ""}
         cancellable = now.change is not None and now.change.cancellable and self._allowed(request)
         return {
             parts.header.status: header.pill_of(now, read),
@@ -87,7 +98,10 @@ class _Handlers:
         """What the page's modules are to know."""
         spec, session = self._backend.status().model, str(request.session_hash)
         api = self._settings.api_way
-        told = facts(spec, session, limits=self._limits, static=self._static, folder=EXAMPLES, api=api)
+        others = several(self._backend) if self._allowed(request) else {}
+        told = facts(
+            spec, session, limits=self._limits, static=self._static, folder=EXAMPLES, api=api, others=others
+        )  # fmt: skip
         return {self._parts.view.facts: told}
 
     def change(self, shown: ModelSpec, wanted: str | None, read: str, name: str | None, request: gr.Request) -> Updates:
@@ -135,9 +149,9 @@ def wire(
 def _wire_choice(page: gr.Blocks, parts: Components, handlers: _Handlers) -> None:
     panel, inputs, outlook = parts.models, handlers.inputs, handlers.outlook
     page.load(handlers.show_choice, None, panel.may_choose, **AT_ONCE)
-    for asked in (parts.header.model.click, panel.search.change):
-        listed = [panel.rows, panel.listed]
-        asked(handlers.others, [panel.search, panel.rows], listed, trigger_mode="always_last", **AT_ONCE)
+    for asked in (parts.header.model.click, panel.search.change, panel.memory.change):
+        shown, listed = [panel.search, panel.rows, panel.memory], [panel.rows, panel.listed, panel.fitting]
+        asked(handlers.others, shown, listed, trigger_mode="always_last", **AT_ONCE)
     panel.listed.change(lambda chosen: gr.update(interactive=bool(chosen)), [panel.listed], [panel.use], **AT_ONCE)
     for start, wanted in (
         (panel.use.click, panel.listed),

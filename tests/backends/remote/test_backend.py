@@ -362,6 +362,25 @@ def test_servers_stand_beside_the_models_of_this_machine() -> None:
         )
 
 
+def test_one_question_is_answered_by_another_model_and_all_others_as_before() -> None:
+    with Loopback() as server, remote(f"box={server.url}") as servers:
+        server.says(listing("AIDC-AI/Ovis2.5-9B", "AIDC-AI/Ovis2-1B"), at=MODELS)
+        both = BesideServers(FakeBackend(), servers)
+        until(lambda: len(both.several()) == 3)
+        assert set(both.several()) == {"Ovis-mini", "AIDC-AI/Ovis2.5-9B on box", "AIDC-AI/Ovis2-1B on box"}
+
+        def ask(model: str) -> Message:
+            *_, last = chat.reply(both, Request(talk("Hi"), model=model))
+            return last.messages[-1]
+
+        assert ask("AIDC-AI/Ovis2-1B on box").text == "Hello there." and body(server)["model"] == "AIDC-AI/Ovis2-1B"
+        assert both.status().model.name == "Ovis-mini" and ask("").text.startswith("You said: Hi")
+        both.change("AIDC-AI/Ovis2.5-9B on box")
+        assert ask("Ovis-mini").text.startswith("You said: Hi") and ask("").text == "Hello there."
+        assert body(server)["model"] == "AIDC-AI/Ovis2.5-9B"
+        assert "doesn't answer here" in ask("AIDC-AI/Ovis2-8B on box").error
+
+
 def test_the_server_answers_until_the_model_of_this_machine_is_there() -> None:
     with Loopback() as server, remote(f"box={server.url}") as servers:
         here = FakeBackend(fetching=30)

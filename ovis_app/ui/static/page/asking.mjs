@@ -28,8 +28,8 @@ export class Asking {
   }
 
   /** An answer to `question`, which stands in the tree or is said with it, behind `before.added`; `before` puts the box
-   * back. For each of `others`, settings that stand in for those of the panel, there is one, one after another, so that
-   * none takes time from another. Two are shown side by side, or one and the version `beside` it, which stays. */
+   * back. For each of `others` there is one, one after another, so that none takes time from another: `settings` stand in
+   * for those of the panel, `model` names who answers in place of the model that answers all. Two are shown side by side, or one and the version `beside` it, which stays. */
   async answer(question, { before = null, others = [{}], beside = null } = {}) {
     const session = this.#session;
     const answers = others.map((other, place) => this.#made(question, other, place));
@@ -47,10 +47,10 @@ export class Asking {
     });
   }
 
-  #made(question, other, place) {
+  #made(question, { settings = {}, model = null }, place) {
     const session = this.#session;
-    const asked = { ...session.settings, ...question.wants, ...other };
-    const made = session.made("assistant", question.id, { by: session.mine, asked, model: session.facts.name });
+    const asked = { ...session.settings, ...question.wants, ...settings };
+    const made = session.made("assistant", question.id, { by: session.mine, asked, model: model ?? session.facts.name });
     return place ? { ...made, created: made.created + place, note: WAITS_FOR_OTHER } : made;
   }
 
@@ -96,13 +96,14 @@ export class Asking {
   async #hear(end, id, signal) {
     const session = this.#session;
     const { max_new_tokens } = session.settings;
-    const { asked } = session.messages.get(id);
+    const { asked, model } = session.messages.get(id);
+    const other = session.others.find((one) => one.name === model); // who answers it alone
     const settings = { ...session.settings, ...asked, ...(end === id ? { max_new_tokens } : {}) };
     for (let tries = 1; ; tries++) {
       const path = trees.path(session.tree, end);
       const places = await this.#files.placed(filesOf(path), { signal, note: (note) => session.grow(id, { note }) });
       const address = (file) => this.#wire.address(places.get(file.hash));
-      const request = requestOf(path, settings, session.facts.model, address, { asked });
+      const request = requestOf(path, settings, other?.model ?? session.facts.model, address, { asked, model: other?.key });
       const answer = await this.#listen(request, id, signal);
       if (answer.missing === null) {
         if (answer.finish === null) session.connection.lost(); // it ended without a last word: who said so is gone

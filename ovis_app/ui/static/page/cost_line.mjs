@@ -52,6 +52,8 @@ export class CostLine {
       t("Text so far: {count} tokens", { count: number(parts.text) }),
       ...(parts.visual ? [t("Pictures: {count} tokens", { count: number(parts.visual) })] : []),
       t("Room for the answer: {count} of {room} tokens", { count: number(parts.left), room: number(weight.room) }),
+      ...(weight.dropped > 1 ? [t("without the {count} oldest questions, to fit", { count: weight.dropped })] : []),
+      ...(weight.dropped === 1 ? [t("without the oldest question, to fit")] : []),
     ];
     const each = weight.files.map((one) => fileWords(one));
     gauge.setAttribute("aria-label", rows.join(", "));
@@ -87,13 +89,17 @@ export class CostLine {
     if (!photo && !asksOutside(draft.text)) return [];
     const why = photo ? t("This looks like a photo.") : t("That is about more than drawings.");
     const models = button(t("Models"), () => window.ovis.toggle("models", true), { name: "open-models" });
-    return [why, " ", t("{name} knows simple drawings and short words only, and will guess.", { name: facts.name }), " ", `${said(facts.hint)}.`, models];
+    const words = { why, name: facts.name, hint: said(facts.hint) };
+    return [t("{why} {name} knows simple drawings and short words only, and will guess. {hint}.", words), models];
   }
 
   /** By what the box shows of a picture, once it does. */
   #isPhoto(item, hash) {
     const image = item.querySelector("img");
-    if (!this.#photos.has(hash) && image?.complete && image.naturalWidth) this.#photos.set(hash, !looksDrawn(pixelsOf(image)));
+    if (image && !this.#photos.has(hash)) {
+      if (image.complete && image.naturalWidth) this.#photos.set(hash, !looksDrawn(pixelsOf(image)));
+      else image.addEventListener("load", () => this.#session.changed(), { once: true });
+    }
     return this.#photos.get(hash) === true;
   }
 

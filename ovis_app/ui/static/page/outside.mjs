@@ -3,7 +3,7 @@
 // Pure. Knows words and pixels; refuses to know how that is said.
 
 const KINDS = 24; // pictures that are drawn have few colours: looked at in steps of this, of 256
-const PLAIN = 0.3; // of a drawing's pixels at least are of one colour, its background's
+const PLAIN = 0.4; // of a drawing's pixels at least are of one colour, its background's
 
 // Things that are in photographs and documents. What Ovis-mini was taught to say that it doesn't know it says itself.
 const THINGS = `person people man men woman women boy girl child children baby face faces smiling wearing holding dog dogs

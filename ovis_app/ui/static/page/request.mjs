@@ -7,9 +7,9 @@
  * @param {Record<string, any>} settings by name, as the panel has them
  * @param {{knobs: {name: string, side: boolean, recommended: number}[], switches: string[]}} model
  * @param {(file: {hash: string, kind: string, name: string}) => string} address
- * `asked` are settings that an answer was asked for with, whatever its question wants.
+ * `asked` are settings that an answer was asked for with, whatever its question wants; another `model` answers it alone.
  */
-export function requestOf(path, settings, model, address, { asked = {} } = {}) {
+export function requestOf(path, settings, model, address, { asked = {}, model: name = "" } = {}) {
   const question = path.at(-1);
   const goesOn = question.role === "assistant"; // the beginning of an answer that is to be continued
   const told = { ...settings, ...question.wants, ...asked };
@@ -32,7 +32,7 @@ export function requestOf(path, settings, model, address, { asked = {} } = {}) {
     ...(goesOn ? { continue_final_message: true, add_generation_prompt: false } : {}),
   };
   const details = path.slice(0, -1).flatMap((one) => one.files.map(() => one.detail));
-  const ovis = { cot: on("cot"), boxes: on("boxes"), split: on("split"), drop_old_turns: told.drop_old_turns === true };
+  const ovis = { cot: on("cot"), boxes: on("boxes"), split: on("split"), drop_old_turns: told.drop_old_turns === true, ...(name ? { model: name } : {}) };
   return { ...request, ovis: { ...ovis, details } };
 }
 

@@ -38,6 +38,7 @@ export class Session extends Thread {
 
   get running() { return this.asking.running; }
   get beside() { return this.pair.at(this.path, this.messages); } // two versions that are shown in place of the last answer
+  get others() { return this.facts?.others ?? []; } // models that can answer one question alone
   get draft() { return this.box.draft; }
   get notice() { return this.box.notice; }
   get record() { return { ...this.conversation, draft: stored(this.draft), settings: this.settings, model: this.facts?.name ?? "" }; }
@@ -110,8 +111,8 @@ export class Session extends Thread {
 
   // --- asking ----------------------------------------------------------------------------------------------------
 
-  /** Asks what stands in the box, once all of its files are there; twice, with the settings `beside` for the second
-   * answer, where those are given. */
+  /** Asks what stands in the box, once all of its files are there; twice where it is said of the second answer, `beside`,
+   * with which settings and by whom. */
   async ask(wants = {}, { beside = null } = {}) {
     if (this.running) return;
     const problem = this.box.unasked();
@@ -160,10 +161,10 @@ export class Session extends Thread {
     const question = message?.role === "user" ? message : this.messages.get(message?.parent);
     if (!question || this.running) return;
     this.box.notice = "";
-    await this.asking.answer(question, { others: [other] });
+    await this.asking.answer(question, { others: [{ settings: other }] });
   }
 
-  /** Another answer, with `other` settings, to be shown beside the answer `id`. */
+  /** Another answer, with other `settings` and perhaps of another `model`, to be shown beside the answer `id`. */
   async askBeside(id, other) {
     const answer = this.messages.get(id);
     const question = this.messages.get(answer?.parent);

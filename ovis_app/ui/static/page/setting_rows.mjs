@@ -40,6 +40,7 @@ export function apart(message, other, rows) {
   if (message.edited) return [t("edited by hand")];
   const model = message.model && other.model && message.model !== other.model ? [message.model] : [];
   if (!message.asked || !other.asked) return model;
+  if (model.length) rows = rows.filter((row) => row.kind === "switch"); // each has numbers of its own
   const named = (row) => `${said(row.label)}: ${shown(row, message.asked)}`;
   return [...model, ...differences(rows, message.asked, other.asked).map(named)];
 }

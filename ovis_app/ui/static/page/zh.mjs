@@ -81,7 +81,7 @@ export default {
   "Split it into {count} parts": "分成 {count} 部分",
   "This looks like a photo.": "这看起来是一张照片。",
   "That is about more than drawings.": "这问的不只是简单图形。",
-  "{name} knows simple drawings and short words only, and will guess.": "{name} 只认识简单图形和短单词，会乱猜。",
+  "{why} {name} knows simple drawings and short words only, and will guess. {hint}.": "{why}{name} 只认识简单图形和短单词，会乱猜。{hint}。",
   "Models": "模型",
   // drawing on a picture
   "Draw on it": "在上面画",
@@ -105,6 +105,7 @@ export default {
   "Ask again, beside it": "再问一次，放在旁边",
   "Change something in the second column. Both answers stay, as versions of one another.": "请在第二列改动一些设置。两个回答都会保留，互为版本。",
   "Change something in the second column. One answer comes after the other, and both stay, as versions of one another.": "请在第二列改动一些设置。两个回答先后生成，都会保留，互为版本。",
+  "Model of the second answer": "第二个回答的模型",
   "{setting}, second answer": "{setting}，第二个回答",
   "First": "第一个",
   "Second": "第二个",

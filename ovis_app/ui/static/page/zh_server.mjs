@@ -101,6 +101,12 @@ export default {
   "Use this model": "使用此模型",
   "Use it": "使用",
   "Search the models": "搜索模型",
+  "Memory of another graphics card": "另一张显卡的显存",
+  "Another card? Its memory: 12 GB": "换一张显卡？写上显存：12 GB",
+  "{0} are free here. What fits, the newest first: {1}.": "本机可用 {0}。装得下的模型，从新到旧：{1}。",
+  "{0} are free here: no full-size model fits.": "本机可用 {0}：没有完整大小的模型装得下。",
+  "On a card of {0} GB fit, the newest first: {1}.": "{0} GB 的显卡装得下，从新到旧：{1}。",
+  "On a card of {0} GB no full-size model fits.": "{0} GB 的显卡装不下任何完整大小的模型。",
   "Search: a name, “clips”, “fits”…": "搜索：名称、“clips”（视频）、“fits”（装得下）……",
   "Your own": "自己的模型",
   "A folder on this machine, or a repository: Ovis checkpoints of safetensors files.": "本机上的文件夹，或一个仓库：由 safetensors 文件组成的 Ovis 检查点。",
@@ -130,6 +136,10 @@ export default {
   "Think, then count": "先思考，再数数",
   "Find a box": "找位置",
   "Read a word": "认单词",
+
+  // another model for one question
+  "Only whoever runs this page may choose the model that answers.": "只有运行本页面的人才能选择由哪个模型回答。",
+  "That model doesn't answer here just now: ask without it, or try again in a moment.": "那个模型现在无法在这里回答：请不选它再问，或稍后重试。",
 
   // what is often asked of what is attached
   "Describe": "描述",
