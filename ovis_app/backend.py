@@ -158,16 +158,6 @@ class Counts(Protocol):
 
 
 @runtime_checkable
-class Sees(Protocol):
-    """A backend that can tell how it sees a picture."""
-
-    def sees(self, request: Request, place: int) -> Iterator[Waiting | Sight]:
-        """`Sight` at the end, of the picture at a place among the question's files, from 0; before it `Waiting` as
-        `stream` has it. Nothing is answered. Closing it stops the work. Raises BackendError, MediaError."""
-        ...
-
-
-@runtime_checkable
 class Several(Protocol):
     """A backend that has several models at once, each of which can answer one request alone."""
 
@@ -191,3 +181,13 @@ def answering(backend: Backend, name: str) -> ModelSpec:
     if found is None:
         raise RequestError(GONE)
     return found
+
+
+@runtime_checkable
+class Sees(Protocol):
+    """A backend that can tell how it sees a picture."""
+
+    def sees(self, request: Request, place: int) -> Iterator[Waiting | Sight]:
+        """`Sight` at the end, of the picture at a place among the question's files, from 0; before it `Waiting` as
+        `stream` has it. Nothing is answered. Closing it stops the work. Raises BackendError, MediaError."""
+        ...

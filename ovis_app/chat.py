@@ -51,11 +51,12 @@ def opened(conversation: Conversation) -> Conversation:
 
 
 def stamped(request: Request) -> Request:
-    """The request whose question's media carry the settings that they are sent with; earlier media keep theirs."""
+    """The request whose question's media carry the settings that they are sent with, but for what each has of its own;
+    earlier media keep theirs."""
     messages = request.conversation.messages
     if not messages or messages[-1].role != "user" or not messages[-1].media:
         return request
-    media = tuple(replace(item, detail=request.settings.detail) for item in messages[-1].media)
+    media = tuple(replace(item, detail=item.detail.over(request.settings.detail)) for item in messages[-1].media)
     return replace(request, conversation=request.conversation.replace_last(media=media))
 
 

@@ -5,7 +5,7 @@ Knows nothing of models, pages or pixels: a `Media` is a path and a name, never 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +14,18 @@ MediaKind = Literal["image", "video"]
 
 # Why an answer ended: the model's end of turn, the token limit, the user's Stop, or an error.
 Finish = Literal["end", "length", "stopped", "error"]
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """The part of a clip that is watched, in seconds from its beginning."""
+
+    start: float = 0.0
+    end: float | None = None  # None is the clip's own
+    dropped: tuple[float, ...] = ()  # frames that are left out, by when each begins
+
+
+WHOLE_CLIP = Excerpt()
 
 
 @dataclass(frozen=True)
@@ -26,6 +38,11 @@ class Detail:
     frames: int | None = None  # of a clip
     split: bool = False  # a very long picture is looked at in pieces
     piece: tuple[int, int] | None = None  # which one, from 1, of how many
+    excerpt: Excerpt | None = None  # of a clip
+
+    def over(self, other: Detail) -> Detail:
+        """The other one, but for what is asked for here."""
+        return replace(other, **{one.name: own for one in fields(self) if (own := getattr(self, one.name))})
 
 
 @dataclass(frozen=True)

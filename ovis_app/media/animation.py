@@ -5,13 +5,16 @@ to tell people; the decoding happens in `image_decoder`, in a process that can b
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from contextlib import closing
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
+from ovis_app.conversation import WHOLE_CLIP, Excerpt
 from ovis_app.errors import MediaError
 from ovis_app.limits import Limits, count_of, refusal
 from ovis_app.media import decoder_process
@@ -35,26 +38,27 @@ def moves(kind: Kind, pictures: int, size: tuple[int, int], limits: Limits) -> b
     return 1 < pictures <= limits.animation_frames and small and kind.formats[0] in FORMATS
 
 
-def sample_animation(path: Path, name: str, count: int, limits: Limits, *, stop: Stop) -> Frames:
+def sample_animation(path: Path, name: str, count: int, limits: Limits, excerpt: Excerpt, *, stop: Stop) -> Frames:
     """At most `count` frames, evenly spread over the time, as `sample_frames` of a clip. Raises MediaError, and Stopped
     once `stop` is set."""
-    return _read(path, name, count, limits.frame_side, limits.clip_pixels // 2, limits, stop)
+    wanted = {"count": count, "side": limits.frame_side, "area": limits.clip_pixels // 2, **asdict(excerpt)}
+    return _read(path, name, wanted, limits, stop)
 
 
 def telling_frame(path: Path, name: str, limits: Limits) -> Image.Image:
     """The first frame that shows something. Raises MediaError."""
-    frames, _, _ = _read(path, name, 0, 0, limits.video_pixels, limits, NEVER)
+    wanted = {"count": 0, "side": 0, "area": limits.video_pixels, **asdict(WHOLE_CLIP)}
+    frames, _, _ = _read(path, name, wanted, limits, NEVER)
     return frames[0]
 
 
-def _read(path: Path, name: str, count: int, side: int, area: int, limits: Limits, stop: Stop) -> Frames:
+def _read(path: Path, name: str, wanted: Mapping[str, Any], limits: Limits, stop: Stop) -> Frames:
     profile, duration = b"", 0.0
     layered: list[Image.Image] = []
     times: list[float] = []
     refused = partial(_refused, name, limits)
     with reading(name, refused), path.open("rb") as file:
-        job = _job(kind_of(file.read(HEAD)), name, limits)
-        job |= {"count": count, "side": side, "area": area}
+        job = _job(kind_of(file.read(HEAD)), name, limits) | dict(wanted)
         with closing(decoder_process.animation_records(file, job, limits, stop)) as records:
             for record, raw in records:
                 if "refused" in record:
@@ -80,7 +84,12 @@ def _job(kind: Kind, name: str, limits: Limits) -> dict[str, Any]:
     }
 
 
+NOTHING_LEFT = {
+    "past": "is over before the part of it that was chosen: choose an earlier one.",
+    "dropped": "has none of its frames left: leave fewer of them out.",
+}
 _SENTENCES = {
+    **NOTHING_LEFT,
     "slow": "takes too long to read: save it as MP4 and attach that.",
     "memory": "needs too much memory to read: save it as MP4 and attach that.",
 }

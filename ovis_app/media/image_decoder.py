@@ -14,7 +14,7 @@ import math
 import struct
 import sys
 import time
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
@@ -42,6 +42,7 @@ SPACES = {"L": "GRAY", "RGB": "RGB ", "CMYK": "CMYK", "LAB": "Lab "}
 COLOURS = {"LA": "L", "RGBA": "RGB", "P": "RGB"}
 LEVELS = {"L;2": 85, "L;4": 17}  # what a step of gray becomes, by how Pillow calls the pixels of a file
 SHORTEST, USUAL = 10, 100  # milliseconds: a frame that says to stay no longer than the one stays the other, in browsers
+SAME_MOMENT = 0.0005  # seconds between two ways to write when a frame begins
 BLANK = 8  # of 255: a frame whose values differ by no more shows nothing
 TRY_SECONDS = 2.0  # of processor time that all frames of an animation are tried for
 NO_ANIMATION = {"side": 0, "area": 0, "most": 0}  # whose frames are tried
@@ -264,27 +265,41 @@ def _sampled(picture: Image.Image, data: bytes, job: dict[str, Any]) -> tuple[di
     the end last. Nobody knows how long frames stay before all were decoded: where they don't stay equally long, the
     file is read once more."""
     total = likely(count(picture), picture, data)
-    wanted = _wanted([USUAL] * total, job["count"])
+    wanted = _wanted([USUAL] * total, job)
     shown, stays = _read(picture, data, wanted, total, job)
     if not stays:
         raise Refused("no-frames")
-    wanted = _wanted(stays, job["count"])
+    starts = list(accumulate(stays, initial=0.0))
+    if job["start"] * 1000 >= starts[-1]:
+        raise Refused("past")
+    wanted = [number for number in _wanted(stays, job) if not _dropped(starts[number] / 1000, job)]
+    if not wanted:
+        raise Refused("dropped")
     if not shown.keys() >= set(wanted):
         shown, _ = _read(picture, data, wanted, wanted[-1] + 1, job)
     if sum(stays) > job["seconds"] * 1000:
         raise Refused("long")
-    return {number: shown[number] for number in wanted if number in shown}, list(accumulate(stays, initial=0.0))
+    return {number: shown[number] for number in wanted if number in shown}, starts
 
 
-def _wanted(stays: Sequence[float], most: int) -> list[int]:
-    """Numbers of `most` frames, evenly over the time, none twice; all of them where there are no more."""
-    if len(stays) <= most:
-        return list(range(len(stays)))
-    ends = list(accumulate(stays))
-    wanted = [bisect_right(ends, (part + 0.5) * ends[-1] / most) for part in range(most)]
+def _dropped(time: float, job: dict[str, Any]) -> bool:
+    """Whether a frame that begins then is to be left out."""
+    return any(abs(time - one) < SAME_MOMENT for one in job["dropped"])
+
+
+def _wanted(stays: Sequence[float], job: dict[str, Any]) -> list[int]:
+    """Numbers of as many frames as are wanted, evenly over the time between start and end, none twice; all of them
+    where there are no more."""
+    most, ends = job["count"], list(accumulate(stays))
+    begins = job["start"] * 1000
+    over = ends[-1] if job["end"] is None else min(job["end"] * 1000, ends[-1])
+    first = min(bisect_right(ends, begins), len(ends) - 1)
+    latest = max(min(bisect_left(ends, over) + 1, len(ends)), first + 1)
+    if latest - first <= most:
+        return list(range(first, latest))
+    wanted = [bisect_right(ends, begins + (part + 0.5) * (over - begins) / most) for part in range(most)]
     for place in range(1, most):
         wanted[place] = max(wanted[place], wanted[place - 1] + 1)
-    latest = len(stays)
     for place in reversed(range(most)):
         latest = wanted[place] = min(wanted[place], latest - 1)
     return wanted

@@ -34,6 +34,11 @@ class PageChoice:
 WHOLE = PageChoice()
 
 
+def number_of(file: Path) -> int:
+    """Which page a picture shows that was drawn here."""
+    return int(file.stem.rpartition("-")[2])
+
+
 def with_pages(
     files: Sequence[File], folder: Path, limits: Limits, choice: PageChoice = WHOLE, *, stop: Stop = NEVER
 ) -> tuple[list[File], list[str]]:
@@ -102,7 +107,7 @@ class _Pages:
             for page in drawn:
                 self._note(page)
                 if page.picture is not None:
-                    file = self.folder / f"{token}-{page.number}.png"
+                    file = self.folder / f"{token}-{page.number}.png"  # as `number_of` reads it
                     page.picture.save(file, compress_level=1)
                     made.append((file, f"{document.name} page {page.number}"))
         if numbers and not made:

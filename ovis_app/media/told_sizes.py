@@ -21,6 +21,6 @@ def frame_sizes(told: Size, detail: Detail, limits: Limits) -> tuple[tuple[int, 
             return ((width, height),)
         left, upper, right, lower = box_of(width, height, detail.piece)
         return ((right - left, lower - upper),)
-    count = max(min(detail.frames, told.frames), 1)
+    count = max(min(detail.frames, told.frames) - (len(detail.excerpt.dropped) if detail.excerpt else 0), 1)
     shrink = min(1.0, limits.frame_side / max(width, height), math.sqrt(limits.clip_pixels / count / (width * height)))
     return ((max(1, int(width * shrink)), max(1, int(height * shrink))),) * count

@@ -5,20 +5,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from ovis_app.conversation import Media
+from ovis_app.conversation import WHOLE_CLIP, Excerpt, Media
 from ovis_app.errors import MediaError
 from ovis_app.limits import Limits, count_of, refusal
 from ovis_app.media import decoder_process
-from ovis_app.media.animation import sample_animation
+from ovis_app.media.animation import NOTHING_LEFT, sample_animation
 from ovis_app.media.decoder_failures import reading
 from ovis_app.media.file_types import HEAD, Kind, kind_of
 from ovis_app.media.images import upright_frames
@@ -61,12 +61,15 @@ class Clip:
     duration: float
 
 
-def sample_frames(media: Media, count: int, limits: Limits, *, stop: Stop = NEVER) -> Clip:
-    """At most `count` frames, evenly spread: the clip is cut into `count` equal parts and the frame on screen in the
-    middle of each is taken, or a keyframe less than a tenth of a part away from it. A clip of fewer frames gives each
-    of them once. Where that would take decoding more than `limits.decode_pixels`, the keyframes nearest to the middles
-    are taken, however near, and there may be fewer. Frames are upright RGB with square pixels, scaled down to
-    `limits.frame_side` and `limits.clip_pixels`.
+def sample_frames(
+    media: Media, count: int, limits: Limits, *, excerpt: Excerpt = WHOLE_CLIP, stop: Stop = NEVER
+) -> Clip:  # fmt: skip
+    """At most `count` frames, evenly spread: the clip, or the excerpt of it, is cut into `count` equal parts and the
+    frame on screen in the middle of each is taken, or a keyframe less than a tenth of a part away from it. A clip of
+    fewer frames gives each of them once. Of these the excerpt's dropped ones are left out; times count from the
+    beginning of the clip all the same. Where that would take decoding more than `limits.decode_pixels`, the keyframes
+    nearest to the middles are taken, however near, and there may be fewer. Frames are upright RGB with square pixels,
+    scaled down to `limits.frame_side` and `limits.clip_pixels`.
 
     `stop` is asked at least every 0.1 s. Raises Stopped once it is set, MediaError when the clip can't be read,
     ValueError when `count` is less than one.
@@ -74,10 +77,11 @@ def sample_frames(media: Media, count: int, limits: Limits, *, stop: Stop = NEVE
     if count < 1:
         raise ValueError(f"count must be at least 1, not {count}")
     if media.moves:
-        drawn, begins, ends = sample_animation(media.path, media.label, count, limits, stop=stop)
+        drawn, begins, ends = sample_animation(media.path, media.label, count, limits, excerpt, stop=stop)
         return Clip(upright_frames(drawn, media, limits), begins, ends)
     duration, frames, times = 0.0, [], []
-    with closing(_read(media.path, media.label, limits, stop, count=count, side=limits.frame_side)) as read:
+    wanted = {"count": count, "side": limits.frame_side, **asdict(excerpt)}
+    with closing(_read(media.path, media.label, limits, stop, wanted)) as read:
         for record, picture in read:
             if picture is None:
                 duration = float(record["duration"])
@@ -107,7 +111,7 @@ def check_video(path: Path, name: str, limits: Limits) -> None:
 
 def _first(path: Path, name: str, limits: Limits, side: int = THUMBNAIL_SIDE) -> tuple[VideoInfo, Image.Image]:
     facts: dict[str, Any] = {}
-    with closing(_read(path, name, limits, NEVER, count=0, side=side)) as read:
+    with closing(_read(path, name, limits, NEVER, {"count": 0, "side": side, **asdict(WHOLE_CLIP)})) as read:
         for record, picture in read:
             facts.update(record)
             if picture is not None:
@@ -131,13 +135,13 @@ def upright(picture: Image.Image, matrix: tuple[int, ...]) -> Image.Image:
 
 
 def _read(
-    path: Path, name: str, limits: Limits, stop: Stop, *, count: int, side: int
+    path: Path, name: str, limits: Limits, stop: Stop, wanted: Mapping[str, Any]
 ) -> Generator[tuple[dict[str, Any], Image.Image | None], None, None]:
     """What the decoder tells: first about the clip, then frame by frame. Raises MediaError whatever goes wrong."""
     refused = partial(_refused, name, limits)
     with reading(name, refused), path.open("rb") as file:
         kind = kind_of(file.read(HEAD))
-        job = _job(kind, name, limits, count, side)
+        job = _job(kind, name, limits) | dict(wanted)
         file.seek(0)
         with closing(decoder_process.records(file, job, limits, stop)) as records:
             for record, raw in records:
@@ -146,15 +150,13 @@ def _read(
                 yield record, _picture(record, raw)
 
 
-def _job(kind: Kind, name: str, limits: Limits, count: int, side: int) -> dict[str, Any]:
+def _job(kind: Kind, name: str, limits: Limits) -> dict[str, Any]:
     if kind.media != "video":
         raise refusal(name, kind.advice or "is a picture, not a clip: attach it as a picture.")
     return {
         "format": kind.formats[0],
-        "count": count,
         "seconds": limits.video_seconds,
         "pixels": limits.video_pixels,
-        "side": side,
         "area": limits.clip_pixels,
         "budget": limits.decode_pixels,
         "memory": limits.decode_memory,
@@ -167,6 +169,7 @@ _SENTENCES = {
     "codec": "is packed in a way that can't be read here: save it again as MP4 (H.264) and attach that.",
     "no-video": "has sound but no pictures: attach a clip with a video track.",
     "no-frames": "holds no frame that can be read: save or download it again and attach that.",
+    **NOTHING_LEFT,
     "unreadable": "is damaged or incomplete: save or download it again as MP4 and attach that.",
     "slow": "takes too long to read: trim it or save it at a lower resolution.",
     "memory": "needs too much memory to read: save it at a lower resolution and attach that.",

@@ -18,6 +18,7 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import suppress
+from copy import copy
 from fractions import Fraction
 from itertools import chain, count, islice
 from typing import Any, BinaryIO
@@ -32,6 +33,7 @@ from av.video.reformatter import Colorspace, Interpolation
 from av.video.stream import VideoStream
 
 SNAP = 0.1  # a keyframe this near to a wanted time, as a share of the distance between wanted times, is taken instead
+SAME_MOMENT = 0.0005  # seconds between two ways to write when a frame begins
 THREADS = 4
 UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED
 MOST_PACKETS = 2_000_000
@@ -53,9 +55,26 @@ class Timeline:
         self.base = base
         self.start = self.stamps[0]
         self.end = self.stamps[-1] + last
+        self.begins: float = self.start  # of the part that frames are taken from
+        self.ends: float = self.end
+        self.every = self.stamps  # of a part, `stamps` are fewer
 
     def seconds(self, stamp: int) -> float:
         return float((stamp - self.start) * self.base)
+
+    def part(self, start: float, end: float | None) -> Timeline:
+        """That of the frames on screen between these seconds, whose own count from the clip's beginning still. Raises
+        Refused where there are none."""
+        begins = self.start + max(start, 0) / self.base
+        ends = self.end if end is None else min(self.start + end / self.base, self.end)
+        if begins >= max(self.end, self.stamps[-1] + 1):
+            raise Refused("past")
+        first = max(bisect_right(self.stamps, begins) - 1, 0)
+        last = max(bisect_left(self.stamps, ends), first + 1)
+        part = copy(self)
+        part.stamps = self.stamps[first:last]
+        part.begins, part.ends = begins, max(ends, begins)
+        return part
 
     def wanted(self, count: int, budget: float) -> list[int]:
         """The frames on screen in the middle of `count` equal parts; all of them where there are no more than that.
@@ -66,8 +85,8 @@ class Timeline:
         """
         if len(self.stamps) <= count:
             return self.stamps
-        part = (self.end - self.start) / count
-        middles = [self.start + (i + 0.5) * part for i in range(count)]
+        part = (self.ends - self.begins) / count
+        middles = [self.begins + (i + 0.5) * part for i in range(count)]
         slack = part * SNAP if len(self.stamps) * SNAP >= count else 0  # a frame or more, or two parts could meet
         exact = self._each_once([self._near(middle, slack) for middle in middles])
         if not self.keys or self.cost(exact) <= budget:
@@ -90,7 +109,7 @@ class Timeline:
         """Frames to decode for `wanted`, each from its keyframe or from the one before it, whichever is nearer."""
         here, cost = -1, 0
         for stamp in wanted:
-            at, key = bisect_right(self.stamps, stamp), bisect_right(self.stamps, self.key_before(stamp)) - 1
+            at, key = bisect_right(self.every, stamp), bisect_right(self.every, self.key_before(stamp)) - 1
             cost += at - max(key, here)
             here = at
         return cost
@@ -102,7 +121,8 @@ class Timeline:
 
     def _near(self, time: float, slack: float) -> int:
         at = bisect_right(self.keys, time)
-        close = [key for key in self.keys[max(at - 1, 0) : at + 1] if abs(key - time) <= slack]
+        near = (key for key in self.keys[max(at - 1, 0) : at + 1] if self.stamps[0] <= key <= self.stamps[-1])
+        close = [key for key in near if abs(key - time) <= slack]
         if close:
             return min(close, key=lambda key: abs(key - time))
         return self.stamps[max(bisect_right(self.stamps, time) - 1, 0)]
@@ -310,15 +330,26 @@ def read(job: dict[str, Any], file: BinaryIO) -> Iterator[tuple[dict[str, Any], 
     rate = clip.stream.average_rate
     yield {"duration": times.seconds(times.end), "fps": float(rate) if rate else 0.0}, b""
     budget = job["budget"] / max(clip.stream.codec_context.width * clip.stream.codec_context.height, 1)
-    wanted = times.wanted(job["count"], budget) if job["count"] else times.stamps[:1]
+    part = times.part(job["start"], job["end"])
+    wanted = part.wanted(job["count"], budget) if job["count"] else part.stamps[:1]
+    wanted = [stamp for stamp in wanted if not dropped(times.seconds(stamp), job)]
+    if not wanted:
+        raise Refused("dropped")
     aspect = clip.stream.sample_aspect_ratio
     for stamp, frame in clip.at(wanted, times):
+        if dropped(times.seconds(stamp), job):  # it stands for one that can't be decoded
+            continue
         full = square_size(frame, aspect)
         shrink = min(1.0, job["side"] / max(full), math.sqrt(job["area"] / len(wanted) / (full[0] * full[1])))
         width, height = (max(1, int(side * shrink)) for side in full)
         raw = pixels_of(frame, width, height)
         record = {"time": times.seconds(stamp), "width": width, "height": height, "full": full}
         yield {**record, "matrix": matrix_of(frame), "transfer": frame.color_trc, "bytes": len(raw)}, raw
+
+
+def dropped(time: float, job: dict[str, Any]) -> bool:
+    """Whether a frame that begins then is to be left out."""
+    return any(abs(time - one) < SAME_MOMENT for one in job["dropped"])
 
 
 def limit_resources(job: dict[str, Any]) -> None:

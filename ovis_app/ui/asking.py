@@ -17,7 +17,7 @@ from ovis_app.api.openai.fields import ApiError, Fields
 from ovis_app.api.openai.files import attached
 from ovis_app.api.openai.messages import Dialogue
 from ovis_app.api.openai.protocol import chat_request
-from ovis_app.conversation import Conversation, Detail, Media
+from ovis_app.conversation import Conversation, Detail, Excerpt, Media
 from ovis_app.errors import RequestError
 from ovis_app.generation import PIXELS_CROSSED, GenerationSettings
 from ovis_app.limits import Limits
@@ -31,6 +31,8 @@ FULL = (
 )
 NO_REQUEST = "That is no question: reload the page, and ask again."
 SESSION = re.compile(r"[A-Za-z0-9_.-]{8,100}")
+MOST_DROPPED, LATEST = 256, 86_400.0  # frames of a clip; seconds into one
+NO_PART = "The part of a clip is from a second of it to a later one: choose it again."
 SWITCHES = ("cot", "boxes", "split", "drop_old_turns")
 
 
@@ -155,4 +157,23 @@ def _detail(value: object) -> Detail:
     numbers: dict[str, Any] = {
         name: told.values.get(name) for name in ("min_pixels", "max_pixels", "max_partition", "frames")
     }
-    return GenerationSettings(**numbers, split=told.flag("split") or False).check().detail
+    detail = GenerationSettings(**numbers, split=told.flag("split") or False).check().detail
+    return replace(detail, excerpt=excerpt_in(told.values.get("excerpt")))
+
+
+def excerpt_in(value: object) -> Excerpt | None:
+    """The part of a clip that somebody chose. Raises ApiError and RequestError."""
+    if value is None:
+        return None
+    told = Fields.of(value, "ovis.details[].excerpt").values
+    start, end, dropped = told.get("start", 0), told.get("end"), told.get("dropped", [])
+    if not isinstance(dropped, list) or len(dropped) > MOST_DROPPED:
+        raise RequestError(f"At most {MOST_DROPPED} frames can be left out.")
+    if not all(map(_moment, [start, *dropped, *([] if end is None else [end])])) or (end is not None and end <= start):
+        raise RequestError(NO_PART)
+    return Excerpt(float(start), None if end is None else float(end), tuple(map(float, dropped)))
+
+
+def _moment(value: object) -> bool:
+    """Whether it is seconds into a clip; NaN is in no range."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LATEST

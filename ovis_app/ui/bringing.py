@@ -1,46 +1,61 @@
 """A file that somebody chose, looked at before anything is asked: what it is, or why it can't be sent; a document as
-the pictures of its first pages.
+the pictures of its first pages, or of those that were chosen.
 
 Knows the store and the gate for files. Refuses to know questions.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from ovis_app.conversation import Media
-from ovis_app.errors import MediaError
+from ovis_app.errors import RequestError, UserError
 from ovis_app.limits import Limits
-from ovis_app.media import PageChoice, attach_all, probe, upright_size, with_pages
+from ovis_app.media import PageChoice, PageRange, attach_all, probe, upright_size, with_pages
 from ovis_app.media.attach import File
 from ovis_app.media.data_uri import FILE_ROUTE
 from ovis_app.media.file_store import FileStore
 from ovis_app.media.incoming_file import writing
+from ovis_app.media.page_range import ALL
+from ovis_app.media.question_pages import number_of
+from ovis_app.ui.looking import claimed
 from ovis_app.zoo import ModelSpec
 
+LEAST_DPI, MOST_DPI = 36, 600
 MANY = 100_000  # frames of a clip that doesn't say how many: more than are ever looked at
 
 
-def brought(path: str, holder: str, *, store: FileStore, limits: Limits, spec: ModelSpec) -> dict[str, Any]:
-    """What is to be said of the upload at `path`, which is this holder's from now on: `files`, each with its kind, its
-    size and where it lies, and `notes`; or `refused`, a sentence."""
+def brought(
+    asked: Mapping[str, Any], holder: str, *, store: FileStore, limits: Limits, spec: ModelSpec
+) -> dict[str, Any]:  # fmt: skip
+    """What is to be said of the upload that is named, which is this holder's from now on: `files`, each with its kind,
+    its size and where it lies, and of a page its number; and `notes`; or `refused`, a sentence. `pages` and `dpi`
+    choose among a document's."""
     try:
-        if not path or "\0" in path or str(Path(path)) != path:
-            raise MediaError("A file is missing: attach it again.")
-        found = store.claim(Path(path), holder)
-        files, notes = _paged((found, store.name_of(found)), holder, store, limits)
+        choice = _choice(asked.get("pages"), asked.get("dpi"))
+        files, pages, notes = _paged(claimed(asked, holder, store), holder, store, limits, choice)
         media, refused = attach_all(files, limits)
-    except MediaError as error:
+    except UserError as error:
         return {"refused": str(error)}
     media = media if spec.video else tuple(one.still for one in media)
     if refused:
         return {"refused": " ".join(refused)}
     if not spec.video and any(one.kind == "video" for one in media):
         return {"refused": f"“{media[0].label}” is a clip, and this model looks at pictures only."}
-    told = [{"kind": one.kind, "name": one.label, "path": str(one.path), "size": _size(one, limits)} for one in media]
+    told = [
+        {
+            "kind": one.kind,
+            "name": one.label,
+            "path": str(one.path),
+            "size": _size(one, limits),
+            **pages.get(one.path, {}),
+        }
+        for one in media
+    ]
     return {"files": told, "notes": notes}
 
 
@@ -54,13 +69,27 @@ def _size(media: Media, limits: Limits) -> list[int]:
     return [clip.width, clip.height, max(round(clip.duration * clip.fps), 1) if clip.fps else MANY]
 
 
-def _paged(file: File, holder: str, store: FileStore, limits: Limits) -> tuple[list[File], list[str]]:
-    """The file, or of a PDF the pictures of its first pages, which the store has from now on. Raises MediaError."""
+def _choice(pages: object, dpi: object) -> PageChoice:
+    """Which pages, and how closely. Raises UserError."""
+    if pages is not None and not isinstance(pages, str):
+        raise RequestError("pages must be text, such as 1-3,7.")
+    if dpi is not None and (not isinstance(dpi, int) or isinstance(dpi, bool) or not LEAST_DPI <= dpi <= MOST_DPI):
+        raise RequestError(f"dpi must be a whole number from {LEAST_DPI} to {MOST_DPI}.")
+    return PageChoice(PageRange.parse(pages) if pages else ALL, dpi, partly=True)
+
+
+def _paged(
+    file: File, holder: str, store: FileStore, limits: Limits, choice: PageChoice
+) -> tuple[list[File], dict[Path, dict[str, int]], list[str]]:
+    """The file, or of a PDF the pictures of its pages, which the store has from now on, with their numbers. Raises
+    MediaError."""
     with writing(), TemporaryDirectory(prefix="ovis-", ignore_cleanup_errors=True) as folder:
-        found, notes = with_pages([file], Path(folder), limits, PageChoice(partly=True))
+        found, notes = with_pages([file], Path(folder), limits, choice)
         if found == [file]:
-            return found, list(notes)
-        return [(store.put(path.read_bytes(), name, holder), name) for path, name in found], list(notes)
+            return found, {}, list(notes)
+        kept = [(store.put(path.read_bytes(), name, holder), name) for path, name in found]
+        numbers = {path: {"page": number_of(drawn)} for (path, _), (drawn, _) in zip(kept, found, strict=True)}
+        return kept, numbers, list(notes)
 
 
 def address(path: str) -> str:

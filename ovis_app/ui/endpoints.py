@@ -1,6 +1,6 @@
 """What the page's own modules call, by name: `ask` (a question, answered in frames), `sees` (how a picture of one is
-seen), `bring` (a file, looked at), `weigh` (a question, before it is asked) and `hurry` (an answer whose thought is to
-end).
+seen), `bring` (a file, looked at), `weigh` (a question, before it is asked), `hurry` (an answer whose thought is to
+end), `moments` and `pages` (what of a file there is to choose among).
 
 Gradio's events, so its queue, its cancelling and ZeroGPU's quota are theirs; called over HTTP as any program would, and
 every value that comes is checked. Keeps nothing of a conversation.
@@ -31,16 +31,16 @@ from ovis_app.media.file_store import FileStore, session_holder
 from ovis_app.private_folder import name_for
 from ovis_app.settings import Settings
 from ovis_app.stop import Haste
-from ovis_app.ui import asking, frames, seeing, weighing
+from ovis_app.ui import asking, frames, looking, seeing, weighing
 from ovis_app.ui.aside import aside
 from ovis_app.ui.asking import Missing
 from ovis_app.ui.bringing import brought, limits_for
 from ovis_app.ui.http_hosts import may_choose
 from ovis_app.zoo import ModelSpec
 
+NOT_YOURS = "Only whoever runs this page may choose the model that answers."
 Answer = Callable[[Request, Haste], Generator[list[frames.Frame], None, None]]
 
-NOT_YOURS = "Only whoever runs this page may choose the model that answers."
 BEAT_SECONDS = 0.5  # between two frames at most: so a reader who left is noticed, and a reader notices a silence
 
 
@@ -53,9 +53,8 @@ def add(
     with page:
         api(calls.ask, api_name="ask", api_visibility="private", concurrency_id="answers", concurrency_limit=at_once)
         api(calls.sees, api_name="sees", api_visibility="private", concurrency_id="answers", concurrency_limit=at_once)
-        api(calls.bring, api_name="bring", api_visibility="private", queue=False)
-        api(calls.weigh, api_name="weigh", api_visibility="private", queue=False)
-        api(calls.hurry, api_name="hurry", api_visibility="private", queue=False)
+        for work in (calls.bring, calls.moments, calls.pages, calls.weigh, calls.hurry):
+            api(work, api_name=work.__name__, api_visibility="private", queue=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,13 +141,24 @@ class Endpoints:
 
     async def bring(self, request: gr.Request, brings: dict[str, Any]) -> dict[str, Any]:
         """What the upload is that a tab names, or why it can't be sent."""
+        spec = self.backend.status().model
+        return await self._read(request, brings, partial(brought, limits=limits_for(spec, self.limits), spec=spec))
+
+    async def moments(self, request: gr.Request, asked: dict[str, Any]) -> dict[str, Any]:
+        """The frames of a tab's clip that its question would show."""
+        return await self._read(request, asked, partial(looking.moments, limits=self.limits))
+
+    async def pages(self, request: gr.Request, asked: dict[str, Any]) -> dict[str, Any]:
+        """Pages of a tab's document, small."""
+        return await self._read(request, asked, partial(looking.pages, limits=self.limits))
+
+    async def _read(
+        self, request: gr.Request, asked: dict[str, Any], look: Callable[..., dict[str, Any]]
+    ) -> dict[str, Any]:
+        """What `look` finds of a file that a tab names, or why it finds nothing."""
         try:
-            session = asking.session_in(brings)
-            spec = self.backend.status().model
-            work = partial(
-                brought, str(brings.get("upload") or ""), session_holder(session), store=self.store,
-                limits=limits_for(spec, self.limits), spec=spec,
-            )  # fmt: skip
+            session = asking.session_in(asked)
+            work = partial(look, asked, session_holder(session), store=self.store)
             return await aside(work, client=client_of(request, session))
         except UserError as error:
             return {"refused": str(error)}

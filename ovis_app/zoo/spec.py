@@ -183,6 +183,7 @@ class ModelSpec:
             max_partition=asked.max_partition or advised.max_partition,
             frames=frames,
             piece=asked.piece,
+            excerpt=asked.excerpt if media.kind == "video" else None,
         )
 
     def worded(self, question: str, settings: GenerationSettings) -> str:

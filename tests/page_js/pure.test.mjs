@@ -64,7 +64,7 @@ test("any record is read, mended or left out, and none throws", () => {
   assert.deepEqual(good[2].files, [{ hash: HASH, name: "file", kind: "image" }]);
   assert.equal(good[2].finish, null);
   for (const value of [null, [], { id: "a b" }, { id: 3 }]) assert.equal(conversation(value), null);
-  assert.deepEqual(conversation({ id: "c", draft: { text: 4, files: [{}] }, leaf: {} }).draft, { text: "", files: [], editing: null });
+  assert.deepEqual(conversation({ id: "c", draft: { text: 4, files: [{}] }, leaf: {} }).draft, { text: "", files: [], pasted: [], editing: null });
 });
 
 test("a record that was read is read the same again", () => {

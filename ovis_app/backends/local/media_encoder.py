@@ -14,7 +14,7 @@ import torch
 
 from ovis_app.backends.local.model_pool import LoadedModel
 from ovis_app.backends.sights import LookedAt
-from ovis_app.conversation import Conversation, Detail, Media, Message, Size
+from ovis_app.conversation import WHOLE_CLIP, Conversation, Detail, Media, Message, Size
 from ovis_app.engine.encoder_cache import EncodedMedia, EncodedPart, EncoderCache
 from ovis_app.limits import Limits
 from ovis_app.media import digest, frame_sizes, open_image, sample_frames, upright_size
@@ -167,7 +167,7 @@ class MediaEncoder:
             times: tuple[float, ...] = ()
             visual = Visual("image", (open_image(media, self._limits),), **sizes)
         else:
-            clip = sample_frames(media, detail.frames, self._limits, stop=stop)
+            clip = sample_frames(media, detail.frames, self._limits, excerpt=detail.excerpt or WHOLE_CLIP, stop=stop)
             times, visual = clip.times, Visual("video", clip.frames, **sizes)
         config = self._model.config
         family = FAMILIES[config.family]

@@ -17,7 +17,7 @@ from typing import Any
 
 from PIL import Image
 
-from ovis_app.conversation import Detail, Media
+from ovis_app.conversation import WHOLE_CLIP, Detail, Media
 from ovis_app.limits import Limits
 from ovis_app.media import digest, open_image, sample_frames
 from ovis_app.models.preprocess.pixel_format import DEFAULTS
@@ -83,7 +83,7 @@ class Pictures:
             picture = resized([own], detail, spec)[0]
             part: dict[str, Any] = {"type": "image_url", "image_url": {"url": picture_uri(picture)}}
             return Encoded(part, _tokens(picture, detail, tiles=spec.tiles), own.size, picture.size)
-        clip = sample_frames(media, detail.frames, self._limits, stop=stop)
+        clip = sample_frames(media, detail.frames, self._limits, excerpt=detail.excerpt or WHOLE_CLIP, stop=stop)
         frames = resized(clip.frames, detail, spec)
         url = "data:video/jpeg;base64," + ",".join(_base64(frame, "JPEG") for frame in frames)
         tokens = sum(_tokens(frame, detail, tiles=spec.tiles) for frame in frames)

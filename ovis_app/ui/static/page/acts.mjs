@@ -30,6 +30,12 @@ export function actsOf(session, { focus, row, changed }) {
       viewer.open(session, at, { focus });
     },
 
+    /** What of a file in the box goes along; `row` is where the files stand. */
+    async chooseOf(entry, row) {
+      const attachments = await import("./attachments.mjs");
+      await attachments.open(session, entry, { row, enlarge: acts.enlarge });
+    },
+
     async hurry(id) {
       hurried.add(id);
       session.changed(id);
@@ -52,7 +58,7 @@ export function actsOf(session, { focus, row, changed }) {
     async reword(id) {
       const { editor } = await import("./rewording.mjs");
       const { reword } = await import("./revising.mjs");
-      editor(row(id), message(id).text, (text) => reword(session, id, text));
+      if (row(id)) editor(row(id), message(id).text, (text) => reword(session, id, text));
     },
 
     async settings(id) {
@@ -91,24 +97,25 @@ export function actsOf(session, { focus, row, changed }) {
     },
 
     async example(id) {
-      const { toast } = await import("./toast.mjs");
       const { examples } = session;
+      const answer = message(id); // before anything is waited for: a new chat may begin meanwhile
+      const question = message(answer?.parent);
       const marked = examples.has(id);
-      const question = message(message(id).parent);
       if (marked) await examples.remove(id);
-      else if (question) await examples.add(question, message(id));
+      else if (question) await examples.add(question, answer);
       session.changed(id);
-      if (!marked) toast(t("New chats begin with this question and its answer, until you take it away there."));
+      if (!marked) (await import("./toast.mjs")).toast(t("New chats begin with this question and its answer, until you take it away there."));
     },
 
     async code(id) {
       const [{ open }, transfer] = await Promise.all([import("./menu.mjs"), import("./transfer.mjs")]);
-      open(row(id).querySelector("button.more"), transfer.programs(session, { id: session.conversation.id, message: id }));
+      if (row(id)) open(row(id).querySelector("button.more"), transfer.programs(session, { id: session.conversation.id, message: id }));
     },
 
     async rate(id, good) {
       const { reason } = await import("./dialogs.mjs");
       const { rate } = await import("./revising.mjs");
+      if (!message(id)) return; // another chat is shown by now
       const { feedback } = message(id);
       const given = feedback?.good === good ? feedback.reason : undefined;
       reason({ good, given, save: (words) => rate(session, id, { good, reason: words }), forget: () => rate(session, id, null) });

@@ -4,6 +4,8 @@
 import { arrange } from "./arranging.mjs";
 import { button, make, name, plain } from "./elements.mjs";
 import { said, t } from "./i18n.mjs";
+import { isLong } from "./pasted.mjs";
+import { wordsOf } from "./sampling.mjs";
 
 const ACCEPT = "image/*,video/*,application/pdf";
 
@@ -18,6 +20,7 @@ export class Composer {
     p.leave.id = "leave-edit";
     p.text = make("textarea", { rows: 1, dir: "auto", "aria-label": t("Your question"), oninput: () => this.#typed(), onkeydown: (event) => this.#key(event) });
     p.files = make("div.thumbnails");
+    p.pastes = make("div.pastes", { hidden: true });
     p.chooser = make("input", { type: "file", multiple: true, accept: ACCEPT, tabIndex: -1, onchange: () => this.#chosen() });
     p.chooser.setAttribute("aria-label", t("Files to attach"));
     p.attach = button(t("Attach pictures, a clip or a PDF"), () => p.chooser.click(), { icon: true, name: "upload-button" });
@@ -27,7 +30,7 @@ export class Composer {
     p.cost = make("div", { id: "cost", hidden: true });
     p.tasks = make("div.tasks", { role: "group", hidden: true });
     const row = make("div.input-row", {}, p.attach, p.chooser, p.text, p.twice, p.send, p.stop);
-    p.box = make("form", { id: "box", onsubmit: (event) => event.preventDefault() }, p.files, p.tasks, row, p.cost);
+    p.box = make("form", { id: "box", onsubmit: (event) => event.preventDefault() }, p.files, p.pastes, p.tasks, row, p.cost);
     root.replaceChildren(make("div", { id: "notice-row" }, p.notice, p.leave), p.box);
     this.#receive();
   }
@@ -42,7 +45,7 @@ export class Composer {
     const names = [[p.leave, t("Cancel edit")], [p.text, t("Your question")], [p.chooser, t("Files to attach")],
       [p.attach, t("Attach pictures, a clip or a PDF")], [p.send, t("Ask")], [p.twice, t("Ask twice, side by side…")], [p.stop, t("Stop")]];
     for (const [one, words] of names) name(one, words);
-    p.files.dataset.key = "";
+    p.files.dataset.key = p.pastes.dataset.key = "";
     this.draw();
   }
 
@@ -56,11 +59,12 @@ export class Composer {
     p.leave.hidden = !draft.editing;
     p.files.hidden = !draft.files.length;
     this.#drawFiles(draft.files);
+    this.#drawPastes(draft.pasted);
     this.#drawTasks(draft.files);
     p.send.hidden = running !== null;
     p.stop.hidden = running === null;
     const { coming } = this.#session.box;
-    p.send.disabled = !(draft.text.trim() || draft.files.length);
+    p.send.disabled = !(draft.text.trim() || draft.files.length || draft.pasted.length);
     p.twice.hidden = running !== null || p.send.disabled || !draft.text.trim();
     document.body.classList.toggle("checking", coming);
     this.#weigh(Boolean(draft.text.trim() || draft.files.length));
@@ -75,7 +79,7 @@ export class Composer {
   }
 
   #drawFiles(files) {
-    const key = files.map((one) => `${one.hash} ${one.name} ${one.state} ${one.kind}`).join("|");
+    const key = files.map((one) => `${one.hash} ${one.name} ${one.state} ${one.kind} ${wordsOf(one.detail)}`).join("|");
     const box = this.#parts.files;
     if (box.dataset.key !== key) {
       box.dataset.key = key;
@@ -85,6 +89,21 @@ export class Composer {
       const bar = box.children[place].querySelector("progress");
       if (bar) bar.value = one.share;
     }
+  }
+
+  /** Long texts that go along; a press puts one back into the box. */
+  #drawPastes(pasted) {
+    const { pastes, text } = this.#parts;
+    const key = `- ${pasted.map((one) => one.length).join(" ")}`;
+    pastes.hidden = !pasted.length;
+    if (pastes.dataset.key === key) return;
+    pastes.dataset.key = key;
+    pastes.replaceChildren(...pasted.map((one, place) => {
+      const words = t("Pasted text, {count} characters", { count: one.length.toLocaleString("en") });
+      const act = (back) => { this.#session.box.unpaste(place, { back }); text.focus(); };
+      const put = make("button.paste-back", { type: "button", title: t("Put it back into the box"), onclick: () => act(true) }, make("b", {}, words), make("span", {}, plain(one.slice(0, 80).replace(/\s+/g, " "))));
+      return make("span.paste", {}, put, button(t("Remove {name}", { name: words }), () => act(false), { icon: true, name: "delete-button" }));
+    }));
   }
 
   /** What is often asked of files, once there are some. */
@@ -109,13 +128,23 @@ export class Composer {
     const coming = entry.state !== "ready";
     const image = make("img", { alt: name, title: name });
     const still = !coming && entry.kind === "image";
-    const opens = still ? make("button.opens", { type: "button", "aria-label": t("Enlarge {name}", { name }), onclick: () => this.#acts.enlarge({ message: null, index: place }) }, image) : image;
+    const opens = coming ? image : this.#opens(entry, place, name, image);
     const item = make("span.thumbnail-item", {}, coming ? make("progress", { max: 1, "aria-label": t("Uploading {name}", { name }) }) : opens, make("span.number", { "aria-hidden": "true" }, String(place + 1)), remove);
     item.classList.toggle("clip", entry.kind === "video");
     if (coming) item.append(make("span.name", {}, name));
     if (still && count > 1) arrange(item, opens, { move: (by) => this.#move(entry, by) });
+    if (entry.detail && !coming) opens.append(make("span.chosen", {}, wordsOf(entry.detail)));
     if (entry.hash && !coming) this.#see(image, entry, plain(entry.name));
     return item;
+  }
+
+  /** What a press on a file does: it is seen large, or one chooses what of it goes along. */
+  #opens(entry, place, name, image) {
+    const pressed = (words, act) => make("button.opens", { type: "button", "aria-label": words, onclick: act }, image);
+    const choose = (words) => Object.assign(pressed(words, () => this.#acts.chooseOf(entry, this.#parts.files)), { ariaHasPopup: "dialog" });
+    if (entry.source) return choose(t("Choose pages of {name}", { name: plain(entry.source.name) }));
+    if (entry.kind === "video") return choose(t("Choose moments of {name}", { name }));
+    return pressed(t("Enlarge {name}", { name }), () => this.#acts.enlarge({ message: null, index: place }));
   }
 
   /** Another place among the files, and so another number. */
@@ -184,9 +213,11 @@ export class Composer {
     listen("drop", (event) => { dragging(false); this.#attach([...event.dataTransfer.files]); });
     this.#root.addEventListener("paste", (event) => {
       const files = [...(event.clipboardData?.files ?? [])];
-      if (!files.length) return;
+      const text = event.clipboardData?.getData("text/plain") ?? "";
+      if (!files.length && !(isLong(text) && event.target === this.#parts.text)) return;
       event.preventDefault();
-      this.#attach(files);
+      if (files.length) this.#attach(files);
+      else this.#session.box.paste(text);
     });
   }
 }

@@ -3,6 +3,7 @@
 // Refuses to know conversations: whoever asks takes it from here.
 
 import { later } from "./i18n.mjs";
+import { whole } from "./pasted.mjs";
 import * as schema from "./schema.mjs";
 
 export class Box {
@@ -34,10 +35,10 @@ export class Box {
 
   /** Why it can't be asked as it is: a sentence, or nothing to be said of it; null where it can. */
   unasked() {
-    const { text, files } = this.draft;
+    const { text, files, pasted } = this.draft;
     const most = this.#facts().most_text;
-    if (!text.trim() && !files.length) return "";
-    return text.length > most ? later("That is more text than fits: at most {most} characters, please.", { most: most.toLocaleString("en") }) : null;
+    if (!text.trim() && !files.length && !pasted.length) return "";
+    return whole(this.draft).length > most ? later("That is more text than fits: at most {most} characters, please.", { most: most.toLocaleString("en") }) : null;
   }
 
   /** What was in it goes; what was being typed before an edit comes back. Gives what puts everything back. */
@@ -53,6 +54,7 @@ export class Box {
   putBack(before) {
     const typed = this.draft;
     [this.draft, this.kept] = [before.draft, before.kept];
+    if (!before.kept) this.draft.pasted = [...this.draft.pasted, ...typed.pasted];
     if (typed.text && typed.text !== before.draft.text && !before.kept) this.draft.text = `${before.draft.text}\n\n${typed.text}`;
   }
 
@@ -88,6 +90,7 @@ export class Box {
       this.#changed();
       const refused = this.#misfit(draft, entry) ?? await this.#files.take(blob, entry, draft, () => this.#changed());
       const unfit = refused ?? this.#misfit(draft, entry);
+      this.notice = [this.notice, ...(entry.notes ?? [])].filter(Boolean).join(" ");
       if (unfit) {
         draft.files = draft.files.filter((one) => one !== entry);
         this.notice = [this.asked ? "" : this.notice, unfit].filter(Boolean).join(" ");
@@ -113,10 +116,26 @@ export class Box {
     this.#changed();
     return this.#save();
   }
+
+  /** A long text goes along beside what is typed. */
+  paste(text) {
+    this.draft.pasted = [...this.draft.pasted, text];
+    this.#changed();
+    return this.#save();
+  }
+
+  /** It doesn't any more; `back` into the box, behind what is typed there. */
+  unpaste(place, { back = false } = {}) {
+    const { text, pasted } = this.draft;
+    if (back) this.draft.text = [text, pasted[place]].filter((one) => one?.trim()).join("\n\n");
+    this.draft.pasted = pasted.filter((_, at) => at !== place);
+    this.#changed();
+    return this.#save();
+  }
 }
 
 function nothing() {
-  return { text: "", files: [], editing: null };
+  return { text: "", files: [], pasted: [], editing: null };
 }
 
 function ready(file) {
@@ -125,7 +144,7 @@ function ready(file) {
 
 /** A draft as it is kept. */
 export function stored(draft) {
-  return { text: draft.text, files: draft.files.filter((one) => one.hash).map(schema.file), editing: draft.editing };
+  return { text: draft.text, files: draft.files.filter((one) => one.hash).map(schema.file), pasted: draft.pasted, editing: draft.editing };
 }
 
 function fill(sentence, name) {

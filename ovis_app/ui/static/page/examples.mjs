@@ -34,8 +34,8 @@ export class Examples {
     const [q, a] = ids(answer.id);
     const common = { conversation: schema.EXAMPLES, example: true, finish: "end", created: this.#now() };
     await this.#store.putConversation(schema.conversation({ id: schema.EXAMPLES }));
-    const { text, files, detail, wants } = question;
-    await this.#store.putMessage(schema.message({ ...common, id: q, role: "user", text, files, detail, wants }));
+    const { text, files, pasted, detail, wants } = question;
+    await this.#store.putMessage(schema.message({ ...common, id: q, role: "user", text, files, pasted, detail, wants }));
     await this.#store.putMessage(schema.message({ ...common, id: a, parent: q, role: "assistant", text: answer.text }));
     await this.load();
   }
@@ -50,8 +50,8 @@ export class Examples {
   before(made) {
     const said = [];
     for (const { question, answer } of this.used ? this.pairs : []) {
-      const { text, files, detail, wants } = question;
-      const first = made("user", said.at(-1)?.id ?? null, { text, files, detail, wants, finish: "end", example: true });
+      const { text, files, pasted, detail, wants } = question;
+      const first = made("user", said.at(-1)?.id ?? null, { text, files, pasted, detail, wants, finish: "end", example: true });
       said.push(first, made("assistant", first.id, { text: answer.text, finish: "end", example: true }));
     }
     return said;

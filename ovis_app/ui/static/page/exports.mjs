@@ -2,6 +2,7 @@
 // Pure. Knows the messages of a path; what a model's words look like as HTML is handed in, made safe already.
 
 import { t } from "./i18n.mjs";
+import { whole } from "./pasted.mjs";
 
 const SAFE = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'";
 const LOOK = `:root { color-scheme: light dark; }
@@ -19,7 +20,7 @@ export function markdown({ title, path, model, when }) {
     parts.push(one.role === "user" ? `## ${t("Question")}` : `## ${t("Answer")}`);
     for (const [place, file] of one.files.entries()) parts.push(`*${place + 1}. ${escaped(oneLine(file.name))}*`);
     if (one.thinking.trim()) parts.push(`<details><summary>${t("Thought")}</summary>\n\n${quoted(one.thinking)}\n\n</details>`);
-    if (one.text.trim()) parts.push(one.role === "user" ? quoted(one.text) : inert(one.text.trim()));
+    if (whole(one).trim()) parts.push(one.role === "user" ? quoted(whole(one)) : inert(one.text.trim()));
     if (one.error) parts.push(`**${escaped(oneLine(one.error))}**`);
   }
   return `${[...parts, `---\n\n${footer(model, when)}`].join("\n\n")}\n`;
@@ -35,7 +36,7 @@ export function html({ title, path, model, when }, { words, pictures }) {
   const turns = path.map((one) => {
     const files = one.files.map((file) => picture(file, pictures.get(file.hash))).join("");
     const thought = one.thinking.trim() ? `<details><summary>${text(t("Thought"))}</summary>${words(one.thinking)}</details>` : "";
-    const said = one.role === "user" ? `<div class="question" dir="auto">${text(one.text)}</div>` : `<div dir="auto">${words(one.text)}</div>`;
+    const said = one.role === "user" ? `<div class="question" dir="auto">${text(whole(one))}</div>` : `<div dir="auto">${words(one.text)}</div>`;
     const error = one.error ? `<p class="error">${text(one.error)}</p>` : "";
     return `<section><h2>${text(one.role === "user" ? t("Question") : t("Answer"))}</h2>${files}${thought}${said}${error}</section>`;
   });

@@ -31,10 +31,11 @@ export class Files {
       const said = await this.#wire.bring(this.#session(), place);
       if (typeof said.refused === "string" && said.refused) return said.refused;
       const found = await Promise.all((said.files ?? []).map((one) => this.#found(one, place, hash, blob)));
+      if (found.some((one) => one.source)) await this.#keep({ hash, blob }, place, found, entry.name);
       const [first, ...rest] = found;
       const at = draft.files.indexOf(entry); // nowhere, where it was removed meanwhile
       if (at >= 0) draft.files.splice(at + 1, 0, ...rest);
-      Object.assign(entry, first);
+      Object.assign(entry, first, { notes: said.notes ?? [] });
     } catch (error) {
       if (!error.lost) return error.message;
       this.lost();
@@ -48,10 +49,43 @@ export class Files {
     const own = said.path === place;
     const content = own ? blob : await this.#wire.shown(said.path);
     const found = { hash: own ? hash : await digest(content), name: said.name, kind: said.kind, moves: said.moves === true, state: "ready" };
+    if (Number.isInteger(said.page)) found.source = { hash, page: said.page };
     if (sizeOf(said.size)) found.size = said.size;
     await this.#store.putFile({ hash: found.hash, blob: content });
     this.#places.set(found.hash, said.path);
     return found;
+  }
+
+  /** A document, from which other pages may be chosen later. */
+  async #keep(file, place, pages, name) {
+    await this.#store.putFile(file);
+    this.#places.set(file.hash, place);
+    for (const one of pages) one.source.name = name;
+  }
+
+  /** Other pages of a document, as files of a question, and what is to be said of them; or `refused`, a sentence. */
+  async pages(source, choice) {
+    const said = await this.#ask(source, (place) => this.#wire.bring(this.#session(), place, choice));
+    if (said.refused) return said;
+    const dpi = choice.dpi ? { dpi: choice.dpi } : {};
+    const files = await Promise.all(said.files.map((one) => this.#found(one, null, source.hash, null)));
+    for (const one of files) Object.assign(one.source, { name: source.name, ...dpi });
+    return { files, notes: said.notes ?? [] };
+  }
+
+  /** What there is in a file, to choose among; or `refused`, a sentence. */
+  look(what, file, asked) {
+    return this.#ask(file, (place) => this.#wire.look(what, this.#session(), place, asked));
+  }
+
+  /** Asks about a file; once more where the server doesn't have it any more. */
+  async #ask(file, work) {
+    const before = this.#places.has(file.hash);
+    const placed = async () => (await this.placed([file], { note: () => {} })).get(file.hash);
+    const said = await work(await placed());
+    if (!said.refused || !before) return said;
+    this.forget([file.hash]);
+    return await work(await placed());
   }
 
   /** How large a file is, as the server says; null where it doesn't. */

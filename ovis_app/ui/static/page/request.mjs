@@ -2,6 +2,9 @@
 // which other servers leave aside.
 // Pure. Knows the names of fields; refuses to know where files lie: whoever asks says how each is named.
 
+import { whole } from "./pasted.mjs";
+import { asSent } from "./sampling.mjs";
+
 /**
  * @param {any[]} path from the first message to the question that is asked, or to an answer that is to go on
  * @param {Record<string, any>} settings by name, as the panel has them
@@ -28,10 +31,11 @@ export function requestOf(path, settings, model, address, { asked = {}, model: n
     ...nested("mm_processor_kwargs", {
       min_pixels: knob("min_pixels"), max_pixels: knob("max_pixels"), max_partition: knob("max_partition"),
     }),
-    ...nested("media_io_kwargs", frames(knob("frames"))),
+    ...nested("media_io_kwargs", frames(question.files.find((one) => one.detail?.frames)?.detail.frames ?? knob("frames"))),
     ...(goesOn ? { continue_final_message: true, add_generation_prompt: false } : {}),
   };
-  const details = path.slice(0, -1).flatMap((one) => one.files.map(() => one.detail));
+  const detailed = question.files.some((one) => one.detail) ? path : path.slice(0, -1);
+  const details = detailed.flatMap((one) => one.files.map((file) => ({ ...(one === question ? {} : one.detail), ...asSent(file.detail) })));
   const ovis = { cot: on("cot"), boxes: on("boxes"), split: on("split"), drop_old_turns: told.drop_old_turns === true, ...(name ? { model: name } : {}) };
   return { ...request, ovis: { ...ovis, details } };
 }
@@ -57,12 +61,12 @@ function turned(knob, value) {
 
 function messageOf(message, address) {
   const reasoning = message.role === "assistant" && message.thinking ? { reasoning: message.thinking } : {};
-  if (!message.files.length) return { role: message.role, content: message.text, ...reasoning };
+  if (!message.files.length) return { role: message.role, content: whole(message), ...reasoning };
   const files = message.files.map((file) => {
     const kind = file.kind === "video" ? "video_url" : "image_url";
     return { type: kind, [kind]: { url: address(file) } };
   });
-  return { role: message.role, content: [...files, { type: "text", text: message.text }], ...reasoning };
+  return { role: message.role, content: [...files, { type: "text", text: whole(message) }], ...reasoning };
 }
 
 function frames(count) {

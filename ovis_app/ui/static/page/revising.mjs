@@ -67,7 +67,7 @@ export async function branch(session, id) {
     session.say(said, said.at(-1).id);
     await session.write(said);
   }
-  if (asks) Object.assign(session.draft, { text: last.text, files: last.files.map((one) => ({ ...one, state: "ready" })) });
+  if (asks) Object.assign(session.draft, { text: last.text, pasted: last.pasted, files: last.files.map((one) => ({ ...one, state: "ready" })) });
   await session.saveDraft();
   session.changed();
 }

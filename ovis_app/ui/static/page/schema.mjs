@@ -1,6 +1,9 @@
 // What is kept, record by record: which fields there are, of which version, and how older ones are read.
 // Pure. Whatever comes out of a browser's store, or out of a file, goes through here: what is broken is left out, and said.
 
+import * as pasted from "./pasted.mjs";
+import { chosen } from "./sampling.mjs";
+
 /** Of the database. A browser refuses to open one of a later version, so a page that is older leaves it alone. */
 export const VERSION = 1;
 /** Of one record. A reader mends every older one, field by field, and takes a newer one as far as it understands it. */
@@ -42,6 +45,7 @@ export function message(record) {
     text: long(given.text),
     thinking: long(given.thinking),
     files: list(given.files).slice(0, MOST_FILES).map(file).filter(Boolean),
+    pasted: pasted.kept(given.pasted),
     detail: scalars(given.detail, (value) => Number.isFinite(value) || typeof value === "boolean"),
     wants: wants(given.wants),
     asked: object(given.asked) ? scalars(given.asked, setting) : null, // the settings that an answer was asked for with
@@ -62,8 +66,22 @@ export function message(record) {
 export function file(given) {
   const hash = typeof given?.hash === "string" && /^[0-9a-f]{64}$/.test(given.hash) ? given.hash : null;
   if (!hash) return null;
+  const kind = given.kind === "video" ? "video" : "image";
   const size = sizeOf(given.size);
-  return { hash, name: text(given.name).slice(0, LONGEST_NAME) || "file", kind: given.kind === "video" ? "video" : "image", ...(size ? { size } : {}) };
+  const detail = kind === "video" ? chosen(given.detail) : null; // which moments of it are looked at
+  const from = source(given.source);
+  return {
+    hash, name: text(given.name).slice(0, LONGEST_NAME) || "file", kind,
+    ...(size ? { size } : {}), ...(detail ? { detail } : {}), ...(from ? { source: from } : {}),
+  };
+}
+
+/** Of which document a picture is a page, so that others can be chosen; null where it is none. */
+function source(given) {
+  const hash = typeof given?.hash === "string" && /^[0-9a-f]{64}$/.test(given.hash) ? given.hash : null;
+  if (!hash || !Number.isInteger(given.page) || given.page < 1) return null;
+  const dpi = Number.isInteger(given.dpi) ? { dpi: given.dpi } : {};
+  return { hash, name: text(given.name).slice(0, LONGEST_NAME) || "file", page: given.page, ...dpi };
 }
 
 /** Width and height, and of a clip how many frames, where a record has them. */
@@ -107,7 +125,7 @@ export function conversation(record) {
     model: text(given.model).slice(0, LONGEST_NAME), // that answered last
     leaf: id(given.leaf),
     settings: scalars(given.settings, setting),
-    draft: { text: text(draft.text), files: list(draft.files).map(file).filter(Boolean), editing: id(draft.editing) },
+    draft: { text: text(draft.text), files: list(draft.files).map(file).filter(Boolean), pasted: pasted.kept(draft.pasted), editing: id(draft.editing) },
   };
 }
 

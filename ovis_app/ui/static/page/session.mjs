@@ -7,6 +7,7 @@ import { Box, stored } from "./draft.mjs";
 import { Examples } from "./examples.mjs";
 import { later } from "./i18n.mjs";
 import { Pair } from "./pairs.mjs";
+import { whole } from "./pasted.mjs";
 import { detailOf } from "./request.mjs";
 import * as schema from "./schema.mjs";
 import { Thread } from "./thread.mjs";
@@ -122,21 +123,21 @@ export class Session extends Thread {
       return this.tell(later("It is asked as soon as its files are there."));
     }
     const { added, question } = this.wanted(wants);
-    const { text, files } = question;
+    const { text, files, pasted } = question;
     const before = { leaf: this.conversation.leaf, added, ...this.box.taken() };
-    if (!this.conversation.title) this.conversation.title = schema.titleOf(text, files);
+    if (!this.conversation.title) this.conversation.title = schema.titleOf(text.trim() ? text : whole({ text, pasted }), files);
     await this.asking.answer(question, { before, others: beside ? [{}, beside] : [{}] });
   }
 
   /** What stands in the box as a question, which isn't said yet, and the examples that would stand before it. */
   wanted(wants = {}) {
-    const { text, editing } = this.draft;
+    const { text, pasted, editing } = this.draft;
     const files = this.draft.files.map(schema.file);
     const edited = editing ? this.messages.get(editing) : null;
     const added = this.empty ? this.examples.before((...one) => this.made(...one)) : [];
     const behind = edited ? edited.parent : added.at(-1)?.id ?? this.conversation.leaf;
     const question = this.made("user", behind, {
-      text, files, wants: edited ? edited.wants : wants, detail: detailOf(this.settings, this.facts.model), finish: "end",
+      text, files, pasted, wants: edited ? edited.wants : wants, detail: detailOf(this.settings, this.facts.model), finish: "end",
     });
     return { added, question };
   }
@@ -229,7 +230,7 @@ export class Session extends Thread {
   edit(id) {
     const question = this.messages.get(id);
     if (!question || this.running) return;
-    this.box.lay({ text: question.text, files: question.files, editing: id });
+    this.box.lay({ text: question.text, files: question.files, pasted: question.pasted, editing: id });
     this.changed();
   }
 
@@ -259,7 +260,7 @@ export class Session extends Thread {
   async saveDraft() {
     const draft = this.box.lasting;
     this.conversation.draft = stored(draft);
-    if (this.empty && !draft.text && !draft.files.length) return await this.store.removeConversation(this.conversation.id);
+    if (this.empty && !draft.text && !draft.files.length && !draft.pasted.length) return await this.store.removeConversation(this.conversation.id);
     this.tab.set("conversation", this.conversation.id);
     await this.store.putConversation({ ...this.conversation, settings: this.settings });
   }

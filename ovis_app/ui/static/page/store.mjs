@@ -2,6 +2,7 @@
 // The only one that writes there. Knows records as schema.mjs has them; refuses to know what they mean.
 
 import { later } from "./i18n.mjs";
+import { whole } from "./pasted.mjs";
 import * as schema from "./schema.mjs";
 
 const NAME = "ovis";
@@ -89,9 +90,9 @@ class Store {
   async texts() {
     const { good } = schema.usable(await this.#all("messages"), schema.message);
     const found = new Map();
-    for (const { id, conversation, text } of good) {
+    for (const { id, conversation, ...said } of good) {
       if (!found.has(conversation)) found.set(conversation, []);
-      found.get(conversation).push({ id, text });
+      found.get(conversation).push({ id, text: whole(said) });
     }
     return found;
   }
@@ -234,8 +235,8 @@ class Store {
   /** The files that any message or draft names. */
   async #named() {
     const named = new Set();
-    for (const one of await this.#all("messages")) for (const file of one?.files ?? []) named.add(file?.hash);
-    for (const one of await this.#all("conversations")) for (const file of one?.draft?.files ?? []) named.add(file?.hash);
+    const files = (one) => [...(one?.files ?? []), ...(one?.draft?.files ?? [])].flatMap((file) => [file?.hash, file?.source?.hash]);
+    for (const store of ["messages", "conversations"]) for (const one of await this.#all(store)) for (const hash of files(one)) named.add(hash);
     return named;
   }
 

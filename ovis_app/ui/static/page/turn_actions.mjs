@@ -7,6 +7,7 @@ import { figures } from "./figures.mjs";
 import { finalAnswer } from "./final_answer.mjs";
 import { t } from "./i18n.mjs";
 import { Menus } from "./menus.mjs";
+import { whole } from "./pasted.mjs";
 import { longer } from "./thinking.mjs";
 
 /** What makes a foot look different, beside its message. */
@@ -25,7 +26,7 @@ export function fill(foot, children) {
 export function ofQuestion(message, { beside, busy, acts }) {
   const more = () => [
     message.example ? null : { words: t("Ask again"), name: "again", act: () => acts.again(message.id), disabled: busy },
-    { words: t("Copy"), name: "copy", act: () => copy(message.text) },
+    { words: t("Copy"), name: "copy", act: () => copy(whole(message)) },
     { words: t("New chat from here"), name: "branch", act: () => acts.branch(message.id), disabled: busy },
   ].filter(Boolean);
   return [

@@ -5,6 +5,7 @@
 import { button, make, plain } from "./elements.mjs";
 import { thought } from "./figures.mjs";
 import { said, t } from "./i18n.mjs";
+import { wordsOf } from "./sampling.mjs";
 import { Marks } from "./marks.mjs";
 import { Painter } from "./painter.mjs";
 import * as thinking from "./thinking.mjs";
@@ -12,17 +13,18 @@ import { versions } from "./tree.mjs";
 import * as actions from "./turn_actions.mjs";
 
 export class Turns {
-  #root; #acts; #files; #rows = new Map(); #marks; #painter;
+  #root; #acts; #files; #rows = new Map(); #path = []; #marks; #painter;
 
   constructor(root, { acts, files }) {
     [this.#root, this.#acts, this.#files] = [root, acts, files];
     this.#marks = new Marks({ files, enlarge: acts.enlarge, loaded: () => this.#again() });
-    this.#painter = new Painter({ decorate: (block, message) => this.#marks.decorate(block, message), done: () => acts.changed() });
+    this.#painter = new Painter({ decorate: (block, message) => this.#decorate(block, message), done: () => acts.changed() });
   }
 
   /** Draws a path, without what stands before the place `from`. `running` is the id of the message that grows; a `pair` of
    * versions of the last message stand in its place, side by side. */
   draw(path, tree, running, { from = 0, pair = null } = {}) {
+    this.#path = path;
     const all = pair ? [...path.slice(0, -1), ...pair] : path;
     const shown = new Set(all.slice(from).map((one) => one.id));
     for (const [id, row] of this.#rows) if (!shown.has(id)) { row.element.remove(); this.#rows.delete(id); }
@@ -81,8 +83,9 @@ export class Turns {
     if (!parts.foot) {
       parts.text = message.text.trim() ? make("div.question", { dir: "auto" }, plain(message.text)) : null;
       parts.files = message.files.length ? make("div.files", {}, ...message.files.map((one, i) => this.#file(one, i, message))) : null;
+      parts.pasted = message.pasted.map((one) => make("details.pasted", {}, make("summary", {}, t("Pasted text, {count} characters", { count: one.length.toLocaleString("en") })), make("div", { dir: "auto" }, plain(one))));
       parts.foot = make("div.foot");
-      element.append(...[parts.files, parts.text, parts.foot].filter(Boolean));
+      element.append(...[parts.files, ...parts.pasted, parts.text, parts.foot].filter(Boolean));
     }
     actions.fill(parts.foot, actions.ofQuestion(message, { beside, busy, acts: this.#acts }));
     element.classList.toggle("example-row", message.example);
@@ -100,7 +103,8 @@ export class Turns {
     const show = (element, address) => { element.src = address; };
     const video = file.kind === "video" ? make("video", { controls: true, preload: "metadata", "aria-label": name, playsInline: true }) : null;
     const image = video ?? make("img", { alt: name, decoding: "async" });
-    const holder = video ? make("span.clip", {}, video) : make("button.picture", { type: "button", "aria-label": t("Enlarge {name}", { name }), onclick: () => this.#acts.enlarge({ message: id, index }) }, image,
+    const chosen = file.detail ? make("span.chosen", {}, wordsOf(file.detail)) : null;
+    const holder = video ? make("span.clip", {}, video, chosen) : make("button.picture", { type: "button", "aria-label": t("Enlarge {name}", { name }), onclick: () => this.#acts.enlarge({ message: id, index }) }, image,
       several ? make("span.number", { "aria-hidden": "true" }, t("Image {number}", { number: index + 1 })) : null);
     if (video) video.addEventListener("error", () => this.#still(holder, video, file, name, copied));
     else image.addEventListener("error", () => copied(image));
@@ -111,10 +115,11 @@ export class Turns {
   /** A clip that this browser doesn't play: an animation is a picture to it, all else has a copy that plays, or frames. */
   async #still(holder, video, file, name, copied) {
     const address = await this.#files.seen(file.hash);
-    const image = make("img", { alt: name, onerror: async () => { holder.replaceChildren(video); await copied(video); } });
+    const chosen = holder.querySelector(".chosen") ?? "";
+    const image = make("img", { alt: name, onerror: async () => { holder.replaceChildren(video, chosen); await copied(video); } });
     if (video.dataset.copied) image.onerror = null;
     image.src = address;
-    holder.replaceChildren(image);
+    holder.replaceChildren(image, chosen);
   }
 
   // --- an answer ---------------------------------------------------------------------------------------------------
@@ -129,11 +134,33 @@ export class Turns {
     fillText(parts.status, waits ? said(message.note) || (message.id === running ? t("Waiting for a turn") : "") : "");
     fillText(parts.problem, message.lost ? t("These words couldn't be read any more.") : said(message.error));
     const over = message.finish !== null;
+    if (over && !parts.whole) this.#jumps(parts.words, message);
+    parts.whole = over;
     this.#marks.draw(parts.boxes, message, path);
     const extra = message.text || message.thinking ? [this.#raw(parts)] : [];
     actions.fill(parts.foot, actions.ofAnswer(message, { beside, busy, last, acts: this.#acts, title: title(message), extra }));
     element.classList.toggle("example-row", message.example);
     element.setAttribute("aria-busy", String(!over));
+  }
+
+  #decorate(block, message) {
+    this.#marks.decorate(block, message);
+    this.#jumps(block, message);
+  }
+
+  /** Moments of a clip and pages that a whole answer names lead there. */
+  async #jumps(element, message) {
+    const about = (file) => file.kind === "video" || file.source || / page \d/.test(file.name);
+    if (message.finish === null || !/\d/.test(element.textContent) || !this.#path.some((one) => one.files.some(about))) return;
+    const jumps = await import("./jumps.mjs");
+    const subject = jumps.subjectOf(this.#path, message);
+    if (!subject) return;
+    const player = () => this.row(subject.id)?.querySelector("video");
+    jumps.link(element, { ...subject, clip: subject.clip && Boolean(player()) }, {
+      latest: player()?.duration || Infinity,
+      seek: (seconds) => jumps.seek(player(), seconds),
+      turn: (index) => this.#acts.enlarge({ message: subject.id, index }),
+    });
   }
 
   #frame(parts, element) {

@@ -2,6 +2,7 @@
 // Knows the session and the wire; refuses to know how a weight is shown.
 
 import { requestOf } from "./request.mjs";
+import { wordsOf } from "./sampling.mjs";
 import * as trees from "./tree.mjs";
 
 const PAUSE_MS = 500; // after the last change
@@ -33,8 +34,9 @@ export class Weighing {
   #now() {
     const { draft, running, facts, settings, conversation, tree } = this.#session;
     const coming = draft.files.some((one) => one.state !== "ready" || !one.hash);
-    if (!facts || running || coming || !(draft.text.trim() || draft.files.length)) return null;
-    return [draft.text, draft.files.map((one) => one.hash).join(), draft.editing, settings, conversation.leaf, tree, facts.name, facts.session];
+    if (!facts || running || coming || !(draft.text.trim() || draft.files.length || draft.pasted.length)) return null;
+    const files = draft.files.map((one) => `${one.hash} ${wordsOf(one.detail)}`).join();
+    return [draft.text, draft.pasted, files, draft.editing, settings, conversation.leaf, tree, facts.name, facts.session];
   }
 
   #forget() {

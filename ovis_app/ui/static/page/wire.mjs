@@ -59,10 +59,15 @@ export async function own(path) {
   return await said.blob();
 }
 
-/** What an upload is, or why it can't be sent. */
-export async function bring(session, path) {
-  const body = { data: [{ session, upload: path }], session_hash: session };
-  const said = await post("gradio_api/run/bring", body);
+/** What an upload is, or why it can't be sent; of a document, as pictures of those pages. */
+export function bring(session, path, choice = {}) {
+  return look("bring", session, path, choice);
+}
+
+/** What there is in an upload, to choose among: "moments" of a clip, "pages" of a document. */
+export async function look(what, session, path, asked) {
+  const body = { data: [{ session, upload: path, ...asked }], session_hash: session };
+  const said = await post(`gradio_api/run/${what}`, body);
   return said.data?.[0] ?? {};
 }
 
