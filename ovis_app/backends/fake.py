@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ovis_app import zoo
-from ovis_app.backend import Change, FileWeight, Offer, Status, Weight
+from ovis_app.backend import Change, FileWeight, Offer, Status, Weight, answering
 from ovis_app.backends.sights import outlined
 from ovis_app.conversation import Media, Message, Size, Stats
 from ovis_app.errors import BackendError
@@ -112,7 +112,7 @@ class FakeBackend:
     def sees(self, request: Request, place: int) -> Iterator[Waiting | Sight]:
         """How the model that it pretends to be divides a picture."""
         yield Waiting("Looking at the picture")
-        yield outlined(request, place, self.model, Limits())
+        yield outlined(request, place, answering(self, request.model), Limits())
 
     def weigh(self, request: Request) -> Weight:
         """The same, file by file, each seen as the model that it stands for would."""

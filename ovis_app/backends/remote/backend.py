@@ -18,7 +18,7 @@ from queue import Empty, SimpleQueue
 from openai import APIStatusError, AsyncOpenAI
 
 from ovis_app import zoo
-from ovis_app.backend import Offer, ServerStatus, Status
+from ovis_app.backend import Offer, ServerStatus, Status, answering
 from ovis_app.backends.remote import failures
 from ovis_app.backends.remote.client import Patience, client
 from ovis_app.backends.remote.exchange import Exchange
@@ -267,7 +267,7 @@ class RemoteBackend:
 
     def sees(self, request: Request, place: int) -> Iterator[Waiting | Sight]:
         """See `backend.Sees`: how a picture is divided, as far as its family tells; no server says more."""
-        yield outlined(request, place, self.status().model, self.limits)
+        yield outlined(request, place, answering(self, request.model), self.limits)
 
     def close(self) -> None:
         """Ends what is running, and closes all connections."""
