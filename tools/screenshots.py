@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 from benchmarks.browser import CHROMIUM, ask, attach, visit
 from benchmarks.server import ROOT, app
@@ -34,6 +37,8 @@ def area(side: float) -> float:
 - **注意：**请看图
 - a < b, and `<title>` stays as it is written"""
 ANSWERED = "#conversation .figures"
+TOUR = re.compile(r"\(tour/([a-z-]+)\.png\)")
+COLOURS = 128  # of a picture in the documentation: a fifth of the bytes, and hardly seen
 
 
 @dataclass(frozen=True)
@@ -181,6 +186,65 @@ def shortcuts(tab: Any) -> None:
     tab.wait_for_selector("dialog[open] kbd")
 
 
+@state()
+def cost(tab: Any) -> None:
+    attached(tab)
+    tab.click("#cost summary")
+
+
+@state()
+def tasks(tab: Any) -> None:
+    attach(tab, [SHAPES])
+    tab.wait_for_selector(".task")
+
+
+@state()
+def clip_moments(tab: Any) -> None:
+    attach(tab, [EXAMPLES / "clip.mp4"])
+    tab.click("#box .clip .opens")
+    tab.wait_for_selector(".ovis-panel .strip img")
+    tab.wait_for_function("() => !document.querySelector('.ovis-panel .strip').ariaBusy")
+
+
+@state()
+def compare(tab: Any) -> None:
+    attached(tab)
+    tab.click(".compare-button")
+    tab.wait_for_selector(".ovis-dialog .primary")
+
+
+@state()
+def side_by_side(tab: Any) -> None:
+    compare(tab)
+    tab.fill("[aria-label='Temperature, second answer']", "1.5")
+    tab.click(".ovis-dialog .primary")
+    tab.wait_for_function("() => document.querySelectorAll('#conversation .figures').length === 2")
+
+
+@state()
+def sees(tab: Any) -> None:
+    answer(tab)
+    tab.click("#conversation .picture")
+    tab.click(".viewer .sees-shown")
+    tab.wait_for_selector(".viewer .seen-panel canvas, .viewer .seen-cover canvas")
+
+
+@state()
+def drawing(tab: Any) -> None:
+    attach(tab, [SHAPES])
+    tab.click("#box .opens")
+    tab.click(".viewer .draw-on")
+    tab.keyboard.press("Enter")
+
+
+@state(script=True)
+def workbench(tab: Any) -> None:
+    ask(tab, RICH, [SHAPES])
+    tab.locator("#conversation .bot-row .more").click()
+    tab.click(".ovis-menu .workbench")
+    tab.wait_for_selector("dialog.workbench[open] .katex")
+
+
 @contextmanager
 def shown(chromium: Any, url: str, options: dict[str, Any]) -> Iterator[Any]:
     """A tab that never was here before."""
@@ -195,28 +259,55 @@ def shown(chromium: Any, url: str, options: dict[str, Any]) -> Iterator[Any]:
 
 
 def looks(options: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each with its name: what stands behind a state's."""
+    """Each with what stands behind a state's name."""
+    if options.tour:
+        yield "", {"viewport": {"width": 1080, "height": 720}, "color_scheme": "light", "locale": options.language}
+        return
     both = [(1280, False), (390, True)] if options.width is None else [(options.width, options.dark)]
     for width, dark in both:
         phone, scheme = width < 600, "dark" if dark else "light"
         size = {"width": width, "height": 780 if phone else 860}
         look = {"viewport": size, "color_scheme": scheme, "locale": options.language}
-        yield f"{width}-{scheme}", look | {"has_touch": phone, "is_mobile": phone}
+        yield f"-{width}-{scheme}", look | {"has_touch": phone, "is_mobile": phone}
 
 
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("runs/screenshots"), help="the folder (runs/screenshots)")
     parser.add_argument("--only", nargs="+", metavar="STATE", choices=[one.name for one in STATES], help="these states")
+    parser.add_argument(
+        "--tour", type=Path, metavar="DIR", help="the pictures of docs/tour.md, small, into this folder"
+    )
     parser.add_argument("--width", type=int, help="pixels; without it 1280 in the light and 390 in the dark")
     parser.add_argument("--dark", action="store_true", help="with --width: the dark scheme")
     parser.add_argument("--language", default="en-GB", help="of the browser: zh-CN has the page in Chinese (en-GB)")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.tour:
+        options.out = options.tour
+        options.only = options.only or TOUR.findall((ROOT / "docs" / "tour.md").read_text(encoding="utf-8"))
+    return options
+
+
+def taken(one: State, tab: Any, file: Path, *, small: bool) -> bool:
+    """Puts a picture of the state into the file. Whether the page got there; where it is otherwise is seen there too."""
+    reached = True
+    try:
+        one.do(tab)
+    except Exception as error:  # Playwright's, which is imported where there is one
+        reached = False
+        print(f"{one.name}: {str(error).splitlines()[0]}")
+    tab.wait_for_timeout(300)  # what moves has moved
+    tab.screenshot(path=file)
+    if small:
+        with Image.open(file) as shot:
+            shot.convert("RGB").quantize(COLOURS).save(file, optimize=True)
+    print(file, flush=True)
+    return reached
 
 
 def main() -> None:
     """Takes them all, and says where each is."""
-    from playwright.sync_api import Error, sync_playwright
+    from playwright.sync_api import sync_playwright
 
     options = parsed()
     options.out.mkdir(parents=True, exist_ok=True)
@@ -227,16 +318,8 @@ def main() -> None:
         for flags, states in itertools.groupby(wanted, key=lambda one: ("--backend", "fake") * one.script + one.flags):
             with app(*flags) as (url, _):
                 for one, (name, look) in itertools.product(list(states), list(looks(options))):
-                    file = options.out / f"{one.name}-{name}.png"
                     with shown(chromium, url, look) as tab:
-                        try:
-                            one.do(tab)
-                        except Error as error:
-                            missed += 1
-                            print(f"{one.name}-{name}: {str(error).splitlines()[0]}")
-                        tab.wait_for_timeout(300)  # what moves has moved
-                        tab.screenshot(path=file)
-                        print(file, flush=True)
+                        missed += not taken(one, tab, options.out / f"{one.name}{name}.png", small=bool(options.tour))
     raise SystemExit(f"{missed} states weren't reached." if missed else 0)
 
 

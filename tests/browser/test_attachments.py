@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 
+from ovis_app import zoo
 from ovis_app.conversation import Excerpt
+from tests.browser.tabs import tabs_on
 from tests.browser.test_page import ask, attach, do, figures, until
 from tests.media.made import clip, numbered
 from tests.media.made_pdf import pdf, quarters
-from tests.ui.serving import Served
+from tests.ui.serving import HeldBackend, Served, served
 
 Open = Callable[..., Any]
 PANEL = ".ovis-panel"
@@ -154,13 +156,33 @@ PASTE = """(kind) => {
 }"""
 
 
+def test_ready_system_prompts_are_pressed_changed_and_left(request: pytest.FixtureRequest, usual: Any) -> None:
+    spec = zoo.find("Ovis2.5-2B")
+    assert spec is not None
+    with (
+        served(HeldBackend(model=spec)) as server,
+        tabs_on(server.url, request, lambda **options: usual) as opened,
+    ):
+        tab = opened()
+        tab.click("#settings")
+        tab.click("#presets button:has-text('Brief')")
+        tab.wait_for_selector("#presets button[aria-pressed=true]:has-text('Brief')")
+        assert tab.input_value("#system textarea") == "Answer in one short sentence."
+        tab.click("#close-settings")
+        ask(tab, "What is this?")
+        assert server.backend.requests[-1].settings.system == "Answer in one short sentence."
+        tab.click("#settings")
+        tab.click("#presets button:has-text('Brief')")
+        tab.wait_for_function("() => document.querySelector('#system textarea').value === ''")
+
+
 def test_a_long_text_and_a_clip_are_pasted(tab: Any, server: Served, film: Path) -> None:
     assert not tab.evaluate(PASTE, "text")  # it isn't put into the box by the browser
     assert "6,300 characters" in tab.inner_text("#box .pastes") and tab.input_value("#box textarea") == ""
     ask(tab, "What kind of night?")
     asked = server.backend.requests[-1].conversation.messages[-1].text
     assert asked.startswith("It was a dark night. It") and asked.endswith("\n\nWhat kind of night?")
-    assert tab.inner_text(".user-row .pasted") == "Pasted text, 6,300 characters"
+    assert tab.inner_text(".user-row .pasted") == "Text, 6,300 characters"
     do(tab, ".user-row .edit")
     tab.click("#box .paste-back")
     assert len(tab.input_value("#box textarea")) > 6300 and tab.locator("#box .paste").count() == 0

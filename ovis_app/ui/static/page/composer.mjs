@@ -7,7 +7,7 @@ import { said, t } from "./i18n.mjs";
 import { isLong } from "./pasted.mjs";
 import { wordsOf } from "./sampling.mjs";
 
-const ACCEPT = "image/*,video/*,application/pdf";
+const ACCEPT = "image/*,video/*,application/pdf,text/*,.md,.json,.yaml,.yml,.log,.docx";
 
 export class Composer {
   #session; #root; #acts; #parts = {}; #saving = null; #costs = null; #tasks = null;
@@ -99,7 +99,7 @@ export class Composer {
     if (pastes.dataset.key === key) return;
     pastes.dataset.key = key;
     pastes.replaceChildren(...pasted.map((one, place) => {
-      const words = t("Pasted text, {count} characters", { count: one.length.toLocaleString("en") });
+      const words = t("Text, {count} characters", { count: one.length.toLocaleString("en") });
       const act = (back) => { this.#session.box.unpaste(place, { back }); text.focus(); };
       const put = make("button.paste-back", { type: "button", title: t("Put it back into the box"), onclick: () => act(true) }, make("b", {}, words), make("span", {}, plain(one.slice(0, 80).replace(/\s+/g, " "))));
       return make("span.paste", {}, put, button(t("Remove {name}", { name: words }), () => act(false), { icon: true, name: "delete-button" }));

@@ -2,9 +2,11 @@
 // before an edit began.
 // Refuses to know conversations: whoever asks takes it from here.
 
-import { later } from "./i18n.mjs";
+import { language, later } from "./i18n.mjs";
 import { whole } from "./pasted.mjs";
 import * as schema from "./schema.mjs";
+
+const SEEN = /^(?:image|video)\/|^application\/pdf$/; // what a browser knows to be looked at
 
 export class Box {
   #files; #facts; #changed; #save;
@@ -85,6 +87,7 @@ export class Box {
     if (!this.asked) this.notice = "";
     const draft = this.draft;
     for (const { blob, name } of chosen) {
+      if (!SEEN.test(blob.type) && await this.#read(blob, name, draft)) continue;
       const entry = { name, kind: blob.type.startsWith("video/") ? "video" : "image", hash: null, state: "coming", share: 0 };
       draft.files.push(entry);
       this.#changed();
@@ -99,6 +102,21 @@ export class Box {
       this.#changed();
     }
     await this.#save();
+  }
+
+  /** A file of text goes along as text. Gives whether it is one, which was read or said to be unreadable. */
+  async #read(blob, name, draft) {
+    try {
+      const { textOf } = await import("./texts.mjs");
+      const text = await textOf(blob, name, { old: language() === "zh" ? "gb18030" : "windows-1252" });
+      if (text === null) return false;
+      draft.pasted = [...draft.pasted, text];
+    } catch (error) {
+      this.notice = [this.asked ? "" : this.notice, error.message].filter(Boolean).join(" ");
+      this.asked = null;
+    }
+    this.#changed();
+    return true;
   }
 
   /** Why a file can't go with the others; null where it can. */

@@ -31,7 +31,7 @@ export async function start(element, { restore }) {
     changed: (id) => { view?.changed(id); sidebar?.changed(); },
   });
   window.ovis.on("settings", (settings) => { session.settings = uncrossed(settings, session.settings, restore); view?.changed(); });
-  await begin(() => { view?.renew(); sidebar?.renew(); });
+  await begin(() => { view?.renew(); sidebar?.renew(); presets(session); });
   session.facts = await window.ovis.first("facts");
   await session.start();
   view = new View(parts(element), session);
@@ -44,6 +44,7 @@ export async function start(element, { restore }) {
 
 /** What comes from elsewhere: Gradio's panels, keys, the browser. */
 function listen(session, view) {
+  for (const kind of ["opened", "settings"]) window.ovis.on(kind, () => presets(session));
   window.ovis.on("facts", (facts) => { session.facts = facts; explain(facts.model.help); view.draw(); });
   window.ovis.on("new", async () => { await session.newChat(); view.focus(); });
   window.ovis.on("escape", () => session.stop());
@@ -51,6 +52,11 @@ function listen(session, view) {
   window.addEventListener("offline", () => session.connection.lost());
   window.addEventListener("online", () => session.connection.look());
   document.addEventListener("visibilitychange", () => { if (!document.hidden) session.connection.look(); });
+}
+
+/** Ready system prompts, where the settings are open. */
+async function presets(session) {
+  if (document.body.classList.contains("settings-open")) (await import("./presets.mjs")).offer(session);
 }
 
 /** A smallest picture that is larger than the largest raises that, and the other way round. */

@@ -83,7 +83,7 @@ export class Turns {
     if (!parts.foot) {
       parts.text = message.text.trim() ? make("div.question", { dir: "auto" }, plain(message.text)) : null;
       parts.files = message.files.length ? make("div.files", {}, ...message.files.map((one, i) => this.#file(one, i, message))) : null;
-      parts.pasted = message.pasted.map((one) => make("details.pasted", {}, make("summary", {}, t("Pasted text, {count} characters", { count: one.length.toLocaleString("en") })), make("div", { dir: "auto" }, plain(one))));
+      parts.pasted = message.pasted.map((one) => make("details.pasted", {}, make("summary", {}, t("Text, {count} characters", { count: one.length.toLocaleString("en") })), make("div", { dir: "auto" }, plain(one))));
       parts.foot = make("div.foot");
       element.append(...[parts.files, ...parts.pasted, parts.text, parts.foot].filter(Boolean));
     }

@@ -108,7 +108,11 @@ export default {
   "Open this page": "打开这一页",
 
   // long texts that were pasted
-  "Pasted text, {count} characters": "粘贴的文本，{count} 个字符",
+  "Text, {count} characters": "文本，{count} 个字符",
+  "“{name}” is too long a text: copy out the part that matters, and paste it.": "“{name}”的文字太长：请复制需要的部分并粘贴。",
+  "“{name}” holds no text.": "“{name}”里没有文字。",
+  "“{name}” is no text, whatever its name says.": "“{name}”名为文本，实际不是。",
+  "“{name}” can't be read as a Word document: save it again, or paste its text.": "“{name}”无法作为 Word 文档读取：请重新保存，或粘贴其中的文字。",
   "Put it back into the box": "放回输入框",
 
   // thoughts and their budgets
@@ -174,6 +178,17 @@ export default {
   "off": "关",
   "none": "无",
   "recommended": "推荐值",
+
+  // ready system prompts
+  "Ready system prompts": "现成的系统提示词",
+  "Brief": "简短",
+  "Answer in one short sentence.": "用一句简短的话回答。",
+  "Only the text": "只要文字",
+  "Give the text in the picture exactly as it is written, line by line, and nothing else.": "逐行原样给出图片中的文字，不要添加任何内容。",
+  "JSON": "JSON",
+  "Answer with one JSON object and nothing else.": "只用一个 JSON 对象回答，不要添加任何内容。",
+  "Careful": "谨慎",
+  "Say only what can be seen. Where something can't be made out, say so.": "只说能看到的内容；看不清的地方请直说。",
 
   // what is often asked
   "Often asked": "常问的",
