@@ -289,7 +289,7 @@ def parsed() -> argparse.Namespace:
 
 
 def taken(one: State, tab: Any, file: Path, *, small: bool) -> bool:
-    """Puts a picture of the state into the file. Whether the page got there; where it is otherwise is seen there too."""
+    """Puts a picture of the state into the file. Whether the page got there; else it is seen where it got."""
     reached = True
     try:
         one.do(tab)
