@@ -74,7 +74,7 @@ def test_the_switch_draws_everything_anew_and_loses_nothing(open_tab: Open, serv
     assert tab.input_value("#box textarea") == "half a question" and tab.locator("#box .thumbnail-item").count() == 1
     server.backend.answer.set(), server.backend.finish.set()
     figures(tab, 2)
-    assert "已思考 · 1.5 秒 · 5 个 token" in tab.inner_text(".thought summary >> nth=-1")
+    assert "已思考 · 1.5 秒 · 5 / 512 个 token" in tab.inner_text(".thought summary >> nth=-1")
     assert "It is a circle." in conversation(tab) and "You said: first" in conversation(tab)
     tab.wait_for_function("() => [...document.querySelectorAll('.user-row img')].every((one) => one.naturalWidth > 0)")
     tab.reload()

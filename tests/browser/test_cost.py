@@ -97,9 +97,8 @@ def test_what_the_small_model_does_not_know_is_said_before_it_guesses(tab: Any, 
 
 def attach_more(tab: Any, file: Path) -> None:
     tab.set_input_files("#box input[type=file]", [str(file)])
-    tab.wait_for_function(
-        "() => document.querySelectorAll('#box .thumbnail-item').length === 2 && !document.querySelector('progress')"
-    )
+    tab.wait_for_selector("#box .thumbnail-item >> nth=1")
+    tab.wait_for_selector("#box progress", state="detached")
 
 
 def test_what_does_not_fit_says_so_and_what_to_do(tab: Any) -> None:

@@ -18,9 +18,9 @@ Open = Callable[..., Any]
 
 def attach(tab: Any, files: Sequence[Path]) -> None:
     tab.set_input_files("#box input[type=file]", [str(path) for path in files])
+    ready = "!document.querySelector('#box progress')"
     tab.wait_for_function(
-        "n => document.querySelectorAll('#box .thumbnail-item').length === n && !document.querySelector('progress')",
-        arg=len(files),
+        f"n => document.querySelectorAll('#box .thumbnail-item').length === n && {ready}", arg=len(files)
     )
 
 
@@ -121,7 +121,7 @@ def test_the_thought_opens_shows_its_duration_and_closes(tab: Any, server: Serve
     tab.wait_for_selector(".thought .words", state="hidden")
     server.backend.finish.set()
     tab.wait_for_selector("#box .submit-button")
-    assert tab.inner_text(".thought summary") == "Thought · 1.5 s · 5 tokens"
+    assert tab.inner_text(".thought summary") == "Thought · 1.5 s · 5 of 512 tokens"
     tab.click(".thought summary")
     says(tab, "I look at the picture.")
 

@@ -29,14 +29,15 @@ def events(server: Served) -> Events:
 def sent(wire: Wire, **changes: Any) -> dict[str, Any]:
     """What is sought among the models."""
     fn = wire.event("model-search", "change")["id"]
-    return {"fn_index": fn, "session_hash": wire.session, "data": [CANARY, None]} | changes
+    return {"fn_index": fn, "session_hash": wire.session, "data": [CANARY, None, None]} | changes
 
 
 @pytest.mark.parametrize(
     "changes",
     [
         {"data": [CANARY]}, {"data": []}, {"data": None}, {"data": {}}, {"data": [CANARY] * 12},
-        {"data": [[CANARY], None]}, {"data": [{"a": CANARY}, None]}, {"data": [5, None]}, {"data": [True, None]},
+        {"data": [[CANARY], None, None]}, {"data": [{"a": CANARY}, None, None]}, {"data": [5, None, None]},
+        {"data": [True, None, None]},
         {"session_hash": 5}, {"session_hash": "x" * 101}, {"session_hash": "../x"}, {"session_hash": ["a"]},
         {"fn_index": True}, {"fn_index": "1"}, {"fn_index": 1.0}, {"fn_index": [1]}, {"fn_index": -1},
         {"fn_index": 10**9},

@@ -34,7 +34,10 @@ export function draw(place, message, { running, acts }) {
     place.append(bar, button(t("Answer now"), () => acts.hurry(message.id), { name: "hurry" }));
   }
   const [bar, end] = place.children;
-  if (end.title !== t("Answer now")) name(end, t("Answer now")); // the language was changed
+  if (end.title !== t("Answer now")) { // the language was changed
+    name(end, t("Answer now"));
+    name(bar, t("Thought so far"));
+  }
   bar.max = message.stats.thinking_budget;
   bar.value = Math.min(message.stats.thinking_tokens ?? 0, bar.max);
   end.disabled = acts.hurried(message.id);

@@ -6,10 +6,11 @@ import { wordsOf } from "./sampling.mjs";
 import * as trees from "./tree.mjs";
 
 const PAUSE_MS = 500; // after the last change
-const QUIET_MS = 5000; // before a server that couldn't tell is asked again
+const QUIET_MS = 5000; // before a server that couldn't tell is asked again; twice as long each time
+const TRIES = 6; // of asking one that can't tell, such as one whose model still loads
 
 export class Weighing {
-  #session; #changed; #pause; #wanted = null; #timer; #busy = false; #quiet = 0;
+  #session; #changed; #pause; #wanted = null; #timer; #busy = false; #quiet = 0; #tries = 0;
 
   /** `changed` is called when there is something else to show. */
   constructor(session, { changed, pause = PAUSE_MS }) {
@@ -42,6 +43,7 @@ export class Weighing {
   #forget() {
     clearTimeout(this.#timer);
     this.#wanted = null;
+    this.#tries = 0;
     [this.weight, this.refused, this.stale] = [null, "", false];
   }
 
@@ -58,7 +60,11 @@ export class Weighing {
     this.#busy = false;
     if (wanted !== this.#wanted) return this.#wanted === null || this.#later(0);
     const known = Number.isFinite(said.prompt) && Number.isFinite(said.room) && Array.isArray(said.files);
-    if (!known && !said.refused) this.#quiet = Date.now() + QUIET_MS;
+    this.#tries = known || said.refused ? 0 : this.#tries + 1;
+    if (this.#tries) {
+      this.#quiet = Date.now() + QUIET_MS * 2 ** (this.#tries - 1);
+      if (this.#tries < TRIES) this.#later(0);
+    }
     [this.weight, this.refused, this.stale] = [known ? said : null, typeof said.refused === "string" ? said.refused : "", false];
     this.told += 1;
     this.#changed();
