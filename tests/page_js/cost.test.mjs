@@ -44,7 +44,7 @@ test("what is weighed is what would be asked, with sizes for files, once for all
   server.bring = async (session, path) => ({ files: [{ kind: "image", name: "a.png", path, size: [640, 480] }] });
   server.weigh = async (sent) => { asked.push(sent); return weight({ files: [file()] }); };
   const session = await tab();
-  const weighing = new Weighing(session, { changed: () => {}, pause: 1 });
+  const weighing = new Weighing(session, { changed: () => {}, pause: 1, quiet: 5 });
   await session.attach([picture("a.png")]);
   for (const text of ["W", "Wh", "What?"]) { session.type(text); weighing.look(); }
   await soon();
@@ -71,7 +71,7 @@ test("a file whose size nobody wrote down is looked at once, and one that nobody
   let [brought, asked] = [0, 0];
   server.bring = async (_, path) => { brought += 1; return brought > 1 ? {} : { files: [{ kind: "image", name: "a", path, size: [7, 9] }] }; };
   server.weigh = async () => { asked += 1; return weight(); };
-  const weighing = new Weighing(session, { changed: () => {}, pause: 1 });
+  const weighing = new Weighing(session, { changed: () => {}, pause: 1, quiet: 5 });
   for (const text of ["one", "two"]) { session.type(text); weighing.look(); await soon(); }
   assert.deepEqual([brought, asked, weighing.weight !== null], [1, 2, true]);
   await store.putFile({ hash: "f".repeat(64), blob: new Blob(["x"]) });
@@ -81,12 +81,33 @@ test("a file whose size nobody wrote down is looked at once, and one that nobody
   assert.deepEqual([brought, asked, weighing.weight], [2, 2, null]);
 });
 
+test("a server whose model still loads is asked again, with growing pauses, and not for ever", async () => {
+  const { server, tab } = await browser();
+  const session = await tab();
+  let asked = 0;
+  server.weigh = async () => { asked += 1; return asked < 3 ? {} : weight(); };
+  await new Promise((told) => {
+    const weighing = new Weighing(session, { changed: () => { if (weighing.weight) told(); }, pause: 1, quiet: 1 });
+    session.type("one");
+    weighing.look();
+  });
+  assert.equal(asked, 3);
+  server.weigh = async () => { asked += 1; return {}; };
+  await new Promise((told) => {
+    const weighing = new Weighing(session, { changed: () => { if (weighing.told === 6) told(); }, pause: 1, quiet: 1 });
+    session.type("two");
+    weighing.look();
+  });
+  await soon();
+  assert.equal(asked, 9);
+});
+
 test("a weight that comes late is nobody's once the box holds something else, and a refusal is said", async () => {
   const { server, tab } = await browser();
   const session = await tab();
   let tell;
   server.weigh = () => new Promise((resolve) => { tell = resolve; });
-  const weighing = new Weighing(session, { changed: () => {}, pause: 1 });
+  const weighing = new Weighing(session, { changed: () => {}, pause: 1, quiet: 5 });
   session.type("one");
   weighing.look();
   await soon();

@@ -10,11 +10,11 @@ const QUIET_MS = 5000; // before a server that couldn't tell is asked again; twi
 const TRIES = 6; // of asking one that can't tell, such as one whose model still loads
 
 export class Weighing {
-  #session; #changed; #pause; #wanted = null; #timer; #busy = false; #quiet = 0; #tries = 0;
+  #session; #changed; #pause; #patience; #wanted = null; #timer; #busy = false; #quiet = 0; #tries = 0;
 
   /** `changed` is called when there is something else to show. */
-  constructor(session, { changed, pause = PAUSE_MS }) {
-    [this.#session, this.#changed, this.#pause] = [session, changed, pause];
+  constructor(session, { changed, pause = PAUSE_MS, quiet = QUIET_MS }) {
+    [this.#session, this.#changed, this.#pause, this.#patience] = [session, changed, pause, quiet];
     this.weight = null;
     this.refused = ""; // why it couldn't be asked
     this.told = 0; // how often something was said
@@ -62,7 +62,7 @@ export class Weighing {
     const known = Number.isFinite(said.prompt) && Number.isFinite(said.room) && Array.isArray(said.files);
     this.#tries = known || said.refused ? 0 : this.#tries + 1;
     if (this.#tries) {
-      this.#quiet = Date.now() + QUIET_MS * 2 ** (this.#tries - 1);
+      this.#quiet = Date.now() + this.#patience * 2 ** (this.#tries - 1);
       if (this.#tries < TRIES) this.#later(0);
     }
     [this.weight, this.refused, this.stale] = [known ? said : null, typeof said.refused === "string" ? said.refused : "", false];
