@@ -45,6 +45,8 @@ def test_phrases_and_boxes_light_each_other_up_by_pointer_and_by_keys(open_tab: 
     said = tab.inner_text(WORDS)
     assert "A cup1, dots2–3 and <ref>a</ref>; a tip4" in "".join(said.split("\n")).replace(" 1", "1").replace(" 4", "4")
     assert tab.locator(f"{WORDS} strong .phrase").count() == 1 and tab.locator(".marks .mark").count() == 4
+    seen_through = "[...document.querySelectorAll('.marks .mark')].map((one) => getComputedStyle(one).backgroundColor)"
+    assert set(tab.evaluate(seen_through)) == {"rgba(0, 0, 0, 0)"}
     assert over(tab, ".mark[data-marks='1']") == [0.1, 0.2, 0.4, 0.4]
     assert over(tab, ".mark[data-marks='2']") == [0.7, 0.6, 0.2, 0.3]
     assert over(tab, ".mark[data-marks='3']") == [0.6, 0.1, 0.4, 0.2]

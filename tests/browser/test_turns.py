@@ -154,7 +154,7 @@ def test_a_chat_begins_elsewhere_and_with_examples(tab: Any, server: Served) -> 
     ask(tab, "mine")
     asked = server.backend.requests[-1].conversation.messages
     assert [one.text for one in asked[::2]] == ["Which has more?", "mine"] and len(asked[0].media) == 2
-    assert tab.locator(".user-row .mark").inner_text() == "Example"
+    assert tab.locator(".user-row .badge").inner_text() == "Example"
     tab.click("#new-chat")
     tab.click(".shots .leave")
     tab.wait_for_selector(".shots", state="hidden")

@@ -30,7 +30,7 @@ export function ofQuestion(message, { beside, busy, acts }) {
     { words: t("New chat from here"), name: "branch", act: () => acts.branch(message.id), disabled: busy },
   ].filter(Boolean);
   return [
-    message.example ? make("span.mark", {}, t("Example")) : null,
+    message.example ? make("span.badge", {}, t("Example")) : null,
     chooser(message, beside, acts),
     button(t("Edit"), () => acts.edit(message.id), { icon: true, name: "edit", disabled: busy }),
     button(t("Delete"), () => acts.remove(message.id), { icon: true, name: "delete", disabled: busy }),
