@@ -22,7 +22,7 @@ from ovis_app.media.file_store import FileStore
 from ovis_app.media.incoming_file import writing
 from ovis_app.media.page_range import ALL
 from ovis_app.media.question_pages import number_of
-from ovis_app.ui.looking import claimed
+from ovis_app.ui.choosing import claimed
 from ovis_app.zoo import ModelSpec
 
 LEAST_DPI, MOST_DPI = 36, 600

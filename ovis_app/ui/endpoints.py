@@ -31,7 +31,7 @@ from ovis_app.media.file_store import FileStore, session_holder
 from ovis_app.private_folder import name_for
 from ovis_app.settings import Settings
 from ovis_app.stop import Haste
-from ovis_app.ui import asking, frames, looking, seeing, weighing
+from ovis_app.ui import asking, choosing, frames, seeing, weighing
 from ovis_app.ui.aside import aside
 from ovis_app.ui.asking import Missing
 from ovis_app.ui.bringing import brought, limits_for
@@ -146,11 +146,11 @@ class Endpoints:
 
     async def moments(self, request: gr.Request, asked: dict[str, Any]) -> dict[str, Any]:
         """The frames of a tab's clip that its question would show."""
-        return await self._read(request, asked, partial(looking.moments, limits=self.limits))
+        return await self._read(request, asked, partial(choosing.moments, limits=self.limits))
 
     async def pages(self, request: gr.Request, asked: dict[str, Any]) -> dict[str, Any]:
         """Pages of a tab's document, small."""
-        return await self._read(request, asked, partial(looking.pages, limits=self.limits))
+        return await self._read(request, asked, partial(choosing.pages, limits=self.limits))
 
     async def _read(
         self, request: gr.Request, asked: dict[str, Any], look: Callable[..., dict[str, Any]]

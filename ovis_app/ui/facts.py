@@ -25,11 +25,6 @@ from ovis_app.ui.static_files import KINDS, StaticFiles
 from ovis_app.zoo import Example, ModelSpec
 
 MOST_OTHERS = 20  # models that a question may be asked of too
-SENTENCES = {
-    "too_many": "“{}” did not fit: that are as many files as a message takes.",
-    "clip_alone": "“{}” can't go with other files in one message: a clip goes in a message of its own.",
-    "files": "The files of this conversation can't be sent to the server just now: try again in a moment.",
-}
 
 
 def facts(
@@ -60,7 +55,6 @@ def facts(
             "others": [{"key": key, "name": other.name, "model": _model(other)} for key, other in beside(spec, others)],
             "tasks": [asdict(one) for one in spec.tasks],
             "examples": [_example(one, static) for one in offered(spec, folder)],
-            "sentences": SENTENCES,
         }
     )
 

@@ -69,7 +69,7 @@ async function tab() {
   const files = new Files({ store, wire, session: () => "s" });
   const session = new Session({ store, wire, files, tab: { get: (key) => kept.get(key) ?? null, set: (key, value) => kept.set(key, value) }, changed: () => {} });
   const knobs = [{ name: "temperature", side: false, recommended: 0 }, { name: "max_pixels", side: true, recommended: 1552 }];
-  session.facts = { version: "v", session: "s", name: "Ovis-mini", app: "1.0", most_text: 1e6, most_files: 9, model: { id: "Ovis-mini", knobs, switches: ["thinking", "boxes"] }, sentences: {} };
+  session.facts = { version: "v", session: "s", name: "Ovis-mini", app: "1.0", most_text: 1e6, most_files: 9, model: { id: "Ovis-mini", knobs, switches: ["thinking", "boxes"] } };
   session.poses = async (words) => { session.draft.text = words; await session.ask(); };
   session.asked = asked;
   return session;

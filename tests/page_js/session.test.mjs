@@ -160,7 +160,7 @@ test("a refused file is named and the rest stays; a document becomes its pages; 
   await session.attach([picture("two.pdf")]);
   assert.deepEqual(session.draft.files.map((one) => [one.name, one.state]), [["a.png", "ready"], ["page 1", "ready"], ["page 2", "ready"]]);
   await session.attach([picture("more.png")]);
-  assert.match(session.notice, /more\.png is one too many/);
+  assert.match(session.notice, /“more\.png” did not fit/);
   assert.equal(session.draft.files.length, 3);
   await session.detach(session.draft.files[1]);
   await say(session, "which?");

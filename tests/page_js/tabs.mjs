@@ -10,7 +10,6 @@ globalThis.crypto ??= webcrypto; // node 18 has it by that name alone
 
 export const FACTS = {
   version: "v1", session: "session-1", most_text: 1000, most_files: 3, model: { knobs: [], switches: ["thinking"] },
-  sentences: { files: "Files can't be sent.", too_many: "{} is one too many.", clip_alone: "{} is a clip." },
 };
 
 /** A server: it has uploads until it is started again, and says what a test has it say. */

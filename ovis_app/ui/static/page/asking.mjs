@@ -11,7 +11,8 @@ import * as trees from "./tree.mjs";
 export const WRITE_MS = 300; // between two writes of an answer that grows
 export const WAITS = later("There is no connection to the server just now: the question waits here until there is.");
 const WAITS_FOR_OTHER = later("Waiting for the other answer");
-const TRIES = 3; // of sending files that the server says it lacks
+export const LACKING = later("The files of this conversation can't be sent to the server just now: try again in a moment.");
+export const TRIES = 3; // of sending files that the server says it lacks
 const GOES_ON = ["cut", "stopped", "length", "error"];
 
 /** Whether an answer ended before its end, so that it can go on. */
@@ -111,7 +112,7 @@ export class Asking {
       }
       const lacking = answer.missing.map((number) => filesOf(path)[number]).filter(Boolean);
       this.#files.forget(lacking.map((one) => one.hash));
-      if (tries === TRIES) throw new Error(session.facts.sentences.files);
+      if (tries === TRIES) throw new Error(LACKING);
     }
   }
 

@@ -121,12 +121,13 @@ export class Box {
 
   /** Why a file can't go with the others; null where it can. */
   #misfit(draft, entry) {
-    const { most_files: most, sentences } = this.#facts();
+    const { most_files: most } = this.#facts();
     const others = draft.files.filter((one) => one !== entry);
     if (!draft.files.includes(entry)) return null;
-    if (others.length >= most) return fill(sentences.too_many, entry.name);
+    if (others.length >= most) return later("“{name}” did not fit: that are as many files as a message takes.", { name: entry.name });
     const clips = [entry, ...others].filter((one) => one.kind === "video" && !one.moves);
-    return clips.length && others.length && entry.state === "ready" ? fill(sentences.clip_alone, entry.name) : null;
+    if (!clips.length || !others.length || entry.state !== "ready") return null;
+    return later("“{name}” can't go with other files in one message: a clip goes in a message of its own.", { name: entry.name });
   }
 
   detach(entry) {
@@ -163,8 +164,4 @@ function ready(file) {
 /** A draft as it is kept. */
 export function stored(draft) {
   return { text: draft.text, files: draft.files.filter((one) => one.hash).map(schema.file), pasted: draft.pasted, editing: draft.editing };
-}
-
-function fill(sentence, name) {
-  return sentence.replace("{}", name);
 }

@@ -1,9 +1,8 @@
 // Asks the server how its model sees a picture: of a question as it was asked, or of the box as it would be.
 // Knows the session and the wire; refuses to know how it is drawn.
 
+import { LACKING, TRIES } from "./asking.mjs";
 import { detailOf, requestOf } from "./request.mjs";
-
-const TRIES = 3; // of sending files that the server says it lacks
 
 /** Resolves to how a picture is seen (sight.mjs). `note` hears what is going on. Raises what the server says in a sentence,
  * and AbortError once `signal` is. @returns {Promise<import("./sight.mjs").Sight>} */
@@ -25,7 +24,7 @@ export async function looked(session, picture, { signal, note }) {
     }, { signal, of: "sees" });
     if (heard.sight) return heard.sight;
     if (heard.failed) throw new Error(heard.failed.sentence);
-    if (!heard.missing || tries === TRIES) throw new Error(facts.sentences.files);
+    if (!heard.missing || tries === TRIES) throw new Error(LACKING);
     kept.forget(heard.missing.files.map((number) => files[number]?.hash).filter(Boolean));
   }
 }

@@ -245,9 +245,6 @@ export default {
   "Those are more than the {0} values that may be sent here at once: send fewer.": "超过了一次最多可发送的 {0} 个值：请少发一些。",
 
   // files
-  "“{}” did not fit: that are as many files as a message takes.": "“{}”放不下了：一条消息的文件数已到上限。",
-  "“{}” can't go with other files in one message: a clip goes in a message of its own.": "“{}”不能和其他文件放在同一条消息里：视频要单独发一条消息。",
-  "The files of this conversation can't be sent to the server just now: try again in a moment.": "现在无法把这个对话的文件发送到服务器：请稍后再试。",
   "“{0}” is a clip, and this model looks at pictures only.": "“{0}”是视频，而这个模型只看图片。",
   "At most {0} frames can be left out.": "最多可去掉 {0} 帧。",
   "The part of a clip is from a second of it to a later one: choose it again.": "视频片段须从某一秒到更晚的一秒：请重新选择。",
