@@ -67,7 +67,7 @@ def every_import(file: Path) -> Iterator[str]:
     ("folder", "wanted"),
     [
         ("ovis_app", (*PROJECT.everything, *PROJECT.training)),
-        ("tools", PROJECT.dev),
+        ("tools", (*PROJECT.everything, *PROJECT.dev)),
         ("tests", (*PROJECT.everything, *PROJECT.dev)),
     ],
 )
