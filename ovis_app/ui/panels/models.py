@@ -50,23 +50,10 @@ def build(status: Status, *, own: bool) -> Models:
         with gr.Column(elem_id="model-choice"):
             gr.HTML("<h3>Change it</h3>")
             fitting = gr.HTML("", elem_id="model-fitting")
-            memory = gr.Textbox(
-                label="Memory of another graphics card",
-                placeholder="Another card? Its memory: 12 GB",
-                show_label=False,
-                container=False,
-                max_lines=1,
-                elem_id="card-memory",
-                visible=own,
+            memory = _line(
+                "Memory of another graphics card", "Another card? Its memory: 12 GB", "card-memory", visible=own
             )
-            search = gr.Textbox(
-                label="Search the models",
-                placeholder="Search: a name, “clips”, “fits”…",
-                show_label=False,
-                container=False,
-                max_lines=1,
-                elem_id="model-search",
-            )
+            search = _line("Search the models", "Search: a name, “clips”, “fits”…", "model-search")
             rows = gr.State([])
             listed = gr.Radio([], value=None, label="Models", show_label=False, container=False, elem_id="model-list")
             use = gr.Button("Use this model", elem_id="use-model", variant="primary", interactive=False)
@@ -81,6 +68,19 @@ def build(status: Status, *, own: bool) -> Models:
             use_own = gr.Button("Use it", elem_id="use-own", size="sm", visible=own)
     chosen = (fitting, memory, search, rows, listed, use, name, use_own)
     return Models(close, about, here, progress, cancel, refusal, may_choose, *chosen)
+
+
+def _line(label: str, placeholder: str, elem_id: str, *, visible: bool = True) -> gr.Textbox:
+    """A field of one line, whose label is heard and not seen."""
+    return gr.Textbox(
+        label=label,
+        placeholder=placeholder,
+        show_label=False,
+        container=False,
+        max_lines=1,
+        elem_id=elem_id,
+        visible=visible,
+    )
 
 
 def abilities(spec: ModelSpec) -> str:
