@@ -1,9 +1,9 @@
 """What the page costs a browser: `python -m benchmarks.page`.
 
-The first load beside a blank page of Gradio's: bytes over the wire, requests, seconds until the example cards stand there.
-Then a long answer that streams at a reader's pace, as the first turn of a conversation and after 21 turns with pictures,
-tables, code and formulas: processor time of the page's thread, time in scripts, bytes that come down, tasks that held it
-up, frames that came late. The first turn is the other way: what came before ought to cost nothing.
+The first load beside a blank page of Gradio's: bytes over the wire, requests, seconds until the example cards stand
+there. Then a long answer that streams at a reader's pace, as the first turn of a conversation and after 21 turns with
+pictures, tables, code and formulas: processor time of the page's thread, time in scripts, bytes that come down, tasks
+that held it up, frames that came late. The first turn is the other way: what came before ought to cost nothing.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ def area(side: float) -> float:
 GOAL = 0.5  # at turn 22 at most twice of what turn 1 took
 LONG = 100.0  # milliseconds; a task that takes longer is felt
 FRAME = 1000 / 60
+METRICS = ("Timestamp", "TaskDuration", "ScriptDuration")
 # Notes tasks of 50 ms and more, and how far apart frames are.
 WATCH = """() => {
   window.tasks = [], window.frames = [];
@@ -44,7 +45,11 @@ WATCH = """() => {
   window.noted.observe({type: 'longtask'});
   const run = window.run = {};
   let last = performance.now();
-  const frame = (now) => { window.frames.push(now - last); last = now; if (window.run === run) requestAnimationFrame(frame); };
+  const frame = (now) => {
+    window.frames.push(now - last);
+    last = now;
+    if (window.run === run) requestAnimationFrame(frame);
+  };
   requestAnimationFrame(frame);
 }"""
 
@@ -123,11 +128,12 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=400, help="words of the answer (400)")
     options = parser.parse_args()
     if not CHROMIUM.exists():
-        return finish(options, "page", [], unmeasured=[MISSING])
-    with tempfile.TemporaryDirectory() as made:
-        with app("--rate", str(options.rate), "--tokens", str(options.tokens), what=SERVED) as (url, _):
-            ours, least = loads(url)
-            first, last = by_turn(url, Path(made), options.repeats)
+        finish(options, "page", [], unmeasured=[MISSING])
+        return
+    flags = ("--rate", str(options.rate), "--tokens", str(options.tokens))
+    with tempfile.TemporaryDirectory() as made, app(*flags, what=SERVED) as (url, _):
+        ours, least = loads(url)
+        first, last = by_turn(url, Path(made), options.repeats)
     middle = lambda name, of: statistics.median(getattr(one, name) for one in of)  # noqa: E731
     rows = [
         Headline("page_kilobytes", ours.kilobytes, least.kilobytes, "kB"),
