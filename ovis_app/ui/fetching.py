@@ -32,6 +32,7 @@ from ovis_app.ui.http_files import BYTES, FILE_HEADERS
 
 ROUTE = "/from-address"
 FETCHERS, OF_ONE = 8, 2  # addresses that are fetched at a time, and of one client
+DOCUMENT = "application/pdf"
 LONGEST = 8 * 1024  # characters of an address
 NOT_HERE = "Addresses aren't fetched here: download the file and attach it."
 BY_HAND = "download it and attach the file"
@@ -50,7 +51,7 @@ class Fetching:
         return [Route(ROUTE, self.answer, methods=["POST"])]
 
     async def answer(self, request: Request) -> Response:
-        """The file, and in headers where its upload lies and what it is called; or why there is none."""
+        """The file, and in headers where its upload lies and what it is; or why there is none."""
         try:
             asked = parsed(await request.body())
             session, address = session_in(asked), asked.get("address")
@@ -71,7 +72,7 @@ class Fetching:
         left, name = Stop(), name_in(address)
         by = getattr(request.state, "visitor", "")
         work = partial(self._into_store, address, name, session_holder(session), by, left)
-        found: list[Path | UserError] = []
+        found: list[tuple[Path, str] | UserError] = []
         async with anyio.create_task_group() as group:
 
             async def watch() -> None:
@@ -91,18 +92,20 @@ class Fetching:
             return Response(status_code=400)  # nobody is there to be told
         if isinstance(found[0], UserError):
             raise found[0]
-        told = {"x-upload": quote(str(found[0])), "x-name": quote(name)}
-        return FileResponse(found[0], media_type=BYTES, filename=found[0].name, headers={**FILE_HEADERS, **told})
+        path, kind = found[0]
+        told = {"x-upload": quote(str(path)), "x-kind": kind}
+        return FileResponse(path, media_type=BYTES, filename=path.name, headers={**FILE_HEADERS, **told})
 
-    def _into_store(self, address: str, name: str, holder: str, by: str, left: Stop) -> Path:
-        """Where the file lies, which is the holder's. Raises MediaError, and Stopped once the tab has `left`."""
+    def _into_store(self, address: str, name: str, holder: str, by: str, left: Stop) -> tuple[Path, str]:
+        """Where the file lies, which is the holder's, and what it is. Raises MediaError, and Stopped once the tab has
+        `left`."""
         coming = self._store.begin(name, by)
         try:
             file = _Measured(coming, self._limits)
             most = max(_most(self._limits).values())
             receive(address, file.take, name=name, most=most, instead=BY_HAND, stop=left)
             file.look()
-            return self._store.claim(coming.finish(), holder, name)
+            return self._store.claim(coming.finish(), holder, name), file.mime
         finally:
             coming.abort()
 
@@ -112,7 +115,7 @@ class _Measured:
 
     def __init__(self, coming: IncomingFile, limits: Limits) -> None:
         self._coming, self._limits = coming, limits
-        self._head, self._most = b"", 0
+        self._head, self._most, self.mime = b"", 0, ""
 
     def take(self, data: bytes) -> None:
         """Raises MediaError."""
@@ -128,7 +131,7 @@ class _Measured:
             what = "document" if kind is PDF else kind.media
             if what is None:
                 raise refusal(self._coming.name, kind.advice)
-            self._most = _most(self._limits)[what]
+            self._most, self.mime = _most(self._limits)[what], DOCUMENT if kind is PDF else kind.mime
         if self._coming.size > self._most:
             raise too_large(self._coming.name, self._most)
 
