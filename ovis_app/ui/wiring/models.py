@@ -100,7 +100,8 @@ class _Handlers:
         api = self._settings.api_way
         others = several(self._backend) if self._allowed(request) else {}
         told = facts(
-            spec, session, limits=self._limits, static=self._static, folder=EXAMPLES, api=api, others=others
+            spec, session, limits=self._limits, static=self._static, folder=EXAMPLES, api=api,
+            fetches=self._settings.allow_urls, others=others,
         )  # fmt: skip
         return {self._parts.view.facts: told}
 
