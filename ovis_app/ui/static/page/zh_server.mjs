@@ -90,6 +90,9 @@ export default {
   "Larger pictures are reduced to this; lower it to save time and memory.": "更大的图片会缩小到这个尺寸；想省时间和内存时请调低。",
   "Given as the side of a square of as many pixels.": "以同样像素数的正方形的边长表示。",
   "Nobody has to sign in here: whoever has this address can use the page.": "这里无需登录：任何知道此地址的人都能使用本页面。",
+  "put aside": "已收起",
+  "{name} was put aside after {minutes} min without a question; the next one brings it back": "{name} 在 {minutes} 分钟无人提问后已收起，下次提问时会重新加载",
+  "{name} was put aside after {minutes} min without a question; the next one brings it back.": "{name} 在 {minutes} 分钟无人提问后已收起，下次提问时会重新加载。",
   "the new model can't be loaded": "新模型无法加载",
   "not asked yet": "尚未询问",
   "{0} tokens of context": "{0} token 上下文",
@@ -172,6 +175,7 @@ export default {
 
   // what is waited for
   "Waiting for {0} other question{1}": "前面还有 {0} 个问题",
+  "{0}, about {1} s": "{=0}，约 {1} 秒",
   "Waiting for {0} other question{1}, about {2} s": "前面还有 {0} 个问题，约 {2} 秒",
   "Waiting for the running answers": "等待正在进行的回答",
   "Waiting for {0}": "等待 {0}",
