@@ -244,6 +244,7 @@ export default {
   "The app is being ended: try again once it is back.": "应用正在结束：请等它恢复后再试。",
   "The app is ending: ask again once it runs.": "应用正在结束：请等它运行后再问。",
   "Too many questions and files come from here at once: try again in a moment.": "这里同时发来的问题和文件太多：请稍后再试。",
+  "Nothing that is compressed is read here: send it as it is, without Content-Encoding.": "这里不读取压缩过的内容：请去掉 Content-Encoding，原样发送。",
   "This page is open too many times from here: close other tabs of it, and try again.": "这个页面从这里打开的次数太多：请关闭其他标签页后再试。",
   "That arrives too slowly: send it again over a faster connection.": "传输太慢：请用更快的连接重新发送。",
   "That is more than the {0} that may be sent here at once: send less.": "超过了一次最多可发送的 {0}：请少发一些。",
