@@ -36,6 +36,8 @@ def area(side: float) -> float:
 ```
 - **注意：**请看图
 - a < b, and `<title>` stays as it is written"""
+CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")  # of Chromium, a moving test picture
+CHROMIUM_ARGUMENTS = ("--no-sandbox", "--disable-gpu", *CAMERA)
 ANSWERED = "#conversation .figures"
 TOUR = re.compile(r"\(tour/([a-z-]+)\.png\)")
 COLOURS = 128  # of a picture in the documentation: a fifth of the bytes, and hardly seen
@@ -245,6 +247,41 @@ def workbench(tab: Any) -> None:
     tab.wait_for_selector("dialog.workbench[open] .katex")
 
 
+@state(flags=("--allow-urls",))
+def attach_menu(tab: Any) -> None:
+    tab.click("#box .upload-button")
+    tab.wait_for_selector(".ovis-menu .camera")
+
+
+@state(flags=("--allow-urls",))
+def from_address(tab: Any) -> None:
+    attach_menu(tab)
+    tab.click(".ovis-menu .from-address")
+    tab.wait_for_selector(".ovis-dialog input")
+
+
+@state()
+def camera(tab: Any) -> None:
+    attach_menu(tab)
+    tab.click(".ovis-menu .camera")
+    tab.wait_for_selector("dialog.camera .primary:not(:disabled)")
+
+
+@state()
+def keep_asking(tab: Any) -> None:
+    camera(tab)
+    tab.click("dialog.camera .keep-asking")
+    tab.wait_for_selector("dialog.camera .camera-line:has-text('Answered')")
+
+
+@state()
+def no_camera(tab: Any) -> None:
+    tab.evaluate("Object.defineProperty(navigator, 'mediaDevices', { value: undefined })")
+    attach_menu(tab)
+    tab.click(".ovis-menu .camera")
+    tab.wait_for_selector("dialog.camera .camera-again:not([hidden])")
+
+
 @contextmanager
 def shown(chromium: Any, url: str, options: dict[str, Any]) -> Iterator[Any]:
     """A tab that never was here before."""
@@ -314,7 +351,7 @@ def main() -> None:
     wanted = [one for one in STATES if options.only is None or one.name in options.only]
     missed = 0
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"])
+        chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=list(CHROMIUM_ARGUMENTS))
         for flags, states in itertools.groupby(wanted, key=lambda one: ("--backend", "fake") * one.script + one.flags):
             with app(*flags) as (url, _):
                 for one, (name, look) in itertools.product(list(states), list(looks(options))):

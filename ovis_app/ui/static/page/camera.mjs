@@ -9,7 +9,7 @@ import { later, said, t } from "./i18n.mjs";
 import { KEPT, keepAsking } from "./keep_asking.mjs";
 import { styled } from "./styles.mjs";
 
-const SIDE = { ideal: 1920 }; // pixels that are asked for
+const ASKED = { width: { ideal: 1920 }, resizeMode: "none" }; // as the camera takes them, not cut and scaled by a browser
 const QUALITY = 0.92; // of a JPEG
 const EVERY = [2, 5, 10, 30, 60]; // seconds
 const LOOK_MS = 200; // between two looks at an answer that grows
@@ -86,6 +86,7 @@ class Camera {
       stream.getVideoTracks()[0].addEventListener("ended", () => { if (this.#stream === stream) this.#fail(GONE); });
       video.srcObject = stream;
       await video.play();
+      await drawn(video);
       if (this.#stream !== stream) return;
       take.disabled = keep.disabled = false;
       line.textContent = "";
@@ -202,7 +203,12 @@ class Camera {
 async function camera(id) {
   if (!navigator.mediaDevices?.getUserMedia) throw Object.assign(new Error("no camera"), { sentence: window.isSecureContext ? NONE : INSECURE });
   const which = id ? { deviceId: { exact: id } } : { facingMode: { ideal: "environment" } };
-  return await navigator.mediaDevices.getUserMedia({ video: { ...which, width: SIDE, height: SIDE }, audio: false });
+  return await navigator.mediaDevices.getUserMedia({ video: { ...which, ...ASKED }, audio: false });
+}
+
+/** Resolves once a picture is there: a video plays before that. */
+function drawn(video) {
+  return new Promise((resolve) => { if (video.requestVideoFrameCallback) video.requestVideoFrameCallback(resolve); else resolve(); });
 }
 
 function end(stream) {
