@@ -29,9 +29,10 @@ MOST_OTHERS = 20  # models that a question may be asked of too
 
 def facts(
     spec: ModelSpec, session: str, *, limits: Limits, static: StaticFiles, folder: Path, api: str = "key",
-    may_choose: bool = False, others: Mapping[str, ModelSpec] = MappingProxyType({}),
+    may_choose: bool = False, fetches: bool = False, others: Mapping[str, ModelSpec] = MappingProxyType({}),
 ) -> str:  # fmt: skip
     """All of it, for the tab of `session`. `api` is how programs are let in at /v1; nothing where it isn't there.
+    `fetches` is whether files come from addresses here.
     `others` could answer one question alone, by the names that a request has for them. Whether that tab `may_choose`
     the model for all says what it is told where little is known."""
     return json.dumps(
@@ -40,6 +41,7 @@ def facts(
             "session": session,
             "app": ovis_app.__version__,
             "api": api,
+            "fetches": fetches,
             "name": spec.name,
             "about": spec.about,
             "subject": subject(spec),

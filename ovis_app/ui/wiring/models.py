@@ -101,7 +101,7 @@ class _Handlers:
         others = several(self._backend) if allowed else {}
         told = facts(
             spec, session, limits=self._limits, static=self._static, folder=EXAMPLES, api=api, may_choose=allowed,
-            others=others,
+            fetches=self._settings.allow_urls, others=others,
         )  # fmt: skip
         return {self._parts.view.facts: told}
 
