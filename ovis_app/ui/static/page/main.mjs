@@ -203,7 +203,9 @@ class View {
     welcome.dataset.key = key;
     welcome.hidden = !shows;
     if (!shows) return welcome.replaceChildren();
-    const hint = facts.hint ? make("p.hint", {}, said(facts.hint)) : null;
+    const models = () => window.ovis.toggle("models", true);
+    const more = facts.may_choose ? make("button", { type: "button", onclick: models }, said(facts.hint)) : said(facts.hint);
+    const hint = facts.hint ? make("p.hint", {}, more) : null;
     const cards = make("div.examples", {}, ...facts.examples.map((one) => this.#card(one)));
     const earlier = make("div.earlier", { hidden: true });
     welcome.replaceChildren(make("div.placeholder", {}, make("h2", {}, t("Ask about {subject}", { subject: said(facts.subject) })), make("p", {}, said(facts.about)), hint), cards, this.#shots, earlier);

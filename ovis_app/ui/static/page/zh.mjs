@@ -347,6 +347,7 @@ export default {
   "Enlarge {name}": "放大查看 {name}",
   "something": "未命名对象",
   "{name}, box {numbers}": "{name}，第 {numbers} 个框",
+  "Box {number}: {name}": "框 {number} {name}",
   "{name}, boxes {numbers}": "{name}，第 {numbers} 个框",
   "Boxes on {picture}": "{picture} 上的框",
   "{picture} with boxes": "{picture}，已画出框",

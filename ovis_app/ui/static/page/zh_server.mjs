@@ -129,8 +129,9 @@ export default {
   "Reads one picture in up to nine tiles, charts and documents.": "把一张图片分成最多九块阅读，也能看图表和文档。",
 
   // the empty page
-  "The full-size models answer on this page too: start it with --model Ovis2.5-2B, or choose one at the top where that is offered":
-    "完整大小的模型也能在本页面回答：用 --model Ovis2.5-2B 启动，或在顶部可选的地方选择一个",
+  "For photos and documents choose a full-size model": "要看照片和文档，请选择完整大小的模型",
+  "For photos and documents start this page with a full-size model: --model Ovis2.5-2B":
+    "要看照片和文档，请用完整大小的模型启动本页面：--model Ovis2.5-2B",
   "a picture": "一张图片",
   "{0} or a clip": "{=0}或视频",
   "Describe a picture": "描述图片",
