@@ -101,15 +101,15 @@ def questions(
 
 
 def given_questions(
-    table: Path | None, name: str, files: Sequence[str], *, bounds: Bounds, prompt: str = "",
-    template: Template | None = None, pictures: str = "",
+    table: Path | None, name: str, files: Sequence[str], *, bounds: Bounds, template: Template | None = None,
+    pictures: str = "",
 ) -> Questions:  # fmt: skip
     """The questions of a table that came with these files, or without one a question about each of them; `name` is the
     table's, `pictures` another column that names files. Raises BatchError."""
     if table is None:
-        rows = (_of_file(one, one, template.filled({"file": one}, f"“{one}”") if template else prompt) for one in files)
+        rows = (_of_file(one, one, template.filled({"file": one}, f"“{one}”") if template else "") for one in files)
         return _checked(Questions(tuple(bounds.held(rows))), "what was given")
-    read = _Table(Given(files), prompt, template, column_name(pictures))
+    read = _Table(Given(files), "", template, column_name(pictures))
     return _checked(_rows_of(records(table, read.known), read, name, bounds), name)
 
 
@@ -147,7 +147,7 @@ def _checked(found: Questions, name: str) -> Questions:
         raise BatchError(f"Row id {few(repeated)} stands there twice: ids name the answers, so each needs its own.")
     missing = next((row.id for row in found.rows if not (row.prompt.strip() or row.problem)), None)
     if missing is not None:
-        raise BatchError(f"Row {missing} has no prompt: call its column prompt, or give one with --prompt.")
+        raise BatchError(f"Row {missing} has no prompt: call its column prompt, or write one question for all rows.")
     return found
 
 
@@ -251,7 +251,7 @@ class _Table:
         used |= {"system", "pages"} & set(values)
         if messages is not None:
             if self.template:
-                raise BatchError(f"This row has {messages}, which --template can't fill: leave one of them out.")
+                raise BatchError(f"This row has {messages}, which a template can't fill: leave one of them out.")
             used.add(messages)
             first, turns = said(values[messages])
             system = first or system

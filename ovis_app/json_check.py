@@ -1,5 +1,5 @@
-"""Schemas and answers of strangers, looked at in a process that is killed after a while: a schema may hold a pattern that is
-tried for years, or refer to itself a million times.
+"""Schemas and answers of strangers, looked at in a process that is killed after a while: a schema may hold a pattern
+that is tried for years, or refer to itself a million times.
 
 Run as a script it reads a job from stdin and writes what came of it to stdout. Knows processes; what is checked is
 json_answers.py's.

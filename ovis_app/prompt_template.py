@@ -29,10 +29,10 @@ class Template:
 
     def __post_init__(self) -> None:
         if not self.text.strip():
-            raise BatchError("--template is empty: write a question, with columns in braces.")
+            raise BatchError("The template is empty: write a question, with columns in braces.")
         for part in PART.finditer(self.text):
             if part[0] in "{}" or (part[1] is not None and not part[1].strip()):
-                raise BatchError(f"--template has a lone brace at character {part.start() + 1}: write it twice.")
+                raise BatchError(f"The template has a lone brace at character {part.start() + 1}: write it twice.")
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -47,7 +47,7 @@ class Template:
             pieces += [self.text[at : part.start()], self._put(part, values, row)]
             at, length = part.end(), length + len(pieces[-1])
             if length > MAX_TEXT:
-                raise BatchError(f"{row} fills --template with more than {MAX_TEXT:,} characters: shorten it.")
+                raise BatchError(f"{row} fills the template with more than {MAX_TEXT:,} characters: shorten it.")
         return "".join([*pieces, self.text[at:]])
 
     def _put(self, part: re.Match[str], values: Mapping[str, object], row: str) -> str:
@@ -55,7 +55,7 @@ class Template:
             return part[0][0]
         name = column_name(part[1])
         if name not in values:
-            raise BatchError(f"{row} has no column “{part[1].strip()[:100]}”, which --template names.")
+            raise BatchError(f"{row} has no column “{part[1].strip()[:100]}”, which the template names.")
         value = values[name]
         if isinstance(value, str):
             return value

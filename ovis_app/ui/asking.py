@@ -85,8 +85,8 @@ def question(value: object, spec: ModelSpec, limits: Limits) -> Question:
 
 
 def _placed(dialogue: Dialogue, places: list[Any]) -> Dialogue:
-    """The messages with each file at the place of its text that is told of it, in order: a row of a table says so, whose
-    text is its own to the letter. Raises ApiError."""
+    """The messages with each file at the place of its text that is told of it, in order: a row of a table says so,
+    whose text is its own to the letter. Raises ApiError."""
     if not all(one is None or (isinstance(one, int) and not isinstance(one, bool) and one >= 0) for one in places):
         raise ApiError(400, "ovis.places must be a list of places in texts.", param="places")
     said, done = list[Said](), 0

@@ -1,7 +1,7 @@
 """What the page's own modules call, by name: `ask` (a question, answered in frames), `sees` (how a picture of one is
 seen), `bring` (a file, looked at), `weigh` (a question, before it is asked), `hurry` (an answer whose thought is to
-end), `moments` and `pages` (what of a file there is to choose among), `rows` (the questions of a table) and `fits` (whether
-an answer has the shape of a schema).
+end), `moments` and `pages` (what of a file there is to choose among), `rows` (the questions of a table) and `fits`
+(whether an answer has the shape of a schema).
 
 Gradio's events, so its queue, its cancelling and ZeroGPU's quota are theirs; called over HTTP as any program would, and
 every value that comes is checked. Keeps nothing of a conversation.

@@ -37,6 +37,8 @@ MOST_FILES = 5_000
 LONGEST_NAME = 1_000  # characters
 LONGEST_WORDS = 20_000  # of a template, or of a prompt for all rows
 BOUNDS = Bounds(rows=5_000, columns=100, text=8_000_000)
+FIRST = 5  # rows that are looked at before all are asked
+REASONS = 3  # that are told of rows that can't be asked
 NO_TABLE = "That is no table of questions: reload the page, and choose it again."
 # What a column is for, by what people call it.
 KINDS = {
@@ -44,30 +46,29 @@ KINDS = {
     **dict.fromkeys(PROMPT, "prompt"),
     **dict.fromkeys(ID, "id"),
     **dict.fromkeys(MESSAGES, "messages"),
-    **dict.fromkeys(("system", "history", "pages")),
 }
 
 
 def rows(asked: Mapping[str, Any], holder: str, *, store: FileStore) -> dict[str, Any]:
-    """The questions of the table that is `uploaded`, or about each of `files` where there is none; and its columns, each
-    with what it is for. Raises UserError."""
-    files, prompt, words = _names(asked.get("files")), _text(asked, "prompt"), _text(asked, "template")
+    """The questions of the table that is `uploaded`, or about each of `files` where there is none; and its columns,
+    each with what it is for; of many rows only the `first`, where that is asked. Raises UserError."""
+    files, words = _names(asked.get("files")), _text(asked, "template")
     template = Template(words) if words.strip() else None
-    pictures = _text(asked, "pictures")
+    pictures, first = _text(asked, "pictures"), asked.get("first") is True
     if not asked.get("upload"):
-        return _told(_read(None, "", files, prompt, template, pictures), template, pictures)
+        return _told(_read(None, "", files, template, pictures), template, pictures, first=first)
     path, name = claimed(asked, holder, store)
     if path.stat().st_size > LARGEST:
         raise BatchError(f"{name} is larger than {LARGEST / 1e6:g} MB: make several tables of it.")
     with writing(), TemporaryDirectory(prefix="ovis-", ignore_cleanup_errors=True) as folder:
         table = Path(folder, f"table{_suffix(_text(asked, 'name') or name)}")
         shutil.copyfile(path, table)
-        return _told(_read(table, table.name, files, prompt, template, pictures), template, pictures)
+        return _told(_read(table, table.name, files, template, pictures), template, pictures, first=first)
 
 
 def fits(asked: Mapping[str, Any], holder: str, *, store: FileStore) -> dict[str, Any]:
-    """Whether an `answer` has the shape of a `schema`; of the schema alone, what is to stand behind each question. Raises
-    UserError."""
+    """Whether an `answer` has the shape of a `schema`; of the schema alone, what is to stand behind each question.
+    Raises UserError."""
     schema, answer = asked.get("schema"), asked.get("answer")
     if not isinstance(schema, str) or not (answer is None or isinstance(answer, str)):
         raise RequestError(NO_TABLE)
@@ -75,11 +76,9 @@ def fits(asked: Mapping[str, Any], holder: str, *, store: FileStore) -> dict[str
 
 
 def _read(
-    table: Path | None, name: str, files: Sequence[str], prompt: str, template: Template | None, pictures: str
+    table: Path | None, name: str, files: Sequence[str], template: Template | None, pictures: str
 ) -> Questions:  # fmt: skip
-    return given_questions(
-        table, name, files, bounds=BOUNDS, prompt=prompt, template=template, pictures=pictures
-    )  # fmt: skip
+    return given_questions(table, name, files, bounds=BOUNDS, template=template, pictures=pictures)
 
 
 def _suffix(name: str) -> str:
@@ -103,7 +102,7 @@ def _text(asked: Mapping[str, Any], name: str) -> str:
     return value
 
 
-def _told(found: Questions, template: Template | None, pictures: str) -> dict[str, Any]:
+def _told(found: Questions, template: Template | None, pictures: str, *, first: bool) -> dict[str, Any]:
     wanted = {column_name(one) for one in template.columns} if template else set()
     own = {column_name(pictures)} if pictures else set()
 
@@ -114,7 +113,10 @@ def _told(found: Questions, template: Template | None, pictures: str) -> dict[st
         return "files" if name in own else KINDS.get(name) or ("template" if name in wanted else name)
 
     columns = [{"name": whole(one), "kind": kind(one)} for one in found.columns]
-    return {"rows": [_row(one) for one in found.rows], "columns": columns}
+    problems = [whole(one.problem) for one in found.rows if one.problem]
+    shown = found.rows[:FIRST] if first else found.rows
+    counts = {"count": len(found.rows), "failing": len(problems), "problems": list(dict.fromkeys(problems))[:REASONS]}
+    return {"rows": [_row(one) for one in shown], "columns": columns, **counts}
 
 
 def _row(row: Row) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Many questions of a table, as the page asks for them: read by the rules of `ovis batch`, whatever a stranger sends."""
+"""Many questions of a table, as the page asks for them: by the rules of `ovis batch`, whatever a stranger sends."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_a_list_in_a_cell_is_no_program(wire: Wire, tmp_path: Path) -> None:
 
 
 def test_files_stand_where_their_tags_do(wire: Wire) -> None:
-    found = named(wire, "rows", {"files": ["a.png"], "prompt": "First <image>, then?"})
+    found = named(wire, "rows", {"files": ["a.png"], "template": "First <image>, then?"})
     [turn] = found["rows"][0]["turns"]
     assert (turn["text"], turn["places"]) == ("First , then?", [6])
     wire.ask(turn["text"], [wire.upload(SHAPES)], ovis={"places": turn["places"]})
