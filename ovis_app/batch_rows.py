@@ -339,8 +339,7 @@ def _folder(source: Path, prompt: str, template: Template | None, besides: Path 
             left_out.append(id)
     if not rows and left_out:
         raise BatchError(
-            f"There is no picture, clip or PDF in {source.name}: "
-            f"{len(left_out):,} file{'s were' if len(left_out) > 1 else ' was'} left out ({few(left_out)})."
+            f"There is no picture, clip or PDF in {source.name}; left out: {len(left_out):,} ({few(left_out)})."
         )
     return Questions(tuple(sorted(rows, key=lambda row: row.id)), left_out=tuple(sorted(left_out)))
 

@@ -24,7 +24,8 @@ from ovis_app.batch_rows import (
     Row,
     given_questions,
 )
-from ovis_app.errors import BatchError, RequestError
+from ovis_app.batch_tables import records
+from ovis_app.errors import BatchError, RequestError, UserError
 from ovis_app.json_check import checked
 from ovis_app.media.file_store import FileStore
 from ovis_app.media.incoming_file import writing
@@ -61,9 +62,12 @@ def rows(asked: Mapping[str, Any], holder: str, *, store: FileStore) -> dict[str
     if path.stat().st_size > LARGEST:
         raise BatchError(f"{name} is larger than {LARGEST / 1e6:g} MB: make several tables of it.")
     with writing(), TemporaryDirectory(prefix="ovis-", ignore_cleanup_errors=True) as folder:
-        table = Path(folder, f"table{_suffix(_text(asked, 'name') or name)}")
+        table = Path(folder, _named(_text(asked, "name") or name))
         shutil.copyfile(path, table)
-        return _told(_read(table, table.name, files, template, pictures), template, pictures, first=first)
+        try:
+            return _told(_read(table, table.name, files, template, pictures), template, pictures, first=first)
+        except UserError as error:
+            return {"refused": whole(str(error)), "columns": _header(table)}
 
 
 def fits(asked: Mapping[str, Any], holder: str, *, store: FileStore) -> dict[str, Any]:
@@ -81,9 +85,20 @@ def _read(
     return given_questions(table, name, files, bounds=BOUNDS, template=template, pictures=pictures)
 
 
-def _suffix(name: str) -> str:
-    found = re.search(r"\.(?:csv|tsv|jsonl|ndjson|json)$", name.lower())
-    return found[0] if found else ""
+def _named(name: str) -> str:
+    """What sentences call a table: its name, as far as it is one in any folder."""
+    found = re.sub(r"[^\w .()-]", "_", re.split(r"[/\\]", name)[-1])[-60:].lstrip(".")
+    return found if found.strip() else "table"
+
+
+def _header(table: Path) -> list[dict[str, str]]:
+    """The columns of a table that can't be asked as it is, so that somebody can say which one is for what."""
+    try:
+        first = next(records(table, lambda name: column_name(name) in KINDS), None)
+    except UserError:
+        return []
+    names = [name for name, _ in first.columns] if first else []
+    return [{"name": whole(one), "kind": KINDS.get(column_name(one), "ignored")} for one in names[: BOUNDS.columns]]
 
 
 def _names(value: object) -> list[str]:

@@ -17,8 +17,8 @@ SHAPES = EXAMPLES / "shapes.png"
 
 
 def rows(wire: Wire, folder: Path, content: str, *, name: str = "in.csv", **asked: Any) -> dict[str, Any]:
-    (folder / name).write_text(content, encoding="utf-8")
-    return named(wire, "rows", {"upload": wire.upload(folder / name), "name": name, "files": [], **asked})
+    (folder / "in").write_text(content, encoding="utf-8")
+    return named(wire, "rows", {"upload": wire.upload(folder / "in"), "name": name, "files": [], **asked})
 
 
 def test_a_table_is_read_as_the_command_reads_it(wire: Wire, tmp_path: Path) -> None:
@@ -35,7 +35,9 @@ def test_a_table_is_read_as_the_command_reads_it(wire: Wire, tmp_path: Path) -> 
 
 def test_another_column_can_name_the_pictures(wire: Wire, tmp_path: Path) -> None:
     table = "Datei,prompt\na.png,What?\n"
-    assert "which isn't read: call the column image" in rows(wire, tmp_path, table, files=["a.png"])["refused"]
+    refused = rows(wire, tmp_path, table, files=["a.png"], name="../f\u00fcr/in.csv")
+    assert "which isn't read: call the column image" in refused["refused"]
+    assert refused["columns"] == [{"name": "Datei", "kind": "ignored"}, {"name": "prompt", "kind": "prompt"}]
     [row] = rows(wire, tmp_path, table, files=["a.png"], pictures="Datei")["rows"]
     assert row["turns"][0]["files"] == ["a.png"]
 
@@ -86,7 +88,7 @@ def test_a_row_is_never_asked_with_another_file(
         ("prompt\nWhat?\n", {"files": [""]}, "no table of questions"),
         ("prompt\nWhat?\n", {"name": "in.xlsx"}, "save it as one of these"),
         ("prompt\nWhat?\n", {"upload": "/etc/passwd"}, "no longer here"),
-        ("x\n1\n", {}, "No column of table.csv is known"),
+        ("x\n1\n", {}, "No column of in.csv is known"),
     ],
 )
 def test_what_is_no_table_of_questions_is_a_sentence(

@@ -77,6 +77,7 @@ class Many {
 
   #fill() {
     this.#lines.clear();
+    this.#p.body.scrollTop = 0;
     if (this.batch.batch) this.#run();
     else {
       this.#setup = new Setup(this.#session, { wire, start: (read, given) => this.#start(read, given) });
@@ -131,7 +132,7 @@ class Many {
     p.only = make("select", { "aria-label": t("Which rows are shown"), onchange: (event) => { this.#only = event.target.value; this.#most = AT_ONCE; this.#table(); } },
       ...[["all", t("All rows")], ["answered", t("Answered")], ["failed", t("Failed")]].map(([value, words]) => make("option", { value, selected: value === this.#only }, words)));
     p.rows = make("tbody");
-    p.more = act(t("Show more"), () => { this.#most += AT_ONCE; this.#table(); }, "quiet");
+    p.more = act(t("Show more"), () => { this.#most += AT_ONCE; this.#table(); }, "more-rows");
     const { title, ignored, leftOut, schema } = this.batch.batch;
     const head = [t("Row"), t("Question"), schema ? t("Answer, and its data") : t("Answer"), ""].map((words) => make("th", { scope: "col" }, words));
     const apart = [ignored.length ? t("Columns that aren't read: {names}", { names: few(ignored) }) : "", leftOut.length ? t("Left out: {names}", { names: few(leftOut) }) : ""].filter(Boolean);

@@ -2,7 +2,7 @@
 // that answers are to have; the first rows show what will be asked, as the server reads them.
 // Knows the DOM; what a table says is the server's to tell.
 
-import { button, make, plain } from "./elements.mjs";
+import { make, plain } from "./elements.mjs";
 import { language, said, t } from "./i18n.mjs";
 import { sorted, unicode } from "./many.mjs";
 import { decoded } from "./texts.mjs";
@@ -37,7 +37,7 @@ export class Setup {
     files.className = "many-files-chooser";
     p.choose = choose;
     folder.hidden = matchMedia("(pointer: coarse)").matches; // phones have none to choose
-    p.none = button(t("Remove all"), () => { this.#given = []; this.#upload = null; this.#look(); }, { name: "none" });
+    p.none = make("button", { type: "button", onclick: () => { this.#given = []; this.#upload = null; this.#look(); } }, t("Remove all"));
     p.summary = make("p.many-given", { role: "status" });
     p.columns = make("div.many-columns", { hidden: true });
     p.pictures = make("select", { onchange: () => this.#look() });

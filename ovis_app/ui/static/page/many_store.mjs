@@ -2,13 +2,9 @@
 // browser, one batch at a time, or this tab's memory where there is none or it is full.
 // Knows records; refuses to know what they mean.
 
-import { later } from "./i18n.mjs";
-
 const NAME = "ovis-many";
 const STORES = ["batch", "rows", "files"];
 const ONE = "now"; // the key of the batch
-
-export const FULL = later("This browser has no room for these files: the questions go on, but only as long as this tab is open.");
 
 /** @param {{factory?: IDBFactory | null}} options */
 export async function open({ factory = safely(() => globalThis.indexedDB) } = {}) {
