@@ -32,7 +32,7 @@ NOT_SAID = re.compile(
     r"|What does the text say\?|Where is the .*|files are missing|place comes first|going back|1-3,7,10-.*"
     r"|\{0\} ids and \{1\} keys|count must be at least 1, not \{0\}|the downloader died"
     r"|The sender left before all of it was there\.|no weights in \{0\}|too many names are being looked up"
-    r"|Image \{0\}:|You said: \{0\}|\(with \{0\}\)|\{0\} is \{1\}|eos_token_id is \{0\})$"
+    r"|\{0\} and \{1\} more|Image \{0\}:|You said: \{0\}|\(with \{0\}\)|\{0\} is \{1\}|eos_token_id is \{0\})$"
 )
 WORDS = re.compile(r"\w+\W+\w*[a-z]{2}|[a-z]{2}\w*\W+\w+")
 

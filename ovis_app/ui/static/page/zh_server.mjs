@@ -610,7 +610,6 @@ export default {
   "{0} is no table: name its folder, or ask about it by `ovis \"question\"`.": "{0} 不是表格：请指定其文件夹，或用 `ovis \"question\"` 提问。",
   "{0} may not be read here: check its permissions.": "无权读取 {0}：请检查其权限。",
   "There is no file or folder {0}.": "没有文件或文件夹 {0}。",
-  "{0} and {1} more": "{0} 等，另有 {1} 个",
   "No column of {0} is known: it has {1}; looked for are {2}, without case.": "{0} 中没有认识的列：它有 {1}；所找的是 {2}，不分大小写。",
   "There are {0} columns: at most {1} are read.": "共有 {0} 列：最多读取 {1} 列。",
   "one without a name": "无名的一列",
