@@ -37,6 +37,7 @@ export async function open(session) {
 export async function goOn(session) {
   const many = await windowOf(session);
   if (many.batch.batch?.going) many.batch.go();
+  else remember(false);
 }
 
 class Many {
@@ -58,7 +59,7 @@ class Many {
     const { dialog } = this.#p;
     if (dialog?.open) return;
     const heading = make("h2", { id: "many-title" }, t("Many questions"));
-    this.#p.body = make("div.many-body");
+    this.#p.body = make("div.many-body", { tabIndex: -1 });
     const close = button(t("Close"), () => this.#p.dialog.close(), { icon: true, name: "close" });
     this.#p.dialog = make("dialog.ovis-dialog.many", { "aria-labelledby": "many-title" }, make("div.many-head", {}, heading, close), this.#p.body);
     this.#p.dialog.addEventListener("close", () => { this.#p.dialog.remove(); this.#setup = null; this.#lines.clear(); this.#chip(); });
@@ -141,6 +142,7 @@ class Many {
       make("div.many-filter", {}, p.only), make("div.many-table", { tabIndex: 0, role: "region", "aria-label": t("Rows") }, make("table", {}, make("thead", {}, make("tr", {}, ...head)), p.rows)), p.more);
     this.#table();
     this.#figures();
+    p.body.focus();
   }
 
   #figures() {

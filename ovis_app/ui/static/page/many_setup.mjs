@@ -51,7 +51,7 @@ export class Setup {
     p.drop = make("div.many-drop", {}, make("p", {}, t("A table (CSV, TSV, JSON lines), and the pictures, clips or PDFs that it names. Or files alone, with one question for all. Drop them here.")), make("div.buttons", {}, choose, folder, p.none, files, within), p.summary);
     p.root = make("div", {}, p.drop, p.columns, p.picturesRow, make("label.many-field", {}, p.label, p.template),
       make("details", {}, make("summary", {}, t("Answers as JSON of one shape")), make("p", {}, t("A JSON Schema. Each answer is checked by it; what doesn't fit is asked once more.")), p.schema),
-      p.says, p.preview, make("div.buttons", {}, p.start));
+      p.says, p.preview, make("div.buttons.many-start", {}, p.start));
   }
 
   /** Files and folders that were dropped. @param {DataTransfer} data */
