@@ -210,6 +210,30 @@ def clip_moments(tab: Any) -> None:
     tab.wait_for_function("() => !document.querySelector('.ovis-panel .strip').ariaBusy")
 
 
+TABLE = """id,image,product,colour
+1,shapes.png,circle,red
+2,counting.png,square,black
+3,missing.png,star,yellow
+"""
+
+
+@state()
+def many(tab: Any) -> None:
+    tab.click(".many-opens")
+    table = {"name": "products.csv", "mimeType": "text/csv", "buffer": TABLE.encode()}
+    pictures = [{"name": one.name, "mimeType": "image/png", "buffer": one.read_bytes()} for one in (SHAPES, COUNTING)]
+    tab.set_input_files(".many-files-chooser", [table, *pictures])
+    tab.fill(".many-field textarea", "Is there a {colour} {product}?")
+    tab.wait_for_selector("text=Ask 2 questions")
+
+
+@state()
+def many_answered(tab: Any) -> None:
+    many(tab)
+    tab.click(".many .primary")
+    tab.wait_for_selector("text=2 of 3 answered, 1 failed")
+
+
 @state()
 def compare(tab: Any) -> None:
     attached(tab)
