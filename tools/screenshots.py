@@ -297,7 +297,7 @@ def camera(tab: Any) -> None:
 def keep_asking(tab: Any) -> None:
     camera(tab)
     tab.click("dialog.camera .keep-asking")
-    tab.wait_for_selector("dialog.camera .camera-line:has-text('Answered')")
+    tab.wait_for_selector("dialog.camera .camera-answer[aria-busy=false]:not(:empty)")
 
 
 @state()

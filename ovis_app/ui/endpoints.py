@@ -20,6 +20,7 @@ from typing import Any
 import anyio
 import gradio as gr
 from gradio.events import api
+from starlette.requests import HTTPConnection
 
 from ovis_app import chat
 from ovis_app.api.driven import driven
@@ -219,7 +220,7 @@ async def _paced(steps: AsyncIterator[list[frames.Frame]]) -> AsyncGenerator[fra
             told = now
 
 
-def client_of(request: gr.Request, session: str) -> str:
+def client_of(request: gr.Request | HTTPConnection, session: str) -> str:
     """Who asks: where they are, if that is known, since a session's name anybody may make up."""
     visitor = getattr(getattr(request, "state", None), "visitor", "")
     return f"address:{visitor}" if visitor else f"page:{session}"

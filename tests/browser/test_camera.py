@@ -84,7 +84,7 @@ def test_a_question_is_asked_again_and_again_as_versions_until_stopped(open_tab:
     tab.select_option(f"{CAMERA} .camera-row select", "2")
     before = len(server.backend.requests)
     tab.press(f"{CAMERA} input", "Enter")
-    line(tab, "Answered 3 times")
+    line(tab, "Answers so far: 3")
     assert "what is it now?" in tab.inner_text(f"{CAMERA} .camera-answer")
     tab.click(f"{CAMERA} .keep-asking")
     assert tab.inner_text(f"{CAMERA} .keep-asking") == "Keep asking"

@@ -77,6 +77,7 @@ class Camera {
     const { video, line, again, take, keep } = this.#p;
     this.#dark();
     again.hidden = true;
+    this.#box.classList.remove("blind");
     take.disabled = keep.disabled = true;
     line.textContent = t("Starting the camera…");
     try {
@@ -102,6 +103,7 @@ class Camera {
     const { line, again, take, keep } = this.#p;
     line.textContent = said(sentence);
     again.hidden = sentence === INSECURE;
+    this.#box.classList.add("blind");
     take.disabled = keep.disabled = true;
   }
 
@@ -143,7 +145,7 @@ class Camera {
     const heard = (one) => {
       this.#say(one, true);
       count += 1;
-      line.textContent = t("Answered {count} times. In the conversation the last {most} stay, as versions of one question.", { count, most: KEPT });
+      line.textContent = t("Answers so far: {count}. The last {most} stay in the conversation, as versions of one question.", { count, most: KEPT });
     };
     const why = await keepAsking(this.#session, { text, seconds: Number(every.value), shot: () => this.#shot(), wait, signal, heard })
       .catch((error) => error.message);

@@ -73,7 +73,7 @@ export default {
   "What is in the picture?": "画面里有什么？",
   "every {count} s": "每 {count} 秒",
   "How often": "间隔",
-  "Answered {count} times. In the conversation the last {most} stay, as versions of one question.": "已回答 {count} 次。对话中保留最近 {most} 次，作为同一问题的不同版本。",
+  "Answers so far: {count}. The last {most} stay in the conversation, as versions of one question.": "已回答 {count} 次。对话中保留最近 {most} 次，作为同一问题的不同版本。",
   "It stopped: there is no connection to the server just now.": "已停止：暂时无法连接服务器。",
   "It stopped: another conversation is shown.": "已停止：显示的是另一个对话。",
   "It stopped, since the last answer wasn't finished.": "已停止，因为上一个回答没有完成。",
