@@ -44,6 +44,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "batch_turns": {"errors", "named_files", "places"},
     "batch_rows": {"batch_tables", "batch_turns", "named_files", "prompt_template", "media", *VALUES},
     "batch_files": {"batch_rows", "named_files", "media", "private_folder", *VALUES},
+    "reading": {"batch_files", "named_files", "media", *VALUES},
     "models": {"zoo", "media", *VALUES},
     "checkpoints": {"zoo", "media", "models", *VALUES},
     "engine": {"zoo", "models", "checkpoints", *VALUES},
@@ -57,7 +58,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "serve": {"backend", "backends", "api", "ui", "settings", "proxies", "frozen_imports", "private_folder", *VALUES},
     "cli": {"accounts", "backend", "zoo", "chat", "media", "settings", "checkpoints", "backends", "training", "serve"}
     | VALUES
-    | {"batch_files", "batch_rows", "json_answers", "named_files", "private_folder", "prompt_template", "proxies"},
+    | {"batch_files", "batch_rows", "json_answers", "named_files", "private_folder", "prompt_template", "proxies"}
+    | {"reading"},
     "__main__": {"cli"},
 }
 WITH_TORCH = {"models", "checkpoints", "engine", "backends/local", "training"}

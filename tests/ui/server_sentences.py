@@ -26,7 +26,8 @@ HERE = ("models/config.py", "models/devices.py", "ui/http_answers.py", "ui/http_
         "ui/http_events.py", "ui/http_uploads.py")  # fmt: skip
 NOT_SAID = re.compile(
     r"[<\n]|default-src|https://|window\.ovis|gradio_api|\bZeroGPU [a-z]|^(?:No GPU was available|runs limit"
-    r"|reached its GPU limit|quiet icon.*|image/\*, video/\*|Bearer \{0\}|Raw profile type exif|No space left on device"
+    r"|reached its GPU limit|quiet icon.*|image/\*, video/\*, application/pdf|Bearer \{0\}|Raw profile type exif"
+    r"|No space left on device"
     r"|Please provide the (?:bounding box|point) coordinates\.|End your response with .*|Provide a step-by-step .*"
     r"|Describe the image\.|Which image has more shapes\?|Which way does it move\?|How many shapes are there\?"
     r"|What does the text say\?|Where is the .*|files are missing|place comes first|going back|1-3,7,10-.*"

@@ -204,7 +204,9 @@ class View {
     welcome.dataset.key = key;
     welcome.hidden = !shows;
     if (!shows) return welcome.replaceChildren();
-    const hint = facts.hint ? make("p.hint", {}, said(facts.hint)) : null;
+    const models = () => window.ovis.toggle("models", true);
+    const more = facts.may_choose ? make("button", { type: "button", onclick: models }, said(facts.hint)) : said(facts.hint);
+    const hint = facts.hint ? make("p.hint", {}, more) : null;
     const cards = make("div.examples", {}, ...facts.examples.map((one) => this.#card(one)));
     const many = make("button.quiet.many-opens", { type: "button", onclick: async () => (await import("./many_dialog.mjs")).open(this.#session) }, t("Ask the same of many pictures, or each row of a table…"));
     const earlier = make("div.earlier", { hidden: true });

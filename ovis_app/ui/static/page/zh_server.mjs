@@ -90,6 +90,9 @@ export default {
   "Larger pictures are reduced to this; lower it to save time and memory.": "更大的图片会缩小到这个尺寸；想省时间和内存时请调低。",
   "Given as the side of a square of as many pixels.": "以同样像素数的正方形的边长表示。",
   "Nobody has to sign in here: whoever has this address can use the page.": "这里无需登录：任何知道此地址的人都能使用本页面。",
+  "put aside": "已收起",
+  "{name} was put aside after {minutes} min without a question; the next one brings it back": "{name} 在 {minutes} 分钟无人提问后已收起，下次提问时会重新加载",
+  "{name} was put aside after {minutes} min without a question; the next one brings it back.": "{name} 在 {minutes} 分钟无人提问后已收起，下次提问时会重新加载。",
   "the new model can't be loaded": "新模型无法加载",
   "not asked yet": "尚未询问",
   "{0} tokens of context": "{0} token 上下文",
@@ -126,8 +129,9 @@ export default {
   "Reads one picture in up to nine tiles, charts and documents.": "把一张图片分成最多九块阅读，也能看图表和文档。",
 
   // the empty page
-  "The full-size models answer on this page too: start it with --model Ovis2.5-2B, or choose one at the top where that is offered":
-    "完整大小的模型也能在本页面回答：用 --model Ovis2.5-2B 启动，或在顶部可选的地方选择一个",
+  "For photos and documents choose a full-size model": "要看照片和文档，请选择完整大小的模型",
+  "For photos and documents start this page with a full-size model: --model Ovis2.5-2B":
+    "要看照片和文档，请用完整大小的模型启动本页面：--model Ovis2.5-2B",
   "a picture": "一张图片",
   "{0} or a clip": "{=0}或视频",
   "Describe a picture": "描述图片",
@@ -172,6 +176,7 @@ export default {
 
   // what is waited for
   "Waiting for {0} other question{1}": "前面还有 {0} 个问题",
+  "{0}, about {1} s": "{=0}，约 {1} 秒",
   "Waiting for {0} other question{1}, about {2} s": "前面还有 {0} 个问题，约 {2} 秒",
   "Waiting for the running answers": "等待正在进行的回答",
   "Waiting for {0}": "等待 {0}",
@@ -240,6 +245,8 @@ export default {
   "The app is being ended: try again once it is back.": "应用正在结束：请等它恢复后再试。",
   "The app is ending: ask again once it runs.": "应用正在结束：请等它运行后再问。",
   "Too many questions and files come from here at once: try again in a moment.": "这里同时发来的问题和文件太多：请稍后再试。",
+  "Nothing that is compressed is read here: send it as it is, without Content-Encoding.": "这里不读取压缩过的内容：请去掉 Content-Encoding，原样发送。",
+  "This page is open too many times from here: close other tabs of it, and try again.": "这个页面从这里打开的次数太多：请关闭其他标签页后再试。",
   "That arrives too slowly: send it again over a faster connection.": "传输太慢：请用更快的连接重新发送。",
   "That is more than the {0} that may be sent here at once: send less.": "超过了一次最多可发送的 {0}：请少发一些。",
   "Those are more than the {0} values that may be sent here at once: send fewer.": "超过了一次最多可发送的 {0} 个值：请少发一些。",
@@ -360,14 +367,16 @@ export default {
   "That file isn't among the uploads of this page: {0}.": "这个文件不在本页面的上传之中：{0}。",
   "Addresses are not fetched: {0}.": "不会从网址获取文件：{0}。",
   "Addresses aren't fetched here: send {name} as a data: URI (--allow-urls lets this server fetch).": "这里不会从网址获取文件：请以 data: URI 发送 {name}（--allow-urls 允许服务器获取）。",
-  "has an address in a private network, which isn't fetched: send it as a data: URI.": "的网址在私有网络中，不会获取：请以 data: URI 发送。",
-  "is behind too many redirects: send it as a data: URI.": "的网址跳转次数太多：请以 data: URI 发送。",
-  "has an address that can't be fetched: send it as a data: URI.": "的网址无法获取：请以 data: URI 发送。",
+  "Addresses aren't fetched here: download the file and attach it.": "这里不会从网址获取文件：请下载后附上。",
+  "has an address in a private network, which isn't fetched: {0}.": "的网址在私有网络中，不会获取：{=0}。",
+  "is behind too many redirects: {0}.": "的网址跳转次数太多：{=0}。",
+  "has an address that can't be fetched: {0}.": "的网址无法获取：{=0}。",
   "isn't there to be fetched: its server answered {0}.": "获取不到：它的服务器回答 {0}。",
-  "comes compressed, which isn't read here: send it as a data: URI.": "是压缩传输的，这里无法读取：请以 data: URI 发送。",
-  "takes too long to fetch": "获取用时过长",
-  "can't be fetched": "无法获取",
-  "{0}: send it as a data: URI.": "{=0}：请以 data: URI 发送。",
+  "comes compressed, which isn't read here: {0}.": "是压缩传输的，这里无法读取：{=0}。",
+  "takes too long to fetch: {0}.": "获取用时过长：{=0}。",
+  "can't be fetched: {0}.": "无法获取：{=0}。",
+  "send it as a data: URI": "请以 data: URI 发送",
+  "download it and attach the file": "请下载后附上文件",
   "is larger than the {0} MB that are fetched: send a smaller one.": "超过了允许获取的 {0} MB：请发送更小的文件。",
 
   // what was seen
