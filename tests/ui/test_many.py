@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ovis_app import json_check
+from tests.media.made_pdf import pdf, quarters
 from tests.ui.serving import EXAMPLES, Wire
 from tests.ui.test_choosing import named
 
@@ -112,6 +113,14 @@ def test_files_stand_where_their_tags_do(wire: Wire) -> None:
     message = wire.served.backend.requests[-1].conversation.messages[-1]
     assert (message.text, message.media[0].place) == ("First , then?", 6)
     assert "places" in str(wire.ask("x", ovis={"places": [-1]}))
+
+
+def test_a_document_is_asked_about_as_a_whole_or_not(wire: Wire, tmp_path: Path) -> None:
+    (tmp_path / "long.pdf").write_bytes(pdf([quarters()] * 20))
+    upload = wire.upload(tmp_path / "long.pdf")
+    assert len(named(wire, "bring", {"upload": upload})["files"]) < 20  # as a person sees at once, in the box
+    assert "20 pages" in named(wire, "bring", {"upload": upload, "whole": True})["refused"]
+    assert len(named(wire, "bring", {"upload": upload, "whole": True, "pages": "19-"})["files"]) == 2
 
 
 SCHEMA = json.dumps({"type": "object", "properties": {"count": {"type": "integer"}}, "required": ["count"]})
