@@ -14,12 +14,18 @@ from ovis_app.errors import BackendError
 
 EXPERTS, ROUTER = ".mlp.experts.", ".mlp.gate.weight"
 HELD = {"gate_proj": ("gate_up_proj", 0, 2), "up_proj": ("gate_up_proj", 1, 2), "down_proj": ("down_proj", 0, 1)}
-AGAIN = "download it again, or choose another checkpoint."
-MISSING = "{name} lacks experts: layer {layer} has {found} of {all} tensors of theirs: " + AGAIN
-TWICE = "{name} has the experts of layer {layer} twice: " + AGAIN
-TOO_MANY = "{name} has more experts than the {all} that its config.json names, as {tensor}: " + AGAIN
+MISSING = (
+    "{name} lacks experts: layer {layer} has {found} of {all} tensors of theirs: download it again, or choose another "
+    "checkpoint."
+)
+TWICE = "{name} has the experts of layer {layer} twice: download it again, or choose another checkpoint."
+TOO_MANY = (
+    "{name} has more experts than the {all} that its config.json names, as {tensor}: download it again, or choose "
+    "another checkpoint."
+)
 OTHER_WIDTH = (
-    "In {name}, the router of layer {layer} chooses among {found} experts, and config.json names {all}: " + AGAIN
+    "In {name}, the router of layer {layer} chooses among {found} experts, and config.json names {all}: download it "
+    "again, or choose another checkpoint."
 )
 
 Place = tuple[str, int, int]

@@ -41,7 +41,7 @@ def test_an_adapter_learns_the_attention_around_the_experts(tmp_path: Path) -> N
 
 
 def test_what_cannot_learn_is_said() -> None:
-    with pytest.raises(DataError, match="--train experts can't be: .* Name llm"):
+    with pytest.raises(DataError, match=r"--train experts can't be: .* Name llm"):
         choices_of(SPEC, "lora", {"train": "experts"})
     assert mistakes(SPEC, "lora", "none", []) == ""
     for method, quantize, flag in (("full", "none", "--method full"), ("lora", "int4", "--quantize int4")):

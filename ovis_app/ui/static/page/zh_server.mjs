@@ -121,6 +121,7 @@ export default {
   "{0} Released in {1} bits: less to download, and less memory if need be.": "{=0}以 {1} 位发布：下载更少，必要时也更省内存。",
   "A 4-million-parameter Ovis that lives inside this app and knows simple drawings: coloured shapes, short words and moving dots.":
     "内置于本应用、只有 400 万参数的 Ovis，认得简单的图画：彩色形状、短单词和移动的圆点。",
+  "Reads pictures of up to 2880 x 2880 pixels, long documents, charts and clips, and thinks before it answers; for each token a tenth of its weights are at work.": "读取最大 2880 x 2880 像素的图片、长文档、图表和视频，先思考再回答；每个 token 只用到十分之一的权重。",
   "Reads pictures at their own resolution, charts, documents and clips, and can think before it answers.": "按原始分辨率阅读图片、图表、文档和视频，并能先思考再回答。",
   "Reads pictures in up to nine tiles, several pictures and clips, charts and documents.": "把图片分成最多九块阅读，能看多张图片、视频、图表和文档。",
   "Reads one picture in up to nine tiles, charts and documents.": "把一张图片分成最多九块阅读，也能看图表和文档。",
@@ -527,6 +528,7 @@ export default {
   "the fused step wasn't tried on AMD's cards": "融合步骤未在 AMD 显卡上试过",
   "Triton isn't installed, and a step in torch can't be recorded": "未安装 Triton，而 torch 的步骤无法录制",
   "the card is older than Ampere": "显卡早于 Ampere",
+  "its experts have no kernel of ours": "它的专家没有本应用的内核",
   "its projections have biases": "其投影带偏置",
   "{0} has layers of {1}": "{0} 含有 {1} 层",
   "{0} has no decode step of its own": "{0} 没有自己的解码步骤",
