@@ -73,7 +73,7 @@ class Whole:
 
     def rule(self, reader: Reader) -> Rule:
         values = _read(reader, self.values)
-        return lambda old, begin: values[begin : begin + len(old)].view(old.shape)
+        return lambda old, begin: values.view(-1, *old.shape[1:])[begin : begin + len(old)]
 
 
 @dataclass(frozen=True)

@@ -106,9 +106,9 @@ class Merge:
         """Writes the changed values over the base's, each in its type and place. Raises AdapterError, Damaged."""
         with Reader(counted) as reader:
             for goal in self.goals:
-                shape, begin = self.model.get_parameter(goal.name).shape, 0
+                shape, begin = goal.part_shape(self.model.get_parameter(goal.name).shape), 0
                 for part in goal.parts:
-                    values = torch.empty(shape[0] // len(goal.parts), *shape[1:], dtype=part.dtype)
+                    values = torch.empty(shape, dtype=part.dtype)
                     reader.read(part, values)
                     self.adapter.change(goal.name, values, begin)
                     begin += len(values)
