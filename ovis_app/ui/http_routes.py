@@ -62,6 +62,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", re.compile(r"/gradio_api/(?:cancel|reset/?)")),
     Route("POST", re.compile(rf"/gradio_api/(?:queue/join|(?:run|api|call|call/v2)/{_NAME}/?)"), "json"),
     Route("POST", re.compile(r"/gradio_api/upload"), "files"),
+    Route("POST", re.compile(r"/from-address")),  # the page's own, for what it doesn't upload
     Route("GET", re.compile(rf"/v1/models(?:/{_MODEL})?"), "api"),
     Route("POST", re.compile(r"/v1/chat/completions|/tokenize"), "api"),
 )

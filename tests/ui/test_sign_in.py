@@ -98,6 +98,18 @@ def test_a_browser_is_shown_a_form_and_nothing_else(guarded: Served) -> None:
     assert "set-cookie" not in wrong.headers
 
 
+@pytest.mark.parametrize(
+    ("languages", "lang"),
+    [("zh-CN,zh;q=0.9,en;q=0.8", "zh-CN"), ("de, zh-TW;q=0.7", "zh-CN"), ("en-GB,zh;q=0.5", "en"), (",;;", "en")],
+)
+def test_the_form_speaks_the_language_of_the_browser(guarded: Served, languages: str, lang: str) -> None:
+    wanted = f"Accept-Language: {languages}"
+    said, wrong = (ask(guarded, "/", BROWSER, wanted), sign_in(guarded, "guess", BROWSER, wanted, name=f"x{languages}"))
+    assert f'lang="{lang}"' in said.body.decode() and said.headers["vary"] == "Accept-Language"
+    assert ("用户名" in said.body.decode()) == (lang != "en") and ("Password" in said.body.decode()) == (lang == "en")
+    assert ("用户名或密码不对" if lang != "en" else "is wrong") in wrong.body.decode()
+
+
 def test_signing_in_opens_everything_until_signing_out(guarded: Served) -> None:
     said = sign_in(guarded, PASSWORD, BROWSER)
     assert said.status == 303 and said.headers["location"] == "./"
