@@ -105,8 +105,8 @@ class Backend(Protocol):
 
     def change(self, name: str, quantize: str | None = None) -> None:
         """Begins to switch to a name, repository or folder for everybody, in one of its ways, else as the process was
-        told to; returns at once, and `status` tells how it goes. The present model answers until the new one is fetched, and again if that fails. Raises BackendError when
-        it can't begin."""
+        told to; returns at once, and `status` tells how it goes. The present model answers until the new one is
+        fetched, and again if that fails. Raises BackendError when it can't begin."""
         ...
 
     def cancel_change(self) -> None:

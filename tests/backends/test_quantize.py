@@ -1,5 +1,5 @@
-"""A model's weights in fewer bits, by a change like any other: what it takes is told before, nothing of the old weights is
-in an answer of the new ones, and where it can't be that is a sentence."""
+"""A model's weights in fewer bits, by a change like any other: what it takes is told before, nothing of the old weights
+is in an answer of the new ones, and where it can't be that is a sentence."""
 
 from __future__ import annotations
 
