@@ -59,6 +59,20 @@ class Status:
     resources: Resources | None = None  # once a model is loaded
     engine: str = ""  # how its tokens are made here, in a few words
     servers: tuple[ServerStatus, ...] = ()  # all that were named
+    quantize: str = "none"  # in how many bits the model's weights are, as a `Way` has it
+
+
+Verdict = Literal["fits", "tight", "too big"]
+
+
+@dataclass(frozen=True)
+class Way:
+    """A model's weights as released ("none") or quantized ("int8", "int4"), and how its memory would do."""
+
+    quantize: str
+    verdict: Verdict
+    needed: int  # bytes
+    obstacle: str = ""  # why it can't be, as a sentence
 
 
 @dataclass(frozen=True)
@@ -66,11 +80,12 @@ class Offer:
     """A model that a backend could switch to, and how its memory would do."""
 
     model: ModelSpec
-    verdict: Literal["fits", "tight", "too big"]
+    verdict: Verdict
     needed: int  # bytes
     available: int  # bytes, what the present model holds included
     resources: Resources | None = None  # of `needed`, for all of its context
     server: ServerStatus | None = None  # whose it is; None: it would run on this machine
+    ways: tuple[Way, ...] = ()  # to choose among; none where there is nothing to choose
 
 
 class Backend(Protocol):
@@ -88,10 +103,10 @@ class Backend(Protocol):
         """The models that `change` knows by name; none where there is nothing to choose."""
         ...
 
-    def change(self, name: str) -> None:
-        """Begins to switch to a name, repository or folder for everybody, and returns at once; `status` tells how it
-        goes. The present model answers until the new one is fetched, and again if that fails. Raises BackendError when
-        it can't begin."""
+    def change(self, name: str, quantize: str | None = None) -> None:
+        """Begins to switch to a name, repository or folder for everybody, in one of its ways, else as the process was
+        told to; returns at once, and `status` tells how it goes. The present model answers until the new one is
+        fetched, and again if that fails. Raises BackendError when it can't begin."""
         ...
 
     def cancel_change(self) -> None:

@@ -169,8 +169,8 @@ class Stats:
     @property
     def remarks(self) -> tuple[str, ...]:
         """What people should hear of what was seen and of what memory ran out for, each once."""
-        told = (*self.seen, self.shortage) if self.shortage is not None else self.seen
-        return tuple(dict.fromkeys(one.remark for one in told if one.remark))
+        said = [*(one.remark for one in self.seen), "" if self.shortage is None else self.shortage.remark]
+        return tuple(dict.fromkeys(remark for remark in said if remark))
 
 
 @dataclass(frozen=True)

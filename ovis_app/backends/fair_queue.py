@@ -71,8 +71,8 @@ class FairQueue:
         """See `backend.OffersElsewhere`."""
         return self._backend.offers_on(memory) if isinstance(self._backend, OffersElsewhere) else []
 
-    def change(self, name: str) -> None:
-        self._backend.change(name)
+    def change(self, name: str, quantize: str | None = None) -> None:
+        self._backend.change(name, quantize)
 
     def cancel_change(self) -> None:
         self._backend.cancel_change()

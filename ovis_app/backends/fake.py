@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ovis_app import zoo
-from ovis_app.backend import Change, FileWeight, Offer, Status, Weight, answering
+from ovis_app.backend import Change, FileWeight, Offer, Status, Way, Weight, answering
 from ovis_app.backends.sights import outlined
 from ovis_app.conversation import Media, Message, Size, Stats
 from ovis_app.errors import BackendError
@@ -27,6 +27,7 @@ from ovis_app.zoo import ModelSpec
 
 FREE = 24e9  # bytes that the scripted machine has
 TEXT_TOKENS, VISUAL_TOKENS = 12, 64  # of a question, and of each file
+SHARES = {"none": 1.0, "int8": 0.6, "int4": 0.4}  # of its memory that a model takes, by how it is quantized
 STEPS = 40  # of a pretended download
 BUDGET, ENDING = 256, 9  # tokens of a thought, and of what is said where it is cut short
 
@@ -44,13 +45,14 @@ class FakeBackend:
     others: tuple[ModelSpec, ...] = ()  # that answer beside it, where a request names them
     coming: Change | None = None
     problem: str = ""
+    quantize: str = "none"
     cancelled: threading.Event = field(default_factory=threading.Event)
 
     def warm(self) -> None:
         """A script needs nothing."""
 
     def status(self) -> Status:
-        return Status(self.model, "ready", "ready", self.coming, self.problem)
+        return Status(self.model, "ready", "ready", self.coming, self.problem, quantize=self.quantize)
 
     def offers(self) -> list[Offer]:
         return [_offer(row) for row in zoo.MODELS]
@@ -58,23 +60,23 @@ class FakeBackend:
     def offers_on(self, memory: int) -> list[Offer]:
         return [_offer(row, memory) for row in zoo.MODELS]
 
-    def change(self, name: str) -> None:
-        spec = zoo.resolve(name)
+    def change(self, name: str, quantize: str | None = None) -> None:
+        spec, quantize = zoo.resolve(name), quantize or "none"
         self.problem = ""
-        if spec.id == self.model.id:
+        if spec.id == self.model.id and quantize == self.quantize:
             raise BackendError(f"{spec.name} answers already.")
-        if _offer(spec).verdict == "too big":
+        if _way(spec, quantize, FREE).verdict == "too big":
             raise BackendError(f"{spec.name} needs more than the {FREE / 1e9:.0f} GB that are free: try Ovis2.5-9B.")
         if self.coming is not None:
             raise BackendError(f"{self.coming.name} is on its way: wait for it, or cancel it first.")
         self.coming = Change(spec.name, f"Looking for {spec.name}")
         self.cancelled.clear()
-        threading.Thread(target=self._fetch, args=(spec,), daemon=True).start()
+        threading.Thread(target=self._fetch, args=(spec, quantize), daemon=True).start()
 
     def cancel_change(self) -> None:
         self.cancelled.set()
 
-    def _fetch(self, spec: ModelSpec) -> None:
+    def _fetch(self, spec: ModelSpec, quantize: str) -> None:
         known = zoo.find(spec.id) is not None
         for step in range(1, STEPS + 1):
             if self.cancelled.wait(self.fetching / STEPS) or not known:
@@ -83,7 +85,7 @@ class FakeBackend:
             words = f"Downloading {spec.name}: {size * step / STEPS:.1f} of {size:.1f} GB"
             self.coming = Change(spec.name, words, step / STEPS)
         else:
-            self.model = spec
+            self.model, self.quantize = spec, quantize
         self.problem = "" if known else f"There is no model called {spec.name}: check the spelling."
         self.coming = None
 
@@ -195,8 +197,13 @@ def _seen(file: Media, spec: ModelSpec) -> tuple[int, int]:
 
 
 def _offer(spec: ModelSpec, free: float = FREE) -> Offer:
-    verdict = "fits" if spec.bytes < 0.7 * free else "tight" if spec.bytes < free else "too big"
-    return Offer(spec, verdict, spec.bytes, int(free))  # type: ignore[arg-type]
+    ways = tuple(_way(spec, quantize, free) for quantize in SHARES)
+    return Offer(spec, ways[0].verdict, ways[0].needed, int(free), ways=ways)
+
+
+def _way(spec: ModelSpec, quantize: str, free: float) -> Way:
+    needed = round(spec.bytes * SHARES[quantize])
+    return Way(quantize, "fits" if needed < 0.7 * free else "tight" if needed < free else "too big", needed)
 
 
 def _rest(seconds: float) -> None:

@@ -54,8 +54,8 @@ class LazyBackend:
         real = self._wait()
         return real.offers_on(memory) if isinstance(real, OffersElsewhere) else []
 
-    def change(self, name: str) -> None:
-        self._wait().change(name)
+    def change(self, name: str, quantize: str | None = None) -> None:
+        self._wait().change(name, quantize)
 
     def cancel_change(self) -> None:
         self._wait().cancel_change()

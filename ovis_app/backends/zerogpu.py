@@ -65,7 +65,7 @@ class ZeroGpuBackend:
     def offers(self) -> list[Offer]:
         return []
 
-    def change(self, name: str) -> None:
+    def change(self, name: str, quantize: str | None = None) -> None:
         raise BackendError(CHOSEN)
 
     def cancel_change(self) -> None:

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from ovis_app.errors import BackendError
 
 BLOCK, ROWS = 64, 32  # sizes are multiples of these: values with one scale, and rows that are packed together
 PIECE = 2**20  # weights that are quantized at a time
+MISSING = "Quantizing needs bitsandbytes: pip install bitsandbytes, or drop --quantize."
 THRESHOLD = 6.0  # activations above it are multiplied unquantized (https://arxiv.org/abs/2208.07339)
 
 
@@ -132,6 +134,13 @@ def _module(linear: nn.Linear, bits: str) -> nn.Module:
     return made
 
 
+def obstacle(device: str) -> str:
+    """Why nothing can be quantized here, as a sentence; imports nothing."""
+    if device == "mps":
+        return "Quantizing needs a CPU or an NVIDIA GPU: leave the weights as released."
+    return MISSING if find_spec("bitsandbytes") is None else ""
+
+
 def library() -> Any:
     """bitsandbytes, which is imported only by who quantizes, and before anything that imports it otherwise: so it never
     fetches code. Raises BackendError where it is missing."""
@@ -141,7 +150,7 @@ def library() -> Any:
         with _without_downloads():
             import bitsandbytes
     except (ImportError, RuntimeError, OSError) as error:
-        raise BackendError("Quantizing needs bitsandbytes: pip install bitsandbytes, or drop --quantize.") from error
+        raise BackendError(MISSING) from error
     return bitsandbytes
 
 

@@ -123,9 +123,9 @@ def test_a_change_that_fails_behind_a_closed_panel_is_told_once_to_whoever_asked
     closed = threading.Event()
 
     class Slow(HeldBackend):
-        def _fetch(self, spec: ModelSpec) -> None:
+        def _fetch(self, spec: ModelSpec, quantize: str) -> None:
             closed.wait(PATIENCE)
-            super()._fetch(spec)
+            super()._fetch(spec, quantize)
 
     with served(Slow(fetching=0.1)) as server:
         page, other = opened(usual, server), opened(usual, server)

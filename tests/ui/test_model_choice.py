@@ -27,7 +27,7 @@ def server() -> Iterator[Served]:
 
 def chosen(wire: Wire, name: str = "Ovis2-1B") -> bytes:
     body = {"fn_index": wire.event("use-own", "click")["id"], "session_hash": wire.session}
-    return json.dumps({**body, "data": [None, "", None, name]}).encode()
+    return json.dumps({**body, "data": [None, "", None, name, None]}).encode()
 
 
 def change(server: Served, wire: Wire, *headers: str, host: str = "", name: str = "Ovis2-1B") -> Said:
@@ -88,3 +88,19 @@ def test_the_choice_is_shown_only_to_whom_it_belongs(server: Served, wire: Wire,
     opened = {"fn_index": wire.event("model", "click")["id"], "session_hash": wire.session, "data": ["", None, ""]}
     said = post(server, "/gradio_api/run/predict", json.dumps(opened).encode(), header)
     assert (b"Ovis2.5-9B" in said.body) is shown
+
+
+def test_the_model_that_answers_is_quantized_by_whoever_may_and_nobody_else() -> None:
+    with served(HeldBackend(fetching=0.1)) as here, closing(Wire(here)) as wire:
+        wire.open_models()
+        ways = json.dumps(wire.run(wire.event("model-list", "change"), ["AIDC-AI/Ovis2.5-9B", "", "none"]))
+        for told in ("Weights of Ovis2.5-9B; 24.0 GB are free", "As released\\ntight (needs 18.3 GB)",
+                     "8 bits\\nfits (needs 11.0 GB)", "4 bits\\nfits (needs 7.3 GB)"):  # fmt: skip
+            assert told in ways
+        use = {"fn_index": wire.event("use-model", "click")["id"], "session_hash": wire.session}
+        body = json.dumps({**use, "data": [None, "", None, None, "int4"]}).encode()
+        said = post(here, "/gradio_api/run/predict", body, "X-Real-IP: 203.0.113.5")
+        assert refused(said) and here.backend.quantize == "none"
+        post(here, "/gradio_api/run/predict", body)
+        until(lambda: here.backend.quantize == "int4" and here.backend.coming is None)
+        assert here.backend.model.name == "Ovis-mini"

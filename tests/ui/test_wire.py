@@ -247,7 +247,7 @@ def changed(wire: Wire, name: str) -> tuple[dict[str, Any], list[Any]]:
     """Chooses a model, and looks until nothing is under way any more."""
     wire.open_models()  # the list is filled when it is opened
     choose = wire.event("use-own", "click")
-    wire.run(choose, [None, "", None, name])
+    wire.run(choose, [None, "", None, name, None])
     while wire.served.backend.status().change is not None:
         time.sleep(0.01)
     look = next(d for d in wire.config["dependencies"] if any(event == "tick" for _, event in d["targets"]))
@@ -305,14 +305,14 @@ def test_a_list_that_is_shown_already_is_not_drawn_anew() -> None:
         assert "Ovis2-1B" not in str(rows["choices"]) and rows["value"] is None  # what was chosen may be gone
         assert of(wire, opened, wire.open_models(), "model-list") == untouched
         choose = wire.event("use-model", "click")
-        assert "Choose a model" in of(wire, choose, wire.run(choose, [None, "", None, None]), "model-refusal")
+        assert "Choose a model" in of(wire, choose, wire.run(choose, [None, "", None, None, None]), "model-refusal")
 
 
 def test_what_cannot_be_changed_to_is_said_in_a_sentence() -> None:
     with served(HeldBackend(fetching=0.4)) as server, closing(Wire(server)) as wire:
         wire.open_models()
         choose = wire.event("use-model", "click")
-        refused = wire.run(choose, [None, "", None, "AIDC-AI/Ovis2-34B"])
+        refused = wire.run(choose, [None, "", None, "AIDC-AI/Ovis2-34B", None])
         assert "needs more" in of(wire, choose, refused, "model-refusal")
         look = next(d for d in wire.config["dependencies"] if any(event == "tick" for _, event in d["targets"]))
         assert wire.id_of("model-refusal") not in look["outputs"]  # it stays until the next try

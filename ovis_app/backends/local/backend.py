@@ -17,7 +17,7 @@ from functools import partial
 import torch
 
 from ovis_app import zoo
-from ovis_app.backend import Offer, Phase, Resources, Status, Weight
+from ovis_app.backend import Offer, Phase, Resources, Status, Way, Weight
 from ovis_app.backends.local import less_memory, model_pool
 from ovis_app.backends.local.idle import Idle
 from ovis_app.backends.local.model_pool import Ready
@@ -25,7 +25,7 @@ from ovis_app.backends.local.model_switch import ModelSwitch, PendingChange
 from ovis_app.backends.local.session import Session
 from ovis_app.backends.local.worker import ThreadGroup, Worker
 from ovis_app.backends.validation import checked
-from ovis_app.checkpoints import memory_fit
+from ovis_app.checkpoints import bitsandbytes, memory_fit
 from ovis_app.checkpoints.hub import Progress
 from ovis_app.checkpoints.placement import Placement
 from ovis_app.conversation import Stats
@@ -60,6 +60,7 @@ class LocalBackend:
         self.settings, self.limits = settings, limits
         self._spec = self._own = zoo.adapted(settings.model, settings.adapter)
         self._ready: Ready | None = None  # the files of `_spec`, once they were looked over
+        self._quantize = settings.quantize  # the weights of `_spec`
         self._session: Session | None = None
         self._phase: Phase = "starting"
         self._words = WORDS["starting"]
@@ -80,7 +81,9 @@ class LocalBackend:
         phase, words = ("answering", "answering") if answering else (self._phase, self._words)
         session = self._session  # the worker may take it away meanwhile
         here = (None, "") if session is None else (session.resources, str(session.capabilities))
-        return Status(self._spec, phase, words, self._switch.now(), self._switch.problem, *here)  # type: ignore[arg-type]
+        return Status(
+            self._spec, phase, words, self._switch.now(), self._switch.problem, *here, quantize=self._quantize
+        )  # type: ignore[arg-type]
 
     def warm(self) -> None:
         """Starts loading the model, and returns at once. A failure shows in `status` and in the first answer."""
@@ -131,7 +134,8 @@ class LocalBackend:
         self._enter("loading", f"Loading {self._spec.name}")
         try:
             if self._ready is None:
-                loaded = model_pool.loaded_model(self._spec, self._placement(self._spec), progress=progress)
+                placement = self._placement(self._spec, self._quantize)
+                loaded = model_pool.loaded_model(self._spec, placement, progress=progress)
             else:
                 loaded = model_pool.load_ready(self._ready, progress=progress)
             session = Session(loaded, self.settings, self.limits)
@@ -179,36 +183,38 @@ class LocalBackend:
         """See `backend.OffersElsewhere`: in half precision, or quantized as it was asked for here."""
         card = Placement("cuda", torch.bfloat16, self.settings.quantize)
         free = int(memory * self.settings.gpu_memory)
-        return [_offered(row, memory_fit.fit(row, card, available=free)) for row in map(self._adapted, zoo.MODELS)]
+        return [_offered(row, card, available=free) for row in map(self._adapted, zoo.MODELS)]
 
     def _adapted(self, spec: ModelSpec) -> ModelSpec:
         """The row of a model as it answers here: the one of the start has its adapter whenever it is chosen."""
         return self._own if spec.id == self._own.id else spec
 
     def _offer(self, spec: ModelSpec, freed: int) -> Offer:
-        return _offered(spec, memory_fit.fit(spec, self._placement(spec), freed=freed))
+        return _offered(spec, self._placement(spec, self.settings.quantize), freed=freed)
 
-    def _placement(self, spec: ModelSpec) -> Placement:
+    def _placement(self, spec: ModelSpec, quantize: str) -> Placement:
         """How a model is put on this machine. Raises BackendError for a device that isn't there."""
         settings = self.settings
         return Placement.choose(
-            spec, device=settings.device, dtype=settings.dtype, quantize=settings.quantize,
-            gpu_memory=settings.gpu_memory,
-        )  # fmt: skip
+            spec, device=settings.device, dtype=settings.dtype, quantize=quantize, gpu_memory=settings.gpu_memory
+        )
 
     def _freed(self) -> int:
         """Bytes that the present model gives back when it goes."""
         session = self._session  # the worker may take it away meanwhile
         return model_pool.loaded_bytes() + (0 if session is None else session.bytes)
 
-    def change(self, name: str) -> None:
+    def change(self, name: str, quantize: str | None = None) -> None:
+        quantize = self.settings.quantize if quantize is None else quantize
         spec = self._adapted(zoo.resolve(name))
         self._switch.problem = ""  # of the change before: here is another
         session = self._session  # the worker may take it away meanwhile
-        same = spec.id == self._spec.id and self._phase == "ready"
+        same = spec.id == self._spec.id and quantize == self._quantize and self._phase == "ready"
         if same and (session is None or session.loaded.is_current):  # a folder may have been written anew
             raise BackendError(f"{spec.name} answers already.")
-        placement = self._placement(spec)
+        placement = self._placement(spec, quantize)
+        if quantize != "none" and (obstacle := bitsandbytes.obstacle(placement.device)):
+            raise BackendError(obstacle)
         memory_fit.refuse_what_cannot_fit(spec, placement, freed=self._freed())
         pending = self._switch.begin(spec)
         threading.Thread(target=self._fetch, args=(pending, placement), name="ovis-fetch", daemon=True).start()
@@ -240,26 +246,28 @@ class LocalBackend:
             self._answers.wait(POLL_SECONDS)
         if not self._switch.step(pending, "loading", f"Loading {ready.spec.name}"):
             return
-        before, before_ready, report = self._spec, self._ready, self._switch.progress(pending)
+        before, report = (self._spec, self._ready, self._quantize), self._switch.progress(pending)
 
         def progress(words: str, share: float | None) -> None:
             report(words, share)
             self._words = words
 
-        problem = self._problem_of(ready.spec, lambda: self._seat(ready.spec, ready, progress))
+        problem = self._problem_of(
+            ready.spec, lambda: self._seat(ready.spec, ready, ready.placement.quantize, progress)
+        )
         if problem is not None:
-            self._switch.step(pending, "going back", f"Loading {before.name} again")
-            back = self._problem_of(before, lambda: self._seat(before, before_ready, progress))
-            answers = "" if not problem else f"{before.name} answers again."
+            self._switch.step(pending, "going back", f"Loading {before[0].name} again")
+            back = self._problem_of(before[0], lambda: self._seat(*before, progress))
+            answers = "" if not problem else f"{before[0].name} answers again."
             problem = " ".join(part for part in (problem, answers if back is None else back) if part)
         self._idle.wind()
         self._switch.end(pending, problem or "")
 
-    def _seat(self, spec: ModelSpec, ready: Ready | None, progress: Progress) -> None:
+    def _seat(self, spec: ModelSpec, ready: Ready | None, quantize: str, progress: Progress) -> None:
         """Gives up whatever is loaded, and loads."""
         self._enter("loading", f"Loading {spec.name}")
         self._give_up()
-        self._spec, self._ready = spec, ready
+        self._spec, self._ready, self._quantize = spec, ready, quantize
         self._open(progress)
 
     def _problem_of(self, spec: ModelSpec, work: Callable[[], None]) -> str | None:
@@ -413,6 +421,12 @@ class LocalBackend:
             streamer.fail(failed)
 
 
-def _offered(spec: ModelSpec, fit: memory_fit.Fit) -> Offer:
+def _offered(spec: ModelSpec, placement: Placement, *, freed: int = 0, available: int | None = None) -> Offer:
+    fit = memory_fit.fit(spec, placement, freed=freed, available=available)
     resources = Resources(fit.weights, fit.cache, spec.context, fit.vision + fit.reserve)
-    return Offer(spec, fit.verdict, fit.needed, fit.available, resources)
+    obstacle = bitsandbytes.obstacle(placement.device)
+    ways = []
+    for quantize in ("none", *memory_fit.QUANTIZE):
+        found = memory_fit.fit(spec, placement.with_quantize(quantize), available=fit.available)
+        ways.append(Way(quantize, found.verdict, found.needed, "" if quantize == "none" else obstacle))
+    return Offer(spec, fit.verdict, fit.needed, fit.available, resources, ways=tuple(ways))

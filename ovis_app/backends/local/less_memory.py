@@ -1,5 +1,5 @@
-"""An answer for which memory ran out, asked again by itself: with what is attached looked at less closely, step by step,
-as long as nothing was said yet and there is something to lower. What was lowered goes with the answer's figures.
+"""An answer for which memory ran out, asked again by itself: with what is attached looked at less closely, step by
+step, as long as nothing was said yet and there is something to lower. What was goes with the answer's figures.
 
 Before that the session has let go of what it remembered, and the engine has read the prompt in smaller pieces. Knows
 details and models' rows; refuses to know how memory is used, and who answers.

@@ -114,7 +114,7 @@ class RemoteBackend:
         """Whether `name` is the id of one of `offers`."""
         return any(name == model.spec.id for known in self._known for model in known.models)
 
-    def change(self, name: str) -> None:
+    def change(self, name: str, quantize: str | None = None) -> None:
         model = next((one for one in self._models() if means(name, one)), None)
         if model is None:
             raise self._absent(name)

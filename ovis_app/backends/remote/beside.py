@@ -54,18 +54,19 @@ class BesideServers:
         """See `backend.OffersElsewhere`: of the models of this machine."""
         return self._here.offers_on(memory) if isinstance(self._here, OffersElsewhere) else []
 
-    def change(self, name: str) -> None:
+    def change(self, name: str, quantize: str | None = None) -> None:
         away = self._answers_away(self._here.status())
         if self._servers.offered(name):
             if not (away and self._servers.status().model.id == name):
                 self._choose(name)
             return
         here, wanted = self._here.status(), zoo.resolve(name).id
-        if away and here.model.id == wanted and here.change is None and here.phase != "failed":
+        same = here.model.id == wanted and quantize in (None, here.quantize)
+        if away and same and here.change is None and here.phase != "failed":
             with self._lock:
                 self._away = False
             return
-        self._here.change(name)
+        self._here.change(name, quantize)
         with self._lock:
             self._coming = wanted if away else ""
 

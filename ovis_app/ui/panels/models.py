@@ -6,13 +6,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import Any
 
 import gradio as gr
 
-from ovis_app.backend import Offer, Status
+from ovis_app.backend import Offer, Status, Way
 from ovis_app.ui.panels.drawer import head
 from ovis_app.zoo import FAMILY_ROWS, ModelSpec
 
+WAYS = {"none": "As released", "int8": "8 bits", "int4": "4 bits"}
 NAMED = 3  # models in the line over the list
 CARD = re.compile(r"\s*([0-9]{1,4}(?:[.,][0-9])?)\s*(?:GB|GiB|G)?\s*", re.IGNORECASE)
 
@@ -31,6 +33,7 @@ class Models:
     search: gr.Textbox
     rows: gr.State  # of the list
     listed: gr.Radio
+    ways: gr.Radio  # in how many bits
     use: gr.Button
     own: gr.Textbox
     use_own: gr.Button
@@ -56,6 +59,10 @@ def build(status: Status, *, own: bool) -> Models:
             search = _line("Search the models", "Search: a name, “clips”, “fits”…", "model-search")
             rows = gr.State([])
             listed = gr.Radio([], value=None, label="Models", show_label=False, container=False, elem_id="model-list")
+            ways = gr.Radio(
+                [(name, quantize) for quantize, name in WAYS.items()], value=status.quantize, visible=False,
+                label="Weights", elem_id="model-ways",
+            )  # fmt: skip
             use = gr.Button("Use this model", elem_id="use-model", variant="primary", interactive=False)
             name = gr.Textbox(
                 label="Your own",
@@ -66,7 +73,7 @@ def build(status: Status, *, own: bool) -> Models:
                 visible=own,
             )
             use_own = gr.Button("Use it", elem_id="use-own", size="sm", visible=own)
-    chosen = (fitting, memory, search, rows, listed, use, name, use_own)
+    chosen = (fitting, memory, search, rows, listed, ways, use, name, use_own)
     return Models(close, about, here, progress, cancel, refusal, may_choose, *chosen)
 
 
@@ -113,6 +120,8 @@ def on_this_machine(status: Status) -> str:
         f"{size(found.conversations)} for conversations ({found.tokens:,} tokens)",
         f"{size(found.pictures)} to look at pictures",
     ]
+    if status.quantize != "none":
+        facts[0] += f" in {WAYS[status.quantize]}"
     engine = f"<br>{escape(status.engine)}" if status.engine else ""
     return f"<p class='facts'>Here: {escape(', '.join(facts))}{engine}</p>"
 
@@ -123,6 +132,17 @@ def row(offer: Offer) -> str:
     if offer.server is not None:
         return f"{spec.name}\non {offer.server.name}{'' if offer.server.up else ', which is down'}\n{abilities(spec)}"
     return f"{spec.name}\n{size(spec.bytes)} · {offer.verdict} (needs {size(offer.needed)})\n{abilities(spec)}"
+
+
+def ways_of(offer: Offer, chosen: str) -> dict[str, Any]:
+    """What there is to choose among for a model's weights, as an update: what each takes beside what is free."""
+    choices = [(f"{WAYS[way.quantize]}\n{_takes(way)}", way.quantize) for way in offer.ways]
+    label = f"Weights of {offer.model.name}; {size(offer.available)} are free"
+    return gr.update(choices=choices, value=chosen, label=label, visible=len(choices) > 1)
+
+
+def _takes(way: Way) -> str:
+    return way.obstacle or f"{way.verdict} (needs {size(way.needed)})"
 
 
 def card_memory(written: str | None) -> int | None:

@@ -105,7 +105,28 @@ class _Handlers:
         )  # fmt: skip
         return {self._parts.view.facts: told}
 
-    def change(self, shown: ModelSpec, wanted: str | None, read: str, name: str | None, request: gr.Request) -> Updates:
+    def ways(self, chosen: str | None, memory: str | None, way: str | None, request: gr.Request) -> Updates:
+        """What the weights of the chosen model can be, or of the one that answers."""
+        panel, now = self._panel, self._backend.status()
+        offers = self._offers(models.card_memory(memory), request)
+        offer = next((one for one in offers if one.model.id == (chosen or now.model.id)), None)
+        ways = gr.update(visible=False) if offer is None else models.ways_of(offer, way or now.quantize)
+        return {panel.ways: ways, panel.use: gr.update(interactive=bool(chosen) or way not in (None, now.quantize))}
+
+    def opened(self, chosen: str | None, memory: str | None, request: gr.Request) -> Updates:
+        return self.ways(chosen, memory, None, request)
+
+    def change_listed(
+        self, shown: ModelSpec, wanted: str | None, read: str, name: str | None, way: str | None, request: gr.Request
+    ) -> Updates:
+        """To what is chosen in the list; where nothing is, the model that answers, in other bits."""
+        now = self._backend.status()
+        name = name or ("" if way in (None, now.quantize) else now.model.id)
+        return self.change(shown, wanted, read, name, way, request)
+
+    def change(
+        self, shown: ModelSpec, wanted: str | None, read: str, name: str | None, way: str | None, request: gr.Request
+    ) -> Updates:
         refusal = ""
         try:
             if not self._allowed(request):
@@ -113,7 +134,7 @@ class _Handlers:
             elif not (name and name.strip()):
                 refusal = models.refused(NONE_CHOSEN)
             else:
-                self._backend.change(name.strip())
+                self._backend.change(name.strip(), way)
                 self._asked_by = str(request.session_hash)
         except UserError as error:
             refusal = models.refused(str(error))
@@ -153,13 +174,16 @@ def _wire_choice(page: gr.Blocks, parts: Components, handlers: _Handlers) -> Non
     for asked in (parts.header.model.click, panel.search.change, panel.memory.change):
         shown, listed = [panel.search, panel.rows, panel.memory], [panel.rows, panel.listed, panel.fitting]
         asked(handlers.others, shown, listed, trigger_mode="always_last", **AT_ONCE)
-    panel.listed.change(lambda chosen: gr.update(interactive=bool(chosen)), [panel.listed], [panel.use], **AT_ONCE)
-    for start, wanted in (
-        (panel.use.click, panel.listed),
-        (panel.own.submit, panel.own),
-        (panel.use_own.click, panel.own),
+    for asked in (panel.listed.change, panel.ways.input):
+        asked(handlers.ways, [panel.listed, panel.memory, panel.ways], [panel.ways, panel.use], **AT_ONCE)
+    for asked in (parts.header.model.click, panel.memory.change):
+        asked(handlers.opened, [panel.listed, panel.memory], [panel.ways, panel.use], **AT_ONCE)
+    for start, wanted, change in (
+        (panel.use.click, panel.listed, handlers.change_listed),
+        (panel.own.submit, panel.own, handlers.change),
+        (panel.use_own.click, panel.own, handlers.change),
     ):
-        start(handlers.change, [*inputs, wanted], [*outlook, panel.refusal], **AT_ONCE)
+        start(change, [*inputs, wanted, panel.ways], [*outlook, panel.refusal], **AT_ONCE)
         start(None, js="() => window.ovis.top('models')")
     panel.cancel.click(handlers.cancel, inputs, outlook, **AT_ONCE)
     panel.close.click(lambda: "", None, panel.refusal, **AT_ONCE)
