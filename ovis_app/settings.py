@@ -59,6 +59,7 @@ class Settings:
     deadline: float = 600.0  # seconds that one answer may take
     visual_cache: int = 512 * 1024 * 1024  # bytes of encoded pictures that are remembered
     prefix_cache: int = 1024 * 1024 * 1024  # bytes of recent conversations' attention that are remembered
+    unload_after: float = 0.0  # minutes without a question after which the model's memory is given back; 0: never
     gpu_memory: float = 0.85  # share of a GPU's memory that the model, its conversations and its pictures may take
     fake_rate: float = 0.0  # tokens per second of the scripted backend; 0 is as fast as it can
     image_pixels: int = Limits.image_pixels
@@ -164,6 +165,8 @@ _HELP = {
     "deadline": "seconds that one answer may take",
     "visual_cache": "bytes of encoded pictures that are remembered between questions",
     "prefix_cache": "bytes of recent conversations' attention that are kept, on a GPU all that is left; 0 is none",
+    "unload_after": "minutes without a question after which the model is unloaded; the next question loads it again, "
+    "and 0 is never",
     "gpu_memory": "share of a GPU's memory that may be used, from 0.1 to 1",
     "fake_rate": "pace of the scripted stand-in, in tokens per second; 0 is as fast as it can",
     "image_pixels": "largest picture, in pixels",
@@ -288,6 +291,6 @@ def _check_numbers(settings: Settings) -> None:
             raise ValueError(f"--{name.replace('_', '-')} must be a number above 0.")
     if not 0.1 <= settings.gpu_memory <= 1:
         raise ValueError("--gpu-memory must be a number from 0.1 to 1.")
-    for name in ("visual_cache", "prefix_cache", "fake_rate"):
+    for name in ("visual_cache", "prefix_cache", "unload_after", "fake_rate"):
         if not 0 <= getattr(settings, name) < float("inf"):
             raise ValueError(f"--{name.replace('_', '-')} must be 0 or a number above it.")

@@ -12,7 +12,7 @@ import { differing, words } from "./word_diff.mjs";
 
 const SOON = 120; // milliseconds that words stay as they are before they are compared
 const MARK = "ovis-differs"; // of the highlight, in side_by_side.css
-const LEFT_OUT = ".katex-mathml, button, .code-head, sup"; // what isn't the answer's words
+const LEFT_OUT = ".katex-mathml, button, .code-head"; // what isn't the answer's words
 
 /** Resolves once the looks are there. */
 export const looks = () => styled("side_by_side.css");
