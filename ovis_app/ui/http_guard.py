@@ -64,6 +64,7 @@ SHARED = (
     "who they are."
 )
 TWO_LENGTHS = "A request says its length in one way: send Content-Length or Transfer-Encoding."
+COMPRESSED = "Nothing that is compressed is read here: send it as it is, without Content-Encoding."
 NO_API = "There is no API here: who runs this page has set no key for it."
 AT_ONCE = re.compile(r"/gradio_api/(?:run|api)/")  # what is answered by the request itself
 LARGE = 256 * 1024  # bytes of JSON that take a moment to parse
@@ -158,6 +159,8 @@ class Guard:
         headers = Headers(scope=scope)
         if "content-length" in headers and "transfer-encoding" in headers:  # a proxy may go by the other one
             raise Refused(400, TWO_LENGTHS, {"connection": "close"})
+        if headers.get("content-encoding", "identity").lower() != "identity":  # nothing here unpacks what people send
+            raise Refused(415, COMPRESSED)
         self._check_sender(scope["method"], headers)
         scope.setdefault("state", {})["visitor"] = self.visitor(HTTPConnection(scope))
         path, raw = path_of(scope)

@@ -16,6 +16,7 @@ from ovis_app import chat
 from ovis_app.backend import Status
 from ovis_app.backends.local import model_pool
 from ovis_app.backends.local.backend import LocalBackend
+from ovis_app.backends.local.session import Session
 from ovis_app.checkpoints import tokenizer
 from ovis_app.checkpoints.tokenizer import Ending
 from ovis_app.conversation import Conversation, Message
@@ -46,15 +47,23 @@ def aside(backend: LocalBackend) -> bool:
     return backend.status().phase == "unloaded"
 
 
-def test_a_model_that_nobody_asks_gives_its_memory_back_and_the_next_question_loads_it(backend: LocalBackend) -> None:
-    hello = ask("Hi")
-    first, session = answer(backend, hello), backend._session
-    assert first.error == "" and session is not None and session.engine is not None
-    held = [weakref.ref(one) for one in (session.loaded.model, session.engine.runner.pool, session._encoder.cache)]
-    del session
+def test_a_model_that_nobody_asks_gives_its_memory_back_and_the_next_question_loads_it(
+    backend: LocalBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hello, held, prepare = ask("Hi"), list[weakref.ref[object]](), Session.prepare
+
+    def watched(session: Session, *given: object) -> object:
+        assert session.engine is not None
+        parts = (session.loaded.model, session.engine.runner.pool, session._encoder.cache)
+        held.extend(weakref.ref(one) for one in parts)
+        return prepare(session, *given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Session, "prepare", watched)
+    first = answer(backend, hello)
+    assert first.error == ""
     until(lambda: aside(backend))
-    gc.collect()
-    assert [one() for one in held] == [None] * 3 and model_pool.loaded_bytes() == 0
+    until(lambda: gc.collect() >= 0 and not any(one() for one in held), "something holds what was put aside")
+    assert len(held) == 3 and model_pool.loaded_bytes() == 0
     with closing(backend.stream(hello)) as events:
         notes = [event.note for event in events if isinstance(event, Waiting)]
     assert any("Loading" in note for note in notes) and not any("aside" in note for note in notes)

@@ -313,6 +313,11 @@ def test_behind_a_trusted_proxy_the_address_is_the_visitors(caplog: pytest.LogCa
         ("10.0.0.1", ["::ffff:203.0.113.1"], "203.0.113.1"),
         ("10.0.0.1", ["2001:DB9:0::1"], "2001:db9::1"),
         (None, ["203.0.113.1"], ""),
+        ("10.0.0.1", ["1.1.1.1, 203.0.113.1:5678"], "203.0.113.1"),  # as some write them
+        ("10.0.0.1", ["1.1.1.1, [2001:DB9::1]:5678, 10.0.0.2:80"], "2001:db9::1"),
+        ("10.0.0.1", ['"[2001:db9::1]"'], "2001:db9::1"),
+        ("10.0.0.1", ["203.0.113.1:junk"], "10.0.0.1"),
+        ("10.0.0.1", ["203.0.113.1, 10.0.0.2" + ", 10.0.0.3" * 9000], "10.0.0.3"),  # no matter how many they are
     ],
 )
 def test_an_address_counts_as_far_as_proxies_are_trusted(peer: str | None, forwarded: list[str], address: str) -> None:

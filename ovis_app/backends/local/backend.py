@@ -18,7 +18,7 @@ import torch
 
 from ovis_app import zoo
 from ovis_app.backend import Offer, Phase, Resources, Status, Weight
-from ovis_app.backends.local import model_pool
+from ovis_app.backends.local import less_memory, model_pool
 from ovis_app.backends.local.idle import Idle
 from ovis_app.backends.local.model_pool import Ready
 from ovis_app.backends.local.model_switch import ModelSwitch, PendingChange
@@ -47,6 +47,7 @@ Work = Callable[[Session, Request, TokenStreamer, Stop, Begin], Done]
 POLL_SECONDS = 0.05  # how often a change that waits for answers checks whether it is still wanted
 GRACE_SECONDS = 1.0  # after its deadline, in which an answer may still end by itself
 PUT_ASIDE = "{name} was put aside after {minutes:g} min without a question; the next one brings it back"
+LESS_CLOSELY = "Memory ran out: looking again, less closely"
 NOT_LOADED = "{name} can't be loaded; the cause is in the server's log."
 WORDS: dict[Phase, str] = {"starting": "Starting", "ready": "ready", "failed": "the model can't be loaded"}
 
@@ -282,10 +283,18 @@ class LocalBackend:
         started = time.monotonic()
 
         def answer(session: Session, asked: Request, streamer: TokenStreamer, stop: Stop, begin: Begin) -> Done:
-            prepared = session.prepare(asked, streamer, stop)
-            if asked.haste is not None and prepared.budget is not None:
-                asked.haste.offer(prepared.budget.budget, prepared.budget.end_now)
-            return session.answer(prepared, streamer, stop, begin=begin, started=started)
+            def attempt(asked: Request) -> Done:
+                prepared = session.prepare(asked, streamer, stop)
+                if asked.haste is not None and prepared.budget is not None:
+                    asked.haste.offer(prepared.budget.budget, prepared.budget.end_now)
+                return session.answer(prepared, streamer, stop, begin=begin, started=started)
+
+            def may_begin_again() -> bool:
+                session.evict()
+                streamer.say(LESS_CLOSELY)
+                return streamer.count == 0  # what was said stays said
+
+            return less_memory.answered(attempt, asked, self._spec, self.limits, may_begin_again=may_begin_again)
 
         return self._events(request, answer)
 

@@ -9,7 +9,7 @@ import { later, said, t } from "./i18n.mjs";
 import { KEPT, keepAsking } from "./keep_asking.mjs";
 import { styled } from "./styles.mjs";
 
-const SIDE = { ideal: 1920 }; // pixels that are asked for
+const ASKED = { width: { ideal: 1920 }, resizeMode: "none" }; // as the camera takes them, not cut and scaled by a browser
 const QUALITY = 0.92; // of a JPEG
 const EVERY = [2, 5, 10, 30, 60]; // seconds
 const LOOK_MS = 200; // between two looks at an answer that grows
@@ -77,6 +77,7 @@ class Camera {
     const { video, line, again, take, keep } = this.#p;
     this.#dark();
     again.hidden = true;
+    this.#box.classList.remove("blind");
     take.disabled = keep.disabled = true;
     line.textContent = t("Starting the camera…");
     try {
@@ -86,6 +87,7 @@ class Camera {
       stream.getVideoTracks()[0].addEventListener("ended", () => { if (this.#stream === stream) this.#fail(GONE); });
       video.srcObject = stream;
       await video.play();
+      await drawn(video);
       if (this.#stream !== stream) return;
       take.disabled = keep.disabled = false;
       line.textContent = "";
@@ -101,6 +103,7 @@ class Camera {
     const { line, again, take, keep } = this.#p;
     line.textContent = said(sentence);
     again.hidden = sentence === INSECURE;
+    this.#box.classList.add("blind");
     take.disabled = keep.disabled = true;
   }
 
@@ -142,7 +145,7 @@ class Camera {
     const heard = (one) => {
       this.#say(one, true);
       count += 1;
-      line.textContent = t("Answered {count} times. In the conversation the last {most} stay, as versions of one question.", { count, most: KEPT });
+      line.textContent = t("Answers so far: {count}. The last {most} stay in the conversation, as versions of one question.", { count, most: KEPT });
     };
     const why = await keepAsking(this.#session, { text, seconds: Number(every.value), shot: () => this.#shot(), wait, signal, heard })
       .catch((error) => error.message);
@@ -202,7 +205,12 @@ class Camera {
 async function camera(id) {
   if (!navigator.mediaDevices?.getUserMedia) throw Object.assign(new Error("no camera"), { sentence: window.isSecureContext ? NONE : INSECURE });
   const which = id ? { deviceId: { exact: id } } : { facingMode: { ideal: "environment" } };
-  return await navigator.mediaDevices.getUserMedia({ video: { ...which, width: SIDE, height: SIDE }, audio: false });
+  return await navigator.mediaDevices.getUserMedia({ video: { ...which, ...ASKED }, audio: false });
+}
+
+/** Resolves once a picture is there: a video plays before that. */
+function drawn(video) {
+  return new Promise((resolve) => { if (video.requestVideoFrameCallback) video.requestVideoFrameCallback(resolve); else resolve(); });
 }
 
 function end(stream) {

@@ -213,6 +213,7 @@ export class ConversationList {
 
   #all() {
     return [
+      { words: t("Many questions…"), name: "many", act: async () => { this.#away({}); (await import("./many_dialog.mjs")).open(this.#session); } },
       { words: t("Import…"), name: "bring", act: () => this.#parts.file.click() },
       ...(this.#listed.length ? [
         { words: t("Export all"), name: "export", act: () => transfer.exportSeveral(this.#session, this.#listed.map((one) => one.id)) },
