@@ -19,20 +19,27 @@ from ovis_app.training.finetune import answers
 from ovis_app.training.finetune.loop import disk_is_full
 from ovis_app.training.finetune.run_folder import STATE_FILE, RunFolder
 from tests.training.finetune import runs
+from tests.training.finetune.made import entry, written
 
 pytest.importorskip("peft", reason="peft isn't installed: pip install '.[finetune]'")
 
 MORE = {
     "lora": ("--val", "0.3", "--dropout", "0.05"),
+    "mixed": ("--val", "0.3"),
     "full": ("--method", "full", "--train", "llm,tower", "--val", "0.3"),
 }
-RESULT = {"lora": "adapter/adapter_model.safetensors", "full": "merged/model.safetensors"}
+RESULT = {
+    "lora": "adapter/adapter_model.safetensors",
+    "mixed": "adapter/adapter_model.safetensors",
+    "full": "merged/model.safetensors",
+}
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("samples")
     runs.samples(path)
+    written(path / "old.json", [entry(f"Old {number}?", "Yes.", id=f"o{number}") for number in range(9)])
     return path
 
 
