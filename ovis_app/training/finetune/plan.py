@@ -200,7 +200,8 @@ def make(
     return Plan(
         ready.spec, ready.placement, ready.checkpoint, choices, encoder, training, tuple(later), validation,
         tuple(measured[sample] for sample in every), len(training) - len(learnt), loaded.skipped, lengths.long,
-        data.mixes, loaded.digest, out, resume, lengths.tokens, tuple(sample for sample in loaded.left if sample in measured),
+        data.mixes, loaded.digest, out, resume, lengths.tokens,
+        tuple(sample for sample in loaded.left if sample in measured),
     )  # fmt: skip
 
 

@@ -43,6 +43,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def more(folder: Path, method: str) -> tuple[str, ...]:
+    """Flags of a run."""
+    return (*MORE[method], *(("--mix", f"{folder / 'old.json'}:0.2") if method == "mixed" else ()))
+
+
 @pytest.fixture(scope="module", autouse=True)
 def short_answers() -> Iterator[None]:
     """What has learnt nothing talks for ever."""
@@ -58,7 +63,7 @@ def whole(folder: Path) -> Callable[[str], Path]:
     def ran(method: str) -> Path:
         out = folder / f"whole-{method}"
         if not out.exists():
-            assert runs.run(runs.words(folder, *MORE[method], out=out.name)) == 0
+            assert runs.run(runs.words(folder, *more(folder, method), out=out.name)) == 0
         return out
 
     return ran
@@ -77,14 +82,20 @@ def behind(monkeypatch: pytest.MonkeyPatch, step: int, act: Callable[[], Any]) -
 
 
 @pytest.mark.parametrize(
-    ("method", "signal_number"), [("lora", signal.SIGINT), pytest.param("full", signal.SIGTERM, marks=pytest.mark.long)]
+    ("method", "signal_number"),
+    [
+        ("mixed", signal.SIGINT),
+        pytest.param("lora", signal.SIGINT, marks=pytest.mark.long),
+        pytest.param("full", signal.SIGTERM, marks=pytest.mark.long),
+    ],
 )
 def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(
     method: str, signal_number: signal.Signals, folder: Path, whole: Callable[[str], Path],
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
+    """Also where each epoch has old samples of its own among the others."""
     expected, handlers = whole(method), [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]
-    words = runs.words(folder, *MORE[method], out=f"ended-{method}")
+    words = runs.words(folder, *more(folder, method), out=f"ended-{method}")
     out = folder / f"ended-{method}"
     with monkeypatch.context() as patch:
         behind(patch, 1, lambda: signal.raise_signal(signal_number))
