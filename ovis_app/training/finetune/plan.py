@@ -148,14 +148,16 @@ def load(spec: ModelSpec, data: Data, limits: Limits, folder: Path, choices: Cho
     new, skipped = found.usable(skip_bad=data.skip_bad), len(found.problems)
     old, kept, left = list[Sample](), list(new), list[Sample]()
     for mix in data.mixes:
-        number = wanted_number(len(new), mix, data.mixes) * choices.turns
+        each = wanted_number(len(new), mix, data.mixes)
         if mix.source == OWN:
-            old += _drawn(number, folder, seed)
+            old += _drawn(each * choices.turns, folder, seed)
             continue
         other = _checked(read(sources(Path(mix.source).expanduser()), limits, note=note), spec)
-        some = picked(other.usable(skip_bad=data.skip_bad), number, seed=seed)
-        old, taken = [*old, *some], set(some)
-        left += [sample for sample in other.samples if sample not in taken]
+        usable = other.usable(skip_bad=data.skip_bad)
+        spared = picked(usable, min(max(len(usable) - each, 0), OLD_QUESTIONS), seed=seed)
+        asked = set(spared)
+        old += picked([sample for sample in usable if sample not in asked], each * choices.turns, seed=seed)
+        left += spared
         kept += other.samples
         skipped += len(other.problems)
     return Loaded(new, tuple(old), fingerprint(kept), skipped, tuple(left[:OLD_QUESTIONS]))
