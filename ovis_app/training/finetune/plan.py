@@ -7,7 +7,6 @@ trains takes a plan. Refuses to know flags and consoles.
 from __future__ import annotations
 
 import json
-import random
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace

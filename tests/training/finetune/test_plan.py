@@ -64,8 +64,8 @@ def test_what_is_mixed_in_by_itself() -> None:
 def test_each_epoch_has_its_own_old_samples_of_each_file() -> None:
     new, old = numbered(5), [Sample(file, str(n), ()) for file in ("a", "b") for n in range(6)]
     found = epochs(new, old, 3, seed=0)
-    assert len(found) == 3 and all([s for s in one if s.file == "old.json"] == [s for s in found[0] if s.file == "old.json"]
-                                   for one in found)  # fmt: skip
+    mine = [[sample for sample in one if sample.file == "old.json"] for one in found]
+    assert len(found) == 3 and mine[0] == mine[1] == mine[2] and set(mine[0]) == set(new)
     assert all(sum(s.file == file for s in one) == 2 for one in found for file in ("a", "b"))
     assert len({s for one in found for s in one}) == 5 + 12 and len(others(found[0], found[1:])) == 8
     assert epochs(new, [], 3, seed=0) == epochs(new, [], 1, seed=0) and len(epochs(new, [], 3, seed=0)) == 1
