@@ -39,6 +39,12 @@ _READ = (
     "Extract all readable content from the image in natural human reading order and output the result as a single "
     "Markdown document."
 )
+_READING = (
+    f"{_READ} For charts or images, represent them using an HTML image tag: "
+    '<img src="images/bbox_{left}_{top}_{right}_{bottom}.jpg" />, where left, top, right, bottom are bounding box '
+    "coordinates scaled to [0, 1000). Format formulas as LaTeX. Format tables as HTML: <table>...</table>. Transcribe "
+    "all other text as standard Markdown. Preserve the original text without translation or paraphrasing."
+)
 _READ_SEVERAL = (
     "Extract all readable content from the images in natural human reading order and output the result as a single "
     "Markdown document."
@@ -82,6 +88,7 @@ MINI = ModelSpec(
     clip=Resolution(128 * 128, 128 * 128, made_for=(128 * 128, 128 * 128)),
     examples=_EXAMPLES,
     tasks=_MINI_TASKS,
+    reading=_MINI_TASKS[1].image,
 )
 
 
@@ -93,6 +100,7 @@ OVIS2_5 = ModelSpec(
     context=40960,
     examples=_EXAMPLES,
     tasks=(*_TASKS, _FIND, _POINT),
+    reading=_READING,
     about="Reads pictures at their own resolution, charts, documents and clips, and can think before it answers.",
     thinking=True,
     thinks_unasked=True,
@@ -112,6 +120,7 @@ OVIS2 = ModelSpec(
     context=32768,
     examples=_EXAMPLES,
     tasks=_TASKS,
+    reading=_READING,
     about="Reads pictures in up to nine tiles, several pictures and clips, charts and documents.",
     tiles=True,
     cot_suffix=_OVIS2_COT,
@@ -125,6 +134,7 @@ OVIS1_6 = ModelSpec(
     context=8192,
     examples=_EXAMPLES,
     tasks=_TASKS,
+    reading=_READING,
     about="Reads one picture in up to nine tiles, charts and documents.",
     tiles=True,
     several_images=False,

@@ -108,6 +108,7 @@ class ModelSpec:
     clip: Resolution = Resolution(max_pixels=896 * 896, max_partition=1)  # for each frame of a clip
     examples: tuple[Example, ...] = ()
     tasks: tuple[Task, ...] = ()
+    reading: str = ""  # what asks for a page as Markdown
     aliases: tuple[str, ...] = ()  # what else programs may call it, as its name on the server that has it
     adapter: Path | None = None  # the folder of one that is added to its weights
     refused: str = ""  # why it can't be used here, in a sentence for people

@@ -46,6 +46,11 @@ class Choices:
     def part_names(self) -> tuple[str, ...]:
         return tuple(name for name, _ in self.parts)
 
+    @property
+    def turns(self) -> int:
+        """Epochs, a part of one too."""
+        return math.ceil(self.epochs)
+
     def steps(self, samples: int) -> int:
         """Of the optimizer, for so many samples to learn from."""
         an_epoch = math.ceil(math.ceil(samples / self.batch) / self.accumulate)
