@@ -184,7 +184,7 @@ def _language_model(config: Mapping[str, Any]) -> LanguageModel | None:
             return None  # loading says what is wrong
 
         def linears(used: int) -> float:
-            return layers * hidden * (2 * head_dim * (heads + kv_heads) + 3 * used * inner) / 1e9
+            return float(layers * hidden * (2 * head_dim * (heads + kv_heads) + 3 * used * inner) / 1e9)
 
         return LanguageModel(layers, kv_heads, head_dim, linears(experts or 1), linears(chosen) if experts else 0.0)
     except (KeyError, TypeError, ZeroDivisionError):
