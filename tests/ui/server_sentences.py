@@ -18,7 +18,7 @@ ELSEWHERE = (
     "accounts.py", "api/gradio_endpoints.py", "api/mcp.py", "api/openai/protocol.py", "api/openai/replies.py",
     "api/openai/routes.py", "api/openai/serving.py", "backends/remote/server.py", "batch_",
     "checkpoints/merge.py", "cli/", "engine/fused/", "json_answers.py", "models/", "named_files.py",
-    "prompt_template.py", "proxies.py", "serve.py",
+    "prompt_template.py", "proxies.py", "reading/", "serve.py",
     "setting_values.py", "settings.py", "training/", "ui/http_", "ui/joined.py", "ui/page.py", "ui/static_files.py",
     "ui/theme.py", "ui/wiring/editing.py", "zoo/table.py",
 )  # fmt: skip
