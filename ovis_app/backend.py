@@ -15,7 +15,7 @@ from ovis_app.generation import Event, Request, Waiting
 from ovis_app.sight import Sight
 from ovis_app.zoo import ModelSpec
 
-Phase = Literal["starting", "loading", "ready", "answering", "failed"]
+Phase = Literal["starting", "loading", "ready", "answering", "unloaded", "failed"]
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ Knows nothing of models, pages or pixels: a `Media` is a path and a name, never 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -123,6 +124,26 @@ class Seen:
 
 
 @dataclass(frozen=True)
+class Shortage:
+    """Memory ran out, and the answer came all the same: with what follows at most, where that was lowered for it."""
+
+    piece: int | None = None  # tokens of the conversation that were read at a time
+    max_pixels: int | None = None  # of what is attached
+    max_partition: int | None = None
+    frames: int | None = None  # of each clip
+
+    @property
+    def remark(self) -> str:
+        """What people should hear of it."""
+        side = round(math.sqrt(self.max_pixels or 0))
+        said = [f"read in pieces of {self.piece:,} tokens"] if self.piece else []
+        said += [f"pictures seen at {side} × {side} pixels at most"] if self.max_pixels else []
+        said += [f"pictures seen in at most {self.max_partition} tiles"] if self.max_partition else []
+        said += [f"clips seen by at most {self.frames} frames"] if self.frames else []
+        return f"memory ran out: {', '.join(said)}" if said else "memory ran out for a moment: nothing was left out"
+
+
+@dataclass(frozen=True)
 class Stats:
     """The figures of one answer. Seconds are wall-clock; `None` means not measured."""
 
@@ -142,12 +163,14 @@ class Stats:
     min_pixels: int | None = None  # that the last picture or clip was read with
     max_pixels: int | None = None
     seen: tuple[Seen, ...] = ()  # what was attached to the question, in order
+    shortage: Shortage | None = None  # of memory, where it ran out
     notes: tuple[str, ...] = ()  # what people should hear of pages that were drawn for the question
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What people should hear of what was seen, each once."""
-        return tuple(dict.fromkeys(one.remark for one in self.seen if one.remark))
+        """What people should hear of what was seen and of what memory ran out for, each once."""
+        told = (*self.seen, self.shortage) if self.shortage is not None else self.seen
+        return tuple(dict.fromkeys(one.remark for one in told if one.remark))
 
 
 @dataclass(frozen=True)

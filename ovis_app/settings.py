@@ -54,11 +54,12 @@ class Settings:
     api_key: tuple[str, ...] = dataclasses.field(default=(), repr=False)  # that /v1 asks for, with those of the file
     api_key_file: str = ""
     api_bytes: int = 32 * MEGABYTE  # of one request to /v1, with its pictures
-    allow_urls: bool = False  # whether /v1 fetches pictures from addresses on the internet
+    allow_urls: bool = False  # whether files are fetched from addresses on the internet
     queue_size: int = 32  # questions waiting at most; more are refused with a sentence
     deadline: float = 600.0  # seconds that one answer may take
     visual_cache: int = 512 * 1024 * 1024  # bytes of encoded pictures that are remembered
     prefix_cache: int = 1024 * 1024 * 1024  # bytes of recent conversations' attention that are remembered
+    unload_after: float = 0.0  # minutes without a question after which the model's memory is given back; 0: never
     gpu_memory: float = 0.85  # share of a GPU's memory that the model, its conversations and its pictures may take
     fake_rate: float = 0.0  # tokens per second of the scripted backend; 0 is as fast as it can
     image_pixels: int = Limits.image_pixels
@@ -155,7 +156,7 @@ _HELP = {
     "api_key": "a key that /v1 asks for; flags are seen by all who use this machine, the variable and the file aren't",
     "api_key_file": "a file of keys that /v1 asks for, one a line",
     "api_bytes": "largest request to /v1, in bytes",
-    "allow_urls": "let /v1 fetch pictures and clips from addresses on the internet, never from private networks",
+    "allow_urls": "fetch files from addresses on the internet, for /v1 and the page, never from private networks",
     "auth_file": "who may sign in: a file of lines that `ovis hash-password NAME` makes",
     "auth": "who may sign in, as NAME:PASSWORD; other people here can see flags, so prefer --auth-file, or OVIS_AUTH",
     "root_path": "where a proxy publishes the page, as /chat",
@@ -164,6 +165,8 @@ _HELP = {
     "deadline": "seconds that one answer may take",
     "visual_cache": "bytes of encoded pictures that are remembered between questions",
     "prefix_cache": "bytes of recent conversations' attention that are kept, on a GPU all that is left; 0 is none",
+    "unload_after": "minutes without a question after which the model is unloaded; the next question loads it again, "
+    "and 0 is never",
     "gpu_memory": "share of a GPU's memory that may be used, from 0.1 to 1",
     "fake_rate": "pace of the scripted stand-in, in tokens per second; 0 is as fast as it can",
     "image_pixels": "largest picture, in pixels",
@@ -288,6 +291,6 @@ def _check_numbers(settings: Settings) -> None:
             raise ValueError(f"--{name.replace('_', '-')} must be a number above 0.")
     if not 0.1 <= settings.gpu_memory <= 1:
         raise ValueError("--gpu-memory must be a number from 0.1 to 1.")
-    for name in ("visual_cache", "prefix_cache", "fake_rate"):
+    for name in ("visual_cache", "prefix_cache", "unload_after", "fake_rate"):
         if not 0 <= getattr(settings, name) < float("inf"):
             raise ValueError(f"--{name.replace('_', '-')} must be 0 or a number above it.")

@@ -37,8 +37,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "media": {"private_folder", *VALUES},
     "named_files": {"errors"},
     "proxies": {"errors"},
-    "prompt_template": {"errors"},
+    "prompt_template": {"errors", "generation"},
     "json_answers": {"conversation", "errors"},
+    "json_check": {"errors", "json_answers"},
     "batch_tables": {"errors"},
     "batch_turns": {"errors", "named_files", "places"},
     "batch_rows": {"batch_tables", "batch_turns", "named_files", "prompt_template", "media", *VALUES},
@@ -50,7 +51,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "backends": {"backend", "zoo", "chat", "media", "models", "checkpoints", "engine", "settings", "frozen_imports"}
     | VALUES,
     "api": {"backend", "zoo", "chat", "media", "private_folder", "settings", *VALUES},
-    "ui": {"api", "backend", "zoo", "chat", "media", "settings", "accounts", "bundled", "private_folder", *VALUES},
+    "ui": {"api", "backend", "zoo", "chat", "media", "settings", "accounts", "bundled", "private_folder", *VALUES}
+    | {"batch_rows", "batch_tables", "json_check", "prompt_template"},
     "training": {"zoo", "media", "models", "checkpoints", "engine", "backends", "chat", "settings", *VALUES}
     | {"batch_tables", "batch_turns", "named_files"},
     "serve": {"backend", "backends", "api", "ui", "settings", "proxies", "frozen_imports", "private_folder", *VALUES},

@@ -142,10 +142,9 @@ class FairQueue:
     def _wait(self, place: Place) -> str:
         """How long it will be: in questions, and in seconds where turns were taken before."""
         before, pace = self._before(place), self._pace
+        waiting = f"Waiting for {before} other question{'s' if before > 1 else ''}"
         seconds = round(before * pace) if pace is not None else 0
-        if not seconds:
-            return f"Waiting for {before} other question{'s' if before > 1 else ''}"
-        return f"Waiting for {before} other question{'s' if before > 1 else ''}, about {seconds} s"
+        return f"{waiting}, about {seconds} s" if seconds else waiting
 
     def _before(self, place: Place) -> int:
         """How many are served before it, one of those that run included."""

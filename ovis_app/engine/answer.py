@@ -9,11 +9,13 @@ import logging
 import threading
 from collections.abc import Callable
 from collections.abc import Sequence as SequenceOf
+from dataclasses import replace
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from ovis_app.conversation import Shortage
 from ovis_app.engine.lookup import Lookup
 from ovis_app.engine.sampling import Choice, Draw
 from ovis_app.engine.sequence import Sequence
@@ -61,6 +63,7 @@ class RunningAnswer:
         self._progress, self._reading = progress, True
         self.draw = Draw.of(settings)
         self.lookup: Lookup | None = None
+        self.shortage: Shortage | None = None  # of memory, in steps that it was a part of
         self.error: BaseException | None = None
         self._over = threading.Event()
 
@@ -87,6 +90,11 @@ class RunningAnswer:
         if self._reading:
             self._reading = self.sequence.pending > 1
             self._progress(min(self.sequence.computed / self.sequence.prompt_length, 1.0))
+
+    def ran_out(self, piece: int | None = None) -> None:
+        """Memory ran out for a step of it: it is tried again, its prompt in pieces of so many tokens."""
+        before = Shortage() if self.shortage is None else self.shortage
+        self.shortage = before if piece is None else replace(before, piece=piece)
 
     def guess(self, most: int) -> None:
         """Writes down what may follow, for the next step to verify."""

@@ -216,6 +216,9 @@ class Engine:
         log.warning("a step of %d chunks failed: %s", len(chunks), error, exc_info=not memory)
         if memory:
             self._give_memory_back()
+            tried_before = self._live[chunks[0].sequence].shortage is not None
+            for chunk in chunks:
+                self._live[chunk.sequence].ran_out()
             prefill = sum(chunk.tokens for chunk in chunks if chunk.sequence.pending > 1)
             if prefill:
                 self.pace.out_of_memory(prefill)
@@ -226,8 +229,9 @@ class Engine:
         if only.drafts:
             return [[Chunk(only.sequence, only.tokens)]]
         if memory and only.tokens > self.blocks.block_size:
+            self._live[only.sequence].ran_out(only.tokens // 2)
             return [[Chunk(only.sequence, only.tokens // 2)]]
-        return []
+        return [[only]] if memory and not tried_before else []  # once more, now that memory was given back
 
     def _advance(self, chunks: SequenceOf[Chunk], rows: SequenceOf[Chunk], tokens: SequenceOf[int]) -> None:
         for chunk in chunks:

@@ -89,11 +89,13 @@ def failed(sentence: str) -> Frame:
 
 
 def figures(stats: Stats | None) -> Frame | None:
-    """Figures as JSON, without those that weren't measured. What is to be said of a picture stands in `remarks`."""
+    """Figures as JSON, without those that weren't measured. What is to be said of a picture or of a lack of
+    memory stands in `remarks`."""
     if stats is None:
         return None
     measured = {name: value for name, value in asdict(stats).items() if value not in (None, 0, "", ())}
-    measured.pop("seen", None)
+    for told in ("seen", "shortage"):
+        measured.pop(told, None)
     return measured | ({"remarks": list(map(whole, stats.remarks))} if stats.remarks else {})
 
 

@@ -69,7 +69,8 @@ class LanguageModel:
     layers: int
     kv_heads: int
     head_dim: int
-    linears: float  # parameters of the layers' Linear modules, in billions: what can be quantized
+    linears: float  # parameters of the layers' Linear modules and experts, in billions: what can be quantized
+    active: float = 0.0  # those of them that a token is multiplied by, where experts share the work; 0: all
 
     def cache(self, tokens: int, itemsize: int) -> int:
         """Bytes of the keys and values of so many tokens."""
@@ -111,6 +112,7 @@ class ModelSpec:
     alone: bool = False  # no Ovis inside: a class of its own answers, in a process that has no other model
     aliases: tuple[str, ...] = ()  # what else programs may call it, as its name on the server that has it
     adapter: Path | None = None  # the folder of one that is added to its weights
+    refused: str = ""  # why it can't be used here, in a sentence for people
 
     @property
     def bytes(self) -> int:

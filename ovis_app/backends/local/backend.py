@@ -18,7 +18,8 @@ import torch
 
 from ovis_app import zoo
 from ovis_app.backend import Offer, Phase, Resources, Status, Weight
-from ovis_app.backends.local import model_pool
+from ovis_app.backends.local import less_memory, model_pool
+from ovis_app.backends.local.idle import Idle
 from ovis_app.backends.local.model_pool import Ready
 from ovis_app.backends.local.model_switch import ModelSwitch, PendingChange
 from ovis_app.backends.local.session import Session
@@ -46,6 +47,8 @@ Work = Callable[[Session, Request, TokenStreamer, Stop, Begin], Done]
 POLL_SECONDS = 0.05  # how often a change that waits for answers checks whether it is still wanted
 GRACE_SECONDS = 1.0  # after its deadline, in which an answer may still end by itself
 ALONE = "{name} reads pages and has no other model beside it: start the app with `--model {name}`."
+PUT_ASIDE = "{name} was put aside after {minutes:g} min without a question; the next one brings it back"
+LESS_CLOSELY = "Memory ran out: looking again, less closely"
 NOT_LOADED = "{name} can't be loaded; the cause is in the server's log."
 WORDS: dict[Phase, str] = {"starting": "Starting", "ready": "ready", "failed": "the model can't be loaded"}
 
@@ -65,6 +68,7 @@ class LocalBackend:
         self._answers = ThreadGroup()
         self._closing = Stop()
         self._switch = ModelSwitch(self._closing)
+        self._idle = Idle(60 * settings.unload_after, self._nobody_asks)
         atexit.register(self.close)
 
     @property
@@ -90,6 +94,35 @@ class LocalBackend:
             pass  # the process ends
         except UserError as error:
             log.warning("the model can't be loaded: %s", error, exc_info=error.__cause__)
+
+    def _nobody_asks(self) -> None:
+        """In the clock's thread. What waits or is answered is seen to first."""
+        if self._session is not None and not (self._worker.busy or self._answers.busy):
+            self._worker.submit(self._put_aside)
+
+    def _put_aside(self) -> None:
+        """In the worker, between two answers: gives the model's memory back, unless somebody has asked meanwhile. Who
+        asks from now on stands behind this, and has it loaded again."""
+        if self._session is None or self._answers.busy or self._switch.pending is not None or not self._idle.over():
+            return
+        self._enter("unloaded", PUT_ASIDE.format(name=self._spec.name, minutes=self.settings.unload_after))
+        self._give_up()
+        self._idle.wind()
+        log.info("%s was unloaded: nobody has asked for %g min", self._spec.name, self.settings.unload_after)
+
+    def _give_up(self) -> None:
+        """Whatever is loaded goes, and its caches with it. Its files are looked over anew before they are loaded again:
+        they may be others by then."""
+        if self._session is not None:
+            self._session.close()
+        self._session = self._ready = None
+        model_pool.release()
+
+    def _bring_back(self) -> None:
+        """For whoever asks something without a session: a question is being written."""
+        self._idle.wind()
+        if self._phase == "unloaded" and not self._worker.busy:
+            self.warm()
 
     def _open(self, progress: Progress) -> Session:
         """The session of the present model, loaded unless it is there. Raises BackendError, and what `progress`
@@ -226,16 +259,14 @@ class LocalBackend:
             back = self._problem_of(before, lambda: self._seat(before, before_ready, progress))
             answers = "" if not problem else f"{before.name} answers again."
             problem = " ".join(part for part in (problem, answers if back is None else back) if part)
+        self._idle.wind()
         self._switch.end(pending, problem or "")
 
     def _seat(self, spec: ModelSpec, ready: Ready | None, progress: Progress) -> None:
         """Gives up whatever is loaded, and loads."""
-        if self._session is not None:
-            self._session.close()
-        self._session = None
-        self._spec, self._ready = spec, ready
         self._enter("loading", f"Loading {spec.name}")
-        model_pool.release()
+        self._give_up()
+        self._spec, self._ready = spec, ready
         self._open(progress)
 
     def _problem_of(self, spec: ModelSpec, work: Callable[[], None]) -> str | None:
@@ -259,10 +290,18 @@ class LocalBackend:
         started = time.monotonic()
 
         def answer(session: Session, asked: Request, streamer: TokenStreamer, stop: Stop, begin: Begin) -> Done:
-            prepared = session.prepare(asked, streamer, stop)
-            if asked.haste is not None and prepared.budget is not None:
-                asked.haste.offer(prepared.budget.budget, prepared.budget.end_now)
-            return session.answer(prepared, streamer, stop, begin=begin, started=started)
+            def attempt(asked: Request) -> Done:
+                prepared = session.prepare(asked, streamer, stop)
+                if asked.haste is not None and prepared.budget is not None:
+                    asked.haste.offer(prepared.budget.budget, prepared.budget.end_now)
+                return session.answer(prepared, streamer, stop, begin=begin, started=started)
+
+            def may_begin_again() -> bool:
+                session.evict()
+                streamer.say(LESS_CLOSELY)
+                return streamer.count == 0  # what was said stays said
+
+            return less_memory.answered(attempt, asked, self._spec, self.limits, may_begin_again=may_begin_again)
 
         return self._events(request, answer)
 
@@ -282,6 +321,7 @@ class LocalBackend:
         """Events of what `answer` does once it is this request's turn, the last one its own. Raises BackendError."""
         checked(request, self._spec, self.limits)
         stop, streamer = Stop(self._closing), TokenStreamer()
+        self._idle.wind()
         ticket = self._worker.submit(partial(self._work, request, answer, streamer, stop))
         try:
             for event in streamer:
@@ -292,13 +332,15 @@ class LocalBackend:
 
     def count(self, request: Request) -> int:
         """Tokens of a request's prompt; see `backend.Counts`. Raises BackendError, and MediaError."""
+        self._bring_back()
         session = self._session  # the worker may take it away meanwhile
         if session is None:
             raise BackendError(f"{self._spec.name} isn't loaded yet: try again in a moment.")
         return session.count(checked(request, self._spec, self.limits), Stop(self._closing))
 
     def weigh(self, request: Request) -> Weight | None:
-        """See `backend.Weighs`; None while the model isn't loaded."""
+        """See `backend.Weighs`; None while the model isn't loaded. Whoever writes a question has it loaded again."""
+        self._bring_back()
         session = self._session  # the worker may take it away meanwhile
         if session is None:
             return None
@@ -306,6 +348,8 @@ class LocalBackend:
 
     def _waits_for(self, ticket: int) -> str:
         """What stands before a question's own work; nothing once that has begun."""
+        if self._phase == "unloaded":
+            return f"Loading {self._spec.name}"
         if self._phase != "ready":
             return self._words
         ahead, pending = self._worker.ahead(ticket), self._switch.pending
@@ -316,6 +360,7 @@ class LocalBackend:
     def close(self) -> None:
         """Ends what is running and what waits. Called at the end of the process at the latest."""
         self._closing.set()
+        self._idle.close()
         self._worker.close()
         self._answers.wait(10.0)
         if self._session is not None:
@@ -368,6 +413,8 @@ class LocalBackend:
             full = out_of_memory(error)
             log.exception("out of memory" if full else "generation failed")
             failed = OUT_OF_MEMORY if full else FAILED
+        finally:
+            self._idle.wind()
         if failed:  # here the exception is gone, and with it what its traceback held
             clean()
             streamer.fail(failed)

@@ -16,7 +16,7 @@ from torch import Tensor
 from ovis_app.backend import FileWeight, Weight
 from ovis_app.backends.local.media_encoder import MediaEncoder, Note
 from ovis_app.backends.local.model_pool import LoadedModel
-from ovis_app.conversation import Conversation, Detail, Media, Seen
+from ovis_app.conversation import Conversation, Detail, Media, Seen, Shortage
 from ovis_app.engine.encoder_cache import EncodedMedia, EncodedPart
 from ovis_app.engine.thinking_budget import ThinkingBudget, resumed
 from ovis_app.errors import RequestError, not_fitting
@@ -62,6 +62,7 @@ class PreparedRequest:
     settings: GenerationSettings
     budget: ThinkingBudget | None
     dropped: int = 0  # of the oldest questions, left out to make room
+    shortage: Shortage | None = None  # where memory ran out for it
 
 
 class PromptBuilder:

@@ -19,7 +19,7 @@ from ovis_app.backends.local.media_encoder import MediaEncoder
 from ovis_app.backends.local.model_pool import LoadedModel, free_memory
 from ovis_app.backends.local.prompt_builder import PreparedRequest, PromptBuilder
 from ovis_app.backends.sights import looked_at
-from ovis_app.conversation import Stats
+from ovis_app.conversation import Shortage, Stats
 from ovis_app.engine import plain
 from ovis_app.engine.answer import out_of_memory
 from ovis_app.engine.capabilities import Capabilities
@@ -138,7 +138,8 @@ class Session:
                 raise
             log.info("the caches are emptied: preparing a prompt needs the memory")
         self.evict()
-        return self._builder.prepare(request.conversation, request.settings, note=streamer.say, stop=stop)
+        prepared = self._builder.prepare(request.conversation, request.settings, note=streamer.say, stop=stop)
+        return replace(prepared, shortage=Shortage())
 
     def count(self, request: Request, stop: Stop) -> int:
         """Tokens of a request's prompt. No picture goes through the tower for it. Raises as `prepare` does."""
@@ -172,7 +173,7 @@ class Session:
             stop=prepared.settings.stop,
             begun="thought" if prompt.answer.open else "answer" if prompt.answer.ids else "nothing",
         )
-        ids, cached = self._generate(prepared, streamer, stop, begin=begin)
+        ids, cached, shortage = self._generate(prepared, streamer, stop, begin=begin)
         ended = streamer.enough or (len(ids) > 0 and int(ids[-1]) in tokenizer.ending.eos)
         stats = replace(
             measured(streamer, started),
@@ -186,14 +187,16 @@ class Session:
             frame_times=prompt.frame_times,
             seen=prompt.seen,
             dropped_turns=prepared.dropped,
+            shortage=shortage or prepared.shortage,
             engine="plain" if self.capabilities.decode == "plain" else "",
         )
         return Done("end" if ended else "stopped" if stop.is_set() else "length", stats)
 
     def _generate(
         self, prepared: PreparedRequest, streamer: TokenStreamer, stop: Stop, *, begin: Callable[[], None]
-    ) -> tuple[Tensor, int]:
-        """New ids, put into `streamer` as they come, and how many of the prompt's tokens were known from before."""
+    ) -> tuple[Tensor, int, Shortage | None]:
+        """New ids, put into `streamer` as they come, how many of the prompt's tokens were known from before, and what
+        memory ran out for."""
 
         waited = True
 
@@ -214,13 +217,13 @@ class Session:
             answer = engine.answer(
                 prompt, settings, budget=prepared.budget, streamer=streamer, stop=over, progress=progress
             )
-            return answer.ids, answer.sequence.found or 0
+            return answer.ids, answer.sequence.found or 0, answer.shortage
         progress(0.0)
         ids = plain.generate(
             self.loaded.model, prompt, settings, ending=self.loaded.tokenizer.ending, budget=prepared.budget,
             streamer=streamer, stop=over,
         )  # fmt: skip
-        return ids, 0
+        return ids, 0, None
 
     def generate_all(self, prepared: Sequence[PreparedRequest]) -> list[Tensor | Exception]:
         """New ids [tokens] of each request, or why there are none. Nobody watches: in a session without a thread."""

@@ -1,6 +1,6 @@
 """A backend of this machine with servers beside it: all of their models in one list, one of them answers.
 
-Knows who answers now; refuses to know how. The model of this machine stays loaded while a server answers.
+Knows who answers now; refuses to know how. The model of this machine stays there while a server answers.
 """
 
 from __future__ import annotations
@@ -83,9 +83,9 @@ class BesideServers:
         self._here.close()
 
     def several(self) -> dict[str, ModelSpec]:
-        """See `backend.Several`: the model of this machine too, which stays loaded."""
+        """See `backend.Several`: the model of this machine too, which stays loaded or is loaded again."""
         here = self._here.status()
-        loaded = {here.model.public_id: here.model} if here.phase in ("ready", "answering") else {}
+        loaded = {here.model.public_id: here.model} if here.phase in ("ready", "answering", "unloaded") else {}
         return {**loaded, **self._servers.several()}
 
     def count(self, request: Request) -> int | None:

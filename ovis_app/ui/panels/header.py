@@ -12,6 +12,7 @@ from ovis_app.backend import Status
 
 OPEN_TO_ALL = "Nobody has to sign in here: whoever has this address can use the page."
 SIGN_OUT = '<form method="post" action="logout"><button class="quiet">Sign out</button></form>'
+PUT_ASIDE = "put aside"
 NOT_CHANGED = "the new model can't be loaded"
 
 
@@ -54,6 +55,8 @@ def pill_of(status: Status, read: str) -> str:
         return status_pill("failed", NOT_CHANGED)
     if status.phase in ("ready", "answering"):
         return status_pill("calm", "ready" + servers_of(status))
+    if status.phase == "unloaded":
+        return status_pill("calm", PUT_ASIDE + servers_of(status), about=status.words)
     return status_pill("failed" if status.phase == "failed" else "busy", status.words)
 
 
@@ -64,13 +67,15 @@ def servers_of(status: Status) -> str:
     return f" · {listed}" if listed else ""
 
 
-def status_pill(state: Literal["calm", "busy", "failed"], words: str) -> str:
-    """A state in words and a dot; the words carry the meaning, the dot only underlines it."""
-    return f'<span class="pill {state}" role="status" title="{escape(words)}"><i></i>{escape(words)}</span>'
+def status_pill(state: Literal["calm", "busy", "failed"], words: str, *, about: str = "") -> str:
+    """A state in words and a dot; the words carry the meaning, the dot only underlines it. `about` says more of it to
+    whoever points at it."""
+    title = escape(about or words)
+    return f'<span class="pill {state}" role="status" title="{title}"><i></i>{escape(words)}</span>'
 
 
 def next_look(status: Status) -> float:
     """Seconds until the state is worth asking for again."""
     if status.change is not None:
         return 0.5
-    return 15.0 if status.phase in ("ready", "answering") else 1.5
+    return {"ready": 15.0, "answering": 15.0, "unloaded": 5.0}.get(status.phase, 1.5)

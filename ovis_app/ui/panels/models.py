@@ -104,6 +104,8 @@ def card(spec: ModelSpec) -> str:
 def on_this_machine(status: Status) -> str:
     """How the model runs here, as HTML: who gets how much memory, and how tokens are made."""
     found = status.resources
+    if status.phase == "unloaded":
+        return f"<p class='facts'>{escape(status.words)}.</p>"
     if found is None:
         return ""
     facts = [
