@@ -157,7 +157,9 @@ class DecodeStep:
     def together(self) -> bool:
         """Whether the model's own weights are still the ones that this step reads."""
         for module, layer in zip(cast(nn.ModuleList, self.llm.get_submodule("model.layers")), self.layers, strict=True):
-            joined = [(module.get_submodule("self_attn"), QKV, layer.qkv)]
+            joined: list[tuple[nn.Module, tuple[str, ...], RowProduct]] = [
+                (module.get_submodule("self_attn"), QKV, layer.qkv)
+            ]
             if isinstance(layer.feed, Dense):
                 joined.append((module.get_submodule("mlp"), GATE_UP, layer.feed.gate_up))
             for parent, names, product in joined:

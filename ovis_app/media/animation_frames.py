@@ -18,14 +18,14 @@ from typing import Any
 
 from PIL import Image
 
-if __package__:
-    from ovis_app.media import gif_frames
-    from ovis_app.media.colour_profiles import MOST_PROFILE
-    from ovis_app.media.picture_opening import count, likely, opened
-else:  # beside a script
+if not __package__:  # beside a script
     import gif_frames
     from colour_profiles import MOST_PROFILE
     from picture_opening import count, likely, opened
+else:
+    from ovis_app.media import gif_frames
+    from ovis_app.media.colour_profiles import MOST_PROFILE
+    from ovis_app.media.picture_opening import count, likely, opened
 
 SHORTEST, USUAL = 10, 100  # milliseconds: a frame that says to stay no longer than the one stays the other, in browsers
 SAME_MOMENT = 0.0005  # seconds between two ways to write when a frame begins

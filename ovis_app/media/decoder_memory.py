@@ -30,7 +30,7 @@ ROWS, SAMPLES, BITS, PLANAR, TILE_WIDTH, TILE_HEIGHT, TURNED = 278, 277, 258, 28
 def needed(picture: ImageFile.ImageFile, data: bytes, halvings: int = 0) -> float:
     """The bytes that decoding an opened picture takes at most, its pixels included and its file not; where it is read
     smaller, so often halved."""
-    area = picture.width * picture.height / 4**halvings
+    area: float = picture.width * picture.height / 4**halvings
     own = area * (2 if picture.mode.startswith("I;16") else SMALL.get(picture.mode, 4))
     match picture.format:
         case "JPEG" | "MPO":

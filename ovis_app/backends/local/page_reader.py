@@ -90,7 +90,7 @@ class PageReaderBackend:
     def offers(self) -> list[Offer]:
         return []
 
-    def change(self, name: str) -> None:
+    def change(self, name: str, quantize: str | None = None) -> None:
         raise BackendError(ALONE.format(name=self.spec.name))
 
     def cancel_change(self) -> None:
