@@ -1,6 +1,6 @@
 """All benchmarks, one after another, and one table of what they found: `python -m benchmarks`.
 
-Small sizes by default, 5 to 6 minutes on two idle cores; `--full` takes each benchmark's own. `--keep` also keeps
+Small sizes by default, about 7 minutes on two idle cores; `--full` takes each benchmark's own. `--keep` also keeps
 the figures in benchmarks/results and the README, with plots. Each runs in a process of its own.
 """
 
@@ -23,6 +23,7 @@ SMALL = {
     "turns": ("--repeats", "1", "--tokens", "256", "--turns", "8", "--most-tokens", "1568", "--gap-tokens", "1568"),
     "users": ("--repeats", "1", "--users", "8", "--new", "32", "--tokens", "64", "512"),
     "stream": ("--repeats", "1", "--shape", "tiny", "--tokens", "300"),
+    "page": ("--tokens", "120"),
     "vision": ("--repeats", "1", "--most-tokens", "256", "--tiles", "4"),
     "video": ("--repeats", "1", "--minutes", "1.5"),
     "start": ("--repeats", "1"),

@@ -1,10 +1,15 @@
-"""What a browser asks for until a page can be used, counted by itself. Knows a browser and an address."""
+"""What a browser asks for until a page can be used, counted by itself, and a page with nothing in it to stand beside.
+Knows a browser and an address."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+
+from benchmarks.server import free_port
 
 
 @dataclass(frozen=True)
@@ -51,3 +56,17 @@ def first_load(chromium: Any, url: str, ready: str) -> Load:
         return Load(by_address, len(real), seconds)
     finally:
         context.close()
+
+
+@contextmanager
+def blank() -> Iterator[str]:
+    """The address of a page of Gradio's with nothing in it, served by this process."""
+    import gradio as gr
+
+    with gr.Blocks() as page:
+        pass
+    _, url, _ = page.launch(server_port=free_port(), prevent_thread_lock=True, quiet=True, ssr_mode=False)
+    try:
+        yield url
+    finally:
+        page.close(verbose=False)

@@ -10,7 +10,7 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from ovis_app.errors import BatchError, MediaError, UserError
 from ovis_app.generation import MAX_TEXT
 from ovis_app.media.file_types import HEAD, PDF, kind_of
 from ovis_app.media.page_range import PageRange
+from ovis_app.named_files import Beside, Given, Lookup
 from ovis_app.places import Place
 from ovis_app.prompt_template import Template, column_name
 
@@ -86,6 +87,7 @@ class Questions:
     rows: tuple[Row, ...]
     ignored: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()  # of a table, as they are written there; those that are ignored among them
 
 
 def questions(
@@ -95,14 +97,57 @@ def questions(
     `besides` a file that isn't meant where it lies in the folder. Raises BatchError naming what is wrong and where."""
     is_folder = _is_folder(source)
     found = _folder(source, prompt, template, besides) if is_folder else _table(source, prompt, template)
+    return _checked(found, source.name)
+
+
+def given_questions(
+    table: Path | None, name: str, files: Sequence[str], *, bounds: Bounds, template: Template | None = None,
+    pictures: str = "",
+) -> Questions:  # fmt: skip
+    """The questions of a table that came with these files, or without one a question about each of them; `name` is the
+    table's, `pictures` another column that names files. Raises BatchError."""
+    if table is None:
+        rows = (_of_file(one, one, template.filled({"file": one}, f"“{one}”") if template else "") for one in files)
+        return _checked(Questions(tuple(bounds.held(rows))), "what was given")
+    read = _Table(Given(files), "", template, column_name(pictures))
+    return _checked(_rows_of(records(table, read.known), read, name, bounds), name)
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """How much of a table is read where strangers send them."""
+
+    rows: int
+    columns: int
+    text: int  # characters of all prompts together
+
+    def held(self, rows: Iterable[Row]) -> Iterator[Row]:
+        """The rows, while they are within. Raises BatchError."""
+        text = 0
+        for number, row in enumerate(rows, 1):
+            text += sum(len(turn.text) for turn in row.turns) + len(row.written) + len(row.system)
+            if number > self.rows:
+                raise BatchError(f"There are more than {self.rows:,} rows: make several tables of it.")
+            if text > self.text:
+                raise BatchError(
+                    f"The questions have more than {self.text:,} characters together: make several tables of it."
+                )
+            yield row
+
+
+UNBOUNDED = Bounds(*[1 << 60] * 3)
+
+
+def _checked(found: Questions, name: str) -> Questions:
+    """What can be asked. Raises BatchError where a row can't be told from another, or asks nothing."""
     if not found.rows:
-        raise BatchError(f"There is nothing to ask about in {source.name}.")
+        raise BatchError(f"There is nothing to ask about in {name}.")
     repeated = [name for name, times in Counter(row.id for row in found.rows).items() if times > 1]
     if repeated:
         raise BatchError(f"Row id {few(repeated)} stands there twice: ids name the answers, so each needs its own.")
     missing = next((row.id for row in found.rows if not (row.prompt.strip() or row.problem)), None)
     if missing is not None:
-        raise BatchError(f"Row {missing} has no prompt: call its column prompt, or give one with --prompt.")
+        raise BatchError(f"Row {missing} has no prompt: call its column prompt, or write one question for all rows.")
     return found
 
 
@@ -132,38 +177,45 @@ def few(names: Sequence[str]) -> str:
 
 
 def _table(source: Path, prompt: str, template: Template | None) -> Questions:
-    table = _Table(source.parent, prompt, template)
-    rows = [row for record in records(source, table.known) if (row := table.row(record)) is not None]
+    table = _Table(Beside(source.parent), prompt, template)
+    return _rows_of(records(source, table.known), table, source.name, UNBOUNDED)
+
+
+def _rows_of(found: Iterable[Record], table: _Table, name: str, bounds: Bounds) -> Questions:
+    rows = list(bounds.held(row for record in found if (row := table.row(record, bounds.columns)) is not None))
     if table.seen and not any(name not in ID and table.known(name) for name in table.seen):
         raise BatchError(
-            f"No column of {source.name} is known: it has {few(list(table.seen.values()))}; looked "
+            f"No column of {name} is known: it has {few(list(table.seen.values()))}; looked "
             f"for are {LOOKED_FOR}, without case."
         )
     ignored = tuple(written for name, written in table.seen.items() if name not in table.used)
-    return Questions(tuple(rows), ignored)
+    return Questions(tuple(rows), ignored, columns=tuple(table.seen.values()))
 
 
 @dataclass
 class _Table:
     """How a table is read, and which of its columns were of use so far."""
 
-    folder: Path
+    files: Lookup
     prompt: str
     template: Template | None
+    pictures: str = ""  # a column that names files, whatever it is called
     seen: dict[str, str] = field(default_factory=dict)  # each column as it was written first
     used: set[str] = field(default_factory=set)
 
     def known(self, name: str) -> bool:
         """Whether a column of this name is read."""
-        return column_name(name) in KNOWN or column_name(name) in self._wanted
+        return column_name(name) in KNOWN | {self.pictures} or column_name(name) in self._wanted
 
     @property
     def _wanted(self) -> set[str]:
         return set(map(column_name, self.template.columns)) if self.template else set()
 
-    def row(self, record: Record) -> Row | None:
+    def row(self, record: Record, most: int) -> Row | None:
         """The question of a record; None for an empty line of a spreadsheet. Raises BatchError where a column of the
         template is missing, or a column that isn't read names files."""
+        if len(record.columns) > most:
+            raise BatchError(f"There are {len(record.columns):,} columns: at most {most:,} are read.")
         columns = [(column_name(name), value) for name, value in record.columns]
         self.seen |= {
             column_name(name): name if name.strip() else "one without a name"
@@ -186,7 +238,7 @@ class _Table:
         self.used |= used
         if not (row.problem or row.media or any(turn.media for turn in row.earlier)):
             unread = [(name, value) for name, value in record.columns if column_name(name) not in used]
-            _look_for_files(id, unread, self.folder)
+            _look_for_files(id, unread, self.files)
         return row
 
     def _asked(self, id: str, columns: Sequence[tuple[str, object]], own: str, used: set[str]) -> Row:
@@ -199,7 +251,7 @@ class _Table:
         used |= {"system", "pages"} & set(values)
         if messages is not None:
             if self.template:
-                raise BatchError(f"This row has {messages}, which --template can't fill: leave one of them out.")
+                raise BatchError(f"This row has {messages}, which a template can't fill: leave one of them out.")
             used.add(messages)
             first, turns = said(values[messages])
             system = first or system
@@ -211,7 +263,7 @@ class _Table:
             if not (own or files or clips or (self.template and self.template.columns)):
                 raise BatchError("This row has neither a prompt of its own nor a file to ask about.")
         written = turns[-1].text
-        if used & {*FILES, *ADDRESSES, *MESSAGES}:
+        if used & {*FILES, *ADDRESSES, *MESSAGES, self.pictures}:
             turns = placed(turns, files, clips)
         if len(system) > MAX_TEXT:
             raise BatchError(f"This row's system prompt is longer than {MAX_TEXT:,} characters: shorten it.")
@@ -224,20 +276,21 @@ class _Table:
     def _files(self, columns: Sequence[tuple[str, object]], used: set[str]) -> tuple[list[str], list[str]]:
         """The names of pictures and of clips, as far as the columns tell them apart; each once for all columns."""
         files, clips = list[str](), list[str]()
-        for wanted in (FILES, ADDRESSES):
+        own = (*FILES, self.pictures) if self.pictures else FILES
+        for wanted in (own, ADDRESSES):
             if files or clips:
                 break
             for name, value in columns:
                 if name in wanted:
                     used.add(name)
                     text = value.strip() if isinstance(value, str) else ""
-                    found = split(text, self.folder) if text else names_in(value)
+                    found = split(text, self.files) if text else names_in(value)
                     before = {*files, *clips}
                     (clips if name in CLIPS else files).extend(one for one in found if one not in before)
         return files, clips
 
     def _there(self, names: Sequence[str]) -> tuple[str, ...]:
-        return tuple(str(named_files.named(name, self.folder)) for name in names)
+        return tuple(map(self.files.named, names))
 
 
 def _written(values: Mapping[str, object]) -> str:
@@ -256,7 +309,7 @@ def _range(value: object) -> str:
     return text
 
 
-def _look_for_files(id: str, columns: Sequence[tuple[str, object]], folder: Path) -> None:
+def _look_for_files(id: str, columns: Sequence[tuple[str, object]], files: Lookup) -> None:
     """Refuses a table whose row names a file where it isn't looked for: it would be asked about without it."""
     for name, value in columns:
         try:
@@ -265,7 +318,7 @@ def _look_for_files(id: str, columns: Sequence[tuple[str, object]], folder: Path
             continue
         for text in found:
             plain = len(text) < 1_000 and not any(c.isspace() for c in text)
-            if _called_media(text) and (plain or named_files.exists(text, folder)):
+            if _called_media(text) and (plain or files.exists(text)):
                 raise BatchError(
                     f"Row {id} names “{named_files.printable(text)}” in the column "
                     f"{named_files.printable(name)}, which isn't read: call the column image, or video."
@@ -280,21 +333,21 @@ def _folder(source: Path, prompt: str, template: Template | None, besides: Path 
         if besides is not None and named_files.same_file(path, besides):
             continue
         if _is_media(path):
-            rows.append(_of_file(id, path, template.filled({"file": id}, f"“{id}”") if template else prompt))
+            own = template.filled({"file": id}, f"“{id}”") if template else prompt
+            rows.append(_of_file(id, str(path), own, unread=not os.access(path, os.R_OK)))
         else:
             left_out.append(id)
     if not rows and left_out:
         raise BatchError(
-            f"There is no picture, clip or PDF in {source.name}: "
-            f"{len(left_out):,} file{'s were' if len(left_out) > 1 else ' was'} left out ({few(left_out)})."
+            f"There is no picture, clip or PDF in {source.name}; left out: {len(left_out):,} ({few(left_out)})."
         )
     return Questions(tuple(sorted(rows, key=lambda row: row.id)), left_out=tuple(sorted(left_out)))
 
 
-def _of_file(id: str, path: Path, prompt: str) -> Row:
+def _of_file(id: str, path: str, prompt: str, *, unread: bool = False) -> Row:
     name = f"“{named_files.printable(id)}”"
-    [asked] = placed([Turn("user", prompt)], [str(path)], [], who=f"The question about {name}")
-    if not os.access(path, os.R_OK):
+    [asked] = placed([Turn("user", prompt)], [path], [], who=f"The question about {name}")
+    if unread:
         why = f"{name} can't be read here: it is a link to nothing, or its permissions don't allow it."
         return Row(id, prompt, asked.media, problem=why)
     return Row(id, asked.text, asked.media, places=asked.places, written=prompt if asked.places else "")

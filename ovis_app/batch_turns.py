@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Literal
 
-from ovis_app import named_files
 from ovis_app.errors import BatchError
+from ovis_app.named_files import Lookup
 from ovis_app.places import TAG, Place, joined, miscounted, untagged
 
 ROLES = {"user": "user", "human": "user", "system": "system"}
@@ -21,6 +21,8 @@ ROLES |= dict.fromkeys(("assistant", "gpt", "model", "bot", "chatgpt"), "assista
 NAMES = ("path", "file_name", "filename", "file", "image", "video", "audio", "image_url", "video_url", "url")
 DEPTH = 4  # of lists within lists
 LONGEST_CELL = 20_000  # characters of a cell that is read as a list
+QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""")  # a text within Python's or JSON's
+MARKS = re.compile(r"(?:[][(){},:.\s\d]|None|True|False)*")  # what may stand between them
 NO_NAME = "This row has a file that isn't given by its name: write where the file lies."
 NO_MESSAGES = "This row's messages can't be read: each needs a role (user, assistant, system) and a content."
 NO_QUESTION = "This row's messages hold no question: one of a user is missing."
@@ -58,21 +60,28 @@ def names_in(value: object, depth: int = DEPTH) -> list[str]:
     raise BatchError(NO_NAME)
 
 
-def split(text: str, folder: Path) -> list[str]:
+def split(text: str, files: Lookup) -> list[str]:
     """The files that a cell of text names: one, a list as it is written in JSON or Python, or several with `;`."""
     if text.startswith("[") and len(text) < LONGEST_CELL:
-        for read in (json.loads, ast.literal_eval):
+        for read in (json.loads, _python):
             try:
                 return names_in(read(text))
             except (ValueError, SyntaxError, MemoryError, RecursionError):
                 continue
-    if named_files.exists(text, folder):
+    if files.exists(text):
         return [text]
     for separator in ";|,\n":
         parts = [part.strip() for part in text.split(separator) if part.strip()]
-        if len(parts) > 1 and (separator == ";" or all(named_files.exists(part, folder) for part in parts)):
+        if len(parts) > 1 and (separator == ";" or all(files.exists(part) for part in parts)):
             return parts
     return [text]
+
+
+def _python(text: str) -> object:
+    """A list as Python writes it. Raises ValueError where there is more in it than names."""
+    if not MARKS.fullmatch(QUOTED.sub("", text)):
+        raise ValueError("no list of names")
+    return ast.literal_eval(text)
 
 
 def said(value: object) -> tuple[str, list[Turn]]:

@@ -82,7 +82,7 @@ class _Range:
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not number or not self.low <= value <= self.high or (self.whole and value != int(value)):  # type: ignore[operator, call-overload]
             kind = "a whole number" if self.whole else "a number"
-            raise RequestError(f"{self.name} must be {kind} from {self.low:g} to {self.high:g}.")
+            raise RequestError(f"{self.name} must be {kind} from {self.low:.15g} to {self.high:.15g}.")
         return int(value) if self.whole else float(value)  # type: ignore[call-overload, arg-type]
 
 

@@ -53,22 +53,35 @@ class JsonAnswers:
     @staticmethod
     def read(path: Path) -> JsonAnswers:
         """From a file. Raises SchemaRefused."""
+        who = f"--schema {path.name}"
         try:
             text = path.expanduser().read_text(encoding="utf-8-sig")
+        except ValueError as error:
+            raise SchemaRefused(f"{who} is not JSON in UTF-8: {_where(error)}.") from error
+        except (OSError, RuntimeError) as error:  # the latter for a ~ that nobody has
+            raise SchemaRefused(f"{who} can't be read: name a file with a JSON Schema.") from error
+        return JsonAnswers.of(text, who)
+
+    @staticmethod
+    def of(text: str, who: str) -> JsonAnswers:
+        """From its text; `who` begins what is said of it. Raises SchemaRefused."""
+        if len(text) > LARGEST:
+            raise SchemaRefused(f"{who} has more than {LARGEST:,} characters: shorten it.")
+        try:
             schema = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise SchemaRefused(f"--schema {path.name} is not JSON in UTF-8: {_where(error)}.") from error
-        except (OSError, RuntimeError) as error:  # the latter for a ~ that nobody has
-            raise SchemaRefused(f"--schema {path.name} can't be read: name a file with a JSON Schema.") from error
-        if len(text) > LARGEST:
-            raise SchemaRefused(f"--schema {path.name} has more than {LARGEST:,} characters: shorten it.")
-        return JsonAnswers(schema, _validator_of(schema, path.name))
+            raise SchemaRefused(f"{who} is not JSON in UTF-8: {_where(error)}.") from error
+        return JsonAnswers(schema, _validator_of(schema, who))
+
+    @property
+    def wanted(self) -> str:
+        """What stands behind a question, for its answer to have this shape."""
+        return ASK.format(json.dumps(self.schema, ensure_ascii=False))
 
     def asked(self, conversation: Conversation) -> Conversation:
         """The question with what shape its answer is to have."""
         text = conversation.messages[-1].text
-        wanted = ASK.format(json.dumps(self.schema, ensure_ascii=False))
-        return conversation.replace_last(text=f"{text}\n\n{wanted}" if text.strip() else wanted)
+        return conversation.replace_last(text=f"{text}\n\n{self.wanted}" if text.strip() else self.wanted)
 
     def data(self, text: str) -> Any:
         """The JSON of an answer: all of it, that between ```, or the first that it holds. Raises Unfit."""
@@ -117,7 +130,7 @@ def _again(asked: Conversation, said: Message, why: str) -> Conversation:
     return asked.add(Message("assistant", said.text, finish=said.finish)).add(Message("user", AGAIN.format(why)))
 
 
-def _validator_of(schema: Any, name: str) -> Any:
+def _validator_of(schema: Any, who: str) -> Any:
     """Checks by this schema; what it names elsewhere isn't fetched. Raises SchemaRefused."""
     try:
         kind = validator_for(schema, default=Draft202012Validator)
@@ -128,13 +141,13 @@ def _validator_of(schema: Any, name: str) -> Any:
             next(validator.evolve(schema={"$ref": reference}).iter_errors(None), None)
         next(validator.iter_errors({}), None)
     except SchemaError as error:
-        raise SchemaRefused(f"--schema {name} is no JSON Schema at {error.json_path}: {_short(error)}.") from error
+        raise SchemaRefused(f"{who} is no JSON Schema at {error.json_path}: {_short(error)}.") from error
     except (TypeError, AttributeError) as error:  # the library's, where even the outermost value or $schema is odd
-        raise SchemaRefused(f"--schema {name} is no JSON Schema: it must be an object.") from error
+        raise SchemaRefused(f"{who} is no JSON Schema: it must be an object.") from error
     except Unresolvable as error:
-        raise SchemaRefused(f"--schema {name} refers to {error.ref}, which isn't in it: put it under $defs.") from error
+        raise SchemaRefused(f"{who} refers to {error.ref}, which isn't in it: put it under $defs.") from error
     except RecursionError as error:
-        raise SchemaRefused(f"--schema {name} refers to itself without end.") from error
+        raise SchemaRefused(f"{who} refers to itself without end.") from error
     return validator
 
 

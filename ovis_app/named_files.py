@@ -1,6 +1,7 @@
 """Files that somebody names in a command line or a table: where they lie, or a sentence that says why there is none.
 
-Knows paths, `~`, wildcards and addresses. Refuses to know what a file holds: media/attach.py is the gate.
+Knows paths, `~`, wildcards, addresses, and files that were given with their names, of which none lies here. Refuses to
+know what a file holds: media/attach.py is the gate.
 """
 
 from __future__ import annotations
@@ -9,29 +10,106 @@ import glob
 import os
 import re
 import stat
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
 from ovis_app.errors import MediaError
 
 ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{1,20}://")
 WILDCARDS = frozenset("*?[")
+DEEPEST = 20  # folders of a name that are compared
 LONGEST = 200  # characters of a name that a sentence shows
 
 
-def named(text: str, folder: Path | None = None) -> Path:
-    """The file that `text` names, in `folder` or else in the folder that we are in. Raises MediaError."""
-    shown = f"“{printable(text)}”"
+class Lookup(Protocol):
+    """Where the files of a table are looked for."""
+
+    def exists(self, text: str) -> bool:
+        """Whether `text` names one."""
+        ...
+
+    def named(self, text: str) -> str:
+        """What stands for the file that `text` names. Raises MediaError."""
+        ...
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Files in a folder, where the table lies, or in the folder that we are in: their paths."""
+
+    folder: Path
+
+    def exists(self, text: str) -> bool:
+        return exists(text, self.folder)
+
+    def named(self, text: str) -> str:
+        return str(named(text, self.folder))
+
+
+class Given:
+    """Files that came with their names, perhaps with those of folders; nothing here is looked at. A table that was
+    written elsewhere names them by paths of its own: one is meant where the one name ends with the other, without
+    case."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._whole = {_plain(name): name for name in names}
+        self._ending: dict[str, set[str]] = {}
+        for name in names:
+            for end in _ends(_plain(name)):
+                self._ending.setdefault(end, set()).add(name)
+
+    def exists(self, text: str) -> bool:
+        try:
+            return bool(self.named(text))
+        except MediaError:
+            return False
+
+    def named(self, text: str) -> str:
+        wanted = _plain(_said(text))
+        own = next((self._whole[end] for end in _ends(wanted) if end in self._whole), "")
+        found = {self._whole[wanted]} if wanted in self._whole else self._ending.get(wanted, {own} - {""})
+        if len(found) > 1:
+            raise MediaError(f"Several files are called “{printable(text)}”: name the folder of the one that is meant.")
+        for name in found:
+            return name
+        raise MediaError(f"There is no file “{printable(text)}” among those that were given: add it, or mend its name.")
+
+
+def _plain(name: str) -> str:
+    """A name as it is compared: without case, in one spelling of letters and slashes."""
+    plain = unicodedata.normalize("NFC", name).casefold().replace("\\", "/")
+    return "/".join(part for part in plain.split("/") if part not in ("", "."))
+
+
+def _ends(path: str) -> list[str]:
+    """The ends of a path, the longest first: a/b/c, b/c, c."""
+    parts = path.split("/")[-DEEPEST:] if path else []
+    return ["/".join(parts[start:]) for start in range(len(parts))]
+
+
+def _said(text: str) -> str:
+    """A path, of the name of a file as it was written. Raises MediaError where it is none."""
     if not text.strip():
         raise MediaError("The name of a file is empty: write where the file lies.")
     if text[:5].lower() == "data:":
         raise MediaError("A data URI stands where the name of a file should: save the file, and name it.")
     if text[:7].lower() == "file://":
-        text = unquote(urlsplit(text).path)
-    elif ADDRESS.match(text):
-        raise MediaError(f"{shown} is an address, and addresses aren't fetched: download the file, and name it.")
-    for path in _places(text, folder):
+        return unquote(urlsplit(text).path)
+    if ADDRESS.match(text):
+        raise MediaError(
+            f"“{printable(text)}” is an address, and addresses aren't fetched: download the file, and name it."
+        )
+    return text
+
+
+def named(text: str, folder: Path | None = None) -> Path:
+    """The file that `text` names, in `folder` or else in the folder that we are in. Raises MediaError."""
+    shown = f"“{printable(text)}”"
+    for path in _places(_said(text), folder):
         try:
             if stat.S_ISDIR(path.stat().st_mode):
                 raise MediaError(f"{shown} is a folder: name a file in it, or ask about each of them by `ovis batch`.")

@@ -15,7 +15,7 @@ HOST = re.compile(r"[a-z0-9._-]{1,253}|[0-9a-f:]{2,45}")
 ADAPTER = "adapter_config.json"  # the file by which an adapter is known
 KEY = re.compile(r"[!-~]{8,512}")
 DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,2})?")
-ROOT_PATH = re.compile(r"(/[A-Za-z0-9._~-]{1,100}){0,8}")
+ROOT_PATH = re.compile(r"(/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]{1,100}){0,8}")  # browsers resolve . and ..
 
 
 def check_device(device: str) -> None:

@@ -54,7 +54,7 @@ class Settings:
     api_key: tuple[str, ...] = dataclasses.field(default=(), repr=False)  # that /v1 asks for, with those of the file
     api_key_file: str = ""
     api_bytes: int = 32 * MEGABYTE  # of one request to /v1, with its pictures
-    allow_urls: bool = False  # whether /v1 fetches pictures from addresses on the internet
+    allow_urls: bool = False  # whether files are fetched from addresses on the internet
     queue_size: int = 32  # questions waiting at most; more are refused with a sentence
     deadline: float = 600.0  # seconds that one answer may take
     visual_cache: int = 512 * 1024 * 1024  # bytes of encoded pictures that are remembered
@@ -156,7 +156,7 @@ _HELP = {
     "api_key": "a key that /v1 asks for; flags are seen by all who use this machine, the variable and the file aren't",
     "api_key_file": "a file of keys that /v1 asks for, one a line",
     "api_bytes": "largest request to /v1, in bytes",
-    "allow_urls": "let /v1 fetch pictures and clips from addresses on the internet, never from private networks",
+    "allow_urls": "fetch files from addresses on the internet, for /v1 and the page, never from private networks",
     "auth_file": "who may sign in: a file of lines that `ovis hash-password NAME` makes",
     "auth": "who may sign in, as NAME:PASSWORD; other people here can see flags, so prefer --auth-file, or OVIS_AUTH",
     "root_path": "where a proxy publishes the page, as /chat",

@@ -323,7 +323,7 @@ def test_links_that_go_round_end_and_odd_files_are_left_alone(folder: Path) -> N
 
 def test_a_folder_without_pictures_says_what_is_there(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("hello")
-    with pytest.raises(BatchError, match=r"no picture, clip or PDF in .*: 1 file was left out \(notes.txt\)"):
+    with pytest.raises(BatchError, match=r"no picture, clip or PDF in .*; left out: 1 \(notes.txt\)"):
         questions(tmp_path, prompt="What?")
 
 

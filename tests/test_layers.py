@@ -37,25 +37,29 @@ MAY_IMPORT: dict[str, set[str]] = {
     "media": {"private_folder", *VALUES},
     "named_files": {"errors"},
     "proxies": {"errors"},
-    "prompt_template": {"errors"},
+    "prompt_template": {"errors", "generation"},
     "json_answers": {"conversation", "errors"},
+    "json_check": {"errors", "json_answers"},
     "batch_tables": {"errors"},
     "batch_turns": {"errors", "named_files", "places"},
     "batch_rows": {"batch_tables", "batch_turns", "named_files", "prompt_template", "media", *VALUES},
     "batch_files": {"batch_rows", "named_files", "media", "private_folder", *VALUES},
+    "reading": {"batch_files", "named_files", "media", *VALUES},
     "models": {"zoo", "media", *VALUES},
     "checkpoints": {"zoo", "media", "models", *VALUES},
     "engine": {"zoo", "models", "checkpoints", *VALUES},
     "backends": {"backend", "zoo", "chat", "media", "models", "checkpoints", "engine", "settings", "frozen_imports"}
     | VALUES,
     "api": {"backend", "zoo", "chat", "media", "private_folder", "settings", *VALUES},
-    "ui": {"api", "backend", "zoo", "chat", "media", "settings", "accounts", "bundled", "private_folder", *VALUES},
+    "ui": {"api", "backend", "zoo", "chat", "media", "settings", "accounts", "bundled", "private_folder", *VALUES}
+    | {"batch_rows", "batch_tables", "json_check", "prompt_template"},
     "training": {"zoo", "media", "models", "checkpoints", "engine", "backends", "chat", "settings", *VALUES}
     | {"batch_tables", "batch_turns", "named_files"},
     "serve": {"backend", "backends", "api", "ui", "settings", "proxies", "frozen_imports", "private_folder", *VALUES},
     "cli": {"accounts", "backend", "zoo", "chat", "media", "settings", "checkpoints", "backends", "training", "serve"}
     | VALUES
-    | {"batch_files", "batch_rows", "json_answers", "named_files", "private_folder", "prompt_template", "proxies"},
+    | {"batch_files", "batch_rows", "json_answers", "named_files", "private_folder", "prompt_template", "proxies"}
+    | {"reading"},
     "__main__": {"cli"},
 }
 WITH_TORCH = {"models", "checkpoints", "engine", "backends/local", "training"}

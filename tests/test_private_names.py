@@ -53,7 +53,10 @@ LISTED = {
         "Gradio fetches addresses that clients give as files, and has no switch for it",
     ),
     "ui/page.py": {"gradio.utils.get_upload_folder": "files are kept below the folder from which alone it takes them"},
-    "ui/unread.py": {"queueing.AsyncQueue =": "Gradio keeps without end what nobody fetches, and has no switch for it"},
+    "ui/unread.py": dict.fromkeys(
+        ("queueing.AsyncQueue =", "queueing.Queue ="),
+        "Gradio keeps without end what nobody fetches, and forgets who listens; it has no switch for either",
+    ),
     "ui/panels/drawer.py": {
         "slider.preprocess =": "what isn't sane becomes a sentence, not a trace; Gradio writes a file beside a subclass"
     },

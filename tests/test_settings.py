@@ -184,3 +184,11 @@ def test_the_api_is_there_for_this_machine_alone_or_with_keys() -> None:
     for strangers in ({"server_name": "0.0.0.0"}, {"share": True}, {"server_name": "0.0.0.0", "space": True}):
         assert not settings.Settings(**strangers).serves_api
         assert settings.Settings(**strangers, api_key=KEYS).serves_api
+
+
+def test_a_page_lies_below_a_path_that_browsers_leave_as_it_is() -> None:
+    for path in ("", "/chat", "/a.b/..c/d"):
+        assert read(["--root-path", path], {}).root_path == path
+    for path in ("chat", "/", "/chat/", "//chat", "/chat/..", "/./chat", "/a%2e", "/a b", "/a?b", "http://a/b", "/a\n"):
+        with pytest.raises(ValueError, match="--root-path is a path such as /chat"):
+            read(["--root-path", path], {})

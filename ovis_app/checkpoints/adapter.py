@@ -8,7 +8,7 @@ so that a merged folder and an adapter that is added while loading are the same 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ovis_app.checkpoints.adapter_config import CONFIG, AdapterConfig, Indices
+from ovis_app.checkpoints.adapter_config import CONFIG, AdapterConfig, Indices, quoted
 from ovis_app.checkpoints.safetensors import Damaged, Reader, Stored, Unknown, stored_in
 from ovis_app.errors import AdapterError
 from ovis_app.models.config import called
@@ -35,6 +35,7 @@ APART = (
     "The adapter {adapter} changes the embeddings or the output layer apart, which are one in this model: "
     "train rows of tokens (trainable_token_indices), or save all of the embeddings, with ensure_weight_tying."
 )
+TWICE = "The adapter {adapter} changes {parameter} twice: save it again with peft, or train it anew."
 NOT_FINITE = (
     "The adapter {adapter} makes numbers of {parameter} that {dtype} can't hold: "
     "it wasn't trained well, or for this model."
@@ -72,7 +73,7 @@ class Whole:
 
     def rule(self, reader: Reader) -> Rule:
         values = _read(reader, self.values)
-        return lambda old, begin: values[begin : begin + len(old)].view(old.shape)
+        return lambda old, begin: values.view(-1, *old.shape[1:])[begin : begin + len(old)]
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,7 @@ def _check_base(config: AdapterConfig, base: ModelSpec | None) -> None:
     trained_on, here = (called(Path(name)).rpartition("/")[2].partition("@")[0] for name in (config.base, base.id))
     if trained_on.lower() != here.lower() and not base.is_called(trained_on):
         raise AdapterError(
-            f"The adapter {config.name} was trained on {trained_on[:80]}, not on {_plain_name(base)}: name that with "
+            f"The adapter {config.name} was trained on {quoted(trained_on or config.base, 80)}, not on {_plain_name(base)}: name that with "
             f"--model. If it is the same, correct base_model_name_or_path in its {CONFIG}."
         )
 
@@ -169,39 +170,50 @@ def _changes(config: AdapterConfig, tensors: Mapping[str, Stored], model: Ovis, 
     """What an adapter's tensors change, by parameters. Raises AdapterError for what isn't there, isn't of the right
     shape, or is half there."""
     pairs: dict[str, dict[str, Stored]] = defaultdict(dict)
-    found: dict[str, Change] = {}
-    wrong: list[str] = []
+    found = list[tuple[str, Change]]()
+    wrong = list[str]()
     for key, tensor in tensors.items():
         name = key.removeprefix(PREFIX)
         pair = next((end for end in PAIRS if name.endswith(end)), None)
         if pair is not None:
-            pairs[name.removesuffix(pair)][PAIRS[pair]] = tensor
+            side = pairs[name.removesuffix(pair)]
+            _once(f"{name.removesuffix(pair)}.weight", side.keys() & {PAIRS[pair]}, config)
+            side[PAIRS[pair]] = tensor
         elif name.endswith(ROWS):
             change = _rows(config, name.removesuffix(ROWS), tensor, model)
-            found |= change
+            found += change.items()
             wrong += [] if change else [name]
         elif ".base_layer." not in name:  # the base's own, which peft writes beside the matrices of a table
             parameter = name.replace(".modules_to_save.", ".")
             fits = _shape(model, parameter) == tensor.shape
-            found |= {parameter: Whole(tensor)} if fits else {}
+            found += [(parameter, Whole(tensor))] if fits else []
             wrong += [] if fits else [name]
     for module, pair_of in pairs.items():
         product = _product(config, module, pair_of, model)
-        twice = f"{module}.weight" in found
-        found |= {f"{module}.weight": product} if product is not None else {}
-        wrong += [module] if product is None or twice else []
+        found += [] if product is None else [(f"{module}.weight", product)]
+        wrong += [module] if product is None else []
     if wrong:
-        why = f"{len(wrong):,} of its tensors have no place there, or another shape, as {wrong[0][-100:]}"
+        why = f"{len(wrong):,} of its tensors have no place there, or another shape, as {quoted(wrong[0][-100:], 100)}"
         raise AdapterError(NO_FIT.format(adapter=config.name, model=of, why=why))
     if not found:
         raise AdapterError(f"The adapter {config.name} is empty: it changes nothing.")
-    return found
+    changes = dict[str, Change]()
+    for parameter, change_of in found:
+        _once(parameter, changes.keys() & {parameter}, config)
+        changes[parameter] = change_of
+    return changes
+
+
+def _once(parameter: str, before: Collection[str], config: AdapterConfig) -> None:
+    """Raises AdapterError where something was there before: of two changes nobody knows which is meant."""
+    if before:
+        raise AdapterError(TWICE.format(adapter=config.name, parameter=quoted(parameter[-100:], 100)))
 
 
 def _product(config: AdapterConfig, module: str, pair: Mapping[str, Stored], model: Ovis) -> LowRank | None:
     """The matrices of a module, where both are there and of its shape."""
     a, b, size = pair.get("a"), pair.get("b"), _shape(model, f"{module}.weight")
-    if a is None or b is None or size is None:
+    if a is None or b is None or size is None or len(size) < 2:
         return None
     rank, table = config.rank(module), isinstance(model.get_submodule(module), nn.Embedding)
     rows, rest = size[0], size[1:]

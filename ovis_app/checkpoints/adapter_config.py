@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ovis_app.errors import AdapterError
+from ovis_app.named_files import printable
 
 CONFIG = "adapter_config.json"
 MOST_BYTES = 4 * 2**20
@@ -40,6 +41,7 @@ READ = frozenset(
 NAMES = {"use_dora": "DoRA", "use_qalora": "QALoRA", "use_bdlora": "BD-LoRA", "alora_invocation_tokens": "aLoRA"}
 # A pattern is matched only where it is tame: it repeats single signs, not groups, and tries few ways on a name.
 MOST_WAYS, MOST_LENGTH, MOST_PATTERNS = 4096, 200, 32
+MOST_NAMES = 4096  # patterns that are plain names
 NAME_LENGTH = 60
 PLAIN = re.compile(r"[\w.]*")
 WILD = re.compile(r"\)[*+?{]|[*+?}][*+?{]|\{|\(\?|\\[1-9AbBZ]")
@@ -69,7 +71,7 @@ class AdapterConfig:
         try:
             return cls(
                 name,
-                base=str(raw.get("base_model_name_or_path") or ""),
+                base=_base(raw.get("base_model_name_or_path")),
                 r=_rank(raw.get("r", 8)),
                 alpha=_number(raw.get("lora_alpha", 8)),
                 ranks={key: _rank(value) for key, value in _patterns(raw.get("rank_pattern"), name)},
@@ -114,16 +116,27 @@ def _refuse_other_kinds(raw: Mapping[str, Any], name: str) -> None:
     """Raises AdapterError for what isn't LoRA, and for kinds of LoRA that compute something else."""
     kind = raw.get("peft_type")
     if kind != "LORA":
-        raise AdapterError(KIND.format(name=name, what=str(kind or "a method that it doesn't name")[:40]))
+        raise AdapterError(KIND.format(name=name, what=quoted(kind or "a method that it doesn't name")))
     begun = raw.get("init_lora_weights", True)
     if not any(begun is way or (isinstance(way, str) and begun == way) for way in INITS):
-        raise AdapterError(KIND.format(name=name, what=f"init_lora_weights={str(begun)[:40]}"))
+        raise AdapterError(KIND.format(name=name, what=f"init_lora_weights={quoted(begun)}"))
     if raw.get("bias", "none") != "none":
-        raise AdapterError(KIND.format(name=name, what=f"bias={str(raw['bias'])[:40]}"))
+        raise AdapterError(KIND.format(name=name, what=f"bias={quoted(raw['bias'])}"))
     others = {key for key, value in raw.items() if value and key not in READ | BESIDE}
     if others:
         what = min(others, key=lambda key: (key not in NAMES, key))
-        raise AdapterError(KIND.format(name=name, what=NAMES.get(what, what[:40])))
+        raise AdapterError(KIND.format(name=name, what=NAMES.get(what, quoted(what))))
+
+
+def quoted(value: object, most: int = 40) -> str:
+    """A stranger's words, as far as they can be shown."""
+    return printable(str(value)[:most])
+
+
+def _base(value: Any) -> str:
+    if value is not None and not isinstance(value, str):
+        raise TypeError("a base that is no name")
+    return (value or "").strip()
 
 
 def _rank(value: Any) -> int:
@@ -151,10 +164,12 @@ def _tokens(value: Any) -> dict[str, Indices]:
 def _patterns(value: Any, name: str) -> list[tuple[str, Any]]:
     """The entries of a table by patterns. Raises AdapterError for patterns that could take long."""
     entries = list(dict(value or {}).items())
+    if len(entries) > MOST_NAMES:
+        raise AdapterError(KIND.format(name=name, what=f"{len(entries):,} patterns"))
     wild = [key for key, _ in entries if not _tame(key)]
     regular = [key for key, _ in entries if not PLAIN.fullmatch(key)]
     if wild or len(regular) > MOST_PATTERNS:
-        raise AdapterError(KIND.format(name=name, what=f"the pattern {(wild or regular)[0][:60]}"))
+        raise AdapterError(KIND.format(name=name, what=f"the pattern {quoted((wild or regular)[0], 60)}"))
     for key in regular:
         re.compile(key)
     return entries
@@ -169,7 +184,12 @@ def _tame(pattern: str) -> bool:
 def _matched(patterns: Mapping[str, float], module: str, other: float) -> float:
     """What a pattern says of a module's name, or of its end behind a dot, as peft matches them."""
     parts = module.split(".")
-    ends = [".".join(parts[first:]) for first in range(len(parts))]
-    return next(
-        (value for key, value in patterns.items() if any(re.fullmatch(key, end) is not None for end in ends)), other
-    )
+    ends = {len(end): end for end in (".".join(parts[first:]) for first in range(len(parts)))}
+    return next((value for key, value in patterns.items() if _says(key, ends)), other)
+
+
+def _says(pattern: str, ends: Mapping[int, str]) -> bool:
+    """Whether a pattern matches one of the ends, which stand by their lengths: a plain name has one."""
+    if PLAIN.fullmatch(pattern):
+        return len(pattern) in ends and re.fullmatch(pattern, ends[len(pattern)]) is not None
+    return any(re.fullmatch(pattern, end) is not None for end in ends.values())

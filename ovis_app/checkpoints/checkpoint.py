@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 
 import torch
 
-from ovis_app.checkpoints import gptq, hf_names
+from ovis_app.checkpoints import experts, gptq, hf_names, native_names
 from ovis_app.checkpoints.adapter import Adapter
 from ovis_app.checkpoints.safetensors import Damaged, Stored, Unknown, stored
 from ovis_app.checkpoints.tokenizer import ChatTokenizer, read_tokenizer
 from ovis_app.errors import BackendError
 from ovis_app.models.config import BROKEN, OvisConfig, called
+from ovis_app.models.learning import UNUSED
 from ovis_app.models.ovis import Ovis, blank_picture
 from ovis_app.zoo import ModelSpec
 
@@ -33,7 +35,11 @@ Files = tuple[tuple[str, int, int, int], ...]
 Rename = Callable[[str], tuple[str, int, int]]  # a tensor's name -> a parameter's name, part, parts
 # A tensor that no model can do without. The name is a stranger's: atomic, so that it is walked through once.
 LAYER = re.compile(r"^(?>.*?\.(?:layers|blocks)\.\d+\.).*(?:weight|bias)$")
-RENAMES: dict[str, Rename] = {"released": lambda name: (name, 0, 1), "hf": hf_names.rename}
+RENAMES: dict[str, Rename] = {
+    "released": lambda name: (name, 0, 1),
+    "hf": hf_names.rename,
+    "native": native_names.rename,
+}
 
 
 @dataclass(frozen=True)
@@ -42,6 +48,11 @@ class Goal:
 
     name: str
     parts: tuple[Stored, ...]
+
+    def part_shape(self, whole: Sequence[int]) -> tuple[int, ...]:
+        """Of a part of the parameter, which is of that shape: some of its rows, those of all experts in one row."""
+        rows, rest = (whole[0], whole[1:]) if len(self.parts) == 1 or len(whole) < 3 else (prod(whole[:-1]), whole[-1:])
+        return (rows // len(self.parts), *rest)
 
 
 @dataclass(frozen=True)
@@ -134,24 +145,40 @@ def _encode_nothing(model: Ovis, config: OvisConfig) -> None:
 
 def goals_of(model: Ovis, tensors: Mapping[str, Stored], config: OvisConfig, folder: Path) -> list[Goal]:
     """Which tensors go where, in the order of the files. Raises BackendError where they don't fit the model."""
-    rename = RENAMES[config.layout]
+    rename, mixed = RENAMES[config.layout], int(getattr(config.llm_config, "num_experts", 0))
     parameters = dict(model.named_parameters(remove_duplicate=False))
     parts: dict[str, dict[int, Stored]] = {}
+    counts: dict[str, int] = {}
     wrong = 0
     for name, tensor in tensors.items():
-        goal, part, count = rename(name)
+        goal, part, count = experts.merged(rename(name), mixed)
         if goal not in parameters:  # heads of the tower and the like, which the originals don't use either
+            if config.layout == "native":
+                raise native_names.unknown(name)
+            experts.refuse_unknown(called(folder), name, goal, mixed)
             wrong += LAYER.search(goal) is not None  # but not a layer, which was trained to be used
             continue
+        if part in parts.setdefault(goal, {}) or counts.setdefault(goal, count) != count:
+            experts.refuse_twice(called(folder), goal)
+            wrong += 1
         wrong += torch.Size(tensor.shape).numel() * count != parameters[goal].numel()
         wrong += tensor.shape[-1:] != parameters[goal].shape[-1:]
-        parts.setdefault(goal, {})[part] = tensor
+        parts[goal][part] = tensor
     tied = model.all_tied_weights_keys
-    missing = [name for name in parameters if name not in parts and tied.get(name) not in parts]
-    if wrong or missing:
-        log.info("missing: %s", missing[:20])
-        raise unfit(folder, wrong + len(missing))
+    missing = [name for name in parameters if name not in parts and tied.get(name) not in parts and not unused(name)]
+    lacking = {name: (len(found), counts[name]) for name, found in parts.items() if len(found) < counts[name]}
+    lacking |= dict.fromkeys(missing, (0, mixed))
+    routers = {name: found[0] for name, found in parts.items() if name.endswith(experts.ROUTER)}
+    experts.check(called(folder), model, routers, lacking)
+    if wrong or lacking:
+        log.info("missing: %s", list(lacking)[:20])
+        raise unfit(folder, wrong + len(lacking))
     return [Goal(name, tuple(found[part] for part in sorted(found))) for name, found in parts.items()]
+
+
+def unused(name: str) -> bool:
+    """Whether a parameter is applied by nobody, so that files may leave it out."""
+    return not set(UNUSED).isdisjoint(name.split("."))
 
 
 def unfit(folder: Path, differ: int) -> BackendError:

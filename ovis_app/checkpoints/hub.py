@@ -58,6 +58,8 @@ def folder_of(spec: ModelSpec, progress: Progress = no_progress) -> Path:
     it raises ends the download at once and passes through. Raises BackendError."""
     if spec.folder is not None:
         return spec.folder
+    if spec.refused:
+        raise BackendError(spec.refused)
     if is_adapter(spec.id):
         raise BackendError(IS_ADAPTER.format(name=spec.name))
     if not spec.repository:

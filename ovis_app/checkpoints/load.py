@@ -18,7 +18,15 @@ from transformers.initialization import no_init_weights
 
 from ovis_app.checkpoints import bitsandbytes, device_map, gptq, memory_fit
 from ovis_app.checkpoints.adapter import Adapter
-from ovis_app.checkpoints.checkpoint import UNREADABLE, Goal, check_shapes, damage_as_sentences, goals_of, read_headers
+from ovis_app.checkpoints.checkpoint import (
+    UNREADABLE,
+    Goal,
+    check_shapes,
+    damage_as_sentences,
+    goals_of,
+    read_headers,
+    unused,
+)
 from ovis_app.checkpoints.gptq import Packed
 from ovis_app.checkpoints.hub import Progress, amount, no_progress
 from ovis_app.checkpoints.placement import Placement
@@ -104,7 +112,7 @@ def _fill(
         done += count
         progress(f"Loading {name}: {amount(done, total)}", done / total)
 
-    quantized = _prepare(model, goals, placement)
+    quantized = _prepare(model, goals, placement, name)
     devices = device_map.devices(model, device, quantized.keys(), bits)
     full = torch.empty(max((_weights(goal) for goal in goals if goal.name in quantized), default=0), dtype=model.dtype)
     joined_weights.make_room(model.llm, lambda name: None if f"llm.{name}" in quantized else devices(f"llm.{name}"))
@@ -127,15 +135,23 @@ def _fill(
             _read(reader, goal, out, adapter)
             if out is not value:
                 setattr(module, leaf, nn.Parameter(out, requires_grad=False))
-    _tie(model, {goal.name for goal in goals})
+    filled = {goal.name for goal in goals}
+    _tie(model, filled)
+    for name in [name for name, _ in model.named_parameters() if unused(name) and name not in filled]:
+        module, leaf = _module(model, name)
+        neutral = torch.ones_like(getattr(module, leaf), device=devices(name))
+        setattr(module, leaf, nn.Parameter(neutral, requires_grad=False))
     device_map.finish(model, devices)
 
 
-def _prepare(model: Ovis, goals: list[Goal], placement: Placement) -> dict[str, bitsandbytes.Storage]:
+def _prepare(model: Ovis, goals: list[Goal], placement: Placement, name: str) -> dict[str, bitsandbytes.Storage]:
     """Makes modules of what will be there in fewer bits. Returns where the weights that are to be quantized go, by
     their names. Integers that were released stay only where their values wouldn't fit: unpacked anew for each token,
     they take five to ten times as long."""
     if placement.quantize != "none":
+        if any("experts" in path.split(".") for path, _ in model.llm.named_parameters()):
+            size = device_map.size(model, set(), "none") / 1e9
+            raise BackendError(memory_fit.EXPERTS_STAY.format(name=name, size=size))
         found = bitsandbytes.prepare(model.llm, placement.quantize, placement.device)
         setattr(model, IN_BITS[placement.quantize], True)
         return {f"llm.{weight}": storage for weight, storage in found.items()}
@@ -158,8 +174,9 @@ def _weights(goal: Goal) -> int:
 
 
 def _read(reader: Reader, goal: Goal, out: Tensor, adapter: Adapter | None) -> None:
-    begin = 0
-    for part, rows in zip(goal.parts, out.detach().chunk(len(goal.parts)), strict=True):
+    begin, shape = 0, goal.part_shape(out.shape)
+    for part, some in zip(goal.parts, out.detach().view(len(goal.parts), -1), strict=True):
+        rows = some.view(shape)
         if isinstance(part, Packed):
             gptq.unpack(part, reader, rows.view(part.shape))
         elif adapter is not None and goal.name in adapter.changes:  # in the files' type, as a merged folder has it

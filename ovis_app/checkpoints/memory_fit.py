@@ -19,6 +19,11 @@ from ovis_app.models.devices import SMALL
 from ovis_app.models.ovis import PATCHES, SOFTMAX_ROWS, Ovis
 from ovis_app.zoo import LanguageModel, ModelSpec
 
+EXPERTS_STAY = (
+    "{name} is {size:.1f} GB, nearly all of it experts, which can't be quantized here: leave --quantize out, or choose "
+    "another model."
+)
+
 Verdict = Literal["fits", "tight", "too big"]
 
 QUANTIZE = ("int8", "int4")  # from the better to the smaller
@@ -26,6 +31,7 @@ BITS = {"int8": 8.1, "int4": 4.5}  # a quantized parameter with its share of the
 SHORT = 4096  # tokens of a conversation without which a model is of no use
 RESERVE = 0.5e9  # activations of a long prompt, allocator, logits
 SMALL_RESERVE = 0.05e9  # the same for a model of some megabytes
+PIXELS_A_PATCH = 16 * 16
 ROW = 14  # widths of the tower that a patch takes at work; measured: 14 in bfloat16, 9 in float32
 
 
@@ -74,7 +80,11 @@ def fit(spec: ModelSpec, placement: Placement, *, freed: int = 0, available: int
 
 def refuse_what_cannot_fit(spec: ModelSpec, placement: Placement, *, freed: int = 0) -> None:
     """Raises BackendError, before any download, when a model can't be used with the memory that is free, or will be
-    once `freed` bytes are given back."""
+    once `freed` bytes are given back, or can't be used at all."""
+    if spec.refused:
+        raise BackendError(spec.refused)
+    if placement.quantize != "none" and spec.llm is not None and spec.llm.active:
+        raise BackendError(EXPERTS_STAY.format(name=spec.name, size=spec.bytes / 1e9))
     found = fit(spec, placement, freed=freed)
     if found.verdict == "too big":
         advice = ", or ".join(_advice(spec, placement, freed)) or "use a larger machine"
@@ -92,7 +102,7 @@ def _advice(spec: ModelSpec, placement: Placement, freed: int) -> list[str]:
     advice = []
     if placement.dtype == torch.float32 and fits(spec, placement.with_dtype(torch.bfloat16)):
         advice.append("add --dtype bfloat16")
-    elif placement.device != "mps":
+    elif placement.device != "mps" and not (spec.llm is not None and spec.llm.active):
         ways = [bits for bits in QUANTIZE if fits(spec, placement.with_quantize(bits))]
         advice += [f"add --quantize {bits}" for bits in ways[:1]]
     smaller = [row for row in zoo.MODELS if not row.bundled and not row.quantization and fits(row)]
@@ -114,13 +124,20 @@ def weights(spec: ModelSpec, llm: LanguageModel, itemsize: int, quantize: str) -
 
 
 def _vision(spec: ModelSpec, itemsize: int) -> int:
-    return vision_peak(spec.context, spec.tower, 0 if spec.parameters < SMALL else 65536, itemsize)
+    words = 0 if spec.parameters < SMALL else 65536
+    return vision_peak(spec.context, spec.tower, words, itemsize, patches=picture_patches(spec))
 
 
-def vision_peak(context: int, tower: int, words: int, itemsize: int) -> int:
-    """Bytes at the tower's peak: a micro-batch of patches in a layer, then some rows of the visual softmax. `context`
-    in tokens, `tower` its width, `words` of the visual vocabulary."""
-    return min(PATCHES, context * 4) * tower * ROW * itemsize + SOFTMAX_ROWS * words * 4 * 3
+def picture_patches(spec: ModelSpec) -> int:
+    """Of the largest picture that a model was made for; a picture isn't divided, however large."""
+    return max(spec.single.made_for or (0,)) // PIXELS_A_PATCH
+
+
+def vision_peak(context: int, tower: int, words: int, itemsize: int, *, patches: int = 0) -> int:
+    """Bytes at the tower's peak: a micro-batch of patches in a layer, or a picture of so many where that is more, then
+    some rows of the visual softmax. `context` in tokens, `tower` its width, `words` of the visual vocabulary."""
+    most = min(max(PATCHES, patches), context * 4)
+    return most * tower * ROW * itemsize + SOFTMAX_ROWS * words * 4 * 3
 
 
 def reserve(parameters: float) -> int:
@@ -132,7 +149,10 @@ def working_memory(model: Ovis) -> int:
     """Bytes that must stay free beside a loaded model, whatever else takes memory: pictures are encoded in them."""
     config, parameters = model.config, sum(value.numel() for value in model.parameters()) / 1e9
     words = 0 if parameters < SMALL else config.visual_vocab_size
-    peak = vision_peak(config.max_context, config.vision_config["hidden_size"], words, model.dtype.itemsize)
+    peak = vision_peak(
+        config.max_context, config.vision_config["hidden_size"], words, model.dtype.itemsize,
+        patches=picture_patches(zoo.FAMILY_ROWS[config.family]),
+    )  # fmt: skip
     return peak + reserve(parameters)
 
 

@@ -30,7 +30,7 @@ PIECE = 8 * 2**20  # bytes that are copied at a time
 WEIGHTS = frozenset([".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx"])
 
 TAKEN = "{out} isn't empty: name another folder with --out, or remove it."
-INSIDE = "{out} is the model itself: name another folder with --out."
+INSIDE = "{out} is the model itself, or in it: name another folder with --out."
 NO_FOLDER = "{out} can't be written: check its permissions, or name another folder with --out."
 UNREADABLE = "{file} in {name} can't be read: check its permissions."
 FULL = "The disk is too full: the merged model takes {needed:.2f} GB. Free some space, or name another disk with --out."
@@ -106,9 +106,9 @@ class Merge:
         """Writes the changed values over the base's, each in its type and place. Raises AdapterError, Damaged."""
         with Reader(counted) as reader:
             for goal in self.goals:
-                shape, begin = self.model.get_parameter(goal.name).shape, 0
+                shape, begin = goal.part_shape(self.model.get_parameter(goal.name).shape), 0
                 for part in goal.parts:
-                    values = torch.empty(shape[0] // len(goal.parts), *shape[1:], dtype=part.dtype)
+                    values = torch.empty(shape, dtype=part.dtype)
                     reader.read(part, values)
                     self.adapter.change(goal.name, values, begin)
                     begin += len(values)
@@ -120,7 +120,7 @@ class Merge:
 
 def _check_place(base: Path, out: Path) -> None:
     """Raises AdapterError where something lies that would be lost."""
-    if out.resolve() == base.resolve():
+    if out.resolve().is_relative_to(base.resolve()):
         raise AdapterError(INSIDE.format(out=out))
     try:
         taken = out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir())))

@@ -7,10 +7,12 @@ where a tensor goes; refuses to know what a model is made of.
 from __future__ import annotations
 
 import json
+import math
 import os
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from operator import index
 from pathlib import Path
 from typing import BinaryIO
 
@@ -119,7 +121,11 @@ def _tensors(file: Path) -> Iterator[tuple[str, Stored]]:
         found = [(name, _stored(file, facts, 8 + length)) for name, facts in header.items()]
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise Damaged(file, "has a header that makes no sense", half=False) from error
-    end = max((tensor.end for _, tensor in found), default=8 + length)
+    end = 8 + length
+    for _, tensor in sorted(found, key=lambda one: (one[1].begin, one[1].end)):
+        if tensor.begin != end:  # a hole, or bytes that two tensors claim
+            raise Damaged(file, "has a header that makes no sense", half=False)
+        end = tensor.end
     if end > size:
         raise Damaged(file, "is incomplete")
     if end < size:
@@ -128,11 +134,11 @@ def _tensors(file: Path) -> Iterator[tuple[str, Stored]]:
 
 
 def _stored(file: Path, facts: Mapping[str, object], start: int) -> Stored:
-    begin, end = (int(offset) + start for offset in facts["data_offsets"])  # type: ignore[attr-defined]
+    begin, end = (index(offset) + start for offset in facts["data_offsets"])  # type: ignore[attr-defined]
     if facts["dtype"] not in DTYPES:
         raise Unknown(f"{file.name} holds {facts['dtype']} numbers")
-    dtype, shape = DTYPES[str(facts["dtype"])], tuple(int(size) for size in facts["shape"])  # type: ignore[attr-defined]
-    if end - begin != dtype.itemsize * torch.Size(shape).numel() or begin < start:
+    dtype, shape = DTYPES[str(facts["dtype"])], tuple(index(size) for size in facts["shape"])  # type: ignore[attr-defined]
+    if min(shape, default=0) < 0 or end - begin != dtype.itemsize * math.prod(shape) or begin < start:
         raise ValueError("sizes differ")
     return Stored(file, dtype, shape, begin, end)
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 COMMANDS = """commands:
   ask QUESTION      answer one question (the word may be left out)
+  read FILE...      read documents and pictures as Markdown
   batch INPUT       answer a folder, CSV or JSON-lines file of questions
   models            list the models that are known by name
   merge             make one model of a model and an adapter
@@ -76,7 +77,7 @@ def run(words: Sequence[str]) -> int:
 
 def _ask(given: argparse.Namespace, folder: Path) -> int:
     """Pages of documents are drawn into `folder`."""
-    settings, limits, generation = started(given)
+    settings, _, limits, generation = started(given)
     schema = schema_of(given)
     conversation = Conversation((_question(given, folder, limits),))
 

@@ -5,7 +5,6 @@ batch_files.py's.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -15,7 +14,17 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ovis_app.cli.common import BadInput, add_generation, add_pages, add_schema, pages_of, program, schema_of, started
+from ovis_app.cli.common import (
+    BadInput,
+    add_generation,
+    add_pages,
+    add_schema,
+    pages_of,
+    path,
+    program,
+    schema_of,
+    started,
+)
 from ovis_app.named_files import same_file
 from ovis_app.settings import Flags, Settings
 
@@ -32,23 +41,17 @@ def parser() -> argparse.ArgumentParser:
     flags = Flags(prog=f"{program()} batch", description="Answer many questions; what is answered already is kept.")
     flags.add_argument(
         "input",
-        type=_path,
+        type=path,
         help="a folder of files, a CSV, or JSON lines (columns id, prompt, image, images, video, pdf; or messages)",
     )
     flags.add_argument("--prompt", default="", help="what to ask where a row has no prompt of its own")
     flags.add_argument("--template", metavar="T", help='the prompt of each row, with columns in braces: "Name {thing}"')
-    flags.add_argument("--out", type=_path, required=True, help="where answers go: .jsonl or .csv; appended to")
+    flags.add_argument("--out", type=path, required=True, help="where answers go: .jsonl or .csv; appended to")
     flags.add_argument("--batch-size", type=int, default=4, metavar="N", help="questions answered at once (default: 4)")
     add_pages(flags)
     add_schema(flags)
     add_generation(flags)
     return flags
-
-
-def _path(text: str) -> Path:
-    if not text.strip():  # which Path takes for the folder that we are in
-        raise argparse.ArgumentTypeError("the name is empty")
-    return Path(os.path.expanduser(text))  # noqa: PTH111 - Path's own raises for a ~ that nobody has
 
 
 def run(words: Sequence[str]) -> int:
@@ -61,7 +64,7 @@ def run(words: Sequence[str]) -> int:
         raise BadInput("--out is the input itself: name another file.")
     if given.template is not None and given.prompt:
         raise BadInput("--template is the prompt of each row: leave --prompt out.")
-    settings, limits, generation = started(given)
+    settings, _, limits, generation = started(given)
     from ovis_app import batch_files
     from ovis_app.errors import BatchError
 

@@ -6,6 +6,7 @@ Parses flags before it imports anything heavy. Knows no command.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -56,6 +57,13 @@ def add_generation(flags: argparse.ArgumentParser) -> None:
     flags.add_argument("--split", action="store_true", help="look at very long pictures in pieces, for fine print")
     flags.add_argument("--frames", type=int, metavar="N", help="frames taken from a clip")
     settings_module.add_arguments(flags, ("model", "adapter", *WHO, *MACHINE))
+
+
+def path(text: str) -> Path:
+    """What a flag names: a file or a folder, which need not be there yet."""
+    if not text.strip():  # which Path takes for the folder that we are in
+        raise argparse.ArgumentTypeError("the name is empty")
+    return Path(os.path.expanduser(text))  # noqa: PTH111 - Path's own raises for a ~ that nobody has
 
 
 def add_schema(flags: argparse.ArgumentParser) -> None:
@@ -120,9 +128,12 @@ def check_there_is(spec: ModelSpec, model: str) -> None:
         )
 
 
-def started(given: argparse.Namespace) -> tuple[Settings, Limits, GenerationSettings]:
-    """What the flags ask for, checked; where a server is to answer, its model's defaults. Raises BadInput, and
-    BackendError where the server can't be asked."""
+def started(
+    given: argparse.Namespace, *, tokens: int | None = None
+) -> tuple[Settings, ModelSpec, Limits, GenerationSettings]:
+    """What the flags ask for, checked, and the model that is to answer; where that is a server's, its defaults.
+    `tokens` is the longest answer where nobody says. Raises BadInput, and BackendError where the server can't be
+    asked."""
     from ovis_app.backends import model_of
     from ovis_app.generation import GenerationSettings
     from ovis_app.zoo import is_adapter
@@ -137,7 +148,7 @@ def started(given: argparse.Namespace) -> tuple[Settings, Limits, GenerationSett
     defaults = spec.defaults
     budget = given.thinking_budget
     generation = GenerationSettings(
-        max_new_tokens=defaults.max_new_tokens if given.max_new_tokens is None else given.max_new_tokens,
+        max_new_tokens=tokens or defaults.max_new_tokens if given.max_new_tokens is None else given.max_new_tokens,
         temperature=given.temperature,
         top_p=given.top_p,
         seed=given.seed,
@@ -153,6 +164,6 @@ def started(given: argparse.Namespace) -> tuple[Settings, Limits, GenerationSett
         split=given.split,
     )
     try:
-        return settings, settings.limits(), generation.check()
+        return settings, spec, settings.limits(), generation.check()
     except BackendError as error:
         raise BadInput(error) from error

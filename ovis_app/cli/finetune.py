@@ -140,7 +140,7 @@ def _planned(given: argparse.Namespace, drawn: Path) -> Plan:
     data, out = _data(given, own=spec.bundled), (given.out or Path()).expanduser()
     if given.out is not None and not given.resume:
         plans.check_new(out)
-    loaded = plans.load(spec, data, limits, drawn, seed=choices.seed, note=_note)
+    loaded = plans.load(spec, data, limits, drawn, choices, note=_note)
     if not given.dry_run:
         plans.check_weights(spec, placement, choices)
     plan = plans.make(spec, placement, loaded, choices, data, out, limits, resume=given.resume, progress=_progress)

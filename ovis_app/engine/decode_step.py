@@ -1,4 +1,5 @@
-"""One token for every running sequence, by hand over joined weights: the forward of Qwen 2, Qwen 3 and Llama.
+"""One token for every running sequence, by hand over joined weights: the forward of Qwen 2, Qwen 3 and Llama. Experts
+are computed by their own module, which groups what each of them gets.
 
 transformers' modules launch 52 operations a layer, this about 20: for a single row, most of the time goes into calling
 them. Knows these models' mathematics and upstream's names for their weights; refuses to know sequences and schedules.
@@ -20,7 +21,7 @@ from ovis_app.engine.row_product import RowProduct
 from ovis_app.models import joined_weights
 from ovis_app.models.joined_weights import GATE_UP, QKV
 
-MODEL_TYPES = ("qwen2", "qwen3", "llama")
+MODEL_TYPES = ("qwen2", "qwen3", "qwen3_moe", "llama")
 ROPE_TYPES = ("default", "linear", "llama3", "yarn")  # whose tables don't depend on the sequence
 
 
@@ -63,6 +64,28 @@ class Norms:
 
 
 @dataclass(frozen=True)
+class Dense:
+    """A layer's second half."""
+
+    gate_up: RowProduct
+    down: RowProduct
+
+    def added(self, rows: Tensor, to: Tensor) -> Tensor:
+        gate, up = self.gate_up(rows).chunk(2, dim=-1)
+        return self.down.added(F.silu(gate).mul_(up), to)
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """The same of a few experts, chosen for each row."""
+
+    block: nn.Module
+
+    def added(self, rows: Tensor, to: Tensor) -> Tensor:
+        return cast(Tensor, self.block(rows[None])[0] + to)
+
+
+@dataclass(frozen=True)
 class Layer:
     """One layer's weights. Norms are [hidden] or [head size]."""
 
@@ -72,8 +95,12 @@ class Layer:
     key_norm: Tensor | None
     out: RowProduct
     post_norm: Tensor
-    gate_up: RowProduct
-    down: RowProduct
+    feed: Dense | Mixture
+
+    @property
+    def dense(self) -> Dense:
+        assert isinstance(self.feed, Dense)
+        return self.feed
 
 
 class DecodeStep:
@@ -104,8 +131,7 @@ class DecodeStep:
     def _layer(self, layer: nn.Module) -> Layer:
         attention, mlp = layer.get_submodule("self_attn"), layer.get_submodule("mlp")
         qkv = joined_weights.join([attention.get_submodule(name) for name in QKV])
-        gate_up = joined_weights.join([mlp.get_submodule(name) for name in GATE_UP])
-        out, down = cast(nn.Linear, attention.get_submodule("o_proj")), cast(nn.Linear, mlp.get_submodule("down_proj"))
+        out = cast(nn.Linear, attention.get_submodule("o_proj"))
         normed = hasattr(attention, "q_norm")
         return Layer(
             input_norm=_weight(layer, "input_layernorm"),
@@ -114,8 +140,7 @@ class DecodeStep:
             key_norm=_weight(attention, "k_norm") if normed else None,
             out=RowProduct(out.weight, out.bias),
             post_norm=_weight(layer, "post_attention_layernorm"),
-            gate_up=RowProduct(*gate_up),
-            down=RowProduct(down.weight, down.bias),
+            feed=Mixture(mlp) if is_mixed(mlp) else _dense(mlp),
         )
 
     def _norms_of(self, layer: Layer) -> Norms:
@@ -132,11 +157,11 @@ class DecodeStep:
     def together(self) -> bool:
         """Whether the model's own weights are still the ones that this step reads."""
         for module, layer in zip(cast(nn.ModuleList, self.llm.get_submodule("model.layers")), self.layers, strict=True):
-            attention, mlp = module.get_submodule("self_attn"), module.get_submodule("mlp")
-            for parts, product in (
-                ([attention.get_submodule(name) for name in QKV], layer.qkv),
-                ([mlp.get_submodule(name) for name in GATE_UP], layer.gate_up),
-            ):
+            joined = [(module.get_submodule("self_attn"), QKV, layer.qkv)]
+            if isinstance(layer.feed, Dense):
+                joined.append((module.get_submodule("mlp"), GATE_UP, layer.feed.gate_up))
+            for parent, names, product in joined:
+                parts = [parent.get_submodule(name) for name in names]
                 if not joined_weights.together(parts, product.weight, product.bias):
                     return False
         return True
@@ -151,8 +176,7 @@ class DecodeStep:
         for number, (layer, norms) in enumerate(zip(self.layers, self._norms, strict=True)):
             attended = self._attention(number, layer, norms, hidden, cos, sin, batch)
             hidden = layer.out.added(attended, hidden)
-            gate, up = layer.gate_up(norms.behind(hidden)).chunk(2, dim=-1)
-            hidden = layer.down.added(F.silu(gate).mul_(up), hidden)
+            hidden = layer.feed.added(norms.behind(hidden), hidden)
         return self.head(self._last_norm(hidden))
 
     def _attention(
@@ -194,11 +218,23 @@ def unfit(llm: PreTrainedModel) -> str:
     return ""
 
 
-def _linears(llm: PreTrainedModel) -> list[str]:
+def is_mixed(mlp: nn.Module) -> bool:
+    """Whether a layer's second half is a mixture of experts."""
+    return hasattr(mlp, "experts")
+
+
+def _dense(mlp: nn.Module) -> Dense:
+    gate_up = joined_weights.join([mlp.get_submodule(name) for name in GATE_UP])
+    down = cast(nn.Linear, mlp.get_submodule("down_proj"))
+    return Dense(RowProduct(*gate_up), RowProduct(down.weight, down.bias))
+
+
+def _linears(llm: PreTrainedModel) -> Iterator[str]:
     """Names of what a DecodeStep multiplies by."""
-    parts = (*(f"self_attn.{name}" for name in (*QKV, "o_proj")), *(f"mlp.{name}" for name in (*GATE_UP, "down_proj")))
-    count = len(cast(nn.ModuleList, llm.get_submodule("model.layers")))
-    return [f"model.layers.{number}.{part}" for number in range(count) for part in parts]
+    for number, layer in enumerate(cast(nn.ModuleList, llm.get_submodule("model.layers"))):
+        yield from (f"model.layers.{number}.self_attn.{name}" for name in (*QKV, "o_proj"))
+        if not is_mixed(layer.get_submodule("mlp")):
+            yield from (f"model.layers.{number}.mlp.{name}" for name in (*GATE_UP, "down_proj"))
 
 
 @torch.inference_mode()

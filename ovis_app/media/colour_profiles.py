@@ -1,5 +1,5 @@
-"""The colours of pictures whose files say what they are outside of what Pillow reads: a HEIC or AVIF by numbers (nclx),
-a JPEG 2000 by a profile in a box of its own.
+"""The colours of pictures: what a profile is worth, and what files say of theirs outside of what Pillow reads: a HEIC
+or AVIF by numbers (nclx), a JPEG 2000 by a profile in a box of its own.
 
 Knows boxes and profiles, and decodes nothing. Runs in the child process too and imports nothing of the project.
 """
@@ -8,10 +8,16 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
+from io import BytesIO
 from typing import BinaryIO
 
-from PIL import Image
+from PIL import Image, ImageChops, ImageCms
 
+MOST_PROFILE = 8_000_000  # bytes; the largest of a printing press have about 3 million
+SAME = 3  # of 255: a profile that changes no colour by more is sRGB
+# The colour space that a profile must be of, by a picture's mode.
+SPACES = {"L": "GRAY", "RGB": "RGB ", "CMYK": "CMYK", "LAB": "Lab "}
 MOST_HEAD = 1 << 20  # bytes of a file in which its first boxes are looked for
 BT2020, P3 = 9, 12  # primaries, as ITU-T H.273 numbers them
 LINEAR, PQ, HLG = 8, 16, 18  # transfer curves
@@ -98,3 +104,31 @@ def _profile(colorants: tuple[tuple[float, ...], ...], gamma: float | None) -> b
 
 def _fixed(*values: float) -> bytes:
     return struct.pack(f">{len(values)}i", *(round(value * 65536) for value in values))
+
+
+def srgb_transform(profile: bytes | None, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """What brings colours of this mode to sRGB; None where the profile is missing, broken, of another kind of colours,
+    or changes nothing."""
+    with suppress(ImageCms.PyCMSError, OSError, ValueError, TypeError):
+        if profile and len(profile) <= MOST_PROFILE:
+            own = ImageCms.ImageCmsProfile(BytesIO(profile))
+            if own.profile.xcolor_space != SPACES.get(mode):
+                return None
+        elif mode == "LAB":
+            own = ImageCms.createProfile("LAB")  # type: ignore[assignment]
+        else:
+            return None
+        found = ImageCms.buildTransform(own, ImageCms.createProfile("sRGB"), mode, "RGB")
+        return None if _changes_nothing(found, mode) else found
+    return None
+
+
+def _changes_nothing(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
+    """Tried on colours of all kinds: what a profile is called isn't what it does."""
+    if mode not in ("L", "RGB"):
+        return False
+    levels = range(0, 256, 51)
+    colours = bytes(part for red in levels for green in levels for blue in levels for part in (red, green, blue))
+    probe = Image.frombytes("RGB", (len(colours) // 3, 1), colours).convert(mode)
+    difference = ImageChops.difference(transform.apply(probe).convert("RGB"), probe.convert("RGB"))
+    return all(high <= SAME for _, high in difference.getextrema())  # type: ignore[misc]

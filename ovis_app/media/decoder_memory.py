@@ -13,6 +13,7 @@ from typing import Any
 
 from PIL import ImageFile
 
+MOST = 400_000_000  # bytes that a decoder may take, the picture included
 WEBP = 16  # bytes that its decoder takes for a pixel, those of the picture included
 AVIF = 10.5  # the same, and more for a transparent picture
 HEIF = {(420, 8): 7.3, (420, 10): 8.0, (444, 8): 9.4}  # the same by chroma and depth
@@ -20,20 +21,22 @@ DEEP_HEIF = 15.5  # and for all others
 ALPHA = 1.0
 SMALL = {"1": 1, "L": 1, "P": 1}  # bytes of a pixel in memory, by mode; two where it begins with I;16, else four
 SIZ = b"\xff\x4f\xff\x51"  # how a codestream of JPEG 2000 begins
+COD = b"\xff\x52\0"  # where it says how often its picture was halved
 NO_FRAMES = (0xC4, 0xC8, 0xCC)  # markers of a JPEG among those of frames that aren't any
 LIBTIFF = "libtiff"
 ROWS, SAMPLES, BITS, PLANAR, TILE_WIDTH, TILE_HEIGHT, TURNED = 278, 277, 258, 284, 322, 323, 274  # tags of a TIFF
 
 
-def needed(picture: ImageFile.ImageFile, data: bytes) -> float:
-    """The bytes that decoding an opened picture takes at most, its pixels included and its file not."""
-    area = picture.width * picture.height
+def needed(picture: ImageFile.ImageFile, data: bytes, halvings: int = 0) -> float:
+    """The bytes that decoding an opened picture takes at most, its pixels included and its file not; where it is read
+    smaller, so often halved."""
+    area = picture.width * picture.height / 4**halvings
     own = area * (2 if picture.mode.startswith("I;16") else SMALL.get(picture.mode, 4))
     match picture.format:
         case "JPEG" | "MPO":
-            return own + area * _coefficients(data)
+            return own + _coefficients(data)
         case "JPEG2000":
-            return own + _codestream(picture, data)
+            return own + _codestream(picture, data) / 4**halvings + len(data) * (halvings > 0)
         case "TIFF":
             return own + _strip(picture) + (own if _tags(picture).get(TURNED, 1) != 1 else 0)
         case "WEBP":
@@ -62,9 +65,15 @@ def webp_pixels(data: bytes) -> int:
     return width * height
 
 
+def halvings_in(data: bytes) -> int:
+    """How often a JPEG 2000 can be read at half its size. Layout of the marker COD: ITU-T T.800, A.6.1."""
+    at = data.find(COD, max(data.find(SIZ), 0))
+    return data[at + 9] if 0 <= at < len(data) - 9 else 0
+
+
 def _coefficients(data: bytes) -> float:
-    """Bytes for a pixel that a JPEG's decoder keeps of several scans, since each scan adds to all of the picture: two
-    for each coefficient. None are kept where one scan holds all. Markers: ITU-T T.81, annex B."""
+    """Bytes that a JPEG's decoder keeps of several scans, since each scan adds to all of the picture, however small it
+    is read: two for each coefficient. None are kept where one scan holds all. Markers: ITU-T T.81, annex B."""
     at, several, held, components = 2, False, 0.0, 0
     while data[at : at + 1] == b"\xff" and at + 10 < len(data):
         marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
@@ -74,8 +83,9 @@ def _coefficients(data: bytes) -> float:
         if 0xC0 <= marker <= 0xCF and marker not in NO_FRAMES:
             several, components = marker & 3 == 2, data[at + 9]
             factors = [(one >> 4, one & 15) for one in data[at + 11 : at + 10 + 3 * components : 3]]
-            most = max((wide for wide, _ in factors), default=1) * max((high for _, high in factors), default=1)
-            held = 2 * sum(wide * high for wide, high in factors) / max(most, 1)
+            most = max((across for across, _ in factors), default=1) * max((down for _, down in factors), default=1)
+            high, wide = struct.unpack_from(">2H", data, at + 5)
+            held = 2.0 * high * wide * sum(across * down for across, down in factors) / max(most, 1)
         elif marker == 0xDA:
             return held if several or data[at + 4] < components else 0.0
         at += 2 + length

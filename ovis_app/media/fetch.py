@@ -21,7 +21,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urljoin, urlsplit
 
+from ovis_app.errors import MediaError
 from ovis_app.limits import MEGABYTE, refusal
+from ovis_app.media.incoming_file import writing
 from ovis_app.stop import NEVER, Stop
 
 log = logging.getLogger(__name__)
@@ -31,16 +33,22 @@ REDIRECTS = 3
 MOVED = (301, 302, 303, 307, 308)
 CHUNK = 64 * 1024
 POLL_SECONDS = 0.1  # between two looks at the clock
-PRIVATE = "has an address in a private network, which isn't fetched: send it as a data: URI."
+AS_DATA = "send it as a data: URI"  # what a program does about it
 UNICAST = ipaddress.ip_network(
     "2000::/3"
 )  # all that IPv6 has of the internet; NAT64, site-local and the like lie outside
 # What Python takes for addresses of the internet: machines in Azure and Oracle's cloud have their credentials there.
 CLOUDS = (ipaddress.ip_network("168.63.129.16/32"), ipaddress.ip_network("192.0.0.0/24"))
-HEADERS = {"Accept": "image/*, video/*", "Accept-Encoding": "identity", "User-Agent": "ovis-app", "Connection": "close"}
+HEADERS = {
+    "Accept": "image/*, video/*, application/pdf",
+    "Accept-Encoding": "identity",
+    "User-Agent": "ovis-app",
+    "Connection": "close",
+}
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Allowed = Callable[[Address], bool]
+Take = Callable[[bytes], object]
 AddressInfo = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[Any, ...]]  # of socket.getaddrinfo
 
 _lookups = threading.BoundedSemaphore(
@@ -76,44 +84,60 @@ def fetch(
 ) -> None:  # fmt: skip
     """Puts what is at `url` into the file `path`: at most `most` bytes, in `seconds`. Raises MediaError, whose sentence
     names the file by `name` and never the address; and Stopped once `stop` is set."""
+    with writing(), path.open("wb") as file:
+        receive(url, file.write, name=name, most=most, seconds=seconds, stop=stop, allowed=allowed)
+
+
+def receive(
+    url: str, take: Take, *, name: str, most: int, instead: str = AS_DATA, seconds: float = SECONDS, stop: Stop = NEVER,
+    allowed: Allowed = public,
+) -> None:  # fmt: skip
+    """The same, given to `take` piece by piece; sentences end with what to do `instead`. What came is the whole file
+    only where nothing is raised."""
     limit = Stop(stop)
     limit.deadline = time.monotonic() + seconds
     try:
         for _ in range(REDIRECTS + 1):
-            place = _parts(url, name)
-            with _connected(place, name, limit, allowed) as connection:
+            place = _parts(url, name, instead)
+            with _connected(place, limit, allowed) as connection:
                 target = (place.path or "/") + (f"?{place.query}" if place.query else "")
                 connection.request("GET", target, headers=HEADERS)
                 response = connection.getresponse()
                 if response.status not in MOVED:
-                    _save(response, path, name, most)
+                    _hand_over(response, take, name, most, instead)
                     if limit.is_set():  # what was cut off may look like an end
                         raise TimeoutError
                     return
                 url = urljoin(url, response.getheader("location") or "")
-        raise refusal(name, "is behind too many redirects: send it as a data: URI.")
+        raise refusal(name, f"is behind too many redirects: {instead}.")
+    except _PrivateAddress as error:
+        raise refusal(name, f"has an address in a private network, which isn't fetched: {instead}.") from error
     except (OSError, http.client.HTTPException, ValueError) as error:
         stop.check()
         log.info("not fetched: %s", type(error).__name__)
-        slow = "takes too long to fetch" if limit.is_set() else "can't be fetched"
-        raise refusal(name, f"{slow}: send it as a data: URI.") from error
+        slow = limit.is_set()
+        raise refusal(
+            name, f"takes too long to fetch: {instead}." if slow else f"can't be fetched: {instead}."
+        ) from error
 
 
-def _parts(url: str, name: str) -> SplitResult:
+class _PrivateAddress(Exception):
+    """Where nothing is fetched from."""
+
+
+def _parts(url: str, name: str, instead: str) -> SplitResult:
     """Raises MediaError for what is no plain address of a web server, ValueError for what is none at all."""
     place = urlsplit(url)
     plain = url.isascii() and not any(c <= " " or c == "\x7f" for c in url)
     if not plain or place.scheme not in ("http", "https") or not place.hostname or "@" in place.netloc:
-        raise refusal(name, "has an address that can't be fetched: send it as a data: URI.")
+        raise refusal(name, f"has an address that can't be fetched: {instead}.")
     return place
 
 
 @contextmanager
-def _connected(
-    place: SplitResult, name: str, limit: Stop, allowed: Allowed
-) -> Iterator[http.client.HTTPConnection]:  # fmt: skip
-    """A connection to the first address of a host, if that may be connected to. It is cut once `limit` is set, however
-    slowly the other side sends."""
+def _connected(place: SplitResult, limit: Stop, allowed: Allowed) -> Iterator[http.client.HTTPConnection]:
+    """A connection to the first address of a host. It is cut once `limit` is set, however slowly the other side sends.
+    Raises _PrivateAddress where that mayn't be connected to."""
     secure = place.scheme == "https"
     host = place.hostname or ""
     port = place.port or (443 if secure else 80)
@@ -121,10 +145,10 @@ def _connected(
     with socket.socket(family, kind, protocol) as plain, _cut_after(plain, limit):
         plain.settimeout(SECONDS)
         if not allowed(_address(where)) or own(_address(where)):
-            raise refusal(name, PRIVATE)
+            raise _PrivateAddress
         plain.connect(where)
         if not allowed(_address(plain.getpeername())):
-            raise refusal(name, PRIVATE)
+            raise _PrivateAddress
         connection = http.client.HTTPSConnection(host, port) if secure else http.client.HTTPConnection(host, port)
         connection.sock = ssl.create_default_context().wrap_socket(plain, server_hostname=host) if secure else plain
         with closing(connection):
@@ -184,18 +208,22 @@ def _address(where: Sequence[object]) -> Address:
     return ipaddress.ip_address(str(where[0]).partition("%")[0])
 
 
-def _save(response: http.client.HTTPResponse, path: Path, name: str, most: int) -> None:
+def _hand_over(response: http.client.HTTPResponse, take: Take, name: str, most: int, instead: str) -> None:
     """Raises MediaError where there is no file, or too much of it."""
     if response.status != 200:
         raise refusal(name, f"isn't there to be fetched: its server answered {response.status}.")
     if response.getheader("content-encoding", "identity") != "identity":
-        raise refusal(name, "comes compressed, which isn't read here: send it as a data: URI.")
+        raise refusal(name, f"comes compressed, which isn't read here: {instead}.")
     size = 0
-    with path.open("wb") as file:
-        while data := response.read(CHUNK):
-            size += len(data)
-            if size > most:
-                raise refusal(name, f"is larger than the {most / MEGABYTE:g} MB that are fetched: send a smaller one.")
-            file.write(data)
+    while data := response.read(CHUNK):
+        size += len(data)
+        if size > most:
+            raise too_large(name, most)
+        take(data)
     if response.length:
         raise http.client.IncompleteRead(b"", response.length)
+
+
+def too_large(name: str, most: int) -> MediaError:
+    """A file of more bytes than may be fetched."""
+    return refusal(name, f"is larger than the {most / MEGABYTE:g} MB that are fetched: send a smaller one.")

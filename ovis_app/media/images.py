@@ -28,8 +28,8 @@ from ovis_app.limits import Limits, refusal
 from ovis_app.media import decoder_process, gif_frames
 from ovis_app.media.animation import FORMATS, moves, telling_frame
 from ovis_app.media.file_types import HEAD, Kind, kind_of
-from ovis_app.media.image_decoder import opened
 from ovis_app.media.opaque import upright_opaque
+from ovis_app.media.picture_opening import opened, size_of
 from ovis_app.media.split import cut
 from ovis_app.stop import NEVER
 
@@ -127,7 +127,7 @@ def upright_frames(frames: Sequence[Image.Image], media: Media, limits: Limits) 
 def upright_size(media: Media, limits: Limits) -> tuple[int, int]:
     """Width and height of what `open_image` gives, without its pixels. Raises MediaError."""
     with _opened(media.path, media.label, limits) as picture:
-        width, height = picture.size
+        width, height = size_of(picture)
         if picture.format == "TIFF":  # Pillow turns these when it opens them
             return width, height
         return (height, width) if _orientation(picture) in LYING else (width, height)
@@ -211,7 +211,7 @@ def _opened(path: Path, name: str, limits: Limits) -> Iterator[ImageFile.ImageFi
         with path.open("rb") as file:
             formats = _formats(kind_of(file.read(HEAD)), name)
             file.seek(0)
-            with opened(file, formats) as picture:
+            with opened(file, formats, limits.image_pixels) as picture:
                 _check_size(picture, name, limits)
                 yield picture
     except MediaError:
@@ -229,8 +229,8 @@ def _formats(kind: Kind, name: str) -> tuple[str, ...]:
     return kind.formats
 
 
-def _check_size(picture: Image.Image, name: str, limits: Limits) -> None:
-    if picture.width * picture.height > limits.image_pixels:
+def _check_size(picture: ImageFile.ImageFile, name: str, limits: Limits) -> None:
+    if math.prod(size_of(picture)) > limits.image_pixels:
         raise _too_large(name, limits)
 
 

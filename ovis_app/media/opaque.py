@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 from PIL import Image
 
-from ovis_app.media.image_decoder import srgb_transform
+from ovis_app.media.colour_profiles import srgb_transform
 from ovis_app.media.tone_mapping import HLG, PQ, toned
 
 T = TypeVar("T")

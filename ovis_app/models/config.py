@@ -16,9 +16,12 @@ from transformers import AutoConfig, PreTrainedConfig
 from ovis_app.errors import BackendError
 from ovis_app.models.preprocess.pixel_format import PixelFormat
 from ovis_app.models.prompt import FORMATS
-from ovis_app.zoo import generation
+from ovis_app.zoo import FAMILY_ROWS, generation
 
-UNKNOWN = "This config.json is of no Ovis that this app knows (1.6, 2 or 2.5)."
+UNKNOWN = "This config.json is of no Ovis that this app knows (1.6, 2, 2.5 or 2.6)."
+OTHER_LLM = (
+    "The language model of this checkpoint is {name}, which this app doesn't compute: choose another checkpoint."
+)
 BROKEN = "No model can be built from this config.json: download it again, or choose another checkpoint."
 NO_PIXELS = (
     "No model can be built from this preprocessor_config.json ({reason}): "
@@ -32,7 +35,7 @@ class OvisConfig(PreTrainedConfig):
     model_type = "ovis_app"
 
     family: str = "ovis2_5"
-    layout: str = "released"  # or "hf": the -hf conversion of Ovis2, with its own weight names
+    layout: str = "released"  # or "hf", "native": conversions of Ovis2 and 2.5, each with its own weight names
     llm_config: Any = None  # PreTrainedConfig of the language model
     vision_config: Any = None  # the tower's dict, as the checkpoint states it
     preprocessor: Any = None  # preprocessor_config.json's dict
@@ -66,6 +69,8 @@ class OvisConfig(PreTrainedConfig):
             raise BackendError(UNKNOWN)
         try:
             facts = {"family": family, "quantization": raw.get("quantization_config"), **_facts(raw)}
+            if family == "ovis2_6":  # the language model could read more than it was shown pictures with
+                facts["max_context"] = min(facts["max_context"], FAMILY_ROWS[family].context)
             _positive(facts)
         except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError, StrictDataclassError) as error:
             raise BackendError(BROKEN) from error
@@ -108,7 +113,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _facts(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """What the three layouts say, each in its own place."""
+    """What the four layouts say, each in its own place."""
     if "vit_config" in raw:
         llm = language_model_config(raw["llm_config"])
         tower = dict(raw["vit_config"])
@@ -133,6 +138,16 @@ def _facts(raw: Mapping[str, Any]) -> dict[str, Any]:
         }
     llm = language_model_config(raw["text_config"])
     tower = dict(raw["vision_config"])
+    if raw["model_type"] == "ovis2_5":
+        return {
+            "layout": "native",
+            "llm_config": llm,
+            "vision_config": {**tower, "fullatt_block_indexes": _full_layers(tower)},
+            "hidden_stride": tower.get("hidden_stride", 2),
+            "visual_vocab_size": raw.get("visual_vocab_size") or tower["vocab_size"],
+            "tokenize_function": "softmax",
+            "max_context": llm.max_position_embeddings,
+        }
     return {
         "layout": "hf",
         "llm_config": llm,
@@ -144,11 +159,21 @@ def _facts(raw: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _full_layers(tower: Mapping[str, Any]) -> str | None:
+    """Which of the tower's layers see whole frames, in the words of the released config; None: all."""
+    kinds = tower.get("layer_types")
+    if not kinds or set(kinds) == {"full_attention"}:
+        return tower.get("fullatt_block_indexes")
+    return "|".join(str(number) for number, kind in enumerate(kinds) if kind == "full_attention")
+
+
 def _positive(facts: Mapping[str, Any]) -> None:
     """Raises ValueError where a size is none."""
     llm = facts["llm_config"]
     sizes = {name: facts[name] for name in ("hidden_stride", "visual_vocab_size", "max_context")}
     sizes |= {name: getattr(llm, name) for name in ("hidden_size", "num_hidden_layers", "vocab_size")}
+    for name in ("num_experts", "moe_intermediate_size", "num_experts_per_tok"):  # of a mixture of experts
+        sizes |= {name: getattr(llm, name)} if hasattr(llm, name) else {}
     for name, size in sizes.items():
         if not isinstance(size, int) or size < 1:
             raise ValueError(f"{name} is {size!r}")
@@ -159,6 +184,6 @@ def language_model_config(raw: Mapping[str, Any]) -> PreTrainedConfig:
     dropped = {"model_type", "torch_dtype", "transformers_version", "architectures", "auto_map"}
     dropped |= {"attn_implementation", "_attn_implementation", "_attn_implementation_autoset"}
     if raw["model_type"] not in FORMATS:
-        raise BackendError(UNKNOWN)
+        raise BackendError(OTHER_LLM.format(name=str(raw["model_type"])[:60]))
     kept = {key: value for key, value in raw.items() if value is not None and key not in dropped}
     return AutoConfig.for_model(raw["model_type"], **kept)

@@ -71,9 +71,10 @@ def _lay_out(modules: Sequence[nn.Module], name: str, device: torch.device) -> T
 
 def _groups(llm: nn.Module) -> Iterator[list[str]]:
     """Names of the modules that are joined, layer by layer."""
-    for number in range(len(cast(nn.ModuleList, llm.get_submodule("model.layers")))):
+    for number, layer in enumerate(cast(nn.ModuleList, llm.get_submodule("model.layers"))):
         yield [f"model.layers.{number}.self_attn.{name}" for name in QKV]
-        yield [f"model.layers.{number}.mlp.{name}" for name in GATE_UP]
+        if hasattr(layer.get_submodule("mlp"), GATE_UP[0]):  # experts hold theirs together already
+            yield [f"model.layers.{number}.mlp.{name}" for name in GATE_UP]
 
 
 def _consecutive(parts: Sequence[Tensor]) -> bool:

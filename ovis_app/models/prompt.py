@@ -77,7 +77,8 @@ LLAMA3 = ChatFormat(
     default_system="You are a helpful and honest multimodal assistant.",
     strips=True,
 )
-FORMATS = {"qwen3": QWEN3, "qwen2": QWEN2, "gemma2": GEMMA2, "llama": LLAMA3}  # by the language model's model_type
+# By the language model's model_type.
+FORMATS = {"qwen3": QWEN3, "qwen3_moe": QWEN3, "qwen2": QWEN2, "gemma2": GEMMA2, "llama": LLAMA3}
 
 
 @dataclass(frozen=True)

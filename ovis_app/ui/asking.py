@@ -15,7 +15,7 @@ from typing import Any
 from ovis_app.api.given_files import GivenFiles, NotHere
 from ovis_app.api.openai.fields import ApiError, Fields
 from ovis_app.api.openai.files import attached
-from ovis_app.api.openai.messages import Dialogue
+from ovis_app.api.openai.messages import Dialogue, Said
 from ovis_app.api.openai.protocol import chat_request
 from ovis_app.conversation import Conversation, Detail, Excerpt, Media
 from ovis_app.errors import RequestError
@@ -75,12 +75,27 @@ def question(value: object, spec: ModelSpec, limits: Limits) -> Question:
         switches: dict[str, Any] = {name: page.flag(name) or False for name in SWITCHES}
         settings = replace(chat.settings, **switches).check()
         details = tuple(_detail(one) for one in _list(page, "details"))
+        dialogue = _placed(chat.dialogue, _list(page, "places"))
     except ApiError as error:
         crossed = error.param == "mm_processor_kwargs.min_pixels" and "max_pixels" in str(error)
         raise RequestError(PIXELS_CROSSED if crossed else str(error)) from error
     if sum(len(said.text) + len(said.reasoning) for said in chat.dialogue.said) > MOST_TEXT:
         raise RequestError(FULL)
-    return Question(session, chat.dialogue, settings, details)
+    return Question(session, dialogue, settings, details)
+
+
+def _placed(dialogue: Dialogue, places: list[Any]) -> Dialogue:
+    """The messages with each file at the place of its text that is told of it, in order: a row of a table says so,
+    whose text is its own to the letter. Raises ApiError."""
+    if not all(one is None or (isinstance(one, int) and not isinstance(one, bool) and one >= 0) for one in places):
+        raise ApiError(400, "ovis.places must be a list of places in texts.", param="places")
+    said, done = list[Said](), 0
+    for one in dialogue.said:
+        own = tuple(places[done : done + len(one.media)])
+        done += len(one.media)
+        whole = len(own) == len(one.media) and any(place is not None for place in own)
+        said.append(replace(one, places=own) if whole else one)
+    return replace(dialogue, said=tuple(said))
 
 
 def model_in(value: object) -> str:

@@ -34,9 +34,9 @@ def brought(
 ) -> dict[str, Any]:  # fmt: skip
     """What is to be said of the upload that is named, which is this holder's from now on: `files`, each with its kind,
     its size and where it lies, and of a page its number; and `notes`; or `refused`, a sentence. `pages` and `dpi`
-    choose among a document's."""
+    choose among a document's; where it is to be `whole`, all of those or none."""
     try:
-        choice = _choice(asked.get("pages"), asked.get("dpi"))
+        choice = replace(_choice(asked.get("pages"), asked.get("dpi")), partly=asked.get("whole") is not True)
         files, pages, notes = _paged(claimed(asked, holder, store), holder, store, limits, choice)
         media, refused = attach_all(files, limits)
     except UserError as error:

@@ -1,6 +1,7 @@
 """What the page's own modules call, by name: `ask` (a question, answered in frames), `sees` (how a picture of one is
 seen), `bring` (a file, looked at), `weigh` (a question, before it is asked), `hurry` (an answer whose thought is to
-end), `moments` and `pages` (what of a file there is to choose among).
+end), `moments` and `pages` (what of a file there is to choose among), `rows` (the questions of a table) and `fits`
+(whether an answer has the shape of a schema).
 
 Gradio's events, so its queue, its cancelling and ZeroGPU's quota are theirs; called over HTTP as any program would, and
 every value that comes is checked. Keeps nothing of a conversation.
@@ -19,6 +20,7 @@ from typing import Any
 import anyio
 import gradio as gr
 from gradio.events import api
+from starlette.requests import HTTPConnection
 
 from ovis_app import chat
 from ovis_app.api.driven import driven
@@ -31,7 +33,7 @@ from ovis_app.media.file_store import FileStore, session_holder
 from ovis_app.private_folder import name_for
 from ovis_app.settings import Settings
 from ovis_app.stop import Haste
-from ovis_app.ui import asking, choosing, frames, seeing, weighing
+from ovis_app.ui import asking, choosing, frames, many, seeing, weighing
 from ovis_app.ui.aside import aside
 from ovis_app.ui.asking import Missing
 from ovis_app.ui.bringing import brought, limits_for
@@ -53,7 +55,7 @@ def add(
     with page:
         api(calls.ask, api_name="ask", api_visibility="private", concurrency_id="answers", concurrency_limit=at_once)
         api(calls.sees, api_name="sees", api_visibility="private", concurrency_id="answers", concurrency_limit=at_once)
-        for work in (calls.bring, calls.moments, calls.pages, calls.weigh, calls.hurry):
+        for work in (calls.bring, calls.moments, calls.pages, calls.weigh, calls.hurry, calls.rows, calls.fits):
             api(work, api_name=work.__name__, api_visibility="private", queue=False)
 
 
@@ -152,6 +154,14 @@ class Endpoints:
         """Pages of a tab's document, small."""
         return await self._read(request, asked, partial(choosing.pages, limits=self.limits))
 
+    async def rows(self, request: gr.Request, asked: dict[str, Any]) -> dict[str, Any]:
+        """The questions of a tab's table, or why there are none."""
+        return await self._read(request, asked, many.rows)
+
+    async def fits(self, request: gr.Request, asked: dict[str, Any]) -> dict[str, Any]:
+        """Whether an answer has the shape that a tab wants."""
+        return await self._read(request, asked, many.fits)
+
     async def _read(
         self, request: gr.Request, asked: dict[str, Any], look: Callable[..., dict[str, Any]]
     ) -> dict[str, Any]:
@@ -210,7 +220,7 @@ async def _paced(steps: AsyncIterator[list[frames.Frame]]) -> AsyncGenerator[fra
             told = now
 
 
-def client_of(request: gr.Request, session: str) -> str:
+def client_of(request: gr.Request | HTTPConnection, session: str) -> str:
     """Who asks: where they are, if that is known, since a session's name anybody may make up."""
     visitor = getattr(getattr(request, "state", None), "visitor", "")
     return f"address:{visitor}" if visitor else f"page:{session}"

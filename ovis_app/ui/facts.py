@@ -20,7 +20,7 @@ from ovis_app.generation import MAX_TEXT
 from ovis_app.limits import Limits
 from ovis_app.ui.bringing import limits_for
 from ovis_app.ui.controls import SPLIT, SWITCHES, Knob, knobs, recommended
-from ovis_app.ui.panels.conversation import HINT, offered, shown, subject
+from ovis_app.ui.panels.conversation import CHOOSE, START, offered, shown, subject
 from ovis_app.ui.static_files import KINDS, StaticFiles
 from ovis_app.zoo import Example, ModelSpec
 
@@ -29,20 +29,24 @@ MOST_OTHERS = 20  # models that a question may be asked of too
 
 def facts(
     spec: ModelSpec, session: str, *, limits: Limits, static: StaticFiles, folder: Path, api: str = "key",
-    others: Mapping[str, ModelSpec] = MappingProxyType({}),
+    may_choose: bool = False, fetches: bool = False, others: Mapping[str, ModelSpec] = MappingProxyType({}),
 ) -> str:  # fmt: skip
     """All of it, for the tab of `session`. `api` is how programs are let in at /v1; nothing where it isn't there.
-    `others` could answer one question alone, by the names that a request has for them."""
+    `fetches` is whether files come from addresses here.
+    `others` could answer one question alone, by the names that a request has for them. Whether that tab `may_choose`
+    the model for all says what it is told where little is known."""
     return json.dumps(
         {
             "version": static.version,
             "session": session,
             "app": ovis_app.__version__,
             "api": api,
+            "fetches": fetches,
             "name": spec.name,
             "about": spec.about,
             "subject": subject(spec),
-            "hint": HINT if spec.bundled else "",
+            "hint": (CHOOSE if may_choose else START) if spec.bundled else "",
+            "may_choose": may_choose,
             "bilingual": not spec.bundled,  # whether it reads Chinese as well as English
             "most_text": MAX_TEXT,
             "most_files": limits_for(spec, limits).files_per_turn,

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,14 +18,10 @@ from ovis_app.ui.http_bodies import Refused
 from ovis_app.ui.http_named_files import MayName, check_files
 
 NO_SUCH_EVENT = "That call names nothing that is here, or doesn't bring what it takes: GET /gradio_api/info lists both."
-CROWDED = "Too many questions and files come from here at once: try again in a moment."
 EVENT = re.compile(r"/gradio_api/(?P<how>queue/join|(?:run|api|call)/(?P<name>[^/]+)/?)")
 SESSION = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 CHOSEN = {"index", "value"}  # what an event brings of what was chosen; an upload's brings a name
 DEEPEST = 32  # lists and objects in one another
-# Events at a time that are answered at once: of a session, of a visitor where it is known who that is, of all.
-OF_SESSION, OF_VISITOR, OF_ALL = 8, 64, 256
-RETRY_SECONDS = 2
 
 
 def _text(value: object) -> bool:
@@ -115,32 +109,6 @@ class Events:
         for kind, value in zip(kinds, values, strict=True):
             if value is not None and kind in _KINDS and not _KINDS[kind](value):
                 raise _unfit()
-
-
-class Crowd:
-    """Events that are answered at once, counted: one session has only so many at a time, one visitor, whatever sessions
-    they name, and all together."""
-
-    def __init__(self) -> None:
-        self._of: Counter[str] = Counter()
-        self._by: Counter[str] = Counter()
-
-    @contextmanager
-    def one_more(self, session: str, visitor: str = "") -> Iterator[None]:
-        """While the block runs there is one more. Raises Refused."""
-        crowded = (session and self._of[session] >= OF_SESSION) or (visitor and self._by[visitor] >= OF_VISITOR)
-        if crowded or self._of.total() >= OF_ALL:
-            raise Refused(429, CROWDED, {"retry-after": str(RETRY_SECONDS)})
-        both = ((self._of, session), (self._by, visitor))
-        for counted, name in both:
-            counted[name] += 1
-        try:
-            yield
-        finally:
-            for counted, name in both:
-                counted[name] -= 1
-                if not counted[name]:
-                    del counted[name]
 
 
 def parsed(body: bytes) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from ovis_app.limits import Limits
 from ovis_app.media.data_uri import FILE_ROUTE
 from ovis_app.media.file_store import FileStore, session_holder
 from ovis_app.settings import Settings
-from ovis_app.ui import http_files
+from ovis_app.ui import http_crowd, http_files
 from ovis_app.ui.http_answers import (
     FRAMES,
     PAGE_POLICY,
@@ -44,12 +44,12 @@ from ovis_app.ui.http_answers import (
 )
 from ovis_app.ui.http_arrival import Arrival, Left
 from ovis_app.ui.http_bodies import Counted, Json, Meter, Refused, too_large
-from ovis_app.ui.http_events import Crowd, Event, Events, parsed
+from ovis_app.ui.http_events import Event, Events, parsed
 from ovis_app.ui.http_hosts import Hosts, believe_no_proxy, here, place_of, visitors
 from ovis_app.ui.http_named_files import NO_ADDRESSES, check_files, files_of
 from ovis_app.ui.http_passage import App
 from ovis_app.ui.http_routes import API, CALLS, HEARTBEAT, INFO, JSON, MCP, ROUTES, SMALL, TOOLS, Route, route_of
-from ovis_app.ui.http_short import ShortRequests
+from ovis_app.ui.http_short import ShortRequests, session_of
 from ovis_app.ui.http_sign_in import SignIn
 from ovis_app.ui.http_uploads import Files, Uploads
 
@@ -64,6 +64,7 @@ SHARED = (
     "who they are."
 )
 TWO_LENGTHS = "A request says its length in one way: send Content-Length or Transfer-Encoding."
+COMPRESSED = "Nothing that is compressed is read here: send it as it is, without Content-Encoding."
 NO_API = "There is no API here: who runs this page has set no key for it."
 AT_ONCE = re.compile(r"/gradio_api/(?:run|api)/")  # what is answered by the request itself
 LARGE = 256 * 1024  # bytes of JSON that take a moment to parse
@@ -132,7 +133,8 @@ class Guard:
         self.routes, self.api_bytes, self.keyed, self.visitor = routes, api_bytes, keyed, visitor
         self.may_name = files_of(store, folder)
         self.events: Events | None = None  # once the page is there
-        self.crowd, self.parsers = Crowd(), anyio.CapacityLimiter(2)
+        self.crowd, self.parsers = http_crowd.events(), anyio.CapacityLimiter(2)
+        self.open = {"tab": http_crowd.tabs(), "stream": http_crowd.streams()}
         self.headers = {**PLAIN, "content-security-policy": policy}
         self.short = ShortRequests(app, self.headers)
 
@@ -157,6 +159,8 @@ class Guard:
         headers = Headers(scope=scope)
         if "content-length" in headers and "transfer-encoding" in headers:  # a proxy may go by the other one
             raise Refused(400, TWO_LENGTHS, {"connection": "close"})
+        if headers.get("content-encoding", "identity").lower() != "identity":  # nothing here unpacks what people send
+            raise Refused(415, COMPRESSED)
         self._check_sender(scope["method"], headers)
         scope.setdefault("state", {})["visitor"] = self.visitor(HTTPConnection(scope))
         path, raw = path_of(scope)
@@ -194,7 +198,9 @@ class Guard:
         if scope["method"] == "POST" and path.startswith(TOOLS):
             await self._tool(scope, receive, send, meter)
             return
-        with self._session(path):
+        crowd, visitor = self.open.get(route.stays), scope["state"]["visitor"]
+        one_more = crowd.one_more(session_of(scope, path), visitor) if crowd else nullcontext()
+        with one_more, self._session(path):
             await self.short.answer(scope, Arrival(receive, meter), send, route, path)
 
     @contextmanager

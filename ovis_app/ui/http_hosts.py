@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,12 @@ FORWARDING = ("x-forwarded", "x-envoy-", "x-amzn-", "cf-", "fly-", "ngrok-", "ta
 FORWARDED = frozenset(
     ("forwarded", "via", "x-real-ip", "x-client-ip", "x-cluster-client-ip", "x-original-host", "true-client-ip")
 )
+
+ODD = re.compile(
+    r"[\s\x00-\x20/?#@\\\x7f]"
+)  # what no host and port has, and readers of addresses read in ways of their own
+HOP = re.compile(r'"?(?:\[([0-9A-Fa-f:.]{2,45})\]|([0-9.]{7,15}))(?::\d{1,5})?"?')  # an address with a port
+MOST_HOPS = 32  # proxies that one request may come through
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -41,12 +48,14 @@ class Place:
 
 def place_of(text: str, scheme: str = "") -> Place | None:
     """The place that `host:port` names; None where it makes no sense. A scheme tells the port that isn't written."""
+    if ODD.search(text):
+        return None
     try:
-        parts = urlsplit(f"//{text.strip()}")
+        parts = urlsplit(f"//{text}")
         port = parts.port
     except ValueError:
         return None
-    if not parts.hostname or parts.path or parts.query or "@" in text:
+    if not parts.hostname:
         return None
     return Place(parts.hostname.rstrip("."), port or {"http": 80, "https": 443}.get(scheme))
 
@@ -109,10 +118,12 @@ def client_address(scope: Mapping[str, Any], settings: Settings) -> str:
     trusted = [ipaddress.ip_network(network) for network in settings.trusted_proxies]
     heard = [value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for"]
     address = str((scope.get("client") or ("",))[0])
-    for hop in reversed(",".join(heard).split(",")):
+    for hop in reversed(",".join(heard).rsplit(",", MOST_HOPS)):
+        found = HOP.fullmatch(hop.strip())  # as some proxies write it
+        hop = (found[1] or found[2]) if found else hop.strip()
         if not _is_one_of(address, trusted) or not _address(hop):
             break
-        address = hop.strip()
+        address = hop
     return str(_address(address) or address)
 
 

@@ -36,6 +36,7 @@ class Route:
     refused: int = 0  # the status that says so, where there is nothing
     who: Who = "people"  # who may ask where people sign in: those who did, or anybody
     kept: bool = False  # whether the answer is the same for all who ask by the same address
+    stays: Literal["", "tab", "stream"] = ""  # what of a tab the answer is, where it may go on without end
 
 
 _NAME = r"[A-Za-z0-9_.-]{1,200}"
@@ -52,14 +53,16 @@ ROUTES: tuple[Route, ...] = (
     Route("GET", re.compile(r"/gradio_api/(?:user|login_check|app_id|token)/?")),
     Route(
         "GET",
-        re.compile(r"/gradio_api/(?:openapi\.json|theme\.css|queue/data|queue/status)"),
+        re.compile(r"/gradio_api/(?:openapi\.json|theme\.css|queue/status)"),
     ),
     # Gradio asks for it itself, once, when it launches; whoever asks after that is told no.
     Route("GET", re.compile(r"/gradio_api/startup-events"), who="anybody"),
-    Route("GET", re.compile(rf"/gradio_api/(?:heartbeat/{_NAME}|call/(?:v2/)?{_NAME}/{_NAME})")),
+    Route("GET", re.compile(rf"/gradio_api/heartbeat/{_NAME}"), stays="tab"),
+    Route("GET", re.compile(rf"/gradio_api/(?:queue/data|call/(?:v2/)?{_NAME}/{_NAME})"), stays="stream"),
     Route("POST", re.compile(r"/gradio_api/(?:cancel|reset/?)")),
     Route("POST", re.compile(rf"/gradio_api/(?:queue/join|(?:run|api|call|call/v2)/{_NAME}/?)"), "json"),
     Route("POST", re.compile(r"/gradio_api/upload"), "files"),
+    Route("POST", re.compile(r"/from-address")),  # the page's own, for what it doesn't upload
     Route("GET", re.compile(rf"/v1/models(?:/{_MODEL})?"), "api"),
     Route("POST", re.compile(r"/v1/chat/completions|/tokenize"), "api"),
 )

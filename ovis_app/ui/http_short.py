@@ -42,7 +42,7 @@ class ShortRequests:
                 await arrival.whole()
             except Left:  # nobody is there to be told
                 return
-            await self.in_turn(scope, arrival, send, _session(scope, path), event=route.body == "small", asked=asked)
+            await self.in_turn(scope, arrival, send, session_of(scope, path), event=route.body == "small", asked=asked)
 
     async def in_turn(
         self, scope: Scope, arrival: Arrival, send: Send, session: str, *, event: bool, asked: Asked | None = None
@@ -81,7 +81,7 @@ def _is_short(scope: Scope) -> bool:
     return length.isdigit() and int(length) <= SMALL
 
 
-def _session(scope: Scope, path: str) -> str:
+def session_of(scope: Scope, path: str) -> str:
     """The session that a request names in its address; nothing where it names none."""
     if path.startswith(HEARTBEAT):
         return path.removeprefix(HEARTBEAT)

@@ -9,14 +9,12 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import html
 import logging
 import math
 import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -31,14 +29,13 @@ from ovis_app.ui.http_answers import PLAIN, Receive, Scope
 from ovis_app.ui.http_arrival import Arrival
 from ovis_app.ui.http_bodies import Counted, Refused
 from ovis_app.ui.http_hosts import client_address, network_of
+from ovis_app.ui.http_sign_in_form import form
 
 log = logging.getLogger(__name__)
 
 Clock = Callable[[], float]
 
 SIGN_IN, SIGN_OUT = "/login", "/logout"  # gradio_client signs in at the first
-PAGE = (Path(__file__).parent / "static" / "sign_in.html").read_text("utf-8")
-SENTENCE = "<!-- sentence -->"
 HEADERS = {**PLAIN, "cache-control": "no-store"}
 # Not Basic: browsers would ask with a window of their own.
 UNKNOWN = {"www-authenticate": "Form", "cache-control": "no-store"}
@@ -122,7 +119,7 @@ class SignIn:
             await self._check_basic(said, scope)
             return None
         if path in ("/", SIGN_IN) and method in ("GET", "HEAD"):
-            return self._form()
+            return self._form(headers)
         raise Refused(401, FIRST, UNKNOWN)
 
     def _token(self, scope: Scope) -> str:
@@ -141,7 +138,7 @@ class SignIn:
             await self._check(name, password, scope)
         except Refused as error:
             if browser:
-                return self._form(str(error), error.status)
+                return self._form(headers, error)
             raise
         response: Response = (
             RedirectResponse("./", 303, self.headers) if browser else JSONResponse({"success": True}, 200, self.headers)
@@ -201,9 +198,10 @@ class SignIn:
         told = headers.get("x-forwarded-proto", "").split(",")[0].strip()
         return told == "https" or headers.get("origin", "").startswith("https://")
 
-    def _form(self, sentence: str = "", status: int = 401) -> Response:
-        said = f'<p role="alert">{html.escape(sentence)}</p>' if sentence else ""
-        return HTMLResponse(PAGE.replace(SENTENCE, said), status, {**self.headers, **UNKNOWN})
+    def _form(self, headers: Headers, error: Refused | None = None) -> Response:
+        page = form(headers.get("accept-language", ""), error)
+        told = {**self.headers, **UNKNOWN, "vary": "Accept-Language"}
+        return HTMLResponse(page, 401 if error is None else error.status, told)
 
 
 def _remember(known: dict[Any, float], key: str | bytes, now: float) -> None:

@@ -19,6 +19,7 @@ from ovis_app.media.file_store import FileStore
 from ovis_app.settings import Settings
 from ovis_app.ui import components, endpoints, http_guard, unread
 from ovis_app.ui.components import EXAMPLES
+from ovis_app.ui.fetching import Fetching
 from ovis_app.ui.http_compressed import Compressed
 from ovis_app.ui.static_files import FIRST, STATIC, StaticFiles
 from ovis_app.ui.theme import theme
@@ -87,6 +88,6 @@ def launch_options(settings: Settings, limits: Limits, store: FileStore) -> dict
         "max_threads": 40 + settings.asked_at_once,  # each answer holds one
         "app_kwargs": {
             "middleware": [http_guard.middleware(settings, limits, store, EXAMPLES), Middleware(Compressed)],
-            "routes": [*static.routes()],
+            "routes": [*static.routes(), *Fetching(store, limits, allowed=settings.allow_urls).routes()],
         },
     }

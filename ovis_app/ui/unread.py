@@ -1,7 +1,8 @@
-"""What Gradio keeps for tabs until they take it: only so much of it all together.
+"""What Gradio keeps for tabs until they take it: only so much of it all together, for only so many of them.
 
-Knows sizes; nothing of sessions and events. Anybody may ask for answers and never fetch them, and each holds the whole
-conversation: 300 small requests took 1.8 GB that way, for good.
+Knows sizes, and which session has something under way; nothing of what that is. Anybody may ask for answers and never
+fetch them, and each holds the whole conversation: 300 small requests took 1.8 GB that way, for good. Anybody may name a
+new session with each request too, and Gradio forgot the oldest one, whose answer was still coming.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import sys
 import threading
 from collections import deque
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 from weakref import WeakSet
 
@@ -18,6 +20,7 @@ from gradio import queueing
 from ovis_app.limits import MEGABYTE
 
 MOST = 256 * MEGABYTE  # of all tabs; who listens leaves next to nothing
+MOST_SESSIONS = 2000  # whose messages are kept; what is under way at once is far less
 
 _lock = threading.Lock()  # each page of a process has an event loop of its own
 _queues: WeakSet[Unread] = WeakSet()
@@ -47,9 +50,41 @@ class Unread(asyncio.Queue[Any]):
         return item
 
 
+class Sessions(dict[str, Unread]):
+    """The messages of each session. Where there are too many, the oldest for which nothing is under way goes, and what
+    it had asked for: Gradio would keep that without end. `events` are those under way, `asked` the names of what each
+    session asked for."""
+
+    def __init__(self, events: Mapping[str, queueing.Event], asked: MutableMapping[str, set[str]]) -> None:
+        super().__init__()
+        self._events, self._asked = events, asked
+
+    def __setitem__(self, session: str, messages: Unread) -> None:
+        if session not in self and len(self) >= MOST_SESSIONS:
+            busy = {event.session_hash for event in self._events.values()}
+            over = next((one for one in self if one not in busy), None)
+            if over is not None:
+                del self[over]
+        super().__setitem__(session, messages)
+
+    def __delitem__(self, session: str) -> None:
+        super().__delitem__(session)
+        self._asked.pop(session, None)
+
+
+class Queue(queueing.Queue):
+    """Gradio's, with our sessions."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        asked = self.pending_event_ids_session
+        self.pending_messages_per_session = Sessions(self.event_ids_to_events, asked)  # type: ignore[assignment]
+
+
 def install() -> None:
-    """Makes Gradio keep messages so. Looked up by it for each tab, so replacing the name is enough."""
+    """Makes Gradio keep messages so. Looked up by it for each tab and each page, so replacing the names is enough."""
     queueing.AsyncQueue = Unread  # type: ignore[assignment, attr-defined]
+    queueing.Queue = Queue  # type: ignore[misc]
 
 
 def size_of(message: object) -> int:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from ovis_app.zoo.rows import FAMILY_ROWS, MINI, MODELS, OVIS2_5
+from ovis_app.zoo.rows import FAMILY_ROWS, MINI, MODELS, OVIS2_5, REFUSED
 from ovis_app.zoo.spec import ORGANISATIONS, LanguageModel, ModelSpec, Resolution, adapter_name, has_config
 
 OWN = "A checkpoint of your own."
@@ -32,11 +32,19 @@ def find(name: str) -> ModelSpec | None:
 def generation(config: Mapping[str, Any]) -> str | None:
     """The family that a config.json is of, by its structure (two generations share a model_type), or None."""
     if "vit_config" in config:
-        return "ovis2_5"
+        return "ovis2_6" if _is_2_6(config) else "ovis2_5"
     tower = config.get("visual_tokenizer_config")
     if isinstance(tower, Mapping) and isinstance(tower.get("backbone_config"), Mapping):
         return {"aimv2": "ovis2", "siglip_vision_model": "ovis1_6"}.get(tower["backbone_config"].get("model_type"))
-    return "ovis2" if "text_config" in config and config.get("model_type") == "ovis2" else None
+    named = config.get("model_type")
+    return named if "text_config" in config and named in ("ovis2", "ovis2_5") else None
+
+
+def _is_2_6(config: Mapping[str, Any]) -> bool:
+    """It has all that 2.5 has, and tells itself by name alone."""
+    names = config.get("architectures")
+    names = [config.get("model_type"), *(names if isinstance(names, list) else [])]
+    return any(isinstance(name, str) and name.lower().startswith("ovis2_6") for name in names)
 
 
 def adapted(name: str, adapter: str) -> ModelSpec:
@@ -61,13 +69,17 @@ def resolve(name: str) -> ModelSpec:
     if known is None:
         known = replace(
             OVIS2_5, id=plain, name=Path(plain).name[:80] or plain, about=OWN, licence="",
-            parameters=_named_size(plain), guessed=True,
+            parameters=_named_size(plain), guessed=True, refused=_refusal(plain),
         )  # fmt: skip
     if not revision:
         return known
     if known.bundled:  # has no revisions: nothing of that name exists
         return replace(known, id=name, name=name, bundled=False)
     return replace(known, id=f"{known.id}@{revision}", name=f"{known.name}@{revision}")
+
+
+def _refusal(name: str) -> str:
+    return next((why for id, why in REFUSED.items() if name.lower() in (id.lower(), id.partition("/")[2].lower())), "")
 
 
 def _known_organisation(name: str) -> str:
@@ -162,10 +174,19 @@ def _language_model(config: Mapping[str, Any]) -> LanguageModel | None:
         hidden, layers, heads = config["hidden_size"], config["num_hidden_layers"], config["num_attention_heads"]
         kv_heads = config.get("num_key_value_heads") or heads
         head_dim = config.get("head_dim") or hidden // heads
-        if not all(map(_counts, (hidden, layers, heads, kv_heads, head_dim, config["intermediate_size"]))):
+        experts = config.get("num_experts") or 0
+        chosen, inner = (
+            (config["num_experts_per_tok"], config["moe_intermediate_size"])
+            if experts
+            else (1, config["intermediate_size"])
+        )
+        if not all(map(_counts, (hidden, layers, heads, kv_heads, head_dim, experts or 1, chosen, inner))):
             return None  # loading says what is wrong
-        linears = layers * hidden * (2 * head_dim * (heads + kv_heads) + 3 * config["intermediate_size"])
-        return LanguageModel(layers, kv_heads, head_dim, linears / 1e9)
+
+        def linears(used: int) -> float:
+            return layers * hidden * (2 * head_dim * (heads + kv_heads) + 3 * used * inner) / 1e9
+
+        return LanguageModel(layers, kv_heads, head_dim, linears(experts or 1), linears(chosen) if experts else 0.0)
     except (KeyError, TypeError, ZeroDivisionError):
         return None
 

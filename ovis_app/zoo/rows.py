@@ -39,6 +39,12 @@ _READ = (
     "Extract all readable content from the image in natural human reading order and output the result as a single "
     "Markdown document."
 )
+_READING = (
+    f"{_READ} For charts or images, represent them using an HTML image tag: "
+    '<img src="images/bbox_{left}_{top}_{right}_{bottom}.jpg" />, where left, top, right, bottom are bounding box '
+    "coordinates scaled to [0, 1000). Format formulas as LaTeX. Format tables as HTML: <table>...</table>. Transcribe "
+    "all other text as standard Markdown. Preserve the original text without translation or paraphrasing."
+)
 _READ_SEVERAL = (
     "Extract all readable content from the images in natural human reading order and output the result as a single "
     "Markdown document."
@@ -82,6 +88,7 @@ MINI = ModelSpec(
     clip=Resolution(128 * 128, 128 * 128, made_for=(128 * 128, 128 * 128)),
     examples=_EXAMPLES,
     tasks=_MINI_TASKS,
+    reading=_MINI_TASKS[1].image,
 )
 
 
@@ -93,6 +100,7 @@ OVIS2_5 = ModelSpec(
     context=40960,
     examples=_EXAMPLES,
     tasks=(*_TASKS, _FIND, _POINT),
+    reading=_READING,
     about="Reads pictures at their own resolution, charts, documents and clips, and can think before it answers.",
     thinking=True,
     thinks_unasked=True,
@@ -112,6 +120,7 @@ OVIS2 = ModelSpec(
     context=32768,
     examples=_EXAMPLES,
     tasks=_TASKS,
+    reading=_READING,
     about="Reads pictures in up to nine tiles, several pictures and clips, charts and documents.",
     tiles=True,
     cot_suffix=_OVIS2_COT,
@@ -125,13 +134,24 @@ OVIS1_6 = ModelSpec(
     context=8192,
     examples=_EXAMPLES,
     tasks=_TASKS,
+    reading=_READING,
     about="Reads one picture in up to nine tiles, charts and documents.",
     tiles=True,
     several_images=False,
     video=False,
     defaults=GenerationSettings(max_new_tokens=1024),
 )
-FAMILY_ROWS = {row.family: row for row in (OVIS2_5, OVIS2, OVIS1_6)}
+OVIS2_6 = replace(
+    OVIS2_5,
+    family="ovis2_6",
+    context=65536,
+    about="Reads pictures of up to 2880 x 2880 pixels, long documents, charts and clips, and thinks before it answers; "
+    "for each token a tenth of its weights are at work.",
+    single=Resolution(max_pixels=2880 * 2880, made_for=(448 * 448, 2880 * 2880)),
+    several=replace(OVIS2_5.several, made_for=(448 * 448, 2880 * 2880)),
+    clip=replace(OVIS2_5.clip, made_for=(448 * 448, 2880 * 2880)),
+)
+FAMILY_ROWS = {row.family: row for row in (OVIS2_6, OVIS2_5, OVIS2, OVIS1_6)}
 
 
 def _row(family: ModelSpec, name: str, parameters: float, llm: LanguageModel, **changes: Any) -> ModelSpec:
@@ -147,7 +167,8 @@ def _gptq(row: ModelSpec, size: float, bits: int = 4) -> ModelSpec:
     )
 
 
-# The language models, from their config.json files: Qwen3, Qwen2.5, Llama 3.2 and Gemma 2.
+# The language models, from their config.json files: Qwen3 and its mixture of experts, Qwen2.5, Llama 3.2 and Gemma 2.
+_OVIS2_6_30B = _row(OVIS2_6, "Ovis2.6-30B-A3B", 31.4, LanguageModel(48, 4, 128, 29.9, active=2.72))
 _OVIS2_5_2B = _row(OVIS2_5, "Ovis2.5-2B", 2.57, LanguageModel(28, 8, 128, 1.41))
 _OVIS2_5_9B = _row(
     OVIS2_5,
@@ -177,6 +198,7 @@ _GEMMA_27B = _row(OVIS1_6, "Ovis1.6-Gemma2-27B", 28.9, LanguageModel(46, 16, 128
 # a parameter of the layers, 8.19 for Int8, 16 for everything else), which gives the listed 2B to 0.2 %.
 MODELS = (
     MINI,
+    _OVIS2_6_30B,
     _OVIS2_5_2B,
     _OVIS2_5_9B,
     _OVIS2_1B,
@@ -197,3 +219,9 @@ MODELS = (
     _gptq(_LLAMA, 4.91),
     _gptq(_GEMMA_9B, 9.94),
 )
+
+# What people ask for and nobody can use here, by its id: said before anything is fetched.
+REFUSED = {
+    "AIDC-AI/Ovis2.6-80B-A3B": "Ovis2.6-80B-A3B (151 GB) has linear attention, which this app doesn't compute: choose "
+    "Ovis2.6-30B-A3B.",
+}

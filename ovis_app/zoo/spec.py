@@ -69,7 +69,8 @@ class LanguageModel:
     layers: int
     kv_heads: int
     head_dim: int
-    linears: float  # parameters of the layers' Linear modules, in billions: what can be quantized
+    linears: float  # parameters of the layers' Linear modules and experts, in billions: what can be quantized
+    active: float = 0.0  # those of them that a token is multiplied by, where experts share the work; 0: all
 
     def cache(self, tokens: int, itemsize: int) -> int:
         """Bytes of the keys and values of so many tokens."""
@@ -107,8 +108,10 @@ class ModelSpec:
     clip: Resolution = Resolution(max_pixels=896 * 896, max_partition=1)  # for each frame of a clip
     examples: tuple[Example, ...] = ()
     tasks: tuple[Task, ...] = ()
+    reading: str = ""  # what asks for a page as Markdown
     aliases: tuple[str, ...] = ()  # what else programs may call it, as its name on the server that has it
     adapter: Path | None = None  # the folder of one that is added to its weights
+    refused: str = ""  # why it can't be used here, in a sentence for people
 
     @property
     def bytes(self) -> int:

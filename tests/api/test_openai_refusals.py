@@ -96,6 +96,11 @@ def test_what_isnt_offered_is_refused_clearly(program: Program, name: str, value
     assert refused(program.ask(body(**{name: value})), 422, name)["param"] == name
 
 
+def test_the_limits_of_a_number_are_named_to_the_last_digit(program: Program) -> None:
+    said = refused(program.ask(body(seed=-1)), 400)["message"]
+    assert "from 0 to 4294967295" in said
+
+
 def test_what_asks_for_nothing_is_fine(program: Program) -> None:
     nothing = {"n": 1, "logprobs": False, "tools": [], "tool_choice": "auto", "response_format": {"type": "text"},
                "presence_penalty": 0, "frequency_penalty": 0.0, "logit_bias": None, "user": "me", "metadata": {},

@@ -15,6 +15,8 @@ from tests.ui.serving import HeldBackend, Served, served
 
 ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
              "--disable-sync", "--no-first-run",
+             # two cameras, which every page may use
+             "--use-fake-device-for-media-stream=device-count=2", "--use-fake-ui-for-media-stream",
              "--host-resolver-rules=MAP chat.example.org 127.0.0.1")  # fmt: skip
 SHOWN = """() => [document.body.className, document.body.innerText, ...[...document.querySelectorAll('#box *')].map(
   (one) => one.tagName + '.' + one.className + ' ' + (one.value ?? ''))].join('\\n')"""

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.browser.test_page import LEFT, SHAPES, ask
-from tests.ui.serving import Served
+from tests.browser.test_page import LEFT, SHAPES, ask, attach
+from tests.media.made_pdf import pdf, quarters
+from tests.ui.serving import EXAMPLES, Served
 
 Open = Callable[..., Any]
 AXE = Path(__file__).parent / "vendor" / "axe.min.js"
@@ -18,6 +19,7 @@ RUN = """async () => (await axe.run(document, {resultTypes: ['violations']})).vi
   .flatMap((one) => one.nodes.map((node) => `${one.id}: ${node.target.join(' ')} ${node.failureSummary}`))"""
 TABLE = "a table:\n\n| shape | count |\n|---|---|\n| circle | 2 |\n\nand `code` with [a link](https://example.org)"
 
+BOXED = TABLE + "\n\nWith $x^2$ and <ref>the circle</ref><box>(0.1,0.1),(0.4,0.4)</box>."
 HEAR = """() => {
   const live = '[role=status], [role=alert], [aria-live=polite], [aria-live=assertive]';
   window.heard = [];
@@ -80,6 +82,53 @@ def test_no_rule_of_axe_is_broken_seriously(open_tab: Open, scheme: str, width: 
     tab.click("#settings")
     tab.wait_for_selector("#drawer .side-head", state="visible")
     assert violations(tab) == []
+
+
+@pytest.mark.parametrize(("scheme", "width", "locale"), [("light", 1280, "en"), ("dark", 390, "zh-CN")])
+def test_no_window_of_the_page_breaks_a_rule(
+    open_tab: Open, tmp_path: Path, scheme: str, width: int, locale: str
+) -> None:
+    tab = open_tab(viewport={"width": width, "height": 800}, color_scheme=scheme, locale=locale)
+    document = tmp_path / "report.pdf"
+    document.write_bytes(pdf([quarters(300), quarters(310)]))
+    found = {}
+
+    def looked(what: str, *opens: str, there: str) -> None:
+        for selector in opens:
+            tab.locator(selector).last.click()
+        tab.wait_for_selector(there)
+        found[what] = violations(tab)
+
+    def closed(window: str) -> None:
+        tab.keyboard.press("Escape")
+        tab.wait_for_selector(window, state="detached")
+
+    ask(tab, BOXED, [SHAPES])
+    looked("an answer's menu", "#conversation .bot-row .more", there=".ovis-menu")
+    looked("the workbench", ".ovis-menu .workbench", there="dialog.workbench[open] .katex")
+    closed("dialog.workbench")
+    looked("boxes in the viewer", "#conversation .open-large", there="dialog.viewer[open] .mark")
+    looked("what the model sees", ".viewer .sees-shown", there=".viewer .seen-panel select, .viewer .seen-cover path")
+    looked("drawing", ".viewer .sees-shown", ".viewer .draw-on", there=".viewer .sketch")
+    tab.keyboard.press("Escape")
+    looked("a part", ".viewer .select-part", there=".viewer .region")
+    tab.keyboard.press("Escape")
+    closed("dialog.viewer")
+    attach(tab, [EXAMPLES / "clip.mp4", document])
+    looked("moments of a clip", "#box .clip:not(:last-child) .opens", there=".ovis-panel .strip img")
+    closed(".ovis-panel")
+    looked("pages of a document", "#box .thumbnail-item:last-child .opens", there=".ovis-panel .pages img")
+    closed(".ovis-panel")
+    tab.locator("#box .thumbnail-item button:not(.opens)").last.click()  # a clip goes alone
+    tab.fill("#box textarea", "Which?")
+    looked("what a question takes", "#cost summary", there="#cost[open], #cost [open]")
+    looked("the other settings", ".compare-button", there=".settings-table")
+    tab.locator(".settings-table input[type=number]").nth(1).fill("1.5")
+    looked("both answers", ".ovis-dialog .primary", there="#conversation .twin + .twin .figures")
+    looked("conversations", "#library", there=".library-row")
+    tab.keyboard.press("Escape")
+    looked("models", "#model", there="#model-list label")
+    assert not (broken := [f"{what}: {one}" for what, them in found.items() for one in them]), "\n".join(broken)
 
 
 def test_an_answer_is_read_out_once_and_not_word_by_word(open_tab: Open, server: Served) -> None:

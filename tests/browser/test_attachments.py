@@ -11,6 +11,7 @@ import pytest
 from ovis_app import zoo
 from ovis_app.conversation import Excerpt
 from tests.browser.tabs import tabs_on
+from tests.browser.test_accessible import violations
 from tests.browser.test_page import ask, attach, do, figures, until
 from tests.media.made import clip, numbered
 from tests.media.made_pdf import pdf, quarters
@@ -168,6 +169,7 @@ def test_ready_system_prompts_are_pressed_changed_and_left(request: pytest.Fixtu
         tab.click("#presets button:has-text('Brief')")
         tab.wait_for_selector("#presets button[aria-pressed=true]:has-text('Brief')")
         assert tab.input_value("#system textarea") == "Answer in one short sentence."
+        assert violations(tab) == []
         tab.click("#close-settings")
         ask(tab, "What is this?")
         assert server.backend.requests[-1].settings.system == "Answer in one short sentence."

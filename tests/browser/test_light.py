@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-import gradio as gr
 import pytest
 
-from benchmarks.first_load import first_load
-from tests.ui.serving import Served, free_port
+from benchmarks.first_load import blank, first_load
+from tests.ui.serving import Served
 
 MOST_KB, MOST_REQUESTS = (
     150,
     38,
 )  # more than a blank page; nearly all of them are for Gradio's sliders, lists and buttons
-
-
-@contextmanager
-def blank() -> Iterator[str]:
-    """A page of Gradio's with nothing in it."""
-    with gr.Blocks() as page:
-        pass
-    _, url, _ = page.launch(server_port=free_port(), prevent_thread_lock=True, quiet=True, ssr_mode=False)
-    try:
-        yield url
-    finally:
-        page.close(verbose=False)
 
 
 def test_the_first_load_is_little_more_than_a_blank_page(browser: Any, server: Served) -> None:

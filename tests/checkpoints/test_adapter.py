@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 import time
 from collections.abc import Callable
 from functools import cache
@@ -142,6 +143,24 @@ def damaged(file: str, data: bytes | None) -> Callable[[Path], None]:
     return damage
 
 
+def header(*tensors: str, of: int = 1280) -> Callable[[Path], None]:
+    """A file whose header says this of so many bytes."""
+
+    def write(folder: Path) -> None:
+        written(folder)
+        said = f"{{{', '.join(tensors)}}}".encode()
+        body = struct.pack("<Q", len(said)) + said + b"\1" * of
+        (folder / "adapter_model.safetensors").write_bytes(body)
+
+    return write
+
+
+def told(end: str, shape: str, begin: int, last: int) -> str:
+    """A tensor as a header tells it."""
+    offsets = f'"data_offsets": [{begin}, {last}]'
+    return f'"{PREFIX}{MODULE}.{end}.weight": {{"dtype": "F32", "shape": {shape}, {offsets}}}'
+
+
 def pickled(folder: Path) -> None:
     written(folder)
     (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin")
@@ -156,6 +175,10 @@ HALF = {name: value for name, value in pair(MODULE, 96, 64).items() if "lora_A" 
 NAN = {name: value * float("nan") for name, value in pair(MODULE, 96, 64).items()}
 ROWS = {f"{PREFIX}{TABLE}.token_adapter.trainable_tokens_delta": torch.ones(1, 64)}
 APART = {f"{PREFIX}{TABLE}.lora_embedding_{x}": torch.ones(size) for x, size in (("A", (2, 704)), ("B", (64, 2)))}
+VTE = f"{PREFIX}vte"
+TWICE = {f"{VTE}.weight": torch.ones(128, 64), f"{VTE}.modules_to_save.weight": torch.ones(128, 64)}
+A, B = told("lora_A", "[2, 96]", 0, 768), told("lora_B", "[64, 2]", 768, 1280)
+NORM = {f"{PREFIX}llm.model.norm.lora_{x}.weight": torch.ones(s) for x, s in (("A", (2,)), ("B", (64, 2)))}
 BAD = pytest.mark.parametrize(
     ("write", "said"),
     [
@@ -197,6 +220,27 @@ BAD = pytest.mark.parametrize(
         (of(pair("llm.lm_head", 64, 704)), "embeddings or the output layer apart"),
         (of({f"{PREFIX}{TABLE}.weight": torch.ones(704, 64)}), "embeddings or the output layer apart"),
         (of(APART, ensure_weight_tying=True), "embeddings or the output layer apart"),
+        (of(NORM), "doesn't fit this"),
+        (of(TWICE), "changes vte.weight twice: save it again"),
+        (of(pair(MODULE, 96, 64), {"vte.weight": TWICE[f"{VTE}.weight"]}, TWICE), "changes vte.weight twice"),
+        (of(pair(MODULE, 96, 64), pair(f"../{MODULE}", 96, 64)), "doesn't fit this"),
+        (
+            of({n.removeprefix(PREFIX): v for n, v in pair(MODULE, 96, 64).items()}, pair(MODULE, 96, 64)),
+            "proj.weight twice",
+        ),
+        (header(A, told("lora_B", "[64, 2]", 0, 512), of=768), "has a header that makes no sense"),
+        (header(A, told("lora_B", "[64, 2]", 800, 1312), of=1312), "has a header that makes no sense"),
+        (header(A, A.replace("0, 768", "768, 1536"), B.replace("768, 1280", "1536, 2048"), of=2048), "no sense"),
+        (header(A.replace("[2, 96]", "[2.5, 96]"), B), "has a header that makes no sense"),
+        (header(A.replace("[2, 96]", "[-2, -96]"), B), "has a header that makes no sense"),
+        (header(A.replace("[2, 96]", f"[{2**62}, {2**62}]"), B), "has a header that makes no sense"),
+        (config(rank_pattern={f"m{n}": 3 for n in range(5000)}), "uses 5,000 patterns, which"),
+        (config(peft_type="\x1b[2J\n\ud800"), "uses �[2J��, which"),
+        (config(**{"\x1b]0;x\x07": 1}), "uses �]0;x�, which"),
+        (config(bias="\r\n"), "uses bias=��, which"),
+        (config(base_model_name_or_path="a\n\x1b[31mb"), "was trained on a��[31mb, not on this"),
+        (config(base_model_name_or_path=["a"]), "adapter_config.json that is damaged"),
+        (of({f"{PREFIX}\x1b[31m\n": torch.ones(1)}), "or another shape, as �[31m�. Name"),
         (config(base_model_name_or_path="AIDC-AI/Ovis2.5-9B"), "was trained on Ovis2.5-9B, not on this"),
         (config(base_model_name_or_path="/home/me/other"), "was trained on other, not on this"),
     ],
@@ -213,6 +257,7 @@ def test_a_bad_adapter_is_a_sentence_before_weights_are_read(
         looked_over(tmp_path / "mine")
     sentence = str(caught.value)
     assert said in sentence and str(tmp_path) not in sentence and sentence.endswith(".")
+    assert sentence.isprintable()
 
 
 def test_numbers_that_the_model_cannot_hold_are_refused(tmp_path: Path) -> None:

@@ -11,7 +11,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from ovis_app import zoo
+from ovis_app.checkpoints.checkpoint import Checkpoint
 from ovis_app.checkpoints.load import load
+from ovis_app.errors import BackendError
+from ovis_app.models.config import OvisConfig
+from tests.engine.driven import SHORT
+from tests.engine.engines import engine_over
+from tests.engine.prompts import Tiny, tiny
 
 GOLDEN = Path(__file__).parent.parent / "fixtures" / "golden" / "ovis2" / "public-a" / "checkpoint"
 
@@ -75,3 +82,69 @@ def test_golden_hf_layout_computes_the_same(hf_folder: Path) -> None:
     tiles = torch.linspace(-1, 1, 2 * 3 * 56 * 56).view(2, 3, 56, 56)
     with torch.inference_mode():
         assert torch.equal(ours.encode(tiles), theirs.encode(tiles))
+
+
+STAGES = {  # of a layout that isn't released yet: our name's beginning, and theirs
+    "one": {
+        "visual_tokenizer.head.0.": "model.visual_tokenizer.head_linear.",
+        "visual_tokenizer.head.1.": "model.visual_tokenizer.head_norm.",
+        "visual_tokenizer.vit.vision_model.": "model.vision_tower.",
+    },
+    "another": {
+        "visual_tokenizer.head.0.": "model.vision_tower.head_linear.",
+        "visual_tokenizer.head.1.": "model.vision_tower.head_norm.",
+        "visual_tokenizer.vit.vision_model.": "model.vision_tower.transformer.",
+    },
+}
+ALWAYS = {"llm.model.": "model.language_model.", "llm.lm_head.": "lm_head.", "vte.": "model.visual_embeddings_table."}
+OVIS2_5 = GOLDEN.parents[2] / "ovis2.5" / "public-a" / "checkpoint"
+
+
+def native(folder: Path, stage: str = "one") -> Path:
+    """The golden Ovis2.5 as that layout has it, without a norm that nobody applies."""
+    shutil.copytree(OVIS2_5, folder)
+    raw = json.loads((folder / "config.json").read_text())
+    tower = {key: value for key, value in raw.pop("vit_config").items() if key != "fullatt_block_indexes"}
+    tower |= {"model_type": "ovis2_5_vision", "vocab_size": raw["visual_vocab_size"]}
+    tower |= {"layer_types": ["full_attention"] * tower["num_hidden_layers"]}
+    config = {"model_type": "ovis2_5", "text_config": raw["llm_config"], "vision_config": tower}
+    (folder / "config.json").write_text(json.dumps(config))
+    names, weights = STAGES[stage] | ALWAYS, {}
+    for name, tensor in load_file(OVIS2_5 / "model.safetensors").items():
+        begin = next(begin for begin in names if name.startswith(begin))
+        if "post_layernorm" not in name:
+            weights[names[begin] + name.removeprefix(begin)] = tensor
+    save_file(weights, folder / "model.safetensors")
+    return folder
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_golden_native_layout_answers_the_same(stage: str, tmp_path: Path) -> None:
+    ours, theirs = tiny("ovis2.5"), load(native(tmp_path / "native", stage))
+    assert theirs.config.family == "ovis2_5" and zoo.resolve(str(tmp_path / "native")).thinking
+    written = ours.written([("What is it?", (("image", 1),))], thinking=True)
+    again = Tiny(theirs, ours.prompts)
+    assert torch.equal(again.seen("image", 1)[1], ours.seen("image", 1)[1])
+    with engine_over(theirs) as driven:
+        assert driven.generate(written, SHORT).tolist() == ours.plain(written, SHORT)
+
+
+def test_windows_of_the_native_layout_are_those_of_the_released_one() -> None:
+    raw = json.loads((OVIS2_5 / "config.json").read_text())
+    tower = raw["vit_config"] | {"layer_types": ["sliding_attention", "full_attention", "sliding_attention"]}
+    config = {
+        "model_type": "ovis2_5",
+        "text_config": raw["llm_config"],
+        "vision_config": tower,
+        "visual_vocab_size": 128,
+    }
+    assert OvisConfig.from_released(config).vision_config["fullatt_block_indexes"] == "1"
+
+
+@pytest.mark.parametrize("name", ["model.connector.weight", "model.vision_tower.encoder.layers.0.norm.weight", "x"])
+def test_a_name_that_moved_is_said(name: str, tmp_path: Path) -> None:
+    folder = native(tmp_path / "native")
+    weights = load_file(folder / "model.safetensors")
+    save_file({**weights, name: torch.zeros(3)}, folder / "model.safetensors")
+    with pytest.raises(BackendError, match=f"^{re.escape(name)} is a weight that this app doesn't know: .*newer app.$"):
+        Checkpoint.read(folder, "native")

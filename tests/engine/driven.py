@@ -23,7 +23,7 @@ from ovis_app.generation import GenerationSettings
 from tests.engine.engines import engine_made
 from tests.engine.prompts import Written, tiny
 
-FAMILIES = ["ovis2.5", "ovis2", "ovis1.6", "llama"]
+FAMILIES = ["ovis2.6", "ovis2.5", "ovis2", "ovis1.6", "llama"]
 CONTEXT = 2048
 SHORT = GenerationSettings(max_new_tokens=12)
 LONG = GenerationSettings(max_new_tokens=600)

@@ -29,6 +29,7 @@ from ovis_app.models.inputs import attention_mask, chat_format
 from ovis_app.models.ovis import Ovis
 from ovis_app.models.preprocess.values import Visual
 from ovis_app.models.prompt import VISUAL_ATOM, PromptTokenizer, Turn, encode_turns, expand
+from tests import experts
 
 GOLDEN = Path(__file__).parent.parent / "fixtures" / "golden"
 ENDING = Ending((1,), 0)
@@ -94,7 +95,7 @@ class Tiny:
             if turn:
                 turns.append((f"It is {rng.randrange(5)}.", ()))
             kinds = rng.choice(((), (), ("image",), ("image", "image"), ("video",)))
-            if self.model.config.family != "ovis2_5":  # a clip has a placeholder for each frame there
+            if self.model.config.family not in ("ovis2_5", "ovis2_6"):  # a clip has a placeholder for each frame there
                 kinds = tuple("image" for _ in kinds)
             turns.append((f"What is {rng.randrange(4)}?", tuple((kind, rng.randrange(4)) for kind in kinds)))
         return turns
@@ -112,10 +113,15 @@ def _tokenizer(folder: Path, config: OvisConfig) -> PromptTokenizer:
 
 @cache
 def tiny(family: str) -> Tiny:
-    """ "ovis2.5" is Qwen 3, "ovis2" Qwen 2, "ovis1.6" Gemma 2 whose window is shorter than most prompts; "llama" is an
-    Ovis1.6 of random weights with Llama 3."""
+    """ "ovis2.6" is a Qwen 3 of random experts, "ovis2.5" Qwen 3, "ovis2" Qwen 2, "ovis1.6" Gemma 2 whose window is
+    shorter than most prompts; "llama" is an Ovis1.6 of random weights with Llama 3."""
     if family == "llama":
         return Tiny(*_llama(GOLDEN / "ovis1.6" / "public-a" / "checkpoint"))
+    if family == "ovis2.6":
+        with TemporaryDirectory() as place:
+            made = experts.checkpoint(Path(place) / "checkpoint")
+            model = load(made)
+            return Tiny(model, _tokenizer(made, model.config))
     folder = GOLDEN / family / "public-a" / "checkpoint"
     if family != "ovis1.6":
         model = load(folder)

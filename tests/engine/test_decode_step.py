@@ -11,7 +11,15 @@ import pytest
 import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM as Models
-from transformers import Gemma2Config, LlamaConfig, PreTrainedConfig, PreTrainedModel, Qwen2Config, Qwen3Config
+from transformers import (
+    Gemma2Config,
+    LlamaConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen3Config,
+    Qwen3MoeConfig,
+)
 
 from ovis_app.engine.block_manager import BlockManager
 from ovis_app.engine.decode_step import DecodeStep, unfit
@@ -27,6 +35,7 @@ SMALL: dict[str, Any] = {
     "vocab_size": 90, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
     "num_key_value_heads": 2, "max_position_embeddings": 256,
 }  # fmt: skip
+MIXED: dict[str, Any] = {"head_dim": 12, "num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
 LLAMA3 = {
     "rope_type": "llama3", "rope_theta": 10000.0, "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
     "original_max_position_embeddings": 32,
@@ -36,6 +45,8 @@ CONFIGS: dict[str, PreTrainedConfig] = {
     "qwen2": Qwen2Config(**SMALL),
     "qwen3": Qwen3Config(**SMALL, head_dim=12),
     "qwen3 with biases": Qwen3Config(**SMALL, attention_bias=True),
+    "experts": Qwen3MoeConfig(**SMALL, **MIXED),
+    "experts in one layer of two": Qwen3MoeConfig(**SMALL, **MIXED, mlp_only_layers=[0]),
     "tied": Qwen3Config(**SMALL, tie_word_embeddings=True),
     "llama": LlamaConfig(**SMALL),
     "llama with biases": LlamaConfig(**SMALL, attention_bias=True, mlp_bias=True),

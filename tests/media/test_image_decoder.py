@@ -20,8 +20,18 @@ from pillow_heif import register_heif_opener
 
 from ovis_app.errors import MediaError
 from ovis_app.limits import Limits
-from ovis_app.media import attach, attach_all, decoder_process, image_decoder, images
-from tests.media.made import clip, corners, crowded_tiff, encoded, numbered, raw_png, scanned_jpeg
+from ovis_app.media import (
+    attach,
+    attach_all,
+    decoder_memory,
+    decoder_process,
+    image_decoder,
+    images,
+    open_image,
+    picture_opening,
+    upright_size,
+)
+from tests.media.made import clip, corner_names, corners, crowded_tiff, encoded, numbered, raw_png, scanned_jpeg
 from tests.waiting import PATIENCE, until
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
@@ -112,15 +122,10 @@ def test_too_little_memory_is_a_sentence(write: Callable[..., Path]) -> None:
 @pytest.mark.parametrize(
     ("kind", "options", "bytes"),
     [
-        ("JPEG2000", {}, 19),
-        ("JPEG2000", {"tile_size": (16, 16)}, 8),
         ("WEBP", {}, 16),
         ("AVIF", {}, 10.5),
         ("HEIF", {"chroma": 420}, 7.3),
         ("HEIF", {"chroma": 444}, 9.4),
-        ("JPEG", {"progressive": True}, 7),
-        ("JPEG", {"progressive": True, "subsampling": 0}, 10),
-        ("JPEG", {}, 4),
         ("TIFF", {"compression": "tiff_lzw"}, 7),
         ("TIFF", {"exif": TURNED}, 8),
         ("TIFF", {}, 4),
@@ -130,18 +135,59 @@ def test_a_picture_whose_decoder_would_take_too_much_memory_is_told_how_large_it
     monkeypatch: pytest.MonkeyPatch, kind: str, options: dict[str, Any], bytes: float
 ) -> None:
     data, area = encoded(corners(64, 64), kind, **options), 64 * 64
-    monkeypatch.setattr(image_decoder, "MOST_DECODED", 1.1 * bytes * area)
+    monkeypatch.setattr(decoder_memory, "MOST", 1.1 * bytes * area)
     assert image_decoder.answer(data, [kind], 10_000) == {"pictures": 1, "size": (64, 64)}
-    monkeypatch.setattr(image_decoder, "MOST_DECODED", 0.9 * bytes * area)
+    monkeypatch.setattr(decoder_memory, "MOST", 0.9 * bytes * area)
     told = image_decoder.answer(data, [kind], 10_000)
     assert told["refused"] == "memory" and 0.8 * area < told["most"] < area
 
 
+HALVED = [
+    ("JPEG", {}, 4, 1),
+    ("JPEG", {"progressive": True}, 7, 4),
+    ("JPEG", {"progressive": True, "subsampling": 0}, 10, 7),
+    ("JPEG2000", {}, 19, 4.75),
+]
+
+
+@pytest.mark.parametrize(("kind", "options", "whole", "half"), HALVED)
+def test_what_would_take_too_much_memory_whole_is_read_at_half_its_size(
+    monkeypatch: pytest.MonkeyPatch, kind: str, options: dict[str, Any], whole: float, half: float
+) -> None:
+    data, area = encoded(corners(400, 300), kind, **options), 400 * 300
+    for most, size in ((1.1 * whole * area, (400, 300)), (1.1 * half * area + len(data), (200, 150))):
+        monkeypatch.setattr(decoder_memory, "MOST", most)
+        assert image_decoder.answer(data, [kind], area) == {"pictures": 1, "size": size}
+    monkeypatch.setattr(decoder_memory, "MOST", 1000)
+    assert image_decoder.answer(data, [kind], area)["refused"] == "memory"
+
+
+@pytest.mark.parametrize(("kind", "suffix"), [("JPEG", "jpg"), ("JPEG2000", "jp2")])
+def test_a_picture_of_more_pixels_than_are_read_is_read_smaller(
+    write: Callable[..., Path], kind: str, suffix: str
+) -> None:
+    """As of a phone with 200 million."""
+    picture = write(f"a.{suffix}", encoded(corners(401, 300), kind))
+    limits = Limits(image_pixels=31_000)
+    media = attach(picture, picture.name, limits)
+    read = open_image(media, limits)
+    assert read.size == upright_size(media, limits) == (201, 150)
+    assert corner_names(read) == corner_names(corners())
+    with pytest.raises(MediaError, match=r"has more than 0\.03 million pixels"):
+        attach(picture, picture.name, Limits(image_pixels=30_000))
+
+
+def test_a_turned_picture_is_read_smaller_too(write: Callable[..., Path]) -> None:
+    picture, limits = write("a.jpg", encoded(corners(401, 300), "JPEG", exif=TURNED)), Limits(image_pixels=31_000)
+    media = attach(picture, picture.name, limits)
+    assert open_image(media, limits).size == upright_size(media, limits) == (150, 201)
+
+
 def test_the_limit_of_what_takes_much_memory_is_named(write: Callable[..., Path]) -> None:
-    data = encoded(corners(), "JPEG", progressive=True, subsampling=0)
+    data = encoded(corners().convert("CMYK"), "JPEG", progressive=True, subsampling=0)
     at = data.index(b"\xff\xc2") + 5
-    claims = data[:at] + struct.pack(">2H", 7000, 7000) + data[at + 4 :]
-    with pytest.raises(MediaError, match=r"^“a.jpg” has more than the 40 million pixels .* as it is: save it as PNG"):
+    claims = data[:at] + struct.pack(">2H", 8000, 7400) + data[at + 4 :]
+    with pytest.raises(MediaError, match=r"^“a.jpg” has more than the 33.3 million pixels .* as it is: save it as PNG"):
         attach(write("a.jpg", claims), "a.jpg", Limits())
 
 
@@ -187,7 +233,7 @@ def test_tags_that_claim_the_same_bytes_are_damage_and_cost_nothing(write: Calla
 def test_a_picture_that_takes_long_to_open_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """One of a million chunks would be opened by the app too, again and again."""
     assert "size" in image_decoder.answer(PNG, ["PNG"], 10_000)
-    monkeypatch.setattr(image_decoder, "OPEN_SECONDS", 0.0)
+    monkeypatch.setattr(picture_opening, "OPEN_SECONDS", 0.0)
     assert image_decoder.answer(PNG, ["PNG"], 10_000) == {"refused": "odd"}
 
 

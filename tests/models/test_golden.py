@@ -439,4 +439,4 @@ def test_expand_refuses_too_few_places() -> None:
 def test_golden_directories_are_found() -> None:
     generations = {read_cases(folder)["generation"] for folder in folders()}
     assert generations >= {"ovis1.6", "ovis2", "ovis2.5"}
-    assert set(FAMILIES) == {"ovis1_6", "ovis2", "ovis2_5"}
+    assert set(FAMILIES) == {"ovis1_6", "ovis2", "ovis2_5", "ovis2_6"}

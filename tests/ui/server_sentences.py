@@ -16,9 +16,8 @@ APP = Path(__file__).parents[2] / "ovis_app"
 # What is said in a terminal, in a log or to programs alone.
 ELSEWHERE = (
     "accounts.py", "api/gradio_endpoints.py", "api/mcp.py", "api/openai/protocol.py", "api/openai/replies.py",
-    "api/openai/routes.py", "api/openai/serving.py", "backends/remote/server.py", "batch_",
-    "checkpoints/merge.py", "cli/", "engine/fused/", "json_answers.py", "models/", "named_files.py",
-    "prompt_template.py", "proxies.py", "serve.py",
+    "api/openai/routes.py", "api/openai/serving.py", "backends/remote/server.py", "batch_files.py",
+    "checkpoints/merge.py", "cli/", "engine/fused/", "models/", "proxies.py", "serve.py",
     "setting_values.py", "settings.py", "training/", "ui/http_", "ui/joined.py", "ui/page.py", "ui/static_files.py",
     "ui/theme.py", "ui/wiring/editing.py", "zoo/table.py",
 )  # fmt: skip
@@ -27,13 +26,14 @@ HERE = ("models/config.py", "models/devices.py", "ui/http_answers.py", "ui/http_
         "ui/http_events.py", "ui/http_uploads.py")  # fmt: skip
 NOT_SAID = re.compile(
     r"[<\n]|default-src|https://|window\.ovis|gradio_api|\bZeroGPU [a-z]|^(?:No GPU was available|runs limit"
-    r"|reached its GPU limit|quiet icon.*|image/\*, video/\*|Bearer \{0\}|Raw profile type exif|No space left on device"
+    r"|reached its GPU limit|quiet icon.*|image/\*, video/\*, application/pdf|Bearer \{0\}|Raw profile type exif"
+    r"|No space left on device"
     r"|Please provide the (?:bounding box|point) coordinates\.|End your response with .*|Provide a step-by-step .*"
     r"|Describe the image\.|Which image has more shapes\?|Which way does it move\?|How many shapes are there\?"
     r"|What does the text say\?|Where is the .*|files are missing|place comes first|going back|1-3,7,10-.*"
     r"|\{0\} ids and \{1\} keys|count must be at least 1, not \{0\}|the downloader died"
     r"|The sender left before all of it was there\.|no weights in \{0\}|too many names are being looked up"
-    r"|Image \{0\}:|You said: \{0\}|\(with \{0\}\)|\{0\} is \{1\}|eos_token_id is \{0\})$"
+    r"|\{0\} and \{1\} more|Image \{0\}:|You said: \{0\}|\(with \{0\}\)|\{0\} is \{1\}|eos_token_id is \{0\})$"
 )
 WORDS = re.compile(r"\w+\W+\w*[a-z]{2}|[a-z]{2}\w*\W+\w+")
 

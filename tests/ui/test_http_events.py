@@ -11,14 +11,15 @@ import pytest
 
 from ovis_app.errors import UNEXPECTED
 from ovis_app.media import decoder_process
-from ovis_app.ui import endpoints, http_events
+from ovis_app.ui import endpoints, http_crowd
 from ovis_app.ui.http_bodies import Refused
-from ovis_app.ui.http_events import Crowd, Events, parsed
+from ovis_app.ui.http_events import Events, parsed
 from tests.ui.raw_http import ask, brings, post, sentence
 from tests.ui.serving import EXAMPLES, Served, Wire
 from tests.waiting import PATIENCE, until
 
 CANARY = "canary-5f3a"
+OF_SESSION = http_crowd.events().of_session
 
 
 @pytest.fixture(scope="module")
@@ -157,31 +158,6 @@ def test_nesting_is_measured_without_recursion() -> None:
         parsed(b'{"a": ' + b"[" * 900 + b"]" * 900 + b"}")
 
 
-def test_one_session_has_only_so_many_events_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    crowd = Crowd()
-    places = [crowd.one_more("a") for _ in range(http_events.OF_SESSION)]
-    for place in places:
-        place.__enter__()
-    with pytest.raises(Refused) as refused, crowd.one_more("a"):
-        pass
-    assert refused.value.status == 429 and int(refused.value.headers["retry-after"]) > 0
-    with crowd.one_more("b"), crowd.one_more(""):
-        pass
-    monkeypatch.setattr(http_events, "OF_VISITOR", 2)
-    with crowd.one_more("c", "192.0.2.7"), crowd.one_more("d", "192.0.2.7"):
-        with pytest.raises(Refused), crowd.one_more("e", "192.0.2.7"):
-            pass
-        with crowd.one_more("e", "192.0.2.8"):
-            pass
-    monkeypatch.setattr(http_events, "OF_ALL", http_events.OF_SESSION)
-    with pytest.raises(Refused), crowd.one_more("b"):
-        pass
-    for place in places:
-        place.__exit__(None, None, None)
-    with crowd.one_more("a"):
-        pass
-
-
 def test_whoever_sends_too_much_at_once_is_told_so_and_others_are_not(
     server: Served, wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,7 +177,7 @@ def test_whoever_sends_too_much_at_once_is_told_so_and_others_are_not(
         statuses.append(said.status)
         retry.append(said.headers.get("retry-after", ""))
 
-    senders = [threading.Thread(target=send) for _ in range(http_events.OF_SESSION + 4)]
+    senders = [threading.Thread(target=send) for _ in range(OF_SESSION + 4)]
     for sender in senders:
         sender.start()
     try:
@@ -214,7 +190,7 @@ def test_whoever_sends_too_much_at_once_is_told_so_and_others_are_not(
         gate.set()
         for sender in senders:
             sender.join()
-    assert sorted(statuses) == [200] * http_events.OF_SESSION + [429] * 4
+    assert sorted(statuses) == [200] * OF_SESSION + [429] * 4
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,8 @@ def test_another_name_is_answered_only_where_it_is_allowed(server: Served) -> No
     for good in (f"127.0.0.1:{port}", f"localhost:{port}", "localhost", "LOCALHOST", "app.localhost", "[::1]:1"):
         assert ask(server, "/config", host=good).status == 200, good
     for bad in (f"evil.example:{port}", "localhost.evil.example", "127.0.0.1.evil.example", "evil.example", "10.0.0.1",
-                "localhost@evil.example", "0.0.0.0"):  # fmt: skip
+                "localhost@evil.example", "0.0.0.0", "localhost#evil.example", "local\thost", "localhost?",
+                "localhost\\evil.example", "localhost:80/evil.example"):  # fmt: skip
         said = ask(server, "/config", host=bad)
         assert said.status in (400, 421) and b"--allowed-hosts" in said.body and said.body.count(b".") == 1, bad
     twice = ask(server, "/config", "Host: evil.example")

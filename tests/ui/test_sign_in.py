@@ -98,6 +98,18 @@ def test_a_browser_is_shown_a_form_and_nothing_else(guarded: Served) -> None:
     assert "set-cookie" not in wrong.headers
 
 
+@pytest.mark.parametrize(
+    ("languages", "lang"),
+    [("zh-CN,zh;q=0.9,en;q=0.8", "zh-CN"), ("de, zh-TW;q=0.7", "zh-CN"), ("en-GB,zh;q=0.5", "en"), (",;;", "en")],
+)
+def test_the_form_speaks_the_language_of_the_browser(guarded: Served, languages: str, lang: str) -> None:
+    wanted = f"Accept-Language: {languages}"
+    said, wrong = (ask(guarded, "/", BROWSER, wanted), sign_in(guarded, "guess", BROWSER, wanted, name=f"x{languages}"))
+    assert f'lang="{lang}"' in said.body.decode() and said.headers["vary"] == "Accept-Language"
+    assert ("用户名" in said.body.decode()) == (lang != "en") and ("Password" in said.body.decode()) == (lang == "en")
+    assert ("用户名或密码不对" if lang != "en" else "is wrong") in wrong.body.decode()
+
+
 def test_signing_in_opens_everything_until_signing_out(guarded: Served) -> None:
     said = sign_in(guarded, PASSWORD, BROWSER)
     assert said.status == 303 and said.headers["location"] == "./"
@@ -301,6 +313,11 @@ def test_behind_a_trusted_proxy_the_address_is_the_visitors(caplog: pytest.LogCa
         ("10.0.0.1", ["::ffff:203.0.113.1"], "203.0.113.1"),
         ("10.0.0.1", ["2001:DB9:0::1"], "2001:db9::1"),
         (None, ["203.0.113.1"], ""),
+        ("10.0.0.1", ["1.1.1.1, 203.0.113.1:5678"], "203.0.113.1"),  # as some write them
+        ("10.0.0.1", ["1.1.1.1, [2001:DB9::1]:5678, 10.0.0.2:80"], "2001:db9::1"),
+        ("10.0.0.1", ['"[2001:db9::1]"'], "2001:db9::1"),
+        ("10.0.0.1", ["203.0.113.1:junk"], "10.0.0.1"),
+        ("10.0.0.1", ["203.0.113.1, 10.0.0.2" + ", 10.0.0.3" * 9000], "10.0.0.3"),  # no matter how many they are
     ],
 )
 def test_an_address_counts_as_far_as_proxies_are_trusted(peer: str | None, forwarded: list[str], address: str) -> None:

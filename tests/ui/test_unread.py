@@ -6,13 +6,14 @@ import gc
 import tracemalloc
 from contextlib import closing
 from types import SimpleNamespace
+from typing import Any
 from weakref import WeakSet
 
 import pytest
 
 from ovis_app.ui import unread
-from ovis_app.ui.unread import Unread
-from tests.ui.serving import Served, Wire
+from ovis_app.ui.unread import Sessions, Unread
+from tests.ui.serving import HeldBackend, Served, Wire, served
 from tests.waiting import until
 
 PIECE = 1_000_000
@@ -70,3 +71,34 @@ def test_answers_that_nobody_fetches_do_not_fill_the_memory(
         until(lambda: tracemalloc.get_traced_memory()[0] < 20 * PIECE, "the answers stayed")
     finally:
         tracemalloc.stop()
+
+
+def test_of_too_many_sessions_the_oldest_goes_for_which_nothing_is_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unread, "MOST_SESSIONS", 3)
+    events: dict[str, Any] = {"one": SimpleNamespace(session_hash="first")}
+    asked = {"first": {"one"}}
+    sessions = Sessions(events, asked)
+    sessions["first"] = Unread()
+    for number in range(20):
+        sessions[f"s{number}"] = Unread()
+        asked[f"s{number}"] = set()
+    assert [*sessions] == [*asked] == ["first", "s18", "s19"]
+    events.clear()
+    sessions["last"] = Unread()
+    assert "first" not in sessions and "first" not in asked
+
+
+def test_whoever_names_a_new_session_each_time_ends_nobody_elses_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """2000 questions that are none took a minute, and then whoever waited for a long answer was told "404"."""
+    monkeypatch.setattr(unread, "MOST_SESSIONS", 5)
+    with served(HeldBackend()) as server, closing(Wire(server)) as wire, closing(Wire(server)) as other:
+        frames = wire.frames(wire.start("held"))
+        next(frames)
+        for _ in range(20):
+            assert other.join({"session": "none"}).status_code == 200
+        until(lambda: other.http.get("/queue/status").json()["queue_size"] == 0)
+        server.backend.answer.set()
+        server.backend.finish.set()
+        assert "It is a circle." in list(frames)[-1]["text"]

@@ -63,5 +63,7 @@ class Fields:
             return None
         number = isinstance(value, int | float) and not isinstance(value, bool)  # NaN lies between no two numbers
         if not number or not low <= value <= high or (whole and value != int(value)):
-            raise wrong(self.where + name, f"{'a whole number' if whole else 'a number'} from {low:g} to {high:g}")
+            raise wrong(
+                self.where + name, f"{'a whole number' if whole else 'a number'} from {low:.15g} to {high:.15g}"
+            )
         return int(value) if whole else value

@@ -78,12 +78,12 @@ class LocalBackend:
 
     def status(self) -> Status:
         answering = self._phase == "ready" and (self._worker.busy or self._answers.busy)
-        phase, words = ("answering", "answering") if answering else (self._phase, self._words)
+        phase: Phase = "answering" if answering else self._phase
+        words = "answering" if answering else self._words
         session = self._session  # the worker may take it away meanwhile
         here = (None, "") if session is None else (session.resources, str(session.capabilities))
-        return Status(
-            self._spec, phase, words, self._switch.now(), self._switch.problem, *here, quantize=self._quantize
-        )  # type: ignore[arg-type]
+        change, problem = self._switch.now(), self._switch.problem
+        return Status(self._spec, phase, words, change, problem, *here, quantize=self._quantize)
 
     def warm(self) -> None:
         """Starts loading the model, and returns at once. A failure shows in `status` and in the first answer."""

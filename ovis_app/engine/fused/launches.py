@@ -31,7 +31,7 @@ class Launches:
         """`wide` makes attention's products in float32, whatever the weights' type is."""
         self.step, self.wide, self._processors = step, wide, processors
         self._dtype = step.norm.dtype
-        self.hidden, self.inner = len(step.norm), len(step.layers[0].gate_up.weight) // 2
+        self.hidden, self.inner = len(step.norm), len(step.layers[0].dense.gate_up.weight) // 2
         self.joined, self.width = (step.heads + 2 * step.groups) * step.size, step.heads * step.size
         self.vocabulary = len(step.head.weight)
         self.qkv = self._tile(self.joined, self.hidden)
@@ -83,10 +83,18 @@ class Launches:
             yield None
             before = (self.out_parts, self.out.splits)
             self._product(
-                self.gate_up, layer.gate_up.weight, self.acts, rows, then, before, now, layer.post_norm, gated=True
+                self.gate_up,
+                layer.dense.gate_up.weight,
+                self.acts,
+                rows,
+                then,
+                before,
+                now,
+                layer.post_norm,
+                gated=True,
             )
             yield None
-            self._product(self.down, layer.down.weight, self.down_parts, rows, self.acts)
+            self._product(self.down, layer.dense.down.weight, self.down_parts, rows, self.acts)
             yield None
         before = (self.down_parts, self.down.splits)
         self._product(self.head, step.head.weight, self.logits, rows, now, before, None, step.norm)
@@ -124,9 +132,9 @@ class Launches:
             self._add_and_norm(rows, F.linear(attended, layer.out.weight), layer.post_norm)
             yield None
             grid = (rows, -(-self.inner // ELEMENTWISE))
-            kernels.gate[grid](F.linear(normed, layer.gate_up.weight), self.acts, N=self.inner, TILE=ELEMENTWISE)
+            kernels.gate[grid](F.linear(normed, layer.dense.gate_up.weight), self.acts, N=self.inner, TILE=ELEMENTWISE)
             yield None
-            addend = F.linear(acts, layer.down.weight)
+            addend = F.linear(acts, layer.dense.down.weight)
             yield None
         self._add_and_norm(rows, addend, step.norm)
         yield F.linear(normed, step.head.weight)

@@ -28,7 +28,9 @@ class Layout:
 
 
 # Those of the released checkpoints, by family.
-LAYOUTS = MappingProxyType({"ovis1_6": Layout(28, 384, 14), "ovis2": Layout(28, 448, 16), "ovis2_5": Layout(32)})
+LAYOUTS = MappingProxyType(
+    {"ovis1_6": Layout(28, 384, 14), "ovis2": Layout(28, 448, 16), "ovis2_5": Layout(32), "ovis2_6": Layout(32)}
+)
 
 
 def sight(layout: Layout, size: tuple[int, int], detail: Detail) -> Sight:

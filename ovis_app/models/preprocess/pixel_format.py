@@ -54,6 +54,7 @@ class PixelFormat:
 
 DEFAULTS = {  # by family
     "ovis2_5": PixelFormat(Image.Resampling.BILINEAR),
+    "ovis2_6": PixelFormat(Image.Resampling.BILINEAR),
     "ovis2": PixelFormat(
         Image.Resampling.BICUBIC,
         mean=(0.48145466, 0.4578275, 0.40821073),  # CLIP's

@@ -67,7 +67,7 @@ def answers(model: Ovis, checkpoint: Checkpoint, asked: Sequence[Asked], *, toge
     training = model.training
     model.eval()
     try:
-        order = sorted(range(len(asked)), key=lambda place: len(asked[place].prompt.ids))
+        order = sorted(range(len(asked)), key=lambda place: (len(asked[place].wanted), len(asked[place].prompt.ids)))
         said: dict[int, str] = {}
         for begin in range(0, len(order), together):
             chosen = order[begin : begin + together]

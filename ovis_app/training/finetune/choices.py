@@ -46,6 +46,11 @@ class Choices:
     def part_names(self) -> tuple[str, ...]:
         return tuple(name for name, _ in self.parts)
 
+    @property
+    def turns(self) -> int:
+        """Epochs, a part of one too."""
+        return math.ceil(self.epochs)
+
     def steps(self, samples: int) -> int:
         """Of the optimizer, for so many samples to learn from."""
         an_epoch = math.ceil(math.ceil(samples / self.batch) / self.accumulate)
@@ -104,6 +109,11 @@ def parts_of(text: str, lr: float) -> tuple[tuple[str, float], ...]:
     found: dict[str, float] = {}
     for piece in filter(None, map(str.strip, re.split(r"[,|]", text))):
         name, _, own = piece.partition(":")
+        if name == "experts":
+            raise DataError(
+                "--train experts can't be: an adapter is for linear layers, and experts are none. Name llm: what "
+                "stands around them, their attention, learns."
+            )
         if name not in (*PARTS, ALL):
             raise DataError(f"--train knows {', '.join(PARTS)} and {ALL}, not {name!r}: name some of these.")
         try:
@@ -122,6 +132,9 @@ def mistakes(spec: ModelSpec, method: Method, quantize: str, given: Sequence[str
     """Why these don't go together, in a sentence; empty where they do. `given` are names of flags that were given."""
     if spec.quantization:
         return f"{spec.name} has weights of fewer bits ({spec.quantization}), which can't learn: name the whole model."
+    if spec.llm is not None and spec.llm.active and (method == "full" or quantize != "none"):
+        what = "--method full" if method == "full" else f"--quantize {quantize}"
+        return f"{what} isn't for {spec.name}, whose experts neither learn nor are quantized here: leave it out."
     if quantize not in ("none", "int4"):
         return f"--quantize {quantize} can't learn here: use int4, or leave it out."
     if method == "full" and quantize != "none":

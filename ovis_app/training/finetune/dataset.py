@@ -76,16 +76,18 @@ class Encoder:
 
 
 class SampleDataset(Dataset[dict[str, Tensor]]):
-    """Samples, encoded when they are asked for: pixels of all of them would fill the memory."""
+    """Samples, encoded when they are asked for: pixels of all of them would fill the memory. `later` epochs may have
+    others in their places; `epoch` is the one that is learnt, from 0, and those behind the last are like it."""
 
-    def __init__(self, samples: Sequence[Sample], encoder: Encoder) -> None:
-        self._samples, self._encoder = tuple(samples), encoder
+    def __init__(self, samples: Sequence[Sample], encoder: Encoder, later: Sequence[Sequence[Sample]] = ()) -> None:
+        self._epochs, self._encoder, self.epoch = (tuple(samples), *map(tuple, later)), encoder, 0
 
     def __len__(self) -> int:
-        return len(self._samples)
+        return len(self._epochs[0])
 
     def __getitem__(self, place: int) -> dict[str, Tensor]:
-        return self._encoder.example(self._samples[place])
+        samples = self._epochs[min(self.epoch, len(self._epochs) - 1)]
+        return self._encoder.example(samples[place])
 
 
 @dataclass(frozen=True)

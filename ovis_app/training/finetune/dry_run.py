@@ -22,11 +22,15 @@ LEARNT = "⟦{}⟧"
 
 def lines(plan: Plan) -> Iterator[str]:
     """Everything that people want to know before they begin."""
-    tokens = sum(length.tokens for length in plan.lengths)
-    share = sum(length.learnt for length in plan.lengths) / tokens
+    first_epoch = plan.lengths[: len(plan.training)]
+    share = sum(length.learnt for length in first_epoch) / sum(length.tokens for length in first_epoch)
     longest = max(range(len(plan.lengths)), key=lambda place: plan.lengths[place].tokens)
     yield f"to learn from: {counted(plan.training)}"
-    yield f"of these {plan.old:,} old ones mixed in" if plan.old else "no old ones mixed in"
+    yield (
+        f"of these {plan.old:,} old ones mixed in{', others in each epoch' * bool(plan.later)}"
+        if plan.old
+        else "no old ones mixed in"
+    )
     yield f"to judge by: {counted(plan.validation)}" if plan.validation else "to judge by: none"
     if plan.skipped:
         yield f"left out, as they can't be used: {plan.skipped:,}"
@@ -34,7 +38,7 @@ def lines(plan: Plan) -> Iterator[str]:
         yield f"left out, as they are longer than {plan.choices.max_tokens:,} tokens: {plan.long:,}"
     yield (
         f"tokens: {plan.median:,} in the median, {plan.lengths[longest].tokens:,} in the longest "
-        f"({plan.training[longest].id}); {share:.1%} of them are learnt"
+        f"({plan.samples[longest].id}); {share:.1%} of them are learnt"
     )
     first = plan.training[0]
     yield f"{first.id} of {first.file}, what is learnt between {' and '.join(LEARNT.split('{}'))}:"

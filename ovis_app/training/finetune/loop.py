@@ -12,7 +12,14 @@ from contextlib import contextmanager
 
 import torch
 from torch import nn
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import (
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 
 from ovis_app.engine.answer import out_of_memory
 from ovis_app.errors import BackendError, MediaError
@@ -94,16 +101,29 @@ def steps_an_epoch(plan: Plan, processes: int) -> int:
     return math.ceil(batches / plan.choices.accumulate)
 
 
+class NextEpoch(TrainerCallback):
+    """Has each epoch learn from its own old samples, also in a run that goes on."""
+
+    def __init__(self, dataset: SampleDataset) -> None:
+        self._dataset = dataset
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
+    ) -> None:
+        self._dataset.epoch = int((state.epoch or 0) + 1e-6)
+
+
 def trainer(plan: Plan, model: nn.Module, made: Arguments, callbacks: Sequence[TrainerCallback]) -> Trainer:
     """The loop, ready to begin or to go on."""
     optimizer = {"params": learner.groups(model, plan.choices), "lr": made.learning_rate, "weight_decay": 0.0}
+    dataset = SampleDataset(plan.training, plan.encoder, plan.later)
     found = Trainer(
         model=model,
         args=made,
         data_collator=Collator(plan.checkpoint.tokenizer.ending.pad),
-        train_dataset=SampleDataset(plan.training, plan.encoder),
+        train_dataset=dataset,
         eval_dataset=SampleDataset(plan.validation, plan.encoder) if plan.validation else None,
-        callbacks=list(callbacks),
+        callbacks=[NextEpoch(dataset), *callbacks],
         optimizer_cls_and_kwargs=(torch.optim.AdamW, optimizer),
     )
     found.remove_callback(PrinterCallback)
@@ -153,7 +173,7 @@ def lower(plan: Plan) -> str:
 def longest(plan: Plan) -> str:
     """The longest sample of a plan, and its tokens."""
     place = max(range(len(plan.lengths)), key=lambda place: plan.lengths[place].tokens)
-    sample = plan.training[place]
+    sample = plan.samples[place]
     return f"{sample.id} of {sample.file}, {plan.lengths[place].tokens:,} tokens"
 
 

@@ -35,7 +35,9 @@ class Batch:
 def needed(spec: ModelSpec, config: OvisConfig, placement: Placement, choices: Choices, batch: Batch) -> int:
     """Bytes at the peak of a step."""
     size, llm = placement.dtype.itemsize, config.llm_config
-    a_layer = batch.tokens * (20 * llm.hidden_size + 5 * llm.intermediate_size) * size  # of activations
+    experts = getattr(llm, "num_experts", 0)
+    inner = llm.moe_intermediate_size * llm.num_experts_per_tok if experts else llm.intermediate_size
+    a_layer = batch.tokens * (20 * llm.hidden_size + 5 * inner) * size  # of activations
     kept = batch.tokens * llm.hidden_size * size if choices.checkpointing else a_layer
     activations = llm.num_hidden_layers * kept + (a_layer if choices.checkpointing else 0)
     vision = VISION["tower" in choices.part_names] * (1 if spec.parameters > SMALL else 0.1)
@@ -65,8 +67,13 @@ def adapter_parameters(config: OvisConfig, choices: Choices) -> int:
     keys = getattr(llm, "num_key_value_heads", None) or llm.num_attention_heads
     ends = 0
     if "llm" in choices.part_names:
-        ends += llm.num_hidden_layers * _ends(llm.hidden_size, llm.num_attention_heads * head, keys * head,
-                                              llm.intermediate_size, 3)  # fmt: skip
+        ends += llm.num_hidden_layers * _ends(
+            llm.hidden_size,
+            llm.num_attention_heads * head,
+            keys * head,
+            llm.intermediate_size,
+            0 if hasattr(llm, "num_experts") else 3,
+        )
     if "tower" in choices.part_names:
         width = tower["hidden_size"]
         ends += tower["num_hidden_layers"] * _ends(width, width, width, tower["intermediate_size"], 2)

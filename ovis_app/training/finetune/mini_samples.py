@@ -16,14 +16,18 @@ from ovis_app.training.finetune.formats import IMAGE, VIDEO
 from ovis_app.training.finetune.formats import Turn as Said
 from ovis_app.training.finetune.samples import Sample
 from ovis_app.training.mini.world import dialogues, media_talk
-from ovis_app.training.mini.world.questions import Turn, any_turn
-from ovis_app.training.mini.world.scenes import draw, random_clip, random_scene, random_word
+from ovis_app.training.mini.world.paint import painted, varied, varied_clip, worn
+from ovis_app.training.mini.world.questions import Speaker, Turn, any_turn
+from ovis_app.training.mini.world.scenes import Scene, draw, random_clip, random_scene, random_word
 
 FILE = "Ovis-mini's own"  # in place of a file's name
 FRAMES = 8  # of a clip
-THINKING = 0.12  # of the answers come with their thought
+THINKING = 0.12  # of the last answers come with their thought
 # How often each kind is asked: as in its training, one picture most of all.
 SHARES = {"scene": 0.34, "word": 0.13, "talk": 0.12, "images": 0.2, "clip": 0.08, "chat": 0.13}
+# Questions about the same picture: to see it takes longer than to answer.
+TURNS = {"scene": 3, "word": 2, "images": 2, "clip": 2, "chat": 2}
+HISTORY, REPEATED = 0.3, 0.4  # of several pictures' conversations lean on what was said; of small talk is said after
 
 
 def drawn(number: int, folder: Path, *, seed: int) -> tuple[Sample, ...]:
@@ -35,21 +39,31 @@ def drawn(number: int, folder: Path, *, seed: int) -> tuple[Sample, ...]:
 def _sample(id: str, folder: Path, rng: random.Random) -> Sample:
     kind, say = rng.choices(tuple(SHARES), tuple(SHARES.values()))[0], dialogues.speaker(rng)
     if kind == "chat":
-        return Sample(FILE, id, _said([dialogues.chat(say)], "", rng))
+        turns = [
+            dialogues.repeated(say) if rng.random() < REPEATED else dialogues.chat(say) for _ in range(TURNS[kind])
+        ]
+        return Sample(FILE, id, _said(turns, "", rng))
     if kind == "clip":
-        clip = random_clip(rng)
+        clip = varied_clip(random_clip(rng), rng)
         picks = [min(int((place + 0.5) * clip.frames / FRAMES), clip.frames - 1) for place in range(FRAMES)]
         frames = _written([draw(clip.frame(pick)) for pick in picks], id, folder)
-        return Sample(FILE, id, _said([media_talk.about_clip(clip, say)], f"{VIDEO}\n", rng), frames=frames)
+        turns = [media_talk.about_clip(clip, say) for _ in range(TURNS[kind])]
+        return Sample(FILE, id, _said(turns, f"{VIDEO}\n", rng), frames=frames)
+    several = rng.choice((2, 2, 3)) if kind == "images" else 1
+    scenes = [random_word(rng) if kind == "word" else varied(random_scene(rng), rng) for _ in range(several)]
+    pictures = _written([worn(painted(scene, rng), rng) for scene in scenes], id, folder)
+    return Sample(FILE, id, _said(_turns(kind, scenes, say), f"{IMAGE}\n" * several, rng), pictures=pictures)
+
+
+def _turns(kind: str, scenes: Sequence[Scene], say: Speaker) -> list[Turn]:
+    """What is asked about pictures."""
+    if kind == "talk":
+        return dialogues.talk(scenes[0], say)
     if kind == "images":
-        scenes = [random_scene(rng, count=rng.randint(1, 4)) for _ in range(rng.choice((2, 2, 3)))]
-        turns = [media_talk.about_images(scenes, say)]
-    else:
-        scenes = [random_word(rng) if kind == "word" else random_scene(rng)]
-        talks = kind == "talk" and scenes[0].shapes
-        turns = dialogues.talk(scenes[0], say) if talks else [any_turn(scenes[0], say)]
-    pictures = _written([draw(scene) for scene in scenes], id, folder)
-    return Sample(FILE, id, _said(turns, f"{IMAGE}\n" * len(pictures), rng), pictures=pictures)
+        if say.rng.random() < HISTORY:
+            return dialogues.talk_images(scenes, say)
+        return [media_talk.about_images(scenes, say) for _ in range(TURNS[kind])]
+    return [any_turn(scenes[0], say) for _ in range(TURNS[kind])]
 
 
 def _said(turns: Sequence[Turn], shown: str, rng: random.Random) -> tuple[Said, ...]:

@@ -7,6 +7,7 @@ trains takes a plan. Refuses to know flags and consoles.
 from __future__ import annotations
 
 import json
+import math
 import random
 import statistics
 from collections.abc import Sequence
@@ -51,7 +52,8 @@ class Data:
 
 @dataclass(frozen=True)
 class Loaded:
-    """Samples that can be used, before any of them is counted: `old` ones are those that are mixed in."""
+    """Samples that can be used, before any of them is counted: `old` ones are those that are mixed in, those of each
+    epoch behind the ones before."""
 
     new: tuple[Sample, ...]
     old: tuple[Sample, ...]
@@ -62,7 +64,9 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that a training needs. `lengths` are those of `training`, in order; `long` samples were dropped."""
+    """Everything that a training needs. `training` is what the first epoch learns from, `later` what the ones behind it
+    do: the same with other old samples in their places. `lengths` are those of `samples`, in order; `long` samples were
+    dropped."""
 
     spec: ModelSpec
     placement: Placement
@@ -70,6 +74,7 @@ class Plan:
     choices: Choices
     encoder: Encoder
     training: tuple[Sample, ...]
+    later: tuple[tuple[Sample, ...], ...]
     validation: tuple[Sample, ...]
     lengths: tuple[Length, ...]
     old: int  # of `training`
@@ -97,9 +102,14 @@ class Plan:
         }
 
     @property
+    def samples(self) -> tuple[Sample, ...]:
+        """All of `training`, then what else later epochs learn from."""
+        return (*self.training, *_others(self.training, self.later))
+
+    @property
     def batch(self) -> memory.Batch:
         """The most that a step may hold."""
-        rows = min(self.choices.batch, len(self.lengths))
+        rows = min(self.choices.batch, len(self.training))
         longest = max(length.tokens for length in self.lengths)
         return memory.Batch(rows * longest, rows * max(length.learnt for length in self.lengths))
 
@@ -110,7 +120,7 @@ class Plan:
     @property
     def median(self) -> int:
         """Tokens of a sample."""
-        return round(statistics.median(length.tokens for length in self.lengths))
+        return round(statistics.median(length.tokens for length in self.lengths[: len(self.training)]))
 
     def advice(self, free: int) -> str:
         """What to change where it takes more than is free; empty where it doesn't."""
@@ -131,13 +141,14 @@ def placed(spec: ModelSpec, settings: Settings) -> Placement:
     )
 
 
-def load(spec: ModelSpec, data: Data, limits: Limits, folder: Path, *, seed: int, note: Note) -> Loaded:
+def load(spec: ModelSpec, data: Data, limits: Limits, folder: Path, choices: Choices, *, note: Note) -> Loaded:
     """Reads all samples, and draws those of Ovis-mini's own world into the folder. Raises DataError."""
+    seed = choices.seed
     found = _checked(read(sources(data.file, sets=data.sets, image_dir=data.image_dir), limits, note=note), spec)
     new, skipped = found.usable(skip_bad=data.skip_bad), len(found.problems)
     old, kept, left = list[Sample](), list(new), list[Sample]()
     for mix in data.mixes:
-        number = wanted_number(len(new), mix, data.mixes)
+        number = wanted_number(len(new), mix, data.mixes) * choices.turns
         if mix.source == OWN:
             old += _drawn(number, folder, seed)
             continue
@@ -184,13 +195,31 @@ def make(
             f"Every sample is longer than {choices.max_tokens:,} tokens: raise --max-tokens, or lower --max-pixels."
         )
     learnt, validation = held_out(new, choices.val, seed=choices.seed)
-    training = [*learnt, *old]
-    random.Random(f"order {choices.seed}").shuffle(training)
+    training, *later = _epochs(learnt, old, choices)
+    every = (*training, *_others(training, later))
     return Plan(
-        ready.spec, ready.placement, ready.checkpoint, choices, encoder, tuple(training), validation,
-        tuple(measured[sample] for sample in training), len(old), loaded.skipped, lengths.long, data.mixes,
+        ready.spec, ready.placement, ready.checkpoint, choices, encoder, training, tuple(later), validation,
+        tuple(measured[sample] for sample in every), len(training) - len(learnt), loaded.skipped, lengths.long, data.mixes,
         loaded.digest, out, resume, lengths.tokens, tuple(sample for sample in loaded.left if sample in measured),
     )  # fmt: skip
+
+
+def _epochs(learnt: Sequence[Sample], old: Sequence[Sample], choices: Choices) -> list[tuple[Sample, ...]]:
+    """What each epoch learns from: all that is new and, in the same places, a part of the old samples of its own."""
+    each = math.ceil(len(old) / choices.turns)
+    order = list(range(len(learnt) + each))
+    random.Random(f"order {choices.seed}").shuffle(order)
+    epochs = []
+    for begin in range(0, max(each, 1) * choices.turns, max(each, 1)):
+        part = [old[place % len(old)] for place in range(begin, begin + each)]
+        epochs.append(tuple([*learnt, *part][place] for place in order))
+    return epochs if old else epochs[:1]
+
+
+def _others(training: Sequence[Sample], later: Sequence[Sequence[Sample]]) -> tuple[Sample, ...]:
+    """What later epochs learn from and the first one doesn't, each sample once."""
+    known = set(training)
+    return tuple(dict.fromkeys(sample for epoch in later for sample in epoch if sample not in known))
 
 
 def check_new(out: Path) -> None:

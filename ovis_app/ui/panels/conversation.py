@@ -12,10 +12,9 @@ import gradio as gr
 from ovis_app.ui.static_files import StaticFiles
 from ovis_app.zoo import Example, ModelSpec
 
-HINT = (
-    "The full-size models answer on this page too: start it with --model Ovis2.5-2B, or choose one at the top where "
-    "that is offered"
-)
+# What knows more than the model that comes with the app, for whoever may choose the model and for whoever may not.
+CHOOSE = "For photos and documents choose a full-size model"
+START = "For photos and documents start this page with a full-size model: --model Ovis2.5-2B"
 _TAG = re.compile(r"</?\w+>")  # <ref>…</ref> is for the model; the card is for people
 # Gradio calls this once, when its element is there. An event's name stands in quotes, or Gradio doesn't know it.
 _START = """

@@ -97,10 +97,11 @@ class _Handlers:
     def tell(self, request: gr.Request) -> Updates:
         """What the page's modules are to know."""
         spec, session = self._backend.status().model, str(request.session_hash)
-        api = self._settings.api_way
-        others = several(self._backend) if self._allowed(request) else {}
+        api, allowed = self._settings.api_way, self._allowed(request)
+        others = several(self._backend) if allowed else {}
         told = facts(
-            spec, session, limits=self._limits, static=self._static, folder=EXAMPLES, api=api, others=others
+            spec, session, limits=self._limits, static=self._static, folder=EXAMPLES, api=api, may_choose=allowed,
+            fetches=self._settings.allow_urls, others=others,
         )  # fmt: skip
         return {self._parts.view.facts: told}
 

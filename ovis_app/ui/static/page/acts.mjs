@@ -30,6 +30,18 @@ export function actsOf(session, { focus, row, changed }) {
       viewer.open(session, at, { focus });
     },
 
+    /** A picture of the camera. */
+    async camera() {
+      (await import("./camera.mjs")).open(session);
+    },
+
+    /** A file from an address: asked for, or offered where `pasted` is one. */
+    async fromAddress(pasted = null) {
+      const { ask, offer } = await import("./from_address.mjs");
+      if (pasted === null) ask(session);
+      else offer(session, pasted);
+    },
+
     /** What of a file in the box goes along; `row` is where the files stand. */
     async chooseOf(entry, row) {
       const attachments = await import("./attachments.mjs");

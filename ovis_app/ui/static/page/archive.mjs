@@ -59,7 +59,7 @@ export async function packed(library, { fileOf, app, model, now = Date.now() }) 
 function conversationOut({ conversation, messages }) {
   const { id, created, changed, title, leaf, settings, model } = conversation;
   const said = messages.map(({ schema: _, conversation: __, by: ___, touched: ____, note: _____, ...rest }) => rest);
-  return { id, created, changed, title, leaf, model, settings, seed: settings.seed ?? null, messages: said };
+  return { id, created, changed, title, leaf, model, settings, messages: said };
 }
 
 /**

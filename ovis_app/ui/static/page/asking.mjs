@@ -15,9 +15,12 @@ export const LACKING = later("The files of this conversation can't be sent to th
 export const TRIES = 3; // of sending files that the server says it lacks
 const GOES_ON = ["cut", "stopped", "length", "error"];
 
+const seed = () => crypto.getRandomValues(new Uint32Array(1))[0];
+
 /** Whether an answer ended before its end, so that it can go on. */
 export function unfinished(message) {
-  return message.role === "assistant" && !message.edited && !message.lost && GOES_ON.includes(message.finish) && Boolean(message.text || message.thinking);
+  if (message.role !== "assistant" || message.edited || message.lost) return false;
+  return GOES_ON.includes(message.finish) && Boolean(message.text || message.thinking);
 }
 
 export class Asking {
@@ -30,7 +33,8 @@ export class Asking {
 
   /** An answer to `question`, which stands in the tree or is said with it, behind `before.added`; `before` puts the box
    * back. For each of `others` there is one, one after another, so that none takes time from another: `settings` stand in
-   * for those of the panel, `model` names who answers in place of the model that answers all. Two are shown side by side, or one and the version `beside` it, which stays. */
+   * for those of the panel, `model` names who answers in place of the model that answers all. Two are shown side by side,
+   * or one and the version `beside` it, which stays. */
   async answer(question, { before = null, others = [{}], beside = null } = {}) {
     const session = this.#session;
     const answers = others.map((other, place) => this.#made(question, other, place));
@@ -50,7 +54,8 @@ export class Asking {
 
   #made(question, { settings = {}, model = null }, place) {
     const session = this.#session;
-    const asked = { ...session.settings, ...question.wants, ...settings };
+    const chosen = { ...session.settings, ...question.wants, ...settings };
+    const asked = chosen.temperature > 0 ? { ...chosen, seed: seed() } : chosen; // so that what chance drew can be drawn again
     const made = session.made("assistant", question.id, { by: session.mine, asked, model: model ?? session.facts.name });
     return place ? { ...made, created: made.created + place, note: WAITS_FOR_OTHER } : made;
   }

@@ -6,14 +6,14 @@ import * as clips from "./clip_panel.mjs";
 import * as documents from "./pages_panel.mjs";
 import { button, make, plain } from "./elements.mjs";
 import { t } from "./i18n.mjs";
+import { styled } from "./styles.mjs";
 
 let close = () => {};
-let styled = null;
 
 /** Opens it for a file of the box. `enlarge` shows a picture large; `row` is where the files stand, in their order. */
 export async function open(session, entry, { row, enlarge }) {
   const before = close;
-  await (styled ??= style());
+  await styled("attachments.css");
   before();
   const place = () => session.draft.files.indexOf(entry);
   if (place() < 0) return;
@@ -58,11 +58,4 @@ function at(panel, chip) {
   const own = panel.getBoundingClientRect();
   panel.style.top = `${Math.max(8, file.top - 8 - own.height)}px`;
   panel.style.left = `${Math.max(8, Math.min(file.left, innerWidth - own.width - 8))}px`;
-}
-
-function style() {
-  const sheet = make("link", { rel: "stylesheet", href: new URL("./attachments.css", import.meta.url).href });
-  const loaded = new Promise((resolve) => { sheet.onload = sheet.onerror = resolve; });
-  document.head.append(sheet);
-  return loaded;
 }

@@ -23,7 +23,8 @@ export class Composer {
     p.pastes = make("div.pastes", { hidden: true });
     p.chooser = make("input", { type: "file", multiple: true, accept: ACCEPT, tabIndex: -1, onchange: () => this.#chosen() });
     p.chooser.setAttribute("aria-label", t("Files to attach"));
-    p.attach = button(t("Attach pictures, a clip or a PDF"), () => p.chooser.click(), { icon: true, name: "upload-button" });
+    p.attach = button(t("Attach pictures, a clip or a PDF"), () => this.#offer(), { icon: true, name: "upload-button" });
+    for (const [name, value] of [["haspopup", "menu"], ["expanded", "false"]]) p.attach.setAttribute(`aria-${name}`, value);
     p.send = button(t("Ask"), () => session.ask(), { icon: true, name: "submit-button" });
     p.twice = button(t("Ask twice, side by side…"), () => acts.compare(null), { icon: true, name: "compare-button" });
     p.stop = button(t("Stop"), () => session.stop(), { icon: true, name: "stop-button" });
@@ -193,6 +194,17 @@ export class Composer {
     if (!this.#parts.send.hidden && !this.#parts.send.disabled) this.#session.ask();
   }
 
+  /** Where files come from. */
+  #offer() {
+    const { attach, chooser } = this.#parts;
+    const rows = [
+      { words: t("Pictures, a clip, a PDF, texts…"), name: "choose-files", act: () => chooser.click() },
+      { words: t("Camera…"), name: "camera", act: () => this.#acts.camera() },
+      this.#session.facts?.fetches ? { words: t("From an address…"), name: "from-address", act: () => this.#acts.fromAddress() } : null,
+    ];
+    import("./menu.mjs").then(({ open }) => open(attach, rows.filter(Boolean)), () => chooser.click()); // without a connection
+  }
+
   #chosen() {
     const files = [...this.#parts.chooser.files];
     this.#parts.chooser.value = "";
@@ -214,6 +226,7 @@ export class Composer {
     this.#root.addEventListener("paste", (event) => {
       const files = [...(event.clipboardData?.files ?? [])];
       const text = event.clipboardData?.getData("text/plain") ?? "";
+      if (!files.length && /^\s*https?:\/\/\S+\s*$/i.test(text)) this.#acts.fromAddress(text).catch(() => {}); // it is pasted all the same
       if (!files.length && !(isLong(text) && event.target === this.#parts.text)) return;
       event.preventDefault();
       if (files.length) this.#attach(files);

@@ -5,8 +5,8 @@ import { button, make, plain } from "./elements.mjs";
 import { t } from "./i18n.mjs";
 import { grouped, nameOf, search } from "./library.mjs";
 import { Menus } from "./menus.mjs";
-import { LONGEST_TITLE } from "./schema.mjs";
 import * as temporary from "./temporary.mjs";
+import { titleField } from "./title_field.mjs";
 import { toast } from "./toast.mjs";
 import * as transfer from "./transfer.mjs";
 
@@ -213,6 +213,7 @@ export class ConversationList {
 
   #all() {
     return [
+      { words: t("Many questions…"), name: "many", act: async () => { this.#away({}); (await import("./many_dialog.mjs")).open(this.#session); } },
       { words: t("Import…"), name: "bring", act: () => this.#parts.file.click() },
       ...(this.#listed.length ? [
         { words: t("Export all"), name: "export", act: () => transfer.exportSeveral(this.#session, this.#listed.map((one) => one.id)) },
@@ -244,23 +245,13 @@ export class ConversationList {
     if (!row || this.#renaming || this.#chosen) return;
     this.#renaming = one.id;
     const before = nameOf(one);
-    const input = make("input.library-rename", { type: "text", value: before, maxLength: LONGEST_TITLE, "aria-label": t("Title"), dir: "auto" });
-    const end = async (keeps) => {
-      if (this.#renaming !== one.id) return;
+    const input = titleField(before, async (title) => {
       this.#renaming = null;
       this.#key = ""; // the row is drawn anew
-      const title = input.value.replace(/\s+/g, " ").trim();
-      if (keeps && title && title !== before) await this.#describe(one.id, { title });
+      if (title) await this.#describe(one.id, { title });
       await this.draw();
       if (document.activeElement === document.body) this.#rowOf(one.id)?.querySelector("button")?.focus();
-    };
-    input.addEventListener("keydown", (event) => {
-      event.stopPropagation();
-      if (event.isComposing || event.keyCode === 229) return;
-      if (event.key === "Enter") end(true);
-      if (event.key === "Escape") end(false);
     });
-    input.addEventListener("blur", () => end(true));
     row.replaceChildren(input);
     input.focus();
     input.select();

@@ -88,9 +88,9 @@ export class CostLine {
     const photo = [...this.#chips()].some((item, place) => draft.files[place]?.kind === "image" && this.#isPhoto(item, draft.files[place].hash));
     if (!photo && !asksOutside(draft.text)) return [];
     const why = photo ? t("This looks like a photo.") : t("That is about more than drawings.");
-    const models = button(t("Models"), () => window.ovis.toggle("models", true), { name: "open-models" });
+    const models = facts.may_choose ? button(t("Models"), () => window.ovis.toggle("models", true), { name: "open-models" }) : null;
     const words = { why, name: facts.name, hint: said(facts.hint) };
-    return [t("{why} {name} knows simple drawings and short words only, and will guess. {hint}.", words), models];
+    return [t("{why} {name} knows simple drawings and short words only, and will guess. {hint}.", words), ...(models ? [models] : [])];
   }
 
   /** By what the box shows of a picture, once it does. */

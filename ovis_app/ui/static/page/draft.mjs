@@ -81,17 +81,19 @@ export class Box {
 
   // --- files -------------------------------------------------------------------------------------------------------
 
-  /** Files join what stands in the box, each looked at by the server; what can't be sent is said, the rest stays, and
-   * isn't asked by itself. */
+  /** Files ({blob, name}) and what lies at addresses ({address, name}) join what stands in the box, each looked at by the
+   * server; what can't be sent is said, the rest stays, and isn't asked by itself. */
   async attach(chosen) {
     if (!this.asked) this.notice = "";
     const draft = this.draft;
-    for (const { blob, name } of chosen) {
-      if (!SEEN.test(blob.type) && await this.#read(blob, name, draft)) continue;
-      const entry = { name, kind: blob.type.startsWith("video/") ? "video" : "image", hash: null, state: "coming", share: 0 };
+    for (const given of chosen) {
+      const { blob, name } = given;
+      if (blob && !SEEN.test(blob.type) && await this.#read(blob, name, draft)) continue;
+      const kind = blob?.type.startsWith("video/") ? "video" : "image";
+      const entry = { name, kind, hash: null, state: "coming", share: 0, leave: new AbortController() };
       draft.files.push(entry);
       this.#changed();
-      const refused = this.#misfit(draft, entry) ?? await this.#files.take(blob, entry, draft, () => this.#changed());
+      const refused = this.#misfit(draft, entry) ?? await this.#files.take(given, entry, draft, () => this.#changed());
       const unfit = refused ?? this.#misfit(draft, entry);
       this.notice = [this.notice, ...(entry.notes ?? [])].filter(Boolean).join(" ");
       if (unfit) {
@@ -131,6 +133,7 @@ export class Box {
   }
 
   detach(entry) {
+    entry.leave?.abort();
     this.draft.files = this.draft.files.filter((one) => one !== entry);
     this.#changed();
     return this.#save();

@@ -21,13 +21,13 @@ export class Files {
     return digest(blob);
   }
 
-  /** Takes a file that somebody chose: `entry`, one of the draft's files, becomes what it is; a document becomes several.
-   * Without a connection it is taken as it is, and looked at once it is sent. Gives a sentence where it can't be sent. */
-  async take(blob, entry, draft, changed) {
+  /** Takes a file that somebody chose, or what lies at an address: `entry`, one of the draft's files, becomes what it is; a
+   * document becomes several. Without a connection a file is taken as it is, and looked at once it is sent. Gives a sentence
+   * where it can't be sent. */
+  async take(given, entry, draft, changed) {
     try {
+      const { blob, place } = await this.#sent(given, entry, changed);
       const hash = await digest(blob);
-      const progress = (share) => { entry.share = share; changed(); };
-      const place = await this.#wire.upload(blob, entry.name, { progress });
       const said = await this.#wire.bring(this.#session(), place);
       if (typeof said.refused === "string" && said.refused) return said.refused;
       const found = await Promise.all((said.files ?? []).map((one) => this.#found(one, place, hash, blob)));
@@ -37,12 +37,20 @@ export class Files {
       if (at >= 0) draft.files.splice(at + 1, 0, ...rest);
       Object.assign(entry, first, { notes: said.notes ?? [] });
     } catch (error) {
-      if (!error.lost) return error.message;
-      this.lost();
-      await this.#store.putFile({ hash: entry.hash = await digest(blob), blob });
+      if (error.name === "AbortError") return null; // it was taken out of the box meanwhile
+      if (error.lost) this.lost();
+      if (!error.lost || !given.blob) return error.message;
+      await this.#store.putFile({ hash: entry.hash = await digest(given.blob), blob: given.blob });
       entry.state = "ready";
     }
     return null;
+  }
+
+  /** A file's bytes, and where its upload lies. */
+  async #sent({ blob, address }, entry, changed) {
+    if (!blob) return await this.#wire.fetched(this.#session(), address, { signal: entry.leave.signal });
+    const progress = (share) => { entry.share = share; changed(); };
+    return { blob, place: await this.#wire.upload(blob, entry.name, { progress }) };
   }
 
   async #found(said, place, hash, blob) {

@@ -40,6 +40,7 @@ export async function start(element, { restore }) {
   listen(session, view);
   if (matchMedia("(pointer: fine)").matches) view.focus(); // on a phone it would raise the keyboard
   setTimeout(() => store.tidy(), 10_000);
+  if (manyGoOn()) (await import("./many_dialog.mjs")).goOn(session);
 }
 
 /** What comes from elsewhere: Gradio's panels, keys, the browser. */
@@ -203,10 +204,13 @@ class View {
     welcome.dataset.key = key;
     welcome.hidden = !shows;
     if (!shows) return welcome.replaceChildren();
-    const hint = facts.hint ? make("p.hint", {}, said(facts.hint)) : null;
+    const models = () => window.ovis.toggle("models", true);
+    const more = facts.may_choose ? make("button", { type: "button", onclick: models }, said(facts.hint)) : said(facts.hint);
+    const hint = facts.hint ? make("p.hint", {}, more) : null;
     const cards = make("div.examples", {}, ...facts.examples.map((one) => this.#card(one)));
+    const many = make("button.quiet.many-opens", { type: "button", onclick: async () => (await import("./many_dialog.mjs")).open(this.#session) }, t("Ask the same of many pictures, or each row of a table…"));
     const earlier = make("div.earlier", { hidden: true });
-    welcome.replaceChildren(make("div.placeholder", {}, make("h2", {}, t("Ask about {subject}", { subject: said(facts.subject) })), make("p", {}, said(facts.about)), hint), cards, this.#shots, earlier);
+    welcome.replaceChildren(make("div.placeholder", {}, make("h2", {}, t("Ask about {subject}", { subject: said(facts.subject) })), make("p", {}, said(facts.about)), hint), cards, this.#shots, many, earlier);
     this.#earlier(earlier);
   }
 
@@ -242,6 +246,11 @@ function pill(down) {
   status.classList.toggle("down", down);
   status.querySelector(".pill.offline")?.remove();
   if (down) status.append(make("span.pill.failed.offline", { role: "status", title: t("No connection") }, make("i"), t("No connection")));
+}
+
+/** Whether many questions were being asked when the page was left. */
+function manyGoOn() {
+  try { return localStorage.getItem("ovis-many") !== null; } catch { return false; }
 }
 
 /** Words of this tab alone, which outlive a reload where the browser lets them. */

@@ -35,8 +35,8 @@ function phrase(one, code) {
   if (!one.marks.length) return said;
   const numbers = one.marks.map((mark) => mark.number);
   const shown = make(`span.phrase${colour(numbers[0])}`, { role: "button", tabIndex: 0, "aria-pressed": "false", "aria-label": spoken(said, numbers) },
-    said ? make("span.said", {}, said) : null, make("sup", { "aria-hidden": "true" }, ranges(numbers)));
-  shown.dataset.marks = numbers.join(" ");
+    said ? make("span.said", {}, said) : null);
+  Object.assign(shown.dataset, { marks: numbers.join(" "), numbers: ranges(numbers) }); // those are drawn behind it, and aren't its words
   return shown;
 }
 
@@ -147,7 +147,7 @@ function figure({ pictures, place, marks, put, message, tools, unsure }) {
   for (const one of stacked(marks)) {
     const box = drawn(one, { tag: "button", named: marks.length <= FEW });
     Object.assign(box, { type: "button" });
-    box.setAttribute("aria-label", spoken(plain(one.name), [one.number]));
+    box.setAttribute("aria-label", t("Box {number}: {name}", { number: one.number, name: plain(one.name) || t("something") }));
     box.setAttribute("aria-pressed", "false");
     box.dataset.marks = String(one.number);
     stage.append(box);

@@ -25,6 +25,7 @@ export function requestOf(path, settings, model, address, { asked = {}, model: n
       max_tokens: knob("max_new_tokens"),
       temperature: knob("temperature"),
       top_p: knob("top_p"),
+      seed: asked.seed,
       thinking_token_budget: knob("thinking_budget"),
     }),
     chat_template_kwargs: { enable_thinking: on("thinking") },

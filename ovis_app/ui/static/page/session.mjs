@@ -129,10 +129,19 @@ export class Session extends Thread {
     await this.asking.answer(question, { before, others: beside ? [{}, beside] : [{}] });
   }
 
+  /** Asks what doesn't stand in the box: `text` about `files`, as another version of the question `editing` where one is
+   * named. Resolves to the question; to null where nobody heard it. */
+  async askAside({ text, files, editing = null }) {
+    if (this.running) return null;
+    const { added, question } = this.wanted({}, { text, files, pasted: [], editing });
+    if (!this.conversation.title) this.conversation.title = schema.titleOf(text, files);
+    await this.asking.answer(question, { before: { leaf: this.conversation.leaf, added } });
+    return this.messages.get(question.id) ?? null;
+  }
+
   /** What stands in the box as a question, which isn't said yet, and the examples that would stand before it. */
-  wanted(wants = {}) {
-    const { text, pasted, editing } = this.draft;
-    const files = this.draft.files.map(schema.file);
+  wanted(wants = {}, { text, pasted, editing, files: given } = this.draft) {
+    const files = given.map(schema.file);
     const edited = editing ? this.messages.get(editing) : null;
     const added = this.empty ? this.examples.before((...one) => this.made(...one)) : [];
     const behind = edited ? edited.parent : added.at(-1)?.id ?? this.conversation.leaf;
@@ -212,12 +221,12 @@ export class Session extends Thread {
     return this.asking.stop();
   }
 
-  /** As before a question was asked, of which `id` is the answer: it stands in the box again. */
+  /** As before a question was asked, of which `id` is the answer: what stood in the box does again. */
   async takeBack(id, before) {
     const gone = [...trees.below(this.tree, this.messages.get(id).parent), ...before.added.map((one) => one.id)];
     this.tree = trees.build([...this.messages.values()].filter((one) => !gone.includes(one.id)));
     this.stand(before.leaf);
-    this.box.putBack(before);
+    if (before.draft) this.box.putBack(before);
     if (this.empty) this.conversation.title = "";
     await this.store.removeMessages(gone);
     await this.saveDraft();

@@ -7,23 +7,15 @@ import { button, make, name, plain } from "./elements.mjs";
 import { seconds } from "./figures.mjs";
 import { t } from "./i18n.mjs";
 import { apart, rowsOf } from "./setting_rows.mjs";
+import { styled } from "./styles.mjs";
 import { differing, words } from "./word_diff.mjs";
 
 const SOON = 120; // milliseconds that words stay as they are before they are compared
 const MARK = "ovis-differs"; // of the highlight, in side_by_side.css
-const LEFT_OUT = ".katex-mathml, button, .code-head, sup"; // what isn't the answer's words
-
-let ready = null;
+const LEFT_OUT = ".katex-mathml, button, .code-head"; // what isn't the answer's words
 
 /** Resolves once the looks are there. */
-export function looks() {
-  ready ??= new Promise((resolve) => {
-    const sheet = make("link", { rel: "stylesheet", href: new URL("./side_by_side.css", import.meta.url).href });
-    sheet.onload = sheet.onerror = resolve;
-    document.head.append(sheet);
-  });
-  return ready;
-}
+export const looks = () => styled("side_by_side.css");
 
 export class SideBySide {
   #session; #sides = null; #watch = new MutationObserver(() => this.#soon()); #timer = 0;

@@ -1,11 +1,11 @@
 // Where conversations are kept: this browser's IndexedDB, or this tab's memory where there is none or it is full.
 // The only one that writes there. Knows records as schema.mjs has them; refuses to know what they mean.
 
+import { done, opened, safely } from "./database.mjs";
 import { later } from "./i18n.mjs";
 import { whole } from "./pasted.mjs";
 import * as schema from "./schema.mjs";
 
-const NAME = "ovis";
 const MINUTE = 60 * 1000;
 const DAY = 24 * 3600 * 1000;
 const STORES = ["conversations", "messages", "files"];
@@ -21,29 +21,11 @@ export async function open(say, { factory = safely(() => globalThis.indexedDB), 
   let database = null;
   try {
     if (!factory) throw new Error("there is no IndexedDB");
-    database = await request(opening(factory));
+    database = await opened(factory);
   } catch (error) {
     say(error?.name === "VersionError" ? NEWER : NOT_KEPT);
   }
   return new Store(database, say, now);
-}
-
-function opening(factory) {
-  const asked = factory.open(NAME, schema.VERSION);
-  asked.onupgradeneeded = (event) => schema.upgrade(asked.result, event.oldVersion);
-  return asked;
-}
-
-function safely(get) {
-  try { return get(); } catch { return null; } // some browsers throw where cookies are forbidden
-}
-
-function request(asked) {
-  return new Promise((resolve, reject) => {
-    asked.onsuccess = () => resolve(asked.result);
-    asked.onerror = () => reject(asked.error);
-    asked.onblocked = () => reject(asked.error ?? new Error("blocked"));
-  });
 }
 
 class Store {
@@ -114,7 +96,7 @@ class Store {
       asked.onsuccess = () => { if (asked.result) records.put({ ...asked.result, ...part }); };
       return asked;
     };
-    await this.#done("conversations", "readwrite", change).catch((error) => this.#say(sentenceOf(error)));
+    await done(this.#database, "conversations", "readwrite", change).catch((error) => this.#say(sentenceOf(error)));
     this.#tell(id);
   }
 
@@ -128,7 +110,7 @@ class Store {
       for (const [store, record] of records) this.#memory[store].set(keyOf(store, record), record);
     } else {
       try {
-        await this.#done(STORES, "readwrite", (_, transaction) => records.map(([store, one]) => transaction.objectStore(store).put(one)).at(-1));
+        await done(this.#database, STORES, "readwrite", (_, transaction) => records.map(([store, one]) => transaction.objectStore(store).put(one)).at(-1));
       } catch {
         return false;
       }
@@ -258,7 +240,7 @@ class Store {
   async #write(store, record) {
     if (this.#database && !this.#isHeld(store, record)) {
       try {
-        await this.#done(store, "readwrite", (records) => records.put(record));
+        await done(this.#database, store, "readwrite", (records) => records.put(record));
         this.#memory[store].delete(keyOf(store, record));
         return;
       } catch (error) {
@@ -272,7 +254,7 @@ class Store {
     const held = this.#memory[store].get(key);
     if (held || !this.#database) return held ?? null;
     try {
-      return (await this.#done(store, "readonly", (records) => records.get(key))) ?? null;
+      return (await done(this.#database, store, "readonly", (records) => records.get(key))) ?? null;
     } catch {
       return null;
     }
@@ -284,7 +266,7 @@ class Store {
     if (!this.#database) return held;
     const ask = (records) => (conversation === null ? records.getAll() : records.index("conversation").getAll(conversation));
     try {
-      const found = await this.#done(store, "readonly", ask);
+      const found = await done(this.#database, store, "readonly", ask);
       return [...found.filter((one) => !this.#memory[store].has(keyOf(store, one))), ...held];
     } catch {
       return held;
@@ -294,23 +276,7 @@ class Store {
   async #remove(store, key) {
     this.#memory[store].delete(key);
     if (!this.#database) return;
-    await this.#done(store, "readwrite", (records) => records.delete(key)).catch(() => {});
-  }
-
-  /** What a transaction gives, once it is written down. */
-  #done(stores, mode, work) {
-    return new Promise((resolve, reject) => {
-      const transaction = this.#database.transaction(stores, mode);
-      let asked;
-      try {
-        asked = work(transaction.objectStore([stores].flat()[0]), transaction);
-      } catch (error) {
-        transaction.abort(); // else what was put before it would be kept
-        throw error;
-      }
-      transaction.oncomplete = () => resolve(asked.result);
-      transaction.onabort = () => reject(transaction.error ?? asked?.error ?? new Error("aborted"));
-    });
+    await done(this.#database, store, "readwrite", (records) => records.delete(key)).catch(() => {});
   }
 
   #lose(sentence) {

@@ -40,6 +40,13 @@ export function upload(blob, name, { progress = (share) => {}, signal } = {}) {
   });
 }
 
+/** A file from an address, fetched by the server as if it had been uploaded: its bytes, and where the upload lies. */
+export async function fetched(session, address, { signal } = {}) {
+  const said = await answered("from-address", { session, address }, { signal });
+  const blob = await reached(said.blob());
+  return { blob: blob.slice(0, blob.size, said.headers.get("x-kind") ?? ""), place: decodeURIComponent(said.headers.get("x-upload")) };
+}
+
 /** How a request names an upload. */
 export function address(path) {
   return `/gradio_api/file=${encodeURI(path)}`;
@@ -150,11 +157,15 @@ export async function* events(body) {
   }
 }
 
-async function post(path, body, { signal, headers = {} } = {}) {
+async function post(path, body, options) {
+  return await (await answered(path, body, options)).json();
+}
+
+async function answered(path, body, { signal, headers = {} } = {}) {
   const options = { method: "POST", body: JSON.stringify(body), headers: { "content-type": "application/json", ...headers }, signal };
   const said = await reached(fetch(at(path), options));
   if (!said.ok) throw new WireError(sentence(await said.text()), { lost: [502, 504].includes(said.status) });
-  return await said.json();
+  return said;
 }
 
 async function reached(asked) {
