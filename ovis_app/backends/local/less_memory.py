@@ -100,8 +100,15 @@ def _taken(media: Media, spec: ModelSpec, limits: Limits, *, several: bool) -> D
 
 
 def _larger(one: Detail, other: Detail) -> Detail:
-    names = ("max_pixels", "max_partition", "frames")
-    return Detail(**{name: max(getattr(one, name) or 0, getattr(other, name) or 0) or None for name in names})
+    return Detail(
+        max_pixels=_most(one.max_pixels, other.max_pixels),
+        max_partition=_most(one.max_partition, other.max_partition),
+        frames=_most(one.frames, other.frames),
+    )
+
+
+def _most(one: int | None, other: int | None) -> int | None:
+    return max(one or 0, other or 0) or None
 
 
 def _least(conversation: Conversation, spec: ModelSpec) -> int:

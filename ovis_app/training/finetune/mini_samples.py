@@ -39,9 +39,7 @@ def drawn(number: int, folder: Path, *, seed: int) -> tuple[Sample, ...]:
 def _sample(id: str, folder: Path, rng: random.Random) -> Sample:
     kind, say = rng.choices(tuple(SHARES), tuple(SHARES.values()))[0], dialogues.speaker(rng)
     if kind == "chat":
-        turns = [
-            dialogues.repeated(say) if rng.random() < REPEATED else dialogues.chat(say) for _ in range(TURNS[kind])
-        ]
+        turns = [dialogues.repeated(say) if rng.random() < REPEATED else dialogues.chat(say) for _ in range(TURNS[kind])]
         return Sample(FILE, id, _said(turns, "", rng))
     if kind == "clip":
         clip = varied_clip(random_clip(rng), rng)
