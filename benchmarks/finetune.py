@@ -1,9 +1,9 @@
 """What Ovis-mini learns and forgets: `python -m benchmarks.finetune`.
 
-200 samples of a new skill (see benchmarks/skills.py) are learnt by `ovis finetune`, in a process of its own, once with its
-defaults, without old questions mixed in, and with each share that is named. Then a hundred questions about fresh pictures
-of the skill are asked, and a hundred of each kind that Ovis-mini knew before. Seconds are of the training itself, by the
-clock and of the processor; of the processor they tell even where others work.
+200 samples of a new skill (see benchmarks/skills.py) are learnt by `ovis finetune`, in a process of its own: with its
+defaults, without old questions mixed in, and with each share that is named. Then a hundred questions about fresh
+pictures of the skill are asked, and a hundred of each kind that Ovis-mini knew before. Seconds are of the training
+itself, by the clock and of the processor, which tell even where others work.
 """
 
 from __future__ import annotations
@@ -14,8 +14,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
+from statistics import mean
+from typing import Any
 
 import psutil
 
@@ -26,16 +30,16 @@ from ovis_app.checkpoints.load import load
 from ovis_app.limits import Limits
 from ovis_app.models.devices import few_threads
 from ovis_app.training.finetune import answers
-from ovis_app.training.finetune.answers import Asked
 from ovis_app.training.finetune.dataset import Encoder
 from ovis_app.training.finetune.entries import sources
 from ovis_app.training.finetune.samples import read
 from ovis_app.training.finetune.visuals import View
+from ovis_app.training.mini.evaluate import KINDS
 
 DEFAULT = "default"
 BEGUN, ENDED = "parameters learn", "asking"  # in the lines around a training
 TOGETHER = 40  # questions at once
-NEW_GOAL, LOST_GOAL = 0.9, 0.1  # right answers of what is new, and of a kind that was known how many fewer
+LOST = 0.1  # of a kind's right answers, at most: what is wanted
 
 Shares = dict[str, float]  # right answers, by kind
 
@@ -49,36 +53,37 @@ class Trained:
     processor: float
 
 
-@dataclass
-class Exam:
-    """Questions, as a model takes them, and what it says. `old` are of each kind that it knows."""
+@dataclass(frozen=True)
+class Part:
+    """Questions that are asked in one go: of an old kind, or, with the file that has them, of a skill."""
 
-    checkpoint: Checkpoint
-    new: dict[str, tuple[Asked, ...]]
-    old: tuple[Asked, ...]
+    name: str
+    number: int
+    file: Path | None = None
 
-    @classmethod
-    def of(cls, names: Sequence[str], questions: int, folder: Path) -> Exam:
-        spec = zoo.resolve("ovis-mini")
-        checkpoint = Checkpoint.read(zoo.MINI_FOLDER, spec.name)
+
+def right(part: Part, adapter: Path | None) -> float:
+    """The share of a part's questions that are answered right, in whatever process this is called."""
+    spec = zoo.resolve("ovis-mini")
+    checkpoint = Checkpoint.read(zoo.MINI_FOLDER, spec.name)
+    if part.file is None:
+        asked = list(answers.of_mini(checkpoint, part.number, kinds=[part.name]))
+    else:
         encoder = Encoder(checkpoint.tokenizer.prompts, View(spec, checkpoint.config, Limits()))
-        new = {}
-        for name in names:
-            file = skills.written(name, questions, folder / f"asked-{name}", seed="asked")
-            samples = read(sources(file), Limits(), note=_unsaid).usable(skip_bad=False)
-            new[name] = tuple(answers.of_samples(samples, encoder))
-        return cls(checkpoint, new, tuple(answers.of_mini(checkpoint, questions)))
+        samples = read(sources(part.file), Limits(), note=_unsaid).usable(skip_bad=False)
+        asked = list(answers.of_samples(samples, encoder))
+    model = load(zoo.MINI_FOLDER, adapter=adapter)
+    with few_threads(model.llm):
+        said = answers.answers(model, checkpoint, asked, together=TOGETHER)
+    return sum(one.judge(words) for one, words in zip(asked, said, strict=True)) / len(asked)
 
-    def shares(self, adapter: Path | None, skill: str) -> tuple[float, Shares]:
-        """Right answers of a skill's questions, and of each old kind."""
-        model = load(zoo.MINI_FOLDER, adapter=adapter)
-        asked = (*self.new[skill], *self.old)
-        with few_threads(model.llm):
-            said = answers.answers(model, self.checkpoint, asked, together=TOGETHER)
-        count = len(self.new[skill])
-        new = sum(one.judge(words) for one, words in zip(asked[:count], said[:count], strict=True)) / count
-        old = answers.shares(self.old, said[count:])
-        return new, {kind: good / of for kind, (good, of) in old.items()}
+
+def shares(parts: Sequence[Part], adapter: Path | None) -> Shares:
+    """The same for several parts, in as many processes as there are cores."""
+    cores = os.process_cpu_count() if hasattr(os, "process_cpu_count") else len(os.sched_getaffinity(0))
+    with ProcessPoolExecutor(cores or 1, mp_context=get_context("spawn")) as pool:
+        found = pool.map(right, parts, [adapter] * len(parts))
+        return dict(zip([part.name for part in parts], found, strict=True))
 
 
 @dataclass(frozen=True)
@@ -96,13 +101,17 @@ class Row:
     def lost(self) -> Shares:
         return {kind: self.before[kind] - share for kind, share in self.old.items()}
 
+    def as_dict(self) -> dict[str, Any]:
+        times = {"seconds": self.trained.seconds, "processor": self.trained.processor}
+        return {"skill": self.skill, "mix": self.mix, "new": self.new, "old": self.old, "before": self.before, **times}
+
     def cells(self) -> tuple[str, ...]:
         worst = max(self.lost, key=lambda kind: self.lost[kind])
-        mean = sum(self.old.values()) / len(self.old)
-        over = sum(lost > LOST_GOAL + 1e-9 for lost in self.lost.values())
+        over = sum(lost > LOST + 1e-9 for lost in self.lost.values())
         return (
-            self.skill, self.mix, f"{self.new:.0%}", f"{mean:.0%}", f"{worst}: {self.lost[worst] * 100:.0f}", str(over),
-            f"{self.trained.seconds:.0f}", f"{self.trained.processor:.0f}",
+            self.skill, self.mix, f"{self.new:.0%}", f"{mean(self.old.values()):.0%}",
+            f"{worst}: {self.lost[worst] * 100:.0f}", str(over), f"{self.trained.seconds:.0f}",
+            f"{self.trained.processor:.0f}",
         )  # fmt: skip
 
 
@@ -156,24 +165,25 @@ def main() -> None:
     parser.add_argument("--flags", default="", help="more flags of `ovis finetune`, in one text")
     options = parser.parse_args()
     rows: list[Row] = []
+    old = [Part(kind, options.questions) for kind in KINDS]
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
-        exam = Exam.of(options.skills, options.questions, folder)
+        before = shares(old, None)
+        print(f"untaught: {mean(before.values()):.0%} of the old questions", flush=True)
         for skill in options.skills:
-            untaught, before = exam.shares(None, skill)
-            print(f"{skill}: {untaught:.0%} untaught, old {sum(before.values()) / len(before):.1%}", flush=True)
+            asked = skills.written(skill, options.questions, folder / f"asked-{skill}", seed="asked")
+            new = Part(skill, options.questions, asked)
             data = skills.written(skill, options.samples, folder / f"learnt-{skill}", seed="learnt")
             for mix in options.mixes:
                 flags = [] if mix == DEFAULT else ["--mix", mix if mix == "none" else f"mini:{mix}"]
                 flags += options.flags.split()
                 say = print if options.lines else _unsaid
                 found = trained(data, folder / f"out-{skill}-{mix}", flags, say)
-                rows.append(Row(skill, mix, found, *exam.shares(found.adapter, skill), before))
+                after = shares([new, *old], found.adapter)
+                rows.append(Row(skill, mix, found, after.pop(skill), after, before))
                 print(report.table(COLUMNS, [rows[-1].cells()]).splitlines()[-1], flush=True)
     print(f"\n{report.table(COLUMNS, [row.cells() for row in rows])}\n\n{kinds(rows)}")
-    details = {"rows": [{"skill": row.skill, "mix": row.mix, "new": row.new, "old": row.old, "before": row.before,
-                         "seconds": row.trained.seconds, "processor": row.trained.processor} for row in rows]}  # fmt: skip
-    report.finish(options, "finetune", [], details=details)
+    report.finish(options, "finetune", [], details={"rows": [row.as_dict() for row in rows]})
 
 
 if __name__ == "__main__":

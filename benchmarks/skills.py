@@ -1,7 +1,7 @@
 """Skills that Ovis-mini doesn't have, each as samples to learn it from and as questions that nothing was learnt from.
 
-`shapes`: four shapes that it has no words for, asked by what they are, by color, and by yes or no. `list`: what it knows
-of a drawing, in a form that it never wrote. Knows pictures and samples; refuses to know models.
+`shapes`: four shapes that it has no words for, asked by what they are, by color, and by yes or no. `list`: what it
+knows of a drawing, in a form that it never wrote. Knows pictures and samples; refuses to know models.
 """
 
 from __future__ import annotations

@@ -27,6 +27,9 @@ LISTED = {
     "media/image_decoder.py": {
         "Image.MAX_IMAGE_PIXELS =": "Pillow's documented way to set its limit; the job has its own"
     },
+    "media/picture_opening.py": {
+        "Image.MAX_IMAGE_PIXELS =": "the same: a phone's pictures of 200 million pixels are read smaller"
+    },
     "models/devices.py": dict.fromkeys(
         ("_is_amx_tile_supported", "_is_avx512_bf16_supported"),
         "torch has no public question for it, and bfloat16 is slow without; absent, it counts as no",

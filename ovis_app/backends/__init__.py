@@ -58,6 +58,7 @@ def _of_this_machine(settings: Settings, limits: Limits, *, late: bool) -> Backe
 
         return FakeBackend(delay=1 / settings.fake_rate if settings.fake_rate > 0 else 0.0)
     require_local()
+    spec = zoo.adapted(settings.model, settings.adapter)
     if settings.zerogpu:  # at once: the GPU's part of the work is prepared before the page opens
         if find_spec("spaces") is None:
             raise BackendError(NO_SPACES)
@@ -69,8 +70,11 @@ def _of_this_machine(settings: Settings, limits: Limits, *, late: bool) -> Backe
     if late:
         from ovis_app.backends.lazy import LazyBackend
 
-        spec = zoo.adapted(settings.model, settings.adapter)
         return LazyBackend(spec, lambda: _of_this_machine(settings, limits, late=False))
+    if spec.alone:
+        from ovis_app.backends.local.page_reader import PageReaderBackend
+
+        return PageReaderBackend(settings, limits)
     from ovis_app.backends.local.backend import LocalBackend
 
     return LocalBackend(settings, limits)

@@ -155,8 +155,9 @@ def _check_base(config: AdapterConfig, base: ModelSpec | None) -> None:
         return
     trained_on, here = (called(Path(name)).rpartition("/")[2].partition("@")[0] for name in (config.base, base.id))
     if trained_on.lower() != here.lower() and not base.is_called(trained_on):
+        name = quoted(trained_on or config.base, 80)
         raise AdapterError(
-            f"The adapter {config.name} was trained on {quoted(trained_on or config.base, 80)}, not on {_plain_name(base)}: name that with "
+            f"The adapter {config.name} was trained on {name}, not on {_plain_name(base)}: name that with "
             f"--model. If it is the same, correct base_model_name_or_path in its {CONFIG}."
         )
 

@@ -105,7 +105,7 @@ def _advice(spec: ModelSpec, placement: Placement, freed: int) -> list[str]:
     elif placement.device != "mps" and not (spec.llm is not None and spec.llm.active):
         ways = [bits for bits in QUANTIZE if fits(spec, placement.with_quantize(bits))]
         advice += [f"add --quantize {bits}" for bits in ways[:1]]
-    smaller = [row for row in zoo.MODELS if not row.bundled and not row.quantization and fits(row)]
+    smaller = [row for row in zoo.MODELS if not (row.bundled or row.quantization or row.alone) and fits(row)]
     if smaller:
         advice.append(f"try {max(smaller, key=lambda row: row.parameters).name}")
     return advice

@@ -64,7 +64,7 @@ def run(words: Sequence[str]) -> int:
         raise BadInput("--out is the input itself: name another file.")
     if given.template is not None and given.prompt:
         raise BadInput("--template is the prompt of each row: leave --prompt out.")
-    settings, _, limits, generation = started(given)
+    settings, spec, limits, generation = started(given)
     from ovis_app import batch_files
     from ovis_app.errors import BatchError
 
@@ -73,7 +73,7 @@ def run(words: Sequence[str]) -> int:
         asked = _asked(given)
         kept = batch_files.resumed(given.out, data=schema is not None)
         todo = [row for row in asked.rows if row.id not in kept]
-        answer = _answerer(settings, limits, generation, schema)
+        answer = _answerer(settings, limits, generation, schema, alone=spec.alone)
         answered = batch_files.run(
             todo,
             given.out,
@@ -148,18 +148,18 @@ def _told(answers: Iterator[tuple[Row, Message]], asked: Questions, out: Path, *
 
 
 def _answerer(
-    settings: Settings, limits: Limits, generation: GenerationSettings, schema: JsonAnswers | None
+    settings: Settings, limits: Limits, generation: GenerationSettings, schema: JsonAnswers | None, *, alone: bool
 ) -> Answerer:
     """Who answers a batch; a model is loaded once there is something to answer. Raises BackendError."""
-    answer = _backend(settings, limits, generation)
+    answer = _backend(settings, limits, generation, alone=alone)
     return schema.answerer(answer) if schema else answer
 
 
-def _backend(settings: Settings, limits: Limits, generation: GenerationSettings) -> Answerer:
+def _backend(settings: Settings, limits: Limits, generation: GenerationSettings, *, alone: bool) -> Answerer:
     def asked(system: str) -> GenerationSettings:
         return replace(generation, system=system or generation.system)
 
-    if settings.backend != "local":
+    if settings.backend != "local" or alone:
         from ovis_app.backends import many, open_backend
 
         backend = open_backend(settings, limits)

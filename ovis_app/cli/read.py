@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,6 +65,8 @@ def run(words: Sequence[str]) -> int:
     settings, spec, limits, generation = started(given, tokens=TOKENS)
     from ovis_app.backends import open_backend
     from ovis_app.reading.kept import Kept
+
+    limits = replace(limits, page_pixels=max(limits.page_pixels, spec.single.max_pixels))  # as large as it is seen
 
     try:
         found = _sources(given, limits)

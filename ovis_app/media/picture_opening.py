@@ -26,6 +26,8 @@ LEVELS = {"L;2": 85, "L;4": 17}  # what a step of gray becomes, by how Pillow ca
 JPEG = ("JPEG", "MPO")
 HALVED = (*JPEG, "JPEG2000")  # formats that can be read smaller than they are, at little cost
 HALVINGS = "halvings"
+# Pillow refuses twice as many by itself, and warns of more; whoever opens a picture checks how many it has.
+Image.MAX_IMAGE_PIXELS = 240_000_000
 MOST_HALVED = 4  # times the pixels that may be read: a phone's 200 million; each takes time
 OPEN_SECONDS = 1.0  # of processor time that opening a picture may take; usual ones take a hundredth
 

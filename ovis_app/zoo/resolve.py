@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from ovis_app.zoo.rows import FAMILY_ROWS, MINI, MODELS, OVIS2_5, REFUSED
+from ovis_app.zoo.rows import FAMILY_ROWS, MINI, MODELS, OVIS2_5, PAGE_READER, REFUSED
 from ovis_app.zoo.spec import ORGANISATIONS, LanguageModel, ModelSpec, Resolution, adapter_name, has_config
 
 OWN = "A checkpoint of your own."
@@ -110,7 +110,8 @@ def _named_size(name: str) -> float:
 def of_folder(folder: Path, *, id: str, name: str = "") -> ModelSpec:
     """A row for the checkpoint in a folder: its family's, with what its files say."""
     config, processor = _json(folder / "config.json"), _json(folder / "preprocessor_config.json")
-    row = FAMILY_ROWS[generation(config) or "ovis2_5"]
+    family = "ovis_ocr2" if config.get("model_type") == PAGE_READER else generation(config)
+    row = FAMILY_ROWS[family or "ovis2_5"]
     size = sum(file.stat().st_size for file in folder.glob("*.safetensors") if file.is_file())
     itemsize = 4 if "float32" in (config.get("torch_dtype"), config.get("dtype")) else 2
     llm = _language_model(config.get("llm_config") or config.get("text_config") or {})
@@ -184,7 +185,7 @@ def _language_model(config: Mapping[str, Any]) -> LanguageModel | None:
             return None  # loading says what is wrong
 
         def linears(used: int) -> float:
-            return layers * hidden * (2 * head_dim * (heads + kv_heads) + 3 * used * inner) / 1e9
+            return float(layers * hidden * (2 * head_dim * (heads + kv_heads) + 3 * used * inner) / 1e9)
 
         return LanguageModel(layers, kv_heads, head_dim, linears(experts or 1), linears(chosen) if experts else 0.0)
     except (KeyError, TypeError, ZeroDivisionError):

@@ -151,7 +151,25 @@ OVIS2_6 = replace(
     several=replace(OVIS2_5.several, made_for=(448 * 448, 2880 * 2880)),
     clip=replace(OVIS2_5.clip, made_for=(448 * 448, 2880 * 2880)),
 )
-FAMILY_ROWS = {row.family: row for row in (OVIS2_6, OVIS2_5, OVIS2, OVIS1_6)}
+PAGE_READER = "qwen3_5"  # the model_type in OvisOCR2's config.json
+OCR2 = ModelSpec(
+    id="AIDC-AI/OvisOCR2",
+    name="OvisOCR2",
+    family="ovis_ocr2",
+    parameters=0.9,
+    context=32768,
+    examples=(replace(_EXAMPLES[-1], text=f"\n{_READING}", label="Read a page"),),
+    tasks=(Task("Read the page", f"\n{_READING}"),),
+    reading=f"\n{_READING}",  # its newline belongs to it
+    about="Reads a page as Markdown, with tables, formulas and figures, and does nothing else.",
+    alone=True,
+    several_images=False,
+    video=False,
+    llm=LanguageModel(8, 2, 256, 0.5),  # an estimate, for memory alone: its config.json has the figures
+    defaults=GenerationSettings(max_new_tokens=16384),
+    single=Resolution(448 * 448, 2880 * 2880, made_for=(448 * 448, 2880 * 2880)),
+)
+FAMILY_ROWS = {row.family: row for row in (OVIS2_6, OVIS2_5, OVIS2, OVIS1_6, OCR2)}
 
 
 def _row(family: ModelSpec, name: str, parameters: float, llm: LanguageModel, **changes: Any) -> ModelSpec:
@@ -210,6 +228,7 @@ MODELS = (
     _LLAMA,
     _GEMMA_9B,
     _GEMMA_27B,
+    OCR2,
     _gptq(_OVIS2_2B, 2.51),
     _gptq(_OVIS2_4B, 4.50),
     _gptq(_OVIS2_8B, 8.21),

@@ -109,6 +109,7 @@ class ModelSpec:
     examples: tuple[Example, ...] = ()
     tasks: tuple[Task, ...] = ()
     reading: str = ""  # what asks for a page as Markdown
+    alone: bool = False  # no Ovis inside: a class of its own answers, in a process that has no other model
     aliases: tuple[str, ...] = ()  # what else programs may call it, as its name on the server that has it
     adapter: Path | None = None  # the folder of one that is added to its weights
     refused: str = ""  # why it can't be used here, in a sentence for people

@@ -117,7 +117,7 @@ def test_the_verdict_is_of_the_weights_and_of_the_conversation(monkeypatch: pyte
 def test_rows_hold_what_an_estimate_needs(spec: zoo.ModelSpec) -> None:
     """The layers' Linear modules and the keys and values, as the shapes have them."""
     assert spec.llm is not None
-    assert 0.25 < spec.llm.linears / spec.parameters < 0.95
+    assert 0.25 < spec.llm.linears / spec.parameters < 0.96
     found = memory_fit.fit(spec, on_cpu(spec, "bfloat16"))
     assert found.needed > found.least > found.weights > 0.9 * spec.bytes
     assert bool(spec.quantization) == ("GPTQ" in spec.name) and (spec.bytes < 1.3 * spec.parameters * 1e9) == bool(

@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 from pillow_heif import register_heif_opener
 
+from ovis_app.conversation import Media
 from ovis_app.errors import MediaError
 from ovis_app.limits import Limits
 from ovis_app.media import (
@@ -175,6 +176,13 @@ def test_a_picture_of_more_pixels_than_are_read_is_read_smaller(
     assert corner_names(read) == corner_names(corners())
     with pytest.raises(MediaError, match=r"has more than 0\.03 million pixels"):
         attach(picture, picture.name, Limits(image_pixels=30_000))
+
+
+def test_a_phones_largest_picture_is_opened_at_half_its_size(write: Callable[..., Path]) -> None:
+    data = encoded(corners(), "JPEG")
+    at = data.index(b"\xff\xc0") + 5
+    path = write("a.jpg", data[:at] + struct.pack(">2H", 12240, 16320) + data[at + 4 :])
+    assert upright_size(Media("image", path), Limits()) == (8160, 6120)
 
 
 def test_a_turned_picture_is_read_smaller_too(write: Callable[..., Path]) -> None:

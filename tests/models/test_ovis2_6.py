@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 from ovis_app import zoo
+from ovis_app.backends.local.gpu_placed import cost_of
+from ovis_app.backends.local.model_pool import LoadedModel
 from ovis_app.checkpoints.checkpoint import Checkpoint
 from ovis_app.checkpoints.hub import folder_of
 from ovis_app.checkpoints.load import load
@@ -26,7 +28,7 @@ from tests.engine.driven import SHORT
 from tests.engine.engines import engine_over
 from tests.engine.prompts import Tiny, tiny
 from tests.experts import checkpoint, language_model
-from tests.models_on_cpu import loaded_on_cpu
+from tests.models_on_cpu import loaded_on_cpu, on_cpu
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +139,15 @@ def test_experts_are_not_quantized_and_that_is_said_before_a_download(folder: Pa
         loaded_on_cpu(zoo.resolve("Ovis2.6-30B-A3B"), "bfloat16", "int8")
     with pytest.raises(BackendError, match=r"checkpoint is 0\.0 GB, nearly all of it experts"):
         load(folder, quantize="int4")
+
+
+def test_a_token_is_reckoned_with_the_experts_that_it_has(model: Ovis) -> None:
+    """Two of eight: else a GPU would be asked for several times as long."""
+    body = dict(model.llm.get_submodule("model.layers").named_parameters())
+    of_experts = sum(value.numel() for name, value in body.items() if ".experts." in name)
+    cost = cost_of(LoadedModel(zoo.MINI, on_cpu(zoo.MINI), None, model))  # type: ignore[arg-type]
+    all_of_them = sum(value.numel() for value in body.values())
+    assert cost.token_flops == 2 * (all_of_them - of_experts * 6 // 8) and of_experts > 0
 
 
 PEAK = """

@@ -93,6 +93,15 @@ test("what nothing tells is unsure, a clip has none, and a later question is abo
   assert.deepEqual(picturesOf(later).map((one) => [one.file.name, one.index, one.count]), [["a", 0, 2], ["b", 1, 2], ["c", 0, 1]]);
 });
 
+test("a box of a picture that was read in pieces lies on none: which piece it means isn't told", () => {
+  const long = { ...question("q", [{ ...file("a"), size: [1080, 9000] }]), detail: { split: true } };
+  const places = (asked, told) => assigned(read(`<ref>total</ref>${BOX}`), [asked], told).places.size;
+  assert.equal(places(long, null), 0);
+  assert.equal(places(long, { split: false }), 1); // asked again as a whole
+  assert.equal(places({ ...long, detail: {} }, { split: true }), 0);
+  assert.equal(places({ ...long, files: [{ ...file("a"), size: [1080, 2000] }] }), 1); // it isn't long
+});
+
 // --- pixels ----------------------------------------------------------------------------------------------------------
 
 test("COCO has pictures, categories and boxes in pixels, and points as keypoints", () => {

@@ -19,7 +19,7 @@ from tests.media.made_pdf import pdf, quarters
 from tests.media.test_fetch import OK, anywhere, saying
 from tests.ui.raw_http import MEGABYTE, Said, file, opened, post, sentence, stored
 from tests.ui.serving import EXAMPLES, HeldBackend, Served, Wire, served
-from tests.waiting import until
+from tests.waiting import PATIENCE, until
 
 PNG = (EXAMPLES / "shapes.png").read_bytes()
 CANARY = "canary-51c0"
@@ -55,8 +55,8 @@ def test_a_file_comes_as_if_it_had_been_uploaded(fetches: Served, near: None, tm
     assert said.headers["content-type"] == "application/octet-stream"
     assert said.headers["content-disposition"].startswith("attachment") and said.headers["x-content-type-options"]
     path = unquote(said.headers["x-upload"])
+    assert "no longer here" in other.bring(path)["refused"]  # it is the session's, before that has it looked at
     assert wire.bring(path)["files"][0]["name"] == "Köln 1.jpg" and said.headers["x-kind"] == "image/jpeg"
-    assert "no longer here" in other.bring(path)["refused"]  # it is the session's
     seen = file(fetches, path)
     assert seen.status == 200 and CANARY.encode() in photo and CANARY.encode() not in seen.body  # a copy, as of uploads
     document = pdf([quarters(300)])
@@ -107,6 +107,7 @@ def test_what_cant_be_attached_isnt_handed_on_and_nothing_of_it_stays(fetches: S
 
 
 def test_a_slow_server_is_left_with_its_tab(fetches: Served, near: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetching, "receive", functools.partial(receive, allowed=anywhere, seconds=3 * PATIENCE))
     before = set(stored(fetches))
     body = json.dumps({"session": "7a6b0002", "address": "http://{}/a.png"})
     with saying(OK % (200_000, PNG + bytes(100_000)), ends=False) as there:

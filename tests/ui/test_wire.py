@@ -267,7 +267,7 @@ def test_the_controls_follow_a_change_of_the_model(name: str) -> None:
         cards = [card["text"] for card in told["examples"]]
         assert ("Which way does it move?" in cards) == spec.video and "Describe the image." in cards
         tasks = {task["label"] for task in told["tasks"]}
-        assert "Table" in tasks and ("Point at…" in tasks) == (spec.family == "ovis2_5") and "Count" not in tasks
+        assert "Table" in tasks and ("Point at…" in tasks) == bool(spec.points_suffix) and "Count" not in tasks
         assert ("clip" in told["subject"]) == spec.video and told["session"] == wire.session
         again = wire.run(look, [None, "", None])
         assert of(wire, look, again, "knob-max_new_tokens") == {"__type__": "update"}  # what people set stays

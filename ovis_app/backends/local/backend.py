@@ -46,6 +46,7 @@ Work = Callable[[Session, Request, TokenStreamer, Stop, Begin], Done]
 
 POLL_SECONDS = 0.05  # how often a change that waits for answers checks whether it is still wanted
 GRACE_SECONDS = 1.0  # after its deadline, in which an answer may still end by itself
+ALONE = "{name} reads pages and has no other model beside it: start the app with `--model {name}`."
 PUT_ASIDE = "{name} was put aside after {minutes:g} min without a question; the next one brings it back"
 LESS_CLOSELY = "Memory ran out: looking again, less closely"
 NOT_LOADED = "{name} can't be loaded; the cause is in the server's log."
@@ -176,14 +177,15 @@ class LocalBackend:
 
     def offers(self) -> list[Offer]:
         freed, present = self._freed(), self._spec
-        others = (self._adapted(row) for row in zoo.MODELS if row.id != present.id)
+        others = (self._adapted(row) for row in zoo.MODELS if row.id != present.id and not row.alone)
         return [self._offer(row, freed) for row in (present, *others)]
 
     def offers_on(self, memory: int) -> list[Offer]:
         """See `backend.OffersElsewhere`: in half precision, or quantized as it was asked for here."""
         card = Placement("cuda", torch.bfloat16, self.settings.quantize)
         free = int(memory * self.settings.gpu_memory)
-        return [_offered(row, card, available=free) for row in map(self._adapted, zoo.MODELS)]
+        rows = (row for row in map(self._adapted, zoo.MODELS) if not row.alone)
+        return [_offered(row, card, available=free) for row in rows]
 
     def _adapted(self, spec: ModelSpec) -> ModelSpec:
         """The row of a model as it answers here: the one of the start has its adapter whenever it is chosen."""
@@ -207,6 +209,8 @@ class LocalBackend:
     def change(self, name: str, quantize: str | None = None) -> None:
         quantize = self.settings.quantize if quantize is None else quantize
         spec = self._adapted(zoo.resolve(name))
+        if spec.alone:
+            raise BackendError(ALONE.format(name=spec.name))
         self._switch.problem = ""  # of the change before: here is another
         session = self._session  # the worker may take it away meanwhile
         same = spec.id == self._spec.id and quantize == self._quantize and self._phase == "ready"

@@ -106,7 +106,8 @@ def cost_of(loaded: LoadedModel) -> ModelCost:
     model = loaded.model
     config: Any = model.llm.config.get_text_config()
     body, head = model.llm.get_submodule("model.layers"), model.llm.get_output_embeddings()
-    layers = sum(value.numel() for value in body.parameters())
+    used = config.num_experts_per_tok / config.num_experts if hasattr(config, "num_experts") else 1  # of experts
+    layers = sum(round(value.numel() * (used if ".experts." in name else 1)) for name, value in body.named_parameters())
     words = sum(value.numel() for value in cast(nn.Module, head).parameters())
     tower = sum(value.numel() for value in model.visual_tokenizer.parameters())
     return ModelCost(

@@ -61,6 +61,7 @@ DEFAULTS = {  # by family
         std=(0.26862954, 0.26130258, 0.27577711),
     ),
     "ovis1_6": PixelFormat(Image.Resampling.BICUBIC),
+    "ovis_ocr2": PixelFormat(Image.Resampling.BICUBIC),
 }
 
 

@@ -7,7 +7,7 @@ every kind that it knows, or come from the files of old samples.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -49,10 +49,10 @@ def of_samples(samples: Sequence[Sample], encoder: Encoder) -> Iterator[Asked]:
             yield _of(sample, encoder)
 
 
-def of_mini(checkpoint: Checkpoint, number: int = OF_A_KIND) -> Iterator[Asked]:
-    """Questions of every kind that Ovis-mini knows, which no training saw."""
+def of_mini(checkpoint: Checkpoint, number: int = OF_A_KIND, *, kinds: Iterable[str] = KINDS) -> Iterator[Asked]:
+    """Questions of kinds that Ovis-mini knows, which no training saw."""
     tokenizer = checkpoint.tokenizer.prompts
-    for kind in KINDS:
+    for kind in kinds:
         for case in cases(kind, number):
             asked = case.asked
             ids = encode_turns(tokenizer, chat_format(checkpoint.config), asked.turns, thinking=asked.thinking)

@@ -21,6 +21,7 @@ PARTS = ("llm", "tower", "head", "vte")  # that can learn: the language model, t
 ALL = "all"
 MAX_TOKENS = {"ovis1_6": 3072}  # of a sample, by family
 OTHER_TOKENS = 4096
+MOST_TURNS = 16
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,8 @@ class Choices:
 
     @property
     def turns(self) -> int:
-        """Epochs, a part of one too."""
-        return math.ceil(self.epochs)
+        """Epochs that get old samples of their own; those behind them have the same again."""
+        return min(math.ceil(self.epochs), MOST_TURNS)
 
     def steps(self, samples: int) -> int:
         """Of the optimizer, for so many samples to learn from."""

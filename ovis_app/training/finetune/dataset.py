@@ -77,7 +77,7 @@ class Encoder:
 
 class SampleDataset(Dataset[dict[str, Tensor]]):
     """Samples, encoded when they are asked for: pixels of all of them would fill the memory. `later` epochs may have
-    others in their places; `epoch` is the one that is learnt, from 0, and those behind the last are like it."""
+    others in their places; `epoch` is the one that is learnt, from 0, and behind the last they come again."""
 
     def __init__(self, samples: Sequence[Sample], encoder: Encoder, later: Sequence[Sequence[Sample]] = ()) -> None:
         self._epochs, self._encoder, self.epoch = (tuple(samples), *map(tuple, later)), encoder, 0
@@ -86,7 +86,7 @@ class SampleDataset(Dataset[dict[str, Tensor]]):
         return len(self._epochs[0])
 
     def __getitem__(self, place: int) -> dict[str, Tensor]:
-        samples = self._epochs[min(self.epoch, len(self._epochs) - 1)]
+        samples = self._epochs[self.epoch % len(self._epochs)]
         return self._encoder.example(samples[place])
 
 

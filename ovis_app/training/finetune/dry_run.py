@@ -26,7 +26,8 @@ def lines(plan: Plan) -> Iterator[str]:
     share = sum(length.learnt for length in first_epoch) / sum(length.tokens for length in first_epoch)
     longest = max(range(len(plan.lengths)), key=lambda place: plan.lengths[place].tokens)
     yield f"to learn from: {counted(plan.training)}"
-    yield f"of these {plan.old:,} old ones mixed in{', others in each epoch' * bool(plan.later)}" if plan.old else "no old ones mixed in"
+    others = ", others in each epoch" if plan.later else ""
+    yield f"of these {plan.old:,} old ones mixed in{others}" if plan.old else "no old ones mixed in"
     yield f"to judge by: {counted(plan.validation)}" if plan.validation else "to judge by: none"
     if plan.skipped:
         yield f"left out, as they can't be used: {plan.skipped:,}"

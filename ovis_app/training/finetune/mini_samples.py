@@ -39,8 +39,8 @@ def drawn(number: int, folder: Path, *, seed: int) -> tuple[Sample, ...]:
 def _sample(id: str, folder: Path, rng: random.Random) -> Sample:
     kind, say = rng.choices(tuple(SHARES), tuple(SHARES.values()))[0], dialogues.speaker(rng)
     if kind == "chat":
-        turns = [dialogues.repeated(say) if rng.random() < REPEATED else dialogues.chat(say) for _ in range(TURNS[kind])]
-        return Sample(FILE, id, _said(turns, "", rng))
+        ways = rng.choices((dialogues.repeated, dialogues.chat), (REPEATED, 1 - REPEATED), k=TURNS[kind])
+        return Sample(FILE, id, _said([way(say) for way in ways], "", rng))
     if kind == "clip":
         clip = varied_clip(random_clip(rng), rng)
         picks = [min(int((place + 0.5) * clip.frames / FRAMES), clip.frames - 1) for place in range(FRAMES)]

@@ -5,6 +5,7 @@ Knows shares. Refuses to know how samples are read.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -73,3 +74,22 @@ def held_out(samples: Sequence[Sample], share: float, *, seed: int) -> tuple[tup
     places = set(random.Random(f"validation {seed}").sample(range(len(samples)), number))
     learnt = tuple(sample for place, sample in enumerate(samples) if place not in places)
     return learnt, tuple(sample for place, sample in enumerate(samples) if place in places)
+
+
+def epochs(learnt: Sequence[Sample], old: Sequence[Sample], turns: int, *, seed: int) -> tuple[tuple[Sample, ...], ...]:
+    """What each of so many epochs learns from: all that is new and, in the same places, its own part of the old
+    samples, of each file as many. One where there are none of these."""
+    each = math.ceil(len(old) / turns)
+    order = list(range(len(learnt) + each))
+    random.Random(f"order {seed}").shuffle(order)
+    found = []
+    for turn in range(turns if old else 1):
+        every = [*learnt, *[*old[turn::turns], *old][:each]]
+        found.append(tuple(every[place] for place in order))
+    return tuple(found)
+
+
+def others(training: Sequence[Sample], later: Sequence[Sequence[Sample]]) -> tuple[Sample, ...]:
+    """What later epochs learn from and the first one doesn't, each sample once."""
+    known = set(training)
+    return tuple(dict.fromkeys(sample for epoch in later for sample in epoch if sample not in known))

@@ -7,8 +7,6 @@ trains takes a plan. Refuses to know flags and consoles.
 from __future__ import annotations
 
 import json
-import math
-import random
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -28,7 +26,7 @@ from ovis_app.training.finetune import memory, mini_samples
 from ovis_app.training.finetune.choices import Choices
 from ovis_app.training.finetune.dataset import Encoder, Length
 from ovis_app.training.finetune.entries import sources
-from ovis_app.training.finetune.mixing import OWN, Mix, held_out, picked, wanted_number
+from ovis_app.training.finetune.mixing import OWN, Mix, epochs, held_out, others, picked, wanted_number
 from ovis_app.training.finetune.samples import Found, Note, Problem, Sample, fingerprint, read, refusal
 from ovis_app.training.finetune.visuals import AS_ADVISED, View
 from ovis_app.zoo import ModelSpec
@@ -104,7 +102,7 @@ class Plan:
     @property
     def samples(self) -> tuple[Sample, ...]:
         """All of `training`, then what else later epochs learn from."""
-        return (*self.training, *_others(self.training, self.later))
+        return (*self.training, *others(self.training, self.later))
 
     @property
     def batch(self) -> memory.Batch:
@@ -148,14 +146,16 @@ def load(spec: ModelSpec, data: Data, limits: Limits, folder: Path, choices: Cho
     new, skipped = found.usable(skip_bad=data.skip_bad), len(found.problems)
     old, kept, left = list[Sample](), list(new), list[Sample]()
     for mix in data.mixes:
-        number = wanted_number(len(new), mix, data.mixes) * choices.turns
+        each = wanted_number(len(new), mix, data.mixes)
         if mix.source == OWN:
-            old += _drawn(number, folder, seed)
+            old += _drawn(each * choices.turns, folder, seed)
             continue
         other = _checked(read(sources(Path(mix.source).expanduser()), limits, note=note), spec)
-        some = picked(other.usable(skip_bad=data.skip_bad), number, seed=seed)
-        old, taken = [*old, *some], set(some)
-        left += [sample for sample in other.samples if sample not in taken]
+        usable = other.usable(skip_bad=data.skip_bad)
+        spared = picked(usable, min(max(len(usable) - each, 0), OLD_QUESTIONS), seed=seed)
+        asked = set(spared)
+        old += picked([sample for sample in usable if sample not in asked], each * choices.turns, seed=seed)
+        left += spared
         kept += other.samples
         skipped += len(other.problems)
     return Loaded(new, tuple(old), fingerprint(kept), skipped, tuple(left[:OLD_QUESTIONS]))
@@ -195,31 +195,14 @@ def make(
             f"Every sample is longer than {choices.max_tokens:,} tokens: raise --max-tokens, or lower --max-pixels."
         )
     learnt, validation = held_out(new, choices.val, seed=choices.seed)
-    training, *later = _epochs(learnt, old, choices)
-    every = (*training, *_others(training, later))
+    training, *later = epochs(learnt, old, choices.turns, seed=choices.seed)
+    every = (*training, *others(training, later))
     return Plan(
         ready.spec, ready.placement, ready.checkpoint, choices, encoder, training, tuple(later), validation,
-        tuple(measured[sample] for sample in every), len(training) - len(learnt), loaded.skipped, lengths.long, data.mixes,
-        loaded.digest, out, resume, lengths.tokens, tuple(sample for sample in loaded.left if sample in measured),
+        tuple(measured[sample] for sample in every), len(training) - len(learnt), loaded.skipped, lengths.long,
+        data.mixes, loaded.digest, out, resume, lengths.tokens,
+        tuple(sample for sample in loaded.left if sample in measured),
     )  # fmt: skip
-
-
-def _epochs(learnt: Sequence[Sample], old: Sequence[Sample], choices: Choices) -> list[tuple[Sample, ...]]:
-    """What each epoch learns from: all that is new and, in the same places, a part of the old samples of its own."""
-    each = math.ceil(len(old) / choices.turns)
-    order = list(range(len(learnt) + each))
-    random.Random(f"order {choices.seed}").shuffle(order)
-    epochs = []
-    for begin in range(0, max(each, 1) * choices.turns, max(each, 1)):
-        part = [old[place % len(old)] for place in range(begin, begin + each)]
-        epochs.append(tuple([*learnt, *part][place] for place in order))
-    return epochs if old else epochs[:1]
-
-
-def _others(training: Sequence[Sample], later: Sequence[Sequence[Sample]]) -> tuple[Sample, ...]:
-    """What later epochs learn from and the first one doesn't, each sample once."""
-    known = set(training)
-    return tuple(dict.fromkeys(sample for epoch in later for sample in epoch if sample not in known))
 
 
 def check_new(out: Path) -> None:

@@ -33,7 +33,7 @@ def test_a_dry_run_tells_what_would_be_learnt(data: Path, capsys: pytest.Capture
     first, old, judged = told.splitlines()[:3]
     learnt = sum(int(number) for number in re.findall(r"(\d+) (?:with|text only)", first))
     assert first.startswith(f"to learn from: {learnt} samples (") and learnt == 18 + 5
-    assert old == "of these 5 old ones mixed in" and judged.startswith("to judge by: 2 samples (")
+    assert old == "of these 5 old ones mixed in, others in each epoch" and judged.startswith("to judge by: 2 samples (")
     assert re.search(r"tokens: \d+ in the median, [\d,]+ in the longest \(.+\); \d+\.\d% of them are learnt", told)
     assert (
         "what learns: a LoRA of rank 16 on llm, tower, head, vte at 0.001; 8 epochs of 8 x 1 samples a step, 24 steps"
@@ -79,6 +79,10 @@ def test_a_plan_is_handed_on_with_all_that_training_needs(data: Path, tmp_path: 
     assert first.choices.parts == (("llm", 1e-4),) and first.choices.max_tokens == 1024 and not first.resume
     assert [s.id for s in first.training] == [s.id for s in second.training] and first.facts == second.facts
     assert len(first.validation) == 1 and first.old == 2
+    epochs = [{sample.id for sample in epoch} for epoch in (first.training, *first.later)]
+    old = [{id for id in epoch if id.startswith("drawn-")} for epoch in epochs]
+    assert len(epochs) == 8 and len(set.union(*old)) == 16 and all(len(one) == 2 for one in old)
+    assert all(epoch - mixed == epochs[0] - old[0] for epoch, mixed in zip(epochs, old, strict=True))
     with pytest.raises(BadInput, match="no run to resume in out"):
         finetune.run([*words, "--resume"], never)
     assert not (tmp_path / "out").exists()

@@ -17,7 +17,7 @@ from ovis_app.models.config import OvisConfig
 from ovis_app.training.finetune import memory
 from ovis_app.training.finetune.choices import PARTS, Choices, Method, choices_of, mistakes, parts_of
 from ovis_app.training.finetune.mini_samples import drawn
-from ovis_app.training.finetune.mixing import OWN, Mix, chosen, held_out, picked, wanted_number
+from ovis_app.training.finetune.mixing import OWN, Mix, chosen, epochs, held_out, others, picked, wanted_number
 from ovis_app.training.finetune.plan import RUN_FILE, check_new, check_same
 from ovis_app.training.finetune.samples import Sample
 
@@ -59,6 +59,17 @@ def test_what_is_mixed_in_by_itself() -> None:
             chosen(wrong, own=True)
     with pytest.raises(DataError, match="Ovis-mini"):
         chosen(["mini"], own=False)
+
+
+def test_each_epoch_has_its_own_old_samples_of_each_file() -> None:
+    new, old = numbered(5), [Sample(file, str(n), ()) for file in ("a", "b") for n in range(6)]
+    found = epochs(new, old, 3, seed=0)
+    mine = [[sample for sample in one if sample.file == "old.json"] for one in found]
+    assert len(found) == 3 and mine[0] == mine[1] == mine[2] and set(mine[0]) == set(new)
+    assert all(sum(s.file == file for s in one) == 2 for one in found for file in ("a", "b"))
+    assert len({s for one in found for s in one}) == 5 + 12 and len(others(found[0], found[1:])) == 8
+    assert epochs(new, [], 3, seed=0) == epochs(new, [], 1, seed=0) and len(epochs(new, [], 3, seed=0)) == 1
+    assert [len(one) for one in epochs(new, old[:4], 3, seed=0)] == [7, 7, 7]
 
 
 def test_samples_to_judge_by_are_never_learnt() -> None:

@@ -19,21 +19,33 @@ from ovis_app.training.finetune import answers
 from ovis_app.training.finetune.loop import disk_is_full
 from ovis_app.training.finetune.run_folder import STATE_FILE, RunFolder
 from tests.training.finetune import runs
+from tests.training.finetune.made import entry, written
 
 pytest.importorskip("peft", reason="peft isn't installed: pip install '.[finetune]'")
 
 MORE = {
     "lora": ("--val", "0.3", "--dropout", "0.05"),
+    "mixed": ("--val", "0.3"),
     "full": ("--method", "full", "--train", "llm,tower", "--val", "0.3"),
 }
-RESULT = {"lora": "adapter/adapter_model.safetensors", "full": "merged/model.safetensors"}
+RESULT = {
+    "lora": "adapter/adapter_model.safetensors",
+    "mixed": "adapter/adapter_model.safetensors",
+    "full": "merged/model.safetensors",
+}
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("samples")
     runs.samples(path)
+    written(path / "old.json", [entry(f"Old {number}?", "Yes.", id=f"o{number}") for number in range(9)])
     return path
+
+
+def more(folder: Path, method: str) -> tuple[str, ...]:
+    """Flags of a run."""
+    return (*MORE[method], *(("--mix", f"{folder / 'old.json'}:0.2") if method == "mixed" else ()))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -51,7 +63,7 @@ def whole(folder: Path) -> Callable[[str], Path]:
     def ran(method: str) -> Path:
         out = folder / f"whole-{method}"
         if not out.exists():
-            assert runs.run(runs.words(folder, *MORE[method], out=out.name)) == 0
+            assert runs.run(runs.words(folder, *more(folder, method), out=out.name)) == 0
         return out
 
     return ran
@@ -70,14 +82,20 @@ def behind(monkeypatch: pytest.MonkeyPatch, step: int, act: Callable[[], Any]) -
 
 
 @pytest.mark.parametrize(
-    ("method", "signal_number"), [("lora", signal.SIGINT), pytest.param("full", signal.SIGTERM, marks=pytest.mark.long)]
+    ("method", "signal_number"),
+    [
+        ("mixed", signal.SIGINT),
+        pytest.param("lora", signal.SIGINT, marks=pytest.mark.long),
+        pytest.param("full", signal.SIGTERM, marks=pytest.mark.long),
+    ],
 )
 def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(
     method: str, signal_number: signal.Signals, folder: Path, whole: Callable[[str], Path],
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
+    """Also where each epoch has old samples of its own among the others."""
     expected, handlers = whole(method), [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]
-    words = runs.words(folder, *MORE[method], out=f"ended-{method}")
+    words = runs.words(folder, *more(folder, method), out=f"ended-{method}")
     out = folder / f"ended-{method}"
     with monkeypatch.context() as patch:
         behind(patch, 1, lambda: signal.raise_signal(signal_number))

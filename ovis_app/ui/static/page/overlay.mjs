@@ -81,7 +81,7 @@ export function stacked(marks) {
 
 /** Where an answer's marks lie: by the words around them, or where somebody put them. */
 export function places(reading, message, path) {
-  const found = assigned(reading, path);
+  const found = assigned(reading, path, message.asked);
   for (const [number, place] of chosen.get(message.id) ?? []) if (found.pictures[place]) found.places.set(number, place);
   return found;
 }

@@ -9,6 +9,7 @@ const MENTION = new RegExp(
   `\\b${NOUN}s?\\s{0,4}(?:no\\.?|number|#)?\\s{0,4}(\\d{1,3})\\b|\\b(${ORDINALS.join("|")})\\s{1,4}${NOUN}\\b|\\b(left|right)(?:most)?\\s{1,4}${NOUN}\\b`
   + `|第\\s{0,4}([${CHINESE}]|\\d{1,3})\\s{0,4}[张幅个页]|(?:图片?|图像)\\s{0,4}(\\d{1,3}|[${CHINESE}])`, "gi");
 const SENTENCE = /[.!?。！？;；\n]\s{0,8}/g;
+const LONG = 3; // times its other side: a longer picture is read in pieces where it is split, as media/split.py has it
 const NEAR = 300; // characters around a box in which its picture may be named
 
 /**
@@ -23,17 +24,21 @@ export function picturesOf(path) {
 
 /**
  * For each mark of an answer the place of its picture in `pictures`; none where the question is about a clip, or about
- * nothing. What isn't said lies on the first picture of the latest question that has any, and is `unsure`.
+ * nothing; nor where a picture was read in pieces, since a box lies within one of them, and which one isn't told. What
+ * isn't said lies on the first picture of the latest question that has any, and is `unsure`.
  * @param {import("./boxes.mjs").Reading} reading
  * @param {any[]} path up to the answer
+ * @param {Record<string, any> | null} told the settings that it was asked for with
  * @returns {{pictures: any[], places: Map<number, number>, unsure: boolean}} `places` by the numbers of marks
  */
-export function assigned(reading, path) {
+export function assigned(reading, path, told = {}) {
   const asked = path.filter((one) => one.files.length).at(-1);
   const pictures = picturesOf(path);
   const own = pictures.map((one, place) => [one, place]).filter(([one]) => one.message === asked?.id);
   const places = new Map();
-  if (!own.length || asked.files.some((one) => one.kind !== "image")) return { pictures: [], places, unsure: false };
+  const split = asked === path.at(-1) ? told?.split ?? asked?.detail?.split : asked?.detail?.split;
+  const whole = (one) => one.kind === "image" && !(split === true && isLong(one.size ?? [1, 1]));
+  if (!own.length || !asked.files.every(whole)) return { pictures: [], places, unsure: false };
   const question = numbers(path.findLast((one) => one.role === "user")?.text ?? "", own.length);
   const only = own.length === 1 ? 1 : new Set(question).size === 1 ? question[0] : null;
   let unsure = false;
@@ -44,6 +49,8 @@ export function assigned(reading, path) {
   }
   return { pictures, places, unsure };
 }
+
+const isLong = ([width, height]) => Math.max(width, height) > LONG * Math.min(width, height);
 
 /** Each phrase with the words before it, and those up to the next. */
 function* surroundings(reading) {

@@ -142,6 +142,7 @@ export default {
   "Reads pictures of up to 2880 x 2880 pixels, long documents, charts and clips, and thinks before it answers; for each token a tenth of its weights are at work.": "读取最大 2880 x 2880 像素的图片、长文档、图表和视频，先思考再回答；每个 token 只用到十分之一的权重。",
   "Reads pictures at their own resolution, charts, documents and clips, and can think before it answers.": "按原始分辨率阅读图片、图表、文档和视频，并能先思考再回答。",
   "Reads pictures in up to nine tiles, several pictures and clips, charts and documents.": "把图片分成最多九块阅读，能看多张图片、视频、图表和文档。",
+  "Reads a page as Markdown, with tables, formulas and figures, and does nothing else.": "把一页读成 Markdown，包括表格、公式和插图，别的都不做。",
   "Reads one picture in up to nine tiles, charts and documents.": "把一张图片分成最多九块阅读，也能看图表和文档。",
 
   // the empty page
@@ -156,6 +157,7 @@ export default {
   "Think, then count": "先思考，再数数",
   "Find a box": "找位置",
   "Read a word": "认单词",
+  "Read a page": "读一页",
 
   // another model for one question
   "Only whoever runs this page may choose the model that answers.": "只有运行本页面的人才能选择由哪个模型回答。",
@@ -165,6 +167,7 @@ export default {
   "Describe": "描述",
   "Read the text": "识别文字",
   "Read the word": "认单词",
+  "Read the page": "读这一页",
   "Table": "表格",
   "Chart": "图表",
   "Compare": "比较",
@@ -633,6 +636,19 @@ export default {
   "no secure connection to {0}": "无法与 {0} 建立安全连接",
   "{0} can't be reached": "无法连接 {0}",
 
+  // OvisOCR2, which reads pages
+  "{name} isn't made as OvisOCR2 is: choose another folder, or download it again.": "{name} 的结构与 OvisOCR2 不同：请换一个文件夹，或重新下载。",
+  "{name} can't be loaded, since its {what}: download it again, or choose another checkpoint.": "{name} 无法加载，原因是它的{what}：请重新下载，或换一个检查点。",
+  "tokenizer is missing or damaged": "分词器缺失或损坏",
+  "preprocessor_config.json is odd ({0})": "preprocessor_config.json 不合理（{0}）",
+  "tokenizer and its config.json don't belong together": "分词器与 config.json 不匹配",
+  "weights don't fit its config.json": "权重与 config.json 不符",
+  "weights don't fit its config.json ({0} tensors differ)": "权重与 config.json 不符（有 {0} 个张量不同）",
+  "{0} is missing or damaged": "{0} 缺失或损坏",
+  "{name} reads pages and nothing else here: to change models, start with another --model.": "{name} 在这里只读页面：要换模型，请用另一个 --model 启动。",
+  "{name} is used as it was released: leave --quantize and --adapter out.": "{name} 只按发布的样子使用：请去掉 --quantize 和 --adapter。",
+  "Reading the page": "正在读这一页",
+  "{name} reads pages and has no other model beside it: start the app with `--model {name}`.": "{name} 只读页面，旁边不能有别的模型：请用 `--model {name}` 启动应用。",
   // tables of questions, and the shapes of answers
   "what was given": "所给的内容",
   "There are more than {0} rows: make several tables of it.": "超过 {0} 行：请分成几个表格。",

@@ -1,0 +1,271 @@
+"""OvisOCR2 in this process: one page a question, read by transformers' own class for it, one question after another.
+
+Knows threads and how a page is asked about; what is loaded is checkpoints/page_reader.py's. It is alone: models aren't
+changed beside it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import Tensor
+from transformers import (
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    RepetitionPenaltyLogitsProcessor,
+    StoppingCriteriaList,
+)
+from transformers.generation.streamers import BaseStreamer
+
+from ovis_app import zoo
+from ovis_app.backend import Offer, Phase, Status
+from ovis_app.backends.local.session import measured
+from ovis_app.backends.local.worker import Worker
+from ovis_app.backends.validation import checked
+from ovis_app.checkpoints import page_reader
+from ovis_app.checkpoints.hub import folder_of
+from ovis_app.checkpoints.memory_fit import refuse_what_cannot_fit
+from ovis_app.checkpoints.page_reader import PageReader
+from ovis_app.checkpoints.placement import Placement
+from ovis_app.conversation import Detail, Media, Seen
+from ovis_app.engine.answer import out_of_memory
+from ovis_app.engine.plain import StopsGenerate
+from ovis_app.engine.sampling import Draw, Drawing
+from ovis_app.engine.streamer import TokenStreamer
+from ovis_app.errors import (
+    FAILED,
+    OUT_OF_MEMORY,
+    TOO_LONG,
+    BackendError,
+    MediaError,
+    RequestError,
+    UserError,
+    not_fitting,
+)
+from ovis_app.generation import Done, Event, Request, Waiting
+from ovis_app.limits import Limits
+from ovis_app.media import open_image
+from ovis_app.models.devices import few_threads
+from ovis_app.models.page_prompt import Sheet, encode
+from ovis_app.settings import Settings
+from ovis_app.stop import Stop, Stopped
+
+log = logging.getLogger(__name__)
+
+GRACE_SECONDS = 1.0  # after its deadline, in which an answer may still end by itself
+ALONE = "{name} reads pages and nothing else here: to change models, start with another --model."
+AS_RELEASED = "{name} is used as it was released: leave --quantize and --adapter out."
+
+
+class PageReaderBackend:
+    """Answers with the one model that `settings` name. Raises BackendError where it is to be another than released."""
+
+    def __init__(self, settings: Settings, limits: Limits) -> None:
+        self.settings, self.limits = settings, limits
+        self.spec = zoo.adapted(settings.model, settings.adapter)
+        if settings.quantize != "none" or settings.adapter:
+            raise BackendError(AS_RELEASED.format(name=self.spec.name))
+        self._reader: PageReader | None = None
+        self._phase: Phase = "starting"
+        self._words = "Starting"
+        self._worker = Worker("ovis-reader")
+        self._closing = Stop()
+        atexit.register(self.close)
+
+    def warm(self) -> None:
+        self._worker.submit(self._warm)
+
+    def status(self) -> Status:
+        if self._phase == "ready" and self._worker.busy:
+            return Status(self.spec, "answering", "answering")
+        return Status(self.spec, self._phase, self._words)
+
+    def offers(self) -> list[Offer]:
+        return []
+
+    def change(self, name: str, quantize: str | None = None) -> None:
+        raise BackendError(ALONE.format(name=self.spec.name))
+
+    def cancel_change(self) -> None:
+        """Nothing changes."""
+
+    def close(self) -> None:
+        self._closing.set()
+        self._worker.close()
+        self._reader = None
+
+    def stream(self, request: Request) -> Iterator[Event]:
+        asked = checked(request, self.spec, self.limits)
+        started, stop, streamer = time.monotonic(), Stop(self._closing), TokenStreamer()
+        ticket = self._worker.submit(partial(self._work, asked, streamer, stop, started))
+        try:
+            for event in streamer:
+                waits = self._waits_for(ticket) if isinstance(event, Waiting) else ""
+                yield Waiting(waits) if waits else event
+        finally:
+            stop.set()
+
+    def _waits_for(self, ticket: int) -> str:
+        """What stands before a question's own work; nothing once that has begun."""
+        ahead = self._worker.ahead(ticket)
+        if ahead:
+            return f"Waiting for {ahead} other question{'s' if ahead > 1 else ''}"
+        return "" if self._phase == "ready" else self._words
+
+    # --- in the worker -----------------------------------------------------------------------------------------------
+
+    def _warm(self) -> None:
+        try:
+            self._open()
+        except Stopped:
+            pass  # the process ends
+        except UserError as error:
+            log.warning("the model can't be loaded: %s", error, exc_info=error.__cause__)
+
+    def _open(self) -> PageReader:
+        """The model, fetched and loaded unless it is there. Raises BackendError, and Stopped where the process ends."""
+        if self._reader is None:
+            self._enter("loading", f"Loading {self.spec.name}")
+            try:
+                settings = self.settings
+                placement = Placement.choose(
+                    self.spec, device=settings.device, dtype=settings.dtype, gpu_memory=settings.gpu_memory
+                )
+                refuse_what_cannot_fit(self.spec, placement)
+                folder = folder_of(self.spec, self._report)
+                self._words = f"Loading {self.spec.name}"
+                self._reader = page_reader.load(folder, self.spec.name, placement)
+            finally:
+                self._enter(*(("failed", "the model can't be loaded") if self._reader is None else ("ready", "ready")))
+        return self._reader
+
+    def _report(self, words: str, share: float | None) -> None:
+        self._closing.check()
+        self._words = words
+
+    def _enter(self, phase: Phase, words: str) -> None:
+        self._phase, self._words = phase, words
+
+    def _work(self, request: Request, streamer: TokenStreamer, stop: Stop, started: float) -> None:
+        """The edge of the thread: whatever happens, the reader hears an end."""
+        failed = ""
+        try:
+            if stop.is_set():
+                return
+            reader = self._open()
+            stop.deadline = time.monotonic() + self.settings.deadline
+            streamer.deadline = stop.deadline + GRACE_SECONDS
+            done = self._answer(reader, request, streamer, stop, started)
+            if done.finish == "stopped" and not stop.wanted_no_more():
+                raise BackendError(TOO_LONG)
+            streamer.done(done)
+        except Stopped:
+            streamer.fail(TOO_LONG)  # read only if it was the deadline, not a reader who left
+        except UserError as error:
+            log.info("refused: %s", error, exc_info=error.__cause__)
+            streamer.fail(str(error), refused=isinstance(error, RequestError | MediaError))
+        except BaseException as error:
+            log.exception("reading failed")
+            failed = OUT_OF_MEMORY if out_of_memory(error) else FAILED
+        if failed:
+            streamer.fail(failed)
+
+    def _answer(
+        self, reader: PageReader, request: Request, streamer: TokenStreamer, stop: Stop, started: float
+    ) -> Done:
+        """Raises BackendError, MediaError and Stopped."""
+        streamer.say("Reading the page")
+        sheets, seen, begun = list[Sheet](), list[Seen](), request.conversation.begun
+        turns = [("system", request.settings.system, ())] if request.settings.system else []
+        for message in request.conversation.messages if begun is None else request.conversation.messages[:-1]:
+            stop.check()
+            own = [self._sheet(reader, media, seen) for media in message.media]
+            sheets += own
+            turns.append((message.role, message.text, own))  # type: ignore[arg-type]
+        ids = encode(reader.prompts, turns)
+        if begun is not None:
+            ids = torch.cat([ids, torch.tensor([reader.prompts.encode((begun.text,))], dtype=torch.long)], 1)
+        context = min(reader.context, self.spec.context)
+        room = context - ids.shape[1]
+        if room < 1:
+            raise not_fitting(self.spec.name, ids.shape[1], context)
+        streamer.begin(reader.prompts.with_controls, stop=request.settings.stop, begun="answer" if begun else "nothing")
+        new = generate(reader, ids, sheets, request, most=min(request.settings.max_new_tokens, room),
+                       streamer=streamer, stop=lambda: stop.is_set() or streamer.enough)  # fmt: skip
+        ended = streamer.enough or (len(new) > 0 and int(new[-1]) in reader.ending.eos)
+        stats = replace(
+            measured(streamer, started), prompt_tokens=ids.shape[1], seen=tuple(seen), engine="plain",
+            visual_tokens=sum(sheet.tokens for sheet in sheets),
+        )  # fmt: skip
+        return Done("end" if ended else "stopped" if stop.is_set() else "length", stats)
+
+    def _sheet(self, reader: PageReader, media: Media, seen: list[Seen]) -> Sheet:
+        """A picture's patches; how it is seen goes to `seen`. Raises MediaError."""
+        detail: Detail = self.spec.detail(media, several=False)
+        picture = open_image(media, self.limits)
+        sheet = reader.tower.sheet(
+            picture, min_pixels=detail.min_pixels or 1, max_pixels=detail.max_pixels or 1
+        )  # fmt: skip
+        seen.append(Seen(media.label, *sheet.size, *picture.size, media.pictures, None, media.missing))
+        return sheet
+
+
+class _Behind(BaseStreamer):
+    """Puts into a streamer what comes behind the prompt, which `generate` puts first."""
+
+    def __init__(self, streamer: BaseStreamer) -> None:
+        self.streamer, self.begun = streamer, False
+
+    def put(self, value: Tensor) -> None:
+        if self.begun:
+            self.streamer.put(value)
+        self.begun = True
+
+    def end(self) -> None:
+        self.streamer.end()
+
+
+@torch.inference_mode()
+def generate(
+    reader: PageReader, ids: Tensor, sheets: list[Sheet], request: Request, *, most: int, streamer: BaseStreamer,
+    stop: object,
+) -> Tensor:  # fmt: skip
+    """New ids [tokens] behind a prompt's [1, tokens], put into `streamer` as they come."""
+    model, settings = reader.model, request.settings
+    device = model.device
+    draw = Draw.of(settings)
+    own: list[LogitsProcessor] = []
+    if settings.repetition_penalty != 1:
+        own.append(RepetitionPenaltyLogitsProcessor(settings.repetition_penalty, prompt_ignore_length=ids.shape[1]))
+    if not draw.greedy:
+        own.append(Drawing(draw))
+    pictures = {}
+    if sheets:
+        pictures = {
+            "pixel_values": torch.cat([sheet.rows for sheet in sheets]).to(device, model.dtype),
+            "image_grid_thw": torch.tensor([sheet.grid for sheet in sheets], device=device),
+            "mm_token_type_ids": (ids == model.config.image_token_id).int().to(device),
+        }
+    with few_threads(model):
+        found = model.generate(
+            input_ids=ids.to(device),
+            attention_mask=torch.ones_like(ids).to(device),
+            generation_config=GenerationConfig(
+                do_sample=False,  # `own` draws
+                max_new_tokens=most,
+                eos_token_id=list(reader.ending.eos),
+                pad_token_id=reader.ending.pad,
+            ),
+            logits_processor=LogitsProcessorList(own),
+            stopping_criteria=StoppingCriteriaList([StopsGenerate(stop, ids.shape[1] + most, None)]),  # type: ignore[arg-type]
+            streamer=_Behind(streamer),
+            **pictures,
+        )
+    return found[0, ids.shape[1] :]  # type: ignore[no-any-return]
