@@ -83,9 +83,8 @@ class LocalBackend:
         words = "answering" if answering else self._words
         session = self._session  # the worker may take it away meanwhile
         here = (None, "") if session is None else (session.resources, str(session.capabilities))
-        return Status(
-            self._spec, phase, words, self._switch.now(), self._switch.problem, *here, quantize=self._quantize
-        )
+        change, problem = self._switch.now(), self._switch.problem
+        return Status(self._spec, phase, words, change, problem, *here, quantize=self._quantize)
 
     def warm(self) -> None:
         """Starts loading the model, and returns at once. A failure shows in `status` and in the first answer."""
