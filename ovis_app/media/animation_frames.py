@@ -14,11 +14,11 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from io import BytesIO
 from itertools import accumulate
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-if __package__:
+if TYPE_CHECKING or __package__:
     from ovis_app.media import gif_frames
     from ovis_app.media.colour_profiles import MOST_PROFILE
     from ovis_app.media.picture_opening import count, likely, opened

@@ -10,12 +10,12 @@ from __future__ import annotations
 import time
 from functools import cache
 from io import BytesIO
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 
-if __package__:
+if TYPE_CHECKING or __package__:
     from ovis_app.media import colour_profiles, decoder_memory
 else:  # beside a script
     import colour_profiles
