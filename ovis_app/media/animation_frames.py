@@ -14,18 +14,18 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from io import BytesIO
 from itertools import accumulate
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-if not __package__:  # beside a script
-    import gif_frames
-    from colour_profiles import MOST_PROFILE
-    from picture_opening import count, likely, opened
-else:
+if TYPE_CHECKING or __package__:
     from ovis_app.media import gif_frames
     from ovis_app.media.colour_profiles import MOST_PROFILE
     from ovis_app.media.picture_opening import count, likely, opened
+else:  # beside a script
+    import gif_frames
+    from colour_profiles import MOST_PROFILE
+    from picture_opening import count, likely, opened
 
 SHORTEST, USUAL = 10, 100  # milliseconds: a frame that says to stay no longer than the one stays the other, in browsers
 SAME_MOMENT = 0.0005  # seconds between two ways to write when a frame begins

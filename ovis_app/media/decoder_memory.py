@@ -30,13 +30,13 @@ ROWS, SAMPLES, BITS, PLANAR, TILE_WIDTH, TILE_HEIGHT, TURNED = 278, 277, 258, 28
 def needed(picture: ImageFile.ImageFile, data: bytes, halvings: int = 0) -> float:
     """The bytes that decoding an opened picture takes at most, its pixels included and its file not; where it is read
     smaller, so often halved."""
-    area: float = picture.width * picture.height / 4**halvings
+    area = picture.width * picture.height / (1 << 2 * halvings)
     own = area * (2 if picture.mode.startswith("I;16") else SMALL.get(picture.mode, 4))
     match picture.format:
         case "JPEG" | "MPO":
             return own + _coefficients(data)
         case "JPEG2000":
-            return own + _codestream(picture, data) / 4**halvings + len(data) * (halvings > 0)
+            return own + _codestream(picture, data) / (1 << 2 * halvings) + len(data) * (halvings > 0)
         case "TIFF":
             return own + _strip(picture) + (own if _tags(picture).get(TURNED, 1) != 1 else 0)
         case "WEBP":

@@ -10,16 +10,16 @@ from __future__ import annotations
 import time
 from functools import cache
 from io import BytesIO
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from PIL import Image, ImageFile, UnidentifiedImageError
 from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 
-if not __package__:  # beside a script
+if TYPE_CHECKING or __package__:
+    from ovis_app.media import colour_profiles, decoder_memory
+else:  # beside a script
     import colour_profiles
     import decoder_memory
-else:
-    from ovis_app.media import colour_profiles, decoder_memory
 
 SEVERAL = ("GIF", "PNG", "WEBP", "AVIF")  # formats whose further pictures Pillow counts
 LEVELS = {"L;2": 85, "L;4": 17}  # what a step of gray becomes, by how Pillow calls the pixels of a file
