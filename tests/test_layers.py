@@ -46,7 +46,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "batch_files": {"batch_rows", "named_files", "media", "private_folder", *VALUES},
     "reading": {"batch_files", "named_files", "media", *VALUES},
     "models": {"zoo", "media", *VALUES},
-    "checkpoints": {"zoo", "media", "models", *VALUES},
+    "checkpoints": {"zoo", "media", "models", "named_files", *VALUES},
     "engine": {"zoo", "models", "checkpoints", *VALUES},
     "backends": {"backend", "zoo", "chat", "media", "models", "checkpoints", "engine", "settings", "frozen_imports"}
     | VALUES,

@@ -145,4 +145,4 @@ def test_pixels_that_make_no_sense_are_one_sentence(folder: Folder, generation: 
 def test_ovis_mini_says_what_it_was_trained_with() -> None:
     """At another filter its answers would change."""
     said = OvisConfig.read(MINI_FOLDER).pixel_format
-    assert said == PixelFormat(Image.Resampling.BICUBIC)
+    assert said == PixelFormat(Image.Resampling.BILINEAR)

@@ -137,7 +137,8 @@ class Many {
     const { title, ignored, leftOut, schema } = this.batch.batch;
     const head = [t("Row"), t("Question"), schema ? t("Answer, and its data") : t("Answer"), ""].map((words) => make("th", { scope: "col" }, words));
     const apart = [ignored.length ? t("Columns that aren't read: {names}", { names: few(ignored) }) : "", leftOut.length ? t("Left out: {names}", { names: few(leftOut) }) : ""].filter(Boolean);
-    p.body.replaceChildren(make("p.many-from", {}, plain([title, ...apart].filter(Boolean).join(" · "))), p.progress, p.counts, p.notice,
+    const source = make("p.many-source", {}, plain([title, ...apart].filter(Boolean).join(" · ")));
+    p.body.replaceChildren(source, p.progress, p.counts, p.notice,
       make("div.buttons.many-does", {}, p.pause, p.stop, p.go, p.again, p.fresh), take,
       make("div.many-filter", {}, p.only), make("div.many-table", { tabIndex: 0, role: "region", "aria-label": t("Rows") }, make("table", {}, make("thead", {}, make("tr", {}, ...head)), p.rows)), p.more);
     this.#table();
