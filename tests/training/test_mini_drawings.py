@@ -1,4 +1,4 @@
-"""Ovis-mini reads drawings that weren't made by what taught it: soft edges, nothing behind, turned a little, compressed.
+"""Ovis-mini reads drawings that weren't made by what taught it: soft edges, nothing behind, turned, compressed.
 
 All is drawn here, by other code than training's: each pixel's color is how much of it a shape covers, reckoned from the
 shape's outline.
@@ -42,7 +42,7 @@ class Thing:
 
 
 def inside(kind: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Which points, from a shape's middle and in parts of its size, lie in it: y grows downwards, a corner is on top."""
+    """Which points, from a shape's middle and in parts of its size, lie in it: y grows downwards."""
     if kind == "circle":
         return np.hypot(x, y) <= 1
     if kind == "square":
@@ -96,9 +96,10 @@ def drawn(things: list[Thing], way: str, luck: random.Random, path: Path) -> Pat
 def asked(things: list[Thing], luck: random.Random) -> list[tuple[str, str]]:
     """A question about color, one about shape, one about place and one about number, each with its answer."""
     one = luck.choice(things)
+    a = "an" if one.paint[0] in "aeiou" else "a"
     return [
         (f"What color is the {one.kind}?", f"The {one.kind} is {one.paint}."),
-        (f"What is at the {PLACES[one.place]}?", f"It is {'an' if one.paint[0] in 'aeiou' else 'a'} {one.paint} {one.kind}."),
+        (f"What is at the {PLACES[one.place]}?", f"It is {a} {one.paint} {one.kind}."),
         (f"Where is the {one.paint} {one.kind}?", f"The {one.paint} {one.kind} is at the {PLACES[one.place]}."),
         ("How many shapes are there?", f"There {'is' if len(things) == 1 else 'are'} {len(things)} "
          f"shape{'s' * (len(things) != 1)}."),

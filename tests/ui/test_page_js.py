@@ -38,7 +38,7 @@ def test_every_module_begins_with_what_it_knows_and_imports_what_is_there() -> N
         text = file.read_text("utf-8")
         words = file.name.startswith("zh")  # a dictionary is as long as what is said
         assert text.startswith("// ") and (words or len(text.splitlines()) <= 450), file.name
-        for name in re.findall(r'(?:from|import)\s*\(?"([^"]+)"', text):
+        for name in re.findall(r'(?:from\s+|import\s*\(?)"([^"]+)"', text):
             assert name.startswith((".", "..")), f"{file.name} asks elsewhere for {name}"
             found = (file.parent / name).resolve()
             assert found.relative_to(STATIC).as_posix() in static.files, f"{file.name}: {name}"
