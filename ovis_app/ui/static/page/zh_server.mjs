@@ -503,6 +503,7 @@ export default {
   "An adapter can't be added to {model}, which was released quantized: name the model in full with --model.": "{model} 以量化形式发布，不能加适配器：请用 --model 指定未量化的模型。",
   "The adapter {adapter} changes the embeddings or the output layer apart, which are one in this model: train rows of tokens (trainable_token_indices), or save all of the embeddings, with ensure_weight_tying.":
     "适配器 {adapter} 分别改动了嵌入层和输出层，而它们在这个模型里是同一个：请训练部分 token 的行（trainable_token_indices），或用 ensure_weight_tying 保存全部嵌入。",
+  "The adapter {adapter} changes {parameter} twice: save it again with peft, or train it anew.": "适配器 {adapter} 两次改动了 {parameter}：请用 peft 重新保存，或重新训练。",
   "The adapter {adapter} makes numbers of {parameter} that {dtype} can't hold: it wasn't trained well, or for this model.": "适配器 {adapter} 使 {parameter} 的数值超出 {dtype} 的范围：它没有训练好，或不是为这个模型训练的。",
   "The adapter {0} {1}.": "适配器 {0} {=1}。",
   "has no {0}: copy it there": "缺少 {0}：请把它复制过去",
