@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from ovis_app.errors import AdapterError
-from ovis_app.named_files import printable
 
 CONFIG = "adapter_config.json"
 MOST_BYTES = 4 * 2**20
@@ -130,7 +129,7 @@ def _refuse_other_kinds(raw: Mapping[str, Any], name: str) -> None:
 
 def quoted(value: object, most: int = 40) -> str:
     """A stranger's words, as far as they can be shown."""
-    return printable(str(value)[:most])
+    return "".join(c if c.isprintable() else "�" for c in str(value)[:most])
 
 
 def _base(value: Any) -> str:

@@ -124,8 +124,11 @@ def test_nothing_is_written_over(tmp_path: Path) -> None:
     with pytest.raises(AdapterError, match="isn't empty"):
         merged(base, adapter, taken)
     assert before == {file.name: file.read_bytes() for file in taken.iterdir()}
+    for inside in (base / "config.json", base / "merged"):
+        with pytest.raises(AdapterError, match="is the model itself, or in it"):
+            merged(base, adapter, inside)
     with pytest.raises(AdapterError, match="isn't empty"):
-        merged(base, adapter, base / "config.json")
+        merged(base, adapter, adapter / "adapter_config.json")
 
 
 @pytest.mark.parametrize(

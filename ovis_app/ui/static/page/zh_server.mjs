@@ -532,8 +532,10 @@ export default {
   "An adapter can't be added to {model}, which was released quantized: name the model in full with --model.": "{model} 以量化形式发布，不能加适配器：请用 --model 指定未量化的模型。",
   "The adapter {adapter} changes the embeddings or the output layer apart, which are one in this model: train rows of tokens (trainable_token_indices), or save all of the embeddings, with ensure_weight_tying.":
     "适配器 {adapter} 分别改动了嵌入层和输出层，而它们在这个模型里是同一个：请训练部分 token 的行（trainable_token_indices），或用 ensure_weight_tying 保存全部嵌入。",
+  "The adapter {adapter} changes {parameter} twice: save it again with peft, or train it anew.": "适配器 {adapter} 两次改动了 {parameter}：请用 peft 重新保存，或重新训练。",
   "The adapter {adapter} makes numbers of {parameter} that {dtype} can't hold: it wasn't trained well, or for this model.": "适配器 {adapter} 使 {parameter} 的数值超出 {dtype} 的范围：它没有训练好，或不是为这个模型训练的。",
   "The adapter {0} {1}.": "适配器 {0} {=1}。",
+  "{0} patterns": "{0} 个模式",
   "has no {0}: copy it there": "缺少 {0}：请把它复制过去",
   "is pickled, which could run code: save it as {0}": "是 pickle 格式，可能执行代码：请存成 {0}",
   "The adapter {0} was trained on {1}, not on {2}: name that with --model. If it is the same, correct base_model_name_or_path in its {3}.":
