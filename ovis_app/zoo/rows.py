@@ -72,7 +72,7 @@ MINI = ModelSpec(
     id="ovis-mini",
     name="Ovis-mini",
     family="ovis2_5",
-    parameters=0.004,
+    parameters=0.0045,
     context=4096,
     about="A 4-million-parameter Ovis that lives inside this app and knows simple drawings: "
     "coloured shapes, short words and moving dots.",
