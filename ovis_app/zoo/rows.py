@@ -216,9 +216,9 @@ _GEMMA_27B = _row(OVIS1_6, "Ovis1.6-Gemma2-27B", 28.9, LanguageModel(46, 16, 128
 # a parameter of the layers, 8.19 for Int8, 16 for everything else), which gives the listed 2B to 0.2 %.
 MODELS = (
     MINI,
-    _OVIS2_6_30B,
     _OVIS2_5_2B,
     _OVIS2_5_9B,
+    _OVIS2_6_30B,
     _OVIS2_1B,
     _OVIS2_2B,
     _OVIS2_4B,

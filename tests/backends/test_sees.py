@@ -31,6 +31,7 @@ from tests.waiting import until
 
 GOLDEN = Path(__file__).parent.parent / "fixtures" / "golden"
 SHAPES = folder("examples") / "shapes.png"
+WORDS = 892  # of Ovis-mini
 
 
 def request(*media: Media, text: str = "") -> Request:
@@ -70,13 +71,13 @@ def test_the_map_is_what_the_visual_tokenizer_says(mini: LocalBackend) -> None:
         odds = model.visual_tokenizer(pixels.values, pixels.grids).double()
     (cells,) = found.cells
     assert (cells.rows, cells.columns) == (pixels.grids[0][1] // 2, pixels.grids[0][2] // 2)
-    assert found.seen == (cells.columns * 32, cells.rows * 32) and found.vocabulary == odds.shape[1] == 636
+    assert found.seen == (cells.columns * 32, cells.rows * 32) and found.vocabulary == odds.shape[1] == WORDS
     assert cells.words is not None
     assert list(cells.words.rows) == odds.argmax(-1).tolist()
     torch.testing.assert_close(torch.tensor(cells.words.shares).double(), odds.amax(-1), rtol=0, atol=1e-4)
     entropy = -(odds * (odds + 1e-30).log2()).sum(-1)
     torch.testing.assert_close(torch.tensor(cells.words.bits).double(), entropy, rtol=0, atol=1e-3)
-    assert 0 <= min(cells.words.bits) < max(cells.words.bits) <= math.log2(636)
+    assert 0 <= min(cells.words.bits) < max(cells.words.bits) <= math.log2(WORDS)
 
 
 def test_what_differs_in_a_picture_differs_in_its_cells(mini: LocalBackend, tmp_path: Path) -> None:

@@ -205,7 +205,7 @@ def test_experts_are_read_straight_into_place(tmp_path: Path) -> None:
     wide = {"hidden_size": 64, "moe_intermediate_size": 8192, "num_experts": 32}
     folder = checkpoint(tmp_path / "wide", language_model(**wide).to(torch.bfloat16), **wide)
     peak, held = measured(LOADED, str(folder))
-    assert held > 190e6 and held < peak < held * 1.1
+    assert held > 190e6 and held * 0.98 < peak < held * 1.1
 
 
 @told

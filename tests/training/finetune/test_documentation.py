@@ -22,7 +22,7 @@ FLAG = re.compile(r"(?<![\w-])--[a-z][\w-]+")
 
 def test_its_flags_are_those_of_the_command() -> None:
     known = set(FLAG.findall(finetune.parser().format_help()))
-    elsewhere = {"--adapter", "--image", "--multi_gpu", "--num_processes"}
+    elsewhere = {"--adapter", "--image", "--multi_gpu", "--num_processes", "--nproc_per_node", "--cpu"}
     assert set(FLAG.findall(TEXT)) - elsewhere <= known
 
 
