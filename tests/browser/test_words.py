@@ -80,7 +80,8 @@ def test_a_formula_that_is_broken_or_hostile_stays_its_source(tab: Any) -> None:
 
 def test_html_is_shown_as_it_was_written_and_does_nothing(tab: Any) -> None:
     words = answered(tab, given("html"))
-    says(tab, "hidden comment")  # what follows a box is shown once it can be drawn
+    # What follows a box is shown once it can be drawn; the question has the same words.
+    tab.wait_for_function("e => e.innerText.includes('hidden comment')", arg=words.element_handle())
     said = words.inner_text()
     for written in (
         "<b>strong</b>, <title>My page</title> and <style>p{color:red}</style> then <script>alert(1)</script> end.",
