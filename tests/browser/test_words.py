@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.browser.test_page import ask, says
+from tests.browser.test_page import ask
 from tests.ui.serving import Served
 
 Open = Callable[..., Any]
