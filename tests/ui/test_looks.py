@@ -22,4 +22,5 @@ def test_no_sheet_has_looks_of_its_own() -> None:
     own = [f"{name}: {found}" for name, text in SHEETS.items() if name != "tokens.css" for found in OWN.findall(text)]
     assert not own, "what belongs into tokens.css:\n" + "\n".join(own)
     used = {token for text in SHEETS.values() for token in USED.findall(text)}
+    assert not [name for name, text in SHEETS.items() if re.search(r"[\w-]:\s*;", text)], "a look without a value"
     assert len(used) > 40 and not {token for token in used if f"{token}:" not in tokens}
