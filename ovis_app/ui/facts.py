@@ -47,7 +47,6 @@ def facts(
             "subject": subject(spec),
             "hint": (CHOOSE if may_choose else START) if spec.bundled else "",
             "may_choose": may_choose,
-            "bilingual": not spec.bundled,  # whether it reads Chinese as well as English
             "most_text": MAX_TEXT,
             "most_files": limits_for(spec, limits).files_per_turn,
             "model": _model(spec)

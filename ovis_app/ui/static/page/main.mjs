@@ -215,8 +215,7 @@ class View {
   }
 
   #card(given) {
-    const { bilingual } = this.#session.facts;
-    const example = bilingual && !given.wants.boxes ? { ...given, text: said(given.text), shown: said(given.shown) } : given;
+    const example = !given.wants.boxes ? { ...given, text: said(given.text), shown: said(given.shown) } : given;
     const pictures = example.media.map(({ url, shown, name }) => (url.endsWith(".mp4")
       ? make("video", { src: shown, muted: true, preload: "metadata", "aria-label": name }) : make("img", { src: shown, alt: "" })));
     const words = make("span.example-text", {}, example.label ? make("b", {}, said(example.label)) : null, example.shown);

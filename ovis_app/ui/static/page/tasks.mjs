@@ -7,13 +7,13 @@ import { language, said, t } from "./i18n.mjs";
 
 const PLACE = "…"; // where a word belongs
 
-/** What can be asked of these files: {label, text, at}, with the place of the cursor, or -1 where it is asked at once. A model
- * that reads Chinese is asked in it, but for words that it knows as they are. Pure.
+/** What can be asked of these files: {label, text, at}, with the place of the cursor, or -1 where it is asked at once. On
+ * the Chinese page in Chinese, but for words that models know as they are. Pure.
  * @param {{label: string, image: string, images: string, video: string}[]} tasks @param {{kind: string}[]} files */
-export function offered(tasks, files, { bilingual = false } = {}) {
+export function offered(tasks, files) {
   const of = files.length > 1 ? "images" : files[0]?.kind === "video" ? "video" : "image";
   return tasks.filter((one) => files.length && one[of]).map((one) => {
-    const words = bilingual && !one[of].includes("<ref>") ? said(one[of]) : one[of];
+    const words = !one[of].includes("<ref>") ? said(one[of]) : one[of];
     const at = words.indexOf(PLACE);
     return { label: one.label, text: at < 0 ? words : words.replace(PLACE, ""), at };
   });
@@ -30,7 +30,7 @@ export class Tasks {
   draw() {
     const { draft, running, facts } = this.#session;
     const idle = running === null && !draft.text && !draft.editing && draft.files.every((one) => one.state === "ready");
-    const rows = idle && facts ? offered(facts.tasks ?? [], draft.files, facts) : [];
+    const rows = idle && facts ? offered(facts.tasks ?? [], draft.files) : [];
     const key = `${language()} ${rows.map((one) => one.text).join("|")}`;
     this.#root.hidden = !rows.length;
     if (this.#root.dataset.key === key) return;

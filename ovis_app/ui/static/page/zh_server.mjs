@@ -186,7 +186,7 @@ export default {
   "What does the chart show? Give all of its values as a Markdown table.": "这张图表说明了什么？请用 Markdown 表格给出其中的所有数值。",
   "What is different between the images?": "这些图片有什么不同？",
 
-  // examples, for models that read Chinese
+  // examples
   "Describe the image.": "描述这张图片。",
   "Which image has more shapes?": "哪张图片里的形状更多？",
   "Which way does it move?": "它往哪个方向移动？",
@@ -527,8 +527,6 @@ export default {
   // adapters
   "{name} is an adapter, not a model: name it with --adapter, and with --model what it was trained on.": "{name} 是适配器，不是模型：请用 --adapter 指定它，并用 --model 指定它的训练基础。",
   "The adapter {adapter} doesn't fit {model}: {why}. Name with --model the one that it was trained on.": "适配器 {adapter} 与 {model} 不符：{=why}。请用 --model 指定它的训练基础。",
-  "The adapter {adapter} changes {parameter} twice: save it again with peft, or train it anew.": "适配器 {adapter} 两次更改了 {parameter}：请用 peft 重新保存，或重新训练。",
-  "{0} patterns": "{0} 个模式",
   "An adapter can't be added to {model}, which was released quantized: name the model in full with --model.": "{model} 以量化形式发布，不能加适配器：请用 --model 指定未量化的模型。",
   "The adapter {adapter} changes the embeddings or the output layer apart, which are one in this model: train rows of tokens (trainable_token_indices), or save all of the embeddings, with ensure_weight_tying.":
     "适配器 {adapter} 分别改动了嵌入层和输出层，而它们在这个模型里是同一个：请训练部分 token 的行（trainable_token_indices），或用 ensure_weight_tying 保存全部嵌入。",
