@@ -142,7 +142,7 @@ def test_an_answer_is_read_out_once_and_not_word_by_word(open_tab: Open, server:
     tab.fill("#box textarea", "crash")
     tab.press("#box textarea", "Enter")
     tab.wait_for_selector(".problem >> visible=true")
-    assert tab.evaluate("window.heard.at(-1)").startswith("Something went wrong")
+    tab.wait_for_function("window.heard.at(-1).startsWith('Something went wrong')")
     tab.reload()
     tab.wait_for_selector(".problem >> visible=true")
     assert tab.inner_text(".unseen[role=status]") == ""  # what was there before isn't read out

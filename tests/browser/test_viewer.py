@@ -154,7 +154,8 @@ def test_a_box_is_written_into_the_question(tab: Any, server: Served) -> None:
     for key in ("ArrowLeft", "ArrowUp", "Shift+ArrowRight", "Shift+ArrowDown"):
         tab.keyboard.press(key)
     tab.click(f"{OPEN} .write-part")
-    assert tab.input_value("#box textarea") == "What is Image 2 <box>(0.230,0.230),(0.750,0.750)</box>"
+    written = "What is Image 2 <box>(0.230,0.230),(0.750,0.750)</box>"
+    tab.wait_for_function("text => document.querySelector('#box textarea').value === text", arg=written)
     opened(tab, "#box .opens >> nth=1")
     tab.click(f"{OPEN} .select-part")
     tab.keyboard.press("Escape")  # leaves the selection, then the picture
