@@ -16,7 +16,7 @@ from ovis_app.engine.fused.inputs import Inputs
 from ovis_app.engine.fused.tiles import MOST_SPLITS, WARPS, Tile, attention_splits, power_of_two
 from ovis_app.engine.kv_pool import KVPool
 
-OWN_PRODUCTS = 4  # rows, up to which weights are read by our own products
+OWN_PRODUCTS = 2  # rows, up to which our own products are faster than the libraries'
 MOST_SHARES = 32  # splits of a sequence's tokens in attention
 ATTENTION_TILE = 32  # tokens that attention looks at together
 ATTENTION_STAGES = 5  # with fewer nothing is under way while a tile is looked at: a block's number comes first
@@ -36,15 +36,15 @@ class Launches:
         self.vocabulary = len(step.head.weight)
         self.qkv = self._tile(self.joined, self.hidden)
         self.out, self.down = (self._tile(self.hidden, size, plain=True) for size in (self.width, self.inner))
-        self.gate_up = self._tile(self.inner, self.hidden, tiles=2, most_splits=1)
+        self.gate_up = self._tile(self.inner, self.hidden, most_splits=1)
         self.head = self._tile(self.vocabulary, self.hidden, most_splits=1)
         self._buffers(most_rows, min(most_rows, OWN_PRODUCTS))
 
     def _tile(
-        self, outputs: int, inputs: int, *, plain: bool = False, tiles: int = 1, most_splits: int = MOST_SPLITS
+        self, outputs: int, inputs: int, *, plain: bool = False, most_splits: int = MOST_SPLITS
     ) -> Tile:
         return Tile.of(
-            outputs, inputs, itemsize=self._dtype.itemsize, plain=plain, tiles=tiles, most_splits=most_splits,
+            outputs, inputs, itemsize=self._dtype.itemsize, plain=plain, most_splits=most_splits,
             processors=self._processors,
         )  # fmt: skip
 

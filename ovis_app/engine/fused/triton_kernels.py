@@ -55,14 +55,14 @@ def product(
     PARTS: tl.constexpr, KEEP: tl.constexpr, NORM: tl.constexpr, GATED: tl.constexpr, SPLITS: tl.constexpr,
     TILE_N: tl.constexpr, TILE_K: tl.constexpr, LANE: tl.constexpr,
 ):  # fmt: skip
-    """out [SPLITS, ROWS, N] = a row x [K] times `weight` [N, K], for 1, 2 or 4 rows; each split has its part of K.
+    """out [SPLITS, ROWS, N] = a row x [K] times `weight` [N, K], for 1 or 2 rows; each split has its part of K.
 
     x is `inputs` [ROWS, K] and the sum of `parts` [PARTS, ROWS, K], which goes to `kept` [ROWS, K] with KEEP; with NORM
     it is normed by its root mean square and times `norm` [K]. In one split the norm's factor is applied; in several
     `squares` [SPLITS, ROWS] gets their sums of squares, and whoever sums the splits applies it. With GATED `weight` is
     [2 N, K], gates first, and out is silu(gate) * up, in one split. LANE weights are 16 bytes.
     """
-    tl.static_assert(ROWS == 1 or ROWS == 2 or ROWS == 4)
+    tl.static_assert(ROWS == 1 or ROWS == 2)
     tl.static_assert(not GATED or SPLITS == 1)
     STEPS: tl.constexpr = (K + TILE_K * SPLITS - 1) // (TILE_K * SPLITS)
     WHOLE: tl.constexpr = K % (TILE_K * SPLITS) == 0 and N % TILE_N == 0
@@ -71,10 +71,9 @@ def product(
     n = tl.program_id(0) * TILE_N + tl.arange(0, TILE_N)
     tile = weight + n[:, None].to(tl.int64) * K
     nothing = tl.full((TILE_N, TILE_K // LANE), 0.0, tl.float32)
-    sum0, sum1, sum2, sum3 = nothing, nothing, nothing, nothing
-    up0, up1, up2, up3 = nothing, nothing, nothing, nothing
+    sum0, sum1, up0, up1 = nothing, nothing, nothing, nothing
     none = tl.full((TILE_K,), 0.0, tl.float32)
-    square0, square1, square2, square3 = none, none, none, none
+    square0, square1 = none, none
     for step in range(STEPS):
         k = (split * STEPS + step) * TILE_K + tl.arange(0, TILE_K)
         if WHOLE:  # without masks
@@ -98,18 +97,11 @@ def product(
             # A row's sums are variables of their own: kernels have no lists.
             if row == 0:
                 sum0, up0, square0 = sum0 + more, up0 + more_up, square0 + square
-            elif row == 1:
-                sum1, up1, square1 = sum1 + more, up1 + more_up, square1 + square
-            elif row == 2:
-                sum2, up2, square2 = sum2 + more, up2 + more_up, square2 + square
             else:
-                sum3, up3, square3 = sum3 + more, up3 + more_up, square3 + square
+                sum1, up1, square1 = sum1 + more, up1 + more_up, square1 + square
     _finish(0, sum0, up0, square0, n, split, out, squares, eps, N, K, ROWS, NORM, GATED, SPLITS)
     if ROWS > 1:
         _finish(1, sum1, up1, square1, n, split, out, squares, eps, N, K, ROWS, NORM, GATED, SPLITS)
-    if ROWS > 2:
-        _finish(2, sum2, up2, square2, n, split, out, squares, eps, N, K, ROWS, NORM, GATED, SPLITS)
-        _finish(3, sum3, up3, square3, n, split, out, squares, eps, N, K, ROWS, NORM, GATED, SPLITS)
 
 
 @triton.jit

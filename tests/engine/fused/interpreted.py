@@ -63,8 +63,8 @@ def normed(values: Tensor, weight: Tensor) -> Tensor:
         (1, 37, 50, 0, False, False, 1),
         (1, 37, 50, 3, True, False, 1),
         (2, 16, 64, 1, True, True, 1),
-        (4, 9, 100, 2, True, False, 3),
-        (4, 21, 30, 2, True, True, 1),
+        (2, 9, 100, 2, True, False, 3),
+        (2, 21, 30, 2, True, True, 1),
         (1, 8, 70, 0, False, False, 4),
     ],
 )

@@ -46,14 +46,14 @@ def test_kernels_load_16_bytes_and_spill_nothing(
         assert done.spilled <= A_REGISTER_OR_TWO, launch
         if launch.name in STREAMS:
             assert_wide(done, launch.name)
-            # A processor has 65,536 registers, and tiles were chosen for four programs of 128 threads at a time.
+            # A processor has 65,536 registers, and tiles were chosen for at least four programs of 128 threads at a time.
             assert done.registers <= (128 if rows == 1 else 255)
 
 
 def assert_wide(done: Compiled, name: str) -> None:
     if name == "product":
         weights = [load for load in done.loads if "evict_first" in load]
-        assert len(weights) >= 8, "bytes under way come from the tile"
+        assert len(weights) >= 4, "bytes under way come from the tile"
         assert all(".v4.b32" in load for load in weights)
     else:
         assert done.copied.count(16) >= 8
