@@ -22,6 +22,7 @@ from ovis_app.models import joined_weights
 from ovis_app.models.joined_weights import GATE_UP, QKV
 
 MODEL_TYPES = ("qwen2", "qwen3", "qwen3_moe", "llama")
+ROUTER, EXPERTS_GATE_UP, EXPERTS_DOWN = "gate.weight", "experts.gate_up_proj", "experts.down_proj"
 ROPE_TYPES = ("default", "linear", "llama3", "yarn")  # whose tables don't depend on the sequence
 
 
@@ -84,6 +85,37 @@ class Mixture:
     def added(self, rows: Tensor, to: Tensor) -> Tensor:
         return cast(Tensor, self.block(rows[None])[0] + to)
 
+    @property
+    def router(self) -> Tensor:
+        """[experts, hidden]."""
+        return self.block.get_parameter(ROUTER)
+
+    @property
+    def gate_up(self) -> Tensor:
+        """[experts, 2 forward, hidden], gates first."""
+        return self.block.get_parameter(EXPERTS_GATE_UP)
+
+    @property
+    def down(self) -> Tensor:
+        """[experts, hidden, forward]."""
+        return self.block.get_parameter(EXPERTS_DOWN)
+
+    @property
+    def chosen(self) -> int:
+        """How many experts a row gets."""
+        return cast(int, self.block.get_submodule("gate").top_k)
+
+    @property
+    def renormed(self) -> bool:
+        """Whether their shares sum to 1."""
+        return cast(bool, self.block.get_submodule("gate").norm_topk_prob)
+
+    @property
+    def known(self) -> bool:
+        """Whether these are all of its weights, and of one type."""
+        weights = dict(self.block.named_parameters())
+        return set(weights) == {ROUTER, EXPERTS_GATE_UP, EXPERTS_DOWN} and len({weight.dtype for weight in weights.values()}) == 1
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -96,11 +128,6 @@ class Layer:
     out: RowProduct
     post_norm: Tensor
     feed: Dense | Mixture
-
-    @property
-    def dense(self) -> Dense:
-        assert isinstance(self.feed, Dense)
-        return self.feed
 
 
 class DecodeStep:

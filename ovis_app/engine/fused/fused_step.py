@@ -1,4 +1,5 @@
-"""The decode step in Triton: the same as `DecodeStep`, in seven kernels a layer, recorded as one graph a batch size.
+"""The decode step in Triton: the same as `DecodeStep`, in seven kernels a layer (nine with experts), recorded as one
+graph a batch size.
 
 Sizes are made ready one by one behind the first answers, each tried against the step in torch first; what isn't ready,
 or failed, goes by that one. Knows steps, pools and sizes; refuses to know sequences and schedules.
@@ -128,7 +129,14 @@ class FusedStep:
                 begin = time.perf_counter()
 
     def _try(self, at: Inputs) -> str:
-        return trial(self.step, self.run, at, block_size=self.pool.block_size, context=self._context)
+        return trial(
+            self.step, self.run, at, block_size=self.pool.block_size, context=self._context,
+            choices=self.choices,
+        )  # fmt: skip
+
+    def choices(self, rows: int) -> list[Tensor]:
+        """Which experts each row of the last step got, [rows, chosen] for each layer; nothing where there are none."""
+        return [] if self._launches is None else self._launches.choices(rows)
 
     @torch.inference_mode()
     def run(self, at: Inputs, pool: KVPool) -> Tensor:

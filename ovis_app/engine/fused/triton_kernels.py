@@ -1,4 +1,4 @@
-"""The kernels of the fused decode step, in Triton. The only file that imports it.
+"""The kernels of the fused decode step, in Triton. This file and that of the experts' kernels alone import it.
 
 A product of a few rows reads each weight once, and everything else hides behind that: what comes before a product (the
 sum of the former product's splits, the residual, the norm's weight) is done where its rows are read. A norm's factor is
@@ -41,7 +41,7 @@ def _row(
 
 
 @triton.jit
-def _times(tile, values, LANE: tl.constexpr):
+def times(tile, values, LANE: tl.constexpr):
     """Weights [n, k] times a row [k], summed over what one thread holds: [n, k / LANE]. Fewer sums in registers leave
     room for more weights under way."""
     both = tile.to(tl.float32) * values[None, :]
@@ -92,8 +92,8 @@ def product(
             square = x * x
             if NORM:
                 x *= scale
-            more = _times(gates, x, LANE)
-            more_up = _times(ups, x, LANE) if GATED else nothing
+            more = times(gates, x, LANE)
+            more_up = times(ups, x, LANE) if GATED else nothing
             # A row's sums are variables of their own: kernels have no lists.
             if row == 0:
                 sum0, up0, square0 = sum0 + more, up0 + more_up, square0 + square
