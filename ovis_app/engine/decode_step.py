@@ -81,8 +81,11 @@ class Mixture:
 
     block: nn.Module
 
+    def of(self, rows: Tensor) -> Tensor:
+        return cast(Tensor, self.block(rows[None])[0])
+
     def added(self, rows: Tensor, to: Tensor) -> Tensor:
-        return cast(Tensor, self.block(rows[None])[0] + to)
+        return self.of(rows) + to
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,7 @@ class DecodeStep:
     """Logits for one new token of each of several sequences. Made over a model's own weights."""
 
     why = ""  # it is always used
+    prefill = None  # prompts go through the modules
 
     def __init__(self, llm: PreTrainedModel, *, context: int) -> None:
         """Joins the weights of `llm`, for sequences of `context` tokens at most. `unfit` says beforehand why not."""

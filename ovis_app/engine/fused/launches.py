@@ -40,9 +40,7 @@ class Launches:
         self.head = self._tile(self.vocabulary, self.hidden, most_splits=1)
         self._buffers(most_rows, min(most_rows, OWN_PRODUCTS))
 
-    def _tile(
-        self, outputs: int, inputs: int, *, plain: bool = False, most_splits: int = MOST_SPLITS
-    ) -> Tile:
+    def _tile(self, outputs: int, inputs: int, *, plain: bool = False, most_splits: int = MOST_SPLITS) -> Tile:
         return Tile.of(
             outputs, inputs, itemsize=self._dtype.itemsize, plain=plain, most_splits=most_splits,
             processors=self._processors,
