@@ -82,8 +82,11 @@ class Mixture:
 
     block: nn.Module
 
+    def of(self, rows: Tensor) -> Tensor:
+        return cast(Tensor, self.block(rows[None])[0])
+
     def added(self, rows: Tensor, to: Tensor) -> Tensor:
-        return cast(Tensor, self.block(rows[None])[0] + to)
+        return self.of(rows) + to
 
     @property
     def router(self) -> Tensor:
@@ -100,6 +103,10 @@ class Mixture:
         """[experts, hidden, forward]."""
         return self.block.get_parameter(EXPERTS_DOWN)
 
+    def chances(self, rows: Tensor) -> Tensor:
+        """Probabilities [rows, experts] in float32, by which experts are chosen."""
+        return F.linear(rows, self.router).softmax(-1, dtype=torch.float32)
+
     @property
     def chosen(self) -> int:
         """How many experts a row gets."""
@@ -114,7 +121,8 @@ class Mixture:
     def known(self) -> bool:
         """Whether these are all of its weights, and of one type."""
         weights = dict(self.block.named_parameters())
-        return set(weights) == {ROUTER, EXPERTS_GATE_UP, EXPERTS_DOWN} and len({weight.dtype for weight in weights.values()}) == 1
+        types = {weight.dtype for weight in weights.values()}
+        return set(weights) == {ROUTER, EXPERTS_GATE_UP, EXPERTS_DOWN} and len(types) == 1
 
 
 @dataclass(frozen=True)
@@ -134,6 +142,7 @@ class DecodeStep:
     """Logits for one new token of each of several sequences. Made over a model's own weights."""
 
     why = ""  # it is always used
+    prefill = None  # prompts go through the modules
 
     def __init__(self, llm: PreTrainedModel, *, context: int) -> None:
         """Joins the weights of `llm`, for sequences of `context` tokens at most. `unfit` says beforehand why not."""

@@ -46,7 +46,9 @@ def route(
     share = tl.exp(score - tl.max(score, axis=0))
     share = tl.where(there, share / tl.sum(share, axis=0), -1.0)
     # Its place among all is how many come before it: one sum for everybody, where a search would be one after another.
-    before = (share[None, :] > share[:, None]) | ((share[None, :] == share[:, None]) & (expert[None, :] < expert[:, None]))
+    before = (share[None, :] > share[:, None]) | (
+        (share[None, :] == share[:, None]) & (expert[None, :] < expert[:, None])
+    )
     place = tl.sum(before.to(tl.int32), axis=1)
     chosen = there & (place < CHOSEN)
     if WHOLE:
@@ -118,7 +120,9 @@ def experts_down(
             within = (n < N)[:, None, None] & inside[None, :, :]
         pick = row * CHOSEN + begin // K
         expert = tl.load(experts + pick, mask=known, other=NONE).to(tl.int64)
-        place = (expert * (N * K) + begin % K)[None, :, None] + (n.to(tl.int64) * K)[:, None, None] + lane[None, None, :]
+        place = (
+            (expert * (N * K) + begin % K)[None, :, None] + (n.to(tl.int64) * K)[:, None, None] + lane[None, None, :]
+        )
         tile = tl.load(weight + place, mask=within, other=ZERO, eviction_policy="evict_first")
         share = tl.load(shares + pick, mask=known, other=ZERO)
         source = inputs + row.to(tl.int64) * ALL + begin[:, None] + lane[None, :]

@@ -20,6 +20,7 @@ from ovis_app.engine.decode_step import DecodeStep
 from ovis_app.engine.fused.graphs import Launch
 from ovis_app.engine.fused.inputs import Inputs
 from ovis_app.engine.fused.launches import OWN_PRODUCTS, Launches
+from ovis_app.engine.fused.prefill import FusedPrefill
 from ovis_app.engine.fused.tiles import PROCESSORS
 from ovis_app.engine.fused.trial import trial
 from ovis_app.engine.kv_pool import KVPool
@@ -46,11 +47,17 @@ class FusedStep:
         self._inputs: dict[int, Inputs] = {}
         self._ready: dict[int, Launch] = {}
         self._launches: Launches | None = None
+        self._prefill = FusedPrefill(step)
 
     @property
     def ready(self) -> list[int]:
         """Sizes that are recorded."""
         return sorted(self._ready)
+
+    @property
+    def prefill(self) -> FusedPrefill | None:
+        """What computes steps with prompts, once it is ready."""
+        return self._prefill if self._prefill.ready else None
 
     @property
     def together(self) -> bool:
@@ -70,6 +77,7 @@ class FusedStep:
         """Makes sizes ready, a moment's work each time. Ends with the last, after `seconds` of work, or where there is
         no memory for more; with a warning where none is ready then, or the step doesn't compute what it should."""
         begin, spent = time.perf_counter(), 0.0
+        yield from self._prefill.prepare(self.pool.block_size)  # the next prompt may be there already
         for size in sorted(self.sizes, key=lambda size: (1 < size <= OWN_PRODUCTS, size)):  # those can be padded to 8
             for _ in self._prepare(size):
                 spent += time.perf_counter() - begin
@@ -135,7 +143,7 @@ class FusedStep:
         )  # fmt: skip
 
     def choices(self, rows: int) -> list[Tensor]:
-        """Which experts each row of the last step got, [rows, chosen] for each layer; nothing where there are none."""
+        """Which experts each row of the last step got, [rows, chosen] for each mixture."""
         return [] if self._launches is None else self._launches.choices(rows)
 
     @torch.inference_mode()

@@ -45,9 +45,7 @@ class Launches:
         self.experts = mixed and Experts(step, mixed, rows=most_rows, own=own, processors=processors)
         self._buffers(most_rows, own)
 
-    def _tile(
-        self, outputs: int, inputs: int, *, plain: bool = False, most_splits: int = MOST_SPLITS
-    ) -> Tile:
+    def _tile(self, outputs: int, inputs: int, *, plain: bool = False, most_splits: int = MOST_SPLITS) -> Tile:
         return Tile.of(
             outputs, inputs, itemsize=self._dtype.itemsize, plain=plain, most_splits=most_splits,
             processors=self._processors,
@@ -183,8 +181,11 @@ class Launches:
         yield
 
     def choices(self, rows: int) -> list[Tensor]:
-        """Which experts each row of the last step got, [rows, chosen] for each layer; nothing where there are none."""
-        return [] if self.experts is None else list(self.experts.experts[:, :rows])
+        """Which experts each row of the last step got, [rows, chosen] for each mixture."""
+        if self.experts is None:
+            return []
+        mixed = [isinstance(layer.feed, Mixture) for layer in self.step.layers]
+        return [experts[:rows] for experts, there in zip(self.experts.experts, mixed, strict=True) if there]
 
     def _attention(self, at: Inputs, pool: KVPool, number: int, qkv: Tensor, parts: int) -> Iterator[None]:
         """`attended` from the joined product, whose keys and values go into the pool."""

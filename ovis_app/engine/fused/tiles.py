@@ -1,9 +1,9 @@
 """How a product's weight is cut for the card: tiles, and splits of its inputs. Knows sizes; refuses to know kernels.
 
 A step's time is that of reading the weights, so each processor needs enough bytes under way: bandwidth times the time
-of one access, about 30 KB on an H100 or H200. These rules are within a few percent of the best of some hundred cuts that
-were timed on an H200 for the products of Ovis2.5-2B and 9B (`python -m benchmarks.tiles` times them again): small tiles,
-many programs at a time, and as few splits as that allows, since whoever reads a sum reads all of its splits.
+of one access, about 30 KB on an H100 or H200. These rules are within a few percent of the best of some hundred cuts
+that were timed on an H200 for the products of Ovis2.5-2B and 9B (`python -m benchmarks.tiles`): small tiles, many
+programs at a time, and as few splits as that allows, since whoever reads a sum reads all of its splits.
 """
 
 from __future__ import annotations

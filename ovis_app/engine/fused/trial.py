@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import cast
+from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ovis_app.engine.attention.torch_attention import AttentionBatch, Span
-from ovis_app.engine.decode_step import DecodeStep, Mixture
+from ovis_app.engine.decode_step import DecodeStep
+from ovis_app.engine.fused.choices import improbable, led
 from ovis_app.engine.fused.inputs import Inputs
 from ovis_app.engine.kv_pool import KVPool
 
@@ -22,43 +20,8 @@ LENGTHS = (40, 1, 17, 64, 16, 33, 100, 5)  # tokens, by turns
 # weights rounding to bfloat16 takes a row 0.05 away, the worst of eight 0.10; a position that is off by one 0.3 to 0.9.
 APART = {torch.float32: 1e-3}
 APART_IN_HALF = 0.12
-# What the experts of one row in one layer may lack of the probability of the best, and what they may in the mean.
-LACKING, LACKING_MEAN = 0.3, 0.02
 
 Run = Callable[[Inputs, KVPool], Tensor]
-
-
-@dataclass(frozen=True)
-class Led(Mixture):
-    """A mixture whose rows get the experts that they are told; `lacking` hears how much less probable these are than
-    those that they would have got, as a share [rows]."""
-
-    experts: Tensor
-    lacking: list[Tensor]
-
-    def added(self, rows: Tensor, to: Tensor) -> Tensor:
-        chances = F.linear(rows, self.router).softmax(-1, dtype=torch.float32)
-        experts = self.experts[: len(rows)].long()
-        best = chances.topk(self.chosen).values.sum(-1)
-        once = torch.zeros_like(chances).scatter_(-1, experts, 1.0)  # an expert that is named twice is one
-        self.lacking.append(1 - (chances * once).sum(-1) / best)
-        shares = chances.gather(-1, experts)
-        if self.renormed:
-            shares = shares / shares.sum(-1, keepdim=True)
-        return cast(Tensor, self.block.get_submodule("experts")(rows, experts, shares.to(rows.dtype)) + to)
-
-
-def led(step: DecodeStep, choices: Sequence[Tensor]) -> tuple[DecodeStep, list[Tensor]]:
-    """The same step by the experts that `choices` [rows, chosen] name for each layer, and what becomes of `lacking`."""
-    lacking: list[Tensor] = []
-    if not choices:
-        return step, lacking
-    other = copy.copy(step)
-    other.layers = [
-        replace(layer, feed=Led(layer.feed.block, experts, lacking)) if isinstance(layer.feed, Mixture) else layer
-        for layer, experts in zip(step.layers, choices, strict=True)
-    ]
-    return other, lacking
 
 
 @torch.inference_mode()
@@ -67,12 +30,8 @@ def trial(
     choices: Callable[[int], Sequence[Tensor]] = lambda rows: (),
 ) -> str:  # fmt: skip
     """Why `run` isn't to be used for the rows of `at`, in a few words; empty where it computes what `step` does. All
-    rows but the last are filled, if there are several. `at` is padding afterwards.
-
-    `choices` says which experts the rows of `run` got. Near a tie the rounding alone decides on one or another, and with
-    48 layers of random experts two steps that are both right end anywhere. So `step` computes with the experts that `run`
-    chose, whose shares are its own, and they have to be about as probable, by its own scores, as the best.
-    """
+    rows but the last are filled, if there are several. `at` is padding afterwards. `choices` are the experts that the
+    rows of `run` got."""
     pool = KVPool(step.llm, SHARED + at.rows, block_size)
     tokens, positions, batch = made_up(step, pool, max(at.rows - 1, 1), context)
     at.fill(tokens, positions, batch)
@@ -81,15 +40,18 @@ def trial(
     finally:
         at.pad()
     same, lacking = led(step, choices(len(tokens)))
-    theirs = same(tokens, positions, batch).float()
-    if lacking:
-        lost = torch.stack(lacking)
-        if not (float(lost.max()) <= LACKING and float(lost.mean()) <= LACKING_MEAN):
-            return f"its experts for {at.rows} rows are up to {float(lost.max()):.1%} less probable than those in torch"
-    apart, allowed = (ours - theirs).norm(dim=-1) / theirs.norm(dim=-1), APART.get(step.norm.dtype, APART_IN_HALF)
-    if float(apart.mean()) <= allowed and float(apart.max()) <= 2 * allowed:
+    theirs, what = same(tokens, positions, batch), f"{at.rows} rows"
+    return improbable(lacking, what) or apart(ours, theirs, what)
+
+
+def apart(ours: Tensor, theirs: Tensor, what: str) -> str:
+    """Why logits [rows, vocabulary] aren't those that they should be, of the type of `theirs`; empty where they are."""
+    allowed = APART.get(theirs.dtype, APART_IN_HALF)
+    ours, theirs = ours.float(), theirs.float()
+    far = (ours - theirs).norm(dim=-1) / theirs.norm(dim=-1)
+    if float(far.mean()) <= allowed and float(far.max()) <= 2 * allowed:
         return ""
-    return f"its scores for {at.rows} rows differ by up to {float(apart.max()):.1%} from those in torch"
+    return f"its scores for {what} differ by up to {float(far.max()):.1%} from those in torch"
 
 
 def made_up(
@@ -97,10 +59,7 @@ def made_up(
 ) -> tuple[Tensor, Tensor, AttentionBatch]:
     """Tokens and positions [rows], and what they see in a pool of `SHARED` + rows blocks, which aren't runs."""
     random = torch.Generator().manual_seed(seed)
-    for tensor in (*pool.keys, *pool.values):
-        few = torch.randn(pool.block_size, tensor.shape[-1], generator=random)
-        tensor.view(len(tensor), -1, *few.shape).copy_(few)
-        tensor.mul_(torch.randn(tensor.shape[1], 1, generator=random).to(tensor))
+    _fill(pool, random)
     size, slots, spans = pool.block_size, [], []
     lengths = [min(LENGTHS[(row + seed) % len(LENGTHS)], context, SHARED * size) for row in range(rows)]
     for row, length in enumerate(lengths):
@@ -110,3 +69,42 @@ def made_up(
         spans.append(Span(row, 1, length, int(blocks[0]) * size, blocks))
     tokens = torch.randint(step.embedding.num_embeddings, (rows,), generator=random)
     return tokens, torch.tensor(lengths) - 1, AttentionBatch(pool, torch.tensor(slots), spans)
+
+
+def _fill(pool: KVPool, random: torch.Generator) -> None:
+    for tensor in (*pool.keys, *pool.values):
+        few = torch.randn(pool.block_size, tensor.shape[-1], generator=random)
+        tensor.view(len(tensor), -1, *few.shape).copy_(few)
+        tensor.mul_(torch.randn(tensor.shape[1], 1, generator=random).to(tensor))
+
+
+@dataclass(frozen=True)
+class MadeUp:
+    """Tokens and positions [rows], and what they see."""
+
+    tokens: Tensor
+    positions: Tensor
+    batch: AttentionBatch
+
+
+def made_up_chunks(step: DecodeStep, block_size: int, *, seed: int = 0) -> MadeUp:
+    """A step of prompts, their beginnings and later parts, and of who decodes, over a pool of its own. Blocks are a run
+    for the first of them only."""
+    random = torch.Generator().manual_seed(seed)
+    spans: list[Span] = []
+    slots, positions, begin, start = [], [], 0, 0
+    context = len(step.cos)
+    for rows, before in ((70, 0), (1, 40), (130, 33), (5, 11), (1, 0)):
+        rows = min(rows, context)
+        length = min(before, context - rows) + rows
+        used = -(-length // block_size)
+        blocks = torch.arange(begin, begin + used) if not spans else begin + torch.randperm(used, generator=random)
+        places = torch.arange(length - rows, length)
+        slots.append(blocks[places // block_size] * block_size + places % block_size)
+        positions.append(places)
+        spans.append(Span(start, rows, length, int(blocks[0]) * block_size, blocks if spans else None))
+        begin, start = begin + used, start + rows
+    pool = KVPool(step.llm, begin, block_size)
+    _fill(pool, random)
+    tokens = torch.randint(step.embedding.num_embeddings, (start,), generator=random)
+    return MadeUp(tokens, torch.cat(positions), AttentionBatch(pool, torch.cat(slots), spans))

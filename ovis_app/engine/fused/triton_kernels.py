@@ -243,6 +243,57 @@ def attend(
     tl.store(totals + place, total, mask=member < EACH)
 
 
+@triton.jit(do_not_specialize=["stride", "count"])
+def attend_chunk(
+    query, keys, values, tables, spans, tiles, out, scaling, stride, count, tokens,
+    HEADS: tl.constexpr, GROUPS: tl.constexpr, SIZE: tl.constexpr, PADDED: tl.constexpr, ROWS: tl.constexpr,
+    BLOCK: tl.constexpr, TILE: tl.constexpr, WIDE: tl.constexpr,
+):  # fmt: skip
+    """One head's queries of a tile of one span's rows over all tokens that they see: `out` [rows, HEADS, SIZE] from
+    `query`, over the pool `keys` and `values` [GROUPS, tokens, SIZE].
+
+    `tiles` [2, count] names each tile's span and its first row of that span; `spans` [3, stride] each span's first row,
+    rows and context; `tables` [blocks, stride] its blocks, a column a span. A span's last row sees its context. PADDED
+    is a power of two, at least 16. WIDE makes products in float32 whatever the pool's type is.
+    """
+    tile = tl.program_id(0)
+    head = tl.program_id(1)
+    DOT: tl.constexpr = tl.float32 if WIDE else keys.dtype.element_ty
+    span = tl.load(tiles + tile)
+    first = tl.load(tiles + count + tile)
+    start = tl.load(spans + span)
+    rows = tl.load(spans + stride + span)
+    context = tl.load(spans + 2 * stride + span)
+    member = first + tl.arange(0, ROWS)
+    d = tl.arange(0, PADDED)
+    whose = (member < rows)[:, None] & (d < SIZE)[None, :]
+    place = ((start + member).to(tl.int64) * HEADS + head)[:, None] * SIZE + d[None, :]
+    q = tl.load(query + place, mask=whose, other=0.0).to(DOT)
+    last = context - rows + member  # the last token that each row sees
+    end = tl.minimum(context - rows + first + ROWS, context)
+    top = tl.full((ROWS,), float("-inf"), tl.float32)
+    total = tl.full((ROWS,), 0.0, tl.float32)
+    result = tl.full((ROWS, PADDED), 0.0, tl.float32)
+    begin_of_group = (head // (HEADS // GROUPS)) * tokens.to(tl.int64)
+    for begin in range(0, end, TILE):
+        token = begin + tl.arange(0, TILE)
+        there = token < end
+        block = tl.load(tables + (token // BLOCK) * stride + span, mask=there, other=0).to(tl.int64)
+        source = (begin_of_group + block * BLOCK + token % BLOCK)[:, None] * SIZE + d[None, :]
+        inside = there[:, None] & (d < SIZE)[None, :]
+        k = tl.load(keys + source, mask=inside, other=0.0).to(DOT)
+        v = tl.load(values + source, mask=inside, other=0.0).to(DOT)
+        scores = tl.dot(q, tl.trans(k), input_precision="ieee") * scaling
+        scores = tl.where(token[None, :] <= last[:, None], scores, float("-inf"))
+        higher = tl.maximum(top, tl.max(scores, axis=1))
+        shrink = tl.exp(top - higher)
+        weights = tl.exp(scores - higher[:, None])
+        result = result * shrink[:, None] + tl.dot(weights.to(DOT), v, input_precision="ieee")
+        total = total * shrink + tl.sum(weights, axis=1)
+        top = higher
+    tl.store(out + place, (result / total[:, None]).to(out.dtype.element_ty), mask=whose)
+
+
 @triton.jit(do_not_specialize=["splits"])
 def combine(sums, tops, totals, out, splits, SIZE: tl.constexpr, PADDED: tl.constexpr, MOST: tl.constexpr):
     """`out` [heads, SIZE] from all splits of each head, at most MOST, a head a program; 0 where it has seen nothing."""
