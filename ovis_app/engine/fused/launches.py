@@ -27,9 +27,13 @@ LEAST_DOT = 16  # rows and columns of a product on tensor cores
 class Launches:
     """The kernels of one step over a model's weights, with buffers for `most_rows` rows."""
 
-    def __init__(self, step: DecodeStep, *, most_rows: int, processors: int, wide: bool = False) -> None:
-        """`wide` makes attention's products in float32, whatever the weights' type is."""
+    def __init__(
+        self, step: DecodeStep, *, most_rows: int, processors: int, wide: bool = False, early: bool = False
+    ) -> None:
+        """`wide` makes attention's products in float32, whatever the weights' type is. `early` lets a kernel begin
+        before the one before it has ended, on cards that can."""
         self.step, self.wide, self._processors = step, wide, processors
+        self._early = {"EARLY": True, "launch_pdl": True} if early else {}
         self._dtype = step.norm.dtype
         self.hidden, self.inner = len(step.norm), len(step.layers[0].dense.gate_up.weight) // 2
         self.joined, self.width = (step.heads + 2 * step.groups) * step.size, step.heads * step.size
@@ -110,7 +114,7 @@ class Launches:
             inputs, parts, inputs if kept is None else kept, weight if norm is None else norm, weight, out,
             self.squares, self.step.eps, N=outputs, K=weight.shape[1], ROWS=rows, PARTS=count, KEEP=kept is not None,
             NORM=norm is not None, GATED=gated, SPLITS=tile.splits, TILE_N=tile.n, TILE_K=tile.k, LANE=tile.lane,
-            num_warps=WARPS,
+            num_warps=WARPS, **self._early,
         )  # fmt: skip
 
     # --- many rows ---------------------------------------------------------------------------------------------------
@@ -130,7 +134,9 @@ class Launches:
             self._add_and_norm(rows, F.linear(attended, layer.out.weight), layer.post_norm)
             yield None
             grid = (rows, -(-self.inner // ELEMENTWISE))
-            kernels.gate[grid](F.linear(normed, layer.dense.gate_up.weight), self.acts, N=self.inner, TILE=ELEMENTWISE)
+            kernels.gate[grid](
+                F.linear(normed, layer.dense.gate_up.weight), self.acts, N=self.inner, TILE=ELEMENTWISE, **self._early
+            )
             yield None
             addend = F.linear(acts, layer.dense.down.weight)
             yield None
@@ -142,6 +148,7 @@ class Launches:
         kernels.add_and_norm[(rows,)](
             residual, residual if addend is None else addend, norm, self.normed, self.step.eps,
             K=self.hidden, TILE=tile, ADD=addend is not None, num_warps=8 if tile > ELEMENTWISE else WARPS,
+            **self._early,
         )  # fmt: skip
 
     # --- both --------------------------------------------------------------------------------------------------------
@@ -149,7 +156,7 @@ class Launches:
     def _embed(self, at: Inputs, residual: Tensor, parts: int) -> None:
         kernels.embed[(at.rows, -(-self.hidden // ELEMENTWISE))](
             self.step.embedding.weight, at.tokens, residual, self.down_parts, at.rows,
-            K=self.hidden, PARTS=parts, TILE=ELEMENTWISE,
+            K=self.hidden, PARTS=parts, TILE=ELEMENTWISE, **self._early,
         )  # fmt: skip
 
     def _attention(self, at: Inputs, pool: KVPool, number: int, qkv: Tensor, parts: int) -> Iterator[None]:
@@ -163,10 +170,19 @@ class Launches:
             at.stride, keys.shape[1], HEADS=step.heads, GROUPS=step.groups, SIZE=step.size,
             PADDED=max(padded, LEAST_DOT), GROUP=max(power_of_two(step.heads // step.groups), LEAST_DOT),
             BLOCK=pool.block_size, TILE=ATTENTION_TILE, WIDE=self.wide, num_warps=WARPS, num_stages=ATTENTION_STAGES,
+            **self._early,
         )  # fmt: skip
         yield
         kernels.combine[(rows * step.heads,)](
-            self.sums, self.tops, self.totals, self.attended, splits, SIZE=step.size, PADDED=padded, MOST=MOST_SHARES
+            self.sums,
+            self.tops,
+            self.totals,
+            self.attended,
+            splits,
+            SIZE=step.size,
+            PADDED=padded,
+            MOST=MOST_SHARES,
+            **self._early,
         )
         yield
 
@@ -178,6 +194,7 @@ class Launches:
             key_norm, step.cos, step.sin, at.positions, at.slots, self.query, keys, values, step.eps, at.rows,
             keys.shape[1], HEADS=step.heads, GROUPS=step.groups, SIZE=step.size, PADDED=power_of_two(step.size),
             K=self.hidden, PARTS=parts, SCALED=parts > 1, BIAS=bias is not None, NORM=norm is not None, num_warps=1,
+            **self._early,
         )  # fmt: skip
 
     def _splits(self, rows: int) -> int:

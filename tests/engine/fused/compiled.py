@@ -28,7 +28,7 @@ from ovis_app.engine.kv_pool import KVPool
 
 TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 TYPES = {torch.float32: "*fp32", torch.float16: "*fp16", torch.bfloat16: "*bf16", torch.int32: "*i32"}
-OPTIONS = ("num_warps", "num_stages")
+OPTIONS = ("num_warps", "num_stages", "launch_pdl")
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Launch:
         kernel = getattr(triton_kernels, self.name)
         types, constants, attributes = {}, {}, {}
         for place, parameter in enumerate(kernel.params):
-            value = self.values[parameter.name]
+            value = self.values.get(parameter.name, False)  # what is left out is EARLY
             types[parameter.name], aligned = _type(value)
             if parameter.is_constexpr:
                 types[parameter.name], constants[parameter.name] = "constexpr", value
@@ -108,13 +108,13 @@ class Overheard:
         self.heard.append(Launch(self.name, dict(zip(names, values, strict=False)) | named, options))
 
 
-def launched(sizes: dict[str, int], rows: int, monkeypatch: pytest.MonkeyPatch) -> list[Launch]:
+def launched(sizes: dict[str, int], rows: int, monkeypatch: pytest.MonkeyPatch, *, early: bool = False) -> list[Launch]:
     """All launches of a step for that many rows with a Qwen 3 of one layer in bfloat16, each once."""
     heard = listening(launches, monkeypatch)
     with torch.inference_mode():
         step = nowhere(sizes)
         at = Inputs(rows, blocks=256, device=torch.device("meta"))
-        everything = launches.Launches(step, most_rows=max(rows, 8), processors=132)
+        everything = launches.Launches(step, most_rows=max(rows, 8), processors=132, early=early)
         for _ in everything.of(at, KVPool(step.llm, 256, 16)):
             pass
     return list({str(launch.source.hash()): launch for launch in heard}.values())

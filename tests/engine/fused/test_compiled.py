@@ -51,6 +51,17 @@ def test_kernels_load_16_bytes_and_spill_nothing(
             assert done.registers <= (128 if rows == 1 else 255)
 
 
+@pytest.mark.parametrize("rows", [1, pytest.param(8, marks=pytest.mark.kernels)])
+def test_each_kernel_that_begins_early_waits(rows: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Or it would read what the one before it hasn't written, or the one after it would."""
+    heard = launched(NINE, rows, monkeypatch, early=True)
+    assert all(launch.options["launch_pdl"] for launch in heard)
+    for launch in heard:
+        done = compiled(launch, 90, tmp_path)
+        assert done.spilled <= A_REGISTER_OR_TWO, launch
+        assert "griddepcontrol.wait" in done.ptx and "griddepcontrol.launch_dependents" in done.ptx
+
+
 @pytest.mark.parametrize(
     ("sizes", "card"),
     [(NINE, 90), *(pytest.param(*one, marks=pytest.mark.kernels) for one in ((NINE, 80), (NINE, 120), (TWO, 90)))],
