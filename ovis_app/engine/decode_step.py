@@ -107,6 +107,11 @@ class Mixture:
         """Probabilities [rows, experts] in float32, by which experts are chosen."""
         return F.linear(rows, self.router).softmax(-1, dtype=torch.float32)
 
+    def shares(self, chances: Tensor, experts: Tensor) -> Tensor:
+        """How much of each expert [rows, chosen] goes into the sum."""
+        shares = chances.gather(-1, experts)
+        return shares / shares.sum(-1, keepdim=True) if self.renormed else shares
+
     @property
     def chosen(self) -> int:
         """How many experts a row gets."""

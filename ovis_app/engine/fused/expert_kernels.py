@@ -1,10 +1,10 @@
 """The kernels of a mixture of experts, in Triton: which experts a row gets, and their two products.
 
 All experts of a row are one product whose weight is chosen as it is read: their outputs stand side by side, and their
-shares are part of the inputs of the second product, so it sums over all of them, cut like any other. Every row reads the
-weights of its own experts: rows that share one find it in the card's cache at best, so the bytes that go through that
-grow with the rows, eight times those of a dense layer's for eight rows, while those of the memory are at most all
-experts'. Rules of the others hold (`triton_kernels.py`). Knows pointers and shapes; refuses to know models.
+shares are part of the second product's inputs, so it sums over all of them, cut like any other. Every row reads the
+weights of its own experts by itself. Those of an expert that several rows have come from memory once, if they meet in
+the card's cache, but go through it for each: with many rows that is what the time goes into. The rules of all other
+kernels hold (`triton_kernels.py`). Knows pointers and shapes; refuses to know models.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from ovis_app.engine.fused.triton_kernels import times
+from ovis_app.engine.fused.triton_kernels import in_turn, times
 
 
 @triton.jit(do_not_specialize=["rows"])
@@ -20,6 +20,7 @@ def route(
     scores, residual, norm, normed, experts, shares, eps, rows,
     COUNT: tl.constexpr, PADDED: tl.constexpr, CHOSEN: tl.constexpr, PARTS: tl.constexpr, WHOLE: tl.constexpr,
     NORM: tl.constexpr, SCALED: tl.constexpr, K: tl.constexpr, TILE: tl.constexpr,
+    EARLY: tl.constexpr = False,
 ):  # fmt: skip
     """`experts` [rows, CHOSEN] are those of the highest `scores`, the highest first and of equal ones the lower, and
     `shares` [rows, CHOSEN] their probabilities; with WHOLE these sum to 1.
@@ -28,6 +29,7 @@ def route(
     `residual` [rows, K] is normed into `normed` [rows, K], whose type scores and shares are rounded to, as models were
     taught. PADDED and TILE are powers of two that hold COUNT and K.
     """
+    in_turn(EARLY)
     row = tl.program_id(0)
     expert = tl.arange(0, PADDED)
     there = expert < COUNT
@@ -61,11 +63,11 @@ def route(
 def experts_gate_up(
     inputs, experts, weight, out,
     N: tl.constexpr, K: tl.constexpr, CHOSEN: tl.constexpr,
-    TILE_N: tl.constexpr, TILE_K: tl.constexpr, LANE: tl.constexpr,
+    TILE_N: tl.constexpr, TILE_K: tl.constexpr, LANE: tl.constexpr, EARLY: tl.constexpr = False,
 ):  # fmt: skip
-    """out [rows, CHOSEN, N] = silu(gate) * up of `inputs` [rows, K] times `weight` [experts, 2 N, K], gates first, of the
-    `experts` [rows, CHOSEN]. Programs of one tile of outputs follow one another, so that rows with the same expert meet.
-    """
+    """out [rows, CHOSEN, N] = silu(gate) * up of `inputs` [rows, K] times `weight` [experts, 2 N, K], gates first, of
+    the `experts` [rows, CHOSEN]. All that have the same tile of outputs come together, so rows with one expert meet."""
+    in_turn(EARLY)
     pick = tl.program_id(0)
     n = tl.program_id(1) * TILE_N + tl.arange(0, TILE_N)
     STEPS: tl.constexpr = (K + TILE_K - 1) // TILE_K
@@ -95,11 +97,12 @@ def experts_gate_up(
 def experts_down(
     inputs, experts, shares, weight, out, rows,
     N: tl.constexpr, K: tl.constexpr, CHOSEN: tl.constexpr, SPLITS: tl.constexpr,
-    TILE_N: tl.constexpr, TILE_K: tl.constexpr, LANE: tl.constexpr,
+    TILE_N: tl.constexpr, TILE_K: tl.constexpr, LANE: tl.constexpr, EARLY: tl.constexpr = False,
 ):  # fmt: skip
-    """out [SPLITS, rows, N] = `inputs` [rows, CHOSEN, K] by `shares` [rows, CHOSEN] times `weight` [experts, N, K] of the
-    `experts` [rows, CHOSEN], summed over each split's part of all their inputs. LANE inputs are of one expert."""
+    """out [SPLITS, rows, N] = `inputs` [rows, CHOSEN, K] by `shares` [rows, CHOSEN] times `weight` [experts, N, K] of
+    the `experts` [rows, CHOSEN], summed over each split's part of all their inputs. LANE inputs are of one expert."""
     tl.static_assert(K % LANE == 0)
+    in_turn(EARLY)
     ALL: tl.constexpr = CHOSEN * K
     STEPS: tl.constexpr = (ALL + TILE_K * SPLITS - 1) // (TILE_K * SPLITS)
     WHOLE: tl.constexpr = ALL % (TILE_K * SPLITS) == 0 and N % TILE_N == 0
@@ -111,21 +114,21 @@ def experts_down(
     lane = tl.arange(0, LANE)
     sums = tl.full((TILE_N, TILE_K // LANE), 0.0, tl.float32)
     for step in range(STEPS):
-        begin = (split * STEPS + step) * TILE_K + tl.arange(0, TILE_K // LANE) * LANE  # of each lane
+        first = (split * STEPS + step) * TILE_K + tl.arange(0, TILE_K // LANE) * LANE  # of each lane
         if WHOLE:
             known, inside, within = None, None, None
         else:
-            known = begin < ALL
+            known = first < ALL
             inside = known[:, None] & (lane < LANE)[None, :]
             within = (n < N)[:, None, None] & inside[None, :, :]
-        pick = row * CHOSEN + begin // K
+        pick = row * CHOSEN + first // K
         expert = tl.load(experts + pick, mask=known, other=NONE).to(tl.int64)
         place = (
-            (expert * (N * K) + begin % K)[None, :, None] + (n.to(tl.int64) * K)[:, None, None] + lane[None, None, :]
+            (expert * (N * K) + first % K)[None, :, None] + (n.to(tl.int64) * K)[:, None, None] + lane[None, None, :]
         )
         tile = tl.load(weight + place, mask=within, other=ZERO, eviction_policy="evict_first")
         share = tl.load(shares + pick, mask=known, other=ZERO)
-        source = inputs + row.to(tl.int64) * ALL + begin[:, None] + lane[None, :]
+        source = inputs + row.to(tl.int64) * ALL + first[:, None] + lane[None, :]
         x = tl.load(source, mask=inside, other=ZERO).to(tl.float32) * share[:, None]
         sums += tl.sum(tile.to(tl.float32) * x[None, :, :], axis=2)
     result = tl.sum(sums, axis=1)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ovis_app.engine.attention.torch_attention import AttentionBatch
 from ovis_app.engine.decode_step import DecodeStep
+from ovis_app.engine.fused.choices import Choice
 from ovis_app.engine.fused.graphs import Launch
 from ovis_app.engine.fused.inputs import Inputs
 from ovis_app.engine.fused.launches import OWN_PRODUCTS, Launches
@@ -38,12 +39,13 @@ class FusedStep:
 
     def __init__(
         self, step: DecodeStep, pool: KVPool, *, context: int, most_rows: int, record: Callable[[Launch], Launch],
-        processors: int = PROCESSORS,
+        processors: int = PROCESSORS, early: bool = False,
     ) -> None:  # fmt: skip
-        """For up to `most_rows` sequences of up to `context` tokens over one pool. `record` makes a graph."""
+        """For up to `most_rows` sequences of up to `context` tokens over one pool. `record` makes a graph. `early` is
+        for cards on which a kernel can begin before the one before it has ended."""
         self.step, self.pool, self.why = step, pool, ""
         self.sizes = [size for size, less in zip(SIZES, (0, *SIZES), strict=False) if less < most_rows]
-        self._context, self._record, self._processors = context, record, processors
+        self._context, self._record, self._processors, self._early = context, record, processors, early
         self._inputs: dict[int, Inputs] = {}
         self._ready: dict[int, Launch] = {}
         self._launches: Launches | None = None
@@ -104,7 +106,11 @@ class FusedStep:
             self._leave_it("there is no memory to get it ready")
         except Exception as error:  # what compilers and drivers raise is of many kinds
             why = f"{type(error).__name__}: {error}".partition("\n")[0]
-        if why:
+        if why and self._early and not self._ready:
+            log.info("kernels of the decode step begin one after another: %s", why)
+            self._early, self._launches = False, None
+            yield from self._prepare(size)
+        elif why:
             self._ready.clear()
             self._leave_it(why)
 
@@ -119,7 +125,9 @@ class FusedStep:
     @torch.inference_mode()
     def _at(self, size: int) -> Inputs:
         if self._launches is None:
-            self._launches = Launches(self.step, most_rows=self.sizes[-1], processors=self._processors)
+            self._launches = Launches(
+                self.step, most_rows=self.sizes[-1], processors=self._processors, early=self._early
+            )
         blocks = -(-self._context // self.pool.block_size)
         self._inputs[size] = Inputs(size, blocks=blocks, device=self.step.norm.device)
         return self._inputs[size]
@@ -142,8 +150,8 @@ class FusedStep:
             choices=self.choices,
         )  # fmt: skip
 
-    def choices(self, rows: int) -> list[Tensor]:
-        """Which experts each row of the last step got, [rows, chosen] for each mixture."""
+    def choices(self, rows: int) -> list[Choice]:
+        """Which experts each row of the last step got, and their shares, for each mixture."""
         return [] if self._launches is None else self._launches.choices(rows)
 
     @torch.inference_mode()

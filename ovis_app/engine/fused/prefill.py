@@ -17,7 +17,7 @@ from torch import Tensor
 from ovis_app.engine.attention.torch_attention import AttentionBatch
 from ovis_app.engine.decode_step import DecodeStep, Dense, Layer
 from ovis_app.engine.fused import triton_kernels as kernels
-from ovis_app.engine.fused.choices import heard, improbable, led
+from ovis_app.engine.fused.choices import doubtful, heard, led
 from ovis_app.engine.fused.chunk_places import TILE_ROWS, ChunkPlaces
 from ovis_app.engine.fused.launches import ATTENTION_STAGES, ATTENTION_TILE, ELEMENTWISE, LEAST_DOT
 from ovis_app.engine.fused.tiles import WARPS, power_of_two
@@ -47,9 +47,9 @@ class FusedPrefill:
                 with torch.inference_mode():
                     found = next(launches)
                     if found is not None:
-                        same, lacking = led(self.step, choices)
+                        same, doubts = led(self.step, choices)
                         expected = same(theirs.tokens, theirs.positions, theirs.batch)
-                        why = improbable(lacking, "prompts") or apart(found, expected, "prompts")
+                        why = doubtful(doubts, "prompts") or apart(found, expected, "prompts")
                         break
                 yield
         except torch.OutOfMemoryError:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ovis_app.engine.attention.torch_attention import AttentionBatch, Span
 from ovis_app.engine.decode_step import DecodeStep
-from ovis_app.engine.fused.choices import improbable, led
+from ovis_app.engine.fused.choices import Choice, doubtful, led
 from ovis_app.engine.fused.inputs import Inputs
 from ovis_app.engine.kv_pool import KVPool
 
@@ -27,11 +27,11 @@ Run = Callable[[Inputs, KVPool], Tensor]
 @torch.inference_mode()
 def trial(
     step: DecodeStep, run: Run, at: Inputs, *, block_size: int, context: int,
-    choices: Callable[[int], Sequence[Tensor]] = lambda rows: (),
+    choices: Callable[[int], Sequence[Choice]] = lambda rows: (),
 ) -> str:  # fmt: skip
     """Why `run` isn't to be used for the rows of `at`, in a few words; empty where it computes what `step` does. All
-    rows but the last are filled, if there are several. `at` is padding afterwards. `choices` are the experts that the
-    rows of `run` got."""
+    rows but the last are filled, if there are several. `at` is padding afterwards. `choices` are those among
+    experts of the rows of `run`."""
     pool = KVPool(step.llm, SHARED + at.rows, block_size)
     tokens, positions, batch = made_up(step, pool, max(at.rows - 1, 1), context)
     at.fill(tokens, positions, batch)
@@ -39,9 +39,9 @@ def trial(
         ours = run(at, pool)[: len(tokens)].float().clone()  # before the other, whose keys it must not find
     finally:
         at.pad()
-    same, lacking = led(step, choices(len(tokens)))
+    same, doubts = led(step, choices(len(tokens)))
     theirs, what = same(tokens, positions, batch), f"{at.rows} rows"
-    return improbable(lacking, what) or apart(ours, theirs, what)
+    return doubtful(doubts, what) or apart(ours, theirs, what)
 
 
 def apart(ours: Tensor, theirs: Tensor, what: str) -> str:
