@@ -65,7 +65,8 @@ def test_the_cameras_picture_is_attached_and_its_light_goes_out(
     tab.wait_for_function("() => window.tracks.length === 2 && window.tracks[0].readyState === 'ended'")
     tab.click(f"{CAMERA} .primary:not(:disabled)")
     tab.wait_for_selector("#box .thumbnail-item .opens img")
-    assert tab.locator(CAMERA).count() == 0 and tab.evaluate(ENDED)
+    assert tab.locator(CAMERA).count() == 0
+    tab.wait_for_function(ENDED)
     assert tab.locator("#box .opens img").evaluate(COLOURS) > 2
     ask(tab, "what is it?")
     assert server.backend.requests[-1].conversation.messages[-1].media[0].label == "camera.jpg"
@@ -99,7 +100,7 @@ def test_a_question_is_asked_again_and_again_as_versions_until_stopped(open_tab:
     until(tab, lambda: server.backend.live == 0)
     tab.evaluate("delete document.hidden")
     tab.click(f"{CAMERA} .buttons button >> nth=1")
-    assert tab.evaluate(ENDED)
+    tab.wait_for_function(ENDED)
     tab.wait_for_selector("#conversation .user-row:has-text('held')")
     assert tab.locator("#conversation .user-row").count() == 3
     tab.locator("#conversation .user-row").nth(1).locator(".back").click()
