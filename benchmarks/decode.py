@@ -164,6 +164,7 @@ def parsed() -> argparse.Namespace:
     parser = arguments(__doc__, shape="44m")
     parser.add_argument("--new", type=int, default=0, help="new tokens of each answer (256 on a GPU, else 48)")
     parser.add_argument("--prompts", type=int, nargs="+", help="prompt lengths in tokens; the headline is of the first")
+    parser.add_argument("--bits", nargs="*", choices=QUANTIZED, default=QUANTIZED, help="quantized weights (int8 int4)")
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
     options.device = device_of(options.device)
@@ -198,7 +199,7 @@ def main() -> None:
     elif importlib.util.find_spec("bitsandbytes") is None:
         unmeasured.append(NO_LIBRARY)
     else:
-        for bits in QUANTIZED:
+        for bits in options.bits:
             made = quantized(random_model(options.shape, device=options.device), bits)
             headline.append(Headline(f"decode_{bits}", ours_alone(made, options, options.prompts[0]), ours, "tokens/s"))
             del made

@@ -1,38 +1,45 @@
-"""How fast the fused step's kernels read, by how their work is cut: `python -m benchmarks.tiles` on a GPU.
+"""How fast the fused step reads, by how its work is cut: `python -m benchmarks.tiles`, on a GPU alone.
 
-For each product of a decode step, the tile that `engine/fused/tiles.py` chooses beside every other that is tried: bytes
-of weights over the time of one launch. Each launch reads another layer's weight, so that no cache holds it, and all are
-one CUDA graph, as in the app. Then attention by its tile, and whole steps without the host's part. Kernels are compiled
-beforehand, by as many processes as there are processors.
+For each product of a decode step with one row: the cut that `engine/fused/tiles.py` chooses, the best ones of all that
+are tried, and the library's; weights' bytes over the time of a launch. Each launch reads another weight, so that no
+cache holds it, and all are one CUDA graph, as in the app. Then whole steps by rows, with kernels that begin early and
+without. Kernels are compiled beforehand, by as many processes as there are processors.
 """
 
 from __future__ import annotations
 
-import argparse
 import itertools
-import json
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.report import table
+from benchmarks.report import arguments, finish, table
 from benchmarks.shapes import SHAPES, Shape, random_model
+from ovis_app.engine.decode_step import DecodeStep
 from ovis_app.engine.fused import triton_kernels as kernels
-from ovis_app.engine.fused.tiles import PROCESSORS, WARPS, Tile, power_of_two
+from ovis_app.engine.fused.fused_step import FusedStep
+from ovis_app.engine.fused.graphs import Graphs
+from ovis_app.engine.fused.tiles import WARPS, Tile
+from ovis_app.engine.fused.trial import SHARED, made_up
+from ovis_app.engine.kv_pool import KVPool
 
 COLD = 400 << 20  # bytes that launches go through before one comes back to the same: several times any cache
 BYTES = (8192, 16384, 32768, 65536)  # of weights that a program has under way
-LINES = (256, 512, 1024, 2048)  # inputs at a time
+INPUTS = (256, 512, 1024, 2048)  # of a tile
 SPLITS = (1, 2, 4, 8)
 WARP_COUNTS = (4, 8)
+MOST_OUTPUTS = 64  # of a tile
 DTYPE = torch.bfloat16
+REPEATS, BEST = 4, 4
+CONTEXT, MOST_ROWS, CALLS = 2048, 64, 20
+MANY = 8  # parts, and splits, that buffers have room for
 
 
 @dataclass(frozen=True)
@@ -45,22 +52,27 @@ class Product:
     norm: bool = False
     gated: bool = False
     parts: int = 0
-    whole: bool = False  # its inputs can't be split
+    most_splits: int = MANY
 
+    @property
     def chosen(self) -> Tile:
+        plain = not self.norm
         return Tile.of(
-            self.outputs, self.inputs, itemsize=2, plain=not self.norm,
-            **({"most_splits": 1} if self.whole else {}),
+            self.outputs, self.inputs, itemsize=DTYPE.itemsize, plain=plain, most_splits=self.most_splits
         )  # fmt: skip
 
     @property
-    def weight_bytes(self) -> int:
-        return 2 * self.outputs * self.inputs * (2 if self.gated else 1)
+    def weight(self) -> tuple[int, int]:
+        return self.outputs * (2 if self.gated else 1), self.inputs
+
+    @property
+    def bytes(self) -> int:
+        return DTYPE.itemsize * self.weight[0] * self.weight[1]
 
 
 @dataclass(frozen=True)
 class Cut:
-    """A tile, and warps of its program."""
+    """Outputs and inputs of a tile, splits of the inputs, and warps of a program. No outputs: the library's product."""
 
     n: int
     k: int
@@ -68,266 +80,189 @@ class Cut:
     warps: int
 
 
+LIBRARY = Cut(0, 0, 1, 0)
+
+
 def products(size: Shape) -> list[Product]:
+    """Of a dense layer, and the head."""
     head = size.size or size.hidden // size.heads
-    joined, width = (size.heads + 2 * size.groups) * head, size.heads * head
-    out = Product("out", size.hidden, width)
+    out = Product("out", size.hidden, size.heads * head)
     down = Product("down", size.hidden, size.forward)
+    qkv = (size.heads + 2 * size.groups) * head
     return [
-        Product("qkv", joined, size.hidden, norm=True, parts=down.chosen().splits),
+        Product("qkv", qkv, size.hidden, norm=True, parts=down.chosen.splits),
         out,
-        Product("gate_up", size.forward, size.hidden, norm=True, gated=True, parts=out.chosen().splits, whole=True),
+        Product("gate_up", size.forward, size.hidden, norm=True, gated=True, parts=out.chosen.splits, most_splits=1),
         down,
-        Product("head", size.tokens, size.hidden, norm=True, parts=down.chosen().splits, whole=True),
+        Product("head", size.tokens, size.hidden, norm=True, parts=down.chosen.splits, most_splits=1),
     ]
 
 
 def cuts(product: Product) -> Iterator[Cut]:
     """The chosen one first."""
-    tile = product.chosen()
+    tile = product.chosen
     first = Cut(tile.n, tile.k, tile.splits, WARPS)
     yield first
-    tiles = 2 if product.gated else 1
-    for size, k, splits, warps in itertools.product(BYTES, LINES, SPLITS, WARP_COUNTS):
-        n = size // (2 * k * tiles)
-        small = n < 1 or n > 64 or splits * k > product.inputs
-        cut = Cut(n, k, splits, warps)
-        if not small and not (product.whole and splits > 1) and cut != first:
+    for size, k, splits, warps in itertools.product(BYTES, INPUTS, SPLITS, WARP_COUNTS):
+        cut = Cut(size // (DTYPE.itemsize * k * (2 if product.gated else 1)), k, splits, warps)
+        fits = 0 < cut.n <= MOST_OUTPUTS and splits * k <= product.inputs and splits <= product.most_splits
+        if fits and cut != first:
             yield cut
 
 
-def meta(product: Product, cut: Cut, rows: int) -> dict[str, Any]:
+def options_of(product: Product, cut: Cut) -> dict[str, Any]:
     return {
-        "N": product.outputs, "K": product.inputs, "ROWS": rows, "PARTS": product.parts,
+        "N": product.outputs, "K": product.inputs, "ROWS": 1, "PARTS": product.parts,
         "KEEP": product.norm and product.name != "head", "NORM": product.norm, "GATED": product.gated,
-        "SPLITS": cut.splits, "TILE_N": cut.n, "TILE_K": cut.k, "LANE": 8, "num_warps": cut.warps,
+        "SPLITS": cut.splits, "TILE_N": cut.n, "TILE_K": cut.k, "LANE": 16 // DTYPE.itemsize, "num_warps": cut.warps,
     }  # fmt: skip
 
 
-def compile_one(work: tuple[Product, Cut, int]) -> str:
-    product, cut, rows = work
-    half, full = DTYPE, torch.float32
-    inputs = full if product.norm else half
-    norm, out = half, half if product.gated else full
+def compile_one(work: tuple[Product, Cut]) -> None:
+    """Into Triton's cache on disk; what can't be compiled says so when it is launched."""
+    product, cut = work
+    inputs, out = (torch.float32 if product.norm else DTYPE), (DTYPE if product.gated else torch.float32)
     try:
         kernels.product.warmup(
-            inputs, full if product.parts else inputs, full if product.norm else inputs, norm, half, out, full, 1e-6,
-            grid=(1,), **meta(product, cut, rows),
+            inputs, torch.float32 if product.parts else inputs, inputs, DTYPE, DTYPE, out, torch.float32, 1e-6,
+            grid=(1,), **options_of(product, cut),
         )  # fmt: skip
-    except Exception as error:
-        return f"{product.name} {cut}: {type(error).__name__}"
-    return ""
+    except Exception as error:  # compilers raise many kinds
+        print(f"{product.name} {cut}: {type(error).__name__}", flush=True)
 
 
-def timed(launch: Callable[[], None], count: int) -> float:
-    """Seconds of one of `count` launches that `launch` makes, as a graph."""
-    if not torch.cuda.is_available():
-        start = time.perf_counter()
-        launch()
-        return (time.perf_counter() - start) / count
+def seconds(launch: Callable[[], None]) -> float:
+    """That what `launch` launches takes as a graph, the best of some."""
     launch()
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         launch()
     best = float("inf")
-    for _ in range(4):
+    for _ in range(REPEATS):
         begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         begin.record()
         graph.replay()
         end.record()
         torch.cuda.synchronize()
-        best = min(best, begin.elapsed_time(end) / 1000 / count)
+        best = min(best, begin.elapsed_time(end) / 1000)
     return best
 
 
-def time_product(product: Product, cut: Cut, rows: int, weights: list[Tensor], buffers: dict[str, Tensor]) -> float:
-    grid = (-(-product.outputs // cut.n), cut.splits)
-    inputs = buffers["full"] if product.norm else buffers["half"]
-    out = buffers["half_out"] if product.gated else buffers["full_out"]
-    parts = buffers["parts"] if product.parts else inputs
-    kept = buffers["kept"] if product.norm else inputs
-    norm = buffers["norm"] if product.norm else weights[0]
-    options = meta(product, cut, rows)
+class Bench:
+    """One product's weights, enough of them, and buffers."""
 
-    def launch() -> None:
-        for weight in weights:
-            kernels.product[grid](inputs, parts, kept, norm, weight, out, buffers["squares"], 1e-6, **options)
+    def __init__(self, product: Product) -> None:
+        self.product = product
+        count = max(COLD // product.bytes, 2)
+        self.weights = [torch.randn(product.weight, dtype=DTYPE, device="cuda") for _ in range(count)]
+        self.inputs = torch.randn(product.inputs, dtype=torch.float32 if product.norm else DTYPE, device="cuda")
+        self.parts = torch.randn(MANY * product.inputs, device="cuda")
+        self.kept, self.squares = torch.empty_like(self.inputs), torch.zeros(MANY, device="cuda")
+        self.norm = torch.ones(product.inputs, dtype=DTYPE, device="cuda")
+        self.out = torch.zeros(
+            MANY * product.outputs, dtype=DTYPE if product.gated else torch.float32, device="cuda"
+        )  # fmt: skip
 
-    return timed(launch, len(weights))
+    def launch_seconds(self, cut: Cut) -> float:
+        launch = self.by_library if cut == LIBRARY else lambda: self.by_kernel(cut)
+        return seconds(launch) / len(self.weights)
 
+    def by_kernel(self, cut: Cut) -> None:
+        product, options = self.product, options_of(self.product, cut)
+        for weight in self.weights:
+            kernels.product[(-(-product.outputs // cut.n), cut.splits)](
+                self.inputs, self.parts if product.parts else self.inputs, self.kept, self.norm, weight, self.out,
+                self.squares, 1e-6, **options,
+            )  # fmt: skip
 
-def measure(name: str, device: str, rows_of: list[int], workers: int) -> list[dict[str, Any]]:
-    size = SHAPES[name]
-    work = [(product, cut, rows) for product in products(size) for rows in rows_of for cut in cuts(product)]
-    start = time.perf_counter()
-    if workers:
-        with multiprocessing.get_context("spawn").Pool(workers) as pool:
-            problems = [one for one in pool.imap_unordered(compile_one, work, chunksize=4) if one]
-        print(f"{name}: {len(work)} kernels compiled in {time.perf_counter() - start:.0f} s; {len(problems)} can't be", problems[:3], flush=True)
-    most, wide = max(rows_of), max(size.hidden, size.forward, size.tokens)
-    made = {"device": device}
-    buffers = {
-        "full": torch.randn(most * size.hidden, **made), "kept": torch.zeros(most * size.hidden, **made),
-        "half": torch.randn(most * size.forward, dtype=DTYPE, **made), "norm": torch.ones(size.hidden, dtype=DTYPE, **made),
-        "parts": torch.randn(8 * most * size.hidden, **made), "squares": torch.zeros(8 * most, **made),
-        "full_out": torch.zeros(8 * most * max(size.hidden * 3, size.tokens // 8 + 1), **made),
-        "half_out": torch.zeros(most * wide, dtype=DTYPE, **made),
-    }  # fmt: skip
-    found = []
-    for product in products(size):
-        count = max(COLD // product.weight_bytes, 2)
-        weights = [torch.randn(product.weight_bytes // 2, dtype=DTYPE, **made) * 0.02 for _ in range(count)]
-        for rows in rows_of:
-            begun = time.perf_counter()
-            for cut in cuts(product):
-                if time.perf_counter() - begun > 12:
-                    print("no time for all of", product.name, rows)
-                    break
-                try:
-                    seconds = time_product(product, cut, rows, weights, buffers)
-                except Exception as error:
-                    print(product.name, cut, type(error).__name__, str(error)[:80])
-                    continue
-                found.append({"shape": name, "product": product.name, "rows": rows, "n": cut.n, "k": cut.k, "splits": cut.splits, "warps": cut.warps, "us": seconds * 1e6, "tbs": product.weight_bytes / seconds / 1e12})
-        plain = timed(lambda: [torch.nn.functional.linear(buffers["half"][: product.inputs][None], one.view(-1, product.inputs)) for one in weights] and None, count) if product.inputs <= size.forward else 0.0
-        found.append({"shape": name, "product": product.name, "rows": 1, "n": 0, "k": 0, "splits": 0, "warps": 0, "us": plain * 1e6, "tbs": product.weight_bytes / max(plain, 1e-9) / 1e12})
-        del weights
-    return found
-
-
-def best(found: list[dict[str, Any]]) -> str:
-    rows = []
-    for _, group in itertools.groupby(found, key=lambda one: (one["shape"], one["product"], one["rows"])):
-        tried = list(group)
-        chosen = tried[0]
-        for one in [chosen, *sorted(tried[1:], key=lambda one: one["us"])[:4]]:
-            rows.append((one["shape"], one["product"], one["rows"], one["n"], one["k"], one["splits"], one["warps"], f"{one['us']:.1f}", f"{one['tbs']:.2f}"))
-    return table(("shape", "product", "rows", "n", "k", "splits", "warps", "us", "TB/s"), rows)
-
-
-def attention(name: str, device: str) -> list[dict[str, Any]]:
-    """`attend` and `combine` of one layer, by tile, stages, warps and splits."""
-    size = SHAPES[name]
-    head = size.size or size.hidden // size.heads
-    found = []
-    for rows, context in ((1, 1000), (1, 16000), (16, 1000), (64, 1000)):
-        blocks = rows * -(-context // 16)
-        layers = max(COLD // (4 * size.groups * blocks * 16 * head), 2)
-        pool = [torch.randn(2, size.groups, blocks * 16, head, dtype=DTYPE, device=device) for _ in range(layers)]
-        stride = -(-rows // 4) * 4
-        tables = torch.zeros(blocks // rows, stride, dtype=torch.int32, device=device)
-        tables[:, :rows] = torch.randperm(blocks, device=device).view(rows, -1).T.int()
-        lengths = torch.full((rows,), context, dtype=torch.int32, device=device)
-        query = torch.randn(rows, size.heads * head, dtype=DTYPE, device=device)
-        attended = torch.zeros_like(query)
-        for tile, stages, warps, splits in itertools.product((32, 64, 128), (2, 3, 5), (2, 4), (8, 16, 32, 64)):
-            if rows * size.groups * splits > 8192:
-                continue
-            most = max(splits, 32)
-            sums = torch.zeros(rows * size.heads * splits * head, device=device)
-            tops, totals = torch.zeros(2, rows * size.heads * splits, device=device)
-
-            def launch(only: bool = False) -> None:
-                for keys, values in pool:
-                    kernels.attend[(rows, size.groups, splits)](
-                        query, keys, values, tables, lengths, sums, tops, totals, head**-0.5, stride, keys.shape[1],
-                        HEADS=size.heads, GROUPS=size.groups, SIZE=head, PADDED=max(power_of_two(head), 16),
-                        GROUP=max(power_of_two(size.heads // size.groups), 16), BLOCK=16, TILE=tile, WIDE=False,
-                        num_warps=warps, num_stages=stages,
-                    )  # fmt: skip
-                    if not only:
-                        kernels.combine[(rows * size.heads,)](sums, tops, totals, attended, splits, SIZE=head, PADDED=power_of_two(head), MOST=most)
-
-            try:
-                whole = timed(launch, layers)
-            except Exception as error:
-                print("attend", tile, stages, warps, type(error).__name__, str(error)[:80])
-                continue
-            found.append({"shape": name, "rows": rows, "context": context, "tile": tile, "stages": stages, "warps": warps, "splits": splits, "us": whole * 1e6, "tbs": 4 * size.groups * rows * context * head / whole / 1e12})
-    return found
-
-
-def profiled(launch: Callable[[], Any], label: str) -> None:
-    try:
-        from torch.profiler import ProfilerActivity, profile
-
-        launch()
-        with profile(activities=[ProfilerActivity.CUDA]) as seen:
-            for _ in range(5):
-                launch()
-            torch.cuda.synchronize()
-        rows = sorted(seen.key_averages(), key=lambda one: -one.device_time_total)[:12]
-        print(label, [(one.key[:40], one.count // 5, round(one.device_time_total / 5)) for one in rows], flush=True)
-    except Exception as error:
-        print("no profile:", error)
+    def by_library(self) -> None:
+        row = self.inputs[None].to(DTYPE)
+        for weight in self.weights:
+            F.linear(row, weight)
 
 
 @torch.inference_mode()
-def steps(name: str, device: str) -> list[tuple[Any, ...]]:
-    """Whole recorded steps, without the host: microseconds and tokens a second."""
-    from ovis_app.engine.decode_step import DecodeStep
-    from ovis_app.engine.fused.fused_step import FusedStep
-    from ovis_app.engine.fused.graphs import Graphs
-    from ovis_app.engine.fused.trial import SHARED, made_up
-    from ovis_app.engine.kv_pool import KVPool
+def measured(product: Product) -> list[tuple[Cut, float]]:
+    """Seconds of each cut: the chosen one, the library's, then the best others."""
+    bench, found = Bench(product), []
+    chosen, *others = cuts(product)
+    for cut in (chosen, LIBRARY, *others):
+        try:
+            found.append((cut, bench.launch_seconds(cut)))
+        except Exception as error:  # more registers or shared memory than there is, by many names
+            print(f"{product.name} {cut}: {type(error).__name__}", flush=True)
+    return found[:2] + sorted(found[2:], key=lambda one: one[1])[:BEST]
 
-    model = random_model(name, device=device)
-    step = DecodeStep(model.llm, context=2048)
-    pool = KVPool(model.llm, SHARED + 64, 16)
-    fused = FusedStep(step, pool, context=2048, most_rows=64, record=Graphs(torch.device(device)).record)
-    begin = time.perf_counter()
+
+@torch.inference_mode()
+def steps(shape: str, *, early: bool) -> list[tuple[int, float, float]]:
+    """Microseconds of a step by rows: launched without waiting, and waited for each time, with the token chosen."""
+    llm = random_model(shape, device="cuda").llm
+    step, pool = DecodeStep(llm, context=CONTEXT), KVPool(llm, SHARED + MOST_ROWS, 16)
+    record = Graphs(torch.device("cuda")).record
+    fused = FusedStep(step, pool, context=CONTEXT, most_rows=MOST_ROWS, record=record, early=early)
     for _ in fused.prepare(seconds=60):
         pass
-    print(f"{name}: sizes {fused.ready} ready in {time.perf_counter() - begin:.1f} s; {fused.why}", flush=True)
-    rows = []
-    for size in fused.ready:
-        tokens, positions, batch = made_up(step, pool, size, 2048)
-        fused._inputs[size].fill(tokens, positions, batch)
-        launch = fused._ready[size]
-        torch.cuda.synchronize()
-        start = time.perf_counter()
-        for _ in range(20):
-            launch()
-        torch.cuda.synchronize()
-        device_us = (time.perf_counter() - start) / 20 * 1e6
-        start = time.perf_counter()
-        for _ in range(20):
-            fused(tokens, positions, batch).float().argmax(-1).tolist()
-        with_host = (time.perf_counter() - start) / 20 * 1e6
-        if size in (1, 16):
-            profiled(partial(fused.run, fused._inputs[size], pool), f"{name}, {size} rows")
-        rows.append((name, size, f"{device_us:.0f}", f"{with_host:.0f}", f"{size / with_host * 1e6:.0f}"))
-    del model, step, fused, pool
-    torch.cuda.empty_cache()
-    return rows
+    found = []
+    for rows in fused.ready:
+        asked = made_up(step, pool, rows, CONTEXT)
+
+        def one(asked: Any = asked) -> Tensor:
+            return fused(*asked)
+
+        found.append((rows, _each(one), _each(lambda one=one: one().argmax(-1).tolist())))
+    return found
+
+
+def _each(call: Callable[[], object]) -> float:
+    torch.cuda.synchronize()
+    start = time.perf_counter()
+    for _ in range(CALLS):
+        call()
+    torch.cuda.synchronize()
+    return (time.perf_counter() - start) / CALLS * 1e6
+
+
+def compile_all(shapes: Sequence[str]) -> None:
+    work = [(product, cut) for shape in shapes for product in products(SHAPES[shape]) for cut in cuts(product)]
+    start = time.perf_counter()
+    with multiprocessing.get_context("spawn").Pool(os.cpu_count()) as pool:
+        list(pool.imap_unordered(compile_one, work, chunksize=4))
+    print(f"{len(work)} kernels compiled in {time.perf_counter() - start:.0f} s")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--shape", nargs="+", default=["9b", "2b"])
-    parser.add_argument("--rows", type=int, nargs="+", default=[1])
-    parser.add_argument("--device", default="cuda")
-    parser.add_argument("--json")
-    parser.add_argument("--only", nargs="+", default=["steps", "products", "attention"])
+    parser = arguments(__doc__, shape="9b")
+    parser.add_argument("--only", choices=("products", "steps"), help="one of the two")
     options = parser.parse_args()
-    workers = min(os.cpu_count() or 1, 14) if options.device == "cuda" else 0
-    found: dict[str, Any] = {}
-    if "steps" in options.only:
-        for name in options.shape:
-            print(table(("shape", "rows", "graph, us", "with host, us", "tokens/s"), steps(name, options.device)), flush=True)
-    for name in options.shape:
-        if "products" in options.only:
-            found[name] = measure(name, options.device, options.rows, workers)
-            print(best(found[name]), flush=True)
-        if "attention" in options.only:
-            found[f"attention {name}"] = tried = attention(name, options.device)
-            for _, group in itertools.groupby(tried, key=lambda one: (one["rows"], one["context"])):
-                for one in sorted(group, key=lambda one: one["us"])[:5]:
-                    print(one)
-                print([one for one in tried if one["tile"] == 32 and one["stages"] == 5 and one["warps"] == 4][:0])
-        if options.json:
-            with open(options.json, "w", encoding="utf-8") as file:
-                json.dump(found, file)
+    if not torch.cuda.is_available():
+        parser.exit(2, "There is no GPU here.\n")
+    details: dict[str, Any] = {"shape": options.shape}
+    if options.only != "products":
+        plain, early = (steps(options.shape, early=early) for early in (False, True))
+        rows = [(*one, *other[1:]) for one, other in zip(plain, early, strict=True)]
+        columns = ("rows", "a step, us", "with its token, us", "begun early, us", "with its token, us")
+        print(table(columns, rows), flush=True)
+        details["steps"] = rows
+    if options.only != "steps":
+        compile_all([options.shape])
+        for product in products(SHAPES[options.shape]):
+            found = measured(product)
+            rows = [
+                (
+                    product.name,
+                    cut.n or "library",
+                    cut.k,
+                    cut.splits,
+                    cut.warps,
+                    1e6 * took,
+                    product.bytes / took / 1e12,
+                )
+                for cut, took in found
+            ]
+            print(table(("product", "outputs", "inputs", "splits", "warps", "us", "TB/s"), rows), flush=True)
+            details[product.name] = rows
+    finish(options, "tiles", [], details=details)
 
 
 if __name__ == "__main__":
