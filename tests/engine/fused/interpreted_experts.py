@@ -5,12 +5,16 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from ovis_app.engine.decode_step import DecodeStep
 from ovis_app.engine.fused import choices, experts
@@ -19,6 +23,7 @@ from ovis_app.engine.fused.fused_step import FusedStep
 from ovis_app.engine.fused.inputs import Inputs
 from ovis_app.engine.fused.launches import Launches
 from ovis_app.engine.fused.prefill import FusedPrefill
+from ovis_app.engine.fused.tiles import Tile
 from ovis_app.engine.fused.trial import made_up
 from ovis_app.engine.kv_pool import KVPool
 from tests.engine.fused.interpreted import (
@@ -106,9 +111,15 @@ def test_products_of_experts(
 # --- whole steps -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rows", [1, 2, 5])
+@pytest.mark.parametrize(("rows", "splits"), [(1, 1), (1, 3), (2, 3), (5, 3)])
 @torch.inference_mode()
-def test_steps_with_experts_and_a_dense_layer_between(rows: int) -> None:
+def test_steps_with_experts_and_a_dense_layer_between(rows: int, splits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose products are cut otherwise than the experts'."""
+
+    def of(*sizes: int, most_splits: int, **named: Any) -> Tile:
+        return replace(Tile.of(*sizes, **named), k=16, splits=min(splits, most_splits))
+
+    monkeypatch.setattr(experts, "Tile", SimpleNamespace(of=of))
     llm = bare("qwen3_moe", torch.float32)
     step, pools = DecodeStep(llm, context=CONTEXT), [KVPool(llm, 8 + rows, 16) for _ in range(2)]
     ours, theirs = (made_up(step, pool, rows, CONTEXT) for pool in pools)
@@ -123,12 +134,12 @@ def test_steps_with_experts_and_a_dense_layer_between(rows: int) -> None:
     assert all(torch.equal(one.experts.long(), another.experts) for one, another in same)
 
 
-def tried(dtype: torch.dtype, size: int, monkeypatch: pytest.MonkeyPatch) -> FusedStep:
-    """A step that was made ready, or wasn't, for that many rows."""
+def tried(llm: PreTrainedModel, size: int, monkeypatch: pytest.MonkeyPatch, **other: object) -> FusedStep:
+    """A step that was made ready for that many rows, or wasn't, with `other` kernels in their places."""
     monkeypatch.setattr(FusedPrefill, "prepare", lambda *_: iter(()))  # tried by itself
-    made = fused(
-        DecodeStep(bare("qwen3_moe", dtype), context=CONTEXT), KVPool(bare("qwen3_moe", dtype), 8, 16), CONTEXT, 8
-    )
+    names = {name: getattr(kernels, name) for name in ("route", "experts_gate_up", "experts_down")}
+    monkeypatch.setattr(experts, "kernels", type("Kernels", (), names | other))
+    made = fused(DecodeStep(llm, context=CONTEXT), KVPool(llm, 8, 16), CONTEXT, most_rows=5)
     made.sizes = [size]
     prepare(made)
     return made
@@ -136,7 +147,7 @@ def tried(dtype: torch.dtype, size: int, monkeypatch: pytest.MonkeyPatch) -> Fus
 
 @pytest.mark.parametrize(("dtype", "size"), [(torch.float32, 4), (torch.float16, 2), (torch.float16, 4)], ids=str)
 def test_steps_with_experts_pass_the_trial(dtype: torch.dtype, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = tried(dtype, size, monkeypatch)
+    made = tried(bare("qwen3_moe", dtype), size, monkeypatch)
     assert made.ready == [size] and not made.why
 
 
@@ -171,10 +182,17 @@ def routed_otherwise(experts: Callable[[Tensor], Tensor], shares: Callable[[Tens
 def test_a_step_whose_experts_do_something_else_isnt_used(
     other: dict[str, object], why: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names = {name: getattr(kernels, name) for name in ("route", "experts_gate_up", "experts_down")}
-    monkeypatch.setattr(experts, "kernels", type("Kernels", (), names | other))
-    made = tried(torch.float16, 1, monkeypatch)
+    made = tried(bare("qwen3_moe", torch.float16), 1, monkeypatch, **other)
     assert made.ready == [] and why in made.why
+
+
+def test_of_experts_that_are_as_good_any_may_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    llm = bare("qwen3_moe", torch.float32)
+    for name, weight in llm.named_parameters():
+        if name.endswith("mlp.gate.weight"):
+            weight.data.zero_()
+    made = tried(llm, 2, monkeypatch, route=routed_otherwise(lambda found: (found + 5) % 11, torch.clone))
+    assert made.ready == [2] and not made.why
 
 
 def test_prompts_with_experts_pass_their_trial() -> None:
