@@ -2,8 +2,8 @@
 
 For each product of a decode step with one row: the cut that `engine/fused/tiles.py` chooses, the best ones of all that
 are tried, and the library's; weights' bytes over the time of a launch. Each launch reads another weight, so that no
-cache holds it, and all are one CUDA graph, as in the app. Then whole steps by rows, with kernels that begin early and
-without. Kernels are compiled beforehand, by as many processes as there are processors.
+cache holds it, and all are one CUDA graph, as in the app. Then whole steps by rows. Kernels are compiled beforehand, by
+as many processes as there are processors.
 """
 
 from __future__ import annotations
@@ -195,12 +195,12 @@ def measured(product: Product) -> list[tuple[Cut, float]]:
 
 
 @torch.inference_mode()
-def steps(shape: str, *, early: bool) -> list[tuple[int, float, float]]:
+def steps(shape: str) -> list[tuple[int, float, float]]:
     """Microseconds of a step by rows: launched without waiting, and waited for each time, with the token chosen."""
     llm = random_model(shape, device="cuda").llm
     step, pool = DecodeStep(llm, context=CONTEXT), KVPool(llm, SHARED + MOST_ROWS, 16)
     record = Graphs(torch.device("cuda")).record
-    fused = FusedStep(step, pool, context=CONTEXT, most_rows=MOST_ROWS, record=record, early=early)
+    fused = FusedStep(step, pool, context=CONTEXT, most_rows=MOST_ROWS, record=record)
     for _ in fused.prepare(seconds=60):
         pass
     found = []
@@ -239,10 +239,8 @@ def main() -> None:
         parser.exit(2, "There is no GPU here.\n")
     details: dict[str, Any] = {"shape": options.shape}
     if options.only != "products":
-        plain, early = (steps(options.shape, early=early) for early in (False, True))
-        rows = [(*one, *other[1:]) for one, other in zip(plain, early, strict=True)]
-        columns = ("rows", "a step, us", "with its token, us", "begun early, us", "with its token, us")
-        print(table(columns, rows), flush=True)
+        rows = steps(options.shape)
+        print(table(("rows", "a step, us", "with its token, us"), rows), flush=True)
         details["steps"] = rows
     if options.only != "steps":
         compile_all([options.shape])

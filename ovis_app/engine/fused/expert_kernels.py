@@ -12,7 +12,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from ovis_app.engine.fused.triton_kernels import in_turn, times
+from ovis_app.engine.fused.triton_kernels import times
 
 
 @triton.jit(do_not_specialize=["rows"])
@@ -20,7 +20,6 @@ def route(
     scores, residual, norm, normed, experts, shares, eps, rows,
     COUNT: tl.constexpr, PADDED: tl.constexpr, CHOSEN: tl.constexpr, PARTS: tl.constexpr, WHOLE: tl.constexpr,
     NORM: tl.constexpr, SCALED: tl.constexpr, K: tl.constexpr, TILE: tl.constexpr,
-    EARLY: tl.constexpr = False,
 ):  # fmt: skip
     """`experts` [rows, CHOSEN] are those of the highest `scores`, the highest first and of equal ones the lower, and
     `shares` [rows, CHOSEN] their probabilities; with WHOLE these sum to 1.
@@ -29,7 +28,6 @@ def route(
     `residual` [rows, K] is normed into `normed` [rows, K], whose type scores and shares are rounded to, as models were
     taught. PADDED and TILE are powers of two that hold COUNT and K.
     """
-    in_turn(EARLY)
     row = tl.program_id(0)
     expert = tl.arange(0, PADDED)
     there = expert < COUNT
@@ -63,11 +61,10 @@ def route(
 def experts_gate_up(
     inputs, experts, weight, out,
     N: tl.constexpr, K: tl.constexpr, CHOSEN: tl.constexpr,
-    TILE_N: tl.constexpr, TILE_K: tl.constexpr, LANE: tl.constexpr, EARLY: tl.constexpr = False,
+    TILE_N: tl.constexpr, TILE_K: tl.constexpr, LANE: tl.constexpr,
 ):  # fmt: skip
     """out [rows, CHOSEN, N] = silu(gate) * up of `inputs` [rows, K] times `weight` [experts, 2 N, K], gates first, of
     the `experts` [rows, CHOSEN]. All that have the same tile of outputs come together, so rows with one expert meet."""
-    in_turn(EARLY)
     pick = tl.program_id(0)
     n = tl.program_id(1) * TILE_N + tl.arange(0, TILE_N)
     STEPS: tl.constexpr = (K + TILE_K - 1) // TILE_K
@@ -97,12 +94,11 @@ def experts_gate_up(
 def experts_down(
     inputs, experts, shares, weight, out, rows,
     N: tl.constexpr, K: tl.constexpr, CHOSEN: tl.constexpr, SPLITS: tl.constexpr,
-    TILE_N: tl.constexpr, TILE_K: tl.constexpr, LANE: tl.constexpr, EARLY: tl.constexpr = False,
+    TILE_N: tl.constexpr, TILE_K: tl.constexpr, LANE: tl.constexpr,
 ):  # fmt: skip
     """out [SPLITS, rows, N] = `inputs` [rows, CHOSEN, K] by `shares` [rows, CHOSEN] times `weight` [experts, N, K] of
     the `experts` [rows, CHOSEN], summed over each split's part of all their inputs. LANE inputs are of one expert."""
     tl.static_assert(K % LANE == 0)
-    in_turn(EARLY)
     ALL: tl.constexpr = CHOSEN * K
     STEPS: tl.constexpr = (ALL + TILE_K * SPLITS - 1) // (TILE_K * SPLITS)
     WHOLE: tl.constexpr = ALL % (TILE_K * SPLITS) == 0 and N % TILE_N == 0

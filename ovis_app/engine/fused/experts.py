@@ -5,7 +5,6 @@ refuses to know what is before and behind it.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,12 +19,10 @@ ROUTE_WARPS = 8  # one program has a whole row, and compares each expert with ea
 class Experts:
     """Kernels of all mixtures of one step, with buffers for `rows` rows, of which `own` are routed by our product."""
 
-    def __init__(
-        self, step: DecodeStep, feed: Mixture, *, rows: int, own: int, processors: int, options: dict[str, Any]
-    ) -> None:
-        """All mixtures are like `feed`. `options` go to every kernel."""
+    def __init__(self, step: DecodeStep, feed: Mixture, *, rows: int, own: int, processors: int) -> None:
+        """All mixtures are like `feed`."""
         self.count, double, self.hidden = feed.gate_up.shape
-        self.forward, self.chosen, self.eps, self._options = double // 2, feed.chosen, step.eps, options
+        self.forward, self.chosen, self.eps = double // 2, feed.chosen, step.eps
         self.width = self.chosen * self.forward  # of a row's activations
         self.router, self.gate_up, self.down = (
             Tile.of(outputs, inputs, itemsize=step.norm.itemsize, plain=plain, most_splits=most, processors=processors)
@@ -59,7 +56,7 @@ class Experts:
             self.eps, rows,
             COUNT=self.count, PADDED=power_of_two(self.count), CHOSEN=self.chosen, PARTS=parts, WHOLE=feed.renormed,
             NORM=norm is not None, SCALED=parts > 1, K=self.hidden, TILE=power_of_two(self.hidden),
-            num_warps=ROUTE_WARPS, **self._options,
+            num_warps=ROUTE_WARPS,
         )  # fmt: skip
 
     def activate(self, number: int, feed: Mixture, rows: int, normed: Tensor, acts: Tensor) -> None:
@@ -67,7 +64,7 @@ class Experts:
         tile = self.gate_up
         kernels.experts_gate_up[(rows * self.chosen, -(-self.forward // tile.n))](
             normed, self.experts[number], feed.gate_up, acts, N=self.forward, K=self.hidden, CHOSEN=self.chosen,
-            TILE_N=tile.n, TILE_K=tile.k, LANE=tile.lane, num_warps=WARPS, **self._options,
+            TILE_N=tile.n, TILE_K=tile.k, LANE=tile.lane, num_warps=WARPS,
         )  # fmt: skip
 
     def add_up(self, number: int, feed: Mixture, rows: int, acts: Tensor, out: Tensor, *, splits: int) -> None:
@@ -76,5 +73,5 @@ class Experts:
         kernels.experts_down[(rows, -(-self.hidden // tile.n), splits)](
             acts, self.experts[number], self.shares[number], feed.down, out, rows, N=self.hidden, K=self.forward,
             CHOSEN=self.chosen, SPLITS=splits, TILE_N=tile.n, TILE_K=tile.k, LANE=math.gcd(tile.lane, self.forward),
-            num_warps=WARPS, **self._options,
+            num_warps=WARPS,
         )  # fmt: skip

@@ -39,13 +39,12 @@ class FusedStep:
 
     def __init__(
         self, step: DecodeStep, pool: KVPool, *, context: int, most_rows: int, record: Callable[[Launch], Launch],
-        processors: int = PROCESSORS, early: bool = False,
+        processors: int = PROCESSORS,
     ) -> None:  # fmt: skip
-        """For up to `most_rows` sequences of up to `context` tokens over one pool. `record` makes a graph. `early` is
-        for cards on which a kernel can begin before the one before it has ended."""
+        """For up to `most_rows` sequences of up to `context` tokens over one pool. `record` makes a graph."""
         self.step, self.pool, self.why = step, pool, ""
         self.sizes = [size for size, less in zip(SIZES, (0, *SIZES), strict=False) if less < most_rows]
-        self._context, self._record, self._processors, self._early = context, record, processors, early
+        self._context, self._record, self._processors = context, record, processors
         self._inputs: dict[int, Inputs] = {}
         self._ready: dict[int, Launch] = {}
         self._launches: Launches | None = None
@@ -106,11 +105,7 @@ class FusedStep:
             self._leave_it("there is no memory to get it ready")
         except Exception as error:  # what compilers and drivers raise is of many kinds
             why = f"{type(error).__name__}: {error}".partition("\n")[0]
-        if why and self._early and not self._ready:
-            log.info("kernels of the decode step begin one after another: %s", why)
-            self._early, self._launches = False, None
-            yield from self._prepare(size)
-        elif why:
+        if why:
             self._ready.clear()
             self._leave_it(why)
 
@@ -125,9 +120,7 @@ class FusedStep:
     @torch.inference_mode()
     def _at(self, size: int) -> Inputs:
         if self._launches is None:
-            self._launches = Launches(
-                self.step, most_rows=self.sizes[-1], processors=self._processors, early=self._early
-            )
+            self._launches = Launches(self.step, most_rows=self.sizes[-1], processors=self._processors)
         blocks = -(-self._context // self.pool.block_size)
         self._inputs[size] = Inputs(size, blocks=blocks, device=self.step.norm.device)
         return self._inputs[size]

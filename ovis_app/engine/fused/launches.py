@@ -29,13 +29,9 @@ LEAST_DOT = 16  # rows and columns of a product on tensor cores
 class Launches:
     """The kernels of one step over a model's weights, with buffers for `most_rows` rows."""
 
-    def __init__(
-        self, step: DecodeStep, *, most_rows: int, processors: int, wide: bool = False, early: bool = False
-    ) -> None:
-        """`wide` makes attention's products in float32, whatever the weights' type is. `early` lets a kernel begin
-        before the one before it has ended, on cards that can."""
+    def __init__(self, step: DecodeStep, *, most_rows: int, processors: int, wide: bool = False) -> None:
+        """`wide` makes attention's products in float32, whatever the weights' type is."""
         self.step, self.wide, self._processors = step, wide, processors
-        self._early = {"EARLY": True, "launch_pdl": True} if early else {}
         self._dtype = step.norm.dtype
         self.hidden, feeds = len(step.norm), [layer.feed for layer in step.layers]
         self.inner = next((len(feed.gate_up.weight) // 2 for feed in feeds if isinstance(feed, Dense)), 1)
@@ -47,9 +43,7 @@ class Launches:
         self.head = self._tile(self.vocabulary, self.hidden, most_splits=1)
         own = min(most_rows, OWN_PRODUCTS)
         mixed = next((feed for feed in feeds if isinstance(feed, Mixture)), None)
-        self.experts = mixed and Experts(
-            step, mixed, rows=most_rows, own=own, processors=processors, options=self._early
-        )
+        self.experts = None if mixed is None else Experts(step, mixed, rows=most_rows, own=own, processors=processors)
         self._buffers(most_rows, own)
 
     def _tile(self, outputs: int, inputs: int, *, plain: bool = False, most_splits: int = MOST_SPLITS) -> Tile:
@@ -131,7 +125,7 @@ class Launches:
             inputs, parts, inputs if kept is None else kept, weight if norm is None else norm, weight, out,
             self.squares, self.step.eps, N=outputs, K=weight.shape[1], ROWS=rows, PARTS=count, KEEP=kept is not None,
             NORM=norm is not None, GATED=gated, SPLITS=tile.splits, TILE_N=tile.n, TILE_K=tile.k, LANE=tile.lane,
-            num_warps=WARPS, **self._early,
+            num_warps=WARPS,
         )  # fmt: skip
 
     # --- many rows ---------------------------------------------------------------------------------------------------
@@ -153,7 +147,7 @@ class Launches:
             if isinstance(layer.feed, Dense):
                 acts, grid = self.acts[: rows * self.inner].view(rows, -1), (rows, -(-self.inner // ELEMENTWISE))
                 both = F.linear(normed, layer.feed.gate_up.weight)
-                kernels.gate[grid](both, acts, N=self.inner, TILE=ELEMENTWISE, **self._early)
+                kernels.gate[grid](both, acts, N=self.inner, TILE=ELEMENTWISE)
                 yield None
                 addend = F.linear(acts, layer.feed.down.weight)
                 yield None
@@ -171,7 +165,6 @@ class Launches:
         kernels.add_and_norm[(rows,)](
             residual, residual if addend is None else addend, norm, self.normed, self.step.eps,
             K=self.hidden, TILE=tile, ADD=addend is not None, num_warps=8 if tile > ELEMENTWISE else WARPS,
-            **self._early,
         )  # fmt: skip
 
     # --- both --------------------------------------------------------------------------------------------------------
@@ -179,7 +172,7 @@ class Launches:
     def _embed(self, at: Inputs, residual: Tensor, parts: int) -> None:
         kernels.embed[(at.rows, -(-self.hidden // ELEMENTWISE))](
             self.step.embedding.weight, at.tokens, residual, self.down_parts, at.rows,
-            K=self.hidden, PARTS=parts, TILE=ELEMENTWISE, **self._early,
+            K=self.hidden, PARTS=parts, TILE=ELEMENTWISE,
         )  # fmt: skip
 
     def _experts(self, number: int, feed: Mixture, rows: int, splits: int) -> Iterator[None]:
@@ -207,7 +200,6 @@ class Launches:
             at.stride, keys.shape[1], HEADS=step.heads, GROUPS=step.groups, SIZE=step.size,
             PADDED=max(padded, LEAST_DOT), GROUP=max(power_of_two(step.heads // step.groups), LEAST_DOT),
             BLOCK=pool.block_size, TILE=ATTENTION_TILE, WIDE=self.wide, num_warps=WARPS, num_stages=ATTENTION_STAGES,
-            **self._early,
         )  # fmt: skip
         yield
         kernels.combine[(rows * step.heads,)](
@@ -219,7 +211,6 @@ class Launches:
             SIZE=step.size,
             PADDED=padded,
             MOST=MOST_SHARES,
-            **self._early,
         )
         yield
 
@@ -231,7 +222,6 @@ class Launches:
             key_norm, step.cos, step.sin, at.positions, at.slots, self.query, keys, values, step.eps, at.rows,
             keys.shape[1], HEADS=step.heads, GROUPS=step.groups, SIZE=step.size, PADDED=power_of_two(step.size),
             K=self.hidden, PARTS=parts, SCALED=parts > 1, BIAS=bias is not None, NORM=norm is not None, num_warps=1,
-            **self._early,
         )  # fmt: skip
 
     def _splits(self, rows: int) -> int:

@@ -4,13 +4,7 @@ A product of a few rows reads each weight once, and everything else hides behind
 sum of the former product's splits, the residual, the norm's weight) is done where its rows are read. A norm's factor is
 one number a row, so it is taken out of the product and applied behind it. All sums are in float32, and each value is
 cast right after its load. Sizes of a model are constexpr: only then are loads 16 bytes wide. Without `tl.dot` nothing
-is loaded ahead, so the bytes in flight are those of the tiles.
-
-With EARLY (a card since Hopper, launched with `launch_pdl`) a kernel begins before the one before it has ended: it
-reads what no kernel writes, its weights, and waits only then. Every kernel waits before it reads or writes anything
-else, so that none overtakes what comes two before it.
-
-Knows pointers and shapes; refuses to know models.
+is loaded ahead, so the bytes in flight are those of the tiles. Knows pointers and shapes; refuses to know models.
 """
 
 from __future__ import annotations
@@ -19,22 +13,13 @@ import triton
 import triton.language as tl
 
 
-@triton.jit
-def in_turn(EARLY: tl.constexpr):
-    """The next kernel may begin, and this one waits for what came before."""
-    if EARLY:
-        tl.extra.cuda.gdc_launch_dependents()
-        tl.extra.cuda.gdc_wait()
-
-
 @triton.jit(do_not_specialize=["rows"])
 def embed(
     table, tokens, residual, parts, rows,
-    K: tl.constexpr, PARTS: tl.constexpr, TILE: tl.constexpr, EARLY: tl.constexpr = False,
+    K: tl.constexpr, PARTS: tl.constexpr, TILE: tl.constexpr,
 ):  # fmt: skip
     """`residual` [rows, K] in float32 = the rows of `table` [vocabulary, K] that `tokens` [rows] name, and `parts`
     [PARTS, rows, K] = 0: so the first layer has a product before it as every other has."""
-    in_turn(EARLY)
     row = tl.program_id(0)
     k = tl.program_id(1) * TILE + tl.arange(0, TILE)
     token = tl.load(tokens + row).to(tl.int64)
@@ -71,7 +56,7 @@ def product(
     inputs, parts, kept, norm, weight, out, squares, eps,
     N: tl.constexpr, K: tl.constexpr, ROWS: tl.constexpr,
     PARTS: tl.constexpr, KEEP: tl.constexpr, NORM: tl.constexpr, GATED: tl.constexpr, SPLITS: tl.constexpr,
-    TILE_N: tl.constexpr, TILE_K: tl.constexpr, LANE: tl.constexpr, EARLY: tl.constexpr = False,
+    TILE_N: tl.constexpr, TILE_K: tl.constexpr, LANE: tl.constexpr,
 ):  # fmt: skip
     """out [SPLITS, ROWS, N] = a row x [K] times `weight` [N, K], for 1 or 2 rows; each split has its part of K.
 
@@ -82,8 +67,6 @@ def product(
     """
     tl.static_assert(ROWS == 1 or ROWS == 2)
     tl.static_assert(not GATED or SPLITS == 1)
-    if EARLY:
-        tl.extra.cuda.gdc_launch_dependents()
     STEPS: tl.constexpr = (K + TILE_K * SPLITS - 1) // (TILE_K * SPLITS)
     WHOLE: tl.constexpr = K % (TILE_K * SPLITS) == 0 and N % TILE_N == 0
     ZERO: tl.constexpr = None if WHOLE else 0.0
@@ -105,9 +88,6 @@ def product(
         gates = tl.load(tile + k[None, :], mask=within, other=ZERO, eviction_policy="evict_first")
         if GATED:
             ups = tl.load(tile + N * K + k[None, :], mask=within, other=ZERO, eviction_policy="evict_first")
-        if EARLY:  # noqa: SIM102
-            if step == 0:  # the one is decided by the compiler
-                tl.extra.cuda.gdc_wait()
         if NORM:
             scale = tl.load(norm + k, mask=inside, other=ZERO).to(tl.float32)
         for row in tl.static_range(ROWS):
@@ -154,7 +134,7 @@ def _finish(
 def place_heads(
     qkv, squares, bias, query_norm, key_norm, cos, sin, positions, slots, query, keys, values, eps, rows, tokens,
     HEADS: tl.constexpr, GROUPS: tl.constexpr, SIZE: tl.constexpr, PADDED: tl.constexpr, K: tl.constexpr,
-    PARTS: tl.constexpr, SCALED: tl.constexpr, BIAS: tl.constexpr, NORM: tl.constexpr, EARLY: tl.constexpr = False,
+    PARTS: tl.constexpr, SCALED: tl.constexpr, BIAS: tl.constexpr, NORM: tl.constexpr,
 ):  # fmt: skip
     """Heads from the joined product, one a program: `query` [rows, HEADS, SIZE] gets the queries, the pool `keys` and
     `values` [GROUPS, tokens, SIZE] the rest at `slots` [rows], unless a slot is negative.
@@ -163,7 +143,6 @@ def place_heads(
     follows from `squares` [PARTS, rows] over K. BIAS adds `bias`, NORM norms queries and keys head by head. Rotary
     positions by the tables `cos` and `sin` [context, SIZE]. PADDED is a power of two, at least SIZE.
     """
-    in_turn(EARLY)
     row = tl.program_id(0)
     head = tl.program_id(1)
     d = tl.arange(0, PADDED)
@@ -216,7 +195,7 @@ def place_heads(
 def attend(
     query, keys, values, tables, lengths, sums, tops, totals, scaling, stride, tokens,
     HEADS: tl.constexpr, GROUPS: tl.constexpr, SIZE: tl.constexpr, PADDED: tl.constexpr, GROUP: tl.constexpr,
-    BLOCK: tl.constexpr, TILE: tl.constexpr, WIDE: tl.constexpr, EARLY: tl.constexpr = False,
+    BLOCK: tl.constexpr, TILE: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
     """One row's queries of one group of heads over one split of its tokens: `query` [rows, HEADS, SIZE] over the pool
     `keys` and `values` [GROUPS, tokens, SIZE], up to `lengths` [rows], through `tables` [blocks, stride] of blocks, a
@@ -226,7 +205,6 @@ def attend(
     splits] the highest score and the sum of weights (-inf and 0 for no tokens). GROUP and PADDED are powers of two, at
     least 16, that hold the heads of a group and SIZE. WIDE makes products in float32 whatever the pool's type is.
     """
-    in_turn(EARLY)
     row = tl.program_id(0)
     group = tl.program_id(1)
     split = tl.program_id(2)
@@ -322,10 +300,9 @@ def attend_chunk(
 @triton.jit(do_not_specialize=["splits"])
 def combine(
     sums, tops, totals, out, splits,
-    SIZE: tl.constexpr, PADDED: tl.constexpr, MOST: tl.constexpr, EARLY: tl.constexpr = False,
+    SIZE: tl.constexpr, PADDED: tl.constexpr, MOST: tl.constexpr,
 ):  # fmt: skip
     """`out` [heads, SIZE] from all splits of each head, at most MOST, a head a program; 0 where it has seen nothing."""
-    in_turn(EARLY)
     head = tl.program_id(0)
     s = tl.arange(0, MOST)
     d = tl.arange(0, PADDED)
@@ -348,11 +325,9 @@ def add_and_norm(
     K: tl.constexpr,
     TILE: tl.constexpr,
     ADD: tl.constexpr,
-    EARLY: tl.constexpr = False,
 ):
     """For many rows: `residual` [rows, K] in float32, with ADD plus `addend` [rows, K] in place, is normed into `out`.
     TILE is a power of two, at least K."""
-    in_turn(EARLY)
     row = tl.program_id(0)
     k = tl.arange(0, TILE)
     inside = k < K
@@ -366,9 +341,8 @@ def add_and_norm(
 
 
 @triton.jit
-def gate(both, out, N: tl.constexpr, TILE: tl.constexpr, EARLY: tl.constexpr = False):
+def gate(both, out, N: tl.constexpr, TILE: tl.constexpr):
     """For many rows: `out` [rows, N] = silu(gate) * up of `both` [rows, 2 N], gates first."""
-    in_turn(EARLY)
     row = tl.program_id(0).to(tl.int64)
     n = tl.program_id(1) * TILE + tl.arange(0, TILE)
     inside = n < N

@@ -32,7 +32,7 @@ KERNELS = {
     name: kernel
     for module in (triton_kernels, expert_kernels) for name, kernel in vars(module).items() if hasattr(kernel, "params")
 }  # fmt: skip
-OPTIONS = ("num_warps", "num_stages", "launch_pdl")
+OPTIONS = ("num_warps", "num_stages")
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Launch:
         kernel = KERNELS[self.name]
         types, constants, attributes = {}, {}, {}
         for place, parameter in enumerate(kernel.params):
-            value = self.values.get(parameter.name, False)  # what is left out is EARLY
+            value = self.values[parameter.name]
             types[parameter.name], aligned = _type(value)
             if parameter.is_constexpr:
                 types[parameter.name], constants[parameter.name] = "constexpr", value
@@ -112,13 +112,13 @@ class Overheard:
         self.heard.append(Launch(self.name, dict(zip(names, values, strict=False)) | named, options))
 
 
-def launched(sizes: dict[str, int], rows: int, monkeypatch: pytest.MonkeyPatch, *, early: bool = False) -> list[Launch]:
+def launched(sizes: dict[str, int], rows: int, monkeypatch: pytest.MonkeyPatch) -> list[Launch]:
     """All launches of a step for that many rows with a Qwen 3 of one layer in bfloat16, each once."""
     heard = listening(launches, monkeypatch)
     with torch.inference_mode():
         step = nowhere(sizes)
         at = Inputs(rows, blocks=256, device=torch.device("meta"))
-        everything = launches.Launches(step, most_rows=max(rows, 8), processors=132, early=early)
+        everything = launches.Launches(step, most_rows=max(rows, 8), processors=132)
         for _ in everything.of(at, KVPool(step.llm, 256, 16)):
             pass
     return list({str(launch.source.hash()): launch for launch in heard}.values())

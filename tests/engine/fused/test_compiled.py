@@ -58,23 +58,6 @@ def test_kernels_load_16_bytes_and_spill_nothing(
 
 
 @pytest.mark.parametrize(
-    ("sizes", "rows"),
-    [(NINE, 1), (THIRTY, 1), *(pytest.param(one, 8, marks=pytest.mark.kernels) for one in (NINE, THIRTY))],
-    ids=["9b-1", "30b-1", "9b-8", "30b-8"],
-)
-def test_each_kernel_that_begins_early_waits(
-    sizes: dict[str, int], rows: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """Or it would read what the one before it hasn't written, or the one after it would."""
-    heard = launched(sizes, rows, monkeypatch, early=True)
-    assert all(launch.options["launch_pdl"] for launch in heard)
-    for launch in heard:
-        done = compiled(launch, 90, tmp_path)
-        assert done.spilled <= A_REGISTER_OR_TWO, launch
-        assert "griddepcontrol.wait" in done.ptx and "griddepcontrol.launch_dependents" in done.ptx
-
-
-@pytest.mark.parametrize(
     ("sizes", "card"),
     [(NINE, 90), *(pytest.param(*one, marks=pytest.mark.kernels) for one in ((NINE, 80), (NINE, 120), (TWO, 90)))],
     ids=["9b-90", "9b-80", "9b-120", "2b-90"],

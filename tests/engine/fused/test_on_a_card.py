@@ -16,11 +16,9 @@ from ovis_app.engine.fused.graphs import Graphs
 from ovis_app.engine.fused.prefill import FusedPrefill
 from ovis_app.engine.fused.trial import SHARED, made_up, made_up_chunks
 from ovis_app.engine.kv_pool import KVPool
-from ovis_app.engine.open_engine import HOPPER
 from tests.engine.fused.tiny_models import bare
 
 APART = {torch.float32: 1e-4, torch.float16: 0.02, torch.bfloat16: 0.1}  # as a share of the whole
-EARLY = torch.cuda.get_device_capability() >= HOPPER
 CONTEXT, ROUNDS = 100, 3
 
 
@@ -32,9 +30,7 @@ def test_recorded_steps_give_the_logits_of_the_step_in_torch(family: str, dtype:
     llm = bare(family, dtype).to("cuda")  # type: ignore[arg-type]
     step = DecodeStep(llm, context=CONTEXT)
     pools = [KVPool(llm, SHARED + 64, 16) for _ in range(2)]
-    made = FusedStep(
-        step, pools[0], context=CONTEXT, most_rows=64, record=Graphs(torch.device("cuda")).record, early=EARLY
-    )
+    made = FusedStep(step, pools[0], context=CONTEXT, most_rows=64, record=Graphs(torch.device("cuda")).record)
     for _ in made.prepare(seconds=300):
         pass
     assert made.ready == made.sizes, made.why
