@@ -55,14 +55,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"batch_rows", "batch_tables", "json_check", "prompt_template"},
     "training": {"zoo", "media", "models", "checkpoints", "engine", "backends", "chat", "settings", *VALUES}
     | {"batch_tables", "batch_turns", "named_files"},
+    "doctor": {"zoo", "media", "models", "checkpoints", "engine", "backends", "settings", *VALUES},
     "serve": {"backend", "backends", "api", "ui", "settings", "proxies", "frozen_imports", "private_folder", *VALUES},
     "cli": {"accounts", "backend", "zoo", "chat", "media", "settings", "checkpoints", "backends", "training", "serve"}
+    | {"doctor"}
     | VALUES
     | {"batch_files", "batch_rows", "json_answers", "named_files", "private_folder", "prompt_template", "proxies"}
     | {"reading"},
     "__main__": {"cli"},
 }
-WITH_TORCH = {"models", "checkpoints", "engine", "backends/local", "training"}
+WITH_TORCH = {"models", "checkpoints", "engine", "backends/local", "doctor", "training"}
 ONLY_IN = {
     "gradio": {"ui", "api"},
     "av": {"media", "training"},
