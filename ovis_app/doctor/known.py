@@ -1,7 +1,7 @@
 """What is known of released checkpoints beside the rows of the zoo: rope bases, ids of control tokens, which formatter
 writes their prompts. Facts that the files of a checkpoint are held against, and that nothing else in the app asks for.
 
-Sources: the public config.json and tokenizer files of Qwen3, Qwen3's mixture of experts, Qwen2.5, Gemma 2 and Llama 3.2.
+Sources: the public config.json and tokenizer files of Qwen3, its mixture of experts, Qwen2.5, Gemma 2 and Llama 3.2.
 """
 
 from __future__ import annotations
@@ -65,12 +65,11 @@ def alike(config: OvisConfig) -> ModelSpec | None:
     """The known model whose language model has these sizes; None where there is none."""
     shape = KVShape.of(config.llm_config)
     width = config.vision_config.get("hidden_size")
-    for row in MODELS:
-        llm = row.llm
-        if llm is not None and row.family == config.family and not row.quantization and width == row.tower:
-            if (llm.layers, llm.kv_heads, llm.head_dim) == (shape.layers, shape.heads, shape.head_size):
-                return row
-    return None
+    sizes = (config.family, width, shape.layers, shape.heads, shape.head_size)
+    known = ((row, row.llm) for row in MODELS if row.llm is not None and not row.quantization)
+    return next(
+        (row for row, llm in known if (row.family, row.tower, llm.layers, llm.kv_heads, llm.head_dim) == sizes), None
+    )
 
 
 def row_of(config: OvisConfig) -> ModelSpec:

@@ -63,7 +63,7 @@ def findings(folder: Path, config: OvisConfig, tokenizer: ChatTokenizer, raw: Ma
 
 
 def without_template(config: OvisConfig, raw: Mapping[str, Any]) -> Finding:
-    """Where there is none to render: the class that the original's code writes prompts with, if config.json names it."""
+    """Where there is none to render: the class of the original's code that config.json names, if it does."""
     named, known = raw.get("conversation_formatter_class"), KNOWN[config.llm_config.model_type].formatter
     if named is None:
         return not_judged("chat template", "the checkpoint has none, and names no formatter")

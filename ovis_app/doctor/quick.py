@@ -49,8 +49,8 @@ def told(spec: ModelSpec, folder: Path) -> ModelSpec:
     return zoo.of_folder(folder, id=spec.id, name=spec.name)
 
 
-def of_files(folder: Path, spec: ModelSpec, settings: Settings) -> Iterator[Finding]:
-    """What its files say, as far as they can be read."""
+def of_files(folder: Path, spec: ModelSpec, settings: Settings | None) -> Iterator[Finding]:
+    """What its files say, as far as they can be read. Without settings no device is asked anything."""
     raw = files.read(folder, "config.json")
     if raw.get("model_type") == zoo.PAGE_READER:
         yield not_judged("files", OCR2_ALONE.format(name=spec.name))
@@ -64,6 +64,8 @@ def of_files(folder: Path, spec: ModelSpec, settings: Settings) -> Iterator[Find
     yield from pixels.findings(config)
     yield from _whole("special ids", lambda: _of_tokenizer(folder, spec, config))
     yield from _whole("tensor names", lambda: _of_weights(folder, spec, config))
+    if settings is None:
+        return
     with suppress(BackendError):  # the device isn't there: that has its own line
         yield machine.attention(config.llm_config.model_type, machine.placement_of(spec, settings))
 

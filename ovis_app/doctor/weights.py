@@ -79,7 +79,7 @@ def size(spec: ModelSpec, config: OvisConfig, tensors: Mapping[str, Stored]) -> 
     llm, row = config.llm_config, alike(config)
     count = sum(prod(one.shape) for one in tensors.values()) / 1e9
     said = f"{llm.model_type}, {llm.num_hidden_layers} layers of {llm.hidden_size}, {count:.3g} B parameters"
-    if spec.guessed or spec.llm is None or spec.folder is not None and not spec.bundled:
+    if spec.guessed or spec.llm is None or (spec.folder is not None and not spec.bundled):
         return Finding("size", "ok", f"{said}{f', as {row.name} has them' if row else '; of no released size'}")
     own = spec.llm
     wanted = f"{own.layers} layers, {spec.parameters:.3g} B parameters, as {spec.name} has them"

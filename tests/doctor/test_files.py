@@ -1,5 +1,5 @@
-"""What a checkpoint's files say is held against its kind: honest ones of all families pass, and one planted lie is found
-and named, and nothing else is."""
+"""What a checkpoint's files say is held against its kind: honest ones of all families pass, and one planted lie is
+found and named, and nothing else is."""
 
 from __future__ import annotations
 
@@ -12,17 +12,22 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from ovis_app import zoo
+from ovis_app.backends.local.backend import LocalBackend
 from ovis_app.cli import main
 from ovis_app.doctor import quick, template_process
 from ovis_app.doctor.finding import Finding
+from ovis_app.limits import Limits
 from ovis_app.settings import Settings
+from ovis_app.ui.panels import models
 from tests.doctor.checkpoints import FAMILIES, edit, honest
+from tests.waiting import until
 
 ON_CPU = Settings(device="cpu")
 CHATML = (
     "{%- for message in messages %}{{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}"
 )
-ENDLESS = "{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}{% endfor %}{% endfor %}{% endfor %}"  # fmt: skip
+LOOP, END = "{% for one in range(99999) %}", "{% endfor %}"
+ENDLESS = 3 * LOOP + 3 * END
 
 
 def found(folder: Path, settings: Settings = ON_CPU) -> dict[str, Finding]:
@@ -190,6 +195,33 @@ def test_a_report_has_no_path_and_no_name(tmp_path: Path, capsys: pytest.Capture
     assert said["model"] == "of your own" and said["versions"]["torch"]
     wrong = next(one for one in said["findings"] if one["verdict"] == "failed")
     assert wrong["found"].startswith("The weights in the model are damaged")
+
+
+def test_the_page_says_how_the_last_look_went_as_long_as_the_files_are_the_same(
+    tmp_path: Path, own_folder: Path
+) -> None:  # fmt: skip
+    folder = honest("ovis2.5", tmp_path / "mine")
+    backend = LocalBackend(Settings(model=str(folder), device="cpu"), Limits())
+
+    def shown() -> str:
+        backend.warm()
+        until(lambda: backend.status().phase == "ready")
+        return models.on_this_machine(backend.status())
+
+    try:
+        assert "Looked over" not in shown()
+        assert main(["doctor", str(folder), "--quick", "--json", "--device", "cpu"]) == 0
+        backend._give_up()
+        assert "17 lines, all as expected." in shown() and own_folder.is_dir()
+        pixels(resample=3)(folder)
+        assert main(["doctor", str(folder), "--quick", "--json", "--device", "cpu"]) == 0
+        backend._give_up()
+        assert "1 of 17 lines not as expected; `ovis doctor` tells which." in shown()
+        pixels(resample=2)(folder)
+        backend._give_up()
+        assert "Looked over" not in shown()
+    finally:
+        backend.close()
 
 
 def test_the_table_has_a_line_for_each_and_ends_with_a_sum(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
