@@ -47,7 +47,7 @@ def _examine(settings: Settings, *, quick: bool, as_json: bool) -> int:
     spec = zoo.adapted(settings.model, settings.adapter)
     if not as_json:
         print(f"{spec.name}\n")
-    with closing(examined(spec, settings, quick=quick, progress=_progress)) as findings:
+    with closing(examined(spec, settings, quick=quick, progress=_progress)) as findings:  # type: ignore[type-var]
         found = list(findings if as_json else _printed(findings))
     print(written(found, private=private(spec, settings), **facts(spec)) if as_json else f"\n{summary(found)}.")
     return int(any(one.verdict == "failed" for one in found))

@@ -15,10 +15,9 @@ from ovis_app.checkpoints.checkpoint import files_of
 from ovis_app.checkpoints.hub import Progress, folder_here
 from ovis_app.doctor import quick as files_alone
 from ovis_app.doctor.finding import Finding, not_judged
-from ovis_app.doctor.loaded import Examined
+from ovis_app.doctor.loaded import Examined, survived
 from ovis_app.doctor.machine import placement_of
 from ovis_app.doctor.memory_used import Peak
-from ovis_app.errors import UserError
 from ovis_app.kept_examination import keep
 from ovis_app.settings import Settings
 from ovis_app.zoo import ModelSpec
@@ -55,20 +54,15 @@ def _lines(spec: ModelSpec, settings: Settings, *, quick: bool, progress: Progre
     if why:
         yield not_judged("loaded", why)
     else:
-        yield from loaded(spec, settings, progress)
+        yield from survived(loaded(spec, settings, progress))
 
 
 def loaded(spec: ModelSpec, settings: Settings, progress: Progress) -> Iterator[Finding]:
     """What it does; what is left when the time is over isn't judged."""
-    began = time.monotonic()
-    try:
-        placement = placement_of(spec, settings)
-        with Peak(placement.device) as peak:
-            model = model_pool.loaded_model(spec, placement, progress=progress)
-            size = sum(value.nbytes for value in model.model.parameters()) / 1e9
-            yield Finding("loaded", "ok", f"{size:.2f} GB in {time.monotonic() - began:.1f} s")
-            progress("Asking", None)
-            found = Examined(model, settings, settings.limits(), end=began + SECONDS, once=False)
-            yield from found.findings(peak)
-    except UserError as error:
-        yield Finding("loaded", "failed", str(error), does="doesn't answer")
+    began, placement = time.monotonic(), placement_of(spec, settings)
+    with Peak(placement.device) as peak:
+        model = model_pool.loaded_model(spec, placement, progress=progress)
+        size = sum(value.nbytes for value in model.model.parameters()) / 1e9
+        yield Finding("loaded", "ok", f"{size:.2f} GB in {time.monotonic() - began:.1f} s")
+        progress("Asking", None)
+        yield from Examined(model, settings, settings.limits(), end=began + SECONDS, once=False).findings(peak)

@@ -14,6 +14,7 @@ from typing import Literal
 Verdict = Literal["ok", "differs", "not judged", "failed"]
 
 MARKS: dict[Verdict, str] = {"ok": "ok", "differs": "DIFFERS", "not judged": "-", "failed": "FAILED"}
+WRONG: dict[Verdict, str] = {"differs": "not", "failed": "failed"}  # in a sum of all lines
 LONGEST = 300  # characters of what a line says: some of it is written by strangers
 REPORT = "report this table (--json), with where the checkpoint is from"
 
@@ -62,7 +63,7 @@ def summary(findings: Iterable[Finding]) -> str:
     found = list(findings)
     count = Counter(one.verdict for one in found)
     said = [f"{count['ok']} as expected"]
-    for verdict, word in (("differs", "not"), ("failed", "failed")):
+    for verdict, word in WRONG.items():
         names = ", ".join(one.name for one in found if one.verdict == verdict)
         said += [f"{count[verdict]} {word} ({names})"] if names else []
     return ", ".join([*said, *([f"{count['not judged']} couldn't be judged"] if count["not judged"] else [])])
@@ -76,7 +77,11 @@ def as_json(findings: Sequence[Finding], *, private: Sequence[str], **facts: obj
 
 def without(finding: Finding, private: Sequence[str]) -> Finding:
     """A finding that tells no name and no path."""
-    texts = {name: getattr(finding, name) for name in ("found", "expected", "does")}  # what to report is ours alone
-    for word in sorted(filter(None, private), key=len, reverse=True):
-        texts = {name: text.replace(word, "the model") for name, text in texts.items()}
-    return replace(finding, **{name: plain(text) for name, text in texts.items()})
+
+    def told(text: str) -> str:
+        for word in sorted(filter(None, private), key=len, reverse=True):
+            text = text.replace(word, "the model")
+        return plain(text)
+
+    # What to report is ours alone.
+    return replace(finding, found=told(finding.found), expected=told(finding.expected), does=told(finding.does))

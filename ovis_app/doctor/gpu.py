@@ -17,9 +17,10 @@ import torch
 from ovis_app.backends.gpu_refusals import sentence_of
 from ovis_app.backends.gpu_time import CARDS
 from ovis_app.backends.local import gpu_placed
+from ovis_app.backends.local.gpu_placed import Placed
 from ovis_app.doctor import machine
 from ovis_app.doctor.finding import Finding, judged
-from ovis_app.doctor.loaded import Examined
+from ovis_app.doctor.loaded import Examined, survived
 from ovis_app.doctor.memory_used import Peak
 from ovis_app.doctor.quick import of_files
 from ovis_app.errors import BackendError, UserError
@@ -73,12 +74,13 @@ def in_gpu(call: GpuLook) -> Iterator[Finding]:
     yield machine.device(loaded.placement, settings, has_card=False)
     yield machine.precision(loaded.placement, loaded.spec, settings)
     yield machine.attention(loaded.model.config.llm_config.model_type, loaded.placement)
-    try:
-        with Peak(loaded.placement.device) as peak:
-            yield from Examined(loaded, settings, placed.limits, end=end, once=True).findings(peak)
-    except UserError as error:
-        yield Finding("loaded", "failed", str(error), does="doesn't answer")
+    yield from survived(_loaded(placed, end))
     yield gpu_seconds(age + time.monotonic() - began, call.seconds)
+
+
+def _loaded(placed: Placed, end: float) -> Iterator[Finding]:
+    with Peak(placed.loaded.placement.device) as peak:
+        yield from Examined(placed.loaded, placed.settings, placed.limits, end=end, once=True).findings(peak)
 
 
 def gpu_seconds(took: float, declared: int) -> Finding:

@@ -5,6 +5,7 @@ Knows sessions and a deadline, past which what is left isn't judged; refuses to 
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,9 +18,10 @@ from ovis_app.backends.validation import checked
 from ovis_app.conversation import Conversation, Message, Stats
 from ovis_app.doctor import both_ways, speed
 from ovis_app.doctor.both_ways import TOKENS, Answered
-from ovis_app.doctor.finding import Finding, judged, not_judged
+from ovis_app.doctor.finding import REPORT, Finding, judged, not_judged
 from ovis_app.doctor.memory_used import Peak, judged_peak
 from ovis_app.doctor.questions import ASKED, LONGER, judged_answer
+from ovis_app.engine.answer import out_of_memory
 from ovis_app.engine.capabilities import NOT_RECORDED, Capabilities
 from ovis_app.engine.streamer import TokenStreamer
 from ovis_app.errors import UserError
@@ -28,10 +30,25 @@ from ovis_app.limits import Limits
 from ovis_app.settings import Settings
 from ovis_app.stop import Stop, Stopped
 
+log = logging.getLogger(__name__)
+
 GREEDY = GenerationSettings(max_new_tokens=TOKENS)
 OVER = "its time was over before it came to that"
 ENOUGH = 16  # tokens of an answer that tell how fast they come
 SHARE = 0.5  # of a first question that the second is to find again
+
+
+def survived(findings: Iterator[Finding]) -> Iterator[Finding]:
+    """The findings; where what they look at fails, a line that says so in place of the rest."""
+    try:
+        yield from findings
+    except UserError as error:
+        yield Finding("loaded", "failed", str(error), does="doesn't answer")
+    except Exception as error:  # what drivers and kernels raise is of many kinds, and worth a report
+        log.exception("looking a loaded model over failed")
+        full = out_of_memory(error)
+        what = "memory ran out" if full else f"{type(error).__name__}, whose traceback is in the log"
+        yield Finding("loaded", "failed", what, does="fails, or answers with less", report="" if full else REPORT)
 
 
 class Heard(TokenStreamer):

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from ovis_app import zoo
 from ovis_app.backends.local import model_pool
 from ovis_app.doctor import both_ways, examination, loaded, speed
 from ovis_app.doctor.examination import examined
 from ovis_app.doctor.finding import Finding
+from ovis_app.doctor.memory_used import judged_peak
 from ovis_app.engine.capabilities import Capabilities
 from ovis_app.engine.memory_plan import MemoryPlan
 from ovis_app.settings import Settings
@@ -35,7 +37,7 @@ def found(name: str, settings: Settings = ON_CPU) -> dict[str, Finding]:
     return {one.name: one for one in lines}
 
 
-def test_ovis_mini_gives_no_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ovis_mini_gives_no_warning() -> None:
     lines = found(MINI.id)
     assert {one.name for one in lines.values() if one.verdict != "ok"} == {"tokens a second"}  # too small to tell
     assert {*ANSWERS, "new tokens", "prefix reuse", "memory at work", "memory bandwidth", "engine"} <= set(lines)
@@ -80,8 +82,6 @@ def test_a_card_is_held_against_its_data_sheet() -> None:
 
 def test_more_memory_than_planned_is_named() -> None:
     plan = MemoryPlan(weights=10**9, working=10**9, kv=10**9, token=1000, prefix_cache=0)
-    from ovis_app.doctor.memory_used import judged_peak
-
     assert judged_peak(3 * 10**9, plan, 0).verdict == "ok"
     much = judged_peak(4 * 10**9, plan, 0)
     assert much.verdict == "differs" and "4.00 GB" in much.found and "3.00 GB" in much.expected
@@ -93,6 +93,16 @@ def test_what_there_is_no_time_for_isnt_judged(monkeypatch: pytest.MonkeyPatch) 
     late = (*ANSWERS, "tokens a second", "engine")
     assert {lines[name].verdict for name in late} == {"not judged"} and "time was over" in lines["counting"].found
     assert lines["prefix reuse"].verdict == "not judged" and "nothing is remembered" in lines["prefix reuse"].found
+
+
+def test_memory_that_runs_out_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(both_ways, "compared", full)
+    lines = found(MINI.id)
+    assert lines["loaded"].verdict == "failed" and lines["loaded"].found == "memory ran out"
+    assert lines["counting"].verdict == "ok"
 
 
 def test_what_cant_be_loaded_isnt_and_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
