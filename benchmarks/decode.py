@@ -20,7 +20,7 @@ from torch import Tensor
 
 from benchmarks import ways
 from benchmarks.report import Headline, arguments, finish, table
-from benchmarks.shapes import MINI, device_of, random_model
+from benchmarks.shapes import MINI, SHAPES, device_of, random_model
 from benchmarks.ways import Prompt, Way
 from ovis_app.checkpoints import bitsandbytes
 from ovis_app.checkpoints.load import load
@@ -36,6 +36,7 @@ GPU_PROMPTS, CPU_PROMPTS = (1000, 4000, 16000), (64, 250, 1000)
 OF_LIMIT = {"2b": 0.60, "9b": 0.75}  # goals of a GPU
 QUANTIZED = ("int8", "int4")
 NO_LIBRARY = "int8 and int4: bitsandbytes isn't installed."
+EXPERTS = "int8 and int4: experts aren't quantized."
 NO_GPU = "decoding on a GPU: there is none here."
 HOST = {
     "greedy": GenerationSettings(max_new_tokens=256),
@@ -130,6 +131,7 @@ def parsed() -> argparse.Namespace:
     parser = arguments(__doc__, shape="44m")
     parser.add_argument("--new", type=int, default=0, help="new tokens of each answer (256 on a GPU, else 48)")
     parser.add_argument("--prompts", type=int, nargs="+", help="prompt lengths in tokens; the headline is of the first")
+    parser.add_argument("--bits", nargs="*", choices=QUANTIZED, default=QUANTIZED, help="quantized weights (int8 int4)")
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
     options.device = device_of(options.device)
@@ -159,10 +161,12 @@ def main() -> None:
         Headline("decode_mini", *small, "tokens/s"),
     ]
     unmeasured = [] if options.gpu else [NO_GPU]
-    if importlib.util.find_spec("bitsandbytes") is None:
+    if SHAPES[options.shape].experts is not None:
+        unmeasured.append(EXPERTS)
+    elif importlib.util.find_spec("bitsandbytes") is None:
         unmeasured.append(NO_LIBRARY)
     else:
-        for bits in QUANTIZED:
+        for bits in options.bits:
             made = quantized(random_model(options.shape, device=options.device), bits)
             headline.append(Headline(f"decode_{bits}", ours_alone(made, options, options.prompts[0]), ours, "tokens/s"))
             del made
