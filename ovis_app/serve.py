@@ -49,7 +49,12 @@ def open_page(settings: Settings) -> tuple[Any, dict[str, Any], Backend]:
         mcp.require()
     allow_connections()
     limits = settings.limits()
-    opened = open_backend(settings, limits, late=True)
+    if settings.doctor:
+        from ovis_app.doctor.backend import open_examining
+
+        opened: Backend = open_examining(settings, limits)
+    else:
+        opened = open_backend(settings, limits, late=True)
     # One line for all who ask: the page, programs through Gradio, and /v1.
     backend = FairQueue(opened, limits, at_once=settings.at_once, most_waiting=settings.queue_size)
     store = page.store(limits)

@@ -33,6 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "generation": {"conversation", "errors", "stop"},
     "zoo": {"conversation", "generation", "bundled"},
     "backend": {"errors", "generation", "sight", "zoo"},
+    "kept_examination": {"backend"},
     "chat": {"backend", *VALUES},
     "media": {"private_folder", *VALUES},
     "named_files": {"errors"},
@@ -49,20 +50,25 @@ MAY_IMPORT: dict[str, set[str]] = {
     "checkpoints": {"zoo", "media", "models", "named_files", *VALUES},
     "engine": {"zoo", "models", "checkpoints", *VALUES},
     "backends": {"backend", "zoo", "chat", "media", "models", "checkpoints", "engine", "settings", "frozen_imports"}
+    | {"kept_examination"}
     | VALUES,
     "api": {"backend", "zoo", "chat", "media", "private_folder", "settings", *VALUES},
     "ui": {"api", "backend", "zoo", "chat", "media", "settings", "accounts", "bundled", "private_folder", *VALUES}
     | {"batch_rows", "batch_tables", "json_check", "prompt_template"},
     "training": {"zoo", "media", "models", "checkpoints", "engine", "backends", "chat", "settings", *VALUES}
     | {"batch_tables", "batch_turns", "named_files"},
-    "serve": {"backend", "backends", "api", "ui", "settings", "proxies", "frozen_imports", "private_folder", *VALUES},
+    "doctor": {"zoo", "media", "models", "checkpoints", "engine", "backends", "settings", *VALUES}
+    | {"backend", "bundled", "kept_examination"},
+    "serve": {"backend", "backends", "doctor", "api", "ui", "settings", "proxies", "frozen_imports", "private_folder"}
+    | VALUES,
     "cli": {"accounts", "backend", "zoo", "chat", "media", "settings", "checkpoints", "backends", "training", "serve"}
+    | {"doctor", "kept_examination"}
     | VALUES
     | {"batch_files", "batch_rows", "json_answers", "named_files", "private_folder", "prompt_template", "proxies"}
     | {"reading"},
     "__main__": {"cli"},
 }
-WITH_TORCH = {"models", "checkpoints", "engine", "backends/local", "training"}
+WITH_TORCH = {"models", "checkpoints", "engine", "backends/local", "doctor", "training"}
 ONLY_IN = {
     "gradio": {"ui", "api"},
     "av": {"media", "training"},

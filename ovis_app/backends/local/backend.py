@@ -17,7 +17,7 @@ from functools import partial
 import torch
 
 from ovis_app import zoo
-from ovis_app.backend import Offer, Phase, Resources, Status, Way, Weight
+from ovis_app.backend import Examination, Offer, Phase, Resources, Status, Way, Weight
 from ovis_app.backends.local import less_memory, model_pool
 from ovis_app.backends.local.idle import Idle
 from ovis_app.backends.local.model_pool import Ready
@@ -33,6 +33,7 @@ from ovis_app.engine.answer import out_of_memory
 from ovis_app.engine.streamer import TokenStreamer
 from ovis_app.errors import FAILED, OUT_OF_MEMORY, TOO_LONG, BackendError, MediaError, RequestError, UserError
 from ovis_app.generation import Done, Event, Request, Waiting
+from ovis_app.kept_examination import kept
 from ovis_app.limits import Limits
 from ovis_app.settings import Settings
 from ovis_app.sight import Sight
@@ -63,6 +64,7 @@ class LocalBackend:
         self._ready: Ready | None = None  # the files of `_spec`, once they were looked over
         self._quantize = settings.quantize  # the weights of `_spec`
         self._session: Session | None = None
+        self._examined: Examination | None = None
         self._phase: Phase = "starting"
         self._words = WORDS["starting"]
         self._worker = Worker("ovis-worker")
@@ -84,7 +86,8 @@ class LocalBackend:
         session = self._session  # the worker may take it away meanwhile
         here = (None, "") if session is None else (session.resources, str(session.capabilities))
         change, problem = self._switch.now(), self._switch.problem
-        return Status(self._spec, phase, words, change, problem, *here, quantize=self._quantize)
+        examined = None if session is None else self._examined
+        return Status(self._spec, phase, words, change, problem, *here, quantize=self._quantize, examined=examined)
 
     def warm(self) -> None:
         """Starts loading the model, and returns at once. A failure shows in `status` and in the first answer."""
@@ -148,7 +151,7 @@ class LocalBackend:
             log.exception("%s can't be loaded", self._spec.name)
             raise BackendError(self._why(error)) from error
         self._spec, self._ready = loaded.spec, Ready(loaded.spec, loaded.placement, loaded.checkpoint)
-        self._session = session
+        self._session, self._examined = session, kept(loaded.checkpoint.files)
         self._enter("ready")
         return session
 

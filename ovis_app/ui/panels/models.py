@@ -10,7 +10,7 @@ from typing import Any
 
 import gradio as gr
 
-from ovis_app.backend import Offer, Status, Way
+from ovis_app.backend import Examination, Offer, Status, Way
 from ovis_app.ui.panels.drawer import head
 from ovis_app.zoo import FAMILY_ROWS, ModelSpec
 
@@ -122,8 +122,18 @@ def on_this_machine(status: Status) -> str:
     ]
     if status.quantize != "none":
         facts[0] += f" in {WAYS[status.quantize]}"
-    engine = f"<br>{escape(status.engine)}" if status.engine else ""
-    return f"<p class='facts'>Here: {escape(', '.join(facts))}{engine}</p>"
+    beside = [one for one in (status.engine, examined(status.examined)) if one]
+    return f"<p class='facts'>Here: {escape(', '.join(facts))}{''.join(f'<br>{escape(one)}' for one in beside)}</p>"
+
+
+def examined(found: Examination | None) -> str:
+    """What `ovis doctor` found when it last looked, in a sentence; nothing where it never did."""
+    if found is None:
+        return ""
+    day, odd, lines = found.day, found.unexpected, found.lines
+    if not odd:
+        return f"Looked over on {day}: {lines} lines, all as expected."
+    return f"Looked over on {day}: {odd} of {lines} lines not as expected; `ovis doctor` tells which."
 
 
 def row(offer: Offer) -> str:

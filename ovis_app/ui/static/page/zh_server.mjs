@@ -8,6 +8,8 @@ export default {
   "{0} (needs {1})": "{=0}（需要 {1}）",
   "{0} ({1})": "{=0}（{=1}）",
   "Here: {0}": "本机：{=0}",
+  "Looked over on {0}: {1} lines, all as expected.": "{0} 检查过：{1} 项，全部符合预期。",
+  "Looked over on {0}: {1} of {2} lines not as expected; `ovis doctor` tells which.": "{0} 检查过：{2} 项中有 {1} 项不符合预期；`ovis doctor` 会说明是哪些。",
   "on {0}": "在 {0} 上",
   "on {0}, which is down": "在 {0} 上（已停）",
   "{0} up": "{0} 可用",

@@ -1,0 +1,89 @@
+"""How fast a device reads its memory, and how fast tokens come for that: each has to read the weights that it is
+multiplied by, and the conversation's keys and values.
+
+Knows devices, bytes and seconds; refuses to know what is said.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+
+from ovis_app.doctor.finding import Finding, judged, not_judged
+from ovis_app.engine.kv_pool import KVShape
+from ovis_app.models.devices import FEW_BYTES
+from ovis_app.models.ovis import Ovis
+
+# Bytes a second, from data sheets, by a part of the card's name.
+BANDWIDTH = {
+    "H200": 4.8e12,
+    "H100 PCIe": 2.0e12,
+    "H100": 3.35e12,
+    "A100": 2.0e12,
+    "L40S": 0.864e12,
+    "L4": 0.3e12,
+    "4090": 1.008e12,
+}
+BLOCK = {"cpu": 1 << 28, "cuda": 1 << 30}  # bytes that are copied
+COPIED = 0.5  # share of a data sheet's figure that a copy gets where nothing is wrong; 0.8 to 0.95 are usual
+LEAST = {"cuda": 0.25, "cpu": 0.15}  # share of the limit; goals are 0.6 and more
+SLOW_CARD = "name the card, and whether others use it: it may be shared, throttled or divided"
+
+
+def sheet(device: str) -> float | None:
+    """Bytes a second by the data sheet of a GPU whose name is known."""
+    name = torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else ""
+    return next((value for part, value in BANDWIDTH.items() if part in name), None)
+
+
+def measured(device: str, *, most: int = 1 << 40) -> float:
+    """Bytes a second that are read and written by a copy here, of `most` bytes at most."""
+    kind = torch.device(device).type
+    source = torch.zeros(min(BLOCK.get(kind, 1 << 28), most), dtype=torch.int8, device=device)
+    goal = torch.zeros_like(source)
+    times = []
+    for _ in range(8):
+        start = time.perf_counter()
+        goal.copy_(source)
+        if kind != "cpu":  # which is told, and goes on by itself
+            (torch.cuda if kind == "cuda" else torch.mps).synchronize()
+        times.append(time.perf_counter() - start)
+    return 2 * source.nbytes / min(times)
+
+
+def needed_bytes(model: Ovis, context: float) -> float:
+    """Bytes that a token must read: the language model without a table of embeddings that one row is taken of, of its
+    experts those that are chosen, and the keys and values of `context` tokens."""
+    config: Any = model.llm.config.get_text_config()
+    used = config.num_experts_per_tok / config.num_experts if getattr(config, "num_experts", 0) else 1
+    weights = sum(value.nbytes * (used if ".experts." in name else 1) for name, value in model.llm.named_parameters())
+    table: int = 0 if model.llm.config.tie_word_embeddings else model.llm.get_input_embeddings().weight.nbytes
+    return float(weights - table + KVShape.of(config).token_bytes(model.dtype) * context)
+
+
+def bandwidth(device: str, speed: float, known: float | None) -> Finding:
+    """What the memory does, against the data sheet where there is one."""
+    found = f"{speed / 1e9:,.0f} GB a second by a copy"
+    if known is None:
+        return Finding("memory bandwidth", "ok", found)
+    return judged(
+        "memory bandwidth", found, f"about {known / 1e9:,.0f} by its data sheet", same=speed >= COPIED * known,
+        does="answers as fast as that allows", report=SLOW_CARD,
+    )  # fmt: skip
+
+
+def tokens(rate: float | None, needed: float, speed: float, device: str) -> Finding:
+    """Tokens a second against those that the memory allows."""
+    if rate is None:
+        return not_judged("tokens a second", "no answer was long enough to tell")
+    limit = speed / needed
+    found = f"{rate:,.1f}, {rate / limit:.0%} of the {limit:,.0f} that {needed / 1e9:.2f} GB a token allow"
+    if needed < FEW_BYTES:
+        return not_judged("tokens a second", f"{rate:,.1f}: a model so small doesn't wait for its memory")
+    least = LEAST.get(torch.device(device).type, 0.0)
+    return judged(
+        "tokens a second", found, f"{least:.0%} at least", same=rate >= least * limit, does="answers, slowly",
+        report="report this table (--json), and what else ran",
+    )  # fmt: skip
