@@ -28,8 +28,8 @@ FIELDS = ("id", "prompt", "media", "text", "thinking", "finish", "error", "stats
 DATA = "data"  # what an answer says, parsed; only where answers are checked by a schema
 MARK = "\ufeff"  # begins a CSV, since Excel takes one without it for the machine's old encoding
 
-# What spreadsheets take for a formula, also behind apostrophes, so that each is told from what it stood for; and numbers,
-# which are none. static/page/csv.mjs has the same.
+# What spreadsheets take for a formula, also behind apostrophes, so that each is told from what it stood for; and
+# numbers, which are none. static/page/csv.mjs has the same.
 FORMULA = re.compile(r"'*[=+\-@\t\r]")
 NUMBER = re.compile(r"[+-]?\d[\d.,]{0,40}%?")
 
