@@ -11,11 +11,13 @@ import itertools
 import json
 import re
 import shlex
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from ovis_app.errors import BatchError
+from ovis_app.named_files import printable
 
 LONGEST_LINE = 8_000_000  # characters
 LONGEST_HEADER = 100_000
@@ -149,26 +151,32 @@ def _separator(head: str, known: Callable[[str], bool]) -> str:
 def _objects(text: Iterator[str]) -> Iterator[Record]:
     for number, line in enumerate(text, 1):
         if line.strip():
-            yield _record(
-                _json(line, f"Line {number} is not JSON: each line must be an object, or the file a list of them."),
-                number,
-                "Line",
-            )
+            refusal = f"Line {number} is not JSON: each line must be an object, or the file a list of them."
+            yield _record(_json(line, refusal, f"Line {number}"), number, "Line")
 
 
 def _list(source: Path) -> Iterator[Record]:
     if source.stat().st_size > LARGEST_LIST:
         raise BatchError(f"{source.name} is a list of more than {LARGEST_LIST / 1e6:g} MB: save it as JSON lines.")
-    rows = _json("".join(lines(source, "\n")), f"{source.name} begins as a list and is not JSON.")
+    rows = _json("".join(lines(source, "\n")), f"{source.name} begins as a list and is not JSON.", source.name)
     if not isinstance(rows, list):
         raise BatchError(f"{source.name} is no list of rows.")
     for number, row in enumerate(rows, 1):
         yield _record(row, number, "Row")
 
 
-def _json(text: str, refusal: str) -> object:
+def _json(text: str, refusal: str, where: str) -> object:
+    """What `text` says. Of two values under one name readers take the one or the other: that is refused, too."""
+
+    def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        held = dict(pairs)
+        if len(held) < len(pairs):
+            twice, _ = Counter(name for name, _ in pairs).most_common(1)[0]
+            raise BatchError(f"{where} has “{printable(twice)}” twice in one object: leave one of them out.")
+        return held
+
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=once)
     except (ValueError, RecursionError) as error:
         raise BatchError(refusal) from error
 

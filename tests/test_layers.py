@@ -41,7 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "prompt_template": {"errors", "generation"},
     "json_answers": {"conversation", "errors"},
     "json_check": {"errors", "json_answers"},
-    "batch_tables": {"errors"},
+    "batch_tables": {"errors", "named_files"},
     "batch_turns": {"errors", "named_files", "places"},
     "batch_rows": {"batch_tables", "batch_turns", "named_files", "prompt_template", "media", *VALUES},
     "batch_files": {"batch_rows", "named_files", "media", "private_folder", *VALUES},

@@ -684,6 +684,7 @@ export default {
   "{0} can't be read from line {1} on: a quote is left open there, or a quote within quotes isn't written twice.": "{0} 从第 {1} 行起无法读取：那里有未闭合的引号，或引号内的引号没有写两次。",
   "Line {0} is not JSON: each line must be an object, or the file a list of them.": "第 {0} 行不是 JSON：每行须是一个对象，或整个文件是对象的列表。",
   "{0} is a list of more than {1} MB: save it as JSON lines.": "{0} 是超过 {1} MB 的列表：请存为 JSON Lines。",
+  "{0} has “{1}” twice in one object: leave one of them out.": "{0} 的一个对象里“{1}”出现了两次：请去掉其中一个。",
   "{0} begins as a list and is not JSON.": "{0} 开头像列表，但不是 JSON。",
   "{0} is no list of rows.": "{0} 不是行的列表。",
   "{0} {1} is not a JSON object.": "{0} {1} 不是 JSON 对象。",
