@@ -26,7 +26,7 @@ SMALL = (
 
 
 class Seeing(HeldBackend):
-    """Sees a red part where the upper left is red, and then believes in a cat too, for which it shows the lower right."""
+    """Sees a red part where the upper left is red, and then believes in a cat too, and shows the lower right for it."""
 
     def stream(self, request: Request) -> Iterator[Event]:
         asked = request.conversation.messages[-1]
