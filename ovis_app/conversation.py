@@ -154,7 +154,7 @@ class Stats:
     first_token_seconds: float | None = None
     thinking_seconds: float | None = None
     tokens_per_second: float | None = None
-    frame_times: tuple[float, ...] = ()  # seconds into the clip of the frames that the model saw
+    frame_times: tuple[float, ...] = ()  # seconds into the one clip of the question of the frames that the model saw
     engine: str = ""  # "plain" where the engine can't serve the model
     dropped_turns: int = 0  # oldest questions that were left out because the context was full
     cached_tokens: int = 0  # of the prompt, whose keys and values were known from before
@@ -169,7 +169,13 @@ class Stats:
     @property
     def remarks(self) -> tuple[str, ...]:
         """What people should hear of what was seen and of what memory ran out for, each once."""
-        said = [*(one.remark for one in self.seen), "" if self.shortage is None else self.shortage.remark]
+        clips = [one for one in self.seen if one.frames is not None]
+        said = [
+            f"1 frame of “{one.name}” seen" if one.frames == 1 else f"{one.frames} frames of “{one.name}” seen"
+            for one in clips
+            if len(clips) > 1
+        ]
+        said += [*(one.remark for one in self.seen), "" if self.shortage is None else self.shortage.remark]
         return tuple(dict.fromkeys(remark for remark in said if remark))
 
 

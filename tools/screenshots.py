@@ -258,6 +258,15 @@ def sees(tab: Any) -> None:
 
 
 @state()
+def evidence(tab: Any) -> None:
+    ask(tab, "Describe the image.", [SHAPES])
+    tab.locator("#conversation .bot-row .more").click()
+    tab.click(".ovis-menu .evidence")
+    tab.locator(".evidence .claim").first.click()
+    tab.wait_for_selector(".evidence dl :nth-child(4)")
+
+
+@state()
 def drawing(tab: Any) -> None:
     attach(tab, [SHAPES])
     tab.click("#box .opens")

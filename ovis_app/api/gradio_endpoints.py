@@ -110,12 +110,12 @@ class Endpoints:
         temperature: float | None = None,
         seed: int | None = None,
     ) -> AsyncGenerator[str, None]:
-        """Asks the Ovis vision language model a question, about pictures or a clip if any are given. Each file is a
+        """Asks the Ovis vision language model a question, about pictures or clips if any are given. Each file is a
         path that POST /gradio_api/upload returned, or a data URI. `history` is as OpenAI's chat completions have it.
 
         Parameters:
             question: What to ask.
-            files: Several pictures or PDF pages, one clip, or none: each a path that an upload returned, or a data URI.
+            files: Several pictures or PDF pages, a clip (several where the model can), or none: paths or data URIs.
             history: Earlier messages, oldest first, as OpenAI's chat completions have them: {"role", "content"}.
             thinking: Whether the model reasons first, where it can. The thought itself is not returned.
             max_new_tokens: The most tokens to generate, the thought included. None is the model's own limit.

@@ -45,8 +45,10 @@ def checked(request: Request, spec: ModelSpec, limits: Limits) -> Request:
         kinds = [media.kind for media in message.media]
         if "video" in kinds and not spec.video:
             raise RequestError(f"{spec.name} doesn't watch clips: attach a picture of the moment you mean.")
-        if "video" in kinds and len(kinds) > 1:
-            raise RequestError("A question takes several pictures or one clip, not both: remove one kind.")
+        if len(set(kinds)) > 1:
+            raise RequestError("A question takes pictures or clips, not both: remove one kind.")
+        if kinds.count("video") > 1 and not spec.several_clips:
+            raise RequestError(f"{spec.name} watches one clip a question: ask about each in a question of its own.")
     if not spec.several_images and sum(len(message.media) for message in messages) > 1:
         raise RequestError(f"{spec.name} looks at one picture a conversation and this one has more: start a new chat.")
     thinking = settings.thinking and spec.thinking

@@ -51,13 +51,15 @@ COMMANDS = """commands:
 def parser() -> argparse.ArgumentParser:
     flags = Flags(
         prog=program(),
-        description="Ask an Ovis model about pictures, a clip or nothing but text.",
+        description="Ask an Ovis model about pictures, clips or nothing but text.",
         epilog=COMMANDS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     flags.add_argument("question", help="what to ask, in quotes; <image> is where a file stands")
     flags.add_argument("--image", action="append", default=[], metavar="FILE", help="a picture; repeat for several")
-    flags.add_argument("--video", action="append", default=[], metavar="FILE", help="a clip (one, without pictures)")
+    flags.add_argument(
+        "--video", action="append", default=[], metavar="FILE", help="a clip; repeat for several, where the model can"
+    )
     flags.add_argument(
         "--pdf", action="append", default=[], metavar="FILE", help="a document, whose pages are pictures"
     )

@@ -44,8 +44,8 @@ def attach(path: Path, name: str, limits: Limits) -> Media:
 
 
 def attach_all(files: Sequence[File], limits: Limits) -> tuple[tuple[Media, ...], tuple[str, ...]]:
-    """The files that can go into one turn, and a sentence for each that can't: several pictures or one clip, never
-    both (the first good file decides), and at most `limits.files_per_turn`; one sentence stands for all beyond. An
+    """The files that can go into one turn, and a sentence for each that can't: pictures or clips, never both (the
+    first good file decides), and at most `limits.files_per_turn`; one sentence stands for all beyond. An
     animation is a clip where it is alone."""
     good: list[Media] = []
     refused: list[str] = []
@@ -160,9 +160,8 @@ def _check_clip(path: Path, name: str, limits: Limits, ends: float) -> None:
 
 
 def _fits(kind: MediaKind, name: str, good: Sequence[Media]) -> None:
-    if kind == "video" and good:
-        held = "another clip" if good[0].kind == "video" else "pictures"
-        raise refusal(name, f"can't go with {held} in one message: send it in a message of its own.")
+    if kind == "video" and good and good[0].kind == "image":
+        raise refusal(name, "can't go with pictures in one message: send it in a message of its own.")
     if kind == "image" and good and good[0].kind == "video":
         raise refusal(name, "can't go with a clip in one message: send it in the next message.")
 

@@ -49,6 +49,7 @@ def facts(
             "may_choose": may_choose,
             "most_text": MAX_TEXT,
             "most_files": limits_for(spec, limits).files_per_turn,
+            "several_clips": spec.several_clips,
             "model": _model(spec)
             | {
                 "id": spec.public_id,

@@ -102,6 +102,7 @@ OVIS2_5 = ModelSpec(
     tasks=(*_TASKS, _FIND, _POINT),
     reading=_READING,
     about="Reads pictures at their own resolution, charts, documents and clips, and can think before it answers.",
+    several_clips=True,
     thinking=True,
     thinks_unasked=True,
     boxes_suffix=_BOXES,

@@ -91,6 +91,7 @@ class ModelSpec:
     thinks_unasked: bool = False  # where a program doesn't say whether to
     several_images: bool = True
     video: bool = True
+    several_clips: bool = False  # in one question: its format says where each begins and ends, and it is large enough
     tiles: bool = False  # cuts pictures into tiles (max_partition), where others scale them (min and max pixels)
     boxes_suffix: str = ""  # appended to the question when "boxes" is on; empty: not trained to find coordinates
     points_suffix: str = ""  # what asks for points in place of boxes; empty: not trained to find those

@@ -16,7 +16,7 @@ from ovis_app.api.openai.messages import parse
 from ovis_app.backends.local.backend import LocalBackend
 from ovis_app.backends.local.media_encoder import MediaEncoder
 from ovis_app.backends.local.model_pool import LoadedModel
-from ovis_app.backends.local.prompt_builder import PromptBuilder, turns_of
+from ovis_app.backends.local.prompt_builder import Prompt, PromptBuilder, turns_of
 from ovis_app.backends.validation import checked
 from ovis_app.chat import reply
 from ovis_app.conversation import Conversation, Detail, Media, Message
@@ -31,6 +31,7 @@ from ovis_app.places import in_place, untagged
 from ovis_app.settings import Settings
 from ovis_app.stop import NEVER
 from tests.golden_cases import BUNDLED
+from tests.media.made import clip, numbered
 from tests.models_on_cpu import loaded_on_cpu
 
 MEDIA = {"image": Media("image", Path("a.png")), "video": Media("video", Path("a.mp4"))}
@@ -70,13 +71,13 @@ def tokens(loaded: LoadedModel, message: Message, frames: int, chat: ChatFormat 
 def test_a_question_with_media_within_it_is_the_originals(generation: str) -> None:
     loaded, rng = model(generation), random.Random(generation)
     for _ in range(60):
-        clip = generation != "ovis1.6" and rng.random() < 0.3
-        count = 1 if clip or generation == "ovis1.6" else rng.randint(1, 4)
+        moving = generation != "ovis1.6" and rng.random() < 0.3
+        count = 1 if moving or generation == "ovis1.6" else rng.randint(1, 4)
         said = [rng.choice(WORDS) for _ in range(rng.randint(0, 6))]
         for _ in range(count):
-            said.insert(rng.randint(0, len(said)), "<video>" if clip else "<image>")
+            said.insert(rng.randint(0, len(said)), "<video>" if moving else "<image>")
         text, frames = rng.choice(("", " ", "\n")).join(said), rng.randint(1, 5)
-        message = tagged(text, *[MEDIA["video" if clip else "image"]] * count)
+        message = tagged(text, *[MEDIA["video" if moving else "image"]] * count)
         if generation == "ovis2":  # a clip is its frames, a line each
             text = text.replace("<video>", "\n".join(["<image>"] * frames))
         text = text.strip() if generation == "ovis1.6" else text
@@ -149,6 +150,40 @@ def test_each_place_has_its_own_pictures_pixels(generation: str, pictures: tuple
     assert [seen.name for seen in prompt.seen] == ["blue", "red"]
     other = builder.build(Conversation((tagged(text, small[0], small[1]),)), settings, note=lambda _: None, stop=NEVER)
     assert other.keys != prompt.keys
+
+
+def test_several_clips_are_in_place_and_in_order(tmp_path: Path) -> None:
+    """As the original writes one, for each: the text cut at its tags, and at each cut the visual tokens of all of that
+    clip's frames between indicators of their own."""
+    loaded = model("ovis2.5")
+    encoder = MediaEncoder(loaded, Limits(), cache_bytes=0)
+    builder = PromptBuilder(loaded, encoder)
+    whole, tokens = [], []
+    for count, width, frames in ((6, 64, 2), (9, 96, 3)):
+        pictures = (numbered(number, width, 64) for number in range(count))
+        path = clip(tmp_path / f"{width}.mp4", pictures, rate=count)
+        whole.append(Media("video", path, path.name, Detail(32 * 32, 128 * 128, frames=frames)))
+        tokens.append(frames * (width // 32) * (64 // 32))  # a token sees 32 x 32 pixels
+
+    def prompt(message: Message) -> Prompt:
+        asked = GenerationSettings(thinking=False)
+        return builder.build(Conversation((message,)), asked, note=lambda _: None, stop=NEVER)
+
+    alone = [prompt(Message("user", "?", (one,))).visual for one in whole]
+    for text, order in (("<video>\n<video>\nWhich?", (0, 1)), ("Is <video> before <video>?", (1, 0))):
+        media = tuple(whole[place] for place in order)
+        built = prompt(Message("user", "Which?", media) if order == (0, 1) else tagged(text, *media))
+        first, *others = PROMPTS["ovis2.5"].format(text).split("<video>")
+        ids = loaded.tokenizer.prompts.trusted(first)
+        for place, piece in zip(order, others, strict=True):
+            ids += [-303, *[-300] * tokens[place], -304, *loaded.tokenizer.prompts.trusted(piece)]
+        assert built.ids.tolist() == ids
+        assert built.visual is not None
+        torch.testing.assert_close(built.visual, torch.cat([alone[place] for place in order]))
+        assert [(one.name, one.frames) for one in built.seen] == [
+            (media[0].name, media[0].detail.frames), (media[1].name, media[1].detail.frames)
+        ]  # fmt: skip
+        assert built.frame_times == ()  # of which one?
 
 
 def test_pieces_of_a_long_picture_stand_where_it_stood(pictures: tuple[Media, ...]) -> None:

@@ -60,6 +60,22 @@ def test_an_animation_is_a_picture_where_clips_are_not_watched() -> None:
         checked(Request(clip), replace(MINI, video=False), Limits())
 
 
+def test_several_clips_are_for_models_that_tell_them_apart() -> None:
+    """Ovis2.5 marks where each begins and ends; to Ovis2 they would be one row of pictures, and Ovis-mini tells of the
+    last alone, whatever it is asked."""
+    clips = tuple(Media("video", Path(f"{n}.mp4"), f"{n}.mp4", Detail(frames=n)) for n in (2, 3))
+    asked = Request(Conversation((Message("user", "Which is faster?", clips),)))
+    for spec in (NATIVE, zoo.find("Ovis2.6-30B-A3B")):
+        [question] = checked(asked, spec, Limits()).conversation.messages
+        assert [one.detail.frames for one in question.media] == [2, 3]
+    for spec in (MINI, TILES):
+        with pytest.raises(RequestError, match=f"{spec.name} watches one clip a question: ask about each"):
+            checked(asked, spec, Limits())
+    mixed = Request(Conversation((Message("user", "?", (clips[0], Media("image", Path("a.png")))),)))
+    with pytest.raises(RequestError, match="takes pictures or clips, not both"):
+        checked(mixed, NATIVE, Limits())
+
+
 @pytest.fixture
 def strip(tmp_path: Path) -> Media:
     """A screenshot of ten screens, of which each has its own shade."""

@@ -93,6 +93,44 @@ def test_moments_of_a_clip_are_seen_chosen_sent_and_kept(tab: Any, server: Serve
     assert (asked.frames, asked.excerpt) == (2, Excerpt(1.0, 2.0))
 
 
+def test_each_of_several_clips_has_its_own_number_and_moments(
+    context_of: Open, request: pytest.FixtureRequest, tab: Any, film: Path, tmp_path: Path
+) -> None:
+    other = clip(tmp_path / "other.mp4", map(numbered, range(20)))
+    chips = "#box .thumbnail-item"
+    tab.set_input_files("#box input[type=file]", [str(film), str(other)])
+    tab.wait_for_selector("text=“other.mp4” stays behind: Ovis-mini watches one clip a question.")
+    assert tab.locator(chips).count() == 1
+    with (
+        served(HeldBackend(model=zoo.resolve("Ovis2.5-9B"))) as server,
+        tabs_on(server.url, request, context_of) as opened,
+    ):
+        tab = opened(**PHONE)
+        attach(tab, [film, other])
+        tab.wait_for_selector("text=Ovis2.5-9B learnt with one clip a question: of several it may mistake one")
+        tab.click(f"{chips} .opens >> nth=1")
+        moments(tab, 8)
+        enter(tab, "How many", "3")
+        moments(tab, 3)
+        tab.keyboard.press("Escape")
+        tab.wait_for_selector(PANEL, state="detached")
+        tab.locator(f"{chips} .opens").nth(1).press("Alt+ArrowLeft")
+        assert [one.inner_text() for one in tab.query_selector_all(f"{chips} .chosen")] == ["3 frames"]
+        assert tab.evaluate(SMALL, f"{chips} .opens") == []
+        ask(tab, "which comes first?")
+        sent = server.backend.requests[-1].conversation.messages[-1].media
+        assert [(one.kind, one.label, one.detail.frames) for one in sent] == [
+            ("video", "other.mp4", 3), ("video", "film.mp4", 8)
+        ]  # fmt: skip
+        assert [one.inner_text() for one in tab.query_selector_all("#conversation .clip .number")] == [
+            "Clip 1",
+            "Clip 2",
+        ]
+        do(tab, ".user-row .edit")
+        tab.wait_for_function("() => document.querySelectorAll('#box .thumbnail-item').length === 2")
+        assert "3 frames" in tab.inner_text(f"{chips} >> nth=0")
+
+
 @pytest.mark.parametrize("size", [{"viewport": {"width": 1280, "height": 800}}, PHONE], ids=["desktop", "phone"])
 def test_pages_of_a_document_are_chosen_by_range_or_by_pressing_them(
     open_tab: Open, server: Served, report: Path, size: dict[str, Any]

@@ -52,6 +52,10 @@ test("each clip of a conversation has its own moments, in every question that it
   const sent = (start) => ({ frames: 4, excerpt: { start, end: null, dropped: [] } });
   assert.deepEqual(request.ovis.details, [{ max_pixels: 5, ...sent(1) }, { frames: 16 }, sent(3)]);
   assert.deepEqual(request.media_io_kwargs, { video: { num_frames: 4 } });
+  const both = requestOf([said("user", [clip("a", part(1)), clip("b")])], { frames: 16 }, model, (file) => file.name);
+  assert.deepEqual(both.ovis.details, [sent(1), {}]);
+  assert.deepEqual(both.media_io_kwargs, { video: { num_frames: 16 } }); // the second's
+  assert.deepEqual(both.messages[0].content.map((one) => one.video_url?.url), ["a", "b", undefined]);
 });
 
 test("a choice outlives a reload, an edit and an export; only a clip has moments, only a page a document", async () => {

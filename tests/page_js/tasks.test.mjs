@@ -13,6 +13,7 @@ const of = (kinds) => offered(TASKS, kinds.map((kind) => ({ kind })));
 
 test("what is asked goes with what is attached, and waits where a word belongs", () => {
   assert.deepEqual(of([]), []);
+  assert.deepEqual(of(["video", "video"]), []);
   assert.deepEqual(of(["video"]).map((one) => one.text), ["Describe the video."]);
   assert.deepEqual(of(["image", "image"]).map((one) => [one.text, one.at]), [["Describe the images.", -1]]);
   const [, find] = of(["image"]);

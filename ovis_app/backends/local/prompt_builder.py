@@ -43,7 +43,7 @@ class Prompt:
     keys: tuple[int, ...]
     visual: Tensor | None  # [visual tokens, hidden]
     visual_tokens: int
-    frame_times: tuple[float, ...]  # of the clip attached to the question, in seconds
+    frame_times: tuple[float, ...]  # of the one clip attached to the question, in seconds
     seen: tuple[Seen, ...]  # what is attached to the question, and how large
     detail: Detail  # that the last picture or clip was read with
     answer: Begun = NOTHING_BEGUN  # what the prompt ends with, where an answer is continued
@@ -121,7 +121,7 @@ class PromptBuilder:
             keys=tuple(expand(written, [span.keys for span in spans])),
             visual=torch.cat([span.embeddings for span in spans]) if spans else None,
             visual_tokens=sum(len(span.embeddings) for span in spans),
-            frame_times=clips[-1] if clips else (),
+            frame_times=clips[0] if len(clips) == 1 else (),
             seen=tuple(map(_seen, conversation.messages[asked].media, media[asked])),
             detail=self._detail(conversation),
             answer=answer,

@@ -163,7 +163,13 @@ class RemoteBackend:
         named = zoo.find(self._wanted) if self._wanted else None
         row, where = named or replace(zoo.FAMILY_ROWS["ovis2_5"], licence=""), self._known[0].server.name
         return replace(
-            row, id=where, name=self._wanted or where, about=f"A model of {where}.", bundled=False, guessed=True
+            row,
+            id=where,
+            name=self._wanted or where,
+            about=f"A model of {where}.",
+            bundled=False,
+            guessed=True,
+            several_clips=False,
         )
 
     def _of(self, server: Server) -> Known:

@@ -115,6 +115,7 @@ def served_model(server: Server, name: str, context: object = None) -> ServedMod
     about = f"{row.about} It answers from {server.name}."
     spec = replace(
         row, id=f"{shown(name)} on {server.name}", about=about, context=tokens, bundled=False,
+        several_clips=False,  # vLLM takes one
         aliases=(name, *row.repositories),
     )  # fmt: skip
     return ServedModel(server, name, spec)

@@ -110,9 +110,8 @@ def test_a_conversation_keeps_its_session() -> None:
 def test_bad_settings_are_refused_before_anything_is_sent() -> None:
     with Loopback() as server, remote(f"box={server.url}") as backend:
         assert "temperature must be" in answer(backend, "What?", temperature=9.0).error
-        assert (
-            "takes several pictures or one clip" in answer(backend, talk(Message("user", "?", (PICTURE, CLIP)))).error
-        )
+        assert "takes pictures or clips" in answer(backend, talk(Message("user", "?", (PICTURE, CLIP)))).error
+        assert "watches one clip a question" in answer(backend, talk(Message("user", "?", (CLIP, CLIP)))).error
         assert server.chats() == []
 
 

@@ -58,6 +58,17 @@ export function actsOf(session, { focus, row, changed }) {
 
     pictured: (id) => Boolean(message(message(id).parent)?.files.some((one) => one.kind === "image")),
 
+    /** Whether something of an answer can be looked for in its picture: by a model that finds places. */
+    checkable(id) {
+      const at = session.path.findIndex((one) => one.id === id);
+      const asked = session.path.slice(0, Math.max(at, 0)).findLast((one) => one.files.length);
+      return Boolean(session.facts?.model.suffixes?.boxes && asked?.files.some((one) => one.kind === "image"));
+    },
+
+    async evidence(id) {
+      (await import("./evidence_dialog.mjs")).open(session, id);
+    },
+
     async workbench(id) {
       (await import("./workbench.mjs")).open(session, id);
     },

@@ -4,6 +4,7 @@
 import { arrange } from "./arranging.mjs";
 import { button, make, name, plain } from "./elements.mjs";
 import { said, t } from "./i18n.mjs";
+import { numbered, severalClips } from "./numbered.mjs";
 import { isLong } from "./pasted.mjs";
 import { wordsOf } from "./sampling.mjs";
 
@@ -126,16 +127,15 @@ export class Composer {
   }
 
   #thumbnail(entry, place, count) {
-    const name = count > 1 ? t("Image {number}: {name}", { number: place + 1, name: plain(entry.name) }) : plain(entry.name);
+    const name = numbered(plain(entry.name), place, count, { clips: severalClips(this.#session.draft.files) });
     const remove = button(t("Remove {name}", { name }), () => this.#session.detach(entry), { icon: true, name: "delete-button" });
     const coming = entry.state !== "ready";
     const image = make("img", { alt: name, title: name });
-    const still = !coming && entry.kind === "image";
     const opens = coming ? image : this.#opens(entry, place, name, image);
     const item = make("span.thumbnail-item", {}, coming ? make("progress", { max: 1, "aria-label": t("Uploading {name}", { name }) }) : opens, make("span.number", { "aria-hidden": "true" }, String(place + 1)), remove);
     item.classList.toggle("clip", entry.kind === "video");
     if (coming) item.append(make("span.name", {}, name));
-    if (still && count > 1) arrange(item, opens, { move: (by) => this.#move(entry, by) });
+    if (!coming && count > 1) arrange(item, opens, { move: (by) => this.#move(entry, by) });
     if (entry.detail && !coming) opens.append(make("span.chosen", {}, wordsOf(entry.detail)));
     if (entry.hash && !coming) this.#see(image, entry, plain(entry.name));
     return item;

@@ -6,6 +6,7 @@ import { paceOf, secondsOf, shares, tooLong, worthShowing } from "./cost.mjs";
 import { button, make, plain } from "./elements.mjs";
 import { seconds } from "./figures.mjs";
 import { said, t } from "./i18n.mjs";
+import { numbered, severalClips } from "./numbered.mjs";
 import { asksOutside, looksDrawn } from "./outside.mjs";
 import { Weighing } from "./weighing.mjs";
 
@@ -58,8 +59,8 @@ export class CostLine {
     const each = weight.files.map((one) => fileWords(one));
     gauge.setAttribute("aria-label", rows.join(", "));
     for (const [place, share] of [parts.text, parts.visual, parts.answer].entries()) gauge.children[place].style.flexBasis = `${Math.min(100 * share / weight.room, 100)}%`;
-    const several = each.length > 1;
-    const lines = [...rows, ...each.map((one, place) => (several ? t("Image {number}: {name}", { number: place + 1, name: one }) : one))];
+    const clips = severalClips(this.#session.draft.files);
+    const lines = [...rows, ...each.map((one, place) => numbered(one, place, each.length, { clips }))];
     if (list.dataset.key !== lines.join("\n")) list.replaceChildren(...lines.map((one) => make("li", {}, one)));
     list.dataset.key = lines.join("\n");
     if (!this.#weighing.stale) this.#name(each);

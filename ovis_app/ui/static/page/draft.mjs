@@ -3,6 +3,7 @@
 // Refuses to know conversations: whoever asks takes it from here.
 
 import { language, later } from "./i18n.mjs";
+import { severalClips } from "./numbered.mjs";
 import { whole } from "./pasted.mjs";
 import * as schema from "./schema.mjs";
 
@@ -95,7 +96,9 @@ export class Box {
       this.#changed();
       const refused = this.#misfit(draft, entry) ?? await this.#files.take(given, entry, draft, () => this.#changed());
       const unfit = refused ?? this.#misfit(draft, entry);
-      this.notice = [this.notice, ...(entry.notes ?? [])].filter(Boolean).join(" ");
+      const untrained = !unfit && draft.files.length === 2 && severalClips(draft.files)
+        && later("{model} learnt with one clip a question: of several it may mistake one for another.", { model: this.#facts().name });
+      this.notice = [this.notice, ...(entry.notes ?? []), untrained].filter(Boolean).join(" ");
       if (unfit) {
         draft.files = draft.files.filter((one) => one !== entry);
         this.notice = [this.asked ? "" : this.notice, unfit].filter(Boolean).join(" ");
@@ -129,7 +132,10 @@ export class Box {
     if (others.length >= most) return later("“{name}” did not fit: that are as many files as a message takes.", { name: entry.name });
     const clips = [entry, ...others].filter((one) => one.kind === "video" && !one.moves);
     if (!clips.length || !others.length || entry.state !== "ready") return null;
-    return later("“{name}” can't go with other files in one message: a clip goes in a message of its own.", { name: entry.name });
+    const { name } = entry;
+    if (clips.length <= others.length) return later("“{name}” can't go with the other files in one message: pictures and clips go in messages of their own.", { name });
+    const { several_clips: able, name: model } = this.#facts();
+    return able ? null : later("“{name}” stays behind: {model} watches one clip a question.", { name, model });
   }
 
   detach(entry) {

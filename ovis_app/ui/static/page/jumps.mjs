@@ -6,8 +6,8 @@ import { make } from "./elements.mjs";
 import { t } from "./i18n.mjs";
 import { named } from "./times.mjs";
 
-/** What an answer can be about: the latest question before it that has a clip, or pages of a document; null where there is
- * none. @returns {{id: string, clip: boolean, pages: Map<number, number>} | null} pages by their numbers, with their places */
+/** What an answer can be about: the latest question before it that has one clip, whose moments are meant then, or pages of
+ * a document; null where there is none. @returns {{id: string, clip: boolean, pages: Map<number, number>} | null} pages by their numbers, with their places */
 export function subjectOf(path, message) {
   const before = path.slice(0, path.indexOf(message));
   const asked = before.findLast((one) => one.role === "user" && one.files.length);
@@ -17,7 +17,7 @@ export function subjectOf(path, message) {
     const page = file.source?.page ?? Number(/ page (\d{1,6})$/.exec(file.name)?.[1]);
     if (page && !pages.has(page)) pages.set(page, place);
   }
-  const clip = asked.files.some((one) => one.kind === "video");
+  const clip = asked.files.filter((one) => one.kind === "video").length === 1;
   return clip || pages.size ? { id: asked.id, clip, pages } : null;
 }
 

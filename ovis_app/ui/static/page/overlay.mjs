@@ -5,6 +5,7 @@
 import { CARRIED, carried, phraseAt, read, words } from "./boxes.mjs";
 import { button, make, plain } from "./elements.mjs";
 import { t } from "./i18n.mjs";
+import { numbered } from "./numbered.mjs";
 import { assigned } from "./which_picture.mjs";
 
 export { carried, read, words };
@@ -178,7 +179,7 @@ function chooser(pictures, place, put) {
 
 /** What a picture is called, as the prompt numbers it. */
 export function nameOf({ file, index, count }) {
-  return count > 1 ? t("Image {number}: {name}", { number: index + 1, name: plain(file.name) }) : plain(file.name);
+  return numbered(plain(file.name), index, count);
 }
 
 /** Pixels of the page that a picture is wide: no larger than it is, but for tiny ones. */

@@ -32,7 +32,7 @@ export function requestOf(path, settings, model, address, { asked = {}, model: n
     ...nested("mm_processor_kwargs", {
       min_pixels: knob("min_pixels"), max_pixels: knob("max_pixels"), max_partition: knob("max_partition"),
     }),
-    ...nested("media_io_kwargs", frames(question.files.find((one) => one.detail?.frames)?.detail.frames ?? knob("frames"))),
+    ...nested("media_io_kwargs", frames((question.files.length === 1 ? question.files[0].detail?.frames : undefined) ?? knob("frames"))),
     ...(goesOn ? { continue_final_message: true, add_generation_prompt: false } : {}),
   };
   const detailed = question.files.some((one) => one.detail) ? path : path.slice(0, -1);

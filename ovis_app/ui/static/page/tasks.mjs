@@ -4,6 +4,7 @@
 
 import { make } from "./elements.mjs";
 import { language, said, t } from "./i18n.mjs";
+import { severalClips } from "./numbered.mjs";
 
 const PLACE = "…"; // where a word belongs
 
@@ -11,8 +12,9 @@ const PLACE = "…"; // where a word belongs
  * the Chinese page in Chinese, but for words that models know as they are. Pure.
  * @param {{label: string, image: string, images: string, video: string}[]} tasks @param {{kind: string}[]} files */
 export function offered(tasks, files) {
-  const of = files.length > 1 ? "images" : files[0]?.kind === "video" ? "video" : "image";
-  return tasks.filter((one) => files.length && one[of]).map((one) => {
+  if (!files.length || severalClips(files)) return []; // nobody knows words for several clips
+  const of = files.length > 1 ? "images" : files[0].kind === "video" ? "video" : "image";
+  return tasks.filter((one) => one[of]).map((one) => {
     const words = !one[of].includes("<ref>") ? said(one[of]) : one[of];
     const at = words.indexOf(PLACE);
     return { label: one.label, text: at < 0 ? words : words.replace(PLACE, ""), at };

@@ -76,6 +76,7 @@ function more(message, { beside, busy, acts }) {
     message.example ? null : { words: t("Compare with other settings…"), name: "compare", act: () => acts.compare(id), disabled: busy || !message.text },
     besideVersion(message, beside, { busy, acts }),
     message.text && acts.pictured(id) ? { words: t("Open beside the picture"), name: "workbench", act: () => acts.workbench(id) } : null,
+    message.text && acts.checkable(id) ? { words: t("Check against the picture…"), name: "evidence", act: () => acts.evidence(id), disabled: busy } : null,
     { words: t("New chat from here"), name: "branch", act: () => acts.branch(id), disabled: busy },
     { words: t("Copy as code…"), name: "code", act: () => acts.code(id) },
     message.example || !message.text ? null

@@ -5,6 +5,7 @@
 import { button, make, plain } from "./elements.mjs";
 import { thought } from "./figures.mjs";
 import { said, t } from "./i18n.mjs";
+import { numbered, severalClips } from "./numbered.mjs";
 import { wordsOf } from "./sampling.mjs";
 import { Marks } from "./marks.mjs";
 import { Painter } from "./painter.mjs";
@@ -93,7 +94,8 @@ export class Turns {
 
   #file(file, index, { id, files }) {
     const several = files.length > 1; // which a prompt numbers
-    const name = several ? t("Image {number}: {name}", { number: index + 1, name: plain(file.name) }) : plain(file.name);
+    const clips = severalClips(files);
+    const name = numbered(plain(file.name), index, files.length, { clips });
     const copied = async (element) => {
       if (element.dataset.copied) return;
       element.dataset.copied = "yes";
@@ -104,7 +106,7 @@ export class Turns {
     const video = file.kind === "video" ? make("video", { controls: true, preload: "metadata", "aria-label": name, playsInline: true }) : null;
     const image = video ?? make("img", { alt: name, decoding: "async" });
     const chosen = file.detail ? make("span.chosen", {}, wordsOf(file.detail)) : null;
-    const holder = video ? make("span.clip", {}, video, chosen) : make("button.picture", { type: "button", "aria-label": t("Enlarge {name}", { name }), onclick: () => this.#acts.enlarge({ message: id, index }) }, image,
+    const holder = video ? make("span.clip", {}, video, clips ? make("span.number", { "aria-hidden": "true" }, t("Clip {number}", { number: index + 1 })) : null, chosen) : make("button.picture", { type: "button", "aria-label": t("Enlarge {name}", { name }), onclick: () => this.#acts.enlarge({ message: id, index }) }, image,
       several ? make("span.number", { "aria-hidden": "true" }, t("Image {number}", { number: index + 1 })) : null);
     if (video) video.addEventListener("error", () => this.#still(holder, video, file, name, copied));
     else image.addEventListener("error", () => copied(image));

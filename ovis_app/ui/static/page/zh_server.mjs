@@ -238,7 +238,8 @@ export default {
   "A message is longer than {0} characters: shorten it.": "有一条消息超过 {0} 个字符：请缩短。",
   "One question takes at most {0} files: remove some.": "一个问题最多带 {0} 个文件：请移除一些。",
   "{0} doesn't watch clips: attach a picture of the moment you mean.": "{0} 不看视频：请附上你所指瞬间的图片。",
-  "A question takes several pictures or one clip, not both: remove one kind.": "一个问题可以带多张图片或一段视频，不能两者都带：请移除其中一种。",
+  "A question takes pictures or clips, not both: remove one kind.": "一个问题可以带图片或视频，不能两者都带：请移除其中一种。",
+  "{0} watches one clip a question: ask about each in a question of its own.": "{0} 一个问题只看一段视频：请分别提问。",
   "This conversation is as long as one can be: start a new chat, or edit an earlier question to replace what follows.":
     "这个对话已达到最大长度：请开始新对话，或编辑较早的问题以替换其后的内容。",
   "That is no question: reload the page, and ask again.": "这不是一个问题：请重新加载页面后再问。",
@@ -284,8 +285,7 @@ export default {
   "“{0}”{1} did not fit: attach at most {2} to a message.": "“{0}”{=1}放不下：一条消息最多附 {=2}。",
   "and {0} more": "和另外 {0} 个文件",
   "1 file": "1 个文件",
-  "another clip": "另一段视频",
-  "can't go with {0} in one message: send it in a message of its own.": "不能和{=0}放在同一条消息里：请单独发一条消息。",
+  "can't go with pictures in one message: send it in a message of its own.": "不能和图片放在同一条消息里：请单独发一条消息。",
   "can't go with a clip in one message: send it in the next message.": "不能和视频放在同一条消息里：请在下一条消息里发送。",
   "is empty: save or download it again and attach that.": "是空的：请重新保存或下载后再附上。",
   "is larger than the {0} MB allowed for {1}: {2} and try again.": "超过了{=1}允许的 {0} MB：请{=2}后重试。",
@@ -402,6 +402,8 @@ export default {
 
   // what was seen
   "“{0}” is incomplete: {1} frames of it are missing or damaged": "“{0}”不完整：有 {1} 帧缺失或损坏",
+  "1 frame of “{0}” seen": "看了“{0}”的 1 帧",
+  "{0} frames of “{1}” seen": "看了“{1}”的 {0} 帧",
   "1 of {0} pictures of “{1}” seen": "看了“{1}”的 {0} 张图片中的 1 张",
   "“{0}” seen at {1} × {2} of {3} × {4}": "“{0}”以 {1} × {2} 查看（原为 {3} × {4}）",
 
