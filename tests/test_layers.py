@@ -52,7 +52,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     | VALUES,
     "api": {"backend", "zoo", "chat", "media", "private_folder", "settings", *VALUES},
     "ui": {"api", "backend", "zoo", "chat", "media", "settings", "accounts", "bundled", "private_folder", *VALUES}
-    | {"batch_rows", "batch_tables", "json_check", "prompt_template"},
+    | {"batch_rows", "batch_tables", "json_check", "prompt_template", "reading"},
     "training": {"zoo", "media", "models", "checkpoints", "engine", "backends", "chat", "settings", *VALUES}
     | {"batch_tables", "batch_turns", "named_files"},
     "serve": {"backend", "backends", "api", "ui", "settings", "proxies", "frozen_imports", "private_folder", *VALUES},
