@@ -16,7 +16,7 @@ function around(says) {
   files += 1;
   const told = { drawn: [], read: [], lost: 0 };
   const session = {
-    facts: { ...FACTS, name: "Ovis" }, settings: {}, connection: { lost: () => { told.lost += 1; } },
+    facts: { ...FACTS, name: "Ovis" }, settings: {}, draft: { files: [] }, path: [{ files: [{ ...file(4), source: { hash: "other", page: 2 } }] }], connection: { lost: () => { told.lost += 1; } },
     files: {
       placed: async (wanted) => new Map(wanted.map((one) => [one.hash, one.name])),
       look: async () => ({ count: 4, pages: [] }),
@@ -84,6 +84,9 @@ test("Stop keeps what was read, and a lost connection is said and goes on later"
   reading.changed = () => { if (reading.at(2).text === "Text 2" && reading.at(2).finish === "end") reading.stop(); };
   await reading.start([1, 2, 3]);
   assert.deepEqual([told.read, reading.left, reading.problem], [[1, 2, 2], [3], ""]);
+  await reading.again(1); // stopped at once
+  assert.deepEqual([reading.at(1).text, reading.left], ["Text 1", [3]]);
+  reading.changed = () => {};
   await reading.again(1);
   assert.deepEqual([told.read, reading.left], [[1, 2, 2, 1], [3]]);
 });

@@ -41,7 +41,7 @@ class PagesPanel {
     p.large = make("button.quiet", { type: "button", onclick: () => this.#enlarge() }, t("Open page {page} large", { page: this.#source.page }));
     this.#body.replaceChildren(
       make("div.panel-row", {}, make("label", {}, t("Pages"), " ", p.range), make("label", {}, t("drawn"), " ", p.dpi)),
-      p.previews, make("div.panel-row", {}, p.more, p.large), make("div.panel-row.panel-foot", {}, p.line, p.read, p.use));
+      p.previews, make("div.panel-row", {}, p.more, p.large, p.read), make("div.panel-row.panel-foot", {}, p.line, p.use));
   }
 
   async #look() {

@@ -82,13 +82,14 @@ export class Reading {
     this.changed();
   }
 
-  /** The same page once more, in place of what was read of it. */
+  /** The same page once more, in place of what was read of it, which comes back where nothing comes of it. */
   async again(page) {
-    const one = this.at(page);
-    if (this.running || !one) return;
-    Object.assign(one, { finish: "stopped" });
+    const before = this.at(page);
+    if (this.running || !before) return;
     const all = this.wanted;
+    this.#put({ ...before, finish: "stopped" });
     await this.start([page]);
+    if (before.finish === "end" && this.left.length) this.#put(before);
     this.wanted = all;
     this.changed();
   }
@@ -125,6 +126,11 @@ export class Reading {
   /** The picture of a page. */
   async #drawn(page) {
     if (!this.source || page === this.source.page) return this.own;
+    const { draft, path } = this.#session;
+    const there = [draft, ...path].flatMap((one) => one.files).find((one) => one.source?.hash === this.source.hash && one.source.page === page && one.hash);
+    if (there) return there;
+    this.note = later("Drawing the page");
+    this.changed();
     const found = await this.#session.files.pages(this.source, { pages: String(page), ...(this.source.dpi ? { dpi: this.source.dpi } : {}) });
     if (found.refused || !found.files.length) throw new Error(found.refused ?? found.notes[0] ?? LOST);
     return found.files[0];

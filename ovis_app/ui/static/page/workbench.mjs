@@ -128,12 +128,14 @@ export class Workbench {
       if (other) p.text.scrollTop = 0;
     }
     const { file, index } = sheet.picture;
-    const seen = `${sheet.answer.id} ${index} ${file?.hash}`;
+    const seen = `${sheet.answer.id} ${index} ${file.hash}`;
     if (this.#seen === seen) return;
     this.#seen = seen;
     delete p.image.dataset.copied;
     const address = await (this.#extras.seen?.(sheet) ?? this.#session.files.seen(file.hash));
-    if (this.#seen === seen) this.#see(address);
+    if (this.#seen !== seen) return;
+    if (file.hash) this.#see(address);
+    else p.stage.hidden = true; // it is still drawn
   }
 
   #see(address) {

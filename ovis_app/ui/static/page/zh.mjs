@@ -257,6 +257,7 @@ export default {
   // a page as Markdown
   "Read this page": "读出本页",
   "Read these pages": "读出这些页",
+  "Drawing the page": "正在绘制本页",
   "Read this page again": "重新读本页",
   "Read": "读出",
   "Read to its end": "已读完",
