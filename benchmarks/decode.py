@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import statistics
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,11 +30,10 @@ from ovis_app.engine.model_runner import ModelRunner
 from ovis_app.engine.scheduler import Chunk
 from ovis_app.engine.streamer import TokenStreamer
 from ovis_app.generation import GenerationSettings
+from ovis_app.models.memory_speed import bandwidth
 from ovis_app.models.ovis import Ovis
 
 GPU_PROMPTS, CPU_PROMPTS = (1000, 4000, 16000), (64, 250, 1000)
-BANDWIDTH = {"H200": 4.8e12, "H100": 3.35e12, "A100": 2.0e12, "L40S": 0.864e12, "L4": 0.3e12, "4090": 1.008e12}
-BLOCK = {"cpu": 1 << 28, "cuda": 1 << 30}  # bytes that are copied where no data sheet is known
 OF_LIMIT = {"2b": 0.60, "9b": 0.75}  # goals of a GPU
 QUANTIZED = ("int8", "int4")
 NO_LIBRARY = "int8 and int4: bitsandbytes isn't installed."
@@ -117,25 +115,6 @@ def needed_bytes(model: Ovis, context: float) -> float:
     table_bytes: int = 0 if config.tie_word_embeddings else model.llm.get_input_embeddings().weight.nbytes
     token: int = KVShape.of(config.get_text_config()).token_bytes(model.dtype)
     return weights - table_bytes + token * context
-
-
-def bandwidth(device: str) -> tuple[float, str]:
-    """Bytes a second of the device's memory: from the data sheet of a GPU whose name is known, else by a copy here."""
-    kind = torch.device(device).type
-    name = torch.cuda.get_device_name(device) if kind == "cuda" else ""
-    known = next((value for key, value in BANDWIDTH.items() if key in name), None)
-    if known is not None:
-        return known, "data sheet"
-    source = torch.zeros(BLOCK.get(kind, 1 << 28), dtype=torch.int8, device=device)
-    goal = torch.zeros_like(source)
-    times = []
-    for _ in range(8):
-        start = time.perf_counter()
-        goal.copy_(source)
-        if kind == "cuda":
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - start)
-    return 2 * source.nbytes / min(times), "measured"
 
 
 def limit(model: Ovis, options: argparse.Namespace) -> dict[str, Any]:

@@ -34,6 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "zoo": {"conversation", "generation", "bundled"},
     "backend": {"errors", "generation", "sight", "zoo"},
     "chat": {"backend", *VALUES},
+    "wishes": {"backend", "zoo"},
     "media": {"private_folder", *VALUES},
     "named_files": {"errors"},
     "proxies": {"errors"},
@@ -52,14 +53,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     | VALUES,
     "api": {"backend", "zoo", "chat", "media", "private_folder", "settings", *VALUES},
     "ui": {"api", "backend", "zoo", "chat", "media", "settings", "accounts", "bundled", "private_folder", *VALUES}
-    | {"batch_rows", "batch_tables", "json_check", "prompt_template", "reading"},
+    | {"batch_rows", "batch_tables", "json_check", "prompt_template", "reading", "wishes"},
     "training": {"zoo", "media", "models", "checkpoints", "engine", "backends", "chat", "settings", *VALUES}
     | {"batch_tables", "batch_turns", "named_files"},
     "serve": {"backend", "backends", "api", "ui", "settings", "proxies", "frozen_imports", "private_folder", *VALUES},
     "cli": {"accounts", "backend", "zoo", "chat", "media", "settings", "checkpoints", "backends", "training", "serve"}
     | VALUES
     | {"batch_files", "batch_rows", "json_answers", "named_files", "private_folder", "prompt_template", "proxies"}
-    | {"reading"},
+    | {"reading", "wishes"},
     "__main__": {"cli"},
 }
 WITH_TORCH = {"models", "checkpoints", "engine", "backends/local", "training"}

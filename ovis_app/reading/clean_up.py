@@ -59,7 +59,9 @@ def cleaned(written: str, name_of: Callable[[int], str]) -> Cleaned:
     parts.append(tamed(text[end:]))
     notes = ["repeats itself at its end, which was cut"] if repeated else []
     if lost:
-        notes.append(f"names {lost} figures that are nowhere on it" if lost > 1 else "names a figure that is nowhere on it")
+        notes.append(
+            f"names {lost} figures that are nowhere on it" if lost > 1 else "names a figure that is nowhere on it"
+        )
     return Cleaned("".join(parts).strip(), tuple(figures), tuple(notes))
 
 

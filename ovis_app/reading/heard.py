@@ -1,5 +1,5 @@
-"""A page while it is read: what a model says of it as it grows, until it ends or does nothing but repeat itself, and what
-is to be said of that then.
+"""A page while it is read: what a model says of it as it grows, until it ends or does nothing but repeat itself, and
+what is to be said of that then.
 
 Knows messages; refuses to know who answers, and where the text goes.
 """

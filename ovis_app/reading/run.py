@@ -5,6 +5,7 @@ Knows the order of things; who answers is passed in.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -49,10 +50,8 @@ def _read(
 ) -> Read:
     """Raises MediaError where the picture can't be read after all."""
     key = (source.digest, page)
-    answer = Message("assistant")
     with closing(heard(asked(picture))) as grown:
-        for answer in grown:
-            pass
+        answer = deque(grown, maxlen=1).pop()
     if answer.error:
         return Read(source.name, *key, error=answer.error, model=model)
     before, behind = kept.figure_names(key)

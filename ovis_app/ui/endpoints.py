@@ -1,7 +1,7 @@
 """What the page's own modules call, by name: `ask` (a question, answered in frames), `sees` (how a picture of one is
 seen), `reads` (a picture of one, as Markdown), `bring` (a file, looked at), `weigh` (a question, before it is asked),
-`hurry` (an answer whose thought is to end), `moments` and `pages` (what of a file there is to choose among), `rows` (the
-questions of a table) and `fits` (whether an answer has the shape of a schema).
+`hurry` (an answer whose thought is to end), `moments` and `pages` (what of a file there is to choose among), `rows`
+(the questions of a table) and `fits` (whether an answer has the shape of a schema).
 
 Gradio's events, so its queue, its cancelling and ZeroGPU's quota are theirs; called over HTTP as any program would, and
 every value that comes is checked. Keeps nothing of a conversation.
@@ -94,7 +94,7 @@ class Endpoints:
 
     @gives(dict[str, Any])
     async def reads(self, request: gr.Request, asked: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
-        """The one picture of a question as Markdown, in numbered frames as `ask` has them; the words are the model's."""
+        """The one picture of a question as Markdown, in numbered frames as `ask` has them, asked in the model's words."""
 
         def answer(wanted: Request, _: Haste) -> Generator[list[frames.Frame], None, None]:
             holder = session_holder(asking.session_in(asked))

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Generator
 from contextlib import closing
 from dataclasses import replace
-from os.path import commonprefix
+from os.path import commonpath
 from typing import Any
 
 from ovis_app import chat
@@ -63,7 +63,7 @@ def reading(
 def _page(request: Request) -> Media:
     """The one picture that is asked about. Raises RequestError."""
     files = request.conversation.messages[-1].media if request.conversation.messages else ()
-    if len(files) != 1 or files[0].kind != "image" and not files[0].moves:
+    if len(files) != 1 or (files[0].kind != "image" and not files[0].moves):
         raise RequestError(NO_REQUEST)
     return replace(files[0].still, detail=Detail())
 
@@ -93,7 +93,7 @@ def _between(before: str, now: str) -> list[Frame]:
     """What leads from one text to the next: from which place on, as browsers count, it says something else now."""
     if before == now:
         return []
-    same = before if now.startswith(before) else commonprefix([before, now])
+    same = before if now.startswith(before) else commonpath([before, now])
     return [{"kind": "grown", "from": len(same.encode("utf-16-le")) // 2, "text": whole(now[len(same) :])}]
 
 
@@ -117,7 +117,13 @@ def _read(message: Message, done: Cleaned, picture: Media, shown: list[dict[str,
     notes = (*remarks(message), *done.notes, *(() if shown is not None else ("has figures that can't be kept here",)))
     page = Read(picture.label, digest(picture), 0, done.text, tuple(one["name"] for one in shown or ()), notes)
     said: dict[str, Any] = {"text": whole(done.text), "notes": [whole(f"This page {note}.") for note in notes]}
-    return {"kind": "read", **said, "part": whole(part_of(page)), "figures": shown or [], "stats": figures(message.stats)}
+    return {
+        "kind": "read",
+        **said,
+        "part": whole(part_of(page)),
+        "figures": shown or [],
+        "stats": figures(message.stats),
+    }
 
 
 def _waiting(note: str) -> Frame:

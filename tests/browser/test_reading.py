@@ -59,7 +59,9 @@ def test_a_picture_is_read_beside_it_and_taken_along(tab: Any, server: Served, t
     assert tab.locator("#conversation .user-row img").count() == 1
 
 
-def test_pages_are_read_one_after_the_other_and_go_on_after_stop(open_tab: Open, server: Served, tmp_path: Path) -> None:
+def test_pages_are_read_one_after_the_other_and_go_on_after_stop(
+    open_tab: Open, server: Served, tmp_path: Path
+) -> None:
     tab = open_tab(viewport={"width": 390, "height": 780}, has_touch=True, color_scheme="dark")
     report = tmp_path / "report.pdf"
     report.write_bytes(pdf([quarters(300 + 10 * n) for n in range(12)]))

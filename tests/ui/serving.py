@@ -174,9 +174,9 @@ class Wire:
         answer.raise_for_status()
         return list(answer.json()["data"])
 
-    def open_models(self) -> list[Any]:
+    def open_models(self, wish: str = "") -> list[Any]:
         """The panel of models is opened, which fills its list: nothing is sought, nothing chosen yet."""
-        return self.run(self.event("model", "click"), ["", None, ""])
+        return self.run(self.event("model", "click"), ["", None, "", wish])
 
     def upload(self, path: Path) -> str:
         """Where the file lies from now on."""

@@ -88,7 +88,7 @@ def test_a_page_grows_cleaned_up_and_its_figures_are_there_in_the_end(
 
 def test_the_model_is_asked_in_its_own_words_without_chance_or_thought(store: FileStore) -> None:
     backend = Script("text", model=zoo.resolve("Ovis2.5-2B"))
-    asked = dict(temperature=1.0, thinking=True, max_new_tokens=7, max_pixels=500_000, system="Be funny.")
+    asked = {"temperature": 1.0, "thinking": True, "max_new_tokens": 7, "max_pixels": 500_000, "system": "Be funny."}
     read(backend, store, page(detail=Detail(max_pixels=9_000)), **asked)
     (request,) = backend.requests
     (question,) = request.conversation.messages
