@@ -94,7 +94,7 @@ class Endpoints:
 
     @gives(dict[str, Any])
     async def reads(self, request: gr.Request, asked: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
-        """The one picture of a question as Markdown, in numbered frames as `ask` has them, asked in the model's words."""
+        """The one picture of a question as Markdown, in frames as `ask` has them, asked in the model's words."""
 
         def answer(wanted: Request, _: Haste) -> Generator[list[frames.Frame], None, None]:
             holder = session_holder(asking.session_in(asked))
