@@ -30,6 +30,7 @@ from ovis_app.engine.model_runner import ModelRunner
 from ovis_app.engine.scheduler import Chunk
 from ovis_app.engine.streamer import TokenStreamer
 from ovis_app.generation import GenerationSettings
+from ovis_app.models import memory_speed
 from ovis_app.models.ovis import Ovis
 
 GPU_PROMPTS, CPU_PROMPTS = (1000, 4000, 16000), (64, 250, 1000)
@@ -109,8 +110,8 @@ def quantized(model: Ovis, bits: str) -> Ovis:
 
 def limit(model: Ovis, options: argparse.Namespace) -> dict[str, Any]:
     """Tokens a second that the device's memory allows at most, half way through an answer to the first prompt."""
-    known = speed.sheet(options.device)
-    read, source = (speed.measured(options.device), "measured") if known is None else (known, "data sheet")
+    known = memory_speed.sheet(options.device)
+    read, source = (memory_speed.measured(options.device), "measured") if known is None else (known, "data sheet")
     needed = speed.needed_bytes(model, options.prompts[0] + options.new / 2)
     return {
         "bytes_per_second": read,

@@ -96,6 +96,7 @@ class Offer:
     resources: Resources | None = None  # of `needed`, for all of its context
     server: ServerStatus | None = None  # whose it is; None: it would run on this machine
     ways: tuple[Way, ...] = ()  # to choose among; none where there is nothing to choose
+    speed: float | None = None  # tokens a second of one answer at most, by how fast memory is read; None: not known
 
 
 class Backend(Protocol):

@@ -35,6 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "backend": {"errors", "generation", "sight", "zoo"},
     "kept_examination": {"backend"},
     "chat": {"backend", *VALUES},
+    "wishes": {"backend", "zoo"},
     "media": {"private_folder", *VALUES},
     "named_files": {"errors"},
     "proxies": {"errors"},
@@ -54,7 +55,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     | VALUES,
     "api": {"backend", "zoo", "chat", "media", "private_folder", "settings", *VALUES},
     "ui": {"api", "backend", "zoo", "chat", "media", "settings", "accounts", "bundled", "private_folder", *VALUES}
-    | {"batch_rows", "batch_tables", "json_check", "prompt_template"},
+    | {"batch_rows", "batch_tables", "json_check", "prompt_template", "reading", "wishes"},
     "training": {"zoo", "media", "models", "checkpoints", "engine", "backends", "chat", "settings", *VALUES}
     | {"batch_tables", "batch_turns", "named_files"},
     "doctor": {"zoo", "media", "models", "checkpoints", "engine", "backends", "settings", *VALUES}
@@ -65,7 +66,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"doctor", "kept_examination"}
     | VALUES
     | {"batch_files", "batch_rows", "json_answers", "named_files", "private_folder", "prompt_template", "proxies"}
-    | {"reading"},
+    | {"reading", "wishes"},
     "__main__": {"cli"},
 }
 WITH_TORCH = {"models", "checkpoints", "engine", "backends/local", "doctor", "training"}

@@ -151,8 +151,8 @@ class Examined:
         if time.monotonic() > self._end:
             yield not_judged("tokens a second", OVER)
             return
-        found = speed.measured(self.device)
-        yield speed.bandwidth(self.device, found, speed.sheet(self.device))
+        found = memory_speed.measured(self.device)
+        yield speed.bandwidth(self.device, found, memory_speed.sheet(self.device))
         yield speed.tokens(self._rate, speed.needed_bytes(self._loaded.model, self._context), found, self.device)
 
     def _engine(self) -> Finding:

@@ -1,12 +1,11 @@
-"""How fast a device reads its memory, and how fast tokens come for that: each has to read the weights that it is
-multiplied by, and the conversation's keys and values.
+"""How fast tokens come for what a device's memory can: each has to read the weights that it is multiplied by, and the
+conversation's keys and values.
 
-Knows devices, bytes and seconds; refuses to know what is said.
+Knows bytes and seconds; refuses to know what is said, and how fast the memory is.
 """
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import torch
@@ -16,41 +15,9 @@ from ovis_app.engine.kv_pool import KVShape
 from ovis_app.models.devices import FEW_BYTES
 from ovis_app.models.ovis import Ovis
 
-# Bytes a second, from data sheets, by a part of the card's name.
-BANDWIDTH = {
-    "H200": 4.8e12,
-    "H100 PCIe": 2.0e12,
-    "H100": 3.35e12,
-    "A100": 2.0e12,
-    "L40S": 0.864e12,
-    "L4": 0.3e12,
-    "4090": 1.008e12,
-}
-BLOCK = {"cpu": 1 << 28, "cuda": 1 << 30}  # bytes that are copied
 COPIED = 0.5  # share of a data sheet's figure that a copy gets where nothing is wrong; 0.8 to 0.95 are usual
 LEAST = {"cuda": 0.25, "cpu": 0.15}  # share of the limit; goals are 0.6 and more
 SLOW_CARD = "name the card, and whether others use it: it may be shared, throttled or divided"
-
-
-def sheet(device: str) -> float | None:
-    """Bytes a second by the data sheet of a GPU whose name is known."""
-    name = torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else ""
-    return next((value for part, value in BANDWIDTH.items() if part in name), None)
-
-
-def measured(device: str, *, most: int = 1 << 40) -> float:
-    """Bytes a second that are read and written by a copy here, of `most` bytes at most."""
-    kind = torch.device(device).type
-    source = torch.zeros(min(BLOCK.get(kind, 1 << 28), most), dtype=torch.int8, device=device)
-    goal = torch.zeros_like(source)
-    times = []
-    for _ in range(8):
-        start = time.perf_counter()
-        goal.copy_(source)
-        if kind != "cpu":  # which is told, and goes on by itself
-            (torch.cuda if kind == "cuda" else torch.mps).synchronize()
-        times.append(time.perf_counter() - start)
-    return 2 * source.nbytes / min(times)
 
 
 def needed_bytes(model: Ovis, context: float) -> float:

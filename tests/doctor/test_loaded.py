@@ -28,7 +28,7 @@ ON_CPU = Settings(device="cpu", dtype="float32", prefix_cache=64 << 20, visual_c
 
 @pytest.fixture(autouse=True)
 def little_is_copied(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(speed, "BLOCK", {"cpu": 1 << 20})
+    monkeypatch.setattr(memory_speed, "BLOCK", {"cpu": 1 << 20})
 
 
 def found(name: str, settings: Settings = ON_CPU) -> dict[str, Finding]:
@@ -63,7 +63,7 @@ def test_an_engine_that_says_other_tokens_and_a_slow_card_are_named(monkeypatch:
 
     monkeypatch.setattr(both_ways.plain, "generate", another)
     monkeypatch.setattr(speed, "FEW_BYTES", 0)
-    monkeypatch.setattr(speed, "measured", lambda device: 1e15)
+    monkeypatch.setattr(memory_speed, "measured", lambda device: 1e15)
     lines = found(MINI.id)
     assert [one.name for one in lines.values() if one.verdict != "ok"] == ["tokens a second", "engine"]
     assert "after 3, " in lines["engine"].found and "apart in scores" in lines["engine"].found

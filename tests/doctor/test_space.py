@@ -11,7 +11,7 @@ import pytest
 from ovis_app import chat
 from ovis_app.backends.gpu_time import CARDS
 from ovis_app.conversation import Conversation, Message
-from ovis_app.doctor import gpu, speed
+from ovis_app.doctor import gpu
 from ovis_app.doctor.backend import NO_CHANGE, ExaminingBackend, open_examining
 from ovis_app.errors import BackendError
 from ovis_app.generation import GenerationSettings, Request
@@ -31,7 +31,7 @@ def answer(backend: ExaminingBackend) -> Message:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="ZeroGPU forks")
 def test_the_table_comes_of_one_call_for_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "spaces", spaces)
-    monkeypatch.setattr(speed, "BLOCK", {"cpu": 1 << 20})
+    monkeypatch.setattr(memory_speed, "BLOCK", {"cpu": 1 << 20})
     settings = Settings(model=MINI.id, device="cpu", dtype="float32", zerogpu=True)
     backend = open_examining(settings, Limits())
     before = len(spaces.workers)

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -35,6 +36,7 @@ from ovis_app.errors import FAILED, OUT_OF_MEMORY, TOO_LONG, BackendError, Media
 from ovis_app.generation import Done, Event, Request, Waiting
 from ovis_app.kept_examination import kept
 from ovis_app.limits import Limits
+from ovis_app.models.memory_speed import bytes_a_second
 from ovis_app.settings import Settings
 from ovis_app.sight import Sight
 from ovis_app.stop import Stop, Stopped
@@ -195,7 +197,9 @@ class LocalBackend:
         return self._own if spec.id == self._own.id else spec
 
     def _offer(self, spec: ModelSpec, freed: int) -> Offer:
-        return _offered(spec, self._placement(spec, self.settings.quantize), freed=freed)
+        placement = self._placement(spec, self.settings.quantize)
+        still = self.status().phase not in ("answering", "loading")
+        return replace(_offered(spec, placement, freed=freed), speed=_speed(spec, placement, still=still))
 
     def _placement(self, spec: ModelSpec, quantize: str) -> Placement:
         """How a model is put on this machine. Raises BackendError for a device that isn't there."""
@@ -437,3 +441,13 @@ def _offered(spec: ModelSpec, placement: Placement, *, freed: int = 0, available
         found = memory_fit.fit(spec, placement.with_quantize(quantize), available=fit.available)
         ways.append(Way(quantize, found.verdict, found.needed, "" if quantize == "none" else obstacle))
     return Offer(spec, fit.verdict, fit.needed, fit.available, resources, ways=tuple(ways))
+
+
+def _speed(spec: ModelSpec, placement: Placement, *, still: bool) -> float | None:
+    """Tokens a second at most. On a CPU what is quantized waits for more than its memory."""
+    needed = memory_fit.token_bytes(spec, placement)
+    fewer = placement.quantize != "none" or spec.quantization != ""
+    if not needed or (fewer and not placement.device.startswith("cuda")):
+        return None
+    speed = bytes_a_second(placement.device, still=still)
+    return None if speed is None else speed / needed

@@ -24,6 +24,14 @@ export default {
   "boxes": "方框",
   "thinking": "思考",
   "fits": "装得下",
+  "at most about {0} tokens/s": "最快约每秒 {0} 个词元",
+  "All": "全部",
+  "Chat": "聊天",
+  "Read pages": "读页面",
+  "Small": "小",
+  "Fast": "快",
+  "Best": "最好",
+  "What it is wanted for": "用途",
   "tight": "勉强",
   "ready": "就绪",
   "answering": "正在回答",
@@ -37,6 +45,18 @@ export default {
   "up": "可用",
   "down": "已停",
   "file": "文件",
+
+  // pages that were read
+  "This page {0}.": "本页{=0}。",
+  "is longer than {0} tokens: its end is missing{1}": "超过 {0} 个词元：缺少结尾{1}",
+  "has nothing that could be read": "没有能读出的内容",
+  "holds {0} pictures, of which one was read": "含有 {0} 张图片，只读了其中一张",
+  "was seen at {0} of {1}: small print may be lost": "以 {0} 看到（原为 {1}）：小字可能丢失",
+  "repeats itself at its end, which was cut": "在结尾不断重复，已截断",
+  "names {0} figures that are nowhere on it": "提到 {0} 幅页上没有的图",
+  "names a figure that is nowhere on it": "提到一幅页上没有的图",
+  "has figures that can't be kept here": "的图无法保存在此",
+  "This model has no words of its own for reading pages: ask it in the box.": "此模型没有专门的读页提示：请在输入框中提问。",
 
   // the panels
   "中文": "EN",
