@@ -239,7 +239,7 @@ class _Writer:
             data[DATA] = None if message.error else self.parsed(message.text)
         try:
             if self.csv:
-                flat = {**data, "media": ";".join(media)}
+                flat: dict[str, Any] = {**data, "media": ";".join(media)}
                 flat |= {name: json.dumps(data[name], ensure_ascii=False) for name in ("stats", DATA) if name in data}
                 cells = {name: guarded(text or "") for name, text in flat.items()}
                 csv.DictWriter(self._file, self.fields).writerow(cells)

@@ -27,6 +27,7 @@ from ovis_app.engine.streamer import TokenStreamer
 from ovis_app.errors import UserError
 from ovis_app.generation import GenerationSettings, Request
 from ovis_app.limits import Limits
+from ovis_app.models import memory_speed
 from ovis_app.settings import Settings
 from ovis_app.stop import Stop, Stopped
 

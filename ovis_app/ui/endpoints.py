@@ -53,11 +53,11 @@ def add(
     at_once = settings.asked_at_once
     calls = Endpoints(backend, limits, store, version, anyio.CapacityLimiter(at_once), settings)
     with page:
-        for work in (calls.ask, calls.sees, calls.reads):
-            name = work.__name__
-            api(work, api_name=name, api_visibility="private", concurrency_id="answers", concurrency_limit=at_once)
-        for work in (calls.bring, calls.moments, calls.pages, calls.weigh, calls.hurry, calls.rows, calls.fits):
-            api(work, api_name=work.__name__, api_visibility="private", queue=False)
+        for slow in (calls.ask, calls.sees, calls.reads):
+            name = slow.__name__
+            api(slow, api_name=name, api_visibility="private", concurrency_id="answers", concurrency_limit=at_once)
+        for quick in (calls.bring, calls.moments, calls.pages, calls.weigh, calls.hurry, calls.rows, calls.fits):
+            api(quick, api_name=quick.__name__, api_visibility="private", queue=False)
 
 
 @dataclass(frozen=True, eq=False)

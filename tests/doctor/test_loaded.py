@@ -17,6 +17,7 @@ from ovis_app.doctor.finding import Finding
 from ovis_app.doctor.memory_used import judged_peak
 from ovis_app.engine.capabilities import Capabilities
 from ovis_app.engine.memory_plan import MemoryPlan
+from ovis_app.models import memory_speed
 from ovis_app.settings import Settings
 from ovis_app.zoo import MINI
 from tests.doctor.checkpoints import honest

@@ -16,6 +16,7 @@ from ovis_app.doctor.backend import NO_CHANGE, ExaminingBackend, open_examining
 from ovis_app.errors import BackendError
 from ovis_app.generation import GenerationSettings, Request
 from ovis_app.limits import Limits
+from ovis_app.models import memory_speed
 from ovis_app.settings import Settings
 from ovis_app.zoo import MINI
 from tests.stand_ins import spaces
