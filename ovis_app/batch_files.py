@@ -241,7 +241,7 @@ class _Writer:
             if self.csv:
                 flat: dict[str, Any] = {**data, "media": ";".join(media)}
                 flat |= {name: json.dumps(data[name], ensure_ascii=False) for name in ("stats", DATA) if name in data}
-                cells = {name: guarded(text or "") for name, text in flat.items()}
+                cells = {name: guarded(str(text or "")) for name, text in flat.items()}
                 csv.DictWriter(self._file, self.fields).writerow(cells)
             else:
                 self._file.write(json.dumps(data, ensure_ascii=False) + "\n")
