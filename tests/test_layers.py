@@ -46,7 +46,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "batch_files": {"batch_rows", "named_files", "media", "private_folder", *VALUES},
     "reading": {"batch_files", "named_files", "media", *VALUES},
     "models": {"zoo", "media", *VALUES},
-    "checkpoints": {"zoo", "media", "models", "named_files", *VALUES},
+    "checkpoints": {"zoo", "media", "models", "named_files", "private_folder", *VALUES},
     "engine": {"zoo", "models", "checkpoints", *VALUES},
     "backends": {"backend", "zoo", "chat", "media", "models", "checkpoints", "engine", "settings", "frozen_imports"}
     | VALUES,
@@ -54,7 +54,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "ui": {"api", "backend", "zoo", "chat", "media", "settings", "accounts", "bundled", "private_folder", *VALUES}
     | {"batch_rows", "batch_tables", "json_check", "prompt_template"},
     "training": {"zoo", "media", "models", "checkpoints", "engine", "backends", "chat", "settings", *VALUES}
-    | {"batch_tables", "batch_turns", "named_files"},
+    | {"batch_tables", "batch_turns", "named_files", "private_folder"},
     "serve": {"backend", "backends", "api", "ui", "settings", "proxies", "frozen_imports", "private_folder", *VALUES},
     "cli": {"accounts", "backend", "zoo", "chat", "media", "settings", "checkpoints", "backends", "training", "serve"}
     | VALUES
