@@ -13,6 +13,7 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import nn
 
+from ovis_app.checkpoints.adapter import WEIGHTS
 from ovis_app.checkpoints.adapter_config import CONFIG
 from ovis_app.checkpoints.merge import Merge
 from ovis_app.private_folder import made_whole
@@ -34,6 +35,7 @@ def write_adapter(plan: Plan, model: Any, folder: RunFolder) -> Path:
     """The adapter of a model that peft wrapped."""
     with made_whole(folder.path / ADAPTER, replaces=True) as partial:
         model.save_pretrained(partial, save_embedding_layers=False)  # by itself it would ask a hub whether it must
+        (partial / WEIGHTS).chmod(0o644)  # whoever trains isn't always who serves
         file = partial / CONFIG
         config = {**json.loads(file.read_text(encoding="utf-8")), "base_model_name_or_path": plan.spec.public_id}
         file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

@@ -10,6 +10,7 @@ import pytest
 from ovis_app import cli
 from ovis_app.cli import finetune
 from ovis_app.cli.common import BadInput
+from ovis_app.training.finetune import plan as plan_module
 from ovis_app.training.finetune.dataset import Collator, SampleDataset
 from ovis_app.training.finetune.plan import Plan
 from tests.training.finetune.made import entry, gpt, human, picture, written
@@ -120,6 +121,14 @@ def test_samples_that_are_too_long_are_counted_or_named(data: Path, capsys: pyte
 def test_what_is_wrong_is_said_before_anything_is_loaded(data: Path, words: list[str], sentence: str) -> None:
     with pytest.raises(BadInput, match=sentence):
         finetune.run([str(data) if word == "DATA" else word for word in words], never)
+
+
+def test_memory_that_is_too_little_is_said_with_what_to_lower(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan_module, "bytes_available", lambda *_: 10**9)
+    words = [str(data), "--out", str(data.parent / "out"), "--mix", "none", "--batch", "200", "--dtype", "float32"]
+    with pytest.raises(BadInput, match=r"takes about \d\.\d GB and 1.0 GB are free: --"):
+        finetune.run(words, never)
+    assert not (data.parent / "out").exists()
 
 
 def test_the_first_five_bad_samples_are_named_then_how_many(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
