@@ -21,7 +21,7 @@ from torch import Tensor
 
 from benchmarks import ways
 from benchmarks.report import Headline, arguments, finish, table
-from benchmarks.shapes import MINI, device_of, random_model
+from benchmarks.shapes import MINI, SHAPES, device_of, random_model
 from benchmarks.ways import Prompt, Way
 from ovis_app.checkpoints import bitsandbytes
 from ovis_app.checkpoints.load import load
@@ -39,6 +39,7 @@ BLOCK = {"cpu": 1 << 28, "cuda": 1 << 30}  # bytes that are copied where no data
 OF_LIMIT = {"2b": 0.60, "9b": 0.75}  # goals of a GPU
 QUANTIZED = ("int8", "int4")
 NO_LIBRARY = "int8 and int4: bitsandbytes isn't installed."
+EXPERTS = "int8 and int4: experts aren't quantized."
 NO_GPU = "decoding on a GPU: there is none here."
 HOST = {
     "greedy": GenerationSettings(max_new_tokens=256),
@@ -110,10 +111,12 @@ def quantized(model: Ovis, bits: str) -> Ovis:
 
 
 def needed_bytes(model: Ovis, context: float) -> float:
-    """Bytes that a token must read: the language model without a table of embeddings that one row is taken of, and
-    the keys and values of `context` tokens."""
-    weights: int = sum(weight.nbytes for weight in model.llm.parameters())
+    """Bytes that a token must read: the language model without a table of embeddings that one row is taken of and
+    without experts that aren't chosen, and the keys and values of `context` tokens."""
     config = model.llm.config
+    experts = sum(weight.nbytes for name, weight in model.llm.named_parameters() if ".experts." in name)
+    idle = experts - experts * config.num_experts_per_tok // config.num_experts if experts else 0
+    weights: int = sum(weight.nbytes for weight in model.llm.parameters()) - idle
     table_bytes: int = 0 if config.tie_word_embeddings else model.llm.get_input_embeddings().weight.nbytes
     token: int = KVShape.of(config.get_text_config()).token_bytes(model.dtype)
     return weights - table_bytes + token * context
@@ -161,6 +164,7 @@ def parsed() -> argparse.Namespace:
     parser = arguments(__doc__, shape="44m")
     parser.add_argument("--new", type=int, default=0, help="new tokens of each answer (256 on a GPU, else 48)")
     parser.add_argument("--prompts", type=int, nargs="+", help="prompt lengths in tokens; the headline is of the first")
+    parser.add_argument("--bits", nargs="*", choices=QUANTIZED, default=QUANTIZED, help="quantized weights (int8 int4)")
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
     options.device = device_of(options.device)
@@ -190,10 +194,12 @@ def main() -> None:
         Headline("decode_mini", *small, "tokens/s"),
     ]
     unmeasured = [] if options.gpu else [NO_GPU]
-    if importlib.util.find_spec("bitsandbytes") is None:
+    if SHAPES[options.shape].experts is not None:
+        unmeasured.append(EXPERTS)
+    elif importlib.util.find_spec("bitsandbytes") is None:
         unmeasured.append(NO_LIBRARY)
     else:
-        for bits in QUANTIZED:
+        for bits in options.bits:
             made = quantized(random_model(options.shape, device=options.device), bits)
             headline.append(Headline(f"decode_{bits}", ours_alone(made, options, options.prompts[0]), ours, "tokens/s"))
             del made

@@ -94,13 +94,13 @@ def test_the_large_shapes_are_the_released_sizes() -> None:
     from ovis_app import zoo
 
     torch = pytest.importorskip("torch")
-    for shape, name in (("2b", "Ovis2.5-2B"), ("9b", "Ovis2.5-9B")):
+    for shape, name in (("2b", "Ovis2.5-2B"), ("9b", "Ovis2.5-9B"), ("30b-a3b", "Ovis2.6-30B-A3B")):
         spec = zoo.find(name)
         with torch.device("meta"):
             model = Ovis(OvisConfig.from_released(released_config(shape)))
         assert spec is not None
         assert sum(value.numel() for value in model.parameters()) / 1e9 == pytest.approx(spec.parameters, rel=0.01)
-    assert set(SHAPES) == {"tiny", "vllm", "44m", "2b", "9b"}
+    assert set(SHAPES) == {"tiny", "vllm", "44m", "2b", "9b", "30b-a3b"}
 
 
 def test_both_ways_give_the_same_answer(tmp_path: Path) -> None:

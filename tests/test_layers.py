@@ -67,7 +67,7 @@ ONLY_IN = {
     "gradio": {"ui", "api"},
     "av": {"media", "training"},
     "pypdfium2": {"media/document_decoder.py"},
-    "triton": {"engine/fused/triton_kernels.py"},
+    "triton": {"engine/fused/triton_kernels.py", "engine/fused/expert_kernels.py"},
     "openai": {"backends/remote"},
     "httpx2": {"backends/remote", "checkpoints"},
     "peft": {"training"},

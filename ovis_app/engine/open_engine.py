@@ -19,6 +19,8 @@ from ovis_app.models.devices import few_threads
 from ovis_app.models.ovis import Ovis
 from ovis_app.turns import Turns
 
+HOPPER = (9, 0)  # compute capability of the first cards on which a kernel can begin before another has ended
+
 log = logging.getLogger(__name__)
 
 
@@ -66,4 +68,7 @@ def _fused(step: DecodeStep, pool: KVPool, *, context: int, most_rows: int) -> S
     device = step.norm.device
     processors = torch.cuda.get_device_properties(device).multi_processor_count
     record = Graphs(device).record
-    return FusedStep(step, pool, context=context, most_rows=most_rows, record=record, processors=processors)
+    early = torch.cuda.get_device_capability(device) >= HOPPER
+    return FusedStep(
+        step, pool, context=context, most_rows=most_rows, record=record, processors=processors, early=early
+    )
