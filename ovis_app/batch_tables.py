@@ -82,14 +82,7 @@ def lines(source: Path, newline: str, *, longest: int = LONGEST_LINE) -> Iterato
                     )
                 yield line
     except UnicodeDecodeError as error:
-        if _is_binary(source):
-            raise BatchError(
-                f"{source.name} holds no text: in a spreadsheet program save it as “CSV UTF-8”."
-            ) from error
-        raise BatchError(
-            f"{source.name} isn't UTF-8: save it as “CSV UTF-8” or convert it, as by "
-            f"`iconv -f GBK -t UTF-8 {shlex.quote(source.name)}` where it is GBK, or by -f CP1252 where it is Western."
-        ) from error
+        raise BatchError(_no_utf8(source)) from error
     except OSError as error:
         raise BatchError(f"{source.name} can't be read: check its permissions.") from error
 
@@ -98,6 +91,25 @@ def _encoding(source: Path) -> str:
     with source.open("rb") as file:
         start = file.read(4)
     return next((encoding for mark, encoding in MARKS if start.startswith(mark)), "utf-8")
+
+
+def _no_utf8(source: Path) -> str:
+    """What to do with a file that isn't UTF-8: a table is saved anew by a spreadsheet program."""
+    name, table = source.name, source.suffix.lower() in TABLES
+    if _is_binary(source):
+        if table:
+            return f"{name} holds no text: in a spreadsheet program save it as “CSV UTF-8”."
+        return f"{name} holds no text: it is damaged, or of another kind."
+    quoted = shlex.quote(name)
+    if table:
+        return (
+            f"{name} isn't UTF-8: save it as “CSV UTF-8” or convert it, as by "
+            f"`iconv -f GBK -t UTF-8 {quoted}` where it is GBK, or by -f CP1252 where it is Western."
+        )
+    return (
+        f"{name} isn't UTF-8: save it as UTF-8 or convert it, as by "
+        f"`iconv -f GBK -t UTF-8 {quoted}` where it is GBK, or by -f CP1252 where it is Western."
+    )
 
 
 def _is_binary(source: Path) -> bool:

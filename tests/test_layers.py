@@ -48,7 +48,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "batch_files": {"batch_rows", "named_files", "media", "private_folder", *VALUES},
     "reading": {"batch_files", "named_files", "media", *VALUES},
     "models": {"zoo", "media", *VALUES},
-    "checkpoints": {"zoo", "media", "models", "named_files", *VALUES},
+    "checkpoints": {"zoo", "media", "models", "named_files", "private_folder", *VALUES},
     "engine": {"zoo", "models", "checkpoints", *VALUES},
     "backends": {"backend", "zoo", "chat", "media", "models", "checkpoints", "engine", "settings", "frozen_imports"}
     | {"kept_examination"}
@@ -57,11 +57,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "ui": {"api", "backend", "zoo", "chat", "media", "settings", "accounts", "bundled", "private_folder", *VALUES}
     | {"batch_rows", "batch_tables", "json_check", "prompt_template", "reading", "wishes"},
     "training": {"zoo", "media", "models", "checkpoints", "engine", "backends", "chat", "settings", *VALUES}
+<<<<<<< HEAD
     | {"batch_tables", "batch_turns", "named_files"},
     "doctor": {"zoo", "media", "models", "checkpoints", "engine", "backends", "settings", *VALUES}
     | {"backend", "bundled", "kept_examination"},
     "serve": {"backend", "backends", "doctor", "api", "ui", "settings", "proxies", "frozen_imports", "private_folder"}
     | VALUES,
+=======
+    | {"batch_tables", "batch_turns", "named_files", "private_folder"},
+    "serve": {"backend", "backends", "api", "ui", "settings", "proxies", "frozen_imports", "private_folder", *VALUES},
+>>>>>>> ft
     "cli": {"accounts", "backend", "zoo", "chat", "media", "settings", "checkpoints", "backends", "training", "serve"}
     | {"doctor", "kept_examination"}
     | VALUES

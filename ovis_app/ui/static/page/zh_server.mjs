@@ -714,6 +714,8 @@ export default {
   "Line {0} of {1} is longer than {2} characters: is it text, one row a line?": "{1} 的第 {0} 行超过 {2} 个字符：它是每行一条的文本吗？",
   "Line {0} of {1} holds zero bytes: the file is damaged, no text, or UTF-16 without its mark; save it as UTF-8.": "{1} 的第 {0} 行含有零字节：文件已损坏、不是文本，或是没有标记的 UTF-16；请存为 UTF-8。",
   "{0} holds no text: in a spreadsheet program save it as “CSV UTF-8”.": "{0} 不含文本：请在电子表格程序中存为“CSV UTF-8”。",
+  "{0} holds no text: it is damaged, or of another kind.": "{0} 不含文本：它已损坏，或是另一种文件。",
+  "{0} isn't UTF-8: save it as UTF-8 or convert it, as by `iconv -f GBK -t UTF-8 {1}` where it is GBK, or by -f CP1252 where it is Western.": "{0} 不是 UTF-8：请存为 UTF-8 或加以转换，GBK 可用 `iconv -f GBK -t UTF-8 {1}`，西文可用 -f CP1252。",
   "{0} isn't UTF-8: save it as “CSV UTF-8” or convert it, as by `iconv -f GBK -t UTF-8 {1}` where it is GBK, or by -f CP1252 where it is Western.": "{0} 不是 UTF-8：请存为“CSV UTF-8”或加以转换，GBK 可用 `iconv -f GBK -t UTF-8 {1}`，西文可用 -f CP1252。",
   "{0} can't be read: check its permissions.": "无法读取 {0}：请检查其权限。",
   "This row's history can't be read: write pairs of a question and its answer.": "无法读取此行的 history：请写成一问一答的对。",
