@@ -57,16 +57,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "ui": {"api", "backend", "zoo", "chat", "media", "settings", "accounts", "bundled", "private_folder", *VALUES}
     | {"batch_rows", "batch_tables", "json_check", "prompt_template", "reading", "wishes"},
     "training": {"zoo", "media", "models", "checkpoints", "engine", "backends", "chat", "settings", *VALUES}
-<<<<<<< HEAD
-    | {"batch_tables", "batch_turns", "named_files"},
+    | {"batch_tables", "batch_turns", "named_files", "private_folder"},
     "doctor": {"zoo", "media", "models", "checkpoints", "engine", "backends", "settings", *VALUES}
     | {"backend", "bundled", "kept_examination"},
     "serve": {"backend", "backends", "doctor", "api", "ui", "settings", "proxies", "frozen_imports", "private_folder"}
     | VALUES,
-=======
-    | {"batch_tables", "batch_turns", "named_files", "private_folder"},
-    "serve": {"backend", "backends", "api", "ui", "settings", "proxies", "frozen_imports", "private_folder", *VALUES},
->>>>>>> ft
     "cli": {"accounts", "backend", "zoo", "chat", "media", "settings", "checkpoints", "backends", "training", "serve"}
     | {"doctor", "kept_examination"}
     | VALUES
