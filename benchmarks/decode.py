@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import statistics
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,24 +20,24 @@ from torch import Tensor
 
 from benchmarks import ways
 from benchmarks.report import Headline, arguments, finish, table
-from benchmarks.shapes import MINI, device_of, random_model
+from benchmarks.shapes import MINI, SHAPES, device_of, random_model
 from benchmarks.ways import Prompt, Way
 from ovis_app.checkpoints import bitsandbytes
 from ovis_app.checkpoints.load import load
+from ovis_app.doctor import speed
 from ovis_app.engine.engine import Engine
-from ovis_app.engine.kv_pool import KVShape
 from ovis_app.engine.model_runner import ModelRunner
 from ovis_app.engine.scheduler import Chunk
 from ovis_app.engine.streamer import TokenStreamer
 from ovis_app.generation import GenerationSettings
+from ovis_app.models import memory_speed
 from ovis_app.models.ovis import Ovis
 
 GPU_PROMPTS, CPU_PROMPTS = (1000, 4000, 16000), (64, 250, 1000)
-BANDWIDTH = {"H200": 4.8e12, "H100": 3.35e12, "A100": 2.0e12, "L40S": 0.864e12, "L4": 0.3e12, "4090": 1.008e12}
-BLOCK = {"cpu": 1 << 28, "cuda": 1 << 30}  # bytes that are copied where no data sheet is known
 OF_LIMIT = {"2b": 0.60, "9b": 0.75}  # goals of a GPU
 QUANTIZED = ("int8", "int4")
 NO_LIBRARY = "int8 and int4: bitsandbytes isn't installed."
+EXPERTS = "int8 and int4: experts aren't quantized."
 NO_GPU = "decoding on a GPU: there is none here."
 HOST = {
     "greedy": GenerationSettings(max_new_tokens=256),
@@ -109,44 +108,16 @@ def quantized(model: Ovis, bits: str) -> Ovis:
     return model
 
 
-def needed_bytes(model: Ovis, context: float) -> float:
-    """Bytes that a token must read: the language model without a table of embeddings that one row is taken of, and
-    the keys and values of `context` tokens."""
-    weights: int = sum(weight.nbytes for weight in model.llm.parameters())
-    config = model.llm.config
-    table_bytes: int = 0 if config.tie_word_embeddings else model.llm.get_input_embeddings().weight.nbytes
-    token: int = KVShape.of(config.get_text_config()).token_bytes(model.dtype)
-    return weights - table_bytes + token * context
-
-
-def bandwidth(device: str) -> tuple[float, str]:
-    """Bytes a second of the device's memory: from the data sheet of a GPU whose name is known, else by a copy here."""
-    kind = torch.device(device).type
-    name = torch.cuda.get_device_name(device) if kind == "cuda" else ""
-    known = next((value for key, value in BANDWIDTH.items() if key in name), None)
-    if known is not None:
-        return known, "data sheet"
-    source = torch.zeros(BLOCK.get(kind, 1 << 28), dtype=torch.int8, device=device)
-    goal = torch.zeros_like(source)
-    times = []
-    for _ in range(8):
-        start = time.perf_counter()
-        goal.copy_(source)
-        if kind == "cuda":
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - start)
-    return 2 * source.nbytes / min(times), "measured"
-
-
 def limit(model: Ovis, options: argparse.Namespace) -> dict[str, Any]:
     """Tokens a second that the device's memory allows at most, half way through an answer to the first prompt."""
-    speed, source = bandwidth(options.device)
-    needed = needed_bytes(model, options.prompts[0] + options.new / 2)
+    known = memory_speed.sheet(options.device)
+    read, source = (memory_speed.measured(options.device), "measured") if known is None else (known, "data sheet")
+    needed = speed.needed_bytes(model, options.prompts[0] + options.new / 2)
     return {
-        "bytes_per_second": speed,
+        "bytes_per_second": read,
         "bytes_per_second_from": source,
         "bytes_needed": needed,
-        "tokens_per_second_needed": speed / needed,
+        "tokens_per_second_needed": read / needed,
     }
 
 
@@ -161,6 +132,7 @@ def parsed() -> argparse.Namespace:
     parser = arguments(__doc__, shape="44m")
     parser.add_argument("--new", type=int, default=0, help="new tokens of each answer (256 on a GPU, else 48)")
     parser.add_argument("--prompts", type=int, nargs="+", help="prompt lengths in tokens; the headline is of the first")
+    parser.add_argument("--bits", nargs="*", choices=QUANTIZED, default=QUANTIZED, help="quantized weights (int8 int4)")
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
     options.device = device_of(options.device)
@@ -190,10 +162,12 @@ def main() -> None:
         Headline("decode_mini", *small, "tokens/s"),
     ]
     unmeasured = [] if options.gpu else [NO_GPU]
-    if importlib.util.find_spec("bitsandbytes") is None:
+    if SHAPES[options.shape].experts is not None:
+        unmeasured.append(EXPERTS)
+    elif importlib.util.find_spec("bitsandbytes") is None:
         unmeasured.append(NO_LIBRARY)
     else:
-        for bits in QUANTIZED:
+        for bits in options.bits:
             made = quantized(random_model(options.shape, device=options.device), bits)
             headline.append(Headline(f"decode_{bits}", ours_alone(made, options, options.prompts[0]), ours, "tokens/s"))
             del made

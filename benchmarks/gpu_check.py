@@ -26,7 +26,7 @@ LEAST = 10  # seconds: with fewer left a part isn't begun
 SHAPES = ("2b", "9b")
 SIZES: dict[str, tuple[str, ...]] = {
     "decode": ("--repeats", "1", "--new", "128", "--prompts", "1000"),
-    "users": ("--repeats", "1", "--users", "16", "--new", "32", "--tokens", "256"),
+    "users": ("--repeats", "1", "--counts", "1", "16", "--new", "32", "--tokens", "256"),
     "turns": ("--repeats", "1", "--turns", "2", "--most-tokens", "1024"),
 }
 LIMITS = {"decode": 90, "users": 110, "turns": 130, "tests": 100}  # seconds of a part

@@ -1,6 +1,6 @@
 """Random models of a given size, made on the fly: benchmarks need shapes, not weights that know anything.
 
-Knows the sizes of Ovis2.5-2B and 9B and two small stand-ins; refuses to know what is measured with them.
+Knows the sizes of Ovis2.5-2B and 9B, Ovis2.6-30B-A3B and small stand-ins; refuses to know what is measured with them.
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ class Shape:
     tokens: int = 8192
     words: int = 4096
     tied: bool = True
+    size: int = 0  # of a head; 0: hidden over heads
+    experts: tuple[int, int, int] | None = None  # how many, chosen for a token, feed-forward of each
 
 
 _NAVIT = (1152, 27, 16, 4304)  # SigLIP 2 so400m
@@ -44,31 +46,45 @@ SHAPES = {
     "44m": Shape(512, 8, 8, 4, 1536, (384, 6, 6, 1024)),
     "2b": Shape(2048, 28, 16, 8, 6144, _NAVIT, tokens=151936, words=65536),
     "9b": Shape(4096, 36, 32, 8, 12288, _NAVIT, tokens=151936, words=65536, tied=False),
+    "30b-a3b": Shape(
+        2048, 48, 32, 4, 6144, _NAVIT, tokens=151936, words=65536, tied=False, size=128, experts=(128, 8, 768)
+    ),
 }
 
 
 def released_config(shape: str, *, words: int | None = None, tokens: int | None = None) -> dict[str, Any]:
-    """An Ovis2.5's config.json of that shape, with other vocabulary sizes if given."""
+    """An Ovis2.5's config.json of that shape, or an Ovis2.6's where it has experts, with other vocabulary sizes if
+    given."""
     size = SHAPES[shape]
     width, depth, heads, forward = size.tower
+    mixture: dict[str, Any] = {}
+    if size.experts is not None:
+        number, chosen, each = size.experts
+        mixture = {
+            "num_experts": number,
+            "num_experts_per_tok": chosen,
+            "moe_intermediate_size": each,
+            "norm_topk_prob": True,
+        }
     return {
-        "architectures": ["Ovis2_5"],
-        "model_type": "ovis2_5",
+        "architectures": ["Ovis2_6_MoeForCausalLM" if mixture else "Ovis2_5"],
+        "model_type": "ovis2_6_moe" if mixture else "ovis2_5",
         "hidden_size": size.hidden,
         "tie_word_embeddings": size.tied,
         "visual_vocab_size": words or size.words,
         "llm_config": {
-            "model_type": "qwen3",
+            "model_type": "qwen3_moe" if mixture else "qwen3",
             "hidden_size": size.hidden,
             "num_hidden_layers": size.layers,
             "num_attention_heads": size.heads,
             "num_key_value_heads": size.groups,
             "intermediate_size": size.forward,
-            "head_dim": size.hidden // size.heads,
+            "head_dim": size.size or size.hidden // size.heads,
             "vocab_size": tokens or size.tokens,
             "max_position_embeddings": 40960,
             "rope_theta": 1000000,
             "tie_word_embeddings": size.tied,
+            **mixture,
         },
         "vit_config": {
             "model_type": "siglip2_navit",

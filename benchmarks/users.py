@@ -117,6 +117,7 @@ def seen_by_tower(model: Ovis, engine: Engine, number: int) -> Tensor:
 def parsed() -> argparse.Namespace:
     parser = arguments(__doc__, shape="44m")
     parser.add_argument("--users", type=int, default=16, help="how many at most (16; up to 32)")
+    parser.add_argument("--counts", type=int, nargs="+", metavar="N", help="these numbers of users, in place of all")
     parser.add_argument(
         "--tokens", type=int, nargs="+", default=[64], help="of each prompt (64); others are for most users"
     )
@@ -154,7 +155,7 @@ def shown(found: dict[int, tuple[Rate, Rate]]) -> str:
 def main() -> None:
     options = parsed()
     model = random_model(options.shape, device=options.device)
-    users = [number for number in USERS if number <= options.users]
+    users = options.counts or [number for number in USERS if number <= options.users]
     size = {"people": max(*users, WITH_PICTURES), "tokens": max(*options.tokens, PICTURE_PROMPT) + options.new}
     headline = [Headline("ready_first_answer", *first_answer(model, **size), "s")]
     details: dict[str, Any] = {"shape": options.shape, "tokens": options.tokens[0], "visual": options.visual}

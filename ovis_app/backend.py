@@ -48,6 +48,15 @@ class ServerStatus:
 
 
 @dataclass(frozen=True)
+class Examination:
+    """How a checkpoint did when `ovis doctor` last looked."""
+
+    day: str  # 2026-11-27
+    lines: int
+    unexpected: int  # of them
+
+
+@dataclass(frozen=True)
 class Status:
     """What a backend as a whole is doing. Whoever decides by it asks for the `phase`; the `words` are for people."""
 
@@ -60,6 +69,7 @@ class Status:
     engine: str = ""  # how its tokens are made here, in a few words
     servers: tuple[ServerStatus, ...] = ()  # all that were named
     quantize: str = "none"  # in how many bits the model's weights are, as a `Way` has it
+    examined: Examination | None = None  # of these very files
 
 
 Verdict = Literal["fits", "tight", "too big"]
@@ -86,6 +96,7 @@ class Offer:
     resources: Resources | None = None  # of `needed`, for all of its context
     server: ServerStatus | None = None  # whose it is; None: it would run on this machine
     ways: tuple[Way, ...] = ()  # to choose among; none where there is nothing to choose
+    speed: float | None = None  # tokens a second of one answer at most, by how fast memory is read; None: not known
 
 
 class Backend(Protocol):

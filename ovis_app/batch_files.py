@@ -8,7 +8,8 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Callable, Generator, Iterator, Sequence
+import re
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -27,26 +28,65 @@ FIELDS = ("id", "prompt", "media", "text", "thinking", "finish", "error", "stats
 DATA = "data"  # what an answer says, parsed; only where answers are checked by a schema
 MARK = "\ufeff"  # begins a CSV, since Excel takes one without it for the machine's old encoding
 
+# What spreadsheets take for a formula, also behind apostrophes, so that each is told from what it stood for; and
+# numbers, which are none. static/page/csv.mjs has the same.
+FORMULA = re.compile(r"'*[=+\-@\t\r]")
+NUMBER = re.compile(r"[+-]?\d[\d.,]{0,40}%?")
+
 ALL_PAGES = PageChoice()
 
 Answerer = Callable[[Sequence[Conversation], str], list[Message]]  # the questions, and a system prompt of theirs
 Parsed = Callable[[str], Any]
 
 
-def resumed(out: Path, *, data: bool = False) -> set[str]:
-    """Makes a file of answers ready to go on: cuts a half-written row off. Returns the ids of what is answered, without
-    what failed, which is tried again. `data` is whether answers are checked by a schema. Raises BatchError where the
-    file holds something else than answers: then it stays as it is."""
+def left_to_ask(asked: Sequence[Row], out: Path, *, data: bool = False) -> list[Row]:
+    """Makes a file of answers ready to go on: cuts a half-written row off. Returns the rows that aren't answered there;
+    what failed is tried again. `data` is whether answers are checked by a schema. Raises BatchError where the file
+    holds something else than answers, or one to another question."""
     try:
         if not out.exists():
-            return set()
+            return list(asked)
         _check_beginning(out, _fields(data))
         cut(out)
-        return {row["id"] for row in _rows_in(out) if row.get("finish") and not row.get("error")}
+        kept = {row["id"]: row for row in _rows_in(out) if row.get("finish") and not row.get("error")}
     except (OSError, ValueError, csv.Error) as error:
         raise BatchError(
             f"{printable(out.name)} can't be read or isn't a file of answers: name another with --out."
         ) from error
+    other = next((row.id for row in asked if row.id in kept and not _is_answer_to(row, kept[row.id])), None)
+    if other is not None:
+        raise BatchError(
+            f"Row {printable(other)} of {printable(out.name)} answers another question or one about other files: name "
+            "another file with --out."
+        )
+    return [row for row in asked if row.id not in kept]
+
+
+def _is_answer_to(row: Row, kept: Mapping[str, Any]) -> bool:
+    """Whether a kept row was asked the same. Only the names of files count: folders are named from where one is."""
+    prompt, media = row.written or row.prompt, _media(row)
+    held = kept.get("media", media)
+    names = [";".join(map(str, one)) if isinstance(one, list) else str(one) for one in (media, held)]
+    asked, answered = ([re.split(r"[/\\]", name)[-1] for name in _as_kept(one).split(";")] for one in names)
+    return _as_kept(prompt) == _as_kept(str(kept.get("prompt", prompt))) and asked == answered
+
+
+def _as_kept(text: str) -> str:
+    """As it comes out of a file: half characters are written as their numbers."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _media(row: Row) -> list[str]:
+    return [name for turn in row.earlier for name in turn.media] + list(row.media)
+
+
+def guarded(text: str) -> str:
+    """A cell that no spreadsheet runs as a formula: it has an apostrophe before it. Numbers are left alone."""
+    return f"'{text}" if FORMULA.match(text) and not NUMBER.fullmatch(text) else text
+
+
+def unguarded(text: str) -> str:
+    return text[1:] if text.startswith("'") and guarded(text[1:]) == text else text
 
 
 def _fields(data: bool) -> tuple[str, ...]:
@@ -79,7 +119,8 @@ def _object(line: str) -> dict[str, Any]:
 
 def _rows_in(out: Path) -> Iterator[dict[str, Any]]:
     with out.open(newline="" if _is_csv(out) else "\n", encoding="utf-8-sig") as file:
-        found = csv.DictReader(file) if _is_csv(out) else map(_object, file)
+        cells = ({name: unguarded(text or "") for name, text in row.items() if name} for row in csv.DictReader(file))
+        found = cells if _is_csv(out) else map(_object, file)
         yield from (row | {"id": str(row["id"])} for row in found if row.get("id") is not None)
 
 
@@ -183,7 +224,7 @@ class _Writer:
         return BatchError(f"{self.out.name} can't be written: check the folder and the free disk space.")
 
     def _write(self, row: Row, message: Message) -> None:
-        media = [name for turn in row.earlier for name in turn.media] + list(row.media)
+        media = _media(row)
         data = {
             "id": row.id,
             "prompt": row.written or row.prompt,
@@ -198,9 +239,10 @@ class _Writer:
             data[DATA] = None if message.error else self.parsed(message.text)
         try:
             if self.csv:
-                flat = {**data, "media": ";".join(media)}
+                flat: dict[str, Any] = {**data, "media": ";".join(media)}
                 flat |= {name: json.dumps(data[name], ensure_ascii=False) for name in ("stats", DATA) if name in data}
-                csv.DictWriter(self._file, self.fields).writerow(flat)
+                cells = {name: guarded(str(text or "")) for name, text in flat.items()}
+                csv.DictWriter(self._file, self.fields).writerow(cells)
             else:
                 self._file.write(json.dumps(data, ensure_ascii=False) + "\n")
             self._file.flush()

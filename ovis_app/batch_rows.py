@@ -10,13 +10,13 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ovis_app import named_files
 from ovis_app.batch_tables import Record, records
-from ovis_app.batch_turns import Turn, history, names_in, placed, said, split, text_of
+from ovis_app.batch_turns import DEPTH, Turn, history, names_in, placed, said, split, text_of
 from ovis_app.errors import BatchError, MediaError, UserError
 from ovis_app.generation import MAX_TEXT
 from ovis_app.media.file_types import HEAD, PDF, kind_of
@@ -237,8 +237,9 @@ class _Table:
             used |= KNOWN & set(values)  # what it is made of isn't known
         self.used |= used
         if not (row.problem or row.media or any(turn.media for turn in row.earlier)):
-            unread = [(name, value) for name, value in record.columns if column_name(name) not in used]
-            _look_for_files(id, unread, self.files)
+            read = used - self._wanted  # a template's column is text, which may be a file's name by mistake
+            unread = [(name, value) for name, value in record.columns if column_name(name) not in read]
+            _look_for_files(id, unread, self.files, texts=self._wanted)
         return row
 
     def _asked(self, id: str, columns: Sequence[tuple[str, object]], own: str, used: set[str]) -> Row:
@@ -309,20 +310,26 @@ def _range(value: object) -> str:
     return text
 
 
-def _look_for_files(id: str, columns: Sequence[tuple[str, object]], files: Lookup) -> None:
-    """Refuses a table whose row names a file where it isn't looked for: it would be asked about without it."""
+def _look_for_files(id: str, columns: Sequence[tuple[str, object]], files: Lookup, *, texts: Set[str]) -> None:
+    """Refuses a table whose row names a file where it isn't looked for: it would be asked about without it. In the
+    columns of `texts` a name may be meant as one, but not that of a file that is there."""
     for name, value in columns:
-        try:
-            found = names_in(value)
-        except BatchError:
-            continue
-        for text in found:
-            plain = len(text) < 1_000 and not any(c.isspace() for c in text)
+        for text in _texts_in(value):
+            plain = len(text) < 1_000 and not any(c.isspace() for c in text) and column_name(name) not in texts
             if _called_media(text) and (plain or files.exists(text)):
                 raise BatchError(
                     f"Row {id} names “{named_files.printable(text)}” in the column "
                     f"{named_files.printable(name)}, which isn't read: call the column image, or video."
                 )
+
+
+def _texts_in(value: object, depth: int = DEPTH) -> Iterator[str]:
+    """The texts that a cell holds, wherever they stand in it."""
+    if isinstance(value, str) and value.strip():
+        yield value.strip()
+    within = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for one in within if depth else ():
+        yield from _texts_in(one, depth - 1)
 
 
 def _folder(source: Path, prompt: str, template: Template | None, besides: Path | None) -> Questions:

@@ -11,11 +11,13 @@ import itertools
 import json
 import re
 import shlex
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from ovis_app.errors import BatchError
+from ovis_app.named_files import printable
 
 LONGEST_LINE = 8_000_000  # characters
 LONGEST_HEADER = 100_000
@@ -80,14 +82,7 @@ def lines(source: Path, newline: str, *, longest: int = LONGEST_LINE) -> Iterato
                     )
                 yield line
     except UnicodeDecodeError as error:
-        if _is_binary(source):
-            raise BatchError(
-                f"{source.name} holds no text: in a spreadsheet program save it as “CSV UTF-8”."
-            ) from error
-        raise BatchError(
-            f"{source.name} isn't UTF-8: save it as “CSV UTF-8” or convert it, as by "
-            f"`iconv -f GBK -t UTF-8 {shlex.quote(source.name)}` where it is GBK, or by -f CP1252 where it is Western."
-        ) from error
+        raise BatchError(_no_utf8(source)) from error
     except OSError as error:
         raise BatchError(f"{source.name} can't be read: check its permissions.") from error
 
@@ -96,6 +91,25 @@ def _encoding(source: Path) -> str:
     with source.open("rb") as file:
         start = file.read(4)
     return next((encoding for mark, encoding in MARKS if start.startswith(mark)), "utf-8")
+
+
+def _no_utf8(source: Path) -> str:
+    """What to do with a file that isn't UTF-8: a table is saved anew by a spreadsheet program."""
+    name, table = source.name, source.suffix.lower() in TABLES
+    if _is_binary(source):
+        if table:
+            return f"{name} holds no text: in a spreadsheet program save it as “CSV UTF-8”."
+        return f"{name} holds no text: it is damaged, or of another kind."
+    quoted = shlex.quote(name)
+    if table:
+        return (
+            f"{name} isn't UTF-8: save it as “CSV UTF-8” or convert it, as by "
+            f"`iconv -f GBK -t UTF-8 {quoted}` where it is GBK, or by -f CP1252 where it is Western."
+        )
+    return (
+        f"{name} isn't UTF-8: save it as UTF-8 or convert it, as by "
+        f"`iconv -f GBK -t UTF-8 {quoted}` where it is GBK, or by -f CP1252 where it is Western."
+    )
 
 
 def _is_binary(source: Path) -> bool:
@@ -149,26 +163,32 @@ def _separator(head: str, known: Callable[[str], bool]) -> str:
 def _objects(text: Iterator[str]) -> Iterator[Record]:
     for number, line in enumerate(text, 1):
         if line.strip():
-            yield _record(
-                _json(line, f"Line {number} is not JSON: each line must be an object, or the file a list of them."),
-                number,
-                "Line",
-            )
+            refusal = f"Line {number} is not JSON: each line must be an object, or the file a list of them."
+            yield _record(_json(line, refusal, f"Line {number}"), number, "Line")
 
 
 def _list(source: Path) -> Iterator[Record]:
     if source.stat().st_size > LARGEST_LIST:
         raise BatchError(f"{source.name} is a list of more than {LARGEST_LIST / 1e6:g} MB: save it as JSON lines.")
-    rows = _json("".join(lines(source, "\n")), f"{source.name} begins as a list and is not JSON.")
+    rows = _json("".join(lines(source, "\n")), f"{source.name} begins as a list and is not JSON.", source.name)
     if not isinstance(rows, list):
         raise BatchError(f"{source.name} is no list of rows.")
     for number, row in enumerate(rows, 1):
         yield _record(row, number, "Row")
 
 
-def _json(text: str, refusal: str) -> object:
+def _json(text: str, refusal: str, where: str) -> object:
+    """What `text` says. Of two values under one name readers take the one or the other: that is refused, too."""
+
+    def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        held = dict(pairs)
+        if len(held) < len(pairs):
+            twice, _ = Counter(name for name, _ in pairs).most_common(1)[0]
+            raise BatchError(f"{where} has “{printable(twice)}” twice in one object: leave one of them out.")
+        return held
+
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=once)
     except (ValueError, RecursionError) as error:
         raise BatchError(refusal) from error
 

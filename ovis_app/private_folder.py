@@ -1,10 +1,12 @@
 """A folder of this process alone: nobody else may look into it, and what a killed process left is removed by the next.
+And one that gets its name once it is whole, so that nobody sees half of it.
 
 Knows folders and locks; refuses to know what lies in them.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import secrets
@@ -24,22 +26,24 @@ except ImportError:  # not on Windows: there leftovers stay until somebody clean
 log = logging.getLogger(__name__)
 
 PREFIX = "ovis-"
+HIDDEN = ".ovis-"  # among files of people
 LOCK = "lock"
 
 
 class PrivateFolder:
     """A new folder in `parent`, with mode 0700. Raises OSError where there can be none."""
 
-    def __init__(self, parent: Path) -> None:
+    def __init__(self, parent: Path, prefix: str = PREFIX) -> None:
         parent.mkdir(parents=True, exist_ok=True)
-        sweep(parent)
-        self.path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent.resolve()))
+        sweep(parent, prefix)
+        self.path = Path(tempfile.mkdtemp(prefix=prefix, dir=parent.resolve()))
         # Locked before it has its name, so that nobody who sweeps finds it unlocked.
         new = self.path / "new"
         lock = os.open(new, os.O_RDWR | os.O_CREAT, 0o600)
         self._end = weakref.finalize(self, _remove, self.path, lock, os.getpid())
         if fcntl is not None:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with suppress(OSError):  # a disk without locks, on which nobody sweeps
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         new.rename(self.path / LOCK)
 
     def close(self) -> None:
@@ -78,11 +82,46 @@ def temporary_folder() -> Iterator[Path]:
         own.close()
 
 
-def sweep(parent: Path) -> None:
+@contextmanager
+def made_whole(out: Path, *, replaces: bool = False) -> Iterator[Path]:
+    """A folder to fill, which gets the name `out` in one step as the block ends. Raises FileExistsError where something
+    else has it by then, but for an empty folder, unless that is to be replaced; and OSError where none can be made."""
+    place = out.absolute()
+    own = PrivateFolder(place.parent, HIDDEN)
+    try:
+        new = own.path / "new"
+        new.mkdir()
+        yield new
+        if replaces and place.exists():
+            place.rename(own.path / "old")
+        _name(new, place)
+    finally:
+        own.close()
+
+
+def _name(new: Path, place: Path) -> None:
+    """Gives a folder its name, in the place of an empty one, and makes sure that it keeps it."""
+    try:
+        with suppress(FileNotFoundError):
+            place.rmdir()
+        new.replace(place)
+    except OSError as error:
+        if place.is_symlink() or place.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(place)) from error
+        raise
+    if os.name == "posix":
+        folder = os.open(place.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def sweep(parent: Path, prefix: str = PREFIX) -> None:
     """Removes what processes left in `parent` that are no more: their locks aren't held. What isn't ours stays."""
     if fcntl is None:
         return
-    for folder in parent.glob(f"{PREFIX}*"):
+    for folder in parent.glob(f"{prefix}*"):
         with suppress(OSError):
             about = folder.lstat()
             if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.getuid():

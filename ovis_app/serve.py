@@ -49,7 +49,12 @@ def open_page(settings: Settings) -> tuple[Any, dict[str, Any], Backend]:
         mcp.require()
     allow_connections()
     limits = settings.limits()
-    opened = open_backend(settings, limits, late=True)
+    if settings.doctor:
+        from ovis_app.doctor.backend import open_examining
+
+        opened: Backend = open_examining(settings, limits)
+    else:
+        opened = open_backend(settings, limits, late=True)
     # One line for all who ask: the page, programs through Gradio, and /v1.
     backend = FairQueue(opened, limits, at_once=settings.at_once, most_waiting=settings.queue_size)
     store = page.store(limits)
@@ -176,10 +181,12 @@ def serve(settings: Settings, ending: threading.Event) -> int:
         print(f"ovis serve: {error}", file=sys.stderr)
         return 1
     from ovis_app.api import mcp  # there by now
+    from ovis_app.ui.http_heads import Heads
 
     try:
         _, url, public = page.launch(**options, prevent_thread_lock=True, quiet=True)
         mcp.tools_alone(page)
+        page.server.config.http_protocol_class = Heads  # of all connections from now on
         # Streams that are open when it ends are cut off, not waited for.
         page.server.config.timeout_graceful_shutdown = CLOSING_SECONDS
     except OSError:  # its text is advice for programs that use Gradio

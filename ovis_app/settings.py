@@ -67,6 +67,7 @@ class Settings:
     video_bytes: int = Limits.video_bytes
     video_seconds: float = Limits.video_seconds
     files_per_turn: int = Limits.files_per_turn
+    doctor: bool = False  # whatever is asked is answered with how the model does
     zerogpu_size: str = "large"
     space: bool = False  # whether this is a Hugging Face Space, which its environment says
     zerogpu: bool = False  # whether the Space has its GPU for the length of an answer only; its environment says so
@@ -174,6 +175,7 @@ _HELP = {
     "video_bytes": "largest clip file, in bytes",
     "video_seconds": "longest clip, in seconds",
     "files_per_turn": "attachments of one question",
+    "doctor": "answer whatever is asked with how the model does here, as `ovis doctor` tells it: for a Space",
     "zerogpu_size": "on ZeroGPU: large is half a card of 96 GB, xlarge all of it, for twice the quota",
 }
 _CHOICES: dict[str, tuple[str, ...]] = {

@@ -55,8 +55,7 @@ def rows(source: Path, prompt: str) -> list[Row]:
 
 def run(asked: list[Row], out: Path, size: int = 2) -> tuple[int, int]:
     """How many were answered, and how many failed."""
-    kept = batch_files.resumed(out)
-    todo = [row for row in asked if row.id not in kept]
+    todo = batch_files.left_to_ask(asked, out)
     said = [message for _, message in batch_files.run(todo, out, echo, limits=Limits(), size=size)]
     failed = sum(bool(message.error) for message in said)
     return len(said) - failed, failed
@@ -166,6 +165,46 @@ def test_csv_in_and_out(folder: Path, tmp_path: Path) -> None:
     with out.open(newline="", encoding="utf-8-sig") as file:
         found = list(csv.DictReader(file))
     assert [(row["id"], row["text"]) for row in found] == [("a", "Colour? red.png"), ("b", "What? green.png")]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_nothing_in_a_csv_is_run_by_a_spreadsheet_and_a_second_run_knows_it(tmp_path: Path, suffix: str) -> None:
+    out = tmp_path / f"out{suffix}"
+    texts = ['=HYPERLINK("http://x.example")', "'=1", "+x", "-x", "@x", "\t=1", "-5", "+3.5%", "'quoted'", "- a\n- b"]
+    asked = [Row(text, f"{text}\r\n?") for text in texts]
+
+    def said(conversations: Sequence[Conversation], system: str) -> list[Message]:
+        return [Message("assistant", texts[n], thinking=texts[n], finish="end") for n in range(len(conversations))]
+
+    list(batch_files.run(asked, out, said, limits=Limits(), size=99))
+    if suffix == ".csv":
+        with out.open(newline="", encoding="utf-8-sig") as file:
+            got = [(row["id"], row["text"], row["thinking"]) for row in csv.DictReader(file)]
+        numbers = ("-5", "+3.5%", "'quoted'")
+        assert got == [(one if one in numbers else f"'{one}",) * 3 for one in texts]
+    else:
+        assert [row["text"] for row in answers(out).values()] == texts
+    assert batch_files.left_to_ask(asked, out) == []
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_an_answer_is_never_taken_for_one_to_another_question(folder: Path, tmp_path: Path, suffix: str) -> None:
+    """Rows are told apart by their number: another table, or one more line in it, would have answers of the first."""
+    out, asked = tmp_path / f"out{suffix}", rows(folder, "What?")
+    run(asked, out)
+    before = out.read_bytes()
+    [red] = (row for row in asked if row.id == "red.png")
+    for other in (
+        replace(red, prompt="Which?"),
+        replace(red, media=()),
+        replace(red, media=(*red.media, "x.png")),
+        replace(red, media=(red.media[0].replace("red", "blue"),)),
+    ):
+        with pytest.raises(BatchError, match=f"^Row red.png of out{suffix} answers another question or one about"):
+            batch_files.left_to_ask([other], out)
+    assert out.read_bytes() == before
+    elsewhere = replace(red, media=(f"../{folder.name}/red.png",))
+    assert batch_files.left_to_ask([elsewhere], out) == []
 
 
 @pytest.mark.parametrize("kept", [30, 45, 60, 75, 90])
@@ -287,7 +326,7 @@ def test_a_file_that_holds_something_else_stays_as_it_is(folder: Path, name: str
 
 def test_a_csv_without_a_mark_is_gone_on_with_as_it_is(folder: Path) -> None:
     out = folder.parent / "out.csv"
-    out.write_text(HEADER + "\nred.png,What?,,Red,,end,,null\n", encoding="utf-8")
+    out.write_text(HEADER + "\nred.png,What?,red.png,Red,,end,,null\n", encoding="utf-8")
     assert run(rows(folder, "What?"), out) == (2, 1)
     assert out.read_text(encoding="utf-8").startswith(HEADER + "\nred.png,") and "\ufeff" not in out.read_text("utf-8")
 
@@ -302,8 +341,7 @@ def test_what_a_kill_leaves_is_gone_on_with_wherever_it_was(folder: Path, suffix
         return [Message("assistant", f'{c.messages[-1].text},\n"ü', finish="end") for c in conversations]
 
     def go_on() -> None:
-        kept = batch_files.resumed(out)
-        list(batch_files.run([row for row in asked if row.id not in kept], out, said, limits=Limits(), size=2))
+        list(batch_files.run(batch_files.left_to_ask(asked, out), out, said, limits=Limits(), size=2))
 
     go_on()
     whole = out.read_bytes()
@@ -323,8 +361,7 @@ def test_a_killed_run_is_gone_on_with(folder: Path) -> None:
         "from ovis_app.limits import Limits\n"
         "def said(asked, system):\n    time.sleep(0.01)\n"
         "    return [Message('assistant', 'word ' * 3000, finish='end') for _ in asked]\n"
-        "out = Path(sys.argv[2]); kept = batch_files.resumed(out)\n"
-        "todo = [row for row in questions(Path(sys.argv[1])).rows if row.id not in kept]\n"
+        "out = Path(sys.argv[2]); todo = batch_files.left_to_ask(questions(Path(sys.argv[1])).rows, out)\n"
         "for _ in batch_files.run(todo, out, said, limits=Limits(), size=3): print('.', flush=True)\n"
     )
     for rows_before_the_kill in (1, 17):
@@ -335,9 +372,8 @@ def test_a_killed_run_is_gone_on_with(folder: Path) -> None:
             for _ in range(rows_before_the_kill):
                 running.stdout.readline()
             running.kill()
-    kept = batch_files.resumed(out)
-    todo = [row for row in rows(source, "") if row.id not in kept]
-    assert len(kept) >= 18
+    todo = batch_files.left_to_ask(rows(source, ""), out)
+    assert len(todo) <= 40 - 18
     list(batch_files.run(todo, out, fixed, limits=Limits(), size=3))
     answered = [json.loads(line) for line in out.read_text().splitlines()]
     assert [int(row["id"]) for row in answered] == list(range(1, 41))

@@ -136,6 +136,31 @@ def test_a_picture_in_a_column_that_is_not_read_is_refused_before_anything_runs(
     assert names(row) == ["d.png"]
 
 
+def test_a_picture_anywhere_in_a_column_that_is_not_read_is_refused(folder: Path) -> None:
+    for value in ({"picture": "a.png"}, [{"img": {"at": "a.png"}}], ["x", "a.png"]):
+        with pytest.raises(BatchError, match="in the column inputs"):
+            table(folder, "in.jsonl", json.dumps({"prompt": "What?", "inputs": value}))
+    template = Template("Describe {thing}.")
+    with pytest.raises(BatchError, match="in the column thing"):
+        table(folder, "in.csv", "thing\na.png\n", template=template)
+    [row] = table(folder, "in.csv", "thing\nnotes.pdf\n", template=template)
+    assert row.prompt == "Describe notes.pdf." and row.problem == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("in.jsonl", '{"prompt": "What?", "image": "d.png"}\n{"prompt": "What?", "image": "a.png", "image": ""}'),
+        ("in.json", '[{"prompt": "What?", "image": "a.png", "image": ""}]'),
+    ],
+)
+def test_a_name_that_stands_twice_is_refused_since_one_of_them_would_be_lost(
+    folder: Path, name: str, content: str
+) -> None:
+    with pytest.raises(BatchError, match=r"^(Line 2|in\.json) has “image” twice in one object: leave"):
+        table(folder, name, content)
+
+
 def test_an_empty_cell_names_no_file(folder: Path) -> None:
     [row] = table(folder, "in.jsonl", '{"prompt": "What?", "image": "  ", "images": [null, ""]}')
     assert (row.media, row.problem) == ((), "")

@@ -29,6 +29,7 @@ from benchmarks.shapes import MINI, SHAPES, checkpoint, random_model, released_c
 from benchmarks.talk import backend, conversation, first_token, pictures
 from benchmarks.turns import Ways, by_turns, gap_while_prefill, second_turn, session_over
 from ovis_app.backend import Backend
+from ovis_app.doctor import speed
 from ovis_app.generation import Answer, GenerationSettings, Request
 from ovis_app.models.config import OvisConfig
 from ovis_app.models.ovis import Ovis
@@ -94,13 +95,13 @@ def test_the_large_shapes_are_the_released_sizes() -> None:
     from ovis_app import zoo
 
     torch = pytest.importorskip("torch")
-    for shape, name in (("2b", "Ovis2.5-2B"), ("9b", "Ovis2.5-9B")):
+    for shape, name in (("2b", "Ovis2.5-2B"), ("9b", "Ovis2.5-9B"), ("30b-a3b", "Ovis2.6-30B-A3B")):
         spec = zoo.find(name)
         with torch.device("meta"):
             model = Ovis(OvisConfig.from_released(released_config(shape)))
         assert spec is not None
         assert sum(value.numel() for value in model.parameters()) / 1e9 == pytest.approx(spec.parameters, rel=0.01)
-    assert set(SHAPES) == {"tiny", "vllm", "44m", "2b", "9b"}
+    assert set(SHAPES) == {"tiny", "vllm", "44m", "2b", "9b", "30b-a3b"}
 
 
 def test_both_ways_give_the_same_answer(tmp_path: Path) -> None:
@@ -150,11 +151,11 @@ def test_a_token_must_read_all_but_an_input_table_of_its_own(tiny: Ovis) -> None
     """A table that is the head's too is read by the head."""
     weights = sum(value.nbytes for value in tiny.llm.parameters())
     keys_and_values = 2 * 2 * 2 * 16 * 4 * 100  # both, layers, groups, head size, float32, tokens
-    assert decode.needed_bytes(tiny, 100) == weights + keys_and_values
+    assert speed.needed_bytes(tiny, 100) == weights + keys_and_values
     config = released_config("tiny")
     config["tie_word_embeddings"] = config["llm_config"]["tie_word_embeddings"] = False
     untied = Ovis(OvisConfig.from_released(config))
-    assert decode.needed_bytes(untied, 100) == weights + keys_and_values
+    assert speed.needed_bytes(untied, 100) == weights + keys_and_values
 
 
 def test_quantized_decoding_is_measured(tiny: Ovis) -> None:

@@ -294,6 +294,20 @@ def test_models_says_of_each_what_it_needs_and_whether_it_fits(
     assert weights == pytest.approx(5.1, abs=0.2) and talk == pytest.approx(4.7, abs=0.2) and 0 < pictures < 3
 
 
+def test_models_tells_how_fast_each_is_at_most_and_lists_those_that_are_wanted(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory_fit, "bytes_available", lambda *_: int(80e9))
+    monkeypatch.setattr("ovis_app.backends.local.backend.bytes_a_second", lambda *_, **__: 100e9)
+    assert main(["models", "--device", "cpu", "--dtype", "bfloat16", "--for", "fast"]) == 0
+    head, *rows, _, _ = capsys.readouterr().out.splitlines()
+    speed = {row.split()[0]: float(row.split()[4]) for row in rows}
+    assert "tokens/s" in head and list(speed.values()) == sorted(speed.values(), reverse=True)
+    assert speed["Ovis2.6-30B-A3B"] == pytest.approx(100 / 6.06, rel=0.02), "of experts those that a token meets"
+    assert speed["Ovis2.5-2B"] == pytest.approx(100 / 3.44, rel=0.02)
+    assert "Ovis2.5-2B-GPTQ-Int4" not in speed, "not known here"
+
+
 def test_where_no_file_can_be_written_text_is_answered(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

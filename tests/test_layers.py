@@ -33,41 +33,48 @@ MAY_IMPORT: dict[str, set[str]] = {
     "generation": {"conversation", "errors", "stop"},
     "zoo": {"conversation", "generation", "bundled"},
     "backend": {"errors", "generation", "sight", "zoo"},
+    "kept_examination": {"backend"},
     "chat": {"backend", *VALUES},
+    "wishes": {"backend", "zoo"},
     "media": {"private_folder", *VALUES},
     "named_files": {"errors"},
     "proxies": {"errors"},
     "prompt_template": {"errors", "generation"},
     "json_answers": {"conversation", "errors"},
     "json_check": {"errors", "json_answers"},
-    "batch_tables": {"errors"},
+    "batch_tables": {"errors", "named_files"},
     "batch_turns": {"errors", "named_files", "places"},
     "batch_rows": {"batch_tables", "batch_turns", "named_files", "prompt_template", "media", *VALUES},
     "batch_files": {"batch_rows", "named_files", "media", "private_folder", *VALUES},
     "reading": {"batch_files", "named_files", "media", *VALUES},
     "models": {"zoo", "media", *VALUES},
-    "checkpoints": {"zoo", "media", "models", "named_files", *VALUES},
+    "checkpoints": {"zoo", "media", "models", "named_files", "private_folder", *VALUES},
     "engine": {"zoo", "models", "checkpoints", *VALUES},
     "backends": {"backend", "zoo", "chat", "media", "models", "checkpoints", "engine", "settings", "frozen_imports"}
+    | {"kept_examination"}
     | VALUES,
     "api": {"backend", "zoo", "chat", "media", "private_folder", "settings", *VALUES},
     "ui": {"api", "backend", "zoo", "chat", "media", "settings", "accounts", "bundled", "private_folder", *VALUES}
-    | {"batch_rows", "batch_tables", "json_check", "prompt_template"},
+    | {"batch_rows", "batch_tables", "json_check", "prompt_template", "reading", "wishes"},
     "training": {"zoo", "media", "models", "checkpoints", "engine", "backends", "chat", "settings", *VALUES}
-    | {"batch_tables", "batch_turns", "named_files"},
-    "serve": {"backend", "backends", "api", "ui", "settings", "proxies", "frozen_imports", "private_folder", *VALUES},
+    | {"batch_tables", "batch_turns", "named_files", "private_folder"},
+    "doctor": {"zoo", "media", "models", "checkpoints", "engine", "backends", "settings", *VALUES}
+    | {"backend", "bundled", "kept_examination"},
+    "serve": {"backend", "backends", "doctor", "api", "ui", "settings", "proxies", "frozen_imports", "private_folder"}
+    | VALUES,
     "cli": {"accounts", "backend", "zoo", "chat", "media", "settings", "checkpoints", "backends", "training", "serve"}
+    | {"doctor", "kept_examination"}
     | VALUES
     | {"batch_files", "batch_rows", "json_answers", "named_files", "private_folder", "prompt_template", "proxies"}
-    | {"reading"},
+    | {"reading", "wishes"},
     "__main__": {"cli"},
 }
-WITH_TORCH = {"models", "checkpoints", "engine", "backends/local", "training"}
+WITH_TORCH = {"models", "checkpoints", "engine", "backends/local", "doctor", "training"}
 ONLY_IN = {
     "gradio": {"ui", "api"},
     "av": {"media", "training"},
     "pypdfium2": {"media/document_decoder.py"},
-    "triton": {"engine/fused/triton_kernels.py"},
+    "triton": {"engine/fused/triton_kernels.py", "engine/fused/expert_kernels.py"},
     "openai": {"backends/remote"},
     "httpx2": {"backends/remote", "checkpoints"},
     "peft": {"training"},

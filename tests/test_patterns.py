@@ -22,6 +22,7 @@ CALLS = {"compile", "match", "search", "fullmatch", "sub", "subn", "split", "fin
 MADE_LATER = {
     "models/prompt.py": "alternatives of a tokenizer's control strings, taken literally",
     "checkpoints/adapter_config.py": "an adapter's, short, with few repeats and choices, and of a module's name alone",
+    "doctor/questions.py": "ASKED, a few literal words",
     "checkpoints/hf_names.py": "RENAMINGS, a table of literal names; tried below",
 }
 STARTS = ("", "<box>", "<box>(", "<ref>", "<ref>a</ref>", "a/", "a.layers.1.")

@@ -282,6 +282,14 @@ def workbench(tab: Any) -> None:
     tab.wait_for_selector("dialog.workbench[open] .katex")
 
 
+@state()
+def read_page(tab: Any) -> None:
+    attach(tab, [EXAMPLES / "word.png"])
+    tab.click("#box .opens")
+    tab.click(".viewer .read-page")
+    tab.wait_for_selector("dialog.workbench[open] .bench-take .copy:not(:disabled)")
+
+
 @state(flags=("--allow-urls",))
 def attach_menu(tab: Any) -> None:
     tab.click("#box .upload-button")

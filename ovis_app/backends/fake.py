@@ -26,6 +26,7 @@ from ovis_app.stop_strings import StopStrings
 from ovis_app.zoo import ModelSpec
 
 FREE = 24e9  # bytes that the scripted machine has
+SPEED = 1e12  # bytes a second that it reads
 TEXT_TOKENS, VISUAL_TOKENS = 12, 64  # of a question, and of each file
 SHARES = {"none": 1.0, "int8": 0.6, "int4": 0.4}  # of its memory that a model takes, by how it is quantized
 STEPS = 40  # of a pretended download
@@ -198,7 +199,9 @@ def _seen(file: Media, spec: ModelSpec) -> tuple[int, int]:
 
 def _offer(spec: ModelSpec, free: float = FREE) -> Offer:
     ways = tuple(_way(spec, quantize, free) for quantize in SHARES)
-    return Offer(spec, ways[0].verdict, ways[0].needed, int(free), ways=ways)
+    llm = spec.llm
+    read = 2e9 * ((llm.active or llm.linears) + llm.head) if llm is not None and llm.head else 0
+    return Offer(spec, ways[0].verdict, ways[0].needed, int(free), ways=ways, speed=SPEED / read if read else None)
 
 
 def _way(spec: ModelSpec, quantize: str, free: float) -> Way:

@@ -116,18 +116,26 @@ def read_headers(folder: Path, config: OvisConfig) -> dict[str, Stored]:
 def check_shapes(folder: Path, config: OvisConfig, tensors: Mapping[str, Stored]) -> Ovis:
     """A model of shapes alone. Raises BackendError unless the weights are of the shapes that the config asks for, and
     it can take in a picture."""
-    layers = layers_of(config)
+    model = shapes_of(folder, config, tensors)
     try:
-        if layers > len(tensors):
-            raise unfit(folder, layers - len(tensors))
-        with torch.device("meta"):
-            model = Ovis(config)
         goals_of(model, tensors, config, folder)
         _encode_nothing(model, config)
         return model
     except BackendError:
         raise
     except Exception as error:  # what a config's nonsense leads to is of many kinds
+        raise BackendError(BROKEN) from error
+
+
+def shapes_of(folder: Path, config: OvisConfig, tensors: Mapping[str, Stored]) -> Ovis:
+    """The same, whether or not the weights fit. Raises BackendError where there are too few for so many layers."""
+    layers = layers_of(config)
+    if layers > len(tensors):
+        raise unfit(folder, layers - len(tensors))
+    try:
+        with torch.device("meta"):
+            return Ovis(config)
+    except Exception as error:  # as above
         raise BackendError(BROKEN) from error
 
 
@@ -143,37 +151,66 @@ def _encode_nothing(model: Ovis, config: OvisConfig) -> None:
     model.encode(pixels.values.to("meta"), pixels.grids)
 
 
-def goals_of(model: Ovis, tensors: Mapping[str, Stored], config: OvisConfig, folder: Path) -> list[Goal]:
-    """Which tensors go where, in the order of the files. Raises BackendError where they don't fit the model."""
+@dataclass(frozen=True)
+class Placed:
+    """Which tensors go where, and what of that is wrong: names of tensors, or of parameters where these lack some."""
+
+    parts: Mapping[str, Mapping[int, Stored]]  # of each parameter, in the order of the files
+    homeless: Mapping[str, str]  # tensors that no parameter takes, and what they would be called here
+    twice: tuple[str, ...]
+    misshapen: tuple[str, ...]
+    lacking: Mapping[str, tuple[int, int]]  # parameters: how many of their tensors were found, and how many there are
+
+    @property
+    def odd(self) -> list[str]:
+        """Those of the homeless that belong to layers, which were trained to be used; the others are heads of the tower
+        and the like, which the originals don't use either."""
+        return [name for name, goal in self.homeless.items() if LAYER.search(goal)]
+
+
+def placed(model: Ovis, tensors: Mapping[str, Stored], config: OvisConfig) -> Placed:
+    """Holds a checkpoint's tensors against a model's parameters. Raises BackendError for a name of a layout that nobody
+    knows."""
     rename, mixed = RENAMES[config.layout], int(getattr(config.llm_config, "num_experts", 0))
     parameters = dict(model.named_parameters(remove_duplicate=False))
     parts: dict[str, dict[int, Stored]] = {}
     counts: dict[str, int] = {}
-    wrong = 0
+    homeless: dict[str, str] = {}
+    twice, misshapen = [], []
     for name, tensor in tensors.items():
         goal, part, count = experts.merged(rename(name), mixed)
-        if goal not in parameters:  # heads of the tower and the like, which the originals don't use either
-            if config.layout == "native":
-                raise native_names.unknown(name)
-            experts.refuse_unknown(called(folder), name, goal, mixed)
-            wrong += LAYER.search(goal) is not None  # but not a layer, which was trained to be used
+        if goal not in parameters:
+            homeless[name] = goal
             continue
         if part in parts.setdefault(goal, {}) or counts.setdefault(goal, count) != count:
-            experts.refuse_twice(called(folder), goal)
-            wrong += 1
-        wrong += torch.Size(tensor.shape).numel() * count != parameters[goal].numel()
-        wrong += tensor.shape[-1:] != parameters[goal].shape[-1:]
+            twice.append(name)
+        there = parameters[goal]
+        if torch.Size(tensor.shape).numel() * count != there.numel() or tensor.shape[-1:] != there.shape[-1:]:
+            misshapen.append(name)
         parts[goal][part] = tensor
     tied = model.all_tied_weights_keys
     missing = [name for name in parameters if name not in parts and tied.get(name) not in parts and not unused(name)]
     lacking = {name: (len(found), counts[name]) for name, found in parts.items() if len(found) < counts[name]}
     lacking |= dict.fromkeys(missing, (0, mixed))
-    routers = {name: found[0] for name, found in parts.items() if name.endswith(experts.ROUTER)}
-    experts.check(called(folder), model, routers, lacking)
-    if wrong or lacking:
-        log.info("missing: %s", list(lacking)[:20])
-        raise unfit(folder, wrong + len(lacking))
-    return [Goal(name, tuple(found[part] for part in sorted(found))) for name, found in parts.items()]
+    return Placed(parts, homeless, tuple(twice), tuple(misshapen), lacking)
+
+
+def goals_of(model: Ovis, tensors: Mapping[str, Stored], config: OvisConfig, folder: Path) -> list[Goal]:
+    """Which tensors go where, in the order of the files. Raises BackendError where they don't fit the model."""
+    mixed, found = int(getattr(config.llm_config, "num_experts", 0)), placed(model, tensors, config)
+    for name, goal in found.homeless.items():
+        if config.layout == "native":
+            raise native_names.unknown(name)
+        experts.refuse_unknown(called(folder), name, goal, mixed)
+    for name in found.twice:
+        experts.refuse_twice(called(folder), experts.merged(RENAMES[config.layout](name), mixed)[0])
+    routers = {name: parts[0] for name, parts in found.parts.items() if name.endswith(experts.ROUTER)}
+    experts.check(called(folder), model, routers, found.lacking)
+    wrong = len({*found.twice, *found.misshapen, *found.odd}) + len(found.lacking)
+    if wrong:
+        log.info("missing: %s", list(found.lacking)[:20])
+        raise unfit(folder, wrong)
+    return [Goal(name, tuple(parts[part] for part in sorted(parts))) for name, parts in found.parts.items()]
 
 
 def unused(name: str) -> bool:

@@ -35,7 +35,8 @@ from huggingface_hub.errors import (
 from huggingface_hub.file_download import repo_folder_name
 from tqdm.auto import tqdm
 
-FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "merges.txt", "vocab.txt", "*.model")
+FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "chat_template.jinja", "merges.txt", "vocab.txt",
+         "*.model")  # fmt: skip
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 CLOSED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR}

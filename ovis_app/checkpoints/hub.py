@@ -18,6 +18,9 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from huggingface_hub import try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError
+
 from ovis_app.errors import IS_ADAPTER, BackendError
 from ovis_app.zoo import ModelSpec, is_adapter
 
@@ -80,6 +83,18 @@ def folder_of(spec: ModelSpec, progress: Progress = no_progress) -> Path:
                 words = downloaded(spec.name, message["done"], message["total"], time.monotonic() - started)
             progress(words, share)
     raise BackendError(PROBLEMS["network"].format(name=spec.id)) from DownloadFailed("the downloader died")
+
+
+def folder_here(spec: ModelSpec) -> Path | None:
+    """The checkpoint's folder as far as it is on this disk, which may be a part of it; fetches nothing."""
+    if spec.folder is not None:
+        return spec.folder
+    for name in spec.repositories:
+        with suppress(HFValidationError, OSError):
+            config = try_to_load_from_cache(name, "config.json", revision=spec.revision or None)
+            if isinstance(config, str):
+                return Path(config).parent
+    return None
 
 
 def _messages(repositories: Sequence[str], revision: str) -> Generator[dict[str, Any], None, None]:

@@ -123,6 +123,21 @@ def weights(spec: ModelSpec, llm: LanguageModel, itemsize: int, quantize: str) -
     return round(1e9 * spec.parameters * itemsize)
 
 
+def token_bytes(spec: ModelSpec, placement: Placement) -> int:
+    """Bytes of the weights that each new token reads; 0 where nobody knows. Keys and values come on top."""
+    llm, size = spec.llm, placement.dtype.itemsize
+    if llm is None or not llm.head:
+        return 0
+    linears = llm.active or min(llm.linears, spec.parameters)
+    if placement.quantize in BITS:
+        layers = 1e9 * linears * BITS[placement.quantize] / 8
+    elif spec.quantization:
+        layers = spec.bytes - 2e9 * (spec.parameters - llm.linears)
+    else:
+        layers = 1e9 * linears * size
+    return round(layers + 1e9 * llm.head * size)
+
+
 def _vision(spec: ModelSpec, itemsize: int) -> int:
     words = 0 if spec.parameters < SMALL else 65536
     return vision_peak(spec.context, spec.tower, words, itemsize, patches=picture_patches(spec))

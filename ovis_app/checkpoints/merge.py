@@ -10,7 +10,6 @@ import errno
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -23,6 +22,7 @@ from ovis_app.checkpoints.safetensors import Reader
 from ovis_app.errors import AdapterError, BackendError
 from ovis_app.models.config import OvisConfig, called
 from ovis_app.models.ovis import Ovis
+from ovis_app.private_folder import made_whole
 from ovis_app.zoo import ModelSpec
 
 PIECE = 8 * 2**20  # bytes that are copied at a time
@@ -49,58 +49,60 @@ class Merge:
     files: tuple[Path, ...]
     left_out: tuple[str, ...]  # names of files that hold the base's weights in other formats
     out: Path
+    replaces: bool = False  # what lies there
 
     @classmethod
-    def of(cls, base: Path, spec: ModelSpec, out: Path) -> Merge:
+    def of(cls, base: Path, spec: ModelSpec, out: Path, *, replaces: bool = False) -> Merge:
         """Looks over the base's folder and the adapter that its row names. Raises BackendError."""
         folder = spec.adapter
         assert folder is not None
-        return cls._of(base, lambda model: Adapter.read(folder, model, base=spec), out)
+        return cls._of(base, lambda model: Adapter.read(folder, model, base=spec), out, replaces)
 
     @classmethod
-    def of_values(cls, base: Path, values: Path, out: Path) -> Merge:
+    def of_values(cls, base: Path, values: Path, out: Path, *, replaces: bool = False) -> Merge:
         """The same for a file of other values, by the names of parameters. Raises BackendError."""
-        return cls._of(base, lambda model: Adapter.of_values(values, model), out)
+        return cls._of(base, lambda model: Adapter.of_values(values, model), out, replaces)
 
     @classmethod
-    def _of(cls, base: Path, adapter_for: Callable[[Ovis], Adapter], out: Path) -> Merge:
+    def _of(cls, base: Path, adapter_for: Callable[[Ovis], Adapter], out: Path, replaces: bool) -> Merge:
         config = OvisConfig.read(base)
         tensors = read_headers(base, config)
         model = check_shapes(base, config, tensors)
         adapter = adapter_for(model)
-        _check_place(base, out)
+        _check_place(base, out, replaces=replaces)
         shards = {tensor.file for tensor in tensors.values()}
         files = [file for file in _files(base) if file in shards or file.suffix.lower() not in WEIGHTS]
         left_out = [file.name for file in _files(base) if file not in files]
         goals = [goal for goal in goals_of(model, tensors, config, base) if goal.name in adapter.changes]
-        return cls(base, adapter, model, tuple(goals), tuple(files), tuple(left_out), out)
+        return cls(base, adapter, model, tuple(goals), tuple(files), tuple(left_out), out, replaces)
+
+    @property
+    def room(self) -> int:
+        """Bytes that it takes."""
+        return sum(file.stat().st_size for file in self.files)
 
     @property
     def size(self) -> int:
         """Bytes that will be written, those that change twice."""
-        return sum(file.stat().st_size for file in self.files) + sum(p.size for goal in self.goals for p in goal.parts)
+        return self.room + sum(part.size for goal in self.goals for part in goal.parts)
 
     def write(self, counted: Counted = lambda count: None) -> None:
         """Writes it all, or nothing. `counted` hears of every piece's bytes, and what it raises passes through. Raises
         BackendError."""
-        place = self.out.absolute()
-        partial = place.with_name(f".{place.name}.partial")
         try:
-            shutil.rmtree(partial, ignore_errors=True)  # of one that was killed
-            partial.mkdir(parents=True)
-            if shutil.disk_usage(partial).free < self.size:
-                raise OSError(errno.ENOSPC, "too little space")
-            for file in self.files:
-                _copy(self.base, file, partial / file.relative_to(self.base), counted)
-            with damage_as_sentences(self.base):
-                self._change(partial, counted)
-            _put(partial, place)
+            with made_whole(self.out, replaces=self.replaces) as folder:
+                if shutil.disk_usage(folder).free < self.room:
+                    raise OSError(errno.ENOSPC, "too little space")
+                for file in self.files:
+                    _copy(self.base, file, folder / file.relative_to(self.base), counted)
+                with damage_as_sentences(self.base):
+                    self._change(folder, counted)
+        except FileExistsError as error:  # of another, who was done first
+            raise AdapterError(TAKEN.format(out=self.out)) from error
         except OSError as error:
             if error.errno == errno.ENOSPC:
-                raise BackendError(FULL.format(needed=self.size / 1e9)) from error
+                raise BackendError(FULL.format(needed=self.room / 1e9)) from error
             raise BackendError(NO_FOLDER.format(out=self.out)) from error
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
 
     def _change(self, folder: Path, counted: Counted) -> None:
         """Writes the changed values over the base's, each in its type and place. Raises AdapterError, Damaged."""
@@ -118,7 +120,7 @@ class Merge:
                         _sync(file)
 
 
-def _check_place(base: Path, out: Path) -> None:
+def _check_place(base: Path, out: Path, *, replaces: bool) -> None:
     """Raises AdapterError where something lies that would be lost."""
     if out.resolve().is_relative_to(base.resolve()):
         raise AdapterError(INSIDE.format(out=out))
@@ -126,7 +128,7 @@ def _check_place(base: Path, out: Path) -> None:
         taken = out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir())))
     except OSError as error:
         raise AdapterError(NO_FOLDER.format(out=out)) from error
-    if taken:
+    if taken and not replaces:
         raise AdapterError(TAKEN.format(out=out))
 
 
@@ -161,16 +163,3 @@ def _pieces(source: BinaryIO) -> Iterator[bytes]:
 def _sync(file: BinaryIO) -> None:
     file.flush()
     os.fsync(file.fileno())
-
-
-def _put(partial: Path, out: Path) -> None:
-    """Gives the folder its name, in the place of an empty one."""
-    with suppress(FileNotFoundError):
-        out.rmdir()
-    partial.replace(out)
-    if os.name == "posix":
-        folder = os.open(out.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)

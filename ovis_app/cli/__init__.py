@@ -1,5 +1,5 @@
 """The command line: `ask` one question (also without the word), `batch` many, `read` pages, list the `models`,
-`finetune` one, `merge` an adapter, or `serve` the page.
+examine one (`doctor`), `finetune` one, `merge` an adapter, or `serve` the page.
 
 A module a command. Exit codes: 0 answered, 1 failed, 2 a bad file or flag, 130 interrupted, 141 nobody reads on.
 """
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from ovis_app.cli import ask, batch, consoles, finetune, hash_password, merge, models, read
+from ovis_app.cli import ask, batch, consoles, doctor, finetune, hash_password, merge, models, read
 from ovis_app.cli.common import BadInput, program, say
 from ovis_app.errors import BackendError
 
@@ -80,6 +80,7 @@ _COMMANDS = {
     "finetune": _finetune,
     "read": read.run,
     "models": models.run,
+    "doctor": doctor.run,
     "merge": merge.run,
     "serve": _serve,
     "hash-password": hash_password.run,

@@ -71,8 +71,7 @@ def run(words: Sequence[str]) -> int:
     schema, choice = schema_of(given), pages_of(given)
     try:
         asked = _asked(given)
-        kept = batch_files.resumed(given.out, data=schema is not None)
-        todo = [row for row in asked.rows if row.id not in kept]
+        todo = batch_files.left_to_ask(asked.rows, given.out, data=schema is not None)
         answer = _answerer(settings, limits, generation, schema, alone=spec.alone)
         answered = batch_files.run(
             todo,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ovis_app import settings as settings_module
-from ovis_app.cli.common import MACHINE, BadInput, check_there_is, prepare_proxies, program, say, settings_of
+from ovis_app.cli.common import MACHINE, BadInput, check_there_is, path, prepare_proxies, program, say, settings_of
 from ovis_app.errors import BackendError, DataError
 from ovis_app.private_folder import temporary_folder
 from ovis_app.settings import Flags
@@ -34,10 +34,10 @@ def parser() -> argparse.ArgumentParser:
     )
     flags.add_argument(
         "data",
-        type=Path,
+        type=path,
         help="samples: a list in JSON (conversations, image, video), a datainfo of such, or .jsonl (also messages)",
     )
-    flags.add_argument("--out", type=Path, metavar="DIR", help="a new folder for what comes out")
+    flags.add_argument("--out", type=path, metavar="DIR", help="a new folder for what comes out")
     _add_data(flags)
     _add_method(flags)
     flags.add_argument("--resume", action="store_true", help="go on with the run in --out")
@@ -48,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
 
 def _add_data(flags: argparse.ArgumentParser) -> None:
     flags.add_argument("--sets", default="", metavar="A|B", help="which sets of a datainfo (default: all)")
-    flags.add_argument("--image-dir", type=Path, metavar="DIR", help="where pictures lie (default: the data's folder)")
+    flags.add_argument("--image-dir", type=path, metavar="DIR", help="where pictures lie (default: the data's folder)")
     flags.add_argument("--skip-bad", action="store_true", help="leave out samples that can't be used")
     flags.add_argument("--too-long", choices=("drop", "error"), default="drop", help="what to do with these samples")
     flags.add_argument(
@@ -128,28 +128,34 @@ def _planned(given: argparse.Namespace, drawn: Path) -> Plan:
     require_local()
     from ovis_app.training.finetune import plan as plans
     from ovis_app.training.finetune.choices import choices_of, mistakes
+    from ovis_app.training.finetune.run_folder import check_new, check_same
 
     spec = zoo.resolve(settings.model)
     check_there_is(spec, settings.model)
     chosen = {name: getattr(given, name) for name in CHOSEN}
     named = [name for name in CHOSEN if chosen[name] is not None]
-    if mistake := mistakes(spec, given.method, settings.quantize, named):
-        raise BadInput(mistake)
+    _refuse(mistakes(spec, given.method, settings.quantize, named))
     choices, limits = choices_of(spec, given.method, chosen), settings.limits()
     placement = plans.placed(spec, settings)
-    data, out = _data(given, own=spec.bundled), (given.out or Path()).expanduser()
+    data, out = _data(given, own=spec.bundled), given.out or Path()
     if given.out is not None and not given.resume:
-        plans.check_new(out)
+        check_new(out)
     loaded = plans.load(spec, data, limits, drawn, choices, note=_note)
     if not given.dry_run:
         plans.check_weights(spec, placement, choices)
     plan = plans.make(spec, placement, loaded, choices, data, out, limits, resume=given.resume, progress=_progress)
+    _refuse(mistakes(plan.spec, given.method, settings.quantize, named))  # of a name that told little
     if given.resume:
-        plans.check_same(plan)
+        check_same(plan)
     if not given.dry_run:
         plans.check_memory(plan)
     _progress("", None)
     return plan
+
+
+def _refuse(mistake: str) -> None:
+    if mistake:
+        raise BadInput(mistake)
 
 
 def _data(given: argparse.Namespace, *, own: bool) -> Data:
@@ -163,11 +169,11 @@ def _data(given: argparse.Namespace, *, own: bool) -> Data:
         GenerationSettings(**sizes).check()
     except BackendError as error:
         raise BadInput(error) from error
-    folder = given.image_dir.expanduser() if given.image_dir else None
+    folder = given.image_dir
     if folder is not None and not folder.is_dir():
         raise BadInput(f"there is no folder {folder}: check --image-dir.")
     return Data(
-        given.data.expanduser(), given.sets, folder, chosen(given.mix, own=own), given.skip_bad,
+        given.data, given.sets, folder, chosen(given.mix, own=own), given.skip_bad,
         given.too_long == "drop", Detail(**sizes),
     )  # fmt: skip
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from ovis_app import settings as settings_module
-from ovis_app.cli.common import BadInput, program, say, settings_of
+from ovis_app.cli.common import BadInput, path, program, say, settings_of
 from ovis_app.errors import IS_ADAPTER, AdapterError
 from ovis_app.settings import Flags
 
@@ -18,7 +17,7 @@ def run(words: Sequence[str]) -> int:
         "in vLLM. Of an adapter that was trained on quantized weights, it makes a model in full.",
     )
     settings_module.add_arguments(flags, ("model", "adapter"))
-    flags.add_argument("--out", type=Path, required=True, help="the folder to write; nothing may lie there")
+    flags.add_argument("--out", type=path, required=True, help="the folder to write; nothing may lie there")
     given = flags.parse_args(words)
     settings = settings_of(given)
     if not settings.adapter:
@@ -36,7 +35,7 @@ def run(words: Sequence[str]) -> int:
     from ovis_app.checkpoints.merge import Merge
 
     try:
-        merge = Merge.of(folder_of(spec), spec, given.out.expanduser())
+        merge = Merge.of(folder_of(spec), spec, given.out)
         with tqdm(total=merge.size, unit="B", unit_scale=True) as bar:
             merge.write(bar.update)
     except AdapterError as error:

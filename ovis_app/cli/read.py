@@ -26,6 +26,7 @@ from ovis_app.cli.common import (
 from ovis_app.conversation import Conversation, Media, Message
 from ovis_app.errors import BatchError, MediaError
 from ovis_app.private_folder import temporary_folder
+from ovis_app.reading.heard import TOKENS
 from ovis_app.settings import Flags
 
 if TYPE_CHECKING:
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from ovis_app.reading.sources import Source
 
 SAID = 20  # lines about pages
-TOKENS = 16_384  # of a page, where nobody says how many: a dense one has 4,000, a table of figures three times as many
 
 
 def parser() -> argparse.ArgumentParser:

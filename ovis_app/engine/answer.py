@@ -65,6 +65,7 @@ class RunningAnswer:
         self.lookup: Lookup | None = None
         self.shortage: Shortage | None = None  # of memory, in steps that it was a part of
         self.error: BaseException | None = None
+        self._unheard: list[int] = []
         self._over = threading.Event()
 
     @property
@@ -117,22 +118,29 @@ class RunningAnswer:
     def take(self, token: int, eos: SequenceOf[int]) -> bool:
         """One token more; whether the answer is over with it. A forced text is finished, even past the limit."""
         self.sequence.append(token)
-        if self.streamer is not None:
-            self.streamer.put(torch.tensor([token]))
+        self._unheard.append(token)
         if token in eos:
             return True
         if self.sequence.new < self.settings.max_new_tokens:
             return False
         return self.budget is None or self.budget.forced(self.sequence.generated) is None
 
+    def deliver(self) -> None:
+        """Puts what was taken into the streamer."""
+        unheard, self._unheard = self._unheard, []
+        if unheard and self.streamer is not None:
+            self.streamer.put(torch.tensor(unheard))
+
     def end(self, error: BaseException | None = None) -> None:
         self.error = error
-        if error is None and self.streamer is not None:
+        if self.streamer is not None:
             try:
-                self.streamer.end()
+                self.deliver()
+                if error is None:
+                    self.streamer.end()
             except Exception as failure:  # the reader's own; nobody else is to suffer from it
                 log.exception("an answer's last characters failed")
-                self.error = failed(failure)
+                self.error = error or failed(failure)
         self._over.set()
 
 

@@ -62,7 +62,8 @@ def _not_fused(model: Ovis) -> str:
         return "the card is older than Ampere"
     if any(isinstance(part, nn.Linear) and part.bias is not None for part in _unbiased(model)):
         return "its projections have biases"
-    if any(decode_step.is_mixed(part) for part in model.llm.modules()):
+    mixed = [part for part in model.llm.modules() if decode_step.is_mixed(part)]
+    if not all(decode_step.Mixture(part).known for part in mixed):
         return "its experts have no kernel of ours"
     return ""
 

@@ -22,6 +22,7 @@ from ovis_app.models import joined_weights
 from ovis_app.models.joined_weights import GATE_UP, QKV
 
 MODEL_TYPES = ("qwen2", "qwen3", "qwen3_moe", "llama")
+ROUTER, EXPERTS_GATE_UP, EXPERTS_DOWN = "gate.weight", "experts.gate_up_proj", "experts.down_proj"
 ROPE_TYPES = ("default", "linear", "llama3", "yarn")  # whose tables don't depend on the sequence
 
 
@@ -81,8 +82,52 @@ class Mixture:
 
     block: nn.Module
 
+    def of(self, rows: Tensor) -> Tensor:
+        return cast(Tensor, self.block(rows[None])[0])
+
     def added(self, rows: Tensor, to: Tensor) -> Tensor:
-        return cast(Tensor, self.block(rows[None])[0] + to)
+        return self.of(rows) + to
+
+    @property
+    def router(self) -> Tensor:
+        """[experts, hidden]."""
+        return self.block.get_parameter(ROUTER)
+
+    @property
+    def gate_up(self) -> Tensor:
+        """[experts, 2 forward, hidden], gates first."""
+        return self.block.get_parameter(EXPERTS_GATE_UP)
+
+    @property
+    def down(self) -> Tensor:
+        """[experts, hidden, forward]."""
+        return self.block.get_parameter(EXPERTS_DOWN)
+
+    def chances(self, rows: Tensor) -> Tensor:
+        """Probabilities [rows, experts] in float32, by which experts are chosen."""
+        return F.linear(rows, self.router).softmax(-1, dtype=torch.float32)
+
+    def shares(self, chances: Tensor, experts: Tensor) -> Tensor:
+        """How much of each expert [rows, chosen] goes into the sum."""
+        shares = chances.gather(-1, experts)
+        return shares / shares.sum(-1, keepdim=True) if self.renormed else shares
+
+    @property
+    def chosen(self) -> int:
+        """How many experts a row gets."""
+        return cast(int, self.block.get_submodule("gate").top_k)
+
+    @property
+    def renormed(self) -> bool:
+        """Whether their shares sum to 1."""
+        return cast(bool, self.block.get_submodule("gate").norm_topk_prob)
+
+    @property
+    def known(self) -> bool:
+        """Whether these are all of its weights, and of one type."""
+        weights = dict(self.block.named_parameters())
+        types = {weight.dtype for weight in weights.values()}
+        return set(weights) == {ROUTER, EXPERTS_GATE_UP, EXPERTS_DOWN} and len(types) == 1
 
 
 @dataclass(frozen=True)
@@ -97,16 +142,12 @@ class Layer:
     post_norm: Tensor
     feed: Dense | Mixture
 
-    @property
-    def dense(self) -> Dense:
-        assert isinstance(self.feed, Dense)
-        return self.feed
-
 
 class DecodeStep:
     """Logits for one new token of each of several sequences. Made over a model's own weights."""
 
     why = ""  # it is always used
+    prefill = None  # prompts go through the modules
 
     def __init__(self, llm: PreTrainedModel, *, context: int) -> None:
         """Joins the weights of `llm`, for sequences of `context` tokens at most. `unfit` says beforehand why not."""

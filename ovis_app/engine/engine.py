@@ -59,7 +59,9 @@ class Engine:
         self._give_memory_back = give_memory_back
         gpu = runner.model.device.type == "cuda"
         self.pace = Pace(**(GPU_PACE if gpu else CPU_PACE))  # type: ignore[arg-type]
+        self._ahead = gpu  # a step is launched there before it is computed
         self._live: dict[Sequence, RunningAnswer] = {}
+        self._broken: dict[Sequence, Exception] = {}  # whose readers failed
         self._inbox: SimpleQueue[RunningAnswer] = SimpleQueue()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
@@ -150,8 +152,18 @@ class Engine:
                 self._compute(chunks)
             if prefill:
                 self.pace.took(prefill, time.perf_counter() - begin, decoding=decoding)
+        if not (self._ahead and self._prepared):
+            self._deliver()
         self._prepare()
         return True
+
+    def _deliver(self) -> None:
+        """Every reader hears what is new."""
+        for sequence, answer in list(self._live.items()):
+            try:
+                answer.deliver()
+            except Exception as error:  # the reader's own; nobody else is to suffer from it
+                self._broken[sequence] = error
 
     def _prepare(self) -> bool:
         """Whether there was something to get ready. No turn is waited for once all is."""
@@ -174,8 +186,11 @@ class Engine:
             self.scheduler.add(answer.sequence)
 
     def _let_go(self) -> None:
-        """Ends the answers that nobody wants any more."""
+        """Ends the answers that nobody wants any more, or can hear."""
         for sequence, answer in list(self._live.items()):
+            if sequence in self._broken:
+                self._fail(sequence, self._broken[sequence])
+                continue
             try:
                 stopped = answer.stop()
             except Exception as error:  # the reader's own; nobody else is to suffer from it
@@ -197,6 +212,8 @@ class Engine:
         """Runs chunks together; where that fails, in halves, so that what fails fails alone."""
         try:
             logits = self.runner.run(chunks)
+            if self._ahead:
+                self._deliver()  # what the last step brought, while the device is at this one
             rows = [chunk for chunk in chunks if chunk.last]
             choices = [one for chunk in rows for one in self._live[chunk.sequence].choices(chunk.drafts)]
             tokens = [] if logits is None else choose(logits, choices)
@@ -270,6 +287,7 @@ class Engine:
 
     def _end(self, sequence: Sequence, error: BaseException | None = None) -> None:
         answer = self._live.pop(sequence)
+        self._broken.pop(sequence, None)
         try:
             self.scheduler.remove(sequence)
             self._former.keep(sequence, self.blocks.block_size)

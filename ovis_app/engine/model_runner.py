@@ -1,7 +1,8 @@
 """One step of the language model: a scheduled batch in, logits of the rows that choose a token out.
 
 All chunks stand in one flattened row, without padding. A step in which everybody decodes goes by the decode step where
-the model has one; all else through transformers' modules, which know of the pool by their attention alone.
+the model has one; all else through the kernels that come with it on a GPU, or through transformers' modules, which know
+of the pool by their attention alone.
 """
 
 from __future__ import annotations
@@ -24,12 +25,21 @@ from ovis_app.models.prompt import VISUAL_ATOM
 log = logging.getLogger(__name__)
 
 
+class Prefill(Protocol):
+    """Computes a step with prompts: logits [ends, vocabulary] behind some of its `rows` [rows, hidden]."""
+
+    def __call__(self, rows: Tensor, positions: Tensor, batch: AttentionBatch, ends: Tensor) -> Tensor: ...
+
+
 class Step(Protocol):
     """Makes one token for each of several sequences; a `DecodeStep` is one. `why` says what came to keep it from being
-    used, and a slower one in its place, since the model was loaded."""
+    used, and a slower one in its place, since the model was loaded. `prefill` is what computes steps with prompts in
+    the modules' place, if there is something."""
 
     why: str
 
+    @property
+    def prefill(self) -> Prefill | None: ...
     @property
     def together(self) -> bool: ...
     def __call__(self, tokens: Tensor, positions: Tensor, batch: AttentionBatch) -> Tensor: ...
@@ -60,34 +70,41 @@ class ModelRunner:
             if min(tokens) >= 0:  # a prompt may end with a visual token
                 places = _positions(chunks)
                 return self.decode_step(torch.tensor(tokens), places, self.attention_batch(chunks)).float()
-        return self._through_modules(chunks)
+        return self._with_prompts(chunks)
 
-    def _through_modules(self, chunks: Sequence[Chunk]) -> Tensor | None:
+    def _with_prompts(self, chunks: Sequence[Chunk]) -> Tensor | None:
+        """Through kernels where there are some, else through the modules."""
         if self.decode_step is not None and not self.decode_step.together:
             log.warning("the model's weights were exchanged: new tokens go through its modules from now on")
             self.decode_step = None
         device = self.model.device
-        self.model.set_attention(NAME)
         ends: list[int] = []
         row = 0
         for chunk in chunks:
             if chunk.last:
                 ends += range(row + chunk.tokens - 1, row + chunk.rows)
             row += chunk.rows
-        out = self.model.llm(
-            inputs_embeds=self.embed(chunks),
-            position_ids=_positions(chunks)[None].to(device),
-            use_cache=False,
-            logits_to_keep=torch.tensor(ends or [row - 1], device=device),
-            blocks=self.attention_batch(chunks),
-        )
+        prefill = self._through_modules if self.decode_step is None else self.decode_step.prefill
+        logits = (prefill or self._through_modules)(
+            self.embed(chunks)[0], _positions(chunks), self.attention_batch(chunks),
+            torch.tensor(ends or [row - 1], device=device),
+        )  # fmt: skip
         if ends:
-            return out.logits[0].float()
+            return logits.float()
         if device.type == "cuda":
             torch.cuda.synchronize(device)  # nobody waits for a token; the next chunk's size depends on the time taken
         elif device.type == "mps":
             torch.mps.synchronize()
         return None
+
+    def _through_modules(self, rows: Tensor, positions: Tensor, batch: AttentionBatch, ends: Tensor) -> Tensor:
+        self.model.set_attention(NAME)
+        places = positions[None].to(self.model.device)
+        out = self.model.llm(
+            inputs_embeds=rows[None], position_ids=places, use_cache=False, logits_to_keep=ends, blocks=batch
+        )
+        logits: Tensor = out.logits[0]
+        return logits
 
     def embed(self, chunks: Sequence[Chunk]) -> Tensor:
         """[1, rows, hidden]."""

@@ -8,9 +8,30 @@ from __future__ import annotations
 LEAST = 16  # tokens: with fewer a step is all overhead
 FIRST = 256  # tokens of the first chunks, until one was timed
 CHANGE = 2.0  # from one step to the next, at most
-LONGER = 2.0  # than without prompts a step may take at most, where the other tokens alone take longer than they should
-TELLING = 64  # tokens of a step that tell what one of them takes
+LONGER = 2.0  # than without prompts a step may take at most, where that alone takes longer than it should
+MEMORY = 0.8  # of what was known that is left after a step
+APART = 0.1  # of their mean that numbers of tokens must vary by, to tell what one token takes
 RECOVERY = 64  # steps with prompts after one without memory, until twice as many tokens are tried again
+
+
+class Line:
+    """A step's seconds by the tokens of prompts in it: what any step takes, and what a token adds; a line through the
+    last steps, the older the less. Until they differ, all of the time is thought to be the tokens'."""
+
+    def __init__(self) -> None:
+        self.fixed, self.slope = 0.0, 0.0
+        self._sums = [0.0] * 5  # of 1, tokens, seconds, tokens squared, tokens times seconds
+
+    def add(self, tokens: int, seconds: float) -> None:
+        new = (1.0, tokens, seconds, tokens * tokens, tokens * seconds)
+        self._sums = [MEMORY * old + one for old, one in zip(self._sums, new, strict=True)]
+        mean, time, squares, both = (one / self._sums[0] for one in self._sums[1:])
+        variance = squares - mean * mean
+        if variance > (APART * mean) ** 2:
+            self.slope = min(max((both - mean * time) / variance, 0.0), time / mean)
+            self.fixed = time - self.slope * mean
+        elif not self.slope and not self.fixed:
+            self.slope = time / mean
 
 
 class Pace:
@@ -20,26 +41,25 @@ class Pace:
         """`most` tokens whatever the time: more take memory."""
         self.most = self._most_ever = most
         self._went_well = 0  # steps since memory ran out
-        self._token_seconds = float("inf")  # that a token of a prompt takes, once that is known
         self._wanted = {True: seconds, False: alone_seconds}  # by whether somebody decodes
         self._tokens = {True: float(FIRST), False: float(FIRST)}
+        self._lines = {True: Line(), False: Line()}
 
     def tokens(self, *, decoding: bool) -> int:
         return max(min(int(self._tokens[decoding]), self.most), LEAST)
 
     def took(self, tokens: int, seconds: float, *, decoding: bool) -> None:
-        """A step with `tokens` tokens of prompts took so long. What a step takes without any is in it, so that the next
-        is a little longer or shorter, not in proportion."""
+        """A step with `tokens` tokens of prompts took so long. What it takes without any is in it: where that alone is
+        long, as on a device that is slow to be told what to do, prompts may take as much again."""
         self._recover()
-        wanted = self._wanted[decoding]
-        if not decoding and tokens >= TELLING:
-            self._token_seconds = seconds / tokens
-        elif decoding:  # many who decode, or a slow device, leave the prompts as much time as they take
-            wanted = max(wanted, LONGER * (seconds - tokens * self._token_seconds))
-        ratio = wanted / max(seconds, 1e-9)
-        if ratio > 1 and tokens < self.tokens(decoding=decoding):
+        line, wanted = self._lines[decoding], self._wanted[decoding]
+        line.add(tokens, seconds)
+        if decoding:
+            wanted = max(wanted, LONGER * line.fixed)
+        if seconds < wanted and tokens < self.tokens(decoding=decoding):
             return  # the prompt was over: nothing is known of more
-        changed = tokens * min(max(ratio, 1 / CHANGE), CHANGE)
+        fitting = (wanted - line.fixed) / line.slope if line.slope else float("inf")
+        changed = min(max(fitting, tokens / CHANGE), tokens * CHANGE)
         self._tokens[decoding] = max(min(changed, self.most), LEAST)
 
     def out_of_memory(self, tokens: int) -> None:

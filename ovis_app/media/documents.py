@@ -44,8 +44,10 @@ class Page:
 
 
 def is_document(path: Path) -> bool:
-    """Whether a file is a PDF, by its content."""
+    """Whether a file is a PDF, by its content. What is no file isn't opened: a pipe would be waited for."""
     try:
+        if not path.is_file():
+            return False
         with path.open("rb") as file:
             return kind_of(file.read(HEAD)) is PDF
     except OSError:

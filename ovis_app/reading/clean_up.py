@@ -14,6 +14,7 @@ LONG = 8_000  # characters, below which nothing is taken for a repetition
 UNIT, TIMES = 200, 5  # what repeats itself is at most so long, and stands there at least so often
 ENDLESS = 4_000  # characters of repetition after which nobody waits for the end
 MOST_FIGURES = 64  # of one page
+LONGEST_TAG = 200  # characters of one that a page may have, while it is still coming
 SIDE = 1000  # what coordinates are shares of
 
 # Bounded and possessive (no step back): whatever a model writes is read in time that grows with its length only.
@@ -24,6 +25,7 @@ _BOX = re.compile(
 _KEPT = "table|thead|tbody|tfoot|tr|th|td|caption|br|sub|sup|b|i|u|s|em|strong|del|ins|mark|p|ul|ol|li|h[1-6]|hr"
 _TAG = re.compile(rf"<(?:(/?)({_KEPT})(?=[\s/>])([^<>]{{0,500}}+)>|(?=[A-Za-z/!?]))|!(?=\[)", re.IGNORECASE)
 _SPAN = re.compile(r"\b(colspan|rowspan)\s{0,4}+=\s{0,4}+[\"']?+([0-9]{1,3})(?![0-9])", re.IGNORECASE)
+_COMING = re.compile(r"<[/!]?+(?:[A-Za-z][^<>]{0,200}+)?+\Z")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 _FENCES = ("```markdown\n", "```md\n")
 
@@ -57,8 +59,16 @@ def cleaned(written: str, name_of: Callable[[int], str]) -> Cleaned:
     parts.append(tamed(text[end:]))
     notes = ["repeats itself at its end, which was cut"] if repeated else []
     if lost:
-        notes.append(f"{lost} figure{'s that it names are' if lost > 1 else ' that it names is'} nowhere on it")
+        notes.append(
+            f"names {lost} figures that are nowhere on it" if lost > 1 else "names a figure that is nowhere on it"
+        )
     return Cleaned("".join(parts).strip(), tuple(figures), tuple(notes))
+
+
+def unfinished(text: str) -> str:
+    """A text that still grows, without a tag at its end that may become one."""
+    coming = _COMING.search(text, max(0, len(text) - LONGEST_TAG))
+    return text[: coming.start()] if coming else text
 
 
 def tamed(text: str) -> str:

@@ -20,11 +20,11 @@ from PIL import Image
 from ovis_app.batch_files import cut
 from ovis_app.errors import BatchError
 from ovis_app.named_files import printable
-from ovis_app.reading.clean_up import SIDE, Box, tamed
+from ovis_app.reading.clean_up import Box, tamed
+from ovis_app.reading.figures import cut_out
 from ovis_app.reading.sources import page_name
 
 TEXT, PAGES, FIGURES = "document.md", "pages.jsonl", "images"
-QUALITY = 90  # of the figures, which are JPEG
 _DASHES = re.compile(r"-{2,}+")
 
 
@@ -117,7 +117,7 @@ class Kept:
                 old.unlink()
             for name, box in zip(names, boxes, strict=True):
                 assert page is not None
-                page.crop(_pixels(box, page.size)).save(self.folder / name, "JPEG", quality=QUALITY)
+                (self.folder / name).write_bytes(cut_out(page, box))
         except OSError as error:
             raise self._unwritable() from error
         return names
@@ -153,21 +153,15 @@ class Kept:
 def text_of(pages: Sequence[Read]) -> str:
     """All pages as one text: files as they came first, the pages of each in their order."""
     place = {known: number for number, known in enumerate(dict.fromkeys(page.digest for page in pages))}
-    return "".join(map(_part, sorted(pages, key=lambda page: (place[page.digest], page.page))))
+    return "".join(map(part_of, sorted(pages, key=lambda page: (place[page.digest], page.page))))
 
 
-def _part(page: Read) -> str:
+def part_of(page: Read) -> str:
+    """One page's part of the text, with a comment that says which it is."""
     about = "; ".join((page.name.replace("“", "").replace("”", ""), *page.notes))
     failed = f"> {tamed(f'{page.title} was not read: {page.error}')}"
     parts = (f"<!-- {_DASHES.sub('-', about)} -->", failed if page.error else page.text)
     return "".join(f"{part}\n\n" for part in parts if part)
-
-
-def _pixels(box: Box, size: tuple[int, int]) -> Box:
-    """Thousandths in pixels of a page of that size: at least one each way."""
-    (x, y, to_x, to_y), (width, height) = box, size
-    left, top = min(x * width // SIDE, width - 1), min(y * height // SIDE, height - 1)
-    return left, top, max(-(-to_x * width // SIDE), left + 1), max(-(-to_y * height // SIDE), top + 1)
 
 
 _TYPES = {one.name: one.default for one in fields(Read)}

@@ -1,7 +1,7 @@
 """What the page's own modules call, by name: `ask` (a question, answered in frames), `sees` (how a picture of one is
-seen), `bring` (a file, looked at), `weigh` (a question, before it is asked), `hurry` (an answer whose thought is to
-end), `moments` and `pages` (what of a file there is to choose among), `rows` (the questions of a table) and `fits`
-(whether an answer has the shape of a schema).
+seen), `reads` (a picture of one, as Markdown), `bring` (a file, looked at), `weigh` (a question, before it is asked),
+`hurry` (an answer whose thought is to end), `moments` and `pages` (what of a file there is to choose among), `rows`
+(the questions of a table) and `fits` (whether an answer has the shape of a schema).
 
 Gradio's events, so its queue, its cancelling and ZeroGPU's quota are theirs; called over HTTP as any program would, and
 every value that comes is checked. Keeps nothing of a conversation.
@@ -33,7 +33,7 @@ from ovis_app.media.file_store import FileStore, session_holder
 from ovis_app.private_folder import name_for
 from ovis_app.settings import Settings
 from ovis_app.stop import Haste
-from ovis_app.ui import asking, choosing, frames, many, seeing, weighing
+from ovis_app.ui import asking, choosing, frames, many, page_reading, seeing, weighing
 from ovis_app.ui.aside import aside
 from ovis_app.ui.asking import Missing
 from ovis_app.ui.bringing import brought, limits_for
@@ -53,10 +53,11 @@ def add(
     at_once = settings.asked_at_once
     calls = Endpoints(backend, limits, store, version, anyio.CapacityLimiter(at_once), settings)
     with page:
-        api(calls.ask, api_name="ask", api_visibility="private", concurrency_id="answers", concurrency_limit=at_once)
-        api(calls.sees, api_name="sees", api_visibility="private", concurrency_id="answers", concurrency_limit=at_once)
-        for work in (calls.bring, calls.moments, calls.pages, calls.weigh, calls.hurry, calls.rows, calls.fits):
-            api(work, api_name=work.__name__, api_visibility="private", queue=False)
+        for slow in (calls.ask, calls.sees, calls.reads):
+            name = slow.__name__
+            api(slow, api_name=name, api_visibility="private", concurrency_id="answers", concurrency_limit=at_once)
+        for quick in (calls.bring, calls.moments, calls.pages, calls.weigh, calls.hurry, calls.rows, calls.fits):
+            api(quick, api_name=quick.__name__, api_visibility="private", queue=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +89,18 @@ class Endpoints:
             return seeing.looking(self.backend, wanted, seeing.place_in(looks))
 
         async with aclosing(_numbered(self._frames(request, looks, answer))) as said:
+            async for frame in said:
+                yield frame
+
+    @gives(dict[str, Any])
+    async def reads(self, request: gr.Request, asked: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+        """The one picture of a question as Markdown, in frames as `ask` has them, asked in the model's words."""
+
+        def answer(wanted: Request, _: Haste) -> Generator[list[frames.Frame], None, None]:
+            holder = session_holder(asking.session_in(asked))
+            return page_reading.reading(self.backend, wanted, self.store, holder, self.limits)
+
+        async with aclosing(_numbered(self._frames(request, asked, answer))) as said:
             async for frame in said:
                 yield frame
 

@@ -57,6 +57,7 @@ def facts(
                 "help": {one.name: one.about for one in SWITCHES},
             },
             "others": [{"key": key, "name": other.name, "model": _model(other)} for key, other in beside(spec, others)],
+            "reads": bool(spec.reading),
             "tasks": [asdict(one) for one in spec.tasks],
             "examples": [_example(one, static) for one in offered(spec, folder)],
         }

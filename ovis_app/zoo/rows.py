@@ -187,31 +187,31 @@ def _gptq(row: ModelSpec, size: float, bits: int = 4) -> ModelSpec:
 
 
 # The language models, from their config.json files: Qwen3 and its mixture of experts, Qwen2.5, Llama 3.2 and Gemma 2.
-_OVIS2_6_30B = _row(OVIS2_6, "Ovis2.6-30B-A3B", 31.4, LanguageModel(48, 4, 128, 29.9, active=2.72))
-_OVIS2_5_2B = _row(OVIS2_5, "Ovis2.5-2B", 2.57, LanguageModel(28, 8, 128, 1.41))
+_OVIS2_6_30B = _row(OVIS2_6, "Ovis2.6-30B-A3B", 31.4, LanguageModel(48, 4, 128, 29.9, active=2.72, head=0.31))
+_OVIS2_5_2B = _row(OVIS2_5, "Ovis2.5-2B", 2.57, LanguageModel(28, 8, 128, 1.41, head=0.31))
 _OVIS2_5_9B = _row(
     OVIS2_5,
     "Ovis2.5-9B",
     9.17,
-    LanguageModel(36, 8, 128, 6.95),
+    LanguageModel(36, 8, 128, 6.95, head=0.62),
     single=Resolution(max_pixels=1792 * 1792, made_for=_NATIVE),
 )
-_OVIS2_1B = _row(OVIS2, "Ovis2-1B", 1.27, LanguageModel(24, 2, 64, 0.36), tower=1024)
-_OVIS2_2B = _row(OVIS2, "Ovis2-2B", 2.46, LanguageModel(28, 2, 128, 1.31), tower=1024)
-_OVIS2_4B = _row(OVIS2, "Ovis2-4B", 4.62, LanguageModel(36, 2, 128, 2.77), tower=1536)
-_OVIS2_8B = _row(OVIS2, "Ovis2-8B", 8.94, LanguageModel(28, 4, 128, 6.53), tower=1536)
-_OVIS2_16B = _row(OVIS2, "Ovis2-16B", 16.2, LanguageModel(48, 8, 128, 13.2), tower=1536)
-_OVIS2_34B = _row(OVIS2, "Ovis2-34B", 34.9, LanguageModel(64, 8, 128, 31.2), tower=2048)
+_OVIS2_1B = _row(OVIS2, "Ovis2-1B", 1.27, LanguageModel(24, 2, 64, 0.36, head=0.14), tower=1024)
+_OVIS2_2B = _row(OVIS2, "Ovis2-2B", 2.46, LanguageModel(28, 2, 128, 1.31, head=0.23), tower=1024)
+_OVIS2_4B = _row(OVIS2, "Ovis2-4B", 4.62, LanguageModel(36, 2, 128, 2.77, head=0.31), tower=1536)
+_OVIS2_8B = _row(OVIS2, "Ovis2-8B", 8.94, LanguageModel(28, 4, 128, 6.53, head=0.55), tower=1536)
+_OVIS2_16B = _row(OVIS2, "Ovis2-16B", 16.2, LanguageModel(48, 8, 128, 13.2, head=0.78), tower=1536)
+_OVIS2_34B = _row(OVIS2, "Ovis2-34B", 34.9, LanguageModel(64, 8, 128, 31.2, head=0.78), tower=2048)
 _LLAMA = _row(
     OVIS1_6,
     "Ovis1.6-Llama3.2-3B",
     4.14,
-    LanguageModel(28, 8, 128, 2.82),
+    LanguageModel(28, 8, 128, 2.82, head=0.39),
     licence="Apache-2.0, and Meta's Llama 3.2 terms",
 )
 _GEMMA = "Apache-2.0, and Google's Gemma terms"
-_GEMMA_9B = _row(OVIS1_6, "Ovis1.6-Gemma2-9B", 10.2, LanguageModel(42, 8, 256, 8.32), licence=_GEMMA)
-_GEMMA_27B = _row(OVIS1_6, "Ovis1.6-Gemma2-27B", 28.9, LanguageModel(46, 16, 128, 26.0), licence=_GEMMA)
+_GEMMA_9B = _row(OVIS1_6, "Ovis1.6-Gemma2-9B", 10.2, LanguageModel(42, 8, 256, 8.32, head=0.92), licence=_GEMMA)
+_GEMMA_27B = _row(OVIS1_6, "Ovis1.6-Gemma2-27B", 28.9, LanguageModel(46, 16, 128, 26.0, head=1.18), licence=_GEMMA)
 
 # Sizes of GPTQ files: 2B and both of 1.6 as their repositories list them; the others from the shapes (4.16 bits for
 # a parameter of the layers, 8.19 for Int8, 16 for everything else), which gives the listed 2B to 0.2 %.

@@ -71,6 +71,7 @@ class LanguageModel:
     head_dim: int
     linears: float  # parameters of the layers' Linear modules and experts, in billions: what can be quantized
     active: float = 0.0  # those of them that a token is multiplied by, where experts share the work; 0: all
+    head: float = 0.0  # parameters that make logits of a token, in billions; 0: not known
 
     def cache(self, tokens: int, itemsize: int) -> int:
         """Bytes of the keys and values of so many tokens."""

@@ -68,8 +68,8 @@ def test_moments_of_a_clip_are_seen_chosen_sent_and_kept(tab: Any, server: Serve
     until(tab, lambda: line(tab).startswith("3 of 4"))
     tab.keyboard.press("Escape")
     tab.wait_for_selector(PANEL, state="detached")
-    assert tab.evaluate("document.activeElement.matches('#box .clip .opens')")
     assert tab.inner_text("#box .chosen") == "4 frames · 1–3 s · without 1 frame"
+    tab.wait_for_function("() => document.activeElement.matches('#box .clip .opens')")
     tab.reload()
     tab.wait_for_selector("#box .chosen")
     ask(tab, "what happens?")

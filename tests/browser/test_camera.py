@@ -65,7 +65,8 @@ def test_the_cameras_picture_is_attached_and_its_light_goes_out(
     tab.wait_for_function("() => window.tracks.length === 2 && window.tracks[0].readyState === 'ended'")
     tab.click(f"{CAMERA} .primary:not(:disabled)")
     tab.wait_for_selector("#box .thumbnail-item .opens img")
-    assert tab.locator(CAMERA).count() == 0 and tab.evaluate(ENDED)
+    assert tab.locator(CAMERA).count() == 0
+    tab.wait_for_function(ENDED)
     assert tab.locator("#box .opens img").evaluate(COLOURS) > 2
     ask(tab, "what is it?")
     assert server.backend.requests[-1].conversation.messages[-1].media[0].label == "camera.jpg"
@@ -84,13 +85,17 @@ def test_a_question_is_asked_again_and_again_as_versions_until_stopped(open_tab:
     tab.select_option(f"{CAMERA} .camera-row select", "2")
     before = len(server.backend.requests)
     tab.press(f"{CAMERA} input", "Enter")
-    line(tab, "Answers so far: 3")
+    tab.wait_for_function(
+        f"() => parseInt(document.querySelector('{CAMERA} .camera-line').textContent.match(/[0-9]+/)) > 2"
+    )
     assert "what is it now?" in tab.inner_text(f"{CAMERA} .camera-answer")
     tab.click(f"{CAMERA} .keep-asking")
+    until(tab, lambda: server.backend.live == 0)
     assert tab.inner_text(f"{CAMERA} .keep-asking") == "Keep asking"
     asked = server.backend.requests[before:]
     seen = {one.conversation.messages[-1].media[0].path.name for one in asked}
-    assert len(asked) == 3 == len(seen) and all(len(one.conversation.messages) == 3 for one in asked)
+    count = len(asked)  # the fourth may have been on its way
+    assert 3 <= count == len(seen) and all(len(one.conversation.messages) == 3 for one in asked)
     tab.fill(f"{CAMERA} input", "held")
     tab.click(f"{CAMERA} .keep-asking")
     until(tab, lambda: server.backend.live == 1)
@@ -99,14 +104,14 @@ def test_a_question_is_asked_again_and_again_as_versions_until_stopped(open_tab:
     until(tab, lambda: server.backend.live == 0)
     tab.evaluate("delete document.hidden")
     tab.click(f"{CAMERA} .buttons button >> nth=1")
-    assert tab.evaluate(ENDED)
+    tab.wait_for_function(ENDED)
     tab.wait_for_selector("#conversation .user-row:has-text('held')")
     assert tab.locator("#conversation .user-row").count() == 3
     tab.locator("#conversation .user-row").nth(1).locator(".back").click()
-    tab.wait_for_selector("#conversation .user-row .versions:has-text('2/3')")
+    tab.wait_for_selector(f"#conversation .user-row .versions:has-text('{count - 1}/{count}')")
     assert "held" not in conversation(tab)
     tab.reload()
-    tab.wait_for_selector("#conversation .user-row .versions:has-text('2/3')")
+    tab.wait_for_selector(f"#conversation .user-row .versions:has-text('{count - 1}/{count}')")
     figures(tab, 2)
 
 

@@ -5,8 +5,12 @@ from __future__ import annotations
 import errno
 import json
 import shutil
+import signal
 import stat
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,8 +18,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from ovis_app import zoo
-from ovis_app.checkpoints import merge as merge_module
+from ovis_app import private_folder, zoo
 from ovis_app.checkpoints.checkpoint import Checkpoint
 from ovis_app.checkpoints.load import load
 from ovis_app.checkpoints.merge import Merge
@@ -144,18 +147,68 @@ def test_what_fails_midway_leaves_nothing(
     trouble: BaseException, said: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     adapter, out = written(tmp_path / "a"), tmp_path / "out"
-    (tmp_path / ".out.partial").mkdir()  # of one that was killed
-    (tmp_path / ".out.partial" / "half").write_text("x")
 
     def failing(*_: Any) -> None:
         raise trouble
 
     with monkeypatch.context() as patched:
-        patched.setattr(merge_module, "_put", failing)
+        patched.setattr(private_folder, "_name", failing)
         with pytest.raises(BackendError if said else KeyboardInterrupt, match=said):
             merged(BASE, adapter, out)
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
     assert (merged(BASE, adapter, out) / "config.json").is_file()
+
+
+@pytest.mark.parametrize("change", [0, 1])
+def test_of_two_at_once_one_comes_out_whole(change: int, tmp_path: Path) -> None:
+    """Whoever is done first has the folder, all of it, and the other says that it is taken."""
+    adapters = written(tmp_path / "a"), written(tmp_path / "b", pair(MODULE, 96, 64, seed=5))
+    alone, out = merged(BASE, adapters[1], tmp_path / "alone"), tmp_path / "out"
+    slow, fast = (Merge.of(BASE, zoo.adapted(str(BASE), str(adapter)), out) for adapter in adapters)
+    sizes = list[int]()
+
+    def meanwhile(count: int) -> None:
+        sizes.append(count)
+        if len(sizes) == (1 if change == 0 else len(slow.files) + 1):  # before a weight is changed, or behind one
+            fast.write()
+
+    with pytest.raises(AdapterError, match=r"out isn't empty: name another folder"):
+        slow.write(meanwhile)
+    assert {file.name: file.read_bytes() for file in out.iterdir()} == {
+        file.name: file.read_bytes() for file in alone.iterdir()
+    }
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "alone", "b", "out"]
+
+
+def test_one_that_is_killed_leaves_no_folder_and_is_swept_by_the_next(tmp_path: Path) -> None:
+    adapter, out = written(tmp_path / "a"), tmp_path / "out"
+    program = (
+        "import os, signal, sys; from pathlib import Path; from ovis_app import zoo\n"
+        "from ovis_app.checkpoints.merge import Merge\n"
+        "base, adapter, out = sys.argv[1:]\n"
+        "merge, files = Merge.of(Path(base), zoo.adapted(base, adapter), Path(out)), []\n"
+        "def counted(n):\n files.append(n)\n"
+        " if len(files) > len(merge.files): os.kill(os.getpid(), signal.SIGKILL)\n"
+        "merge.write(counted)"
+    )
+    killed = subprocess.run([sys.executable, "-c", program, BASE, adapter, out], check=False)
+    assert killed.returncode == -signal.SIGKILL and not out.exists()
+    assert all(path.name == "a" or path.name.startswith(".ovis-") for path in tmp_path.iterdir())
+    merged(BASE, adapter, out)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "out"]
+
+
+def test_it_needs_room_for_its_files_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What changes is written over, so it takes no more than the base."""
+    merge = Merge.of(BASE, zoo.adapted(str(BASE), str(written(tmp_path / "a"))), tmp_path / "out")
+    room = sum(file.stat().st_size for file in BASE.iterdir())
+    for free in (room - 1, room):
+        monkeypatch.setattr(shutil, "disk_usage", lambda _, free=free: SimpleNamespace(free=free))
+        if free < room:
+            with pytest.raises(BackendError, match=f"takes {room / 1e9:.2f} GB"):
+                merge.write()
+    merge.write()
+    assert (tmp_path / "out" / "config.json").is_file()
 
 
 def test_what_a_cast_makes_infinite_is_refused(tmp_path: Path) -> None:

@@ -83,6 +83,15 @@ def test_biases_that_the_fused_step_doesnt_add_keep_it_out(llm: PreTrainedModel,
     assert (can.decode, can.why) == ("by hand", "its projections have biases")
 
 
+def test_experts_are_fused_but_for_those_that_no_kernel_knows(card: dict[str, Any]) -> None:
+    llm = bare("qwen3_moe", torch.float32)
+    assert Capabilities.of(on("cuda", llm)).decode == "fused"
+    mixture = llm.get_submodule("model.layers.0.mlp")
+    mixture.register_module("shared_expert", torch.nn.Linear(96, 96))
+    can = Capabilities.of(on("cuda", llm))
+    assert (can.decode, can.why) == ("by hand", "its experts have no kernel of ours")
+
+
 def step_of(llm: PreTrainedModel, can: Capabilities) -> object:
     pool = KVPool(llm, 4, 16)
     return open_engine.decode_step(on("cpu", llm), pool, can, context=32, most_rows=2)

@@ -4,6 +4,7 @@ could be drawn."""
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import threading
 from collections.abc import Callable
@@ -17,8 +18,8 @@ import pytest
 
 from ovis_app.errors import MediaError, UserError
 from ovis_app.limits import Limits
-from ovis_app.media import PageChoice, PageRange, attach_all, decoder_process, with_pages
-from ovis_app.media.documents import Document, Page, chosen
+from ovis_app.media import PageChoice, PageRange, attach, attach_all, decoder_process, with_pages
+from ovis_app.media.documents import Document, Page, chosen, is_document
 from ovis_app.media.page_range import written
 from ovis_app.stop import Stop, Stopped
 from tests.media.made import CORNERS, corner_names, corners, encoded
@@ -184,6 +185,14 @@ def test_a_bad_document_is_one_sentence(write: Write, data: bytes, words: str) -
 def test_a_document_is_known_by_its_content(write: Write) -> None:
     for name, data in (("photo.png", GOOD), ("bom.pdf", b"\xef\xbb\xbf\n" + GOOD)):
         assert len(drawn(write(name, data))) == 3
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipe has a name here")
+def test_a_pipe_is_no_document_and_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.png")
+    assert not is_document(tmp_path / "a.png")
+    with pytest.raises(MediaError, match="is not a file"):
+        attach(tmp_path / "a.png", "a.png", SMALL)
 
 
 def test_too_large_a_document_and_one_of_too_many_pages(write: Write) -> None:

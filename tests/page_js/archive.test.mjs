@@ -125,6 +125,25 @@ test("imported twice it is two, and the names inside say what they hold", async 
   assert.equal(new Set([...ids, one.conversation.id]).size, 7);
 });
 
+test("a document goes along with its pages, so that others can be chosen; only a PDF, and only one that pages name", async () => {
+  const [pdf, page] = [Buffer.from("%PDF-1.7\nall pages"), PNG("page 2")];
+  const file = (hash, of) => ({ hash, name: "r.pdf page 2", kind: "image", source: { hash: of, page: 2, name: "r.pdf" } });
+  const messages = [{ ...said("q1", null), files: [file(sum(page), sum(pdf))] }];
+  const held = new Map([[sum(pdf), pdf], [sum(page), page]]);
+  const out = await packed([{ conversation: { id: "c", title: "T", leaf: "q1" }, messages }], { fileOf: async (hash) => ({ blob: new Blob([held.get(hash)]) }), app: "", model: {} });
+  assert.deepEqual([...(await contents(out)).keys()], ["conversation.json", `media/${sum(page)}.png`, `media/${sum(pdf)}.pdf`]);
+  const read = await unpacked(out, AROUND);
+  assert.deepEqual(read.files.map((one) => [one.hash, one.blob.type]), [[sum(page), "image/png"], [sum(pdf), "application/pdf"]]);
+  assert.deepEqual([read.library[0].messages[0].files[0].source.hash, read.left], [sum(pdf), { records: 0, files: [] }]);
+  for (const [name, data] of [["html", Buffer.from("<script>")], ["png", PNG("x")], ["other", Buffer.from("%PDF-1.7 other")]]) {
+    const odd = await unpacked(await archive(manifest([{ ...said("q1", null), files: [file(sum(page), name === "other" ? sum(pdf) : sum(data))] }]),
+      { name: `media/${sum(page)}.png`, data: page }, { name: `media/${name === "other" ? sum(pdf) : sum(data)}.pdf`, data }), AROUND);
+    assert.deepEqual([odd.files.map((one) => one.hash), odd.left.files], [[sum(page)], []], name);
+  }
+  const asPicture = await unpacked(await archive(manifest([{ ...said("q1", null), files: [{ hash: sum(pdf), name: "p.png" }] }]), { name: `media/${sum(pdf)}.png`, data: pdf }), AROUND);
+  assert.deepEqual([asPicture.files, asPicture.left.files], [[], ["p.png"]]);
+});
+
 test("other programs read what we write, and what they write is read: packed, with a comment, in another order", async () => {
   const data = Buffer.from(JSON.stringify(manifest([said("q1", null, { files: [{ hash: sum(PNG("p")), name: "p.png" }] })])));
   const file = await foreign([{ name: `media/${sum(PNG("p"))}.png`, data: PNG("p"), packs: true }, { name: "conversation.json", data, packs: true }], { comment: "PK\x05\x06 by hand" });

@@ -5,7 +5,7 @@ import { readFile } from "node:fs/promises";
 import { test } from "node:test";
 
 import { begun, jsonLines, pathOf, sorted, tableOf, tally, unicode } from "../../ovis_app/ui/static/page/many.mjs";
-import { made } from "../../ovis_app/ui/static/page/many_export.mjs";
+import { lacks, made } from "../../ovis_app/ui/static/page/many_export.mjs";
 import { Batch } from "../../ovis_app/ui/static/page/many_run.mjs";
 import { open } from "../../ovis_app/ui/static/page/many_store.mjs";
 import { decoded } from "../../ovis_app/ui/static/page/texts.mjs";
@@ -171,6 +171,13 @@ test("what is taken along has the fields of the command, runs no formula, and is
   const csv = new Uint8Array(await (await made("csv", ANSWERED, true)).arrayBuffer());
   assert.deepEqual([...csv.slice(0, 3)], [0xef, 0xbb, 0xbf]);
   assert.match(new TextDecoder().decode(csv), /^id,prompt.*data\r\n1,'=Wie viele\?,ä.png;b.png,"3, ""drei""",/);
+});
+
+test("what a workbook's cells have no room for is said, and other kinds have it", async () => {
+  const long = (length) => [{ ...ANSWERED[0], text: "x".repeat(length) }];
+  assert.equal(await lacks(long(32_767), false), "");
+  assert.match(await lacks(long(32_768), false), /longer than the 32,767 characters that Excel's hold were cut: 1\./);
+  assert.ok((await (await made("csv", long(40_000), false)).text()).includes("x".repeat(40_000)));
 });
 
 test("Parquet is byte for byte what pyarrow read", async () => {

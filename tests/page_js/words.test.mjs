@@ -120,7 +120,8 @@ test("a table as CSV that spreadsheets read and compute nothing of, and as Markd
   const cell = (text, more = {}) => ({ text, colspan: 1, rowspan: 1, ...more });
   const rows = grid([[cell("Item", { rowspan: 2 }), cell("Price", { colspan: 2 })], [cell("net"), cell("gross")], [cell("Tea, \"hot\""), cell("=1+1"), cell("-2")], [cell("@x\ny")]]);
   assert.deepEqual(rows, [["Item", "Price", ""], ["", "net", "gross"], ["Tea, \"hot\"", "=1+1", "-2"], ["@x\ny", "", ""]]);
-  assert.equal(csv(rows), "Item,Price,\r\n,net,gross\r\n\"Tea, \"\"hot\"\"\",'=1+1,'-2\r\n\"'@x\ny\",,\r\n");
+  assert.equal(csv(rows), "Item,Price,\r\n,net,gross\r\n\"Tea, \"\"hot\"\"\",'=1+1,-2\r\n\"'@x\ny\",,\r\n");
+  assert.equal(csv([["-1,5 %", "-1.5%", "- x", "'=1", "'x'"]]), "\"'-1,5 %\",-1.5%,'- x,''=1,'x'\r\n"); // what isn't only a number may compute
   assert.equal(markdown([["a|b", "c"], ["1\n2", ""]]), "| a\\|b | c |\n| --- | --- |\n| 1<br>2 |  |\n");
   assert.deepEqual(grid([[cell("a", { colspan: 1e9, rowspan: 1e9 })]]).length, 1);
 });

@@ -54,7 +54,7 @@ def test_nothing_that_a_model_writes_is_run_or_fetched(written: str) -> None:
 )
 def test_a_figure_that_is_nowhere_is_left_out_and_that_is_said(box: str) -> None:
     done = cleaned(f'a <img src="images/bbox_{box}.jpg"/> b', "ours-{}.jpg".format)
-    assert done.text == "a  b" and done.figures == () and done.notes == ("1 figure that it names is nowhere on it",)
+    assert done.text == "a  b" and done.figures == () and done.notes == ("names a figure that is nowhere on it",)
 
 
 def test_figures_have_a_limit() -> None:

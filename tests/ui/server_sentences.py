@@ -17,13 +17,13 @@ APP = Path(__file__).parents[2] / "ovis_app"
 ELSEWHERE = (
     "accounts.py", "api/gradio_endpoints.py", "api/mcp.py", "api/openai/protocol.py", "api/openai/replies.py",
     "api/openai/routes.py", "api/openai/serving.py", "backends/remote/server.py", "batch_files.py",
-    "checkpoints/merge.py", "cli/", "engine/fused/", "models/", "proxies.py", "reading/", "serve.py",
+    "checkpoints/merge.py", "cli/", "doctor/", "engine/fused/", "models/", "proxies.py", "reading/", "serve.py",
     "setting_values.py", "settings.py", "training/", "ui/http_", "ui/joined.py", "ui/page.py", "ui/static_files.py",
     "ui/theme.py", "ui/wiring/editing.py", "zoo/table.py",
 )  # fmt: skip
 # But these are heard on the page too.
-HERE = ("models/config.py", "models/devices.py", "ui/http_answers.py", "ui/http_arrival.py", "ui/http_bodies.py",
-        "ui/http_events.py", "ui/http_uploads.py")  # fmt: skip
+HERE = ("models/config.py", "models/devices.py", "reading/clean_up.py", "reading/heard.py", "ui/http_answers.py",
+        "ui/http_arrival.py", "ui/http_bodies.py", "ui/http_events.py", "ui/http_uploads.py")  # fmt: skip
 NOT_SAID = re.compile(
     r"[<\n]|default-src|https://|window\.ovis|gradio_api|\bZeroGPU [a-z]|^(?:No GPU was available|runs limit"
     r"|reached its GPU limit|quiet icon.*|image/\*, video/\*, application/pdf|Bearer \{0\}|Raw profile type exif"

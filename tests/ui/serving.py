@@ -25,6 +25,7 @@ from ovis_app.conversation import Stats
 from ovis_app.generation import Answer, Done, Event, Request, Thinking
 from ovis_app.settings import Settings
 from ovis_app.ui import http_guard, page
+from ovis_app.ui.http_heads import Heads
 from ovis_app.ui.http_hosts import visitors
 from tests.waiting import PATIENCE, until
 
@@ -34,12 +35,18 @@ EXAMPLES = page.EXAMPLES
 @dataclass
 class HeldBackend(FakeBackend):
     """Thinks and answers word by word as a test lets it: a question with "held" thinks until `answer` is set, and
-    answers until `finish` is."""
+    answers until `finish` is. `pages` is what is said of a picture, by its name; after "held" once `finish` is set."""
 
     answer: threading.Event = field(default_factory=threading.Event)
     finish: threading.Event = field(default_factory=threading.Event)
+    pages: dict[str, Sequence[str]] = field(default_factory=dict)
 
     def stream(self, request: Request) -> Iterator[Event]:
+        names = [one.label for one in request.conversation.messages[-1].media]
+        if len(names) == 1 and names[0] in self.pages:
+            self.requests.append(request)
+            yield from self._page(self.pages[names[0]])
+            return
         if "held" not in request.conversation.messages[-1].text:
             yield from super().stream(request)
             return
@@ -55,6 +62,17 @@ class HeldBackend(FakeBackend):
             while not self.finish.wait(0.05):
                 yield Answer("")
             yield Done("end", Stats(thinking_tokens=5, thinking_seconds=1.5))
+        finally:
+            self.live -= 1
+
+    def _page(self, pieces: Sequence[str]) -> Iterator[Event]:
+        self.live += 1
+        try:
+            for piece in pieces:
+                while piece == "held" and not self.finish.wait(0.05):
+                    yield Answer("")
+                yield Answer("" if piece == "held" else piece)
+            yield Done("end", Stats(answer_tokens=len(pieces)))
         finally:
             self.live -= 1
 
@@ -86,6 +104,7 @@ def served(backend: Backend, **changes: Any) -> Iterator[Served]:
     options["app_kwargs"]["routes"] += routes(line, settings, limits, address=visitors(settings))
     _, url, _ = blocks.launch(**options, prevent_thread_lock=True, quiet=True)
     mcp.tools_alone(blocks)
+    blocks.server.config.http_protocol_class = Heads
     try:
         yield Served(url, backend, blocks, store)
     finally:
@@ -157,9 +176,9 @@ class Wire:
         answer.raise_for_status()
         return list(answer.json()["data"])
 
-    def open_models(self) -> list[Any]:
+    def open_models(self, wish: str = "") -> list[Any]:
         """The panel of models is opened, which fills its list: nothing is sought, nothing chosen yet."""
-        return self.run(self.event("model", "click"), ["", None, ""])
+        return self.run(self.event("model", "click"), ["", None, "", wish])
 
     def upload(self, path: Path) -> str:
         """Where the file lies from now on."""

@@ -12,7 +12,7 @@ from tests.ui.serving import Wire
 
 
 def listed(wire: Wire, memory: str) -> str:
-    return json.dumps(wire.run(wire.event("card-memory", "change"), ["", [], memory]), ensure_ascii=False)
+    return json.dumps(wire.run(wire.event("card-memory", "change"), ["", [], memory, ""]), ensure_ascii=False)
 
 
 def test_the_list_tells_what_fits_here_or_on_a_card(wire: Wire) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ovis_app import zoo
 from tests.ui.raw_http import Said, ask, post
 from tests.ui.serving import HeldBackend, Served, Wire, served
 from tests.waiting import until
@@ -85,7 +86,7 @@ def test_the_choice_is_shown_only_to_whom_it_belongs(server: Served, wire: Wire,
     body = {"fn_index": load["id"], "session_hash": wire.session, "data": []}
     said = post(server, "/gradio_api/run/predict", json.dumps(body).encode(), header)
     assert ("<i>" in json.loads(said.body)["data"][0]) is shown
-    opened = {"fn_index": wire.event("model", "click")["id"], "session_hash": wire.session, "data": ["", None, ""]}
+    opened = {"fn_index": wire.event("model", "click")["id"], "session_hash": wire.session, "data": ["", None, "", ""]}
     said = post(server, "/gradio_api/run/predict", json.dumps(opened).encode(), header)
     assert (b"Ovis2.5-9B" in said.body) is shown
 
@@ -104,3 +105,22 @@ def test_the_model_that_answers_is_quantized_by_whoever_may_and_nobody_else() ->
         post(here, "/gradio_api/run/predict", body)
         until(lambda: here.backend.quantize == "int4" and here.backend.coming is None)
         assert here.backend.model.name == "Ovis-mini"
+
+
+def test_models_are_sorted_by_what_they_are_wanted_for_with_how_fast_they_are() -> None:
+    with served(HeldBackend()) as here, closing(Wire(here)) as wire:
+        opened = wire.event("model", "click")
+        listed = opened["outputs"].index(wire.id_of("model-list"))
+
+        def rows(wish: str) -> list[str]:
+            return [text for text, _ in wire.open_models(wish)[listed]["choices"]]
+
+        assert len(rows("")) == len(zoo.MODELS) - 1, "nothing wished: all of them, but the one that answers"
+        small, fast, best = rows("small"), rows("fast"), rows("best")
+        assert small[0].startswith("OvisOCR2\n") and small[1].startswith("Ovis2-2B-GPTQ")
+        assert fast[0].startswith("Ovis2-1B\n") and "at most about 1,000 tokens/s" in fast[0]
+        assert all("tokens/s" in row for row in fast), "where nobody knows how fast it is nothing is said"
+        assert best[0].startswith("Ovis2.5-9B\n") and not any("too big" in row for row in best)
+        reader = rows("read")[0]
+        assert reader.startswith("OvisOCR2\n") and "tokens/s" not in reader
+        assert "OvisOCR2" not in "".join(rows("chat")), "which reads pages and doesn't talk"

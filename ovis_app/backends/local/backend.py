@@ -12,12 +12,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 
 import torch
 
 from ovis_app import zoo
-from ovis_app.backend import Offer, Phase, Resources, Status, Way, Weight
+from ovis_app.backend import Examination, Offer, Phase, Resources, Status, Way, Weight
 from ovis_app.backends.local import less_memory, model_pool
 from ovis_app.backends.local.idle import Idle
 from ovis_app.backends.local.model_pool import Ready
@@ -33,7 +34,9 @@ from ovis_app.engine.answer import out_of_memory
 from ovis_app.engine.streamer import TokenStreamer
 from ovis_app.errors import FAILED, OUT_OF_MEMORY, TOO_LONG, BackendError, MediaError, RequestError, UserError
 from ovis_app.generation import Done, Event, Request, Waiting
+from ovis_app.kept_examination import kept
 from ovis_app.limits import Limits
+from ovis_app.models.memory_speed import bytes_a_second
 from ovis_app.settings import Settings
 from ovis_app.sight import Sight
 from ovis_app.stop import Stop, Stopped
@@ -63,6 +66,7 @@ class LocalBackend:
         self._ready: Ready | None = None  # the files of `_spec`, once they were looked over
         self._quantize = settings.quantize  # the weights of `_spec`
         self._session: Session | None = None
+        self._examined: Examination | None = None
         self._phase: Phase = "starting"
         self._words = WORDS["starting"]
         self._worker = Worker("ovis-worker")
@@ -84,7 +88,8 @@ class LocalBackend:
         session = self._session  # the worker may take it away meanwhile
         here = (None, "") if session is None else (session.resources, str(session.capabilities))
         change, problem = self._switch.now(), self._switch.problem
-        return Status(self._spec, phase, words, change, problem, *here, quantize=self._quantize)
+        examined = None if session is None else self._examined
+        return Status(self._spec, phase, words, change, problem, *here, quantize=self._quantize, examined=examined)
 
     def warm(self) -> None:
         """Starts loading the model, and returns at once. A failure shows in `status` and in the first answer."""
@@ -148,7 +153,7 @@ class LocalBackend:
             log.exception("%s can't be loaded", self._spec.name)
             raise BackendError(self._why(error)) from error
         self._spec, self._ready = loaded.spec, Ready(loaded.spec, loaded.placement, loaded.checkpoint)
-        self._session = session
+        self._session, self._examined = session, kept(loaded.checkpoint.files)
         self._enter("ready")
         return session
 
@@ -192,7 +197,9 @@ class LocalBackend:
         return self._own if spec.id == self._own.id else spec
 
     def _offer(self, spec: ModelSpec, freed: int) -> Offer:
-        return _offered(spec, self._placement(spec, self.settings.quantize), freed=freed)
+        placement = self._placement(spec, self.settings.quantize)
+        still = self.status().phase not in ("answering", "loading")
+        return replace(_offered(spec, placement, freed=freed), speed=_speed(spec, placement, still=still))
 
     def _placement(self, spec: ModelSpec, quantize: str) -> Placement:
         """How a model is put on this machine. Raises BackendError for a device that isn't there."""
@@ -434,3 +441,13 @@ def _offered(spec: ModelSpec, placement: Placement, *, freed: int = 0, available
         found = memory_fit.fit(spec, placement.with_quantize(quantize), available=fit.available)
         ways.append(Way(quantize, found.verdict, found.needed, "" if quantize == "none" else obstacle))
     return Offer(spec, fit.verdict, fit.needed, fit.available, resources, ways=tuple(ways))
+
+
+def _speed(spec: ModelSpec, placement: Placement, *, still: bool) -> float | None:
+    """Tokens a second at most. On a CPU what is quantized waits for more than its memory."""
+    needed = memory_fit.token_bytes(spec, placement)
+    fewer = placement.quantize != "none" or spec.quantization != ""
+    if not needed or (fewer and not placement.device.startswith("cuda")):
+        return None
+    speed = bytes_a_second(placement.device, still=still)
+    return None if speed is None else speed / needed

@@ -1,4 +1,5 @@
-"""The decode step in Triton: the same as `DecodeStep`, in seven kernels a layer, recorded as one graph a batch size.
+"""The decode step in Triton: the same as `DecodeStep`, in seven kernels a layer (nine with experts), recorded as one
+graph a batch size.
 
 Sizes are made ready one by one behind the first answers, each tried against the step in torch first; what isn't ready,
 or failed, goes by that one. Knows steps, pools and sizes; refuses to know sequences and schedules.
@@ -16,9 +17,11 @@ from torch import Tensor
 
 from ovis_app.engine.attention.torch_attention import AttentionBatch
 from ovis_app.engine.decode_step import DecodeStep
+from ovis_app.engine.fused.choices import Choice
 from ovis_app.engine.fused.graphs import Launch
 from ovis_app.engine.fused.inputs import Inputs
 from ovis_app.engine.fused.launches import OWN_PRODUCTS, Launches
+from ovis_app.engine.fused.prefill import FusedPrefill
 from ovis_app.engine.fused.tiles import PROCESSORS
 from ovis_app.engine.fused.trial import trial
 from ovis_app.engine.kv_pool import KVPool
@@ -45,11 +48,17 @@ class FusedStep:
         self._inputs: dict[int, Inputs] = {}
         self._ready: dict[int, Launch] = {}
         self._launches: Launches | None = None
+        self._prefill = FusedPrefill(step)
 
     @property
     def ready(self) -> list[int]:
         """Sizes that are recorded."""
         return sorted(self._ready)
+
+    @property
+    def prefill(self) -> FusedPrefill | None:
+        """What computes steps with prompts, once it is ready."""
+        return self._prefill if self._prefill.ready else None
 
     @property
     def together(self) -> bool:
@@ -69,6 +78,7 @@ class FusedStep:
         """Makes sizes ready, a moment's work each time. Ends with the last, after `seconds` of work, or where there is
         no memory for more; with a warning where none is ready then, or the step doesn't compute what it should."""
         begin, spent = time.perf_counter(), 0.0
+        yield from self._prefill.prepare(self.pool.block_size)  # the next prompt may be there already
         for size in sorted(self.sizes, key=lambda size: (1 < size <= OWN_PRODUCTS, size)):  # those can be padded to 8
             for _ in self._prepare(size):
                 spent += time.perf_counter() - begin
@@ -128,7 +138,14 @@ class FusedStep:
                 begin = time.perf_counter()
 
     def _try(self, at: Inputs) -> str:
-        return trial(self.step, self.run, at, block_size=self.pool.block_size, context=self._context)
+        return trial(
+            self.step, self.run, at, block_size=self.pool.block_size, context=self._context,
+            choices=self.choices,
+        )  # fmt: skip
+
+    def choices(self, rows: int) -> list[Choice]:
+        """Which experts each row of the last step got, and their shares, for each mixture."""
+        return [] if self._launches is None else self._launches.choices(rows)
 
     @torch.inference_mode()
     def run(self, at: Inputs, pool: KVPool) -> Tensor:

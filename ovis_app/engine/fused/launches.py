@@ -10,13 +10,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ovis_app.engine.decode_step import DecodeStep, Layer
+from ovis_app.engine.decode_step import DecodeStep, Dense, Layer, Mixture
 from ovis_app.engine.fused import triton_kernels as kernels
+from ovis_app.engine.fused.choices import Choice
+from ovis_app.engine.fused.experts import Experts
 from ovis_app.engine.fused.inputs import Inputs
 from ovis_app.engine.fused.tiles import MOST_SPLITS, WARPS, Tile, attention_splits, power_of_two
 from ovis_app.engine.kv_pool import KVPool
 
-OWN_PRODUCTS = 4  # rows, up to which weights are read by our own products
+OWN_PRODUCTS = 2  # rows, up to which our own products are faster than the libraries'
 MOST_SHARES = 32  # splits of a sequence's tokens in attention
 ATTENTION_TILE = 32  # tokens that attention looks at together
 ATTENTION_STAGES = 5  # with fewer nothing is under way while a tile is looked at: a block's number comes first
@@ -31,20 +33,22 @@ class Launches:
         """`wide` makes attention's products in float32, whatever the weights' type is."""
         self.step, self.wide, self._processors = step, wide, processors
         self._dtype = step.norm.dtype
-        self.hidden, self.inner = len(step.norm), len(step.layers[0].dense.gate_up.weight) // 2
+        self.hidden, feeds = len(step.norm), [layer.feed for layer in step.layers]
+        self.inner = next((len(feed.gate_up.weight) // 2 for feed in feeds if isinstance(feed, Dense)), 1)
         self.joined, self.width = (step.heads + 2 * step.groups) * step.size, step.heads * step.size
         self.vocabulary = len(step.head.weight)
         self.qkv = self._tile(self.joined, self.hidden)
         self.out, self.down = (self._tile(self.hidden, size, plain=True) for size in (self.width, self.inner))
-        self.gate_up = self._tile(self.inner, self.hidden, tiles=2, most_splits=1)
+        self.gate_up = self._tile(self.inner, self.hidden, most_splits=1)
         self.head = self._tile(self.vocabulary, self.hidden, most_splits=1)
-        self._buffers(most_rows, min(most_rows, OWN_PRODUCTS))
+        own = min(most_rows, OWN_PRODUCTS)
+        mixed = next((feed for feed in feeds if isinstance(feed, Mixture)), None)
+        self.experts = None if mixed is None else Experts(step, mixed, rows=most_rows, own=own, processors=processors)
+        self._buffers(most_rows, own)
 
-    def _tile(
-        self, outputs: int, inputs: int, *, plain: bool = False, tiles: int = 1, most_splits: int = MOST_SPLITS
-    ) -> Tile:
+    def _tile(self, outputs: int, inputs: int, *, plain: bool = False, most_splits: int = MOST_SPLITS) -> Tile:
         return Tile.of(
-            outputs, inputs, itemsize=self._dtype.itemsize, plain=plain, tiles=tiles, most_splits=most_splits,
+            outputs, inputs, itemsize=self._dtype.itemsize, plain=plain, most_splits=most_splits,
             processors=self._processors,
         )  # fmt: skip
 
@@ -55,12 +59,14 @@ class Launches:
         half = self.step.norm.new_zeros
         self.residual = [floats(rows * self.hidden) for _ in range(2)]
         self.qkv_parts = floats(self.qkv.splits * own * self.joined)
-        self.squares = floats(self.qkv.splits * own)
+        self.squares = floats(max(self.qkv.splits, self.experts.router.splits if self.experts else 0) * own)
         self.out_parts = floats(self.out.splits * own * self.hidden)
-        self.down_parts = floats(self.down.splits * own * self.hidden)
+        summed = max(self.down.splits * own, max(self.experts.down.splits * own, rows) if self.experts else 0)
+        self.down_parts = floats(summed * self.hidden)
         self.logits = floats(own * self.vocabulary)
         self.query, self.attended = half(2, rows, self.width)
-        self.normed, self.acts = half(rows, self.hidden), half(rows, self.inner)
+        self.normed = half(rows, self.hidden)
+        self.acts = half(rows * max(self.inner, self.experts.width if self.experts else 0))
         self.sums = floats(parts * self.step.size)
         self.tops, self.totals = floats(2, parts)
 
@@ -72,33 +78,40 @@ class Launches:
 
     def _own(self, at: Inputs, pool: KVPool) -> Iterator[Tensor | None]:
         step, rows, (now, then) = self.step, at.rows, self.residual
-        self._embed(at, now, self.down.splits)
+        before = (self.down_parts, self._down_splits(step.layers[0]))
+        self._embed(at, now, before[1])
         yield None
         for number, layer in enumerate(step.layers):
-            before = (self.down_parts, self.down.splits)
             self._product(self.qkv, layer.qkv.weight, self.qkv_parts, rows, now, before, then, layer.input_norm)
             yield None
             yield from self._attention(at, pool, number, self.qkv_parts, self.qkv.splits)
             self._product(self.out, layer.out.weight, self.out_parts, rows, self.attended)
             yield None
-            before = (self.out_parts, self.out.splits)
-            self._product(
-                self.gate_up,
-                layer.dense.gate_up.weight,
-                self.acts,
-                rows,
-                then,
-                before,
-                now,
-                layer.post_norm,
-                gated=True,
-            )
-            yield None
-            self._product(self.down, layer.dense.down.weight, self.down_parts, rows, self.acts)
-            yield None
-        before = (self.down_parts, self.down.splits)
+            yield from self._feed(number, layer, rows)
+            before = (self.down_parts, self._down_splits(layer))
         self._product(self.head, step.head.weight, self.logits, rows, now, before, None, step.norm)
         yield self.logits[: rows * self.vocabulary].view(rows, -1)
+
+    def _feed(self, number: int, layer: Layer, rows: int) -> Iterator[None]:
+        """A layer's second half, into `down_parts`."""
+        (now, then), before, feed = self.residual, (self.out_parts, self.out.splits), layer.feed
+        if isinstance(feed, Dense):
+            self._product(
+                self.gate_up, feed.gate_up.weight, self.acts, rows, then, before, now, layer.post_norm, gated=True
+            )
+            yield
+            self._product(self.down, feed.down.weight, self.down_parts, rows, self.acts)
+            yield
+            return
+        assert self.experts is not None
+        self._product(self.experts.router, feed.router, self.experts.scores, rows, then, before, now, layer.post_norm)
+        yield
+        self.experts.route_and_norm(number, feed, rows, now, layer.post_norm, self.normed)
+        yield
+        yield from self._experts(number, feed, rows, self.experts.down.splits)
+
+    def _down_splits(self, layer: Layer) -> int:
+        return self.experts.down.splits if self.experts and isinstance(layer.feed, Mixture) else self.down.splits
 
     def _product(
         self, tile: Tile, weight: Tensor, out: Tensor, rows: int, inputs: Tensor,
@@ -119,7 +132,7 @@ class Launches:
 
     def _with_libraries(self, at: Inputs, pool: KVPool) -> Iterator[Tensor | None]:
         step, rows = self.step, at.rows
-        normed, attended, acts = self.normed[:rows], self.attended[:rows], self.acts[:rows]
+        normed, attended = self.normed[:rows], self.attended[:rows]
         addend: Tensor | None = None
         self._embed(at, self.residual[0], 0)
         yield None
@@ -131,11 +144,19 @@ class Launches:
             yield from self._attention(at, pool, number, qkv, 1)
             self._add_and_norm(rows, F.linear(attended, layer.out.weight), layer.post_norm)
             yield None
-            grid = (rows, -(-self.inner // ELEMENTWISE))
-            kernels.gate[grid](F.linear(normed, layer.dense.gate_up.weight), self.acts, N=self.inner, TILE=ELEMENTWISE)
-            yield None
-            addend = F.linear(acts, layer.dense.down.weight)
-            yield None
+            if isinstance(layer.feed, Dense):
+                acts, grid = self.acts[: rows * self.inner].view(rows, -1), (rows, -(-self.inner // ELEMENTWISE))
+                both = F.linear(normed, layer.feed.gate_up.weight)
+                kernels.gate[grid](both, acts, N=self.inner, TILE=ELEMENTWISE)
+                yield None
+                addend = F.linear(acts, layer.feed.down.weight)
+                yield None
+            else:
+                assert self.experts is not None
+                self.experts.route(number, layer.feed, F.linear(normed, layer.feed.router), rows, normed)
+                yield None
+                yield from self._experts(number, layer.feed, rows, 1)
+                addend = self.down_parts
         self._add_and_norm(rows, addend, step.norm)
         yield F.linear(normed, step.head.weight)
 
@@ -154,6 +175,20 @@ class Launches:
             K=self.hidden, PARTS=parts, TILE=ELEMENTWISE,
         )  # fmt: skip
 
+    def _experts(self, number: int, feed: Mixture, rows: int, splits: int) -> Iterator[None]:
+        assert self.experts is not None
+        self.experts.activate(number, feed, rows, self.normed, self.acts)
+        yield
+        self.experts.add_up(number, feed, rows, self.acts, self.down_parts, splits=splits)
+        yield
+
+    def choices(self, rows: int) -> list[Choice]:
+        """Which experts each row of the last step got, and their shares, for each mixture."""
+        if self.experts is None:
+            return []
+        both = zip(self.step.layers, self.experts.experts, self.experts.shares, strict=True)
+        return [Choice(names[:rows], shares[:rows]) for layer, names, shares in both if isinstance(layer.feed, Mixture)]
+
     def _attention(self, at: Inputs, pool: KVPool, number: int, qkv: Tensor, parts: int) -> Iterator[None]:
         """`attended` from the joined product, whose keys and values go into the pool."""
         step, layer, rows, splits = self.step, self.step.layers[number], at.rows, self._splits(at.rows)
@@ -168,7 +203,14 @@ class Launches:
         )  # fmt: skip
         yield
         kernels.combine[(rows * step.heads,)](
-            self.sums, self.tops, self.totals, self.attended, splits, SIZE=step.size, PADDED=padded, MOST=MOST_SHARES
+            self.sums,
+            self.tops,
+            self.totals,
+            self.attended,
+            splits,
+            SIZE=step.size,
+            PADDED=padded,
+            MOST=MOST_SHARES,
         )
         yield
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ovis_app.engine.attention.torch_attention import AttentionBatch, Span
 from ovis_app.engine.decode_step import DecodeStep
+from ovis_app.engine.fused.choices import Choice, doubtful, led
 from ovis_app.engine.fused.inputs import Inputs
 from ovis_app.engine.kv_pool import KVPool
 
@@ -23,9 +25,13 @@ Run = Callable[[Inputs, KVPool], Tensor]
 
 
 @torch.inference_mode()
-def trial(step: DecodeStep, run: Run, at: Inputs, *, block_size: int, context: int) -> str:
+def trial(
+    step: DecodeStep, run: Run, at: Inputs, *, block_size: int, context: int,
+    choices: Callable[[int], Sequence[Choice]] = lambda rows: (),
+) -> str:  # fmt: skip
     """Why `run` isn't to be used for the rows of `at`, in a few words; empty where it computes what `step` does. All
-    rows but the last are filled, if there are several. `at` is padding afterwards."""
+    rows but the last are filled, if there are several. `at` is padding afterwards. `choices` are those among
+    experts of the rows of `run`."""
     pool = KVPool(step.llm, SHARED + at.rows, block_size)
     tokens, positions, batch = made_up(step, pool, max(at.rows - 1, 1), context)
     at.fill(tokens, positions, batch)
@@ -33,11 +39,19 @@ def trial(step: DecodeStep, run: Run, at: Inputs, *, block_size: int, context: i
         ours = run(at, pool)[: len(tokens)].float().clone()  # before the other, whose keys it must not find
     finally:
         at.pad()
-    theirs = step(tokens, positions, batch).float()
-    apart, allowed = (ours - theirs).norm(dim=-1) / theirs.norm(dim=-1), APART.get(step.norm.dtype, APART_IN_HALF)
-    if float(apart.mean()) <= allowed and float(apart.max()) <= 2 * allowed:
+    same, doubts = led(step, choices(len(tokens)))
+    theirs, what = same(tokens, positions, batch), f"{at.rows} rows"
+    return doubtful(doubts, what) or apart(ours, theirs, what)
+
+
+def apart(ours: Tensor, theirs: Tensor, what: str) -> str:
+    """Why logits [rows, vocabulary] aren't those that they should be, of the type of `theirs`; empty where they are."""
+    allowed = APART.get(theirs.dtype, APART_IN_HALF)
+    ours, theirs = ours.float(), theirs.float()
+    far = (ours - theirs).norm(dim=-1) / theirs.norm(dim=-1)
+    if float(far.mean()) <= allowed and float(far.max()) <= 2 * allowed:
         return ""
-    return f"its scores for {at.rows} rows differ by up to {float(apart.max()):.1%} from those in torch"
+    return f"its scores for {what} differ by up to {float(far.max()):.1%} from those in torch"
 
 
 def made_up(
@@ -45,10 +59,7 @@ def made_up(
 ) -> tuple[Tensor, Tensor, AttentionBatch]:
     """Tokens and positions [rows], and what they see in a pool of `SHARED` + rows blocks, which aren't runs."""
     random = torch.Generator().manual_seed(seed)
-    for tensor in (*pool.keys, *pool.values):
-        few = torch.randn(pool.block_size, tensor.shape[-1], generator=random)
-        tensor.view(len(tensor), -1, *few.shape).copy_(few)
-        tensor.mul_(torch.randn(tensor.shape[1], 1, generator=random).to(tensor))
+    _fill(pool, random)
     size, slots, spans = pool.block_size, [], []
     lengths = [min(LENGTHS[(row + seed) % len(LENGTHS)], context, SHARED * size) for row in range(rows)]
     for row, length in enumerate(lengths):
@@ -58,3 +69,42 @@ def made_up(
         spans.append(Span(row, 1, length, int(blocks[0]) * size, blocks))
     tokens = torch.randint(step.embedding.num_embeddings, (rows,), generator=random)
     return tokens, torch.tensor(lengths) - 1, AttentionBatch(pool, torch.tensor(slots), spans)
+
+
+def _fill(pool: KVPool, random: torch.Generator) -> None:
+    for tensor in (*pool.keys, *pool.values):
+        few = torch.randn(pool.block_size, tensor.shape[-1], generator=random)
+        tensor.view(len(tensor), -1, *few.shape).copy_(few)
+        tensor.mul_(torch.randn(tensor.shape[1], 1, generator=random).to(tensor))
+
+
+@dataclass(frozen=True)
+class MadeUp:
+    """Tokens and positions [rows], and what they see."""
+
+    tokens: Tensor
+    positions: Tensor
+    batch: AttentionBatch
+
+
+def made_up_chunks(step: DecodeStep, block_size: int, *, seed: int = 0) -> MadeUp:
+    """A step of prompts, their beginnings and later parts, and of who decodes, over a pool of its own. Blocks are a run
+    for the first of them only."""
+    random = torch.Generator().manual_seed(seed)
+    spans: list[Span] = []
+    slots, positions, begin, start = [], [], 0, 0
+    context = len(step.cos)
+    for rows, before in ((70, 0), (1, 40), (130, 33), (5, 11), (1, 0)):
+        rows = min(rows, context)
+        length = min(before, context - rows) + rows
+        used = -(-length // block_size)
+        blocks = torch.arange(begin, begin + used) if not spans else begin + torch.randperm(used, generator=random)
+        places = torch.arange(length - rows, length)
+        slots.append(blocks[places // block_size] * block_size + places % block_size)
+        positions.append(places)
+        spans.append(Span(start, rows, length, int(blocks[0]) * block_size, blocks if spans else None))
+        begin, start = begin + used, start + rows
+    pool = KVPool(step.llm, begin, block_size)
+    _fill(pool, random)
+    tokens = torch.randint(step.embedding.num_embeddings, (start,), generator=random)
+    return MadeUp(tokens, torch.cat(positions), AttentionBatch(pool, torch.cat(slots), spans))

@@ -1,4 +1,4 @@
-"""The kernels of the fused decode step, in Triton. The only file that imports it.
+"""The kernels of the fused decode step, in Triton. This file and that of the experts' kernels alone import it.
 
 A product of a few rows reads each weight once, and everything else hides behind that: what comes before a product (the
 sum of the former product's splits, the residual, the norm's weight) is done where its rows are read. A norm's factor is
@@ -14,7 +14,10 @@ import triton.language as tl
 
 
 @triton.jit(do_not_specialize=["rows"])
-def embed(table, tokens, residual, parts, rows, K: tl.constexpr, PARTS: tl.constexpr, TILE: tl.constexpr):
+def embed(
+    table, tokens, residual, parts, rows,
+    K: tl.constexpr, PARTS: tl.constexpr, TILE: tl.constexpr,
+):  # fmt: skip
     """`residual` [rows, K] in float32 = the rows of `table` [vocabulary, K] that `tokens` [rows] name, and `parts`
     [PARTS, rows, K] = 0: so the first layer has a product before it as every other has."""
     row = tl.program_id(0)
@@ -41,7 +44,7 @@ def _row(
 
 
 @triton.jit
-def _times(tile, values, LANE: tl.constexpr):
+def times(tile, values, LANE: tl.constexpr):
     """Weights [n, k] times a row [k], summed over what one thread holds: [n, k / LANE]. Fewer sums in registers leave
     room for more weights under way."""
     both = tile.to(tl.float32) * values[None, :]
@@ -55,14 +58,14 @@ def product(
     PARTS: tl.constexpr, KEEP: tl.constexpr, NORM: tl.constexpr, GATED: tl.constexpr, SPLITS: tl.constexpr,
     TILE_N: tl.constexpr, TILE_K: tl.constexpr, LANE: tl.constexpr,
 ):  # fmt: skip
-    """out [SPLITS, ROWS, N] = a row x [K] times `weight` [N, K], for 1, 2 or 4 rows; each split has its part of K.
+    """out [SPLITS, ROWS, N] = a row x [K] times `weight` [N, K], for 1 or 2 rows; each split has its part of K.
 
     x is `inputs` [ROWS, K] and the sum of `parts` [PARTS, ROWS, K], which goes to `kept` [ROWS, K] with KEEP; with NORM
     it is normed by its root mean square and times `norm` [K]. In one split the norm's factor is applied; in several
     `squares` [SPLITS, ROWS] gets their sums of squares, and whoever sums the splits applies it. With GATED `weight` is
     [2 N, K], gates first, and out is silu(gate) * up, in one split. LANE weights are 16 bytes.
     """
-    tl.static_assert(ROWS == 1 or ROWS == 2 or ROWS == 4)
+    tl.static_assert(ROWS == 1 or ROWS == 2)
     tl.static_assert(not GATED or SPLITS == 1)
     STEPS: tl.constexpr = (K + TILE_K * SPLITS - 1) // (TILE_K * SPLITS)
     WHOLE: tl.constexpr = K % (TILE_K * SPLITS) == 0 and N % TILE_N == 0
@@ -71,10 +74,9 @@ def product(
     n = tl.program_id(0) * TILE_N + tl.arange(0, TILE_N)
     tile = weight + n[:, None].to(tl.int64) * K
     nothing = tl.full((TILE_N, TILE_K // LANE), 0.0, tl.float32)
-    sum0, sum1, sum2, sum3 = nothing, nothing, nothing, nothing
-    up0, up1, up2, up3 = nothing, nothing, nothing, nothing
+    sum0, sum1, up0, up1 = nothing, nothing, nothing, nothing
     none = tl.full((TILE_K,), 0.0, tl.float32)
-    square0, square1, square2, square3 = none, none, none, none
+    square0, square1 = none, none
     for step in range(STEPS):
         k = (split * STEPS + step) * TILE_K + tl.arange(0, TILE_K)
         if WHOLE:  # without masks
@@ -93,23 +95,16 @@ def product(
             square = x * x
             if NORM:
                 x *= scale
-            more = _times(gates, x, LANE)
-            more_up = _times(ups, x, LANE) if GATED else nothing
+            more = times(gates, x, LANE)
+            more_up = times(ups, x, LANE) if GATED else nothing
             # A row's sums are variables of their own: kernels have no lists.
             if row == 0:
                 sum0, up0, square0 = sum0 + more, up0 + more_up, square0 + square
-            elif row == 1:
-                sum1, up1, square1 = sum1 + more, up1 + more_up, square1 + square
-            elif row == 2:
-                sum2, up2, square2 = sum2 + more, up2 + more_up, square2 + square
             else:
-                sum3, up3, square3 = sum3 + more, up3 + more_up, square3 + square
+                sum1, up1, square1 = sum1 + more, up1 + more_up, square1 + square
     _finish(0, sum0, up0, square0, n, split, out, squares, eps, N, K, ROWS, NORM, GATED, SPLITS)
     if ROWS > 1:
         _finish(1, sum1, up1, square1, n, split, out, squares, eps, N, K, ROWS, NORM, GATED, SPLITS)
-    if ROWS > 2:
-        _finish(2, sum2, up2, square2, n, split, out, squares, eps, N, K, ROWS, NORM, GATED, SPLITS)
-        _finish(3, sum3, up3, square3, n, split, out, squares, eps, N, K, ROWS, NORM, GATED, SPLITS)
 
 
 @triton.jit
@@ -251,8 +246,62 @@ def attend(
     tl.store(totals + place, total, mask=member < EACH)
 
 
+@triton.jit(do_not_specialize=["stride", "count"])
+def attend_chunk(
+    query, keys, values, tables, spans, tiles, out, scaling, stride, count, tokens,
+    HEADS: tl.constexpr, GROUPS: tl.constexpr, SIZE: tl.constexpr, PADDED: tl.constexpr, ROWS: tl.constexpr,
+    BLOCK: tl.constexpr, TILE: tl.constexpr, WIDE: tl.constexpr,
+):  # fmt: skip
+    """One head's queries of a tile of one span's rows over all tokens that they see: `out` [rows, HEADS, SIZE] from
+    `query`, over the pool `keys` and `values` [GROUPS, tokens, SIZE].
+
+    `tiles` [2, count] names each tile's span and its first row of that span; `spans` [3, stride] each span's first row,
+    rows and context; `tables` [blocks, stride] its blocks, a column a span. A span's last row sees its context. PADDED
+    is a power of two, at least 16. WIDE makes products in float32 whatever the pool's type is.
+    """
+    tile = tl.program_id(0)
+    head = tl.program_id(1)
+    DOT: tl.constexpr = tl.float32 if WIDE else keys.dtype.element_ty
+    span = tl.load(tiles + tile)
+    first = tl.load(tiles + count + tile)
+    start = tl.load(spans + span)
+    rows = tl.load(spans + stride + span)
+    context = tl.load(spans + 2 * stride + span)
+    member = first + tl.arange(0, ROWS)
+    d = tl.arange(0, PADDED)
+    whose = (member < rows)[:, None] & (d < SIZE)[None, :]
+    place = ((start + member).to(tl.int64) * HEADS + head)[:, None] * SIZE + d[None, :]
+    q = tl.load(query + place, mask=whose, other=0.0).to(DOT)
+    last = context - rows + member  # the last token that each row sees
+    end = tl.minimum(context - rows + first + ROWS, context)
+    top = tl.full((ROWS,), float("-inf"), tl.float32)
+    total = tl.full((ROWS,), 0.0, tl.float32)
+    result = tl.full((ROWS, PADDED), 0.0, tl.float32)
+    begin_of_group = (head // (HEADS // GROUPS)) * tokens.to(tl.int64)
+    for begin in range(0, end, TILE):
+        token = begin + tl.arange(0, TILE)
+        there = token < end
+        block = tl.load(tables + (token // BLOCK) * stride + span, mask=there, other=0).to(tl.int64)
+        source = (begin_of_group + block * BLOCK + token % BLOCK)[:, None] * SIZE + d[None, :]
+        inside = there[:, None] & (d < SIZE)[None, :]
+        k = tl.load(keys + source, mask=inside, other=0.0).to(DOT)
+        v = tl.load(values + source, mask=inside, other=0.0).to(DOT)
+        scores = tl.dot(q, tl.trans(k), input_precision="ieee") * scaling
+        scores = tl.where(token[None, :] <= last[:, None], scores, float("-inf"))
+        higher = tl.maximum(top, tl.max(scores, axis=1))
+        shrink = tl.exp(top - higher)
+        weights = tl.exp(scores - higher[:, None])
+        result = result * shrink[:, None] + tl.dot(weights.to(DOT), v, input_precision="ieee")
+        total = total * shrink + tl.sum(weights, axis=1)
+        top = higher
+    tl.store(out + place, (result / total[:, None]).to(out.dtype.element_ty), mask=whose)
+
+
 @triton.jit(do_not_specialize=["splits"])
-def combine(sums, tops, totals, out, splits, SIZE: tl.constexpr, PADDED: tl.constexpr, MOST: tl.constexpr):
+def combine(
+    sums, tops, totals, out, splits,
+    SIZE: tl.constexpr, PADDED: tl.constexpr, MOST: tl.constexpr,
+):  # fmt: skip
     """`out` [heads, SIZE] from all splits of each head, at most MOST, a head a program; 0 where it has seen nothing."""
     head = tl.program_id(0)
     s = tl.arange(0, MOST)
@@ -267,7 +316,16 @@ def combine(sums, tops, totals, out, splits, SIZE: tl.constexpr, PADDED: tl.cons
 
 
 @triton.jit
-def add_and_norm(residual, addend, norm, out, eps, K: tl.constexpr, TILE: tl.constexpr, ADD: tl.constexpr):
+def add_and_norm(
+    residual,
+    addend,
+    norm,
+    out,
+    eps,
+    K: tl.constexpr,
+    TILE: tl.constexpr,
+    ADD: tl.constexpr,
+):
     """For many rows: `residual` [rows, K] in float32, with ADD plus `addend` [rows, K] in place, is normed into `out`.
     TILE is a power of two, at least K."""
     row = tl.program_id(0)

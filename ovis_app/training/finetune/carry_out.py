@@ -22,11 +22,9 @@ from ovis_app.training.finetune.formats import IMAGE, VIDEO
 from ovis_app.training.finetune.interruption import Interruption
 from ovis_app.training.finetune.plan import Plan
 from ovis_app.training.finetune.progress import Progress
-from ovis_app.training.finetune.run_folder import RunFolder
+from ovis_app.training.finetune.run_folder import NO_FOLDER, RunFolder
 
 Say = Callable[[str], None]
-
-NO_FOLDER = "{out} can't be written: check its permissions and the disk, or name another --out."
 
 
 def carry_out(plan: Plan) -> None:

@@ -41,6 +41,8 @@ class Entry:
 def sources(data: Path, *, sets: str = "", image_dir: Path | None = None) -> list[Source]:
     """The files that `data` is or, as a datainfo, names; of several sets those that `sets` names, as `a|b`. Raises
     DataError."""
+    if data.is_dir():
+        raise DataError(f"{printable(str(data))} is a folder: name a list, a datainfo or a .jsonl of samples in it.")
     if not data.is_file():
         raise DataError(f"There is no file {printable(str(data))}: name a list, a datainfo or a .jsonl of samples.")
     named = _datainfo(data)

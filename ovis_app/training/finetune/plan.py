@@ -6,7 +6,6 @@ trains takes a plan. Refuses to know flags and consoles.
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -31,7 +30,6 @@ from ovis_app.training.finetune.samples import Found, Note, Problem, Sample, fin
 from ovis_app.training.finetune.visuals import AS_ADVISED, View
 from ovis_app.zoo import ModelSpec
 
-RUN_FILE = "run.json"  # in the folder of a run: what it was begun with
 OLD_QUESTIONS = 20  # of files of old samples, by which it shows how much is forgotten
 
 
@@ -87,7 +85,7 @@ class Plan:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What a run was begun with, as its RUN_FILE says: one that goes on must agree."""
+        """What a run was begun with, as its folder says: one that goes on must agree."""
         return {
             "model": self.spec.public_id,
             "data": self.digest,
@@ -203,31 +201,6 @@ def make(
         data.mixes, loaded.digest, out, resume, lengths.tokens,
         tuple(sample for sample in loaded.left if sample in measured),
     )  # fmt: skip
-
-
-def check_new(out: Path) -> None:
-    """Raises DataError unless a run can begin in the folder."""
-    if out.exists() and not out.is_dir():
-        raise DataError(f"--out {out.name} is a file: name a folder.")
-    if (out / RUN_FILE).exists():
-        raise DataError(f"{out.name} holds a run: add --resume to go on with it, or name another --out.")
-    if out.exists() and any(out.iterdir()):
-        raise DataError(f"{out.name} holds other files: name a new folder with --out.")
-
-
-def check_same(plan: Plan) -> None:
-    """Raises DataError unless the plan's folder holds a run that was begun as the plan says."""
-    name = plan.out.name
-    try:
-        before = json.loads((plan.out / RUN_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"There is no run to resume in {name}: leave --resume out.") from error
-    differ = [key for key, value in plan.facts.items() if not isinstance(before, dict) or before.get(key) != value]
-    if differ:
-        raise DataError(
-            f"The run in {name} was begun with other {' and '.join(differ)}: call it as it was begun, or name another "
-            "--out and leave --resume out."
-        )
 
 
 def check_memory(plan: Plan) -> None:

@@ -6,23 +6,28 @@ Knows files, and which of them are whole. Refuses to know models.
 from __future__ import annotations
 
 import json
+import os
 import platform
 import re
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from ovis_app.training.finetune.plan import RUN_FILE, Plan
+from ovis_app.errors import DataError
+from ovis_app.named_files import printable
+from ovis_app.training.finetune.plan import Plan
 
+RUN_FILE = "run.json"  # what it was begun with
 LOG_FILE, PLOT_FILE = "log.jsonl", "loss.png"
 ADAPTER, MERGED, LEARNT = "adapter", "merged", ".learnt.safetensors"
 STATE_FILE = "trainer_state.json"  # a checkpoint's last file
 CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 PACKAGES = ("ovis-app", "torch", "transformers", "peft", "accelerate", "bitsandbytes")
+
+NO_FOLDER = "{out} can't be written: check its permissions and the disk, or name another --out."
 
 Record = Mapping[str, Any]
 
@@ -82,22 +87,37 @@ class RunFolder:
         kept = [json.dumps(record, ensure_ascii=False) + "\n" for record in self.records() if record["step"] <= step]
         _replace(self.path / LOG_FILE, "".join(kept))
 
-    def without(self, name: str) -> Path:
-        """The path of what is to be written, of which nothing is there."""
-        shutil.rmtree(self.path / name, ignore_errors=True)
-        return self.path / name
 
-    @contextmanager
-    def written(self, name: str) -> Iterator[Path]:
-        """A folder that gets its name once all of it is written, in the place of an earlier one."""
-        partial = self.path / f".{name}.partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        try:
-            yield partial
-            shutil.rmtree(self.path / name, ignore_errors=True)
-            partial.rename(self.path / name)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+def check_new(out: Path) -> None:
+    """Raises DataError unless a run can begin in the folder."""
+    try:
+        if out.exists() and not out.is_dir():
+            raise DataError(f"--out {out.name} is a file: name a folder.")
+        if (out / RUN_FILE).exists():
+            raise DataError(f"{out.name} holds a run: add --resume to go on with it, or name another --out.")
+        if out.exists() and any(out.iterdir()):
+            raise DataError(f"{out.name} holds other files: name a new folder with --out.")
+        above = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+        leads_nowhere = out.is_symlink() and not out.exists()
+        if not above.is_dir() or not os.access(above, os.W_OK) or leads_nowhere:
+            raise PermissionError
+    except OSError as error:
+        raise DataError(NO_FOLDER.format(out=printable(out.name))) from error
+
+
+def check_same(plan: Plan) -> None:
+    """Raises DataError unless the plan's folder holds a run that was begun as the plan says."""
+    name = plan.out.name
+    try:
+        before = json.loads((plan.out / RUN_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"There is no run to resume in {name}: leave --resume out.") from error
+    differ = [key for key, value in plan.facts.items() if not isinstance(before, dict) or before.get(key) != value]
+    if differ:
+        raise DataError(
+            f"The run in {name} was begun with other {' and '.join(differ)}: call it as it was begun, or name another "
+            "--out and leave --resume out."
+        )
 
 
 def _whole(folder: Path) -> bool:

@@ -10,8 +10,9 @@ from typing import Any
 
 import gradio as gr
 
-from ovis_app.backend import Offer, Status, Way
+from ovis_app.backend import Examination, Offer, Status, Way
 from ovis_app.ui.panels.drawer import head
+from ovis_app.wishes import WISHES, wished
 from ovis_app.zoo import FAMILY_ROWS, ModelSpec
 
 WAYS = {"none": "As released", "int8": "8 bits", "int4": "4 bits"}
@@ -30,6 +31,7 @@ class Models:
     may_choose: gr.HTML  # a mark where whoever looks may choose, by which page.css shows what there is to choose
     fitting: gr.HTML
     memory: gr.Textbox  # of another machine
+    wish: gr.Radio  # what a model is wanted for
     search: gr.Textbox
     rows: gr.State  # of the list
     listed: gr.Radio
@@ -56,6 +58,10 @@ def build(status: Status, *, own: bool) -> Models:
             memory = _line(
                 "Memory of another graphics card", "Another card? Its memory: 12 GB", "card-memory", visible=own
             )
+            wish = gr.Radio(
+                [("All", ""), *((one.label, one.name) for one in WISHES)], value="", label="What it is wanted for",
+                show_label=False, container=False, elem_id="model-wish",
+            )  # fmt: skip
             search = _line("Search the models", "Search: a name, “clips”, “fits”…", "model-search")
             rows = gr.State([])
             listed = gr.Radio([], value=None, label="Models", show_label=False, container=False, elem_id="model-list")
@@ -73,7 +79,7 @@ def build(status: Status, *, own: bool) -> Models:
                 visible=own,
             )
             use_own = gr.Button("Use it", elem_id="use-own", size="sm", visible=own)
-    chosen = (fitting, memory, search, rows, listed, ways, use, name, use_own)
+    chosen = (fitting, memory, wish, search, rows, listed, ways, use, name, use_own)
     return Models(close, about, here, progress, cancel, refusal, may_choose, *chosen)
 
 
@@ -122,8 +128,18 @@ def on_this_machine(status: Status) -> str:
     ]
     if status.quantize != "none":
         facts[0] += f" in {WAYS[status.quantize]}"
-    engine = f"<br>{escape(status.engine)}" if status.engine else ""
-    return f"<p class='facts'>Here: {escape(', '.join(facts))}{engine}</p>"
+    beside = [one for one in (status.engine, examined(status.examined)) if one]
+    return f"<p class='facts'>Here: {escape(', '.join(facts))}{''.join(f'<br>{escape(one)}' for one in beside)}</p>"
+
+
+def examined(found: Examination | None) -> str:
+    """What `ovis doctor` found when it last looked, in a sentence; nothing where it never did."""
+    if found is None:
+        return ""
+    day, odd, lines = found.day, found.unexpected, found.lines
+    if not odd:
+        return f"Looked over on {day}: {lines} lines, all as expected."
+    return f"Looked over on {day}: {odd} of {lines} lines not as expected; `ovis doctor` tells which."
 
 
 def row(offer: Offer) -> str:
@@ -131,7 +147,14 @@ def row(offer: Offer) -> str:
     spec = offer.model
     if offer.server is not None:
         return f"{spec.name}\non {offer.server.name}{'' if offer.server.up else ', which is down'}\n{abilities(spec)}"
-    return f"{spec.name}\n{size(spec.bytes)} · {offer.verdict} (needs {size(offer.needed)})\n{abilities(spec)}"
+    facts = [size(spec.bytes), f"{offer.verdict} (needs {size(offer.needed)})"]
+    facts += [] if offer.speed is None else [f"at most about {rate(offer.speed)} tokens/s"]
+    return f"{spec.name}\n{' · '.join(facts)}\n{abilities(spec)}"
+
+
+def rate(speed: float) -> str:
+    """Tokens a second for people, who know that it is an estimate."""
+    return f"{speed:.1f}" if speed < 10 else f"{float(f'{speed:.2g}'):,.0f}"
 
 
 def ways_of(offer: Offer, chosen: str) -> dict[str, Any]:
@@ -171,10 +194,10 @@ def fitting(offers: Sequence[Offer], card: int | None) -> str:
     return f"<p class='facts'>{escape(line)}</p>"
 
 
-def found(offers: Sequence[Offer], wanted: str | None) -> list[tuple[str, str]]:
-    """(row, id) of the models whose rows hold every word of `wanted`."""
+def found(offers: Sequence[Offer], wanted: str | None, wish: str | None = None) -> list[tuple[str, str]]:
+    """(row, id) of the models that are meant by a wish, as it sorts them, whose rows hold every word of `wanted`."""
     words = (wanted or "").lower().split()
-    rows = [(row(offer), offer.model.id) for offer in offers]
+    rows = [(row(offer), offer.model.id) for offer in wished(offers, wish)]
     return [(text, name) for text, name in rows if all(word in text.lower() for word in words)]
 
 

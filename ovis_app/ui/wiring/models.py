@@ -40,6 +40,7 @@ class _Handlers:
         self.inputs = [parts.model, panel.search, parts.read]
         self.outlook = [parts.header.status, parts.header.timer, panel.here, panel.progress, panel.cancel, parts.model]
         self.outlook += [parts.view.facts, *parts.controls, panel.rows, panel.listed, panel.fitting, panel.memory]
+        self.outlook += [panel.wish]
         self._asked_by = ""  # the session that began the last change: nobody else hears that it came to nothing
 
     def _allowed(self, request: gr.Request) -> bool:
@@ -50,8 +51,10 @@ class _Handlers:
         now = self._backend.status()
         return now if request.session_hash == self._asked_by else replace(now, problem="")
 
-    def others(self, wanted: str | None, listed: Rows, memory: str | None, request: gr.Request) -> Updates:
-        return self._fresh(wanted, listed, request, memory)
+    def others(
+        self, wanted: str | None, listed: Rows, memory: str | None, wish: str | None, request: gr.Request
+    ) -> Updates:
+        return self._fresh(wanted, listed, request, memory, wish)
 
     def _offers(self, card: int | None, request: gr.Request) -> list[Offer]:
         """What could answer here, or on a card with so many bytes."""
@@ -64,13 +67,15 @@ class _Handlers:
         except UserError:  # of a device that isn't there: the pill says so
             return []
 
-    def _fresh(self, wanted: str | None, listed: Rows, request: gr.Request, memory: str | None = "") -> Updates:
+    def _fresh(
+        self, wanted: str | None, listed: Rows, request: gr.Request, memory: str | None = "", wish: str | None = None
+    ) -> Updates:
         """What fits, and the list of what else could answer, where that isn't the list that is shown: it may have
         changed. What was chosen from another list is put away, as the browser would choose what stands in its place.
         `memory` is another machine's, where one was named."""
         present, card = self._backend.status().model.id, models.card_memory(memory)
         offers = self._offers(card, request)
-        rows = models.found([offer for offer in offers if offer.model.id != present], wanted)
+        rows = models.found([offer for offer in offers if offer.model.id != present], wanted, wish)
         line = {self._panel.fitting: models.fitting(offers, card)}
         if rows == listed:
             return line
@@ -171,8 +176,8 @@ def wire(
 def _wire_choice(page: gr.Blocks, parts: Components, handlers: _Handlers) -> None:
     panel, inputs, outlook = parts.models, handlers.inputs, handlers.outlook
     page.load(handlers.show_choice, None, panel.may_choose, **AT_ONCE)
-    for asked in (parts.header.model.click, panel.search.change, panel.memory.change):
-        shown, listed = [panel.search, panel.rows, panel.memory], [panel.rows, panel.listed, panel.fitting]
+    for asked in (parts.header.model.click, panel.search.change, panel.memory.change, panel.wish.input):
+        shown, listed = [panel.search, panel.rows, panel.memory, panel.wish], [panel.rows, panel.listed, panel.fitting]
         asked(handlers.others, shown, listed, trigger_mode="always_last", **AT_ONCE)
     for asked in (panel.listed.change, panel.ways.input):
         asked(handlers.ways, [panel.listed, panel.memory, panel.ways], [panel.ways, panel.use], **AT_ONCE)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ovis_app import chat
+from ovis_app.backend import Backend
 from ovis_app.backends.remote.backend import RemoteBackend
 from ovis_app.backends.remote.client import Patience
 from ovis_app.backends.remote.server import servers
@@ -41,7 +42,7 @@ def talk(*said: str | Message) -> Conversation:
     )
 
 
-def answer(backend: RemoteBackend, asked: Conversation | str, **settings: Any) -> Message:
+def answer(backend: Backend, asked: Conversation | str, **settings: Any) -> Message:
     """The whole answer, by the road that everybody takes."""
     conversation = talk(asked) if isinstance(asked, str) else asked
     *_, last = chat.reply(backend, Request(conversation, GenerationSettings(**settings)))

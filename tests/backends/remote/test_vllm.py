@@ -3,13 +3,14 @@ engine does with the same checkpoint: `make test-vllm`.
 
 Compared is what is greedy, in float32, with pictures that have the model's resolution already. Not the same are: clips
 and photographs, which go as JPEG; what follows a thought whose budget is spent, where the original and this app put a
-sentence and vLLM the end of the thought alone.
+sentence and vLLM the end of the thought alone. A folder that `ovis merge` writes is served by a second vLLM.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import random
 from collections.abc import Iterator
 from contextlib import closing
@@ -32,10 +33,12 @@ from ovis_app.backends.remote import failures
 from ovis_app.backends.remote.backend import RemoteBackend
 from ovis_app.backends.remote.client import Patience, client
 from ovis_app.backends.remote.server import Server, served_model
+from ovis_app.cli import finetune
 from ovis_app.conversation import Conversation, Detail, Media, Message
 from ovis_app.generation import Answer, GenerationSettings, Request, Thinking
 from ovis_app.limits import Limits
 from ovis_app.settings import Settings
+from ovis_app.training.finetune.train import train
 from tests.backends.remote.asking import CLIP, answer, remote, talk
 from tests.waiting import until
 
@@ -48,6 +51,7 @@ VISUAL = (SIDE // 32) ** 2
 BLOCK = 128  # tokens that vLLM caches together on a CPU
 AFTER = 80  # tokens behind a thought: of the last 64 no budget takes any
 RUNNING = "num_requests_running"
+WORDS = ("bade", "cafe", "dace", "edge")
 
 
 @dataclass(frozen=True)
@@ -66,14 +70,17 @@ class Box:
 
 
 @pytest.fixture(scope="module")
-def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
-    folder = tmp_path_factory.mktemp("vllm")
-    model = written(folder / "model", "vllm", seed=1, thinks=True)
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return written(tmp_path_factory.mktemp("vllm") / "model", "vllm", seed=1, thinks=True)
+
+
+@pytest.fixture(scope="module")
+def box(model: Path) -> Iterator[Box]:
     ours = LocalBackend(Settings(model=str(model), device="cpu", dtype="float32"), Limits())
     slow = Patience()  # as people have it: this server shares the processor with the tests
     with (
         closing(ours) as here,
-        vllm_server.serving(model, folder / "vllm.log") as url,
+        vllm_server.serving(model, model.parent / "vllm.log") as url,
         remote(f"box={url}/v1", patience=slow) as backend,
     ):
         found = Box(url, backend, here)
@@ -218,3 +225,57 @@ def test_a_thought_streams_apart_from_its_answer(box: Box) -> None:
     kinds = [type(event) for event in box.remote.stream(asked) if isinstance(event, Answer | Thinking)]
     assert kinds.count(Thinking) > 2 and kinds.count(Answer) > 2
     assert kinds == sorted(kinds, key=lambda kind: kind is Answer)
+
+
+@pytest.fixture(scope="module")
+def taught(model: Path, pictures: tuple[Media, Media]) -> Path:
+    """The folder of a short fine-tuning of the same model, of pictures and of text, with the adapter merged in."""
+    pytest.importorskip("peft", reason="peft isn't installed: pip install '.[finetune]'")
+    folder = pictures[0].path.parent
+    samples = [
+        {"image": media.path.name, "conversations": [_turn("human", "<image>\nWhat is it?"), _turn("gpt", said)]}
+        for media, said in zip(pictures, (" abed cede deaf", " bead face gaga"), strict=True)
+    ]
+    samples += [{"conversations": [_turn("human", f"Say {word}."), _turn("gpt", f" {word} fade")]} for word in WORDS]
+    (folder / "data.json").write_text(json.dumps(samples), encoding="utf-8")
+    size = str(SIDE**2)
+    words = [
+        str(folder / "data.json"), "--out", str(folder / "run"), "--model", str(model), "--device", "cpu",
+        "--dtype", "float32", "--epochs", "4", "--batch", "2", "--accumulate", "1", "--lr", "1e-2", "--val", "0",
+        "--train", "all", "--min-pixels", size, "--max-pixels", size, "--merge",
+    ]  # fmt: skip
+    assert finetune.run(words, train) == 0
+    return folder / "run"
+
+
+def _turn(role: str, text: str) -> dict[str, str]:
+    return {"from": role, "value": text}
+
+
+def test_a_merged_folder_answers_as_the_adapter_does_here(
+    model: Path, pictures: tuple[Media, Media], taught: Path, tmp_path: Path
+) -> None:
+    """Token for token, and other words than before."""
+    one, two = pictures
+    asked = [
+        talk("Say bade."),
+        talk(Message("user", "What is it?", (one,))),
+        talk(Message("user", "Which is the darker one?", (two, one))),
+        talk(Message("user", "What is it?", (two,)), "A carpet.", "Why?"),
+    ]
+
+    def here(model: Path, adapter: Path | str = "") -> list[Message]:
+        settings = Settings(model=str(model), adapter=str(adapter), device="cpu", dtype="float32")
+        with closing(LocalBackend(settings, Limits())) as backend:
+            return [answer(backend, question, max_new_tokens=40) for question in asked]
+
+    with (
+        vllm_server.serving(taught / "merged", tmp_path / "merged.log") as url,
+        remote(f"box={url}/v1", patience=Patience()) as backend,
+    ):
+        theirs = [answer(backend, question, max_new_tokens=40) for question in asked]
+    plain, adapted, merged = here(model), here(model, taught / "adapter"), here(taught / "merged")
+    for ours in (adapted, merged):
+        for there, said in zip(theirs, ours, strict=True):
+            assert (there.text, there.error, there.finish) == (said.text, said.error, said.finish)
+    assert all(new.text and new.text != old.text for new, old in zip(theirs, plain, strict=True))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -22,12 +23,15 @@ from ovis_app.engine.attention.torch_attention import AttentionBatch, Span
 from ovis_app.engine.decode_step import DecodeStep
 from ovis_app.engine.fused import fused_step, launches
 from ovis_app.engine.fused import triton_kernels as kernels
+from ovis_app.engine.fused.chunk_places import TILE_ROWS, ChunkPlaces
 from ovis_app.engine.fused.fused_step import FusedStep
 from ovis_app.engine.fused.inputs import Inputs
 from ovis_app.engine.fused.launches import Launches
+from ovis_app.engine.fused.prefill import FusedPrefill
 from ovis_app.engine.fused.tiles import power_of_two
 from ovis_app.engine.kv_pool import KVPool
 from ovis_app.engine.model_runner import ModelRunner
+from ovis_app.engine.scheduler import Chunk
 from ovis_app.engine.sequence import Sequence
 from ovis_app.models.ovis import Ovis
 from tests.engine.fused.conversations import FAMILIES, go_on, prefilled, prompts
@@ -63,8 +67,8 @@ def normed(values: Tensor, weight: Tensor) -> Tensor:
         (1, 37, 50, 0, False, False, 1),
         (1, 37, 50, 3, True, False, 1),
         (2, 16, 64, 1, True, True, 1),
-        (4, 9, 100, 2, True, False, 3),
-        (4, 21, 30, 2, True, True, 1),
+        (2, 9, 100, 2, True, False, 3),
+        (2, 21, 30, 2, True, True, 1),
         (1, 8, 70, 0, False, False, 4),
     ],
 )
@@ -167,6 +171,40 @@ def test_attention(heads: int, groups: int, size: int, splits: int, dtype: torch
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize(("heads", "groups", "size"), [(6, 2, 24), (4, 1, 64)])
+def test_attention_of_chunks(heads: int, groups: int, size: int, dtype: torch.dtype) -> None:
+    """Beginnings and later parts of prompts, and who decodes: none looks past its place or at another's blocks."""
+    block, device, scaling = 16, torch.device("cpu"), size**-0.5
+    sizes = [(70, 70), (1, 17), (65, 90), (3, 3)]  # rows and context
+    order = torch.randperm(40, generator=torch.Generator().manual_seed(1))
+    pool = torch.full((2, groups, len(order) * block, size), math.nan, dtype=dtype)
+    spans, seen, start = [], [], 0
+    for rows, context in sizes:
+        blocks, order = order.split([-(-context // block), len(order) - -(-context // block)])
+        places = (blocks[:, None] * block + torch.arange(block)).flatten()[:context]
+        both = random(2, groups, context, size, dtype=dtype)
+        pool[:, :, places] = both
+        seen.append(both.double())
+        spans.append(Span(start, rows, context, int(blocks[0]) * block, blocks))
+        start += rows
+    whole = SimpleNamespace(block_size=block)
+    batch = AttentionBatch(whole, torch.zeros(start).long(), spans)  # type: ignore[arg-type]
+    at = ChunkPlaces.of(torch.zeros(start).long(), batch, device)
+    query, out = random(start, heads, size, dtype=dtype), torch.full((start, heads, size), math.nan, dtype=dtype)
+    kernels.attend_chunk[(at.tiles.shape[1], heads)](
+        query, pool[0], pool[1], at.tables, at.spans, at.tiles, out, scaling, at.spans.shape[1], at.tiles.shape[1],
+        pool.shape[2], HEADS=heads, GROUPS=groups, SIZE=size, PADDED=power_of_two(size), ROWS=TILE_ROWS, BLOCK=block,
+        TILE=32, WIDE=dtype == torch.bfloat16,
+    )  # fmt: skip
+    for span, (k, v) in zip(spans, seen, strict=True):
+        rows = slice(span.start, span.start + span.rows)
+        q = query[rows].double().transpose(0, 1)
+        mask = torch.ones(span.rows, span.context).tril(span.context - span.rows).bool()
+        expected = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scaling, enable_gqa=True)
+        assert_near(out[rows], expected.transpose(0, 1), dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_what_is_around_the_libraries_products(dtype: torch.dtype) -> None:
     rows, inputs, table = 3, 50, random(11, 50, dtype=dtype)
     tokens = torch.tensor([10, 0, 3], dtype=torch.int32)
@@ -225,6 +263,50 @@ def assert_same_logits(model: Ovis, some: list[Sequence], tokens: int) -> None:
 @torch.inference_mode()
 def test_four_tokens_of_two_cases(family: str) -> None:
     assert_same_logits(*prompts(family, most=2), tokens=4)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@torch.inference_mode()
+def test_prompts_of_two_cases(family: str) -> None:
+    """In two parts, the second beside somebody's next token: logits, keys and values as the modules have them."""
+    model, (one, other) = prompts(family, most=2)
+    pools = [KVPool(model.llm, 200, 16) for _ in range(2)]
+    one.block_table, other.block_table = list(range(60)), list(range(60, 120))[::-1]
+    for pool in pools:
+        for tensor in (*pool.keys, *pool.values):
+            tensor.zero_()
+    steps = [DecodeStep(model.llm, context=2048) for _ in range(2)]
+    runners = [ModelRunner(model, pool, step) for pool, step in zip(pools, steps, strict=True)]
+    steps[1].prefill = FusedPrefill(steps[1])  # type: ignore[assignment]
+    half = one.pending // 2
+    for chunks in ([Chunk(one, half), Chunk(other, other.pending)], [Chunk(other, 1), Chunk(one, one.pending - half)]):
+        expected, found = (runner.run(chunks) for runner in runners)
+        assert expected is not None and found is not None
+        assert_near(found, expected)
+        for ours, theirs in zip((*pools[1].keys, *pools[1].values), (*pools[0].keys, *pools[0].values), strict=True):
+            assert_near(ours, theirs)
+        for chunk in chunks:
+            chunk.sequence.computed += chunk.tokens
+        other.append(int(expected[0].argmax()))
+
+
+@pytest.mark.parametrize(("family", "dtype"), [("qwen3", torch.float32), ("qwen2", torch.float16)], ids=str)
+def test_prompts_pass_their_trial(family: str, dtype: torch.dtype, caplog: pytest.LogCaptureFixture) -> None:
+    made = FusedPrefill(DecodeStep(bare(family, dtype), context=200))
+    with caplog.at_level(logging.WARNING):
+        list(made.prepare(16))
+    assert made.ready and not caplog.records
+
+
+def test_prompts_go_through_modules_where_kernels_compute_something_else(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = FusedPrefill(DecodeStep(bare("llama", torch.float32), context=200))
+    monkeypatch.setattr(kernels, "gate", Nothing())
+    with caplog.at_level(logging.WARNING):
+        list(made.prepare(16))
+    (warning,) = caplog.messages
+    assert not made.ready and "modules" in warning and "differ by up to" in warning
 
 
 @pytest.mark.kernels
@@ -315,7 +397,7 @@ def test_a_step_that_is_never_ready_is_told(
 ) -> None:
     monkeypatch.setattr(fused_step, "MOMENT", 0.0)
     with caplog.at_level(logging.WARNING):
-        assert sum(1 for _ in small.prepare(seconds=0.0)) == 1
+        assert [small.prefill is None for _ in small.prepare(seconds=0.0)][-1:] == [False], "prompts come first"
     (warning,) = caplog.messages
     assert small.ready == [] and "takes more than 0 s" in warning
 

@@ -18,15 +18,16 @@ if Version(version("triton")) < Version("3.7"):
     pytest.skip("the interpreter of a Triton before 3.7 fails with numpy 2.4", allow_module_level=True)
 
 HERE = Path(__file__).parent
+FILES = (HERE / "interpreted.py", HERE / "interpreted_experts.py")
 
 
 def interpreted(*arguments: str) -> str:
-    """What pytest says of `interpreted.py`, run in the interpreter. It needs nothing that other tests share."""
-    command = [sys.executable, "-m", "pytest", "--noconftest", "-p", "no:cacheprovider", str(HERE / "interpreted.py")]
+    """What pytest says of both files, run in the interpreter. It needs nothing that other tests share."""
+    command = [sys.executable, "-m", "pytest", "--noconftest", "-p", "no:cacheprovider"]
     environment = {**os.environ, "TRITON_INTERPRET": "1"}
     root = HERE.parents[2]
     done = subprocess.run(
-        [*command, *arguments], capture_output=True, text=True, check=False, cwd=root, env=environment
+        [*command, *map(str, FILES), *arguments], capture_output=True, text=True, check=False, cwd=root, env=environment
     )
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
     return done.stdout

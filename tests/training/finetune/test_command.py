@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from ovis_app import cli
 from ovis_app.cli import finetune
 from ovis_app.cli.common import BadInput
+from ovis_app.training.finetune import plan as plan_module
 from ovis_app.training.finetune.dataset import Collator, SampleDataset
 from ovis_app.training.finetune.plan import Plan
 from tests.training.finetune.made import entry, gpt, human, picture, written
@@ -104,6 +106,7 @@ def test_samples_that_are_too_long_are_counted_or_named(data: Path, capsys: pyte
     ("words", "sentence"),
     [
         (["gone.json", "--dry-run"], "There is no file gone.json"),
+        ([".", "--dry-run"], "is a folder: name a list"),
         (["DATA"], "--out is missing"),
         (["DATA", "--dry-run", "--model", "nosuch"], "there is no model called nosuch"),
         (["DATA", "--dry-run", "--method", "full", "--quantize", "int4"], "--quantize int4 is for --method lora"),
@@ -118,6 +121,31 @@ def test_samples_that_are_too_long_are_counted_or_named(data: Path, capsys: pyte
 def test_what_is_wrong_is_said_before_anything_is_loaded(data: Path, words: list[str], sentence: str) -> None:
     with pytest.raises(BadInput, match=sentence):
         finetune.run([str(data) if word == "DATA" else word for word in words], never)
+
+
+def test_memory_that_is_too_little_is_said_with_what_to_lower(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan_module, "bytes_available", lambda *_: 10**9)
+    words = [str(data), "--out", str(data.parent / "out"), "--mix", "none", "--batch", "200", "--dtype", "float32"]
+    with pytest.raises(BadInput, match=r"takes about \d\.\d GB and 1.0 GB are free: --"):
+        finetune.run(words, never)
+    assert not (data.parent / "out").exists()
+
+
+def test_the_first_five_bad_samples_are_named_then_how_many(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """On the command line: exit code 2, and nothing was written."""
+    said = [entry("<image>", image=f"gone{number}.png", id=f"m{number}") for number in range(8)]
+    bad, out = written(data.parent / "bad.json", [entry(), *said]), data.parent / "out"
+    assert cli.main(["finetune", str(bad), "--out", str(out)]) == 2 and not out.exists()
+    first, *named, last = capsys.readouterr().err.splitlines()
+    assert "8 samples can't be used" in first and last == "  and 3 more" and len(named) == 5
+    for number, line in enumerate(named):
+        assert line.startswith(f"  bad.json, m{number}: there is no file “gone{number}.png” in ")
+    for words in (["--out", ""], ["--out", "x" * 300]):
+        try:
+            code = cli.main(["finetune", str(data), *words])
+        except SystemExit as end:  # from the reader of flags
+            code = int(end.code or 0)
+        assert code == 2 and len(capsys.readouterr().err.splitlines()) == 1
 
 
 def test_bad_samples_are_refused_or_left_out(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from ovis_app import zoo
+from ovis_app import cli, zoo
 from ovis_app.checkpoints.load import load
 from ovis_app.errors import DataError
 from ovis_app.training.finetune import learner, memory
 from ovis_app.training.finetune.choices import choices_of, mistakes
-from tests.adapters import prompt
+from tests.adapters import logits, prompt
 from tests.experts import checkpoint
+from tests.training.finetune import runs
 
 SPEC = zoo.resolve("Ovis2.6-30B-A3B")
 CHOICES = choices_of(SPEC, "lora", {})
@@ -38,6 +41,37 @@ def test_an_adapter_learns_the_attention_around_the_experts(tmp_path: Path) -> N
         steps.zero_grad()
         losses.append(float(loss.detach()))
     assert losses[-1] < losses[0] - 0.01
+
+
+def test_the_command_teaches_a_folder_of_experts_and_says_what_cannot_learn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The adapter, and the folder that has it within, hold the attention's changes and no expert's."""
+    pytest.importorskip("peft")
+    model, out = checkpoint(tmp_path / "mixed"), tmp_path / "out"
+    runs.samples(tmp_path)
+    words = runs.words(tmp_path, "--epochs", "1", "--merge", "--train", "llm")
+    words[words.index("--model") + 1] = str(model)
+    for more, said in (
+        (("--train", "experts"), "--train experts can't be: "),
+        (("--train", "llm,experts:1e-5"), "--train experts can't be: "),
+        (("--method", "full"), "--method full isn't for mixed, whose experts neither learn"),
+        (("--quantize", "int4"), "--quantize int4 isn't for mixed, whose experts neither learn"),
+    ):
+        assert cli.main(["finetune", *words, *more]) == 2
+        told = capsys.readouterr().err
+        assert said in told and len(told.splitlines()) == 1 and not out.exists(), told
+    with monkeypatch.context() as patch:  # of a repository that nobody knows before its files are here
+        resolve = zoo.resolve
+        patch.setattr(zoo, "resolve", lambda name: replace(resolve(name), guessed=True, llm=None))
+        assert cli.main(["finetune", *words, "--method", "full"]) == 2
+    assert "--method full isn't for mixed" in capsys.readouterr().err and not out.exists()
+    assert cli.main(["finetune", *words]) == 0
+    adapted, merged = logits(load(model, adapter=out / "adapter")), logits(load(out / "merged"))
+    torch.testing.assert_close(merged, adapted, rtol=0, atol=1e-4)
+    before, after = (load_file(folder / "model.safetensors") for folder in (model, out / "merged"))
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed and all(".self_attn." in name for name in changed) and before.keys() == after.keys()
 
 
 def test_what_cannot_learn_is_said() -> None:

@@ -18,7 +18,7 @@ from ovis_app.training.finetune import memory
 from ovis_app.training.finetune.choices import PARTS, Choices, Method, choices_of, mistakes, parts_of
 from ovis_app.training.finetune.mini_samples import drawn
 from ovis_app.training.finetune.mixing import OWN, Mix, chosen, epochs, held_out, others, picked, wanted_number
-from ovis_app.training.finetune.plan import RUN_FILE, check_new, check_same
+from ovis_app.training.finetune.run_folder import RUN_FILE, check_new, check_same
 from ovis_app.training.finetune.samples import Sample
 
 GPU = Placement("cuda:0", torch.bfloat16)
@@ -194,3 +194,7 @@ def test_a_run_begins_in_a_new_folder_and_goes_on_in_its_own(tmp_path: Path) -> 
         check_new(other)
     with pytest.raises(DataError, match="is a file"):
         check_new(other / "notes.txt")
+    (other / "link").symlink_to(other / "gone")
+    for bad in (other / "notes.txt" / "run", other / "link", other / ("o" * 300)):
+        with pytest.raises(DataError, match="can't be written: check its permissions and the disk, or name another"):
+            check_new(bad)

@@ -177,8 +177,10 @@ def test_other_encodings_and_lines_that_are_called_a_list(tmp_path: Path) -> Non
     (tmp_path / "d.json").write_text(json.dumps(entry(), indent=1), encoding="utf-8")
     assert [len(samples(tmp_path / name)) for name in ("c.json", "d.json")] == [2, 1]
     (tmp_path / "e.json").write_bytes(b"\x93\xff[]")
-    with pytest.raises(DataError, match="isn't UTF-8"):
-        samples(tmp_path / "e.json")
+    (tmp_path / "f.json").write_bytes(bytes(range(256)))
+    for name, why in (("e", "isn't UTF-8: save it as UTF-8 or"), ("f", r"holds no text: it is damaged, or")):
+        with pytest.raises(DataError, match=f"{name}.json {why}"):
+            samples(tmp_path / f"{name}.json")
 
 
 def test_pictures_in_another_folder(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,7 @@ def test_what_a_run_was_and_did_lies_in_its_folder(folder: Path) -> None:
     assert len(before["said"]) == len(after["said"]) == 2
     with Image.open(out / "loss.png") as plot:
         assert plot.format == "PNG" and len(plot.convert("RGB").getcolors(1 << 16)) > 5
+    assert {stat.S_IMODE(file.stat().st_mode) for file in (out / "adapter").iterdir()} == {0o644}, "others serve it"
     about = json.loads((out / "adapter" / "adapter_config.json").read_text(encoding="utf-8"))
     assert about["base_model_name_or_path"] == "checkpoint" and about["peft_type"] == "LORA"
 

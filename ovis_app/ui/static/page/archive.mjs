@@ -1,9 +1,11 @@
 // Conversations as a file: a zip of `conversation.json`, which has all versions of all messages with settings and model,
-// and of the media that they name, by their SHA-256. What was exported replays to the same prompt.
+// and of the media that they name, by their SHA-256, with the documents of which pictures are pages. What was exported
+// replays to the same prompt.
 // Pure. Whatever is read was written by a stranger: it becomes records by schema.mjs, under ids of its own; a file is one
-// that a message names, that is what its hash says, and that is a picture or a clip. What isn't is left out and counted.
+// that a message names, that is what its hash says, and that is a picture or a clip, or a PDF whose pages they are. What
+// isn't is left out and counted; a document that isn't there is missed once other pages of it are wanted.
 
-import { mediaType } from "./media_types.mjs";
+import { isDocument, mediaType } from "./media_types.mjs";
 import * as schema from "./schema.mjs";
 import { ZipError, contents, zipped } from "./zip.mjs";
 
@@ -12,6 +14,7 @@ export const FORMAT = "ovis-conversations";
 export const VERSION = 1;
 const MANIFEST = "conversation.json";
 const MEDIA = /^media\/([0-9a-f]{64})(?:\.\w{1,8})?$/;
+const PDF = { ending: "pdf", type: "application/pdf" };
 const MEGABYTE = 2 ** 20;
 export const MOST_JSON = 24 * MEGABYTE;
 const MOST_FILE = 512 * MEGABYTE;
@@ -42,10 +45,11 @@ export function mediaName(hash, ending) {
 export async function packed(library, { fileOf, app, model, now = Date.now() }) {
   const entries = [];
   const media = [];
-  for (const hash of new Set(library.flatMap(({ messages }) => messages.flatMap((one) => one.files.map((file) => file.hash))))) {
+  const named = library.flatMap(({ messages }) => messages.flatMap((one) => one.files));
+  for (const hash of new Set([...named, ...documentsOf(named)].map((file) => file.hash))) {
     const blob = (await fileOf(hash))?.blob;
     if (!blob) continue; // this browser has lost it
-    const { ending, type } = (await mediaType(blob)) ?? { ending: "bin", type: "" };
+    const { ending, type } = (await mediaType(blob)) ?? (await isDocument(blob) ? PDF : { ending: "bin", type: "" });
     entries.push({ name: mediaName(hash, ending), blob });
     media.push({ hash, name: mediaName(hash, ending), bytes: blob.size, type });
   }
@@ -54,6 +58,11 @@ export async function packed(library, { fileOf, app, model, now = Date.now() }) 
   const manifest = new Blob([told], { type: "application/json" });
   if (manifest.size > MOST_JSON) throw new ArchiveError("large");
   return await within(zipped([{ name: MANIFEST, blob: manifest }, ...entries], { now: new Date(now) }));
+}
+
+/** The documents of which files are pages, each once. */
+export function documentsOf(files) {
+  return [...new Map(files.filter((one) => one.source).map(({ source }) => [source.hash, source])).values()];
 }
 
 function conversationOut({ conversation, messages }) {
@@ -123,18 +132,20 @@ function conversationIn(given, { newId, now }) {
 
 /** The files that messages name and that are what their names say; never one that nobody names. */
 async function mediaIn(inside, library, { digest, left }) {
+  const named = library.flatMap(({ messages }) => messages.flatMap((one) => one.files));
   const names = new Map();
-  for (const { messages } of library) for (const one of messages) for (const file of one.files) if (!names.has(file.hash)) names.set(file.hash, file.name);
+  for (const file of named) if (!names.has(file.hash)) names.set(file.hash, file.name);
+  const documents = new Set(documentsOf(named).map((one) => one.hash));
   const found = [];
   const taken = new Set();
   let unpackable = MOST_UNPACKED;
   for (const [path, entry] of inside) {
     const hash = MEDIA.exec(path)?.[1];
-    if (!hash || !names.has(hash) || taken.has(hash)) continue;
+    if (!hash || !(names.has(hash) || documents.has(hash)) || taken.has(hash)) continue;
     const most = entry.stored ? MOST_FILE : Math.min(unpackable, MOST_FILE);
     if (!entry.stored) unpackable -= Math.min(entry.size, unpackable);
     const blob = await entry.read(most).catch(() => null);
-    const type = blob && await mediaType(blob);
+    const type = blob && (names.has(hash) ? await mediaType(blob) : await isDocument(blob) && PDF);
     if (!type || await digest(blob) !== hash) continue;
     taken.add(hash);
     found.push({ hash, blob: new Blob([blob], { type: type.type }) });

@@ -85,7 +85,9 @@ export class Composer {
     const box = this.#parts.files;
     if (box.dataset.key !== key) {
       box.dataset.key = key;
+      const focused = [...box.children].findIndex((one) => one.contains(document.activeElement));
       box.replaceChildren(...files.map((one, place) => this.#thumbnail(one, place, files.length)));
+      box.children[focused]?.querySelector(".opens")?.focus({ preventScroll: true }); // whoever goes by keys stays there
     }
     for (const [place, one] of files.entries()) {
       const bar = box.children[place].querySelector("progress");

@@ -3,6 +3,8 @@
 /** @typedef {{text: string, colspan: number, rowspan: number}} Cell */
 
 const MOST = 200_000; // cells
+const FORMULA = /^'*[=+\-@\t\r]/; // behind apostrophes too, so that each is told from what it stood for
+const NUMBER = /^[+-]?\d[\d.,]{0,40}%?$/;
 
 /** Every cell in its place: what spans several stands in the first of them. @param {Cell[][]} rows @returns {string[][]} */
 export function grid(rows) {
@@ -21,13 +23,14 @@ export function grid(rows) {
   return places.map((row) => Array.from({ length: width }, (_, place) => row[place] ?? ""));
 }
 
-/** As CSV that spreadsheets read. What they would take for a formula gets an apostrophe, so that nothing is computed. */
+/** As CSV that spreadsheets read. What they would take for a formula gets an apostrophe, so that nothing is computed, as
+ * in what `ovis batch` writes. */
 export function csv(table) {
   return table.map((row) => `${row.map(field).join(",")}\r\n`).join("");
 }
 
 function field(text) {
-  const safe = /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
+  const safe = FORMULA.test(text) && !NUMBER.test(text) ? `'${text}` : text;
   return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
 }
 

@@ -41,7 +41,7 @@ export async function goOn(session) {
 }
 
 class Many {
-  #session; #p = {}; #setup = null; #most = AT_ONCE; #only = "all"; #waiting = false; #lines = new Map();
+  #session; #p = {}; #setup = null; #most = AT_ONCE; #only = "all"; #waiting = false; #lacks = ""; #lines = new Map();
 
   constructor(session, store) {
     this.#session = session;
@@ -153,7 +153,7 @@ class Many {
     [p.progress.max, p.progress.value] = [now.all, now.answered + now.failed];
     p.counts.textContent = [countsOf(now), pausing ? t("pausing after this question") : "", running && !pausing && now.seconds !== null && now.left ? t("about {time} left", { time: seconds(now.seconds) }) : ""].filter(Boolean).join(" · ");
     const other = batch.model !== this.#session.facts.name && now.left ? t("It was begun with {before}; {now} answers what is left.", { before: batch.model, now: this.#session.facts.name }) : "";
-    const notice = [said(this.batch.notice), other, this.batch.kept ? "" : t("This window keeps nothing: take the answers along before it closes.")].filter(Boolean).join(" ");
+    const notice = [said(this.batch.notice), said(this.#lacks), other, this.batch.kept ? "" : t("This window keeps nothing: take the answers along before it closes.")].filter(Boolean).join(" ");
     [p.notice.hidden, p.notice.textContent] = [!notice, plain(notice)];
     p.pause.hidden = p.stop.hidden = !running;
     p.pause.disabled = pausing;
@@ -185,7 +185,8 @@ class Many {
 
   async #take(kind) {
     const [{ take }, { title, schema }] = [await import("./many_export.mjs"), this.batch.batch];
-    await take(kind, this.batch.rows, { title, data: Boolean(schema) });
+    this.#lacks = await take(kind, this.batch.rows, { title, data: Boolean(schema) });
+    this.#figures();
   }
 
   async #anew() {

@@ -2,14 +2,22 @@
 // Knows kinds of files; what stands in them is many.mjs's.
 
 import { csv } from "./csv.mjs";
+import { later } from "./i18n.mjs";
 import { jsonLines, tableOf } from "./many.mjs";
 import { save, stem } from "./saving.mjs";
 
 const MARK = "\ufeff"; // without it Excel takes a CSV for the machine's old encoding
 
-/** @param {"csv" | "jsonl" | "xlsx" | "parquet"} kind */
+/** Saves it. Gives a sentence where the file lacks something. @param {"csv" | "jsonl" | "xlsx" | "parquet"} kind */
 export async function take(kind, rows, { title, data }) {
   save(await made(kind, rows, data), `${stem(title.split("/").at(-1)) || "answers"} (answers).${kind}`);
+  return kind === "xlsx" ? await lacks(rows, data) : "";
+}
+
+/** What of the answers a workbook has no room for, in a sentence. */
+export async function lacks(rows, data) {
+  const count = (await import("./xlsx.mjs")).cutIn(tableOf(rows, { data }));
+  return count ? later("Cells longer than the 32,767 characters that Excel's hold were cut: {count}. CSV and JSON Lines have all of them.", { count }) : "";
 }
 
 /** @returns {Promise<Blob>} */

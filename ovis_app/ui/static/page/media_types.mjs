@@ -38,3 +38,9 @@ export async function mediaType(blob) {
   const [, kind, type, ending] = KINDS.find(([matches]) => matches(head)) ?? [];
   return kind ? { kind, type, ending } : null;
 }
+
+/** Whether it is a PDF, which isn't attached as it is: its pages are. @param {Blob} blob */
+export async function isDocument(blob) {
+  const head = new Uint8Array(await blob.slice(0, 1024).arrayBuffer());
+  return /^(?:\xef\xbb\xbf|[\0 \t\r\n])*%PDF-/.test(ascii(head, 0, head.length));
+}

@@ -37,10 +37,11 @@ class PagesPanel {
     p.more = make("button.quiet", { type: "button", hidden: true, onclick: () => this.#look() }, t("More pages"));
     p.line = make("p.panel-line", { role: "status" }, t("Looking at the document"));
     p.use = make("button.primary", { type: "button", disabled: true, onclick: () => this.#use() }, t("Use these pages"));
+    p.read = make("button.quiet.read-page", { type: "button", disabled: true, hidden: !this.#around.session.facts.reads, onclick: () => this.#read() }, t("Read these pages"));
     p.large = make("button.quiet", { type: "button", onclick: () => this.#enlarge() }, t("Open page {page} large", { page: this.#source.page }));
     this.#body.replaceChildren(
       make("div.panel-row", {}, make("label", {}, t("Pages"), " ", p.range), make("label", {}, t("drawn"), " ", p.dpi)),
-      p.previews, make("div.panel-row", {}, p.more, p.large), make("div.panel-row.panel-foot", {}, p.line, p.use));
+      p.previews, make("div.panel-row", {}, p.more, p.large, p.read), make("div.panel-row.panel-foot", {}, p.line, p.use));
   }
 
   async #look() {
@@ -87,7 +88,16 @@ class PagesPanel {
         : wanted.length > room ? t("{wanted} pages are chosen, and {room} fit into this question.", { wanted: wanted.length, room })
           : t("{wanted} of {count} pages", { wanted: wanted.length, count: this.#count });
     }
+    this.#p.read.disabled = this.#busy || !wanted?.length;
     use.disabled = this.#busy || wanted === null || !wanted.length || wanted.length > room || same;
+  }
+
+  /** The chosen pages as Markdown; how many fit into a question doesn't matter. */
+  async #read() {
+    const { session, entry, close } = this.#around;
+    const pages = this.#wanted;
+    close();
+    await (await import("./reading_bench.mjs")).read(session, entry, { pages });
   }
 
   #enlarge() {

@@ -27,7 +27,7 @@ function pathOf({ conversation, messages }) {
 
 /** Saves conversations as one file that can be imported. */
 export async function exportSeveral(session, ids) {
-  const { packed, ENDING, ArchiveError } = await import("./archive.mjs");
+  const { packed, documentsOf, ENDING, ArchiveError } = await import("./archive.mjs");
   const { fileName } = await import("./exports.mjs");
   const library = (await Promise.all(ids.map((id) => found(session, id)))).filter((one) => one?.messages.length);
   if (!library.length) return toast(t("There is nothing to export yet."));
@@ -36,6 +36,8 @@ export async function exportSeveral(session, ids) {
   try {
     const title = library.length > 1 ? t("{count} conversations", { count: library.length }) : library[0].conversation.title;
     save(await packed(library, around), fileName(title, ENDING));
+    const whole = documentsOf(library.flatMap(({ messages }) => messages.flatMap((one) => one.files))).map((one) => one.name);
+    if (whole.length) toast(t("The file has all pages of {names}, those that weren't asked about too.", { names: plain(whole.join(", ")) }));
   } catch (error) {
     if (!(error instanceof ArchiveError)) throw error;
     toast(t("That is too much for one file: choose fewer conversations."));

@@ -52,9 +52,10 @@ class Viewer {
     p.sees = button(t("What the model sees"), () => this.#look(), { name: "sees-shown" });
     p.sees.setAttribute("aria-pressed", "false");
     p.draw = button(t("Draw on it"), () => this.#draw(), { name: "draw-on" });
+    p.read = this.#session.facts?.reads ? button(t("Read this page"), () => this.#read(), { name: "read-page" }) : null;
     p.save = tool(t("Download"), "download", () => this.#download());
     p.tools = make("div.tools", { role: "toolbar", "aria-label": t("Picture") }, p.before, tool(t("Smaller"), "smaller", () => this.#zoom.by(1 / 1.5)), p.percent,
-      tool(t("Larger"), "larger", () => this.#zoom.by(1.5)), tool(t("Whole picture"), "whole", () => this.#zoom.whole()), p.marks, p.sees, p.select, p.draw, p.save, p.after);
+      tool(t("Larger"), "larger", () => this.#zoom.by(1.5)), tool(t("Whole picture"), "whole", () => this.#zoom.whole()), p.marks, p.sees, p.read, p.select, p.draw, p.save, p.after);
     p.asks = this.#asks();
     p.dialog = make("dialog.viewer", { "aria-labelledby": "viewer-name", onkeydown: (event) => this.#key(event) },
       make("div.over", {}, make("div", {}, p.name, p.facts), p.close), p.room, p.below = make("div.below", {}, p.tools, p.asks));
@@ -147,6 +148,14 @@ class Viewer {
     this.#sees = Sees ? new Sees(this.#session, { stage, room, holder: below }) : null;
     sees.setAttribute("aria-pressed", String(this.#sees !== null));
     this.#sees?.show(this.#picture);
+  }
+
+  /** Reads the picture as Markdown, beside it. */
+  async #read() {
+    const { read } = await import("./reading_bench.mjs");
+    const { file } = this.#picture;
+    this.#p.dialog.close();
+    await read(this.#session, file);
   }
 
   async #download() {

@@ -25,13 +25,16 @@ export async function open(session, id) {
   if (place >= 0 && !there) new Workbench(session, sheets, place);
 }
 
-class Workbench {
-  #session; #sheets; #place; #from = document.activeElement; #p = {}; #zoom; #painter; #marks; #drawn = null; #ranges = []; #at = 0; #timer = 0; #watch;
+export class Workbench {
+  #session; #extras; #sheets; #place; #from = document.activeElement; #p = {}; #zoom; #painter; #marks; #drawn = null; #seen = ""; #ranges = []; #at = 0; #timer = 0; #watch;
 
-  constructor(session, sheets, place) {
-    [this.#session, this.#sheets, this.#place] = [session, sheets, place];
+  /** `extras` are whoever's who has more to do here: `above` and `below` the text, `seen` for an address of a sheet's
+   * picture, `decorate` for each block of its words, `tools` for all of it in place of Copy, `shown` when another sheet is,
+   * `closed`. */
+  constructor(session, sheets, place, extras = {}) {
+    [this.#session, this.#sheets, this.#place, this.#extras] = [session, sheets, place, extras];
     this.#marks = new Marks({ files: session.files, enlarge: () => {}, loaded: () => this.#words() });
-    this.#painter = new Painter({ done: () => this.#soon() });
+    this.#painter = new Painter({ done: () => this.#soon(), decorate: (block) => extras.decorate?.(block, this.#sheet) });
     this.#make();
     document.querySelector("#conversation").append(this.#p.dialog); // whose words look as they do there
     this.#p.dialog.showModal();
@@ -40,6 +43,18 @@ class Workbench {
   }
 
   get #sheet() { return this.#sheets[this.#place]; }
+
+  /** The sheet that is shown, and where its words stand. */
+  get sheet() { return this.#sheet; }
+  get words() { return this.#p.words; }
+
+  /** Other sheets, or the same with more on them; the one that was shown stays, unless `place` names another. */
+  renew(sheets, place = this.#place) {
+    this.#sheets = sheets;
+    this.#show(place);
+  }
+
+  close() { this.#p.dialog.close(); }
 
   #make() {
     const p = this.#p;
@@ -53,19 +68,30 @@ class Workbench {
     p.after = tool(t("Next page"), "forth", () => this.#show(this.#place + 1));
     p.percent = make("output", {});
     const tools = make("div.tools", { role: "toolbar", "aria-label": t("Picture") }, p.before, tool(t("Smaller"), "smaller", () => this.#zoom.by(1 / 1.5)), p.percent,
-      tool(t("Larger"), "larger", () => this.#zoom.by(1.5)), tool(t("Whole picture"), "whole", () => this.#zoom.whole()), p.after);
+      tool(t("Larger"), "larger", () => this.#zoom.by(1.5)), tool(t("Whole picture"), "whole", () => this.#zoom.whole()), this.#reads(), p.after);
     p.words = make("div.words", {});
     p.text = make("div.bench-text", { tabIndex: 0, role: "region", "aria-label": t("Answer") }, p.words);
     const close = tool(t("Close"), "close", () => p.dialog.close());
     p.dialog = make("dialog.workbench", { "aria-labelledby": "workbench-name", onkeydown: (event) => this.#key(event) },
       make("div.bench-head", {}, make("div", {}, p.name, p.facts), close),
-      make("div.bench-picture.viewer", {}, p.room, make("div.below", {}, tools)), make("div.bench-words", {}, this.#tools(), p.text));
+      make("div.bench-picture.viewer", {}, p.room, make("div.below", {}, tools)), make("div.bench-words", {}, this.#extras.above, this.#tools(), p.text, this.#extras.below));
     p.dialog.addEventListener("close", () => this.#closed());
     p.image.addEventListener("load", () => this.#loaded());
     p.image.addEventListener("error", () => this.#copied());
     this.#zoom = new Zoom(p.room, p.stage, { changed: (percent) => { p.percent.textContent = `${percent} %`; }, swiped: (by) => this.#show(this.#place + by), beside: () => {}, drawing: () => null });
     this.#watch = new MutationObserver(() => this.#soon());
     this.#watch.observe(p.words, { childList: true, characterData: true, subtree: true });
+  }
+
+  /** Reads the picture, where that isn't what goes on here. */
+  #reads() {
+    if (this.#extras.above || !this.#session.facts.reads) return null;
+    return button(t("Read this page"), async () => {
+      const { read } = await import("./reading_bench.mjs");
+      const { file } = this.#sheet.picture;
+      this.close();
+      await read(this.#session, file);
+    }, { name: "read-page" });
   }
 
   /** What can be done with the text. */
@@ -77,7 +103,8 @@ class Workbench {
     p.count = make("output.bench-count", { role: "status" });
     p.up = button(t("Place before"), () => this.#go(-1), { icon: true, name: "up" });
     p.down = button(t("Next place"), () => this.#go(1), { icon: true, name: "down" });
-    return make("div.bench-tools", { role: "toolbar", "aria-label": t("Answer") }, p.find, p.count, p.up, p.down, p.raw, p.copy);
+    const other = this.#extras.tools ?? [p.copy];
+    return make("div.bench-tools", { role: "toolbar", "aria-label": t("Answer") }, p.find, p.count, p.up, p.down, p.raw, ...other);
   }
 
   // --- which page --------------------------------------------------------------------------------------------------
@@ -92,15 +119,23 @@ class Workbench {
     [p.before.disabled, p.after.disabled] = [place === 0, place === this.#sheets.length - 1];
     p.before.hidden = p.after.hidden = this.#sheets.length < 2;
     if (document.activeElement === document.body || document.activeElement?.disabled) p.room.focus();
-    delete p.image.dataset.copied;
+    const other = this.#drawn?.id !== sheet.answer.id;
+    if (other) this.#extras.shown?.(sheet);
     if (this.#drawn !== sheet.answer) {
       this.#drawn = sheet.answer;
-      this.#raw(false);
+      if (other) this.#raw(false);
       this.#words();
-      p.text.scrollTop = 0;
+      if (other) p.text.scrollTop = 0;
     }
-    const address = await this.#session.files.seen(sheet.picture.file.hash);
-    if (sheet === this.#sheet) this.#see(address);
+    const { file, index } = sheet.picture;
+    const seen = `${sheet.answer.id} ${index} ${file.hash}`;
+    if (this.#seen === seen) return;
+    this.#seen = seen;
+    delete p.image.dataset.copied;
+    const address = await (this.#extras.seen?.(sheet) ?? this.#session.files.seen(file.hash));
+    if (this.#seen !== seen) return;
+    if (file.hash) this.#see(address);
+    else p.stage.hidden = true; // it is still drawn
   }
 
   #see(address) {
@@ -127,9 +162,9 @@ class Workbench {
   // --- the text ----------------------------------------------------------------------------------------------------
 
   #words() {
-    const { text } = this.#drawn;
+    const { text, finish } = this.#drawn;
     const message = { ...this.#drawn, thinking: text }; // as a thought is drawn: without tags, and with nothing to press
-    this.#painter.paint(this.#p.words, this.#marks.thought(message), { message, written: text });
+    this.#painter.paint(this.#p.words, this.#marks.thought(message), { growing: finish === null, message, written: text });
   }
 
   #raw(raw) {
@@ -195,6 +230,7 @@ class Workbench {
     this.#zoom.end();
     for (const one of [FOUND, HERE]) CSS.highlights?.delete(one);
     this.#p.dialog.remove();
+    this.#extras.closed?.();
     if (this.#from?.isConnected) this.#from.focus();
   }
 }
@@ -209,7 +245,7 @@ function latex(formula) {
   return pressed;
 }
 
-function done(pressed) {
+export function done(pressed) {
   pressed.classList.add("done");
   setTimeout(() => pressed.classList.remove("done"), 1500);
 }

@@ -20,6 +20,11 @@ const PARTS = {
   "xl/_rels/workbook.xml.rels": relation("worksheet", "worksheets/sheet1.xml"),
 };
 
+/** How many texts are longer than a cell is, and cut. @param {string[][]} rows */
+export function cutIn(rows) {
+  return rows.reduce((sum, row) => sum + row.filter((text) => text.length > MOST_TEXT).length, 0);
+}
+
 /** @param {string[][]} rows @returns {Promise<Blob>} */
 export async function workbook(rows) {
   const parts = { ...PARTS, "xl/worksheets/sheet1.xml": sheet(rows) };

@@ -1,0 +1,94 @@
+"""Heads that don't end: neither their bytes nor their time are without limit, and whoever is answered isn't cut off."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+import uvicorn
+
+from ovis_app.ui import http_heads
+from tests.waiting import PATIENCE, until
+
+SLOW = 1.5  # seconds that an answer takes here
+
+
+async def app(scope: Any, receive: Any, send: Any) -> None:
+    if scope["type"] != "http":
+        return
+    if scope["path"] == "/slow":
+        await asyncio.sleep(SLOW)
+    if scope["path"] == "/body":
+        while (await receive()).get("more_body"):
+            pass
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+    await send({"type": "http.response.body", "body": b"ok"})
+
+
+@pytest.fixture
+def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    monkeypatch.setattr(http_heads, "PATIENCE", 0.5)
+    listening = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off", timeout_keep_alive=30))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+    thread.start()
+    until(lambda: server.started)
+    server.config.http_protocol_class = http_heads.Heads  # as `serve` has it, of a server that runs
+    yield int(listening.getsockname()[1])
+    server.should_exit = True
+    thread.join(PATIENCE)
+
+
+def opened(port: int, data: bytes) -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+    connection.sendall(data)
+    return connection
+
+
+def rest(connection: socket.socket) -> bytes:
+    """What comes until the server closes; a test that waits in vain fails by the connection's own patience."""
+    found = b""
+    while data := connection.recv(65_536):
+        found += data
+    return found
+
+
+def head(path: str, *more: str) -> bytes:
+    return "\r\n".join([f"GET {path} HTTP/1.1", "Host: a", *more, "", ""]).encode()
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET / HTTP/1.1\r\n", head("/")[:-2]])
+def test_a_head_that_does_not_come_ends_its_connection(port: int, begun: bytes) -> None:
+    with closing(opened(port, begun)) as connection:
+        assert rest(connection) == b""
+    with closing(opened(port, head("/") + b"GET / HT")) as connection:  # nor behind an answer
+        assert rest(connection).endswith(b"ok")
+
+
+def test_a_head_that_trickles_has_no_more_time(port: int) -> None:
+    with closing(opened(port, b"GET / HTTP/1.1\r\n")) as connection, pytest.raises(OSError):
+        ends = time.monotonic() + PATIENCE
+        while time.monotonic() < ends:
+            connection.sendall(b"a: b\r\n")
+            time.sleep(0.05)
+
+
+def test_a_head_without_end_is_refused(port: int) -> None:
+    with closing(opened(port, b"GET / HTTP/1.1\r\na: " + b"b" * 200_000)) as connection:
+        assert connection.recv(100).startswith(b"HTTP/1.1 400")
+
+
+def test_who_is_being_answered_or_sends_a_body_is_left_alone(port: int) -> None:
+    with closing(opened(port, head("/slow", "Connection: close"))) as connection:
+        assert rest(connection).endswith(b"ok")
+    with closing(opened(port, head("/body", "Connection: close", "Content-Length: 6"))) as connection:
+        for _ in range(6):
+            time.sleep(SLOW / 6)
+            connection.sendall(b"x")
+        assert rest(connection).endswith(b"ok")
