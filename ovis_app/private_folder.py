@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 PREFIX = "ovis-"
 HIDDEN = ".ovis-"  # among files of people
 LOCK = "lock"
+REPLACED = "replaced"  # in a private folder: what is put back beside it where nothing came in its place
 
 
 class PrivateFolder:
@@ -55,6 +56,18 @@ def _remove(path: Path, lock: int, process: int) -> None:
     if os.getpid() != process:  # one that was forked has the same folder, which isn't its own
         return
     os.close(lock)  # first: Windows removes no file that is open
+    with suppress(OSError):
+        _clear(path)
+
+
+def _clear(path: Path) -> None:
+    """Removes a private folder, once what it took away has its name again, unless something else has that. Raises
+    OSError, with nothing removed, where it can't be put back."""
+    replaced = path / REPLACED
+    for old in list(replaced.iterdir()) if replaced.is_dir() else []:
+        place = path.parent / old.name
+        if not os.path.lexists(place):
+            old.rename(place)
     shutil.rmtree(path, ignore_errors=True)
 
 
@@ -85,7 +98,10 @@ def temporary_folder() -> Iterator[Path]:
 @contextmanager
 def made_whole(out: Path, *, replaces: bool = False) -> Iterator[Path]:
     """A folder to fill, which gets the name `out` in one step as the block ends. Raises FileExistsError where something
-    else has it by then, but for an empty folder, unless that is to be replaced; and OSError where none can be made."""
+    else has it by then, but for an empty folder; and OSError where none can be made.
+
+    Where it `replaces`, what has the name is taken away first, so that for a moment nothing has it. It comes back where
+    the new one fails to get the name; after a kill in that moment, with the next private folder that is made there."""
     place = out.absolute()
     own = PrivateFolder(place.parent, HIDDEN)
     try:
@@ -93,7 +109,8 @@ def made_whole(out: Path, *, replaces: bool = False) -> Iterator[Path]:
         new.mkdir()
         yield new
         if replaces and place.exists():
-            place.rename(own.path / "old")
+            (own.path / REPLACED).mkdir()
+            place.rename(own.path / REPLACED / place.name)
         _name(new, place)
     finally:
         own.close()
@@ -118,7 +135,8 @@ def _name(new: Path, place: Path) -> None:
 
 
 def sweep(parent: Path, prefix: str = PREFIX) -> None:
-    """Removes what processes left in `parent` that are no more: their locks aren't held. What isn't ours stays."""
+    """Removes what processes left in `parent` that are no more: their locks aren't held. What isn't ours stays, and what
+    they were about to replace comes back."""
     if fcntl is None:
         return
     for folder in parent.glob(f"{prefix}*"):
@@ -129,7 +147,7 @@ def sweep(parent: Path, prefix: str = PREFIX) -> None:
             lock = os.open(folder / LOCK, os.O_RDWR | os.O_NOFOLLOW)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder, ignore_errors=True)
+                _clear(folder)
                 log.info("a folder that a former process left is removed")
             finally:
                 os.close(lock)

@@ -159,6 +159,26 @@ def test_what_fails_midway_leaves_nothing(
     assert (merged(BASE, adapter, out) / "config.json").is_file()
 
 
+@pytest.mark.parametrize("killed", [False, True])
+def test_what_was_to_be_replaced_is_there_again(killed: bool, tmp_path: Path) -> None:
+    """Where the new folder doesn't get the name: by a failure, or by a kill between the two renames."""
+    out, ends = tmp_path / "out", "os.kill(os.getpid(), signal.SIGKILL)" if killed else "raise OSError('busy')"
+    out.mkdir()
+    (out / "whole").write_text("old")
+    program = (
+        "import os, signal, sys; from pathlib import Path; from ovis_app import private_folder\n"
+        f"def failing(new, place):\n assert not place.exists()\n {ends}\n"
+        "private_folder._name = failing\n"
+        "with private_folder.made_whole(Path(sys.argv[1]), replaces=True) as new:\n (new / 'whole').write_text('new')"
+    )
+    assert subprocess.run([sys.executable, "-c", program, out], stderr=subprocess.DEVNULL, check=False).returncode
+    private_folder.sweep(tmp_path, private_folder.HIDDEN)
+    assert (out / "whole").read_text() == "old" and list(tmp_path.iterdir()) == [out]
+    with private_folder.made_whole(out, replaces=True) as new:
+        (new / "whole").write_text("new")
+    assert (out / "whole").read_text() == "new" and list(tmp_path.iterdir()) == [out]
+
+
 @pytest.mark.parametrize("change", [0, 1])
 def test_of_two_at_once_one_comes_out_whole(change: int, tmp_path: Path) -> None:
     """Whoever is done first has the folder, all of it, and the other says that it is taken."""
