@@ -153,6 +153,9 @@ class Examined:
             yield not_judged("tokens a second", OVER)
             return
         found = memory_speed.measured(self.device)
+        if found is None:
+            yield not_judged("tokens a second", "beside the model there is no memory for a copy that tells how fast it is")
+            return
         yield speed.bandwidth(self.device, found, memory_speed.sheet(self.device))
         yield speed.tokens(self._rate, speed.needed_bytes(self._loaded.model, self._context), found, self.device)
 

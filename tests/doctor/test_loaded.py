@@ -96,6 +96,18 @@ def test_what_there_is_no_time_for_isnt_judged(monkeypatch: pytest.MonkeyPatch) 
     assert lines["prefix reuse"].verdict == "not judged" and "nothing is remembered" in lines["prefix reuse"].found
 
 
+def test_without_room_for_a_copy_its_line_isnt_judged_and_the_others_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(memory_speed, "COPIES", 0)
+    monkeypatch.setattr(memory_speed.torch, "zeros_like", full)
+    monkeypatch.setattr(both_ways, "compared", lambda *_: Finding("engine", "ok", "the same"))
+    lines = found(MINI.id)
+    assert lines["tokens a second"].verdict == "not judged" and "no memory for a copy" in lines["tokens a second"].found
+    assert lines["engine"].verdict == "ok" and "loaded" in lines and lines["loaded"].verdict == "ok"
+
+
 def test_memory_that_runs_out_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
