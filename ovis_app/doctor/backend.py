@@ -7,8 +7,9 @@ Knows findings and events; refuses to know how they come about.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import closing
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from contextvars import copy_context
 from functools import partial
 from importlib.util import find_spec
@@ -19,8 +20,9 @@ from ovis_app.backends import NO_SPACES, require_local
 from ovis_app.backends.local.worker import ThreadGroup
 from ovis_app.conversation import Stats
 from ovis_app.doctor.examination import examined
-from ovis_app.doctor.finding import Finding, lines, summary
+from ovis_app.doctor.finding import Finding, lines, summary, without
 from ovis_app.doctor.gpu import looks
+from ovis_app.doctor.told import private
 from ovis_app.engine.streamer import TokenStreamer
 from ovis_app.errors import FAILED, BackendError, UserError
 from ovis_app.generation import Answer, Done, Event, Request
@@ -34,7 +36,11 @@ log = logging.getLogger(__name__)
 NO_CHANGE = "The model is being looked over: start the app without --doctor to have it answer."
 NOT_HERE = "--doctor looks over a model in this process: take --backend local."
 
-Look = Callable[[Callable[[str], None]], Iterator[Finding]]  # called with what says what is going on
+ANOTHER = "Waiting until another look is over"
+READING = "Reading its files"
+TURN_SECONDS = 0.1  # between two questions whether whoever waits for a turn still does
+
+Look = Callable[[Callable[[str], None], Stop], Iterator[Finding]]  # called with what says what is going on
 
 
 def open_examining(settings: Settings, limits: Limits) -> ExaminingBackend:
@@ -45,23 +51,24 @@ def open_examining(settings: Settings, limits: Limits) -> ExaminingBackend:
     spec = zoo.adapted(settings.model, settings.adapter)
     if not settings.zerogpu:
 
-        def look(note: Callable[[str], None]) -> Iterator[Finding]:
-            return examined(spec, settings, quick=False, progress=lambda words, share: note(words))
+        def look(note: Callable[[str], None], stop: Stop) -> Iterator[Finding]:
+            return examined(spec, settings, quick=False, progress=lambda words, share: note(words), stop=stop)
 
-        return ExaminingBackend(spec, look)
+        return ExaminingBackend(spec, look, private(spec, settings))
     if find_spec("spaces") is None:
         raise BackendError(NO_SPACES)
     import spaces
 
-    return ExaminingBackend(spec, looks(settings, limits, spaces.GPU))
+    return ExaminingBackend(spec, looks(settings, limits, spaces.GPU), private(spec, settings))
 
 
 class ExaminingBackend:
-    """A backend; see `backend.Backend`. One look at a time is meant, several are no harm."""
+    """A backend; see `backend.Backend`. Looks once at a time: each may load the model."""
 
-    def __init__(self, spec: ModelSpec, look: Look) -> None:
-        self._spec, self._look = spec, look
-        self._threads, self._closing = ThreadGroup(), Stop()
+    def __init__(self, spec: ModelSpec, look: Look, private: Sequence[str]) -> None:
+        """`private` are names and paths that are nothing for visitors of a page."""
+        self._spec, self._look, self._private = spec, look, private
+        self._threads, self._closing, self._turn = ThreadGroup(), Stop(), threading.Lock()
 
     def warm(self) -> None:
         """Nothing is done before somebody asks."""
@@ -90,7 +97,7 @@ class ExaminingBackend:
         try:
             yield from streamer
         finally:
-            stop.set()  # heard at the next finding
+            stop.set()  # heard between two tokens or pieces of a file; what another process does, at its next finding
 
     def _edge(self, streamer: TokenStreamer, stop: Stop) -> None:
         """The edge of a thread: whatever happens, the reader hears an end."""
@@ -107,12 +114,29 @@ class ExaminingBackend:
 
     def _tell(self, streamer: TokenStreamer, stop: Stop) -> None:
         """The table as an answer, line by line, which can be copied as it stands."""
+
+        def note(words: str) -> None:
+            stop.check()
+            streamer.say(words)
+
         found: list[Finding] = []
-        streamer.hand_on(Answer("```\n"))
-        with closing(self._look(streamer.say)) as findings:  # type: ignore[type-var]
-            for one in findings:
-                stop.check()
-                found.append(one)
-                streamer.hand_on(Answer("\n".join(lines(one)) + "\n"))
+        with self._alone(note):
+            streamer.hand_on(Answer("```\n"))
+            note(READING)
+            with closing(self._look(note, stop)) as findings:  # type: ignore[type-var]
+                for one in findings:
+                    stop.check()
+                    found.append(without(one, self._private))
+                    streamer.hand_on(Answer("\n".join(lines(found[-1])) + "\n"))
         streamer.hand_on(Answer(f"```\n\n{summary(found)}."))
         streamer.done(Done("end", Stats()))
+
+    @contextmanager
+    def _alone(self, note: Callable[[str], None]) -> Iterator[None]:
+        """Waits for a turn, and says so; `note` raises Stopped where nobody waits any more."""
+        while not self._turn.acquire(timeout=TURN_SECONDS):
+            note(ANOTHER)
+        try:
+            yield
+        finally:
+            self._turn.release()

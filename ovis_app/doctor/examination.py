@@ -20,16 +20,20 @@ from ovis_app.doctor.machine import placement_of
 from ovis_app.doctor.memory_used import Peak
 from ovis_app.kept_examination import keep
 from ovis_app.settings import Settings
+from ovis_app.stop import NEVER, Stop
 from ovis_app.zoo import ModelSpec
 
 SECONDS = 150.0  # from the moment that loading begins; with what stands before, three minutes
 UNLOADABLE = ("tensor names", "tensor shapes")  # lines that keep a model from being loaded where they aren't ok
 
 
-def examined(spec: ModelSpec, settings: Settings, *, quick: bool, progress: Progress) -> Iterator[Finding]:
-    """Raises nothing that a checkpoint or a machine is the cause of: that is a line. How it went is kept."""
+def examined(
+    spec: ModelSpec, settings: Settings, *, quick: bool, progress: Progress, stop: Stop = NEVER
+) -> Iterator[Finding]:  # fmt: skip
+    """Raises nothing that a checkpoint or a machine is the cause of: that is a line. Raises Stopped, also where
+    `progress` does. How it went is kept."""
     found = []
-    for one in _lines(spec, settings, quick=quick, progress=progress):
+    for one in _lines(spec, settings, quick=quick, progress=progress, stop=stop):
         found.append(one)
         yield one
     remember(spec, found)
@@ -43,7 +47,9 @@ def remember(spec: ModelSpec, found: Sequence[Finding]) -> None:
         keep(files_of(folder, spec.adapter), Examination(date.today().isoformat(), len(found), unexpected))
 
 
-def _lines(spec: ModelSpec, settings: Settings, *, quick: bool, progress: Progress) -> Iterator[Finding]:
+def _lines(
+    spec: ModelSpec, settings: Settings, *, quick: bool, progress: Progress, stop: Stop
+) -> Iterator[Finding]:  # fmt: skip
     why = "it has a class of its own, which is asked like any other model" if spec.alone else ""
     for one in files_alone.findings(spec, settings, progress):
         yield one
@@ -54,10 +60,10 @@ def _lines(spec: ModelSpec, settings: Settings, *, quick: bool, progress: Progre
     if why:
         yield not_judged("loaded", why)
     else:
-        yield from survived(loaded(spec, settings, progress))
+        yield from survived(loaded(spec, settings, progress, stop))
 
 
-def loaded(spec: ModelSpec, settings: Settings, progress: Progress) -> Iterator[Finding]:
+def loaded(spec: ModelSpec, settings: Settings, progress: Progress, stop: Stop) -> Iterator[Finding]:
     """What it does; what is left when the time is over isn't judged."""
     began, placement = time.monotonic(), placement_of(spec, settings)
     with Peak(placement.device) as peak:
@@ -65,4 +71,5 @@ def loaded(spec: ModelSpec, settings: Settings, progress: Progress) -> Iterator[
         size = sum(value.nbytes for value in model.model.parameters()) / 1e9
         yield Finding("loaded", "ok", f"{size:.2f} GB in {time.monotonic() - began:.1f} s")
         progress("Asking", None)
-        yield from Examined(model, settings, settings.limits(), end=began + SECONDS, once=False).findings(peak)
+        end = began + SECONDS
+        yield from Examined(model, settings, settings.limits(), end=end, once=False, stop=stop).findings(peak)

@@ -26,6 +26,7 @@ from ovis_app.doctor.quick import of_files
 from ovis_app.errors import BackendError, UserError
 from ovis_app.limits import Limits
 from ovis_app.settings import Settings
+from ovis_app.stop import Stop
 
 SPARE = 0.2  # of the seconds, for what is under way when the others are over
 
@@ -43,15 +44,14 @@ def seconds_of(look: GpuLook) -> int:
 
 def looks(
     settings: Settings, limits: Limits, gpu: Callable[..., Any]
-) -> Callable[[Callable[[str], None]], Iterator[Finding]]:
+) -> Callable[[Callable[[str], None], Stop], Iterator[Finding]]:
     """Loads the model: to be called on the main thread, as for answers. Returns what looks it over, which says to
     whoever waits what it does. Raises BackendError."""
     placed = gpu_placed.place(settings, limits)
     call = GpuLook(CARDS[settings.zerogpu_size].most)
     forked = gpu(duration=seconds_of, size=settings.zerogpu_size)(in_gpu)
 
-    def look(note: Callable[[str], None]) -> Iterator[Finding]:
-        note("Reading its files")
+    def look(note: Callable[[str], None], stop: Stop) -> Iterator[Finding]:  # that another process hears by its end
         yield from of_files(placed.loaded.checkpoint.folder, placed.loaded.spec, None)
         note("Waiting for a GPU")
         try:

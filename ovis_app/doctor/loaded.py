@@ -29,7 +29,7 @@ from ovis_app.generation import GenerationSettings, Request
 from ovis_app.limits import Limits
 from ovis_app.models import memory_speed
 from ovis_app.settings import Settings
-from ovis_app.stop import Stop, Stopped
+from ovis_app.stop import NEVER, Stop, Stopped
 
 log = logging.getLogger(__name__)
 
@@ -40,9 +40,11 @@ SHARE = 0.5  # of a first question that the second is to find again
 
 
 def survived(findings: Iterator[Finding]) -> Iterator[Finding]:
-    """The findings; where what they look at fails, a line that says so in place of the rest."""
+    """The findings; where what they look at fails, a line that says so in place of the rest. Raises Stopped."""
     try:
         yield from findings
+    except Stopped:
+        raise
     except UserError as error:
         yield Finding("loaded", "failed", str(error), does="doesn't answer")
     except Exception as error:  # what drivers and kernels raise is of many kinds, and worth a report
@@ -67,9 +69,11 @@ class Heard(TokenStreamer):
 class Examined:
     """A session under examination. `end` is the time.monotonic() at which it is to be over."""
 
-    def __init__(self, loaded: LoadedModel, settings: Settings, limits: Limits, *, end: float, once: bool) -> None:
+    def __init__(
+        self, loaded: LoadedModel, settings: Settings, limits: Limits, *, end: float, once: bool, stop: Stop = NEVER
+    ) -> None:  # fmt: skip
         """`once` is for a process that has its device for a moment. Raises BackendError, as `Session`."""
-        self._loaded, self._limits, self._end = loaded, limits, end
+        self._loaded, self._limits, self._end, self._wanted = loaded, limits, end, stop
         self._settings = settings
         self._session = Session(loaded, settings, limits, thread=False, once=once)
         self._answers: list[Answered] = []
@@ -81,7 +85,7 @@ class Examined:
         return str(self._loaded.model.device)
 
     def findings(self, peak: Peak) -> Iterator[Finding]:
-        """`peak` has watched since before the model was loaded."""
+        """`peak` has watched since before the model was loaded. Raises Stopped where nobody wants them any more."""
         try:
             yield new_tokens(self._session.capabilities, self.device)
             yield from self._asked()
@@ -105,8 +109,7 @@ class Examined:
 
     def _said(self, conversation: Conversation) -> Message | str:
         """An answer, or why there is none."""
-        stop, streamer, started = Stop(), Heard(), time.monotonic()
-        stop.deadline = self._end
+        stop, streamer, started = self._stop(), Heard(), time.monotonic()
 
         def begin() -> None:
             stop.deadline = self._end  # the engine lets the clock stand
@@ -116,10 +119,12 @@ class Examined:
             prepared = self._session.prepare(request, streamer, stop)
             done = self._session.answer(prepared, streamer, stop, begin=begin, started=started)
         except Stopped:
+            self._wanted.check()
             return OVER
         except UserError as error:
             return str(error)
         if done.finish == "stopped":
+            self._wanted.check()
             return OVER
         ids, stats = tuple(streamer.ids), done.stats
         self._answers.append(Answered(prepared, ids))
@@ -162,9 +167,15 @@ class Examined:
     def _engine(self) -> Finding:
         if self._session.engine is None:
             return not_judged("engine", "transformers' generate answers here, there is nothing to compare")
-        stop = Stop()
+        found = both_ways.compared(self._loaded, self._answers, self._stop())
+        self._wanted.check()
+        return found
+
+    def _stop(self) -> Stop:
+        """Of a piece of it: for all that is left of the time, as long as somebody waits."""
+        stop = Stop(self._wanted)
         stop.deadline = self._end
-        return both_ways.compared(self._loaded, self._answers, stop)
+        return stop
 
 
 def new_tokens(can: Capabilities, device: str) -> Finding:

@@ -19,6 +19,7 @@ from ovis_app.engine.capabilities import Capabilities
 from ovis_app.engine.memory_plan import MemoryPlan
 from ovis_app.models import memory_speed
 from ovis_app.settings import Settings
+from ovis_app.stop import Stop, Stopped
 from ovis_app.zoo import MINI
 from tests.doctor.checkpoints import honest
 from tests.doctor.test_files import NORM, tensors
@@ -94,6 +95,17 @@ def test_what_there_is_no_time_for_isnt_judged(monkeypatch: pytest.MonkeyPatch) 
     late = (*ANSWERS, "tokens a second", "engine")
     assert {lines[name].verdict for name in late} == {"not judged"} and "time was over" in lines["counting"].found
     assert lines["prefix reuse"].verdict == "not judged" and "nothing is remembered" in lines["prefix reuse"].found
+
+
+@pytest.mark.parametrize("line", ["loaded", "counting", "tokens a second"])
+def test_whoever_stops_it_is_heard_at_once(line: str) -> None:
+    stop, seen = Stop(), list[str]()
+    with pytest.raises(Stopped):
+        for one in examined(MINI, ON_CPU, quick=False, progress=lambda words, share: None, stop=stop):
+            seen.append(one.name)
+            if one.name == line:
+                stop.set()
+    assert seen[-1] == line or (line, seen[-1]) == ("loaded", "new tokens")
 
 
 def test_without_room_for_a_copy_its_line_isnt_judged_and_the_others_are(monkeypatch: pytest.MonkeyPatch) -> None:

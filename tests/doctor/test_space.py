@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,12 +14,14 @@ from ovis_app import chat
 from ovis_app.backends.gpu_time import CARDS
 from ovis_app.conversation import Conversation, Message
 from ovis_app.doctor import gpu
-from ovis_app.doctor.backend import NO_CHANGE, ExaminingBackend, open_examining
+from ovis_app.doctor.backend import ANOTHER, NO_CHANGE, ExaminingBackend, open_examining
+from ovis_app.doctor.finding import Finding
 from ovis_app.errors import BackendError
-from ovis_app.generation import GenerationSettings, Request
+from ovis_app.generation import Answer, GenerationSettings, Request, Waiting
 from ovis_app.limits import Limits
 from ovis_app.models import memory_speed
 from ovis_app.settings import Settings
+from ovis_app.stop import Stop
 from ovis_app.zoo import MINI
 from tests.stand_ins import spaces
 
@@ -53,6 +57,36 @@ def test_the_table_comes_of_one_call_for_a_gpu(monkeypatch: pytest.MonkeyPatch) 
     spaces.refusal = None
     assert "12 s left" in refused.error and "resize filter" in refused.text
     backend.close()
+
+
+def test_looks_come_one_at_a_time_are_stopped_within_and_tell_no_name() -> None:
+    looking = list[str]()
+
+    def look(note: Callable[[str], None], stop: Stop) -> Iterator[Finding]:
+        looking.append("begun")
+        yield Finding("files", "failed", "The weights in /home/someone/secret are damaged")
+        while not stop.is_set():  # a load, a long answer
+            time.sleep(0.01)
+        looking.append("ended")
+        stop.check()
+
+    def told(events: Iterator[object]) -> str:
+        """Until a line of the table, or that another look is under way."""
+        text = ""
+        for event in events:
+            text += event.text if isinstance(event, Answer) else ""
+            if "files" in text or event == Waiting(ANOTHER):
+                return text or ANOTHER
+        raise AssertionError(text)
+
+    backend = ExaminingBackend(MINI, look, ["/home/someone/secret"])
+    first, second = backend.stream(ASKED), backend.stream(ASKED)
+    assert "in the model are damaged" in told(first)
+    assert told(second) == ANOTHER and looking == ["begun"]
+    first.close()  # type: ignore[attr-defined]
+    assert "files" in told(second) and looking == ["begun", "ended", "begun"]
+    backend.close()
+    assert looking[-1] == "ended"
 
 
 def test_more_seconds_than_were_asked_for_are_named() -> None:
