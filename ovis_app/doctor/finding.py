@@ -22,7 +22,7 @@ REPORT = "report this table (--json), with where the checkpoint is from"
 @dataclass(frozen=True)
 class Finding:
     """A line of the table. `does` is what the app does now, `report` what whoever reads it should tell; both stand only
-    where something isn't as expected."""
+    where something isn't as expected. `quoted` are words out of prompts, which no report has."""
 
     name: str
     verdict: Verdict
@@ -30,6 +30,7 @@ class Finding:
     expected: str = ""
     does: str = ""
     report: str = ""
+    quoted: str = ""
 
     @property
     def warns(self) -> bool:
@@ -53,7 +54,8 @@ def plain(text: str) -> str:
 
 def lines(finding: Finding) -> list[str]:
     """A finding as lines of the table."""
-    first = f"{MARKS[finding.verdict]:8}{finding.name:20}{plain(finding.found)}"
+    found = f"{finding.found}: {finding.quoted}" if finding.quoted else finding.found
+    first = f"{MARKS[finding.verdict]:8}{finding.name:20}{plain(found)}"
     more = (("expected", finding.expected), ("the app", finding.does), ("please", finding.report))
     return [first, *(f"{'':8}{'':20}{word}: {plain(text)}" for word, text in more if text)]
 
@@ -72,11 +74,12 @@ def summary(findings: Iterable[Finding]) -> str:
 def as_json(findings: Sequence[Finding], *, private: Sequence[str], **facts: object) -> str:
     """For a report of a bug, with what stands beside it. `private` are names and paths, which become "the model"."""
     told = [without(one, private) for one in findings]
-    return json.dumps({**facts, "findings": [asdict(one) for one in told], "summary": summary(told)}, indent=1)
+    rows = [{name: text for name, text in asdict(one).items() if name != "quoted"} for one in told]
+    return json.dumps({**facts, "findings": rows, "summary": summary(told)}, indent=1)
 
 
 def without(finding: Finding, private: Sequence[str]) -> Finding:
-    """A finding that tells no name and no path."""
+    """A finding that tells no name, no path and no words out of prompts."""
 
     def told(text: str) -> str:
         for word in sorted(filter(None, private), key=len, reverse=True):
@@ -84,4 +87,6 @@ def without(finding: Finding, private: Sequence[str]) -> Finding:
         return plain(text)
 
     # What to report is ours alone.
-    return replace(finding, found=told(finding.found), expected=told(finding.expected), does=told(finding.does))
+    return replace(
+        finding, found=told(finding.found), expected=told(finding.expected), does=told(finding.does), quoted=""
+    )  # fmt: skip

@@ -6,7 +6,7 @@ Knows chat formats and templates; refuses to know pictures.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice, product
 from pathlib import Path
@@ -17,6 +17,7 @@ from ovis_app.doctor import files
 from ovis_app.doctor.finding import Finding, judged, not_judged
 from ovis_app.doctor.known import KNOWN, USES_TEMPLATE, row_of
 from ovis_app.doctor.template_process import rendered
+from ovis_app.doctor.tokens import CONTROL
 from ovis_app.models.config import OvisConfig
 from ovis_app.models.families.table import FAMILIES
 from ovis_app.models.inputs import chat_format
@@ -92,20 +93,26 @@ def against(
         ]  # fmt: skip
         if best is None or len(wrong) < len(best):
             best, refused = wrong, sum(text is None for text in texts)
-            first = "" if not wrong else _apart(texts[wrong[0]], _decoded(tokenizer, ours[wrong[0]]))
+            first = ("", "")
+            if wrong:
+                both = texts[wrong[0]], _decoded(tokenizer, ours[wrong[0]])
+                first = _apart(*both, wrong[0] + 1, tokenizer.prompts.controls)
     assert best is not None
     return _verdict(file, config, len(best), refused, len(asked), first)
 
 
-def _verdict(file: str, config: OvisConfig, wrong: int, refused: int, asked: int, first: str) -> Finding:
+def _verdict(
+    file: str, config: OvisConfig, wrong: int, refused: int, asked: int, first: tuple[str, str]
+) -> Finding:  # fmt: skip
+    """`first` is where the first of them differs, and in which words."""
     if not wrong:
         return Finding("chat template", "ok", f"{file}: {asked} of {asked} conversations the same")
-    found = (
-        f"{file}: {wrong} of {asked} conversations differ{f', {refused} of them refused' if refused else ''}: {first}"
-    )
+    count, (where, words) = f", {refused} of them refused" if refused else "", first
+    found = f"{file}: {wrong} of {asked} conversations differ{count}; {where}"
     if config.family not in USES_TEMPLATE:  # what its language model came with
-        return Finding("chat template", "not judged", found, does=OWN)
-    return judged("chat template", found, "the same prompts", same=False, does=WRITES.format(family=config.family))
+        return Finding("chat template", "not judged", found, does=OWN, quoted=words)
+    does = WRITES.format(family=config.family)
+    return replace(judged("chat template", found, "the same prompts", same=False, does=does), quoted=words)
 
 
 def conversations(config: OvisConfig) -> Iterator[Asked]:
@@ -151,10 +158,15 @@ def _decoded(tokenizer: ChatTokenizer, ids: list[int]) -> str:
     return text
 
 
-def _apart(theirs: str | None, ours: str) -> str:
-    """Where two texts begin to differ, in a few letters of each."""
+def _apart(theirs: str | None, ours: str, number: int, controls: Collection[str]) -> tuple[str, str]:
+    """Where the texts of a conversation begin to differ and which control tokens stand there; and a few letters of
+    each."""
     if theirs is None:
-        return "it refuses what people ask"
+        return f"number {number} is refused", ""
     same = next((at for at, pair in enumerate(zip(theirs, ours, strict=False)) if len({*pair}) > 1), -1)
-    at = max((min(len(theirs), len(ours)) if same < 0 else same) - 12, 0)
-    return f"{theirs[at : at + 40]!r} in place of {ours[at : at + 40]!r}"
+    apart = min(len(theirs), len(ours)) if same < 0 else same
+    at = max(apart - 12, 0)
+    shown = [text[at : at + 40] for text in (theirs, ours)]
+    near = [" ".join(one for one in CONTROL.findall(text) if one in controls) or "no control token" for text in shown]
+    where = f"number {number} from character {apart + 1} on, at {near[0]} in place of {near[1]}"
+    return where, f"{shown[0]!r} in place of {shown[1]!r}"

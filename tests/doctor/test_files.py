@@ -197,6 +197,18 @@ def test_a_report_has_no_path_and_no_name(tmp_path: Path, capsys: pytest.Capture
     assert wrong["found"].startswith("The weights in the model are damaged")
 
 
+def test_a_report_says_where_prompts_differ_and_has_no_word_of_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:  # fmt: skip
+    folder = honest("ovis2.5", tmp_path / "mine")
+    template("{{ '<|im_start|>system secret words' }}" + CHATML + "{%- endfor %}")(folder)
+    for json_too in ([], ["--json"]):
+        main(["doctor", str(folder), "--quick", "--device", "cpu", *json_too])
+        out = capsys.readouterr().out
+        assert "50 of 50 conversations differ, 36 of them refused; number 1 from character 19 on, at <|im_start|>" in out
+        assert ("secret words" in out) == (not json_too), "a template's words are for whoever looks here"
+
+
 def test_the_page_says_how_the_last_look_went_as_long_as_the_files_are_the_same(
     tmp_path: Path, own_folder: Path
 ) -> None:  # fmt: skip
