@@ -87,6 +87,9 @@ class Examined:
     def findings(self, peak: Peak) -> Iterator[Finding]:
         """`peak` has watched since before the model was loaded. Raises Stopped where nobody wants them any more."""
         try:
+            if self._session.engine is not None:
+                self._session.engine.make_ready(self._stop().is_set)
+                self._wanted.check()
             yield new_tokens(self._session.capabilities, self.device)
             yield from self._asked()
             yield self._reuse()

@@ -3,6 +3,7 @@ weights none but that their answers are wrong, and a planted lie is found and na
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from ovis_app.backends.local import model_pool
 from ovis_app.doctor import both_ways, examination, loaded, speed
 from ovis_app.doctor.examination import examined
 from ovis_app.doctor.finding import Finding
+from ovis_app.doctor.loaded import new_tokens
 from ovis_app.doctor.memory_used import judged_peak
 from ovis_app.engine.capabilities import Capabilities
+from ovis_app.engine.decode_step import DecodeStep
 from ovis_app.engine.memory_plan import MemoryPlan
 from ovis_app.models import memory_speed
 from ovis_app.settings import Settings
@@ -95,6 +98,17 @@ def test_what_there_is_no_time_for_isnt_judged(monkeypatch: pytest.MonkeyPatch) 
     late = (*ANSWERS, "tokens a second", "engine")
     assert {lines[name].verdict for name in late} == {"not judged"} and "time was over" in lines["counting"].found
     assert lines["prefix reuse"].verdict == "not judged" and "nothing is remembered" in lines["prefix reuse"].found
+
+
+def test_a_faster_step_whose_trial_fails_is_named_before_anything_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    def tried(step: DecodeStep) -> Iterator[None]:
+        yield
+        step.why = "it doesn't compute what the step in torch does"
+
+    monkeypatch.setattr(DecodeStep, "prepare", tried)
+    monkeypatch.setattr(loaded, "new_tokens", lambda can, device: new_tokens(can, "cuda:0"))  # where there are such steps
+    line = found(MINI.id)["new tokens"]
+    assert line.verdict == "differs" and "doesn't compute what" in line.does and "by hand" in line.found
 
 
 @pytest.mark.parametrize("line", ["loaded", "counting", "tokens a second"])
