@@ -53,7 +53,9 @@ class Examination:
 
     day: str  # 2026-11-27
     lines: int
-    unexpected: int  # of them
+    judged: int  # of them
+    unexpected: int  # of those that were judged
+    quick: bool  # at its files alone
 
 
 @dataclass(frozen=True)

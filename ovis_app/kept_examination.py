@@ -24,7 +24,11 @@ def folder() -> Path:
 
 
 def keep(files: Files, found: Examination) -> None:
-    """For the next time that these files are loaded; where nothing can be written nothing is kept."""
+    """For the next time that these files are loaded; where nothing can be written nothing is kept. A look at the files
+    alone leaves a whole one as it is."""
+    before = kept(files) if found.quick else None
+    if before is not None and not before.quick:
+        return
     with suppress(OSError):
         folder().mkdir(parents=True, exist_ok=True)
         _file(files).write_text(json.dumps(asdict(found)), encoding="utf-8")
@@ -34,7 +38,8 @@ def kept(files: Files) -> Examination | None:
     """How these very files did; None where nobody looked."""
     with suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
         told = json.loads(_file(files).read_text(encoding="utf-8"))
-        return Examination(str(told["day"])[:10], int(told["lines"]), int(told["unexpected"]))
+        lines, judged, unexpected = (int(told[name]) for name in ("lines", "judged", "unexpected"))
+        return Examination(str(told["day"])[:10], lines, judged, unexpected, bool(told["quick"]))
     return None
 
 

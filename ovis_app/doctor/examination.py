@@ -36,15 +36,16 @@ def examined(
     for one in _lines(spec, settings, quick=quick, progress=progress, stop=stop):
         found.append(one)
         yield one
-    remember(spec, found)
+    remember(spec, found, quick=quick)
 
 
-def remember(spec: ModelSpec, found: Sequence[Finding]) -> None:
+def remember(spec: ModelSpec, found: Sequence[Finding], *, quick: bool) -> None:
     """For the page, which says so of the model that answers; nothing where there were no files to look at."""
     folder = folder_here(spec)
     if folder is not None:
-        unexpected = sum(one.warns for one in found)
-        keep(files_of(folder, spec.adapter), Examination(date.today().isoformat(), len(found), unexpected))
+        judged, unexpected = sum(one.verdict != "not judged" for one in found), sum(one.warns for one in found)
+        day = date.today().isoformat()
+        keep(files_of(folder, spec.adapter), Examination(day, len(found), judged, unexpected, quick))
 
 
 def _lines(

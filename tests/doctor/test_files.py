@@ -3,6 +3,7 @@ found and named, and nothing else is."""
 
 from __future__ import annotations
 
+import html
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -12,10 +13,13 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from ovis_app import zoo
+from ovis_app.backend import Examination
 from ovis_app.backends.local.backend import LocalBackend
+from ovis_app.checkpoints.checkpoint import files_of
 from ovis_app.cli import main
 from ovis_app.doctor import quick, template_process
 from ovis_app.doctor.finding import Finding
+from ovis_app.kept_examination import keep
 from ovis_app.limits import Limits
 from ovis_app.settings import Settings
 from ovis_app.ui.panels import models
@@ -221,17 +225,23 @@ def test_the_page_says_how_the_last_look_went_as_long_as_the_files_are_the_same(
         return models.on_this_machine(backend.status())
 
     try:
-        assert "Looked over" not in shown()
+        assert "ooked over" not in shown()
         assert main(["doctor", str(folder), "--quick", "--json", "--device", "cpu"]) == 0
         backend._give_up()
-        assert "17 lines, all as expected." in shown() and own_folder.is_dir()
+        assert "Its files looked over on" in shown() and ": 17 lines as expected." in shown() and own_folder.is_dir()
+        whole = Examination("2026-11-27", 30, 28, 2, quick=False)
+        keep(files_of(folder), whole)
+        assert main(["doctor", str(folder), "--quick", "--json", "--device", "cpu"]) == 0
+        backend._give_up()
+        which = "(`ovis doctor` tells which), 2 couldn't be judged."
+        assert f"Looked over on 2026-11-27: 2 of 28 lines not as expected {which}" in html.unescape(shown())
         pixels(resample=3)(folder)
         assert main(["doctor", str(folder), "--quick", "--json", "--device", "cpu"]) == 0
         backend._give_up()
-        assert "1 of 17 lines not as expected; `ovis doctor` tells which." in shown()
+        assert "1 of 17 lines not as expected" in shown()
         pixels(resample=2)(folder)
         backend._give_up()
-        assert "Looked over" not in shown()
+        assert "ooked over" not in shown()
     finally:
         backend.close()
 

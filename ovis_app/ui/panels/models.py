@@ -136,10 +136,16 @@ def examined(found: Examination | None) -> str:
     """What `ovis doctor` found when it last looked, in a sentence; nothing where it never did."""
     if found is None:
         return ""
-    day, odd, lines = found.day, found.unexpected, found.lines
-    if not odd:
-        return f"Looked over on {day}: {lines} lines, all as expected."
-    return f"Looked over on {day}: {odd} of {lines} lines not as expected; `ovis doctor` tells which."
+    how, left = _went(found), found.lines - found.judged
+    how = f"{how}, {left} couldn't be judged" if left else how
+    return f"Its files looked over on {found.day}: {how}." if found.quick else f"Looked over on {found.day}: {how}."
+
+
+def _went(found: Examination) -> str:
+    """Of the lines that were judged."""
+    if found.unexpected:
+        return f"{found.unexpected} of {found.judged} lines not as expected (`ovis doctor` tells which)"
+    return f"{found.judged} lines as expected"
 
 
 def row(offer: Offer) -> str:
