@@ -5,22 +5,15 @@ Knows preprocessor_config.json as far as the app reads it; refuses to know pictu
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from PIL import Image
 
 from ovis_app.doctor.finding import Finding, judged
 from ovis_app.doctor.known import row_of
 from ovis_app.models.config import OvisConfig
+from ovis_app.models.families.table import FAMILIES
 from ovis_app.models.preprocess.pixel_format import DEFAULTS, Channels
 
 FOLLOWS = "follows the file: pictures are {how} as it says"
-
-
-def findings(config: OvisConfig) -> Iterator[Finding]:
-    yield resize_filter(config)
-    yield numbers(config)
-    yield limits(config)
 
 
 def resize_filter(config: OvisConfig) -> Finding:
@@ -48,19 +41,23 @@ def limits(config: OvisConfig) -> Finding:
     """How large a picture is seen: a tile's side where pictures are cut, else the least and the most pixels."""
     facts, row = config.preprocessor or {}, row_of(config)
     if row.tiles:
-        side = (facts.get("crop_size") or facts.get("size") or {}).get("height") or config.vision_config["image_size"]
+        side = FAMILIES[config.family].layout(config).tile
         trained = config.vision_config["image_size"]
         return judged(
             "picture sizes", f"tiles of {side} pixels", f"{trained}, the tower's own", same=side == trained,
             does=f"cuts tiles of {side} pixels, as the file says",
         )  # fmt: skip
     own = row.single.made_for or (row.single.min_pixels, row.single.max_pixels)
-    found = tuple(facts.get(name, size) for name, size in zip(("min_pixels", "max_pixels"), own, strict=True))
-    said = f"{found[0]:,} to {found[1]:,} pixels" if "max_pixels" in facts else f"not said, so {own[0]:,} to {own[1]:,}"
+    told = [facts.get(name) for name in ("min_pixels", "max_pixels")]
+    found = tuple(size if one is None else one for one, size in zip(told, own, strict=True))
+    said = f"not said, so {own[0]:,} to {own[1]:,}" if told[1] is None else f"{found[0]:,} to {found[1]:,} pixels"
     return judged(
         "picture sizes", said, f"{own[0]:,} to {own[1]:,} pixels", same=found == own,
         does="a known name is read at its row's sizes, a folder at those of the file; settings change both",
     )  # fmt: skip
+
+
+CHECKS = {"resize filter": resize_filter, "mean and deviation": numbers, "picture sizes": limits}  # each by its line
 
 
 def _named(value: int) -> str:

@@ -6,8 +6,10 @@ Knows which check needs which file; refuses to know how a line is shown.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from ovis_app import zoo
@@ -20,6 +22,8 @@ from ovis_app.errors import BackendError
 from ovis_app.models.config import OvisConfig
 from ovis_app.settings import Settings
 from ovis_app.zoo import ModelSpec
+
+log = logging.getLogger(__name__)
 
 OCR2_ALONE = "{name} is transformers' own class: this app has nothing to hold its files against"
 NOT_FETCHED = "{name} isn't on this disk, and can't be used here, so it isn't fetched"
@@ -61,7 +65,8 @@ def of_files(folder: Path, spec: ModelSpec, settings: Settings | None) -> Iterat
         yield Finding("config", "failed", str(error))
         return
     yield Finding("config", "ok", f"{config.family}, {config.llm_config.model_type}, layout {config.layout}")
-    yield from pixels.findings(config)
+    for name, check in pixels.CHECKS.items():
+        yield from _whole(name, partial(_alone, check, config))
     yield from _whole("special ids", lambda: _of_tokenizer(folder, spec, config))
     yield from _whole("tensor names", lambda: _of_weights(folder, spec, config))
     if settings is None:
@@ -71,11 +76,18 @@ def of_files(folder: Path, spec: ModelSpec, settings: Settings | None) -> Iterat
 
 
 def _whole(name: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
-    """A group of checks; a line that says why where its files can't be read."""
+    """A group of checks; a line that says why where its files can't be read, or say what nobody thought of."""
     try:
         yield from check()
     except BackendError as error:
         yield Finding(name, "failed", str(error), does="doesn't load it")
+    except Exception as error:  # of a stranger's files: of any kind
+        log.info("a file says something odd", exc_info=error)
+        yield not_judged(name, f"a file says something odd of it ({type(error).__name__})")
+
+
+def _alone(check: Callable[[OvisConfig], Finding], config: OvisConfig) -> Iterator[Finding]:
+    yield check(config)
 
 
 def _of_tokenizer(folder: Path, spec: ModelSpec, config: OvisConfig) -> Iterator[Finding]:

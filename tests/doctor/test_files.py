@@ -136,6 +136,29 @@ def test_of_tiles_their_side_and_who_writes_the_prompts(tmp_path: Path) -> None:
     assert line.verdict == "not judged" and "50 of 50" in line.found and "original's own code" in line.does
 
 
+@pytest.mark.parametrize(
+    ("family", "facts", "verdict"),
+    [
+        ("ovis2", {"crop_size": 56}, "ok"),  # as older files have it
+        ("ovis2", {"crop_size": 28}, "differs"),
+        ("ovis2", {"crop_size": None, "size": 56}, "ok"),
+        ("ovis2", {"crop_size": ["56"]}, "not judged"),
+        ("ovis2", {"size": {"height": "wide"}, "crop_size": None}, "not judged"),
+        ("ovis2.5", {"max_pixels": "many"}, "not judged"),
+        ("ovis2.5", {"min_pixels": [1], "max_pixels": {}}, "not judged"),
+        ("ovis2.5", {"min_pixels": None, "max_pixels": None}, "ok"),
+    ],
+)
+def test_odd_sizes_are_a_line_and_all_else_is_judged(
+    family: str, facts: dict[str, Any], verdict: str, tmp_path: Path
+) -> None:
+    folder = honest(family, tmp_path / "mine")
+    pixels(**facts)(folder)
+    lines = found(folder)
+    assert lines.pop("picture sizes").verdict == verdict
+    assert len(lines) == 16 and {one.verdict for one in lines.values()} == {"ok"}
+
+
 def test_a_template_that_takes_for_ever_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(template_process, "SECONDS", 1.0)
     folder = honest("ovis2.5", tmp_path / "mine")

@@ -78,10 +78,10 @@ def layout(config: OvisConfig) -> Layout:
 
 
 def _side(config: OvisConfig) -> int:
-    """Of a tile, in pixels."""
+    """Of a tile, in pixels; older files have a number in place of a height and a width."""
     facts = config.preprocessor or {}
     size = facts.get("crop_size") or facts.get("size") or {}
-    return int(size.get("height") or config.vision_config["image_size"])
+    return int((size if isinstance(size, int) else size.get("height")) or config.vision_config["image_size"])
 
 
 def _tile_tokens(config: OvisConfig) -> int:
