@@ -135,8 +135,8 @@ def _name(new: Path, place: Path) -> None:
 
 
 def sweep(parent: Path, prefix: str = PREFIX) -> None:
-    """Removes what processes left in `parent` that are no more: their locks aren't held. What isn't ours stays, and what
-    they were about to replace comes back."""
+    """Removes what processes left in `parent` that are no more: their locks aren't held. What isn't ours stays, and
+    what they were about to replace comes back."""
     if fcntl is None:
         return
     for folder in parent.glob(f"{prefix}*"):

@@ -1,7 +1,7 @@
 """How fast a device's memory is read: of a GPU whose name is known by its data sheet, else by a short copy here.
 
-What a token reads, over that, is how many tokens a second an answer gets at most. Knows names of whole cards; refuses to
-know shares of one, and cards that only begin with the same name: those are measured.
+What a token reads, over that, is how many tokens a second an answer gets at most. Knows names of whole cards; refuses
+to know shares of one, and cards that only begin with the same name: those are measured.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ BANDWIDTH = {
     "L4": 0.3e12,
     "4090": 1.008e12,
 }
-OTHERS = re.compile(r"MIG|GRID|Laptop|[0-9]+[ABCQ]")  # words of shares of a card, and of other cards by the same name
+OTHERS = re.compile(r"MIG|GRID|Laptop|[0-9]{1,4}[ABCQ]")  # words of shares of a card, and of others by its name
 BLOCK = {"cpu": 1 << 28, "cuda": 1 << 30}  # bytes that are copied
 COPIES = 8
 

@@ -58,8 +58,8 @@ def hf_weights(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name.replace("@", "model.vision_tower.transformer"): tensor for name, tensor in out.items()}
 
 
-@pytest.fixture
-def hf_folder(tmp_path: Path) -> Path:
+def hf(folder: Path) -> Path:
+    """The golden Ovis2 as that layout has it, but for its tokenizer, into a folder that is there."""
     raw = json.loads((GOLDEN / "config.json").read_text())
     visual = raw["visual_tokenizer_config"]
     tower = {k: v for k, v in visual["backbone_config"].items() if v is not None}
@@ -69,10 +69,15 @@ def hf_folder(tmp_path: Path) -> Path:
         "text_config": raw["llm_config"],
         "vision_config": {**tower, "model_type": "ovis2"},
     }
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    save_file(hf_weights(load_file(GOLDEN / "model.safetensors")), tmp_path / "model.safetensors")
-    shutil.copy(GOLDEN / "preprocessor_config.json", tmp_path)
-    return tmp_path
+    (folder / "config.json").write_text(json.dumps(config))
+    save_file(hf_weights(load_file(GOLDEN / "model.safetensors")), folder / "model.safetensors")
+    shutil.copy(GOLDEN / "preprocessor_config.json", folder)
+    return folder
+
+
+@pytest.fixture
+def hf_folder(tmp_path: Path) -> Path:
+    return hf(tmp_path)
 
 
 def test_golden_hf_layout_computes_the_same(hf_folder: Path) -> None:

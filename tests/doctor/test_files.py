@@ -232,7 +232,9 @@ def test_a_report_says_where_prompts_differ_and_has_no_word_of_them(
     for json_too in ([], ["--json"]):
         main(["doctor", str(folder), "--quick", "--device", "cpu", *json_too])
         out = capsys.readouterr().out
-        assert "50 of 50 conversations differ, 36 of them refused; number 1 from character 19 on, at <|im_start|>" in out
+        assert (
+            "50 of 50 conversations differ, 36 of them refused; number 1 from character 19 on, at <|im_start|>" in out
+        )
         assert ("secret words" in out) == (not json_too), "a template's words are for whoever looks here"
 
 

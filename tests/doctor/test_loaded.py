@@ -106,7 +106,9 @@ def test_a_faster_step_whose_trial_fails_is_named_before_anything_is_asked(monke
         step.why = "it doesn't compute what the step in torch does"
 
     monkeypatch.setattr(DecodeStep, "prepare", tried)
-    monkeypatch.setattr(loaded, "new_tokens", lambda can, device: new_tokens(can, "cuda:0"))  # where there are such steps
+    monkeypatch.setattr(
+        loaded, "new_tokens", lambda can, device: new_tokens(can, "cuda:0")
+    )  # where there are such steps
     line = found(MINI.id)["new tokens"]
     assert line.verdict == "differs" and "doesn't compute what" in line.does and "by hand" in line.found
 

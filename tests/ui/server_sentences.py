@@ -22,8 +22,9 @@ ELSEWHERE = (
     "ui/theme.py", "ui/wiring/editing.py", "zoo/table.py",
 )  # fmt: skip
 # But these are heard on the page too.
-HERE = ("doctor/backend.py", "models/config.py", "models/devices.py", "reading/clean_up.py", "reading/heard.py", "ui/http_answers.py",
-        "ui/http_arrival.py", "ui/http_bodies.py", "ui/http_events.py", "ui/http_uploads.py")  # fmt: skip
+HERE = ("doctor/backend.py", "models/config.py", "models/devices.py", "reading/clean_up.py", "reading/heard.py",
+        "ui/http_answers.py", "ui/http_arrival.py", "ui/http_bodies.py", "ui/http_events.py",
+        "ui/http_uploads.py")  # fmt: skip
 NOT_SAID = re.compile(
     r"[<\n]|default-src|https://|window\.ovis|gradio_api|\bZeroGPU [a-z]|^(?:No GPU was available|runs limit"
     r"|reached its GPU limit|quiet icon.*|image/\*, video/\*, application/pdf|Bearer \{0\}|Raw profile type exif"
