@@ -10,7 +10,6 @@ import logging
 from collections.abc import Generator
 from contextlib import closing
 from dataclasses import replace
-from os.path import commonpath
 from typing import Any
 
 from ovis_app import chat
@@ -93,8 +92,9 @@ def _between(before: str, now: str) -> list[Frame]:
     """What leads from one text to the next: from which place on, as browsers count, it says something else now."""
     if before == now:
         return []
-    same = before if now.startswith(before) else commonpath([before, now])
-    return [{"kind": "grown", "from": len(same.encode("utf-16-le")) // 2, "text": whole(now[len(same) :])}]
+    pairs = zip(before, now, strict=False)
+    same = next((at for at, (one, other) in enumerate(pairs) if one != other), min(len(before), len(now)))
+    return [{"kind": "grown", "from": len(now[:same].encode("utf-16-le")) // 2, "text": whole(now[same:])}]
 
 
 def _figures(

@@ -86,6 +86,19 @@ def test_a_page_grows_cleaned_up_and_its_figures_are_there_in_the_end(
         store.claim(Path(figure["path"]), "page:somebodyelse")
 
 
+LINES = "a//b/./c 😀\n" + "".join(f"/line {n} of 😀\n" for n in range(600))
+
+
+@pytest.mark.parametrize("pieces", [["```markdown\n/home of", " 😀\n```"], [LINES, "😀..😁" * 3, "😀..😁" * 6]])
+def test_what_changes_behind_is_told_from_where_it_changes(
+    store: FileStore, monkeypatch: pytest.MonkeyPatch, pieces: list[str]
+) -> None:
+    monkeypatch.setattr("ovis_app.ui.page_reading.UPDATE_SECONDS", 0)
+    *grown, last = read(Script(*pieces), store, page())
+    assert last["kind"] == "read" and shown(grown) == last["text"]
+    assert last["text"] in ("/home of 😀", LINES + "😀..😁")
+
+
 def test_the_model_is_asked_in_its_own_words_without_chance_or_thought(store: FileStore) -> None:
     backend = Script("text", model=zoo.resolve("Ovis2.5-2B"))
     asked = {"temperature": 1.0, "thinking": True, "max_new_tokens": 7, "max_pixels": 500_000, "system": "Be funny."}
