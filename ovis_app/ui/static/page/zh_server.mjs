@@ -55,6 +55,8 @@ export default {
   "repeats itself at its end, which was cut": "在结尾不断重复，已截断",
   "names {0} figures that are nowhere on it": "提到 {0} 幅页上没有的图",
   "names a figure that is nowhere on it": "提到一幅页上没有的图",
+  "has {0} figures more than are cut out of a page": "的图太多，有 {0} 幅未截取",
+  "has one figure more than are cut out of a page": "的图太多，有一幅未截取",
   "has figures that can't be kept here": "的图无法保存在此",
   "This model has no words of its own for reading pages: ask it in the box.": "此模型没有专门的读页提示：请在输入框中提问。",
 
