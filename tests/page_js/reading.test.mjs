@@ -92,6 +92,24 @@ test("Stop keeps what was read, and a lost connection is said and goes on later"
   assert.deepEqual([told.read, reading.left], [[1, 2, 2, 1], [3]]);
 });
 
+test("a page that can't be read again stands as it was, beside why", async () => {
+  let says = whole(1);
+  const { session } = around(() => says);
+  const reading = new Reading(session, file(1));
+  await reading.start([1]);
+  says = [{ kind: "grown", from: 0, text: "ha" }, { kind: "failed", sentence: "tired" }];
+  const seen = [];
+  reading.changed = () => { if (!reading.running) seen.push([reading.at(1).text, reading.at(1).finish, reading.problem]); };
+  await reading.again(1);
+  assert.deepEqual(seen.at(-1), ["Text 1", "end", "tired"]);
+  says = [new WireError("gone", { lost: true })];
+  await reading.again(1);
+  assert.deepEqual(seen.at(-1), ["Text 1", "end", "The page wasn't read to its end again: it stands as it was."], "there is nothing to continue");
+  says = whole(1, "Text one");
+  await reading.again(1);
+  assert.deepEqual(seen.at(-1), ["Text one", "end", ""]);
+});
+
 test("a page that is read again shows its new figures, and what was under their names is let go", (context) => {
   const gone = context.mock.method(URL, "revokeObjectURL").mock;
   const [old, other, renewed] = ["old", "other", "renewed"].map((words) => new Blob([words]));
