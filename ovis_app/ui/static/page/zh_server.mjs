@@ -145,6 +145,7 @@ export default {
   "Search the models": "搜索模型",
   "Memory of another graphics card": "另一张显卡的显存",
   "Another card? Its memory: 12 GB": "换一张显卡？写上显存：12 GB",
+  "How fast each model would be isn't known: as a rule the small ones are the fastest.": "无法得知各模型的速度：通常小模型最快。",
   "{0} are free here. What fits, the newest first: {1}.": "本机可用 {0}。装得下的模型，从新到旧：{1}。",
   "{0} are free here: no full-size model fits.": "本机可用 {0}：没有完整大小的模型装得下。",
   "On a card of {0} GB fit, the newest first: {1}.": "{0} GB 的显卡装得下，从新到旧：{1}。",
