@@ -277,6 +277,7 @@ export default {
   "Read {name}.": "读出 {name}。",
   "Read pages {pages} of {name}.": "读出 {name} 的第 {pages} 页。",
   "The reading ended before its end: press Continue.": "尚未读完就中断了：请点“继续”。",
+  "The page wasn't read to its end again: it stands as it was.": "这一页没有重新读完：仍保留原来的文本。",
   "An answer is on its way: wait for it, or stop it.": "正在回答：请等它结束，或停止它。",
   "That is more text than fits: download it.": "文字太多，放不下：请下载。",
 

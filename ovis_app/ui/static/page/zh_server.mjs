@@ -55,6 +55,8 @@ export default {
   "repeats itself at its end, which was cut": "在结尾不断重复，已截断",
   "names {0} figures that are nowhere on it": "提到 {0} 幅页上没有的图",
   "names a figure that is nowhere on it": "提到一幅页上没有的图",
+  "has {0} figures more than are cut out of a page": "的图太多，有 {0} 幅未截取",
+  "has one figure more than are cut out of a page": "的图太多，有一幅未截取",
   "has figures that can't be kept here": "的图无法保存在此",
   "This model has no words of its own for reading pages: ask it in the box.": "此模型没有专门的读页提示：请在输入框中提问。",
 
@@ -143,6 +145,7 @@ export default {
   "Search the models": "搜索模型",
   "Memory of another graphics card": "另一张显卡的显存",
   "Another card? Its memory: 12 GB": "换一张显卡？写上显存：12 GB",
+  "How fast each model would be isn't known: as a rule the small ones are the fastest.": "无法得知各模型的速度：通常小模型最快。",
   "{0} are free here. What fits, the newest first: {1}.": "本机可用 {0}。装得下的模型，从新到旧：{1}。",
   "{0} are free here: no full-size model fits.": "本机可用 {0}：没有完整大小的模型装得下。",
   "On a card of {0} GB fit, the newest first: {1}.": "{0} GB 的显卡装得下，从新到旧：{1}。",
