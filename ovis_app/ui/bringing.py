@@ -99,6 +99,7 @@ def address(path: str) -> str:
 
 
 def limits_for(spec: ModelSpec, limits: Limits) -> Limits:
-    """The limits for a model: some look at one picture only, and pages are drawn as large as it sees them."""
+    """The limits for a model: some look at one picture or clip only, and pages are drawn as large as it sees them."""
     limits = replace(limits, page_pixels=max(limits.page_pixels, spec.single.max_pixels))
+    limits = limits.for_clips(several=spec.several_clips)
     return limits if spec.several_images else replace(limits, files_per_turn=1)
