@@ -38,6 +38,11 @@ class Turns:
             if self._line:
                 self._line[0].set()
 
+    @property
+    def taken(self) -> bool:
+        """Whether somebody has it."""
+        return bool(self._line)
+
     def pause(self) -> None:
         """Lets those who wait go first, if there are any and this turn was long enough. Only within one's turn."""
         if len(self._line) > 1 and time.monotonic() - self._since > PIECE_SECONDS:

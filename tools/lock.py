@@ -107,7 +107,9 @@ def lock(*, upgrade: bool) -> None:
     known = None if upgrade else dev
     more = everywhere(resolved(("--group", "dev", "--universal"), within=found, known=known))
     kernels = resolved(("--group", "kernels", "--universal"), within=found, known=known).splitlines()
-    write(dev, [f"-r {run.name}", *(line for line in (*more, *kernels) if line not in found)])
+    write(
+        dev, [f"-r {run.name}", *(line for line in (*more, *kernels) if not {line, line.partition(" ;")[0]} & {*found})]
+    )
 
 
 def write(file: Path, rows: Iterable[str]) -> None:

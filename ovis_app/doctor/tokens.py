@@ -33,8 +33,14 @@ def control_tokens(files: Mapping[str, Mapping[str, int]], config: OvisConfig, u
     known, rows = KNOWN[config.llm_config.model_type], int(config.llm_config.vocab_size)
     released = dict(known.ids) if rows in known.vocabularies else {}
     wrong = [f"{token} is missing" for token in written(chat_format(config)) if token not in used]
-    others = {token: number for token, number in released.items() if used.get(token, number) != number}
-    wrong += [f"{token} is {used[token]}, released {number}" for token, number in others.items()]
+    wrong += [
+        f"{token} is {number} and the table has {rows:,} rows" for token, number in used.items() if number >= rows
+    ]
+    for file, tokens in files.items():
+        others = [token for token, number in tokens.items() if used.get(token, number) != number]
+        wrong += [f"{file} says {token} {tokens[token]}, {used[token]} is used" for token in others]
+    others = [token for token, number in released.items() if used.get(token, number) != number]
+    wrong += [f"{token} is {used[token]}, released {released[token]}" for token in others]
     shown = ", ".join(f"{token} {used[token]}" for token in written(chat_format(config)) if token in used)
     return judged(
         "special ids", "; ".join(wrong[:4]) or shown, f"one id a token in {' and '.join(files) or 'its tokenizer'}",

@@ -126,10 +126,12 @@ class RunningAnswer:
         return self.budget is None or self.budget.forced(self.sequence.generated) is None
 
     def deliver(self) -> None:
-        """Puts what was taken into the streamer."""
+        """Puts what was taken into the streamer. Raises what it raises, and puts nothing into it any more then."""
         unheard, self._unheard = self._unheard, []
         if unheard and self.streamer is not None:
-            self.streamer.put(torch.tensor(unheard))
+            reader, self.streamer = self.streamer, None
+            reader.put(torch.tensor(unheard))
+            self.streamer = reader
 
     def end(self, error: BaseException | None = None) -> None:
         self.error = error

@@ -59,7 +59,7 @@ class Engine:
         self._give_memory_back = give_memory_back
         gpu = runner.model.device.type == "cuda"
         self.pace = Pace(**(GPU_PACE if gpu else CPU_PACE))  # type: ignore[arg-type]
-        self._ahead = gpu  # a step is launched there before it is computed
+        self._gpu = gpu
         self._live: dict[Sequence, RunningAnswer] = {}
         self._broken: dict[Sequence, Exception] = {}  # whose readers failed
         self._inbox: SimpleQueue[RunningAnswer] = SimpleQueue()
@@ -146,6 +146,8 @@ class Engine:
         chunks = self.scheduler.schedule(self.pace.tokens(decoding=decoding))
         chunks = [chunk for chunk in chunks if self._reported(chunk)]
         prefill = sum(chunk.tokens for chunk in chunks if chunk.sequence.pending > 1)
+        if self.turns.taken:
+            self._deliver()  # whoever has it may need a while
         with self.turns:
             begin = time.perf_counter()
             if chunks:
@@ -156,6 +158,11 @@ class Engine:
             self._deliver()
         self._prepare()
         return True
+
+    @property
+    def _ahead(self) -> bool:
+        """Whether a step is launched long before it is computed: readers can hear of the last one meanwhile."""
+        return self._gpu and self.runner.decode_step is not None and self.runner.decode_step.prefill is not None
 
     def _deliver(self) -> None:
         """Every reader hears what is new."""
@@ -286,8 +293,10 @@ class Engine:
         self._end(sequence, torch.OutOfMemoryError(OUT_OF_MEMORY) if memory else failed(error))
 
     def _end(self, sequence: Sequence, error: BaseException | None = None) -> None:
-        answer = self._live.pop(sequence)
-        self._broken.pop(sequence, None)
+        answer, broken = self._live.pop(sequence), self._broken.pop(sequence, None)
+        if error is None and broken is not None:  # its last token was chosen while the one before couldn't be heard
+            log.error("an answer failed", exc_info=broken)
+            error = failed(broken)
         try:
             self.scheduler.remove(sequence)
             self._former.keep(sequence, self.blocks.block_size)

@@ -9,8 +9,12 @@ LEAST = 16  # tokens: with fewer a step is all overhead
 FIRST = 256  # tokens of the first chunks, until one was timed
 CHANGE = 2.0  # from one step to the next, at most
 LONGER = 2.0  # than without prompts a step may take at most, where that alone takes longer than it should
+ODD = 4.0  # times less than was expected: what was known was a hiccup
+SURPRISE = 1.5  # times what was expected, or less by that: the device got slower or faster
+SEVERAL = 2.4  # weight of the last three steps, after which there is something to be surprised of
 MEMORY = 0.8  # of what was known that is left after a step
 APART = 0.1  # of their mean that numbers of tokens must vary by, to tell what one token takes
+DRIFT = 1.02  # a step, by which the least that is remembered grows
 RECOVERY = 64  # steps with prompts after one without memory, until twice as many tokens are tried again
 
 
@@ -19,19 +23,35 @@ class Line:
     last steps, the older the less. Until they differ, all of the time is thought to be the tokens'."""
 
     def __init__(self) -> None:
+        self._forget()
+
+    def _forget(self) -> None:
         self.fixed, self.slope = 0.0, 0.0
+        self._least = float("inf")  # seconds of a step, as far as is remembered: no step takes less than `fixed`
         self._sums = [0.0] * 5  # of 1, tokens, seconds, tokens squared, tokens times seconds
 
     def add(self, tokens: int, seconds: float) -> None:
+        expected = self.fixed + self.slope * tokens
+        if expected > ODD * seconds:  # all that was known was a hiccup
+            self._forget()
+        elif expected and self._sums[0] > SEVERAL and not 1 / SURPRISE < seconds / expected < SURPRISE:
+            self._scale(seconds / expected)
+            self._sums = [0.0] * 5  # steps before and after aren't on one line
+        self._least = min(self._least * DRIFT, seconds)
         new = (1.0, tokens, seconds, tokens * tokens, tokens * seconds)
         self._sums = [MEMORY * old + one for old, one in zip(self._sums, new, strict=True)]
         mean, time, squares, both = (one / self._sums[0] for one in self._sums[1:])
         variance = squares - mean * mean
         if variance > (APART * mean) ** 2:
             self.slope = min(max((both - mean * time) / variance, 0.0), time / mean)
-            self.fixed = time - self.slope * mean
-        elif not self.slope and not self.fixed:
+            self.fixed = min(time - self.slope * mean, self._least)
+        elif expected := self.fixed + self.slope * mean:
+            self._scale(time / expected)
+        else:
             self.slope = time / mean
+
+    def _scale(self, times: float) -> None:
+        self.fixed, self.slope, self._least = self.fixed * times, self.slope * times, self._least * times
 
 
 class Pace:
@@ -59,6 +79,8 @@ class Pace:
         if seconds < wanted and tokens < self.tokens(decoding=decoding):
             return  # the prompt was over: nothing is known of more
         fitting = (wanted - line.fixed) / line.slope if line.slope else float("inf")
+        if seconds > wanted:
+            fitting = min(fitting, tokens * wanted / seconds)
         changed = min(max(fitting, tokens / CHANGE), tokens * CHANGE)
         self._tokens[decoding] = max(min(changed, self.most), LEAST)
 

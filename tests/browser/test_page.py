@@ -196,6 +196,7 @@ def test_any_question_can_be_edited_and_what_was_said_before_stays_a_version(tab
     ask(tab, "first")
     ask(tab, "second")
     tab.locator(".user-row .edit").first.click()
+    tab.wait_for_function("() => document.querySelector('#box textarea').value === 'first'")
     tab.fill("#box textarea", "other")
     tab.press("#box textarea", "Enter")
     says(tab, "You said: other")

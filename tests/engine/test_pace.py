@@ -62,6 +62,29 @@ def test_a_host_that_is_slow_to_launch_does_not_crumble_a_prompt() -> None:
     assert len(steps) < 10 and max(0.045 + 3e-5 * step for step in steps) < 0.1
 
 
+@pytest.mark.parametrize("times", [5.0, 0.2])
+@pytest.mark.parametrize("decoding", [True, False])
+def test_a_device_that_gets_slower_or_faster_is_followed(decoding: bool, times: float) -> None:
+    """Another program shares it, or the context grew: a step takes what it should again after a few."""
+    pace = paced(most=100_000)
+    settled(pace, 0.01, 1e-4, decoding=decoding)
+    for _ in range(12):
+        tokens = pace.tokens(decoding=decoding)
+        pace.took(tokens, times * (0.01 + 1e-4 * tokens), decoding=decoding)
+    took = times * (0.01 + 1e-4 * pace.tokens(decoding=decoding))
+    assert took == pytest.approx(0.1 if decoding else 0.5, rel=0.25)
+
+
+def test_a_hiccup_is_no_rule() -> None:
+    """The first step of a device that isn't warm takes seconds."""
+    pace = paced()
+    pace.took(pace.tokens(decoding=True), 3.0, decoding=True)
+    for _ in range(6):
+        tokens = pace.tokens(decoding=True)
+        pace.took(tokens, 0.01 + 1e-4 * tokens, decoding=True)
+    assert pace.tokens(decoding=True) > 500
+
+
 def test_one_request_without_memory_does_not_slow_prompts_for_good() -> None:
     """It is tried in halves, down to the least, before it fails."""
     pace = paced(most=2048)

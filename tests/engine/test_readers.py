@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from torch import Tensor
 
+from ovis_app.engine.engine import Engine
 from tests.engine.driven import (
     LONG,
     LOREM,
@@ -49,8 +50,10 @@ class Broken(Reader):
             raise OSError("odd")
 
 
+@pytest.mark.parametrize("ahead", [False, True], ids=["at once", "while the next step is computed"])
 @pytest.mark.parametrize("when", ["put", "end", "stop", "progress"])
-def test_a_reader_that_fails_fails_alone(when: str) -> None:
+def test_a_reader_that_fails_fails_alone(when: str, ahead: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Engine, "_ahead", ahead)
     asked = prompts(5)
     expected, broken = plainly(asked), Broken(when)
     driven = engine()
@@ -62,8 +65,20 @@ def test_a_reader_that_fails_fails_alone(when: str) -> None:
     drive(driven, answers)
     found = [ended(answer) for answer in answers]
     assert is_sentence(found[1]) and found[:1] + found[2:] == expected[:1] + expected[2:]
+    if ahead and when == "stop":  # it is asked before it hears of the last step
+        assert broken.heard == expected[1][: len(broken.heard)] and len(broken.heard) in (3, 4)
+        return
     assert broken.heard == expected[1][: {"end": None, "progress": 0}.get(when, 3)]
     assert driven.blocks.held == 0
+
+
+def test_a_reader_that_fails_at_the_last_but_one_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last token may be chosen before that is known."""
+    monkeypatch.setattr(Engine, "_ahead", True)
+    driven, broken = engine(), Broken("put")
+    answer = driven.add(text(), replace(SHORT, max_new_tokens=4), streamer=broken)
+    drive(driven, [answer])
+    assert is_sentence(ended(answer)) and len(broken.heard) == 3
 
 
 def test_stop_lands_within_a_step_and_gives_the_blocks_back() -> None:

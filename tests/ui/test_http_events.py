@@ -29,8 +29,9 @@ def events(server: Served) -> Events:
 
 def sent(wire: Wire, **changes: Any) -> dict[str, Any]:
     """What is sought among the models."""
-    fn = wire.event("model-search", "change")["id"]
-    return {"fn_index": fn, "session_hash": wire.session, "data": [CANARY, None, None]} | changes
+    event = wire.event("model-search", "change")
+    data = [CANARY, *wire.defaults(event)[1:]]
+    return {"fn_index": event["id"], "session_hash": wire.session, "data": data} | changes
 
 
 @pytest.mark.parametrize(

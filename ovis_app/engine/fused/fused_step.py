@@ -21,7 +21,7 @@ from ovis_app.engine.fused.choices import Choice
 from ovis_app.engine.fused.graphs import Launch
 from ovis_app.engine.fused.inputs import Inputs
 from ovis_app.engine.fused.launches import OWN_PRODUCTS, Launches
-from ovis_app.engine.fused.prefill import FusedPrefill
+from ovis_app.engine.fused.prefill import MOMENT, FusedPrefill
 from ovis_app.engine.fused.tiles import PROCESSORS
 from ovis_app.engine.fused.trial import trial
 from ovis_app.engine.kv_pool import KVPool
@@ -30,7 +30,6 @@ log = logging.getLogger(__name__)
 
 SIZES = (1, 2, 4, 8, 16, 24, 32, 48, 64)  # rows that steps are made for; fewer are padded
 MOST_SECONDS = 15.0  # that getting ready may take, in all
-MOMENT = 0.02  # seconds, after which whoever waits for a token has his turn
 
 
 class FusedStep:
@@ -75,20 +74,29 @@ class FusedStep:
         return self._ready[size]()[: len(tokens)]
 
     def prepare(self, seconds: float = MOST_SECONDS) -> Iterator[None]:
-        """Makes sizes ready, a moment's work each time. Ends with the last, after `seconds` of work, or where there is
-        no memory for more; with a warning where none is ready then, or the step doesn't compute what it should."""
-        begin, spent = time.perf_counter(), 0.0
-        yield from self._prefill.prepare(self.pool.block_size)  # the next prompt may be there already
-        for size in sorted(self.sizes, key=lambda size: (1 < size <= OWN_PRODUCTS, size)):  # those can be padded to 8
-            for _ in self._prepare(size):
+        """Makes prompts and sizes ready, a moment's work each time. Ends with the last, after `seconds` of work, or
+        where there is no memory for more; with a warning where none is ready then, or the step doesn't compute what it
+        should."""
+        spent = 0.0
+        for work in self._works():
+            begin = time.perf_counter()
+            for _ in work:
                 spent += time.perf_counter() - begin
-                yield
-                begin = time.perf_counter()
+                yield  # what others compute meanwhile is no work of this
                 if spent > seconds:
                     self._leave_it(f"getting it ready takes more than {seconds:.0f} s")
                     return
-            if size not in self._ready:
+                begin = time.perf_counter()
+
+    def _works(self) -> Iterator[Iterator[None]]:
+        """Who is alone comes first, then whoever asks next, then those who can be padded to larger sizes."""
+        alone, *others = sorted(self.sizes, key=lambda size: (1 < size <= OWN_PRODUCTS, size))
+        yield self._prepare(alone)
+        yield self._prefill.prepare(self.pool.block_size)
+        for size in others:
+            if alone not in self._ready:
                 return
+            yield self._prepare(size)
 
     def _prepare(self, size: int) -> Iterator[None]:
         """Compiles, tries and records the step for one size."""

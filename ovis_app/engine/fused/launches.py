@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ovis_app.engine.decode_step import DecodeStep, Dense, Layer, Mixture
 from ovis_app.engine.fused import triton_kernels as kernels
+from ovis_app.engine.fused.around_products import ELEMENTWISE, add_and_norm, gate, place_heads
 from ovis_app.engine.fused.choices import Choice
 from ovis_app.engine.fused.experts import Experts
 from ovis_app.engine.fused.inputs import Inputs
@@ -22,7 +23,6 @@ OWN_PRODUCTS = 2  # rows, up to which our own products are faster than the libra
 MOST_SHARES = 32  # splits of a sequence's tokens in attention
 ATTENTION_TILE = 32  # tokens that attention looks at together
 ATTENTION_STAGES = 5  # with fewer nothing is under way while a tile is looked at: a block's number comes first
-ELEMENTWISE = 1024  # values that a program without sums takes
 LEAST_DOT = 16  # rows and columns of a product on tensor cores
 
 
@@ -145,9 +145,8 @@ class Launches:
             self._add_and_norm(rows, F.linear(attended, layer.out.weight), layer.post_norm)
             yield None
             if isinstance(layer.feed, Dense):
-                acts, grid = self.acts[: rows * self.inner].view(rows, -1), (rows, -(-self.inner // ELEMENTWISE))
-                both = F.linear(normed, layer.feed.gate_up.weight)
-                kernels.gate[grid](both, acts, N=self.inner, TILE=ELEMENTWISE)
+                acts = self.acts[: rows * self.inner].view(rows, -1)
+                gate(F.linear(normed, layer.feed.gate_up.weight), acts)
                 yield None
                 addend = F.linear(acts, layer.feed.down.weight)
                 yield None
@@ -161,11 +160,7 @@ class Launches:
         yield F.linear(normed, step.head.weight)
 
     def _add_and_norm(self, rows: int, addend: Tensor | None, norm: Tensor) -> None:
-        residual, tile = self.residual[0], power_of_two(self.hidden)
-        kernels.add_and_norm[(rows,)](
-            residual, residual if addend is None else addend, norm, self.normed, self.step.eps,
-            K=self.hidden, TILE=tile, ADD=addend is not None, num_warps=8 if tile > ELEMENTWISE else WARPS,
-        )  # fmt: skip
+        add_and_norm(self.residual[0], addend, norm, self.normed, rows=rows, eps=self.step.eps)
 
     # --- both --------------------------------------------------------------------------------------------------------
 
@@ -193,7 +188,10 @@ class Launches:
         """`attended` from the joined product, whose keys and values go into the pool."""
         step, layer, rows, splits = self.step, self.step.layers[number], at.rows, self._splits(at.rows)
         keys, values, padded = pool.keys[number], pool.values[number], power_of_two(step.size)
-        self._place_heads(layer, at, keys, values, qkv, parts)
+        place_heads(
+            step, layer, qkv, self.squares, self.query, keys, values, positions=at.positions, slots=at.slots,
+            parts=parts,
+        )  # fmt: skip
         yield
         kernels.attend[(rows, step.groups, splits)](
             self.query, keys, values, at.tables, at.lengths, self.sums, self.tops, self.totals, step.scaling,
@@ -203,26 +201,9 @@ class Launches:
         )  # fmt: skip
         yield
         kernels.combine[(rows * step.heads,)](
-            self.sums,
-            self.tops,
-            self.totals,
-            self.attended,
-            splits,
-            SIZE=step.size,
-            PADDED=padded,
-            MOST=MOST_SHARES,
+            self.sums, self.tops, self.totals, self.attended, splits, SIZE=step.size, PADDED=padded, MOST=MOST_SHARES
         )
         yield
-
-    def _place_heads(self, layer: Layer, at: Inputs, keys: Tensor, values: Tensor, qkv: Tensor, parts: int) -> None:
-        step, norm, bias = self.step, layer.query_norm, layer.qkv.bias
-        key_norm = layer.input_norm if layer.key_norm is None else layer.key_norm
-        kernels.place_heads[(at.rows, step.heads + 2 * step.groups)](
-            qkv, self.squares, layer.input_norm if bias is None else bias, layer.input_norm if norm is None else norm,
-            key_norm, step.cos, step.sin, at.positions, at.slots, self.query, keys, values, step.eps, at.rows,
-            keys.shape[1], HEADS=step.heads, GROUPS=step.groups, SIZE=step.size, PADDED=power_of_two(step.size),
-            K=self.hidden, PARTS=parts, SCALED=parts > 1, BIAS=bias is not None, NORM=norm is not None, num_warps=1,
-        )  # fmt: skip
 
     def _splits(self, rows: int) -> int:
         return attention_splits(rows, self.step.groups, processors=self._processors, most=MOST_SHARES)

@@ -8,6 +8,7 @@ spans; refuses to know sequences and schedules.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 
 import torch
@@ -17,12 +18,15 @@ from torch import Tensor
 from ovis_app.engine.attention.torch_attention import AttentionBatch
 from ovis_app.engine.decode_step import DecodeStep, Dense, Layer
 from ovis_app.engine.fused import triton_kernels as kernels
+from ovis_app.engine.fused.around_products import add_and_norm, gate, place_heads
 from ovis_app.engine.fused.choices import doubtful, heard, led
 from ovis_app.engine.fused.chunk_places import TILE_ROWS, ChunkPlaces
-from ovis_app.engine.fused.launches import ATTENTION_STAGES, ATTENTION_TILE, ELEMENTWISE, LEAST_DOT
+from ovis_app.engine.fused.launches import ATTENTION_STAGES, ATTENTION_TILE, LEAST_DOT
 from ovis_app.engine.fused.tiles import WARPS, power_of_two
 from ovis_app.engine.fused.trial import MadeUp, apart, made_up_chunks
 from ovis_app.engine.kv_pool import KVPool
+
+MOMENT = 0.02  # seconds of getting ready, after which whoever waits for a token has his turn
 
 log = logging.getLogger(__name__)
 
@@ -35,23 +39,25 @@ class FusedPrefill:
         self.step, self.ready, self._wide = step, False, wide
 
     def prepare(self, block_size: int) -> Iterator[None]:
-        """Compiles the kernels, one each time, and tries them against the step in torch. Leaves `ready` False where
-        they don't compute the same, with a warning."""
+        """Compiles the kernels, a moment's work each time, and tries them against the step in torch. Leaves `ready`
+        False where they don't compute the same, with a warning."""
         why = ""
         try:
             ours, theirs = (made_up_chunks(self.step, block_size) for _ in range(2))
             ends = torch.arange(len(ours.tokens), device=self.step.norm.device)
             step, choices = heard(self.step)
             launches = FusedPrefill(step, wide=self._wide)._of(self._embedded(ours), ours.positions, ours.batch, ends)
-            while True:
+            found, begin = None, time.perf_counter()
+            while found is None:
                 with torch.inference_mode():
                     found = next(launches)
-                    if found is not None:
-                        same, doubts = led(self.step, choices)
-                        expected = same(theirs.tokens, theirs.positions, theirs.batch)
-                        why = doubtful(doubts, "prompts") or apart(found, expected, "prompts")
-                        break
-                yield
+                if time.perf_counter() - begin > MOMENT:
+                    yield
+                    begin = time.perf_counter()
+            with torch.inference_mode():
+                same, doubts = led(self.step, choices)
+                expected = same(theirs.tokens, theirs.positions, theirs.batch)
+                why = doubtful(doubts, "prompts") or apart(found, expected, "prompts")
         except torch.OutOfMemoryError:
             why = "there is no memory to try them"
         except Exception as error:  # what compilers and drivers raise is of many kinds
@@ -73,7 +79,7 @@ class FusedPrefill:
         return logits
 
     def _of(self, rows: Tensor, positions: Tensor, batch: AttentionBatch, ends: Tensor) -> Iterator[Tensor | None]:
-        """Launches one kernel or two each time, and gives the logits with the last."""
+        """Launches a few kernels each time, and gives the logits with the last."""
         step, pool = self.step, batch.pool
         places = ChunkPlaces.of(positions, batch, step.norm.device)
         residual, normed = rows.float(), torch.empty_like(rows)
@@ -90,25 +96,15 @@ class FusedPrefill:
         yield F.linear(normed[ends], step.head.weight)
 
     def _add_and_norm(self, residual: Tensor, addend: Tensor | None, norm: Tensor, out: Tensor) -> None:
-        tile = power_of_two(residual.shape[1])
-        kernels.add_and_norm[(len(residual),)](
-            residual, residual if addend is None else addend, norm, out, self.step.eps, K=residual.shape[1], TILE=tile,
-            ADD=addend is not None, num_warps=8 if tile > ELEMENTWISE else WARPS,
-        )  # fmt: skip
+        add_and_norm(residual, addend, norm, out, rows=len(residual), eps=self.step.eps)
 
     def _attention(self, number: int, layer: Layer, qkv: Tensor, places: ChunkPlaces, pool: KVPool) -> Tensor:
         """[rows, heads times size], with keys and values put into the pool."""
-        step, rows, count = self.step, len(qkv), places.tiles.shape[1]
+        step, count = self.step, places.tiles.shape[1]
         keys, values, padded = pool.keys[number], pool.values[number], power_of_two(step.size)
-        query = qkv.new_empty(rows, step.heads * step.size)
-        unused = layer.input_norm
-        kernels.place_heads[(rows, step.heads + 2 * step.groups)](
-            qkv, unused, unused if layer.qkv.bias is None else layer.qkv.bias,
-            unused if layer.query_norm is None else layer.query_norm,
-            unused if layer.key_norm is None else layer.key_norm,
-            step.cos, step.sin, places.positions, places.slots, query, keys, values, step.eps, rows, keys.shape[1],
-            HEADS=step.heads, GROUPS=step.groups, SIZE=step.size, PADDED=padded, K=1, PARTS=1, SCALED=False,
-            BIAS=layer.qkv.bias is not None, NORM=layer.query_norm is not None, num_warps=1,
+        query = qkv.new_empty(len(qkv), step.heads * step.size)
+        place_heads(
+            step, layer, qkv, None, query, keys, values, positions=places.positions, slots=places.slots
         )  # fmt: skip
         out = torch.empty_like(query)
         kernels.attend_chunk[(count, step.heads)](
@@ -125,5 +121,5 @@ class FusedPrefill:
             return layer.feed.of(normed)
         both = F.linear(normed, layer.feed.gate_up.weight)
         acts = both.new_empty(len(both), both.shape[1] // 2)
-        kernels.gate[(len(both), -(-acts.shape[1] // ELEMENTWISE))](both, acts, N=acts.shape[1], TILE=ELEMENTWISE)
+        gate(both, acts)
         return F.linear(acts, layer.feed.down.weight)

@@ -37,6 +37,8 @@ def trial(
     at.fill(tokens, positions, batch)
     try:
         ours = run(at, pool)[: len(tokens)].float().clone()  # before the other, whose keys it must not find
+        if ours.is_cuda:
+            torch.cuda.synchronize(ours.device)  # what it reads is overwritten now
     finally:
         at.pad()
     same, doubts = led(step, choices(len(tokens)))

@@ -22,7 +22,7 @@ from triton.compiler import ASTSource
 
 from ovis_app.engine.attention.torch_attention import AttentionBatch, Span
 from ovis_app.engine.decode_step import DecodeStep
-from ovis_app.engine.fused import expert_kernels, experts, launches, prefill, triton_kernels
+from ovis_app.engine.fused import around_products, expert_kernels, experts, launches, prefill, triton_kernels
 from ovis_app.engine.fused.inputs import Inputs
 from ovis_app.engine.kv_pool import KVPool
 
@@ -114,7 +114,7 @@ class Overheard:
 
 def launched(sizes: dict[str, int], rows: int, monkeypatch: pytest.MonkeyPatch) -> list[Launch]:
     """All launches of a step for that many rows with a Qwen 3 of one layer in bfloat16, each once."""
-    heard = listening(launches, monkeypatch)
+    heard = listening(monkeypatch)
     with torch.inference_mode():
         step = nowhere(sizes)
         at = Inputs(rows, blocks=256, device=torch.device("meta"))
@@ -126,7 +126,7 @@ def launched(sizes: dict[str, int], rows: int, monkeypatch: pytest.MonkeyPatch) 
 
 def launched_with_prompts(sizes: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> list[Launch]:
     """The same of a step with a prompt's beginning and somebody's next token."""
-    heard, rows = listening(prefill, monkeypatch), torch.empty(301, sizes["hidden_size"], dtype=torch.bfloat16)
+    heard, rows = listening(monkeypatch), torch.empty(301, sizes["hidden_size"], dtype=torch.bfloat16)
     with torch.inference_mode():
         step = nowhere(sizes)
         spans = [Span(0, 300, 300, 0, None), Span(300, 1, 1000, 320, None)]
@@ -144,10 +144,10 @@ def nowhere(sizes: dict[str, int]) -> DecodeStep:
     return DecodeStep(llm, context=4096)
 
 
-def listening(module: Any, monkeypatch: pytest.MonkeyPatch) -> list[Launch]:
-    """What is launched in a module from now on, in the kernels' place."""
+def listening(monkeypatch: pytest.MonkeyPatch) -> list[Launch]:
+    """What is launched from now on, in the kernels' place."""
     heard: list[Launch] = []
     overheard = {name: Overheard(name, heard) for name in KERNELS}
-    for one in (module, experts):
+    for one in (around_products, experts, launches, prefill):
         monkeypatch.setattr(one, "kernels", type("Kernels", (), overheard))
     return heard

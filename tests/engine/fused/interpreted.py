@@ -397,7 +397,7 @@ def test_a_step_that_is_never_ready_is_told(
 ) -> None:
     monkeypatch.setattr(fused_step, "MOMENT", 0.0)
     with caplog.at_level(logging.WARNING):
-        assert [small.prefill is None for _ in small.prepare(seconds=0.0)][-1:] == [False], "prompts come first"
+        assert sum(1 for _ in small.prepare(seconds=0.0)) == 1
     (warning,) = caplog.messages
     assert small.ready == [] and "takes more than 0 s" in warning
 

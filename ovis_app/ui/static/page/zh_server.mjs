@@ -691,6 +691,7 @@ export default {
   "There are {0} columns: at most {1} are read.": "共有 {0} 列：最多读取 {1} 列。",
   "one without a name": "无名的一列",
   "Row {0}": "第 {0} 行",
+  "Line {0}": "第 {0} 行",
   "This row {0}": "此行{=0}",
   "This row has {0}, which a template can't fill: leave one of them out.": "此行含有 {0}，模板无法填充：请去掉其中之一。",
   "This row has neither a prompt of its own nor a file to ask about.": "此行既没有自己的问题，也没有可提问的文件。",
