@@ -310,6 +310,7 @@ export default {
   "1 file": "1 个文件",
   "can't go with pictures in one message: send it in a message of its own.": "不能和图片放在同一条消息里：请单独发一条消息。",
   "can't go with a clip in one message: send it in the next message.": "不能和视频放在同一条消息里：请在下一条消息里发送。",
+  "can't go with another clip: this model watches one clip a question, so ask about each.": "不能和另一段视频放在一起：这个模型一个问题只看一段视频，请分别提问。",
   "is empty: save or download it again and attach that.": "是空的：请重新保存或下载后再附上。",
   "is larger than the {0} MB allowed for {1}: {2} and try again.": "超过了{=1}允许的 {0} MB：请{=2}后重试。",
   "is not a file: attach a picture or a clip.": "不是文件：请附上图片或视频。",
