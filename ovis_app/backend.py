@@ -100,6 +100,13 @@ class Offer:
     ways: tuple[Way, ...] = ()  # to choose among; none where there is nothing to choose
     speed: float | None = None  # tokens a second of one answer at most, by how fast memory is read; None: not known
 
+    @property
+    def pace(self) -> str:
+        """The speed for people, as the estimate that it is; empty where it isn't known."""
+        if self.speed is None:
+            return ""
+        return f"{self.speed:.1f}" if self.speed < 9.95 else f"{float(f'{self.speed:.2g}'):,.0f}"
+
 
 class Backend(Protocol):
     """Who answers: one model at a time. One backend serves many requests at once, from any thread."""

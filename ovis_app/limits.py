@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ovis_app.errors import MediaError
 
@@ -21,6 +21,7 @@ class Limits:
     video_seconds: float = 1800.0  # length of a clip
     video_pixels: int = 16_000_000  # width x height of a clip's frame as stored; 5.3K passes, 8K does not
     files_per_turn: int = 16  # files in one message
+    clips_per_turn: int = 16  # clips among those
     frame_side: int = 2048  # pixels; longer sides of sampled frames are scaled down to it
     clip_pixels: int = 64_000_000  # width x height x count of all the frames sampled from one clip
     decode_pixels: int = 2_000_000_000  # width x height x frames decoded to reach those wanted; see `sample_frames`
@@ -41,6 +42,10 @@ class Limits:
     page_pixels: int = 1792 * 1792  # width x height at which a page is drawn: what Ovis2.5 sees of a picture at most
     page_most_pixels: int = 16_000_000  # the same where a resolution is asked for
     page_seconds: int = 8  # processor time for drawing one page; `decode_seconds` of the clock on a busy machine
+
+    def for_clips(self, *, several: bool) -> Limits:
+        """The limits for a model that watches `several` clips in one message, or one."""
+        return self if several else replace(self, clips_per_turn=1)
 
 
 def shown_name(name: str) -> str:

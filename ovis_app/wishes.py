@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from ovis_app.backend import Offer
 from ovis_app.zoo import FAMILY_ROWS
 
+NO_SPEED = "How fast each model would be isn't known: as a rule the small ones are the fastest."
 GENERATIONS = list(FAMILY_ROWS)  # the newest first
 
 
@@ -24,8 +25,8 @@ class Wish:
     order: Callable[[Offer], float]
 
 
-def _known(offer: Offer) -> bool:
-    """Whether it is one that people use for their own pictures, and something is known of its size."""
+def _full(offer: Offer) -> bool:
+    """Whether it is more than the little one that comes with the app."""
     return not offer.model.bundled
 
 
@@ -44,11 +45,11 @@ def _fastest(offer: Offer) -> float:
 
 
 WISHES = (
-    Wish("chat", "Chat", lambda offer: _known(offer) and not offer.model.alone, _newest),
-    Wish("read", "Read pages", lambda offer: _known(offer) and bool(offer.model.reading), _reader),
-    Wish("small", "Small", _known, lambda offer: offer.needed or offer.model.bytes),
-    Wish("fast", "Fast", lambda offer: _known(offer) and offer.speed is not None, _fastest),
-    Wish("best", "Best", lambda offer: _known(offer) and offer.verdict != "too big", _newest),
+    Wish("chat", "Chat", lambda offer: _full(offer) and not offer.model.alone, _newest),
+    Wish("read", "Read pages", lambda offer: _full(offer) and bool(offer.model.reading), _reader),
+    Wish("small", "Small", _full, lambda offer: offer.needed or offer.model.bytes),
+    Wish("fast", "Fast", lambda offer: _full(offer) and offer.speed is not None, _fastest),
+    Wish("best", "Best", lambda offer: _full(offer) and offer.verdict != "too big", _newest),
 )
 
 
@@ -59,3 +60,8 @@ def wished(offers: Sequence[Offer], name: str | None) -> list[Offer]:
     if wish is None:
         return list(offers)
     return sorted(filter(wish.meant, offers), key=lambda offer: (offer.verdict == "too big", wish.order(offer)))
+
+
+def lacking(offers: Sequence[Offer], name: str | None) -> str:
+    """Why no offer is listed as what is wished, as a sentence; empty where some are, or there is nothing to offer."""
+    return NO_SPEED if name == "fast" and any(map(_full, offers)) and not wished(offers, name) else ""

@@ -303,9 +303,12 @@ def test_models_tells_how_fast_each_is_at_most_and_lists_those_that_are_wanted(
     head, *rows, _, _ = capsys.readouterr().out.splitlines()
     speed = {row.split()[0]: float(row.split()[4]) for row in rows}
     assert "tokens/s" in head and list(speed.values()) == sorted(speed.values(), reverse=True)
-    assert speed["Ovis2.6-30B-A3B"] == pytest.approx(100 / 6.06, rel=0.02), "of experts those that a token meets"
-    assert speed["Ovis2.5-2B"] == pytest.approx(100 / 3.44, rel=0.02)
+    assert speed["Ovis2.6-30B-A3B"] == pytest.approx(100 / 6.06, rel=0.04), "of experts those that a token meets"
+    assert speed["Ovis2.5-2B"] == pytest.approx(100 / 3.44, rel=0.04)
     assert "Ovis2.5-2B-GPTQ-Int4" not in speed, "not known here"
+    monkeypatch.setattr("ovis_app.backends.local.backend.bytes_a_second", lambda *_, **__: None)
+    assert main(["models", "--device", "cpu", "--dtype", "bfloat16", "--for", "fast"]) == 0
+    assert "as a rule the small ones are the fastest" in capsys.readouterr().err
 
 
 def test_where_no_file_can_be_written_text_is_answered(

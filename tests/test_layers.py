@@ -74,7 +74,7 @@ ONLY_IN = {
     "gradio": {"ui", "api"},
     "av": {"media", "training"},
     "pypdfium2": {"media/document_decoder.py"},
-    "triton": {"engine/fused/triton_kernels.py", "engine/fused/expert_kernels.py"},
+    "triton": {f"engine/fused/{name}_kernels.py" for name in ("triton", "attention", "expert")},
     "openai": {"backends/remote"},
     "httpx2": {"backends/remote", "checkpoints"},
     "peft": {"training"},

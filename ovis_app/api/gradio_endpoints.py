@@ -211,7 +211,8 @@ class Endpoints:
         try:
             given = GivenFiles(self.store, _holder(request), own, self.limits)
             try:
-                work = partial(_asked, question, files, history, given, self.limits, kind)
+                limits = self.limits.for_clips(several=self.backend.status().model.several_clips)
+                work = partial(_asked, question, files, history, given, limits, kind)
                 conversation, system = await _readers.run(work, client=_client(request))
             except UserError as error:
                 raise _refused(error, request) from error

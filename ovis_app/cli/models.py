@@ -9,7 +9,7 @@ from ovis_app import settings as settings_module
 from ovis_app.cli.common import MACHINE, WHO, prepare_proxies, program, say, settings_of
 from ovis_app.errors import BackendError
 from ovis_app.settings import Flags
-from ovis_app.wishes import WISHES, wished
+from ovis_app.wishes import WISHES, lacking, wished
 
 if TYPE_CHECKING:
     from ovis_app.backend import Offer
@@ -28,11 +28,14 @@ def run(words: Sequence[str]) -> int:
     from ovis_app.backends import open_backend
 
     try:
-        offers = wished(open_backend(settings, settings.limits()).offers(), given.wish)
+        known = open_backend(settings, settings.limits()).offers()
     except BackendError as error:  # without torch nobody knows what fits
         say(error)
         print("\n".join(spec.name for spec in zoo.MODELS))
         return 0
+    if why := lacking(known, given.wish):
+        say(why)
+    offers = wished(known, given.wish)
     here, away = [o for o in offers if o.server is None], [o for o in offers if o.server is not None]
     if here:
         _print_sizes(here)
@@ -49,7 +52,6 @@ def _print_sizes(offers: Sequence[Offer]) -> None:
         part = offer.resources
         sizes = () if part is None else (part.weights, part.conversations, part.pictures)
         cells = "".join(f"{size / 1e9:9.1f}" for size in sizes)
-        speed = "" if offer.speed is None else f"{offer.speed:.{0 if offer.speed >= 100 else 1}f}"
-        print(f"{offer.model.name:31}{cells:27}{speed:>10}   {offer.verdict}")
+        print(f"{offer.model.name:31}{cells:27}{offer.pace:>10}   {offer.verdict}")
     print("talk: a conversation as long as the model can read. tokens/s: about as many as an answer gets at")
     print("most, by what a token reads and how fast memory is. README says what each model can do.")

@@ -56,7 +56,7 @@ def attach_all(files: Sequence[File], limits: Limits) -> tuple[tuple[Media, ...]
         try:
             kind = _kind(path, name, limits).media
             assert kind is not None
-            _fits(kind, name, good)
+            _fits(kind, name, good, limits)
             if kind == "video":
                 _check_clip(path, name, limits, ends)
                 good.append(Media(kind, path, shown_name(name)))
@@ -88,7 +88,7 @@ def attach_turns(turns: Sequence[Sequence[File]], limits: Limits) -> tuple[tuple
         for path, name in files:
             kind = _kind(path, name, limits).media
             assert kind is not None
-            _fits(kind, name, turn)
+            _fits(kind, name, turn, limits)
             turn.append(Media(kind, path, shown_name(name)))
         found.append(tuple(turn))
     keys = {one: (digest(one), limits) for turn in found for one in turn}
@@ -159,11 +159,13 @@ def _check_clip(path: Path, name: str, limits: Limits, ends: float) -> None:
     check_video(path, name, limits)
 
 
-def _fits(kind: MediaKind, name: str, good: Sequence[Media]) -> None:
+def _fits(kind: MediaKind, name: str, good: Sequence[Media], limits: Limits) -> None:
     if kind == "video" and good and good[0].kind == "image":
         raise refusal(name, "can't go with pictures in one message: send it in a message of its own.")
     if kind == "image" and good and good[0].kind == "video":
         raise refusal(name, "can't go with a clip in one message: send it in the next message.")
+    if kind == "video" and len(good) >= limits.clips_per_turn:
+        raise refusal(name, "can't go with another clip: this model watches one clip a question, so ask about each.")
 
 
 def _kind(path: Path, name: str, limits: Limits) -> Kind:

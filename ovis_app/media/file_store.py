@@ -254,7 +254,7 @@ class FileStore:
                     self._forget(one)
 
     def discard(self, path: Path) -> None:
-        """Removes a file that nobody may use yet."""
+        """Removes a file that nobody may use yet, or knows of."""
         with self._lock:
             found = self._files.at(path)
             if found is not None:

@@ -7,7 +7,7 @@ Knows text alone. Whatever a model writes, nothing in the result is run or fetch
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 LONG = 8_000  # characters, below which nothing is taken for a repetition
@@ -16,6 +16,7 @@ ENDLESS = 4_000  # characters of repetition after which nobody waits for the end
 MOST_FIGURES = 64  # of one page
 LONGEST_TAG = 200  # characters of one that a page may have, while it is still coming
 SIDE = 1000  # what coordinates are shares of
+MOST_AREA = 4 * SIDE * SIDE  # of a page's figures together: they may lie within each other
 
 # Bounded and possessive (no step back): whatever a model writes is read in time that grows with its length only.
 _PICTURE = re.compile(r"<img\b[^<>]{0,1000}+>|!\[[^\[\]\n]{0,300}+\]\([^()\s]{0,300}+\)", re.IGNORECASE)
@@ -41,19 +42,21 @@ class Cleaned:
     notes: tuple[str, ...] = ()
 
 
-def cleaned(written: str, name_of: Callable[[int], str]) -> Cleaned:
-    """What a model wrote of a page. `name_of` says how the nth figure, from 1, is to be called."""
+def cleaned(written: str, name_of: Callable[[int], str] | None) -> Cleaned:
+    """What a model wrote of a page. `name_of` says how the nth figure, from 1, is to be called; without, none is."""
     text, repeated = without_tail(_unwrapped(_CONTROL.sub("", written.replace("\r\n", "\n")).strip()))
     figures: dict[Box, int] = {}
-    parts, end, lost = list[str](), 0, 0
+    parts, end, lost, beyond = list[str](), 0, 0, set[Box]()
     for match in _PICTURE.finditer(text):
         parts.append(tamed(text[end : match.start()]))
         end = match.end()
         if "images/bbox_" not in match[0].lower():
             parts.append(tamed(match[0]))
-        elif (box := _box(match[0])) is None or (box not in figures and len(figures) == MOST_FIGURES):
+        elif (box := _box(match[0])) is None:
             lost += 1
-        else:
+        elif box not in figures and not _room(figures, box):
+            beyond.add(box)
+        elif name_of is not None:
             number = figures.setdefault(box, len(figures) + 1)
             parts.append(f'<img src="{name_of(number)}" alt="Figure {number}">')
     parts.append(tamed(text[end:]))
@@ -62,6 +65,9 @@ def cleaned(written: str, name_of: Callable[[int], str]) -> Cleaned:
         notes.append(
             f"names {lost} figures that are nowhere on it" if lost > 1 else "names a figure that is nowhere on it"
         )
+    if beyond:
+        several = f"has {len(beyond)} figures more than are cut out of a page"
+        notes.append(several if len(beyond) > 1 else "has one figure more than are cut out of a page")
     return Cleaned("".join(parts).strip(), tuple(figures), tuple(notes))
 
 
@@ -94,6 +100,12 @@ def _box(tag: str) -> Box | None:
         return None
     box = (min(x, to_x), min(y, to_y), max(x, to_x), max(y, to_y))
     return box if box[0] < box[2] and box[1] < box[3] else None
+
+
+def _room(figures: Collection[Box], box: Box) -> bool:
+    """Whether one more figure may be cut out of the page."""
+    area = sum((x - left) * (y - top) for left, top, x, y in (*figures, box))
+    return len(figures) < MOST_FIGURES and area <= MOST_AREA
 
 
 def _unwrapped(text: str) -> str:

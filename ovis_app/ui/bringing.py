@@ -33,8 +33,8 @@ def brought(
     asked: Mapping[str, Any], holder: str, *, store: FileStore, limits: Limits, spec: ModelSpec
 ) -> dict[str, Any]:  # fmt: skip
     """What is to be said of the upload that is named, which is this holder's from now on: `files`, each with its kind,
-    its size and where it lies, and of a page its number; and `notes`; or `refused`, a sentence. `pages` and `dpi`
-    choose among a document's; where it is to be `whole`, all of those or none."""
+    its size, where it lies, whether it is an animation, and of a page its number; and `notes`; or `refused`, a
+    sentence. `pages` and `dpi` choose among a document's; where it is to be `whole`, all of those or none."""
     try:
         choice = replace(_choice(asked.get("pages"), asked.get("dpi")), partly=asked.get("whole") is not True)
         files, pages, notes = _paged(claimed(asked, holder, store), holder, store, limits, choice)
@@ -52,6 +52,7 @@ def brought(
             "name": one.label,
             "path": str(one.path),
             "size": _size(one, limits),
+            "moves": one.moves,
             **pages.get(one.path, {}),
         }
         for one in media
@@ -98,6 +99,7 @@ def address(path: str) -> str:
 
 
 def limits_for(spec: ModelSpec, limits: Limits) -> Limits:
-    """The limits for a model: some look at one picture only, and pages are drawn as large as it sees them."""
+    """The limits for a model: some look at one picture or clip only, and pages are drawn as large as it sees them."""
     limits = replace(limits, page_pixels=max(limits.page_pixels, spec.single.max_pixels))
+    limits = limits.for_clips(several=spec.several_clips)
     return limits if spec.several_images else replace(limits, files_per_turn=1)

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Generator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
-from os.path import commonpath
 from typing import Any
 
 from ovis_app import chat
@@ -52,7 +51,8 @@ def reading(
             yield [failed(message.error)]
             return
         done = cleaned(message.text, lambda number: f"{name}-{number}.jpg")
-        yield [_read(message, done, picture, _figures(done, name, picture, store, holder, limits))]
+        shown = yield from _figures(done, name, picture, store, holder, limits)
+        yield [_read(message, done if shown is not None else cleaned(message.text, None), picture, shown)]
     except UserError as error:
         yield [failed(str(error))]
     except Exception:  # the edge of a turn
@@ -93,24 +93,31 @@ def _between(before: str, now: str) -> list[Frame]:
     """What leads from one text to the next: from which place on, as browsers count, it says something else now."""
     if before == now:
         return []
-    same = before if now.startswith(before) else commonpath([before, now])
-    return [{"kind": "grown", "from": len(same.encode("utf-16-le")) // 2, "text": whole(now[len(same) :])}]
+    pairs = zip(before, now, strict=False)
+    same = next((at for at, (one, other) in enumerate(pairs) if one != other), min(len(before), len(now)))
+    return [{"kind": "grown", "from": len(now[:same].encode("utf-16-le")) // 2, "text": whole(now[same:])}]
 
 
 def _figures(
     done: Cleaned, name: str, picture: Media, store: FileStore, holder: str, limits: Limits
-) -> list[dict[str, str]] | None:
-    """Where the figures lie from now on, by their names; None where they can't be cut out or kept."""
-    try:
-        page = open_image(picture, limits) if done.figures else None
-        parts = [cut_out(page, box) for box in done.figures] if page is not None else []
-        named = [(f"{name}-{number}.jpg", part) for number, part in enumerate(parts, 1)]
-        return [
-            {"name": one, "path": str(store.put(part, one.removeprefix(f"{FIGURES}/"), holder))} for one, part in named
-        ]
-    except UserError as error:
-        log.warning("figures aren't kept: %s", error)
-        return None
+) -> Generator[list[Frame], None, list[dict[str, str]] | None]:
+    """Where the figures lie from now on, by their names; None where they can't all be cut out and kept. A step is one
+    figure, behind which a reader may have left: then none of them stays."""
+    kept = list[dict[str, str]]()
+    with ExitStack() as otherwise:
+        try:
+            page = open_image(picture, limits) if done.figures else None
+            for number, box in enumerate(done.figures, 1):
+                assert page is not None
+                path = store.put(cut_out(page, box), f"{name}-{number}.jpg".removeprefix(f"{FIGURES}/"), holder)
+                otherwise.callback(store.discard, path)
+                kept.append({"name": f"{name}-{number}.jpg", "path": str(path)})
+                yield []
+        except UserError as error:
+            log.warning("figures aren't kept: %s", error)
+            return None
+        otherwise.pop_all()
+    return kept
 
 
 def _read(message: Message, done: Cleaned, picture: Media, shown: list[dict[str, str]] | None) -> Frame:

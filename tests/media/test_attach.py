@@ -132,3 +132,15 @@ def test_many_slow_clips_take_no_longer_than_a_few(write, tmp_path, monkeypatch)
     clock[0], looked[:] = 0.0, []
     with pytest.raises(MediaError):
         attach_turns([[file] for file in files], Limits())
+
+
+def test_more_clips_than_a_model_watches_are_refused_before_one_is_opened(tmp_path, monkeypatch):
+    opened = []
+    monkeypatch.setattr(attaching, "check_video", lambda *given: opened.append(given))
+    files = [(clip(tmp_path / f"{n}.mp4", map(numbered, range(n, n + 3))), f"{n}.mp4") for n in range(3)]
+    with pytest.raises(MediaError, match=r"“1\.mp4” can't go with another clip"):
+        attach_turns([files], Limits().for_clips(several=False))
+    assert opened == []
+    assert len(attach_turns([files], Limits().for_clips(several=True))[0]) == 3
+    media, refused = attach_all(files, Limits().for_clips(several=False))
+    assert [one.name for one in media] == ["0.mp4"] and len(refused) == 2

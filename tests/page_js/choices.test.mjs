@@ -2,6 +2,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+import { subjectOf } from "../../ovis_app/ui/static/page/jumps.mjs";
+import { severalClips } from "../../ovis_app/ui/static/page/numbered.mjs";
 import { pagesIn, written } from "../../ovis_app/ui/static/page/page_range.mjs";
 import { requestOf } from "../../ovis_app/ui/static/page/request.mjs";
 import { chosen, framesOf, lengthOf, toggled, wordsOf } from "../../ovis_app/ui/static/page/sampling.mjs";
@@ -135,4 +137,20 @@ test("a question that nobody heard has what was pasted in the box again, with wh
   assert.deepEqual(typed(), ["before", "meanwhile"]); // the edit's own
   session.leaveEdit();
   assert.deepEqual(typed(), ["typed"]);
+});
+
+test("animations beside others are pictures, in the box and after a reload; a clip doesn't go with them", async () => {
+  const { tab } = await browser();
+  let session = await tab();
+  session.facts.several_clips = true;
+  const given = (name) => ({ blob: new Blob([name], { type: name.endsWith("mp4") ? "video/mp4" : "image/gif" }), name });
+  await session.attach([given("a.gif"), given("b.gif")]);
+  assert.deepEqual([session.draft.files.length, session.notice, severalClips(session.draft.files)], [2, "", false]);
+  await session.attach([given("c.mp4")]);
+  assert.equal(session.draft.files.length, 2);
+  assert.match(session.notice, /pictures and clips go in messages of their own/);
+  session = await session.reload();
+  assert.deepEqual([session.draft.files.length, severalClips(session.draft.files)], [2, false]);
+  assert.equal(subjectOf([{ id: "q", role: "user", files: session.draft.files.slice(0, 1).concat({ kind: "image", name: "b" }) }, "a"], "a"), null);
+  assert.equal(severalClips([{ kind: "video" }, { kind: "video" }]), true);
 });

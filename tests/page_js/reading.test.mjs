@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { Reading, grown, readingOf, withFigures } from "../../ovis_app/ui/static/page/reading.mjs";
+import { Crops } from "../../ovis_app/ui/static/page/reading_bench.mjs";
 import { WireError } from "../../ovis_app/ui/static/page/wire.mjs";
 import { FACTS } from "./tabs.mjs";
 
@@ -89,4 +90,43 @@ test("Stop keeps what was read, and a lost connection is said and goes on later"
   reading.changed = () => {};
   await reading.again(1);
   assert.deepEqual([told.read, reading.left], [[1, 2, 2, 1], [3]]);
+});
+
+test("a page that can't be read again stands as it was, beside why", async () => {
+  let says = whole(1);
+  const { session } = around(() => says);
+  const reading = new Reading(session, file(1));
+  await reading.start([1]);
+  says = [{ kind: "grown", from: 0, text: "ha" }, { kind: "failed", sentence: "tired" }];
+  const seen = [];
+  reading.changed = () => { if (!reading.running) seen.push([reading.at(1).text, reading.at(1).finish, reading.problem]); };
+  await reading.again(1);
+  assert.deepEqual(seen.at(-1), ["Text 1", "end", "tired"]);
+  says = [new WireError("gone", { lost: true })];
+  await reading.again(1);
+  assert.deepEqual(seen.at(-1), ["Text 1", "end", "The page wasn't read to its end again: it stands as it was."], "there is nothing to continue");
+  says = whole(1, "Text one");
+  await reading.again(1);
+  assert.deepEqual(seen.at(-1), ["Text one", "end", ""]);
+});
+
+test("a page that is read again shows its new figures, and what was under their names is let go", (context) => {
+  const gone = context.mock.method(URL, "revokeObjectURL").mock;
+  const [old, other, renewed] = ["old", "other", "renewed"].map((words) => new Blob([words]));
+  const image = { dataset: { name: "images/abc-1.jpg" }, src: "", removeAttribute(name) { this[name] = ""; }, getAttribute(name) { return this[name]; } };
+  const crops = new Crops();
+  const seen = (...figures) => { crops.keep(figures); crops.show(image); return image.src; };
+  const second = { name: "images/xyz-1.jpg", blob: other };
+  const first = seen({ name: "images/abc-1.jpg", blob: old }, second);
+  assert.match(first, /^blob:/);
+  assert.equal(seen({ name: "images/abc-1.jpg", blob: old }, second), first);
+  assert.equal(gone.callCount(), 0);
+  assert.equal(seen(second), "", "while it is read again nothing old stands for what is new");
+  const now = seen({ name: "images/abc-1.jpg", blob: renewed }, second);
+  assert.ok(now && now !== first);
+  const after = seen({ name: "images/abc-1.jpg", blob: old }, second);
+  assert.ok(after && after !== now, "another in its place at once");
+  assert.deepEqual(gone.calls.map((one) => one.arguments[0]), [first, now]);
+  crops.keep([]);
+  assert.equal(gone.callCount(), 4);
 });

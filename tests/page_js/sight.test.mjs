@@ -3,6 +3,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+import { LACKING } from "../../ovis_app/ui/static/page/asking.mjs";
+import { looked } from "../../ovis_app/ui/static/page/looking.mjs";
 import { beside, cellAt, colour, layers, least, lines, most, shown, sidesOf, tokens, wordAt } from "../../ovis_app/ui/static/page/sight.mjs";
 
 const whole = { sides: [0, 0, 1, 1], rows: 2, columns: 3, tile: false, words: [5, 6, 7, 8, 9, 10], shares: [1, 0.5, 0.5, 0.5, 0.5, 0.25], bits: [0, 1, 1, 1, 1, 2] };
@@ -55,4 +57,12 @@ test("lines stand between cells and around parts", () => {
   const { inner, outer } = lines([{ sides: [0, 0, 0.5, 1], rows: 2, columns: 2 }]);
   assert.equal(inner, "M0 0.5H0.5M0.25 0V1");
   assert.equal(outer, "M0 0H0.5V1H0Z");
+});
+
+test("a server that says nothing of how a picture is seen is said to lack it, in a sentence", async () => {
+  const session = {
+    facts: { session: "s", model: { knobs: [], switches: [] } }, settings: {}, messages: new Map([["q", { files: [1], detail: null }]]),
+    files: { placed: async () => new Map() }, wire: { address: () => "", ask: async () => {} },
+  };
+  await assert.rejects(looked(session, { message: "q", file: 1 }, { signal: new AbortController().signal, note: () => {} }), { message: LACKING });
 });

@@ -36,7 +36,7 @@ export class Server {
       for (const page of pages) this.uploads.set(page, new Blob([page]));
       return { files: pages.map((page, i) => ({ kind: "image", name: `page ${i + 1}`, path: page })), notes: [] };
     }
-    return { files: [{ kind: path.endsWith(".mp4") ? "video" : "image", name: path.split("/").at(-1), path }] };
+    return { files: [{ kind: /\.(?:mp4|gif)$/.test(path) ? "video" : "image", name: path.split("/").at(-1), path, moves: path.endsWith(".gif") }] };
   }
   async shown(path) { return this.uploads.get(path); }
   async own(path) { return new Blob([path], { type: "image/png" }); }

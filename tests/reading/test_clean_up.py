@@ -59,7 +59,15 @@ def test_a_figure_that_is_nowhere_is_left_out_and_that_is_said(box: str) -> None
 
 def test_figures_have_a_limit() -> None:
     done = cleaned("".join(f'<img src="images/bbox_0_0_{n}_9.jpg">' for n in range(1, 200)), "{}.jpg".format)
-    assert len(done.figures) == MOST_FIGURES and "135 figures" in done.notes[0]
+    assert len(done.figures) == MOST_FIGURES
+    assert done.notes == ("has 135 figures more than are cut out of a page",)
+
+
+def test_figures_together_are_a_few_pages_at_most() -> None:
+    wholes = "".join(f'<img src="images/bbox_0_0_1000_{n}.jpg">' for n in range(995, 1001)) * 2
+    done = cleaned(f'{wholes}<img src="images/bbox_0_0_99_99.jpg">', "{}.jpg".format)
+    assert done.figures == (*((0, 0, 1000, n) for n in range(995, 999)), (0, 0, 99, 99))
+    assert done.text.count("<img") == 9 and done.notes == ("has 2 figures more than are cut out of a page",)
 
 
 @pytest.mark.parametrize("unit", ["\nTotal 0.00", ".", "<tr><td>0</td></tr>\n", " ".join(map(str, range(60)))])

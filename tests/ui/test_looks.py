@@ -24,3 +24,11 @@ def test_no_sheet_has_looks_of_its_own() -> None:
     used = {token for text in SHEETS.values() for token in USED.findall(text)}
     assert not [name for name, text in SHEETS.items() if re.search(r"[\w-]:\s*;", text)], "a look without a value"
     assert len(used) > 40 and not {token for token in used if f"{token}:" not in tokens}
+
+
+def test_every_bar_of_progress_has_the_colour_of_the_page() -> None:
+    rules = "\n".join(SHEETS.values())
+    bars = re.findall(r"^([^{}\n]*\bprogress) \{", rules, re.MULTILINE)
+    engines = ("-webkit-progress-value", "-moz-progress-bar")
+    wanted = [f"{bar}::{engine} {{ background: var(--color-accent); }}" for bar in bars for engine in engines]
+    assert len(bars) > 3 and not [rule for rule in wanted if rule not in rules]

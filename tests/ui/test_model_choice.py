@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,9 @@ def test_models_are_sorted_by_what_they_are_wanted_for_with_how_fast_they_are() 
         assert fast[0].startswith("Ovis2-1B\n") and "at most about 1,000 tokens/s" in fast[0]
         assert all("tokens/s" in row for row in fast), "where nobody knows how fast it is nothing is said"
         assert best[0].startswith("Ovis2.5-9B\n") and not any("too big" in row for row in best)
+        here.backend.offers_on = lambda _: [replace(one, speed=None) for one in here.backend.offers()]
+        card = json.dumps(wire.run(wire.event("card-memory", "change"), ["", [], "80", "fast"]))
+        assert "tokens/s" not in card and "as a rule the small ones are the fastest" in card
         reader = rows("read")[0]
         assert reader.startswith("OvisOCR2\n") and "tokens/s" not in reader
         assert "OvisOCR2" not in "".join(rows("chat")), "which reads pages and doesn't talk"

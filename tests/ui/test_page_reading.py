@@ -86,6 +86,19 @@ def test_a_page_grows_cleaned_up_and_its_figures_are_there_in_the_end(
         store.claim(Path(figure["path"]), "page:somebodyelse")
 
 
+LINES = "a//b/./c 😀\n" + "".join(f"/line {n} of 😀\n" for n in range(600))
+
+
+@pytest.mark.parametrize("pieces", [["```markdown\n/home of", " 😀\n```"], [LINES, "😀..😁" * 3, "😀..😁" * 6]])
+def test_what_changes_behind_is_told_from_where_it_changes(
+    store: FileStore, monkeypatch: pytest.MonkeyPatch, pieces: list[str]
+) -> None:
+    monkeypatch.setattr("ovis_app.ui.page_reading.UPDATE_SECONDS", 0)
+    *grown, last = read(Script(*pieces), store, page())
+    assert last["kind"] == "read" and shown(grown) == last["text"]
+    assert last["text"] in ("/home of 😀", LINES + "😀..😁")
+
+
 def test_the_model_is_asked_in_its_own_words_without_chance_or_thought(store: FileStore) -> None:
     backend = Script("text", model=zoo.resolve("Ovis2.5-2B"))
     asked = {"temperature": 1.0, "thinking": True, "max_new_tokens": 7, "max_pixels": 500_000, "system": "Be funny."}
@@ -123,12 +136,32 @@ def test_what_fails_is_a_sentence(store: FileStore) -> None:
         assert "reload the page" in read(Script("x"), store, *files)[-1]["sentence"]
 
 
-def test_a_figure_that_cannot_be_kept_costs_the_figure_alone(store: FileStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ovis_app.ui.page_reading.cut_out", lambda *_: b"")
-    monkeypatch.setattr(store, "put", lambda *_: (_ for _ in ()).throw(BackendError("full")))
-    last = read(Script(f"before {FIGURE} behind"), store, page())[-1]
-    assert "before" in last["text"] and last["figures"] == []
+def test_figures_that_cannot_all_be_kept_are_not_named_and_do_not_stay(
+    store: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put, kept = store.put, list[Path]()
+
+    def full(*given: Any) -> Path:
+        if kept:
+            raise BackendError("full")
+        kept.append(put(*given))
+        return kept[0]
+
+    monkeypatch.setattr(store, "put", full)
+    last = read(Script(f"before {FIGURE} behind {FIGURE.replace('_0_500', '_9_500')}"), store, page())[-1]
+    assert "before" in last["text"] and "<img" not in last["text"] + last["part"] and last["figures"] == []
     assert last["notes"] == ["This page has figures that can't be kept here."]
+    assert kept and not kept[0].exists()
+
+
+def test_stop_is_heard_between_two_figures_and_keeps_none(store: FileStore) -> None:
+    asked = Request(Conversation((Message("user", "", (page(),)),)), GenerationSettings())
+    steps = reading(Script(FIGURE, FIGURE.replace("_0_500", "_9_500")), asked, store, "page:abcdefgh", Limits())
+    assert store.folder is not None
+    while not (files := list(store.folder.rglob("*.jpg"))):
+        assert not any(frame["kind"] == "read" for frame in next(steps)), "all at once"
+    steps.close()
+    assert len(files) == 1 and not files[0].exists()
 
 
 def test_a_page_is_read_over_http_and_a_figure_is_nobody_elses(wire: Wire) -> None:

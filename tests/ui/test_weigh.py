@@ -105,4 +105,5 @@ def test_files_are_told_with_their_sizes_when_they_are_chosen(wire: Wire, tmp_pa
     gif = tmp_path / "moves.gif"
     frames = [Image.new("RGB", (30, 20), colour) for colour in ("red", "blue", "green")]
     frames[0].save(gif, save_all=True, append_images=frames[1:], duration=100)
-    assert wire.bring(wire.upload(gif))["files"][0]["size"] == [30, 20, 3]
+    [told] = wire.bring(wire.upload(gif))["files"]
+    assert (told["size"], told["moves"]) == ([30, 20, 3], True)

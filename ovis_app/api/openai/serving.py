@@ -124,8 +124,9 @@ class Serving:
         self, asked: ChatRequest, folder: Path, stop: Stop = NEVER, *, client: str
     ) -> files.Attached:  # fmt: skip
         """The request's conversation, its files in `folder`. Raises ApiError, and Stopped once `stop` is set."""
+        limits = self._limits.for_clips(several=self.backend.status().model.several_clips)
         read = partial(
-            files.conversation, asked.dialogue, asked.detail, folder, self._limits, allow_urls=self._allow_urls,
+            files.conversation, asked.dialogue, asked.detail, folder, limits, allow_urls=self._allow_urls,
             stop=stop,
         )  # fmt: skip
         fetches = self._allow_urls and any(files.is_address(one) for said in asked.dialogue.said for one in said.media)

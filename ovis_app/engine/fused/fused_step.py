@@ -17,11 +17,11 @@ from torch import Tensor
 
 from ovis_app.engine.attention.torch_attention import AttentionBatch
 from ovis_app.engine.decode_step import DecodeStep
-from ovis_app.engine.fused.choices import Choice
 from ovis_app.engine.fused.graphs import Launch
 from ovis_app.engine.fused.inputs import Inputs
 from ovis_app.engine.fused.launches import OWN_PRODUCTS, Launches
 from ovis_app.engine.fused.prefill import MOMENT, FusedPrefill
+from ovis_app.engine.fused.routing import Routing
 from ovis_app.engine.fused.tiles import PROCESSORS
 from ovis_app.engine.fused.trial import trial
 from ovis_app.engine.kv_pool import KVPool
@@ -148,12 +148,12 @@ class FusedStep:
     def _try(self, at: Inputs) -> str:
         return trial(
             self.step, self.run, at, block_size=self.pool.block_size, context=self._context,
-            choices=self.choices,
+            routings=self.routings,
         )  # fmt: skip
 
-    def choices(self, rows: int) -> list[Choice]:
+    def routings(self, rows: int) -> list[Routing]:
         """Which experts each row of the last step got, and their shares, for each mixture."""
-        return [] if self._launches is None else self._launches.choices(rows)
+        return [] if self._launches is None else self._launches.routings(rows)
 
     @torch.inference_mode()
     def run(self, at: Inputs, pool: KVPool) -> Tensor:

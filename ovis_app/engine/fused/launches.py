@@ -12,18 +12,16 @@ from torch import Tensor
 
 from ovis_app.engine.decode_step import DecodeStep, Dense, Layer, Mixture
 from ovis_app.engine.fused import triton_kernels as kernels
-from ovis_app.engine.fused.around_products import ELEMENTWISE, add_and_norm, gate, place_heads
-from ovis_app.engine.fused.choices import Choice
+from ovis_app.engine.fused.around_products import ELEMENTWISE, add_and_norm, gate
+from ovis_app.engine.fused.attention import MOST_SPLITS as MOST_SHARES
+from ovis_app.engine.fused.attention import Shares, attend, combine, place_heads
 from ovis_app.engine.fused.experts import Experts
 from ovis_app.engine.fused.inputs import Inputs
-from ovis_app.engine.fused.tiles import MOST_SPLITS, WARPS, Tile, attention_splits, power_of_two
+from ovis_app.engine.fused.routing import Routing
+from ovis_app.engine.fused.tiles import MOST_SPLITS, WARPS, Tile, attention_splits
 from ovis_app.engine.kv_pool import KVPool
 
 OWN_PRODUCTS = 2  # rows, up to which our own products are faster than the libraries'
-MOST_SHARES = 32  # splits of a sequence's tokens in attention
-ATTENTION_TILE = 32  # tokens that attention looks at together
-ATTENTION_STAGES = 5  # with fewer nothing is under way while a tile is looked at: a block's number comes first
-LEAST_DOT = 16  # rows and columns of a product on tensor cores
 
 
 class Launches:
@@ -67,8 +65,7 @@ class Launches:
         self.query, self.attended = half(2, rows, self.width)
         self.normed = half(rows, self.hidden)
         self.acts = half(rows * max(self.inner, self.experts.width if self.experts else 0))
-        self.sums = floats(parts * self.step.size)
-        self.tops, self.totals = floats(2, parts)
+        self.shares = Shares(floats(parts * self.step.size), *floats(2, parts))
 
     def of(self, at: Inputs, pool: KVPool) -> Iterator[Tensor | None]:
         """Launches one kernel or product each time, and gives the logits [rows, vocabulary] with the last."""
@@ -177,32 +174,29 @@ class Launches:
         self.experts.add_up(number, feed, rows, self.acts, self.down_parts, splits=splits)
         yield
 
-    def choices(self, rows: int) -> list[Choice]:
+    def routings(self, rows: int) -> list[Routing]:
         """Which experts each row of the last step got, and their shares, for each mixture."""
         if self.experts is None:
             return []
         both = zip(self.step.layers, self.experts.experts, self.experts.shares, strict=True)
-        return [Choice(names[:rows], shares[:rows]) for layer, names, shares in both if isinstance(layer.feed, Mixture)]
+        return [
+            Routing(names[:rows], shares[:rows]) for layer, names, shares in both if isinstance(layer.feed, Mixture)
+        ]
 
     def _attention(self, at: Inputs, pool: KVPool, number: int, qkv: Tensor, parts: int) -> Iterator[None]:
         """`attended` from the joined product, whose keys and values go into the pool."""
         step, layer, rows, splits = self.step, self.step.layers[number], at.rows, self._splits(at.rows)
-        keys, values, padded = pool.keys[number], pool.values[number], power_of_two(step.size)
+        keys, values = pool.keys[number], pool.values[number]
         place_heads(
             step, layer, qkv, self.squares, self.query, keys, values, positions=at.positions, slots=at.slots,
             parts=parts,
         )  # fmt: skip
         yield
-        kernels.attend[(rows, step.groups, splits)](
-            self.query, keys, values, at.tables, at.lengths, self.sums, self.tops, self.totals, step.scaling,
-            at.stride, keys.shape[1], HEADS=step.heads, GROUPS=step.groups, SIZE=step.size,
-            PADDED=max(padded, LEAST_DOT), GROUP=max(power_of_two(step.heads // step.groups), LEAST_DOT),
-            BLOCK=pool.block_size, TILE=ATTENTION_TILE, WIDE=self.wide, num_warps=WARPS, num_stages=ATTENTION_STAGES,
+        attend(
+            step, self.query, keys, values, at, self.shares, splits=splits, block_size=pool.block_size, wide=self.wide
         )  # fmt: skip
         yield
-        kernels.combine[(rows * step.heads,)](
-            self.sums, self.tops, self.totals, self.attended, splits, SIZE=step.size, PADDED=padded, MOST=MOST_SHARES
-        )
+        combine(step, self.shares, self.attended, rows=rows, splits=splits)
         yield
 
     def _splits(self, rows: int) -> int:

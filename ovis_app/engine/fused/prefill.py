@@ -17,12 +17,10 @@ from torch import Tensor
 
 from ovis_app.engine.attention.torch_attention import AttentionBatch
 from ovis_app.engine.decode_step import DecodeStep, Dense, Layer
-from ovis_app.engine.fused import triton_kernels as kernels
-from ovis_app.engine.fused.around_products import add_and_norm, gate, place_heads
-from ovis_app.engine.fused.choices import doubtful, heard, led
-from ovis_app.engine.fused.chunk_places import TILE_ROWS, ChunkPlaces
-from ovis_app.engine.fused.launches import ATTENTION_STAGES, ATTENTION_TILE, LEAST_DOT
-from ovis_app.engine.fused.tiles import WARPS, power_of_two
+from ovis_app.engine.fused.around_products import add_and_norm, gate
+from ovis_app.engine.fused.attention import attend_chunks, place_heads
+from ovis_app.engine.fused.chunk_places import ChunkPlaces
+from ovis_app.engine.fused.routing import doubtful, heard, led
 from ovis_app.engine.fused.trial import MadeUp, apart, made_up_chunks
 from ovis_app.engine.kv_pool import KVPool
 
@@ -45,7 +43,7 @@ class FusedPrefill:
         try:
             ours, theirs = (made_up_chunks(self.step, block_size) for _ in range(2))
             ends = torch.arange(len(ours.tokens), device=self.step.norm.device)
-            step, choices = heard(self.step)
+            step, routings = heard(self.step)
             launches = FusedPrefill(step, wide=self._wide)._of(self._embedded(ours), ours.positions, ours.batch, ends)
             found, begin = None, time.perf_counter()
             while found is None:
@@ -55,7 +53,7 @@ class FusedPrefill:
                     yield
                     begin = time.perf_counter()
             with torch.inference_mode():
-                same, doubts = led(self.step, choices)
+                same, doubts = led(self.step, routings)
                 expected = same(theirs.tokens, theirs.positions, theirs.batch)
                 why = doubtful(doubts, "prompts") or apart(found, expected, "prompts")
         except torch.OutOfMemoryError:
@@ -100,19 +98,11 @@ class FusedPrefill:
 
     def _attention(self, number: int, layer: Layer, qkv: Tensor, places: ChunkPlaces, pool: KVPool) -> Tensor:
         """[rows, heads times size], with keys and values put into the pool."""
-        step, count = self.step, places.tiles.shape[1]
-        keys, values, padded = pool.keys[number], pool.values[number], power_of_two(step.size)
+        step, keys, values = self.step, pool.keys[number], pool.values[number]
         query = qkv.new_empty(len(qkv), step.heads * step.size)
-        place_heads(
-            step, layer, qkv, None, query, keys, values, positions=places.positions, slots=places.slots
-        )  # fmt: skip
+        place_heads(step, layer, qkv, None, query, keys, values, positions=places.positions, slots=places.slots)
         out = torch.empty_like(query)
-        kernels.attend_chunk[(count, step.heads)](
-            query, keys, values, places.tables, places.spans, places.tiles, out, step.scaling, places.spans.shape[1],
-            count, keys.shape[1], HEADS=step.heads, GROUPS=step.groups, SIZE=step.size,
-            PADDED=max(padded, LEAST_DOT), ROWS=TILE_ROWS, BLOCK=pool.block_size, TILE=ATTENTION_TILE,
-            WIDE=self._wide, num_warps=WARPS, num_stages=ATTENTION_STAGES,
-        )  # fmt: skip
+        attend_chunks(step, query, keys, values, places, out, block_size=pool.block_size, wide=self._wide)
         return out
 
     def _fed(self, layer: Layer, normed: Tensor) -> Tensor:

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ovis_app.engine.attention.torch_attention import AttentionBatch, Span
 from ovis_app.engine.decode_step import DecodeStep
-from ovis_app.engine.fused.choices import Choice, doubtful, led
 from ovis_app.engine.fused.inputs import Inputs
+from ovis_app.engine.fused.routing import Routing, doubtful, led
 from ovis_app.engine.kv_pool import KVPool
 
 SHARED = 8  # blocks that all rows look at, beside one of their own
@@ -27,10 +27,10 @@ Run = Callable[[Inputs, KVPool], Tensor]
 @torch.inference_mode()
 def trial(
     step: DecodeStep, run: Run, at: Inputs, *, block_size: int, context: int,
-    choices: Callable[[int], Sequence[Choice]] = lambda rows: (),
+    routings: Callable[[int], Sequence[Routing]] = lambda rows: (),
 ) -> str:  # fmt: skip
     """Why `run` isn't to be used for the rows of `at`, in a few words; empty where it computes what `step` does. All
-    rows but the last are filled, if there are several. `at` is padding afterwards. `choices` are those among
+    rows but the last are filled, if there are several. `at` is padding afterwards. `routings` are those among
     experts of the rows of `run`."""
     pool = KVPool(step.llm, SHARED + at.rows, block_size)
     tokens, positions, batch = made_up(step, pool, max(at.rows - 1, 1), context)
@@ -41,7 +41,7 @@ def trial(
             torch.cuda.synchronize(ours.device)  # what it reads is overwritten now
     finally:
         at.pad()
-    same, doubts = led(step, choices(len(tokens)))
+    same, doubts = led(step, routings(len(tokens)))
     theirs, what = same(tokens, positions, batch), f"{at.rows} rows"
     return doubtful(doubts, what) or apart(ours, theirs, what)
 

@@ -12,7 +12,7 @@ import gradio as gr
 
 from ovis_app.backend import Examination, Offer, Status, Way
 from ovis_app.ui.panels.drawer import head
-from ovis_app.wishes import WISHES, wished
+from ovis_app.wishes import WISHES, lacking, wished
 from ovis_app.zoo import FAMILY_ROWS, ModelSpec
 
 WAYS = {"none": "As released", "int8": "8 bits", "int4": "4 bits"}
@@ -154,13 +154,8 @@ def row(offer: Offer) -> str:
     if offer.server is not None:
         return f"{spec.name}\non {offer.server.name}{'' if offer.server.up else ', which is down'}\n{abilities(spec)}"
     facts = [size(spec.bytes), f"{offer.verdict} (needs {size(offer.needed)})"]
-    facts += [] if offer.speed is None else [f"at most about {rate(offer.speed)} tokens/s"]
+    facts += [f"at most about {offer.pace} tokens/s"] if offer.pace else []
     return f"{spec.name}\n{' · '.join(facts)}\n{abilities(spec)}"
-
-
-def rate(speed: float) -> str:
-    """Tokens a second for people, who know that it is an estimate."""
-    return f"{speed:.1f}" if speed < 10 else f"{float(f'{speed:.2g}'):,.0f}"
 
 
 def ways_of(offer: Offer, chosen: str) -> dict[str, Any]:
@@ -181,9 +176,9 @@ def card_memory(written: str | None) -> int | None:
     return round(size * 1e9) if size else None
 
 
-def fitting(offers: Sequence[Offer], card: int | None) -> str:
+def fitting(offers: Sequence[Offer], card: int | None, wish: str | None = None) -> str:
     """Which models fit this machine, or a card with so much memory, in a line, as HTML: the newest generation's first,
-    and of each the largest. The list tells which of them only tightly."""
+    and of each the largest. The list tells which of them only tightly; where a wish leaves it empty, why."""
     here = [offer for offer in offers if offer.server is None]
     if not here:
         return ""
@@ -197,7 +192,7 @@ def fitting(offers: Sequence[Offer], card: int | None) -> str:
     else:
         alone = f"On a card of {card / 1e9:g} GB no full-size model fits."
         line = f"On a card of {card / 1e9:g} GB fit, the newest first: {names}." if names else alone
-    return f"<p class='facts'>{escape(line)}</p>"
+    return "".join(f"<p class='facts'>{escape(one)}</p>" for one in (line, lacking(offers, wish)) if one)
 
 
 def found(offers: Sequence[Offer], wanted: str | None, wish: str | None = None) -> list[tuple[str, str]]:

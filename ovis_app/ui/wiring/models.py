@@ -76,7 +76,7 @@ class _Handlers:
         present, card = self._backend.status().model.id, models.card_memory(memory)
         offers = self._offers(card, request)
         rows = models.found([offer for offer in offers if offer.model.id != present], wanted, wish)
-        line = {self._panel.fitting: models.fitting(offers, card)}
+        line = {self._panel.fitting: models.fitting(offers, card, wish)}
         if rows == listed:
             return line
         return {self._panel.rows: rows, self._panel.listed: gr.update(choices=rows, value=None), **line}

@@ -22,7 +22,16 @@ from triton.compiler import ASTSource
 
 from ovis_app.engine.attention.torch_attention import AttentionBatch, Span
 from ovis_app.engine.decode_step import DecodeStep
-from ovis_app.engine.fused import around_products, expert_kernels, experts, launches, prefill, triton_kernels
+from ovis_app.engine.fused import (
+    around_products,
+    attention,
+    attention_kernels,
+    expert_kernels,
+    experts,
+    launches,
+    prefill,
+    triton_kernels,
+)
 from ovis_app.engine.fused.inputs import Inputs
 from ovis_app.engine.kv_pool import KVPool
 
@@ -30,7 +39,8 @@ TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 TYPES = {torch.float32: "*fp32", torch.float16: "*fp16", torch.bfloat16: "*bf16", torch.int32: "*i32"}
 KERNELS = {
     name: kernel
-    for module in (triton_kernels, expert_kernels) for name, kernel in vars(module).items() if hasattr(kernel, "params")
+    for module in (triton_kernels, attention_kernels, expert_kernels)
+    for name, kernel in vars(module).items() if hasattr(kernel, "params")
 }  # fmt: skip
 OPTIONS = ("num_warps", "num_stages")
 
@@ -148,6 +158,6 @@ def listening(monkeypatch: pytest.MonkeyPatch) -> list[Launch]:
     """What is launched from now on, in the kernels' place."""
     heard: list[Launch] = []
     overheard = {name: Overheard(name, heard) for name in KERNELS}
-    for one in (around_products, experts, launches, prefill):
+    for one in (around_products, attention, experts, launches):
         monkeypatch.setattr(one, "kernels", type("Kernels", (), overheard))
     return heard

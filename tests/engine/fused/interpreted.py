@@ -21,7 +21,7 @@ if os.environ.get("TRITON_INTERPRET") != "1":
 
 from ovis_app.engine.attention.torch_attention import AttentionBatch, Span
 from ovis_app.engine.decode_step import DecodeStep
-from ovis_app.engine.fused import fused_step, launches
+from ovis_app.engine.fused import attention_kernels, fused_step
 from ovis_app.engine.fused import triton_kernels as kernels
 from ovis_app.engine.fused.chunk_places import TILE_ROWS, ChunkPlaces
 from ovis_app.engine.fused.fused_step import FusedStep
@@ -109,7 +109,7 @@ def test_place_heads(size: int, parts: int, bias: bool, norm: bool, dtype: torch
     positions, slots = torch.tensor([7, 0, 49], dtype=torch.int32), torch.tensor([5, -1, 31], dtype=torch.int32)
     query = torch.full((rows, heads, size), math.nan, dtype=dtype)
     keys, values = torch.full((2, groups, tokens, size), 9.0, dtype=dtype)
-    kernels.place_heads[(rows, heads + 2 * groups)](
+    attention_kernels.place_heads[(rows, heads + 2 * groups)](
         qkv, squares, added, scales[0], scales[1], cos, sin, positions, slots, query, keys, values, EPS, rows, tokens,
         HEADS=heads, GROUPS=groups, SIZE=size, PADDED=power_of_two(size), K=inputs, PARTS=parts, SCALED=parts > 1,
         BIAS=bias, NORM=norm,
@@ -155,12 +155,14 @@ def test_attention(heads: int, groups: int, size: int, splits: int, dtype: torch
     sums = torch.full((rows, heads, splits, size), math.nan)
     tops, totals = torch.full((2, rows, heads, splits), math.nan)
     out = torch.full((rows, heads, size), math.nan, dtype=dtype)
-    kernels.attend[(rows, groups, splits)](
+    attention_kernels.attend[(rows, groups, splits)](
         query, keys, values, tables, torch.tensor(lengths, dtype=torch.int32), sums, tops, totals, scaling, stride,
         blocks * block, HEADS=heads, GROUPS=groups, SIZE=size, PADDED=power_of_two(size), GROUP=16,
         BLOCK=block, TILE=32, WIDE=dtype == torch.bfloat16,
     )  # fmt: skip
-    kernels.combine[(rows * heads,)](sums, tops, totals, out, splits, SIZE=size, PADDED=power_of_two(size), MOST=8)
+    attention_kernels.combine[(rows * heads,)](
+        sums, tops, totals, out, splits, SIZE=size, PADDED=power_of_two(size), MOST=8
+    )
     for row, (k, v) in enumerate(seen):
         if lengths[row]:
             q = query[row].double().view(groups, -1, size)
@@ -191,7 +193,7 @@ def test_attention_of_chunks(heads: int, groups: int, size: int, dtype: torch.dt
     batch = AttentionBatch(whole, torch.zeros(start).long(), spans)  # type: ignore[arg-type]
     at = ChunkPlaces.of(torch.zeros(start).long(), batch, device)
     query, out = random(start, heads, size, dtype=dtype), torch.full((start, heads, size), math.nan, dtype=dtype)
-    kernels.attend_chunk[(at.tiles.shape[1], heads)](
+    attention_kernels.attend_chunk[(at.tiles.shape[1], heads)](
         query, pool[0], pool[1], at.tables, at.spans, at.tiles, out, scaling, at.spans.shape[1], at.tiles.shape[1],
         pool.shape[2], HEADS=heads, GROUPS=groups, SIZE=size, PADDED=power_of_two(size), ROWS=TILE_ROWS, BLOCK=block,
         TILE=32, WIDE=dtype == torch.bfloat16,
@@ -369,7 +371,7 @@ class Nothing:
 def test_a_step_that_computes_something_else_isnt_used(
     small: FusedStep, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(launches.kernels, "combine", Nothing())
+    monkeypatch.setattr(attention_kernels, "combine", Nothing())
     with caplog.at_level(logging.WARNING):
         prepare(small)
     assert small.ready == [] and "differ by up to" in small.why

@@ -17,8 +17,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from ovis_app.engine.decode_step import DecodeStep
-from ovis_app.engine.fused import choices, experts
 from ovis_app.engine.fused import expert_kernels as kernels
+from ovis_app.engine.fused import experts, routing
 from ovis_app.engine.fused.fused_step import FusedStep
 from ovis_app.engine.fused.inputs import Inputs
 from ovis_app.engine.fused.launches import Launches
@@ -128,9 +128,9 @@ def test_steps_with_experts_and_a_dense_layer_between(rows: int, splits: int, mo
     launches = Launches(step, most_rows=rows, processors=FEW_PROCESSORS)
     *_, found = launches.of(at, pools[0])
     assert found is not None
-    other, chosen = choices.heard(step)
+    other, chosen = routing.heard(step)
     assert_near(found, other(*theirs))
-    same = zip(launches.choices(rows), chosen, strict=True)
+    same = zip(launches.routings(rows), chosen, strict=True)
     assert all(torch.equal(one.experts.long(), another.experts) for one, another in same)
 
 
@@ -204,7 +204,7 @@ def test_prompts_with_experts_pass_their_trial() -> None:
 def test_prompts_with_other_experts_go_through_modules(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(choices.Heard, "of", lambda mixture, rows: mixture.choices.append(choices.Choice(
+    monkeypatch.setattr(routing.Heard, "of", lambda mixture, rows: mixture.routings.append(routing.Routing(
         mixture.chances(rows).topk(mixture.chosen, largest=False).indices, torch.ones(len(rows), mixture.chosen)
     )) or torch.zeros_like(rows))  # fmt: skip
     made = FusedPrefill(DecodeStep(bare("qwen3_moe", torch.float16), context=20))

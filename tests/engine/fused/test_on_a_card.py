@@ -10,10 +10,10 @@ if not torch.cuda.is_available():
 pytest.importorskip("triton", reason="Triton isn't installed")
 
 from ovis_app.engine.decode_step import DecodeStep
-from ovis_app.engine.fused.choices import heard, led
 from ovis_app.engine.fused.fused_step import FusedStep
 from ovis_app.engine.fused.graphs import Graphs
 from ovis_app.engine.fused.prefill import FusedPrefill
+from ovis_app.engine.fused.routing import heard, led
 from ovis_app.engine.fused.trial import SHARED, made_up, made_up_chunks
 from ovis_app.engine.kv_pool import KVPool
 from tests.engine.fused.tiny_models import bare
@@ -38,7 +38,7 @@ def test_recorded_steps_give_the_logits_of_the_step_in_torch(family: str, dtype:
         for rows in (1, 2, 3, 4, 7, 8, 16, 33, 64):
             asked = [made_up(step, pool, rows, CONTEXT, seed=seed) for pool in pools]
             found = made(*asked[0]).float()
-            expected = led(step, made.choices(rows))[0](*asked[1]).float()
+            expected = led(step, made.routings(rows))[0](*asked[1]).float()
             apart = (found - expected).norm(dim=-1) / expected.norm(dim=-1)
             assert float(apart.max()) < APART[dtype], (rows, seed)
             for ours, theirs in zip(pools[0].keys, pools[1].keys, strict=True):
@@ -51,16 +51,16 @@ def test_recorded_steps_give_the_logits_of_the_step_in_torch(family: str, dtype:
 def test_prompts_give_the_logits_of_the_step_in_torch(family: str, dtype: torch.dtype) -> None:
     llm = bare(family, dtype).to("cuda")  # type: ignore[arg-type]
     step = DecodeStep(llm, context=400)
-    watched, choices = heard(step)
+    watched, routings = heard(step)
     made = FusedPrefill(watched)
     list(made.prepare(16))
     assert made.ready
     for seed in range(ROUNDS):
         ours, theirs = (made_up_chunks(step, 16, seed=seed) for _ in range(2))
         rows = step.embedding(ours.tokens.to("cuda"))
-        choices.clear()
+        routings.clear()
         found = made(rows, ours.positions, ours.batch, torch.arange(len(rows), device="cuda")).float()
-        expected = led(step, choices)[0](theirs.tokens, theirs.positions, theirs.batch).float()
+        expected = led(step, routings)[0](theirs.tokens, theirs.positions, theirs.batch).float()
         apart = (found - expected).norm(dim=-1) / expected.norm(dim=-1)
         assert float(apart.max()) < APART[dtype], seed
         for one, other in zip(ours.batch.pool.keys, theirs.batch.pool.keys, strict=True):

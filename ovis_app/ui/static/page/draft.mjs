@@ -3,7 +3,7 @@
 // Refuses to know conversations: whoever asks takes it from here.
 
 import { language, later } from "./i18n.mjs";
-import { severalClips } from "./numbered.mjs";
+import { clipsOf, severalClips } from "./numbered.mjs";
 import { whole } from "./pasted.mjs";
 import * as schema from "./schema.mjs";
 
@@ -130,7 +130,7 @@ export class Box {
     const others = draft.files.filter((one) => one !== entry);
     if (!draft.files.includes(entry)) return null;
     if (others.length >= most) return later("“{name}” did not fit: that are as many files as a message takes.", { name: entry.name });
-    const clips = [entry, ...others].filter((one) => one.kind === "video" && !one.moves);
+    const clips = clipsOf([entry, ...others]);
     if (!clips.length || !others.length || entry.state !== "ready") return null;
     const { name } = entry;
     if (clips.length <= others.length) return later("“{name}” can't go with the other files in one message: pictures and clips go in messages of their own.", { name });

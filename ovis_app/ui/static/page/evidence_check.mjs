@@ -4,7 +4,7 @@
 
 import { LACKING, TRIES } from "./asking.mjs";
 import { make } from "./elements.mjs";
-import { outcome, placeIn, whatIsThere, whereIs, withMargin } from "./evidence.mjs";
+import { mostPixels, outcome, placeIn, whatIsThere, whereIs, withMargin } from "./evidence.mjs";
 import { fresh, heard } from "./frames.mjs";
 import { pixels } from "./geometry.mjs";
 import { later } from "./i18n.mjs";
@@ -17,7 +17,7 @@ const WHERE = later("Asking where it is");
 const ALONE = later("Looking at that part alone");
 const WITHOUT = later("Looking at the picture without it");
 
-/** `picture` is {file, detail}, `image` the element that shows it; `note` hears what is going on. Raises what went wrong in a
+/** `picture` is {file, detail}, `image` what `loaded` gave for it; `note` hears what is going on. Raises what went wrong in a
  * sentence, and AbortError once `signal` is. */
 export async function check(session, { claim, picture, image }, { signal, note, placed = () => {} }) {
   const suffix = session.facts.model.suffixes.boxes;
@@ -30,13 +30,25 @@ export async function check(session, { claim, picture, image }, { signal, note, 
   const sides = withMargin(place);
   const look = async (words, inside) => {
     note(words);
-    const blob = await encoded(await covered(image, sides, { inside }), "image/png");
+    const most = mostPixels(session.facts.model);
+    const blob = await encoded(await covered(await image, sides, { inside, most }), "image/png");
     const upload = () => session.wire.upload(blob, "part.png", { signal });
     return await asked(session, whatIsThere(claim), { picture, upload, signal, note: () => {} });
   };
   const alone = await look(ALONE, false);
   const all = { ...found, alone, without: await look(WITHOUT, true) };
   return { ...all, outcome: outcome(all) };
+}
+
+/** The element, once it shows this picture: by a copy where this browser can't draw the file itself. */
+export async function loaded(image, file, files) {
+  try {
+    image.src = await files.seen(file.hash);
+    await image.decode();
+  } catch {
+    image.src = await files.copied(file).catch(() => "");
+  }
+  return image;
 }
 
 /** One question about one picture, whole once it is there. */
@@ -60,8 +72,8 @@ async function asked(session, text, { picture, upload, signal, note }) {
 }
 
 /** The picture with what lies inside these sides, or outside of them, painted over in the picture's mean colour. */
-async function covered(image, sides, { inside }) {
-  const whole = await part(image, { left: 0, top: 0, right: 1, bottom: 1 });
+async function covered(image, sides, { inside, most }) {
+  const whole = await part(image, { left: 0, top: 0, right: 1, bottom: 1 }, { most });
   const canvas = make("canvas", { width: whole.width, height: whole.height });
   const pen = canvas.getContext("2d");
   const { left, top, width, height } = pixels(sides, canvas);

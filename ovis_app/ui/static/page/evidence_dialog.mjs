@@ -1,13 +1,13 @@
 // The dialog in which something that an answer says is looked for in its picture: what to look for, where the model finds
-// it, what it says of that part alone and of the picture without it, and what comes of that in one plain sentence. Nothing of
-// it is kept. Loaded when first needed.
+// it, what it says of that part alone and of the picture without it, and what comes of that in one plain sentence. This browser
+// keeps nothing of it; on the server the covered pictures lie as long as the session's other uploads. Loaded when first needed.
 // Knows the DOM and the session; how it is looked for is evidence_check.mjs's.
 
 import { words } from "./boxes.mjs";
 import { dialog } from "./dialogs.mjs";
 import { make, plain } from "./elements.mjs";
-import { VERDICTS, claimsOf } from "./evidence.mjs";
-import { check } from "./evidence_check.mjs";
+import { VERDICTS, claimsOf, sought } from "./evidence.mjs";
+import { check, loaded } from "./evidence_check.mjs";
 import { said, t } from "./i18n.mjs";
 import { drawn, nameOf, read } from "./overlay.mjs";
 import { styled } from "./styles.mjs";
@@ -15,7 +15,7 @@ import { picturesOf } from "./which_picture.mjs";
 
 /** The pictures that an answer on a path can be about, of the latest question that has files; none where those are clips. */
 export function picturesBefore(path, id) {
-  const before = path.slice(0, path.findIndex((one) => one.id === id));
+  const before = path.slice(0, Math.max(0, path.findIndex((one) => one.id === id))); // of another path there is nothing
   const asked = before.findLast((one) => one.files.length);
   return asked ? picturesOf([asked]).map((one) => ({ ...one, detail: asked.detail })) : [];
 }
@@ -28,7 +28,7 @@ export async function open(session, id) {
 }
 
 class Evidence {
-  #session; #pictures; #place = 0; #going = null; #p = {};
+  #session; #pictures; #place = 0; #image; #going = null; #p = {};
 
   constructor(session, answer, pictures) {
     [this.#session, this.#pictures] = [session, pictures];
@@ -37,8 +37,7 @@ class Evidence {
     p.claims = make("div.claims", { role: "group", "aria-label": t("What to look for") }, ...claims.map((one) => this.#claim(one)));
     p.own = make("input", { type: "text", maxLength: 160, dir: "auto", "aria-label": t("Something else to look for"), placeholder: t("Something else to look for"), onkeydown: (event) => this.#typed(event) });
     p.line = make("p.evidence-line", { role: "status", "aria-live": "polite" });
-    p.image = make("img", { alt: "" });
-    p.stage = make("div.stage", {}, p.image);
+    p.stage = make("div.stage");
     p.seen = make("dl");
     p.figure = make("figure", { hidden: true }, p.stage, p.seen);
     const which = pictures.length > 1 ? make("label", {}, t("Look in"), " ", make("select", { onchange: (event) => this.#choose(Number(event.target.value)) }, ...pictures.map((one, place) => make("option", { value: String(place) }, nameOf(one))))) : null;
@@ -67,10 +66,9 @@ class Evidence {
     this.#place = place;
     this.#clear();
     const { file } = this.#pictures[place];
-    const { image } = this.#p;
-    const { files } = this.#session;
-    image.onerror = async () => { image.onerror = null; image.src = await files.copied(file).catch(() => ""); };
-    files.seen(file.hash).then((address) => { image.src = address; });
+    const image = make("img", { alt: "" }); // of its own, so that none is ever another picture than was asked about
+    this.#p.stage.replaceChildren(image);
+    this.#image = loaded(image, file, this.#session.files);
   }
 
   #clear() {
@@ -95,7 +93,7 @@ class Evidence {
     const note = (words) => { if (mine()) p.line.textContent = said(words); };
     const placed = (place) => { if (place && mine()) this.#mark(place); };
     try {
-      const found = await check(this.#session, { claim, picture: this.#pictures[this.#place], image: p.image }, { signal: going.signal, note, placed });
+      const found = await check(this.#session, { claim, picture: this.#pictures[this.#place], image: this.#image }, { signal: going.signal, note, placed });
       if (mine()) this.#show(found);
     } catch (error) {
       if (!mine() || error.name === "AbortError") return;
@@ -123,13 +121,13 @@ function verdict(kind) {
 }
 
 function why({ claim, place, outcome }) {
-  const name = plain(place?.name || claim);
+  const name = plain((place && sought({ claim, place })) ?? (place?.name || claim));
   switch (outcome) {
     case "holds": return t("It names “{name}” where that part alone is shown, and no longer once it is covered.", { name });
     case "elsewhere": return t("It doesn't name “{name}” where that part alone is shown, and still does once it is covered.", { name });
     case "both": return t("It names “{name}” there, and also once that part is covered: there may be another, or it doesn't look.", { name });
     case "neither": return t("It names “{name}” neither of that part alone nor of the rest: look for yourself.", { name });
-    case "other": return t("Asked where that is, it marked “{name}”, which is something else.", { name });
+    case "other": return t("Asked where that is, it marked “{name}”, which may be something else.", { name });
     default: return t("Asked where that is, it gave no place.");
   }
 }

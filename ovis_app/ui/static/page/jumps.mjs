@@ -4,6 +4,7 @@
 
 import { make } from "./elements.mjs";
 import { t } from "./i18n.mjs";
+import { clipsOf } from "./numbered.mjs";
 import { named } from "./times.mjs";
 
 /** What an answer can be about: the latest question before it that has one clip, whose moments are meant then, or pages of
@@ -17,7 +18,7 @@ export function subjectOf(path, message) {
     const page = file.source?.page ?? Number(/ page (\d{1,6})$/.exec(file.name)?.[1]);
     if (page && !pages.has(page)) pages.set(page, place);
   }
-  const clip = asked.files.filter((one) => one.kind === "video").length === 1;
+  const clip = clipsOf(asked.files).length === 1;
   return clip || pages.size ? { id: asked.id, clip, pages } : null;
 }
 

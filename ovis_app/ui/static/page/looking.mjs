@@ -12,7 +12,9 @@ export async function looked(session, picture, { signal, note }) {
   const files = question ? question.files : session.draft.files.filter((one) => one.state === "ready");
   const detail = question ? question.detail : detailOf(session.settings, session.facts.model);
   const file = files.indexOf(picture.file);
-  return (await told(session, files, { of: "sees", detail: detail ?? {}, more: { file }, signal, note })).sight;
+  const { sight } = await told(session, files, { of: "sees", detail: detail ?? {}, more: { file }, signal, note });
+  if (!sight) throw new Error(LACKING);
+  return sight;
 }
 
 /** What the endpoint `of` tells of these files, by the kinds of its frames; `hear` gets each as it comes. Files that the

@@ -2,9 +2,15 @@
 
 import { t } from "./i18n.mjs";
 
-/** Whether there are several clips, and nothing else. @param {{kind: string}[]} files */
+/** The files of a message that are watched: an animation (`moves`) beside others is a picture.
+ * @template {{kind: string, moves?: boolean}} F @param {F[]} files @returns {F[]} */
+export function clipsOf(files) {
+  return files.filter((one) => one.kind === "video" && !(one.moves && files.length > 1));
+}
+
+/** Whether there are several clips, and nothing else. @param {{kind: string, moves?: boolean}[]} files */
 export function severalClips(files) {
-  return files.length > 1 && files.every((one) => one.kind === "video");
+  return files.length > 1 && clipsOf(files).length === files.length;
 }
 
 /** `words` with the number in front where there are several. */

@@ -8,6 +8,7 @@ import { told } from "./looking.mjs";
 import { written } from "./page_range.mjs";
 
 const LOST = later("The reading ended before its end: press Continue.");
+const AS_IT_WAS = later("The page wasn't read to its end again: it stands as it was.");
 const FIGURE = /<img src="(images\/[\w.-]{1,80})" alt="(Figure \d{1,3})">/g; // as the server writes it
 
 /** @typedef {{page: number, file: any, text: string, finish: string | null, error: string, notes: string[], part: string,
@@ -82,14 +83,18 @@ export class Reading {
     this.changed();
   }
 
-  /** The same page once more, in place of what was read of it, which comes back where nothing comes of it. */
+  /** The same page once more, in place of what was read of it, which comes back where nothing comes of it, beside why. */
   async again(page) {
     const before = this.at(page);
     if (this.running || !before) return;
     const all = this.wanted;
     this.#put({ ...before, finish: "stopped" });
     await this.start([page]);
-    if (before.finish === "end" && this.left.length) this.#put(before);
+    if (before.finish === "end" && this.left.length) {
+      const why = this.at(page).error || this.problem;
+      this.problem = why === LOST ? AS_IT_WAS : why;
+      this.#put(before);
+    }
     this.wanted = all;
     this.changed();
   }

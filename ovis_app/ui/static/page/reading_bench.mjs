@@ -19,7 +19,7 @@ export async function read(session, file, { pages = [file.source?.page ?? 0] } =
 }
 
 class Bench {
-  #session; #reading; #bench; #p = {}; #figures = new Map(); #follows = true; #drawing = false;
+  #session; #reading; #bench; #p = {}; #crops = new Crops(); #follows = true; #drawing = false;
 
   constructor(session, reading, pages) {
     [this.#session, this.#reading] = [session, reading];
@@ -76,14 +76,14 @@ class Bench {
   #draw() {
     const sheets = this.#sheets;
     if (!this.#bench || !sheets.length) return;
-    for (const { name, blob } of this.#reading.figures) if (!this.#figures.has(name)) this.#figures.set(name, URL.createObjectURL(blob));
+    this.#crops.keep(this.#reading.figures);
     const growing = sheets.findIndex((one) => one.answer.finish === null);
     const shown = sheets.findIndex((one) => one.answer.id === this.#bench.sheet.answer.id);
     const follows = this.#follows && growing >= 0;
     this.#drawing = true;
     this.#bench.renew(sheets, follows ? growing : Math.max(0, shown));
     this.#drawing = false;
-    for (const one of this.#bench.words.querySelectorAll("img.read-figure:not([src])")) this.#see(one);
+    for (const one of this.#bench.words.querySelectorAll("img.read-figure")) this.#crops.show(one);
     this.#say();
   }
 
@@ -145,13 +145,8 @@ class Bench {
   #figure({ name, label }) {
     const image = make("img.read-figure", { alt: t("Figure {number}", { number: label.replace(/\D/g, "") }) });
     image.dataset.name = name;
-    this.#see(image);
+    this.#crops.show(image);
     return image;
-  }
-
-  #see(image) {
-    const address = this.#figures.get(image.dataset.name);
-    if (address) image.src = address;
   }
 
   // --- taken along -------------------------------------------------------------------------------------------------
@@ -181,6 +176,29 @@ class Bench {
   #closed() {
     this.#reading.stop();
     this.#reading.changed = () => {};
-    for (const one of this.#figures.values()) URL.revokeObjectURL(one);
+    this.#crops.keep([]);
+  }
+}
+
+/** Addresses of the figures that were cut out, by their names. */
+export class Crops {
+  #known = new Map(); // name -> {blob, address}
+
+  /** These and no others, each as it is now. @param {{name: string, blob: Blob}[]} figures */
+  keep(figures) {
+    const now = new Map(figures.map(({ name, blob }) => [name, blob]));
+    for (const [name, { blob, address }] of this.#known) {
+      if (now.get(name) === blob) continue;
+      URL.revokeObjectURL(address);
+      this.#known.delete(name);
+    }
+    for (const [name, blob] of now) if (!this.#known.has(name)) this.#known.set(name, { blob, address: URL.createObjectURL(blob) });
+  }
+
+  /** Gives an image the address that its figure has now. */
+  show(image) {
+    const address = this.#known.get(image.dataset.name)?.address;
+    if (!address) image.removeAttribute("src");
+    else if (image.getAttribute("src") !== address) image.src = address;
   }
 }

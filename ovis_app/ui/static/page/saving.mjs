@@ -4,11 +4,13 @@
 import { coco } from "./coco.mjs";
 import { make } from "./elements.mjs";
 import { pixels } from "./geometry.mjs";
+import { later } from "./i18n.mjs";
 
 // As in boxes.css: the colours by Okabe and Ito, which people who see few colours tell apart, and what is read on each.
 const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#f0e442", "#1a1a1a"];
 const ON = ["#fff", "#000", "#000", "#000", "#000", "#000", "#000", "#fff"];
 const MOST_PIXELS = 50e6; // of a picture that is made here; phones draw no larger ones
+const UNDRAWN = later("This browser couldn't draw that picture: try again, or ask about a smaller one.");
 
 /** Gives a file to whoever asked for it. */
 export function save(blob, name) {
@@ -40,11 +42,11 @@ export async function savePictures(figures) {
   }
 }
 
-/** A part of a picture, in its own pixels where that isn't too many. @returns {Promise<HTMLCanvasElement>} */
-export async function part(image, sides) {
-  await image.decode();
+/** A part of a picture, in its own pixels where that isn't too many. Raises a sentence. @returns {Promise<HTMLCanvasElement>} */
+export async function part(image, sides, { most = MOST_PIXELS } = {}) {
+  await image.decode().catch(() => { throw new Error(UNDRAWN); });
   const from = pixels(sides, { width: image.naturalWidth, height: image.naturalHeight });
-  const scale = Math.min(1, Math.sqrt(MOST_PIXELS / (from.width * from.height)), 16_000 / Math.max(from.width, from.height));
+  const scale = Math.min(1, Math.sqrt(most / (from.width * from.height)), 16_000 / Math.max(from.width, from.height));
   const canvas = make("canvas", { width: Math.max(1, Math.round(from.width * scale)), height: Math.max(1, Math.round(from.height * scale)) });
   const pen = canvas.getContext("2d");
   pen.imageSmoothingQuality = "high";
@@ -52,10 +54,10 @@ export async function part(image, sides) {
   return canvas;
 }
 
-/** @returns {Promise<Blob>} */
+/** Raises a sentence. @returns {Promise<Blob>} */
 export function encoded(canvas, type) {
   return new Promise((resolve, reject) => {
-    canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error("too large"))), type, 0.95);
+    canvas.toBlob((blob) => (blob ? resolve(blob) : reject(new Error(UNDRAWN))), type, 0.95);
   });
 }
 

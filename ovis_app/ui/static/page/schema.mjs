@@ -72,7 +72,7 @@ export function file(given) {
   const from = source(given.source);
   return {
     hash, name: text(given.name).slice(0, LONGEST_NAME) || "file", kind,
-    ...(size ? { size } : {}), ...(detail ? { detail } : {}), ...(from ? { source: from } : {}),
+    ...(kind === "video" && given.moves === true ? { moves: true } : {}), ...(size ? { size } : {}), ...(detail ? { detail } : {}), ...(from ? { source: from } : {}),
   };
 }
 

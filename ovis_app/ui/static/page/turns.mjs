@@ -106,7 +106,7 @@ export class Turns {
     const video = file.kind === "video" ? make("video", { controls: true, preload: "metadata", "aria-label": name, playsInline: true }) : null;
     const image = video ?? make("img", { alt: name, decoding: "async" });
     const chosen = file.detail ? make("span.chosen", {}, wordsOf(file.detail)) : null;
-    const holder = video ? make("span.clip", {}, video, clips ? make("span.number", { "aria-hidden": "true" }, t("Clip {number}", { number: index + 1 })) : null, chosen) : make("button.picture", { type: "button", "aria-label": t("Enlarge {name}", { name }), onclick: () => this.#acts.enlarge({ message: id, index }) }, image,
+    const holder = video ? make("span.clip", {}, video, several ? make("span.number", { "aria-hidden": "true" }, clips ? t("Clip {number}", { number: index + 1 }) : t("Image {number}", { number: index + 1 })) : null, chosen) : make("button.picture", { type: "button", "aria-label": t("Enlarge {name}", { name }), onclick: () => this.#acts.enlarge({ message: id, index }) }, image,
       several ? make("span.number", { "aria-hidden": "true" }, t("Image {number}", { number: index + 1 })) : null);
     if (video) video.addEventListener("error", () => this.#still(holder, video, file, name, copied));
     else image.addEventListener("error", () => copied(image));

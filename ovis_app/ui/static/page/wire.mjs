@@ -20,6 +20,7 @@ const at = (path) => new URL(path, document.baseURI).href;
 /** Uploads a file. @returns {Promise<string>} where it lies, by which a request names it */
 export function upload(blob, name, { progress = (share) => {}, signal } = {}) {
   return new Promise((resolve, reject) => {
+    signal?.throwIfAborted();
     const form = new FormData();
     form.append("files", blob, name);
     const asked = new XMLHttpRequest(); // fetch doesn't tell how far it is

@@ -277,6 +277,7 @@ export default {
   "Read {name}.": "读出 {name}。",
   "Read pages {pages} of {name}.": "读出 {name} 的第 {pages} 页。",
   "The reading ended before its end: press Continue.": "尚未读完就中断了：请点“继续”。",
+  "The page wasn't read to its end again: it stands as it was.": "这一页没有重新读完：仍保留原来的文本。",
   "An answer is on its way: wait for it, or stop it.": "正在回答：请等它结束，或停止它。",
   "That is more text than fits: download it.": "文字太多，放不下：请下载。",
 
@@ -387,7 +388,8 @@ export default {
   "It doesn't name “{name}” where that part alone is shown, and still does once it is covered.": "只看那一部分时它没说有“{name}”，遮住后却仍然说有。",
   "It names “{name}” there, and also once that part is covered: there may be another, or it doesn't look.": "那里它说有“{name}”，遮住后也说有：可能还有另一个，也可能它没有真的看。",
   "It names “{name}” neither of that part alone nor of the rest: look for yourself.": "只看那一部分和只看其余部分时，它都没说有“{name}”：请自己看一看。",
-  "Asked where that is, it marked “{name}”, which is something else.": "问它在哪里时，它标出了“{name}”，那是别的东西。",
+  "Asked where that is, it marked “{name}”, which may be something else.": "问它在哪里时，它标出了“{name}”，那可能是别的东西。",
+  "This browser couldn't draw that picture: try again, or ask about a smaller one.": "此浏览器没能画出这张图片：请再试一次，或换一张较小的图片。",
   "Asked where that is, it gave no place.": "问它在哪里时，它没有给出位置。",
   "Image {number}": "图 {number}",
   "Image {number}: {name}": "图 {number}：{name}",

@@ -26,7 +26,7 @@ APART, APART_MEAN = 0.8, 0.15
 
 
 @dataclass(frozen=True)
-class Choice:
+class Routing:
     """Names of experts and their shares [rows, chosen]."""
 
     experts: Tensor
@@ -35,7 +35,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Doubts:
-    """What speaks against each mixture's choices: shares of the whole, [rows]."""
+    """What speaks against each mixture's routings: shares of the whole, [rows]."""
 
     lacking: list[Tensor]
     apart: list[Tensor]
@@ -43,27 +43,27 @@ class Doubts:
 
 @dataclass(frozen=True)
 class Heard(Mixture):
-    """A mixture that tells `choices` what its rows get."""
+    """A mixture that tells `routings` what its rows get."""
 
-    choices: list[Choice]
+    routings: list[Routing]
 
     def of(self, rows: Tensor) -> Tensor:
         chances = self.chances(rows)
         experts = chances.topk(self.chosen).indices
-        self.choices.append(Choice(experts, self.shares(chances, experts)))
+        self.routings.append(Routing(experts, self.shares(chances, experts)))
         return super().of(rows)
 
 
 @dataclass(frozen=True)
 class Led(Mixture):
-    """A mixture whose rows get what they are told by `choice`; `doubts` hears what speaks against it."""
+    """A mixture whose rows get what they are told by `routing`; `doubts` hears what speaks against it."""
 
-    choice: Choice
+    routing: Routing
     doubts: Doubts
 
     def of(self, rows: Tensor) -> Tensor:
-        chances, experts = self.chances(rows), self.choice.experts[: len(rows)].long()
-        shares = self.choice.shares[: len(rows)]
+        chances, experts = self.chances(rows), self.routing.experts[: len(rows)].long()
+        shares = self.routing.shares[: len(rows)]
         once = torch.zeros_like(chances).scatter_(-1, experts, 1.0)  # an expert that is named twice is one
         best = chances.topk(self.chosen).values.sum(-1)
         self.doubts.lacking.append(1 - (chances * once).sum(-1) / best)
@@ -72,16 +72,16 @@ class Led(Mixture):
         return cast(Tensor, self.block.get_submodule("experts")(rows, experts, shares.to(rows.dtype)))
 
 
-def heard(step: DecodeStep) -> tuple[DecodeStep, list[Choice]]:
+def heard(step: DecodeStep) -> tuple[DecodeStep, list[Routing]]:
     """The same step, and what the rows of each mixture get once it computes."""
-    choices: list[Choice] = []
-    return _with(step, [Heard(feed.block, choices) for feed in _mixtures(step)]), choices
+    routings: list[Routing] = []
+    return _with(step, [Heard(feed.block, routings) for feed in _mixtures(step)]), routings
 
 
-def led(step: DecodeStep, choices: Sequence[Choice]) -> tuple[DecodeStep, Doubts]:
-    """The same step by the choices for each mixture, and what speaks against them once it has computed."""
-    doubts, feeds = Doubts([], []), zip(_mixtures(step), choices, strict=True)
-    return _with(step, [Led(feed.block, choice, doubts) for feed, choice in feeds]), doubts
+def led(step: DecodeStep, routings: Sequence[Routing]) -> tuple[DecodeStep, Doubts]:
+    """The same step by the routings for each mixture, and what speaks against them once it has computed."""
+    doubts, feeds = Doubts([], []), zip(_mixtures(step), routings, strict=True)
+    return _with(step, [Led(feed.block, routing, doubts) for feed, routing in feeds]), doubts
 
 
 def _mixtures(step: DecodeStep) -> list[Mixture]:
@@ -97,7 +97,7 @@ def _with(step: DecodeStep, mixtures: Sequence[Mixture]) -> DecodeStep:
 
 
 def doubtful(doubts: Doubts, what: str) -> str:
-    """Why choices aren't those of the step in torch, in a few words; empty where they are, or as good."""
+    """Why routings aren't those of the step in torch, in a few words; empty where they are, or as good."""
     lacking, apart = (torch.stack(values) if values else torch.zeros(1) for values in (doubts.lacking, doubts.apart))
     if not (float(lacking.max()) <= LACKING and float(lacking.mean()) <= LACKING_MEAN):
         return f"its experts for {what} are up to {float(lacking.max()):.1%} less probable than those in torch"
