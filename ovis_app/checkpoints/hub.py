@@ -107,46 +107,45 @@ def _messages(repositories: Sequence[str], revision: str) -> Generator[dict[str,
         text=True,
     )
     assert process.stdin is not None and process.stdout is not None
-    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
-    pump = threading.Thread(target=_pump, args=(process.stdout, lines), name="download-pipe", daemon=True)
-    pump.start()
+    messages: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
     half_written: list[Path] = []
-
-    def noted(line: str) -> dict[str, Any]:
-        message: dict[str, Any] = json.loads(line)
-        if "half_written" in message:
-            half_written.append(Path(message["half_written"]))
-        return message
-
+    pump = threading.Thread(
+        target=_pump, args=(process.stdout, messages, half_written), name="download-pipe", daemon=True
+    )
+    pump.start()
     try:
         while True:
             try:
-                line = lines.get(timeout=POLL_SECONDS)
+                message = messages.get(timeout=POLL_SECONDS)
             except queue.Empty:
                 yield {}
                 continue
-            if not line:
+            if message is None:
                 return
-            yield noted(line)
+            yield message
     finally:
         process.kill()  # at its end nothing is left to kill
         process.wait()
         pump.join()
         process.stdin.close()
         process.stdout.close()
-        while not lines.empty():
-            with suppress(ValueError):  # the end, or a line that was cut
-                noted(lines.get())
         for file in half_written:
             with suppress(OSError):
                 file.unlink()
 
 
-def _pump(stream: IO[str], lines: queue.SimpleQueue[str]) -> None:
-    """Moves lines from the pipe to the queue; an empty one is the end."""
+def _pump(
+    stream: IO[str], messages: queue.SimpleQueue[dict[str, Any] | None], half_written: list[Path]
+) -> None:  # fmt: skip
+    """Moves messages from the pipe to the queue, None at the end, and notes files that aren't whole yet: in this
+    thread, since Ctrl-C may strike the other one between taking a message and reading it."""
     for line in stream:
-        lines.put(line)
-    lines.put("")
+        with suppress(ValueError):  # a line that was cut
+            message = json.loads(line)
+            if "half_written" in message:
+                half_written.append(Path(message["half_written"]))
+            messages.put(message)
+    messages.put(None)
 
 
 def downloaded(name: str, done: float, total: float, seconds: float) -> str:
