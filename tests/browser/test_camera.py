@@ -107,6 +107,7 @@ def test_a_question_is_asked_again_and_again_as_versions_until_stopped(open_tab:
     tab.wait_for_function(ENDED)
     tab.wait_for_selector("#conversation .user-row:has-text('held')")
     assert tab.locator("#conversation .user-row").count() == 3
+    tab.wait_for_selector("#conversation .bot-row:has-text('stopped')")  # until then versions stay as they are
     tab.locator("#conversation .user-row").nth(1).locator(".back").click()
     tab.wait_for_selector(f"#conversation .user-row .versions:has-text('{count - 1}/{count}')")
     assert "held" not in conversation(tab)
