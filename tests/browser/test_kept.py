@@ -168,6 +168,12 @@ BELOW = """() => {
     const shown = document.querySelector('#conversation .scroll');
     return shown.scrollHeight - shown.scrollTop - shown.clientHeight;
 }"""
+WHEEL_FIRST = """() => {
+    const shown = document.querySelector('#conversation .scroll');
+    shown.dispatchEvent(new WheelEvent('wheel', {deltaY: -1}));
+    shown.dispatchEvent(new Event('scroll'));
+    return document.querySelector('.newest').checkVisibility();
+}"""
 
 
 @pytest.mark.parametrize("size", SIZES, ids=["desktop", "phone"])
@@ -180,6 +186,7 @@ def test_who_reads_further_up_is_left_there_and_can_go_to_the_newest(open_tab: O
     says(tab, "word3")
     assert tab.evaluate(BELOW) < 24 and not tab.is_visible(".newest")
     tab.hover("#conversation .scroll")
+    assert tab.evaluate(WHEEL_FIRST), "a wheel upward is taken back by the news of the scroll before it"
     tab.mouse.wheel(0, -400)
     tab.wait_for_selector(".newest", state="visible")
     at = tab.evaluate("document.querySelector('#conversation .scroll').scrollTop")

@@ -99,7 +99,7 @@ function name({ turns, scroll, newest, before }) {
 }
 
 class View {
-  #page; #session; #composer; #turns; #announcer; #shots = make("div.shots"); #stuck = true; #waiting = false; #path = 0; #pair = false; #most = AT_ONCE; #shown = "";
+  #page; #session; #composer; #turns; #announcer; #shots = make("div.shots"); #stuck = true; #at = 0; #waiting = false; #path = 0; #pair = false; #most = AT_ONCE; #shown = "";
 
   constructor(page, session) {
     [this.#page, this.#session] = [page, session];
@@ -157,11 +157,15 @@ class View {
 
   #stick() {
     const { scroll, newest } = this.#page;
-    if (this.#stuck) scroll.scrollTop = this.#path ? scroll.scrollHeight : 0; // an empty page begins at its beginning
+    if (this.#stuck) {
+      scroll.scrollTop = this.#path ? scroll.scrollHeight : 0; // an empty page begins at its beginning
+      this.#at = scroll.scrollTop;
+    }
     newest.hidden = this.#stuck;
   }
 
-  /** Stuck to the end only while at the end: a wheel, a finger or a key upward frees it at once. */
+  /** Stuck to the end only while at the end: a wheel, a finger or a key upward frees it at once. Only a move downward
+   * sticks it again: the news of the page's own last scroll may come after the wheel and before what the wheel does. */
   #scrolling() {
     const { scroll, newest } = this.#page;
     const free = () => { if (scroll.scrollHeight > scroll.clientHeight) { this.#stuck = false; newest.hidden = false; } };
@@ -175,7 +179,8 @@ class View {
     window.addEventListener("pointerup", () => { dragged = false; });
     scroll.addEventListener("scroll", () => {
       if (dragged && scroll.scrollTop < from) free();
-      else if (atEnd()) { this.#stuck = true; newest.hidden = true; }
+      else if (atEnd() && scroll.scrollTop > this.#at) { this.#stuck = true; newest.hidden = true; }
+      this.#at = scroll.scrollTop;
     }, { passive: true });
     this.#page.before.addEventListener("click", () => this.#earlierTurns());
     newest.addEventListener("click", () => { this.#stuck = true; this.#stick(); });
