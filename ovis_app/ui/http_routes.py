@@ -37,6 +37,7 @@ class Route:
     who: Who = "people"  # who may ask where people sign in: those who did, or anybody
     kept: bool = False  # whether the answer is the same for all who ask by the same address
     stays: Literal["", "tab", "stream"] = ""  # what of a tab the answer is, where it may go on without end
+    in_line: bool = True  # whether it waits for its turn; who is told to wait when asking after health restarts all
 
 
 _NAME = r"[A-Za-z0-9_.-]{1,200}"
@@ -47,6 +48,7 @@ _STATIC = r"(?:[A-Za-z0-9_@-][A-Za-z0-9_.@-]{0,200}/){0,8}[A-Za-z0-9_@-][A-Za-z0
 ROUTES: tuple[Route, ...] = (
     Route("GET", re.compile(r"/|/config/?|/theme\.css"), kept=True),
     Route("GET", re.compile(r"/robots\.txt|/favicon\.ico")),
+    Route("GET", re.compile(r"/healthz|/readyz"), who="anybody", in_line=False),
     Route("GET", re.compile(rf"/(?:assets|static|svelte)/{_STATIC}"), kept=True),
     Route("GET", re.compile(rf"/page/[0-9a-f]{{12}}/{_STATIC}"), kept=True),  # the page's own
     Route("GET", re.compile(r"/gradio_api/info/?"), kept=True),

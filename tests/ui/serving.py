@@ -15,14 +15,16 @@ from typing import Any
 import httpx
 import uvicorn
 from starlette.applications import Starlette
+from starlette.routing import Route
 
-from ovis_app.api import gradio_endpoints, mcp
+from ovis_app.api import gradio_endpoints, health, mcp
 from ovis_app.api.openai.routes import routes
 from ovis_app.backend import Backend
 from ovis_app.backends.fair_queue import FairQueue
 from ovis_app.backends.fake import FakeBackend
 from ovis_app.conversation import Stats
 from ovis_app.generation import Answer, Done, Event, Request, Thinking
+from ovis_app.limits import Limits
 from ovis_app.settings import Settings
 from ovis_app.ui import http_guard, page
 from ovis_app.ui.http_heads import Heads
@@ -91,6 +93,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def programs(line: Backend, settings: Settings, limits: Limits) -> list[Route]:
+    """What programs ask, as `serve` has it."""
+    return [*health.routes(line), *routes(line, settings, limits, address=visitors(settings))]
+
+
 @contextmanager
 def served(backend: Backend, **changes: Any) -> Iterator[Served]:
     """The page and the API over this backend while the block runs, as `serve` puts them together."""
@@ -101,7 +108,7 @@ def served(backend: Backend, **changes: Any) -> Iterator[Served]:
     blocks = page.build(line, settings, limits, store)
     gradio_endpoints.add(blocks, line, limits, store, at_once=settings.asked_at_once)
     options = page.launch_options(settings, limits, store)
-    options["app_kwargs"]["routes"] += routes(line, settings, limits, address=visitors(settings))
+    options["app_kwargs"]["routes"] += programs(line, settings, limits)
     _, url, _ = blocks.launch(**options, prevent_thread_lock=True, quiet=True)
     mcp.tools_alone(blocks)
     blocks.server.config.http_protocol_class = Heads
@@ -122,7 +129,7 @@ def served_api(backend: Backend, **changes: Any) -> Iterator[Served]:
 
     store = page.store(limits)
     app = Starlette(
-        routes=routes(line, settings, limits, address=visitors(settings)),
+        routes=programs(line, settings, limits),
         middleware=[http_guard.middleware(settings, limits, store, EXAMPLES)],
     )
     server = uvicorn.Server(uvicorn.Config(app, port=settings.port, http="h11", log_level="warning"))
