@@ -40,8 +40,9 @@ def open_page(
     proxies.prepare([settings.server_name])  # or else Gradio asks itself through them
     proxies.check()  # or else its import fails
     with importing():
-        from ovis_app.api import gradio_endpoints, health, mcp
+        from ovis_app.api import gradio_endpoints, mcp
         from ovis_app.api.openai.routes import routes
+        from ovis_app.api.operation import Operation
         from ovis_app.backends import open_backend
         from ovis_app.backends.fair_queue import FairQueue
         from ovis_app.ui import page
@@ -57,14 +58,15 @@ def open_page(
         opened: Backend = open_examining(settings, limits)
     else:
         opened = open_backend(settings, limits, late=True)
+    operation = Operation(settings, leaving=leaving)
     # One line for all who ask: the page, programs through Gradio, and /v1.
-    backend = FairQueue(opened, limits, at_once=settings.at_once, most_waiting=settings.queue_size)
+    backend = FairQueue(opened, limits, at_once=settings.at_once, most_waiting=settings.queue_size, tell=operation.tell)
     store = page.store(limits)
-    demo = page.build(backend, settings, limits, store)
+    demo = page.build(backend, settings, limits, store, tell=operation.tell)
     gradio_endpoints.add(demo, backend, limits, store, at_once=settings.asked_at_once)
-    options = page.launch_options(settings, limits, store)
+    options = page.launch_options(settings, limits, store, tell=operation.tell)
     options["app_kwargs"]["routes"] += [
-        *health.routes(backend, leaving=leaving),
+        *operation.routes(backend),
         *routes(backend, settings, limits, address=visitors(settings)),
     ]
     return demo, options, backend

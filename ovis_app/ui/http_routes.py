@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from ovis_app.ui.http_hosts import Reach
+
 INFO = "/gradio_api/info"
 HEARTBEAT = "/gradio_api/heartbeat/"  # what a tab keeps open as long as it is there
 SMALL = 64 * 1024  # bytes of a body that hardly says anything
@@ -37,6 +39,7 @@ class Route:
     who: Who = "people"  # who may ask where people sign in: those who did, or anybody
     kept: bool = False  # whether the answer is the same for all who ask by the same address
     stays: Literal["", "tab", "stream"] = ""  # what of a tab the answer is, where it may go on without end
+    reach: Reach = "all"  # from where it may be asked
     in_line: bool = True  # whether it waits for its turn; who is told to wait when asking after health restarts all
 
 
@@ -76,6 +79,14 @@ MCP: tuple[Route, ...] = (
     Route("GET", re.compile(r"/gradio_api/mcp/?"), refused=405),
     Route("GET", re.compile(r"/gradio_api/mcp/schema")),
 )
+
+
+# Figures, by who may read them. From this machine nobody signs in for them.
+METRICS: dict[str, tuple[Route, ...]] = {
+    "off": (),
+    "here": (Route("GET", re.compile(r"/metrics"), who="anybody", reach="here"),),
+    "everyone": (Route("GET", re.compile(r"/metrics"), reach="direct"),),
+}
 
 
 def route_of(method: str, path: str, rows: Sequence[Route] = ROUTES) -> Route | None:
