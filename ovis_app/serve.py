@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO, cast
 
-from ovis_app import proxies
+from ovis_app import logs, proxies
 from ovis_app.backend import Backend
 from ovis_app.errors import UserError
 from ovis_app.frozen_imports import importing
@@ -133,7 +133,10 @@ def main(arguments: Sequence[str] | None = None, *, program: str | None = None) 
     ending = threading.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: ending.set())
-    log, sys.stderr = sys.stderr, cast(TextIO, ShortWrites(sys.stderr))
+    log, as_json = sys.stderr, settings.log_format == "json"
+    if as_json:
+        logs.start(log)
+    sys.stderr = cast(TextIO, ShortWrites(cast(TextIO, logs.Printed(log)) if as_json else log))
     own = own_folder()
     try:
         return serve(settings, ending)
@@ -200,7 +203,11 @@ def serve(settings: Settings, ending: threading.Event) -> int:
         where = _address(settings.server_name, settings.port)
         print(f"ovis serve: the page can't open on {where}: name another port with --port.", file=sys.stderr)
         return 1
-    print(f"Ovis is ready on {public or url.replace('//[::]:', '//[::1]:')}", flush=True)
+    if settings.log_format == "json":
+        logs.take_over()
+        logs.log.info("ready on port %d", settings.port)
+    else:
+        print(f"Ovis is ready on {public or url.replace('//[::]:', '//[::1]:')}", flush=True)
     backend.warm()
     ending.wait()
     page.close(verbose=False)
