@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import Any, Literal, NoReturn
 
 from ovis_app import setting_values as values
 from ovis_app.limits import MEGABYTE, Limits
@@ -232,7 +232,7 @@ def add_arguments(parser: argparse.ArgumentParser, names: Sequence[str] = tuple(
             name = field.name.upper()
             parser.add_argument(*flags, action="append", default=argparse.SUPPRESS, help=text, metavar=name)
         else:
-            alone = {"nargs": "?", "const": _ALONE[field.name]} if field.name in _ALONE else {}
+            alone: dict[str, Any] = {"nargs": "?", "const": _ALONE[field.name]} if field.name in _ALONE else {}
             parser.add_argument(
                 *flags,
                 **alone,
