@@ -219,6 +219,7 @@ export default {
   "Which image has more shapes?": "哪张图片里的形状更多？",
   "Which way does it move?": "它往哪个方向移动？",
   "How many shapes are there?": "一共有多少个形状？",
+  "Where is the <ref>red circle</ref>? Please provide the bounding box coordinates.": "<ref>红色圆形</ref>在哪里？请给出边界框坐标。",
   "What does the text say?": "图中的文字是什么？",
 
   // what is waited for
