@@ -106,7 +106,7 @@ function fill({ chinese, places, between }, filling) {
     const at = places.indexOf(`{${name}}`);
     const value = filling[at];
     if (mark && value) {
-      const own = listed(value) ?? found(value.trim()); // a row's last place would take the rest of a list
+      const own = listed(value, 3) ?? found(value.trim()) ?? listed(value); // a row's last place would take a list's rest
       lacks ||= own === null;
       return own;
     }
@@ -117,9 +117,9 @@ function fill({ chinese, places, between }, filling) {
 }
 
 /** "one, two" where each of them is known. */
-function listed(text) {
+function listed(text, least = 2) {
   const parts = text.split(", ");
-  if (parts.length < 2 || parts.length > MOST_PARTS) return null;
+  if (parts.length < least || parts.length > MOST_PARTS) return null;
   const own = parts.map(found);
   return own.every((one) => one !== null) ? own.join("、") : null;
 }
