@@ -20,6 +20,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "stop": set(),
     "stop_strings": set(),
     "turns": set(),
+    "bounded_process": set(),
     "bundled": set(),
     "frozen_imports": set(),
     "private_folder": set(),
@@ -41,7 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "proxies": {"errors"},
     "prompt_template": {"errors", "generation"},
     "json_answers": {"conversation", "errors"},
-    "json_check": {"errors", "json_answers"},
+    "json_check": {"bounded_process", "errors", "json_answers"},
     "batch_tables": {"errors", "named_files"},
     "batch_turns": {"errors", "named_files", "places"},
     "batch_rows": {"batch_tables", "batch_turns", "named_files", "prompt_template", "media", *VALUES},
@@ -59,7 +60,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": {"zoo", "media", "models", "checkpoints", "engine", "backends", "chat", "settings", *VALUES}
     | {"batch_tables", "batch_turns", "named_files", "private_folder"},
     "doctor": {"zoo", "media", "models", "checkpoints", "engine", "backends", "settings", *VALUES}
-    | {"backend", "bundled", "kept_examination"},
+    | {"backend", "bounded_process", "bundled", "kept_examination"},
     "serve": {"backend", "backends", "doctor", "api", "ui", "settings", "proxies", "frozen_imports", "private_folder"}
     | VALUES,
     "cli": {"accounts", "backend", "zoo", "chat", "media", "settings", "checkpoints", "backends", "training", "serve"}
