@@ -5,6 +5,7 @@
 # make test-kernels: every kernel for every card, and all golden cases in Triton's interpreter; takes some minutes.
 # make screenshots: pictures of the page in every state, into runs/screenshots; for people to look at.
 # make audit: whether a vulnerability is known of a version in requirements.lock. It needs the network.
+# make sbom: what the app is made of, as CycloneDX, into dist/ovis-app.cdx.json.
 # make lock: after a change of pyproject.toml's bounds.
 PYTHON ?= python3
 VENV := .venv
@@ -12,7 +13,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 PYTEST := -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: python run install install-dev test test-long test-kernels test-latest test-lowest test-remote test-vllm lock vendor audit check format bench screenshots clean
+.PHONY: python run install install-dev test test-long test-kernels test-latest test-lowest test-remote test-vllm lock vendor audit sbom check format bench screenshots clean
 
 run: install
 	$(BIN)/python app.py $(ARGS)
@@ -55,6 +56,9 @@ audit: install-dev
 	$(BIN)/python -m tools.lock audit --out .venv-audit.lock
 	$(BIN)/python tools/install.py --bare .venv-audit .venv-audit.lock
 	$(BIN)/python -m tools.audit .venv-audit/bin/pip-audit
+
+sbom: install-dev
+	$(BIN)/python -m tools.sbom $(ARGS)
 
 check: install-dev
 	$(BIN)/ruff check .
