@@ -1,8 +1,8 @@
 """Writes what the app is made of as a CycloneDX bill of materials: `python -m tools.sbom --out FILE`.
 
 In it are the versions of requirements.lock, the page's libraries (vendor.json, vendor.sha256) and the bundled model. It
-is held against CycloneDX's own schema before it is written, and is the same for the same files. Refuses to know licences
-of packages, which a lock doesn't say, and what a torch for a GPU brings.
+is held against CycloneDX's own schema before it is written, and is the same for the same files. Refuses to know
+licences of packages, which a lock doesn't say, and what a torch for a GPU brings.
 """
 
 from __future__ import annotations
