@@ -1,4 +1,4 @@
-"""No code of a checkpoint's or an adapter's folder is ever run: what there could run leaves a mark, and none is left."""
+"""No code of a model's or an adapter's folder is ever run: what there could run leaves a mark, and none is left."""
 
 from __future__ import annotations
 
