@@ -14,7 +14,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "ovis_app"
 
-VALUES = {"errors", "stop", "stop_strings", "turns", "limits", "conversation", "places", "generation", "sight"}
+VALUES = {"errors", "stop", "stop_strings", "turns", "limits", "conversation", "places", "generation", "outcomes"}
+VALUES |= {"sight"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "stop": set(),
@@ -32,6 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "settings": {"limits", "setting_values"},
     "accounts": {"errors"},
     "generation": {"conversation", "errors", "stop"},
+    "outcomes": {"conversation", "errors", "generation"},
     "zoo": {"conversation", "generation", "bundled"},
     "backend": {"errors", "generation", "sight", "zoo"},
     "kept_examination": {"backend"},
@@ -77,6 +79,7 @@ ONLY_IN = {
     "pypdfium2": {"media/document_decoder.py"},
     "triton": {f"engine/fused/{name}_kernels.py" for name in ("triton", "attention", "expert")},
     "openai": {"backends/remote"},
+    "prometheus_client": {"api/metrics.py"},
     "httpx2": {"backends/remote", "checkpoints"},
     "peft": {"training"},
     **dict.fromkeys(
