@@ -15,7 +15,9 @@ from ovis_app.generation import Event, Request, Waiting
 from ovis_app.sight import Sight
 from ovis_app.zoo import ModelSpec
 
-Phase = Literal["starting", "loading", "ready", "answering", "unloaded", "failed"]
+# A model that nobody asks may be unloaded. The next question has it returning: whoever asks meanwhile waits, as nobody
+# does for one that loads for the first time.
+Phase = Literal["starting", "loading", "ready", "answering", "unloaded", "returning", "failed"]
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ import torch
 from ovis_app import zoo
 from ovis_app.backend import Examination, Offer, Phase, Resources, Status, Way, Weight
 from ovis_app.backends.local import less_memory, model_pool
-from ovis_app.backends.local.idle import Idle
+from ovis_app.backends.local.idle import Clock, Idle
 from ovis_app.backends.local.model_pool import Ready
 from ovis_app.backends.local.model_switch import ModelSwitch, PendingChange
 from ovis_app.backends.local.session import Session
@@ -50,7 +50,6 @@ Work = Callable[[Session, Request, TokenStreamer, Stop, Begin], Done]
 POLL_SECONDS = 0.05  # how often a change that waits for answers checks whether it is still wanted
 GRACE_SECONDS = 1.0  # after its deadline, in which an answer may still end by itself
 ALONE = "{name} reads pages and has no other model beside it: start the app with `--model {name}`."
-PUT_ASIDE = "{name} was put aside after {minutes:g} min without a question; the next one brings it back"
 LESS_CLOSELY = "Memory ran out: looking again, less closely"
 NOT_LOADED = "{name} can't be loaded; the cause is in the server's log."
 WORDS: dict[Phase, str] = {"starting": "Starting", "ready": "ready", "failed": "the model can't be loaded"}
@@ -60,7 +59,7 @@ class LocalBackend:
     """Answers with one model. `stream` may be called from any thread; a single worker loads, and takes up one request
     after another: with an engine each goes on in a thread of its own, without one they are answered in turn."""
 
-    def __init__(self, settings: Settings, limits: Limits) -> None:
+    def __init__(self, settings: Settings, limits: Limits, *, clock: Clock = time.monotonic) -> None:
         self.settings, self.limits = settings, limits
         self._spec = self._own = zoo.adapted(settings.model, settings.adapter)
         self._ready: Ready | None = None  # the files of `_spec`, once they were looked over
@@ -73,7 +72,7 @@ class LocalBackend:
         self._answers = ThreadGroup()
         self._closing = Stop()
         self._switch = ModelSwitch(self._closing)
-        self._idle = Idle(60 * settings.unload_after, self._nobody_asks)
+        self._idle = Idle(60 * settings.unload_after, self._nobody_asks, clock)
         atexit.register(self.close)
 
     @property
@@ -113,7 +112,7 @@ class LocalBackend:
         asks from now on stands behind this, and has it loaded again."""
         if self._session is None or self._answers.busy or self._switch.pending is not None or not self._idle.over():
             return
-        self._enter("unloaded", PUT_ASIDE.format(name=self._spec.name, minutes=self.settings.unload_after))
+        self._enter("unloaded", self._idle.put_aside(self._spec.name))
         self._give_up()
         self._idle.wind()
         log.info("%s was unloaded: nobody has asked for %g min", self._spec.name, self.settings.unload_after)
@@ -137,7 +136,8 @@ class LocalBackend:
         raises."""
         if self._session is not None:
             return self._session
-        self._enter("loading", f"Loading {self._spec.name}")
+        back = self._phase in ("unloaded", "returning")
+        self._enter("returning" if back else "loading", f"Loading {self._spec.name}")
         try:
             if self._ready is None:
                 placement = self._placement(self._spec, self._quantize)
@@ -198,7 +198,7 @@ class LocalBackend:
 
     def _offer(self, spec: ModelSpec, freed: int) -> Offer:
         placement = self._placement(spec, self.settings.quantize)
-        still = self.status().phase not in ("answering", "loading")
+        still = self.status().phase not in ("answering", "loading", "returning")
         return replace(_offered(spec, placement, freed=freed), speed=_speed(spec, placement, still=still))
 
     def _placement(self, spec: ModelSpec, quantize: str) -> Placement:

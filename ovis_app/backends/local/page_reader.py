@@ -26,6 +26,8 @@ from transformers.generation.streamers import BaseStreamer
 
 from ovis_app import zoo
 from ovis_app.backend import Offer, Phase, Status
+from ovis_app.backends.local import model_pool
+from ovis_app.backends.local.idle import Clock, Idle
 from ovis_app.backends.local.session import measured
 from ovis_app.backends.local.worker import Worker
 from ovis_app.backends.validation import checked
@@ -67,7 +69,7 @@ AS_RELEASED = "{name} is used as it was released: leave --quantize and --adapter
 class PageReaderBackend:
     """Answers with the one model that `settings` name. Raises BackendError where it is to be another than released."""
 
-    def __init__(self, settings: Settings, limits: Limits) -> None:
+    def __init__(self, settings: Settings, limits: Limits, *, clock: Clock = time.monotonic) -> None:
         self.settings, self.limits = settings, limits
         self.spec = zoo.adapted(settings.model, settings.adapter)
         if settings.quantize != "none" or settings.adapter:
@@ -77,6 +79,7 @@ class PageReaderBackend:
         self._words = "Starting"
         self._worker = Worker("ovis-reader")
         self._closing = Stop()
+        self._idle = Idle(60 * settings.unload_after, self._nobody_asks, clock)
         atexit.register(self.close)
 
     def warm(self) -> None:
@@ -98,12 +101,14 @@ class PageReaderBackend:
 
     def close(self) -> None:
         self._closing.set()
+        self._idle.close()
         self._worker.close()
         self._reader = None
 
     def stream(self, request: Request) -> Iterator[Event]:
         asked = checked(request, self.spec, self.limits)
         started, stop, streamer = time.monotonic(), Stop(self._closing), TokenStreamer()
+        self._idle.wind()
         ticket = self._worker.submit(partial(self._work, asked, streamer, stop, started))
         try:
             for event in streamer:
@@ -117,7 +122,14 @@ class PageReaderBackend:
         ahead = self._worker.ahead(ticket)
         if ahead:
             return f"Waiting for {ahead} other question{'s' if ahead > 1 else ''}"
+        if self._phase == "unloaded":
+            return f"Loading {self.spec.name}"
         return "" if self._phase == "ready" else self._words
+
+    def _nobody_asks(self) -> None:
+        """In the clock's thread."""
+        if self._reader is not None and not self._worker.busy:
+            self._worker.submit(self._put_aside)
 
     # --- in the worker -----------------------------------------------------------------------------------------------
 
@@ -129,10 +141,19 @@ class PageReaderBackend:
         except UserError as error:
             log.warning("the model can't be loaded: %s", error, exc_info=error.__cause__)
 
+    def _put_aside(self) -> None:
+        """Gives the model's memory back, unless somebody has asked meanwhile. Who asks later stands behind this."""
+        if self._reader is not None and self._idle.over():
+            self._enter("unloaded", self._idle.put_aside(self.spec.name))
+            self._reader = None
+            model_pool.release()
+            log.info("%s was unloaded: nobody has asked for %g min", self.spec.name, self.settings.unload_after)
+
     def _open(self) -> PageReader:
         """The model, fetched and loaded unless it is there. Raises BackendError, and Stopped where the process ends."""
         if self._reader is None:
-            self._enter("loading", f"Loading {self.spec.name}")
+            back = self._phase in ("unloaded", "returning")
+            self._enter("returning" if back else "loading", f"Loading {self.spec.name}")
             try:
                 settings = self.settings
                 placement = Placement.choose(
@@ -174,6 +195,8 @@ class PageReaderBackend:
         except BaseException as error:
             log.exception("reading failed")
             failed = OUT_OF_MEMORY if out_of_memory(error) else FAILED
+        finally:
+            self._idle.wind()
         if failed:
             streamer.fail(failed)
 
