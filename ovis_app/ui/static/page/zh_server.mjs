@@ -80,6 +80,7 @@ export default {
   "Think": "思考",
   "Boxes": "方框",
   "Cancel": "取消",
+  "Try again": "重试",
   "Change it": "更换模型",
   "Sign out": "退出登录",
   "Choose the model": "选择模型",
