@@ -147,6 +147,32 @@ class Backend(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Occupancy:
+    """How much is taken just now; None where nobody can tell."""
+
+    running: int | None = None  # requests
+    waiting: int | None = None
+    blocks: int | None = None  # of keys and values, all there are
+    blocks_used: int | None = None  # that running answers hold
+    blocks_cached: int | None = None  # that are remembered for who asks again
+    device_bytes: int | None = None  # that this process holds of its GPUs
+
+
+@runtime_checkable
+class Occupied(Protocol):
+    """A backend that can tell how much of it is taken."""
+
+    def occupancy(self) -> Occupancy:
+        """Quick, from any thread."""
+        ...
+
+
+def occupancy(backend: Backend) -> Occupancy:
+    """See `Occupied`; nothing is known of a backend that can't tell."""
+    return backend.occupancy() if isinstance(backend, Occupied) else Occupancy()
+
+
 @runtime_checkable
 class OffersElsewhere(Protocol):
     """A backend that can tell how its models would do on another machine."""

@@ -11,7 +11,7 @@ import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -32,15 +32,18 @@ CLOSE_SECONDS = 2.5  # that the backend has to end in behind them
 NO_FOLDER = "No folder for temporary files can be written to: questions are answered, files aren't taken."
 
 
-def open_page(settings: Settings) -> tuple[Any, dict[str, Any], Backend]:
+def open_page(
+    settings: Settings, *, leaving: Callable[[], bool] = lambda: False
+) -> tuple[Any, dict[str, Any], Backend]:
     """The page (a gr.Blocks), its launch options and the backend behind it. Imports Gradio, after the flags were read.
-    Raises UserError."""
+    `leaving` is whether the process is being ended. Raises UserError."""
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     proxies.prepare([settings.server_name])  # or else Gradio asks itself through them
     proxies.check()  # or else its import fails
     with importing():
         from ovis_app.api import gradio_endpoints, mcp
         from ovis_app.api.openai.routes import routes
+        from ovis_app.api.operation import Operation
         from ovis_app.backends import open_backend
         from ovis_app.backends.fair_queue import FairQueue
         from ovis_app.ui import page
@@ -56,13 +59,17 @@ def open_page(settings: Settings) -> tuple[Any, dict[str, Any], Backend]:
         opened: Backend = open_examining(settings, limits)
     else:
         opened = open_backend(settings, limits, late=True)
+    operation = Operation(settings, leaving=leaving)
     # One line for all who ask: the page, programs through Gradio, and /v1.
-    backend = FairQueue(opened, limits, at_once=settings.at_once, most_waiting=settings.queue_size)
+    backend = FairQueue(opened, limits, at_once=settings.at_once, most_waiting=settings.queue_size, tell=operation.tell)
     store = page.store(limits)
-    demo = page.build(backend, settings, limits, store)
+    demo = page.build(backend, settings, limits, store, tell=operation.tell)
     gradio_endpoints.add(demo, backend, limits, store, at_once=settings.asked_at_once)
-    options = page.launch_options(settings, limits, store)
-    options["app_kwargs"]["routes"] += routes(backend, settings, limits, address=visitors(settings))
+    options = page.launch_options(settings, limits, store, tell=operation.tell)
+    options["app_kwargs"]["routes"] += [
+        *operation.routes(backend),
+        *routes(backend, settings, limits, address=visitors(settings)),
+    ]
     return demo, options, backend
 
 
@@ -183,7 +190,7 @@ def _address(name: str, port: int) -> str:
 def serve(settings: Settings, ending: Ending) -> int:
     """Launches, warms the backend up once the page is there, and waits."""
     try:
-        page, options, backend = open_page(settings)
+        page, options, backend = open_page(settings, leaving=ending.is_set)
     except UserError as error:
         print(f"ovis serve: {error}", file=sys.stderr)
         return 1

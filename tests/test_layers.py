@@ -14,12 +14,14 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "ovis_app"
 
-VALUES = {"errors", "stop", "stop_strings", "turns", "limits", "conversation", "places", "generation", "sight"}
+VALUES = {"errors", "stop", "stop_strings", "turns", "limits", "conversation", "places", "generation", "outcomes"}
+VALUES |= {"sight"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "stop": set(),
     "stop_strings": set(),
     "turns": set(),
+    "bounded_process": set(),
     "bundled": set(),
     "frozen_imports": set(),
     "endings": set(),
@@ -32,6 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "settings": {"limits", "setting_values"},
     "accounts": {"errors"},
     "generation": {"conversation", "errors", "stop"},
+    "outcomes": {"conversation", "errors", "generation"},
     "zoo": {"conversation", "generation", "bundled"},
     "backend": {"errors", "generation", "sight", "zoo"},
     "kept_examination": {"backend"},
@@ -42,7 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "proxies": {"errors"},
     "prompt_template": {"errors", "generation"},
     "json_answers": {"conversation", "errors"},
-    "json_check": {"errors", "json_answers"},
+    "json_check": {"bounded_process", "errors", "json_answers"},
     "batch_tables": {"errors", "named_files"},
     "batch_turns": {"errors", "named_files", "places"},
     "batch_rows": {"batch_tables", "batch_turns", "named_files", "prompt_template", "media", *VALUES},
@@ -60,7 +63,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": {"zoo", "media", "models", "checkpoints", "engine", "backends", "chat", "settings", *VALUES}
     | {"batch_tables", "batch_turns", "named_files", "private_folder", "endings"},
     "doctor": {"zoo", "media", "models", "checkpoints", "engine", "backends", "settings", *VALUES}
-    | {"backend", "bundled", "kept_examination"},
+    | {"backend", "bounded_process", "bundled", "kept_examination"},
     "serve": {"backend", "backends", "doctor", "api", "ui", "settings", "proxies", "frozen_imports", "private_folder"}
     | {"endings", "media"}
     | VALUES,
@@ -78,6 +81,7 @@ ONLY_IN = {
     "pypdfium2": {"media/document_decoder.py"},
     "triton": {f"engine/fused/{name}_kernels.py" for name in ("triton", "attention", "expert")},
     "openai": {"backends/remote"},
+    "prometheus_client": {"api/metrics.py"},
     "httpx2": {"backends/remote", "checkpoints"},
     "peft": {"training"},
     **dict.fromkeys(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,13 @@ def read(flags: list[str], environment: dict[str, str]) -> settings.Settings:
     parser = argparse.ArgumentParser()
     settings.add_arguments(parser)
     return settings.read(parser.parse_args(flags), environment)
+
+
+def test_every_flag_that_the_security_page_names_is_there() -> None:
+    named = set(re.findall(r"`(--[a-z-]+)`", (ROOT / "SECURITY.md").read_text("utf-8")))
+    parser = argparse.ArgumentParser()
+    settings.add_arguments(parser)
+    assert len(named) > 10 and named <= set(re.findall(r"--[a-z-]+", parser.format_help()))
 
 
 def test_a_flag_beats_a_variable_beats_a_default() -> None:

@@ -11,7 +11,18 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import TypeVar
 
-from ovis_app.backend import Backend, Counts, Offer, OffersElsewhere, Status, Weighs, Weight, several
+from ovis_app.backend import (
+    Backend,
+    Counts,
+    Occupancy,
+    Offer,
+    OffersElsewhere,
+    Status,
+    Weighs,
+    Weight,
+    occupancy,
+    several,
+)
 from ovis_app.backends.sights import seen_by
 from ovis_app.errors import BackendError, UserError
 from ovis_app.frozen_imports import importing
@@ -90,6 +101,10 @@ class LazyBackend:
     def several(self) -> dict[str, ModelSpec]:
         """See `backend.Several`; none yet while the real one isn't there."""
         return several(self._real) if self._real is not None else {}
+
+    def occupancy(self) -> Occupancy:
+        """See `backend.Occupied`; nothing is known while the real one isn't there."""
+        return occupancy(self._real) if self._real is not None else Occupancy()
 
     def weigh(self, request: Request) -> Weight | None:
         """See `backend.Weighs`; None as long as nobody is there."""

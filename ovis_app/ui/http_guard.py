@@ -28,6 +28,7 @@ from ovis_app.accounts import accounts
 from ovis_app.limits import Limits
 from ovis_app.media.data_uri import FILE_ROUTE
 from ovis_app.media.file_store import FileStore, session_holder
+from ovis_app.outcomes import Outcome, Tell, nobody
 from ovis_app.settings import Settings
 from ovis_app.ui import http_crowd, http_files
 from ovis_app.ui.http_answers import (
@@ -45,10 +46,23 @@ from ovis_app.ui.http_answers import (
 from ovis_app.ui.http_arrival import Arrival, Left
 from ovis_app.ui.http_bodies import Counted, Json, Meter, Refused, too_large
 from ovis_app.ui.http_events import Event, Events, parsed
-from ovis_app.ui.http_hosts import Hosts, believe_no_proxy, here, place_of, visitors
+from ovis_app.ui.http_hosts import Hosts, believe_no_proxy, here, place_of, reaches, visitors
 from ovis_app.ui.http_named_files import NO_ADDRESSES, check_files, files_of
 from ovis_app.ui.http_passage import App
-from ovis_app.ui.http_routes import API, CALLS, HEARTBEAT, INFO, JSON, MCP, ROUTES, SMALL, TOOLS, Route, route_of
+from ovis_app.ui.http_routes import (
+    API,
+    CALLS,
+    HEARTBEAT,
+    INFO,
+    JSON,
+    MCP,
+    METRICS,
+    ROUTES,
+    SMALL,
+    TOOLS,
+    Route,
+    route_of,
+)
 from ovis_app.ui.http_short import ShortRequests, session_of
 from ovis_app.ui.http_sign_in import SignIn
 from ovis_app.ui.http_uploads import Files, Uploads
@@ -66,6 +80,7 @@ SHARED = (
 TWO_LENGTHS = "A request says its length in one way: send Content-Length or Transfer-Encoding."
 COMPRESSED = "Nothing that is compressed is read here: send it as it is, without Content-Encoding."
 NO_API = "There is no API here: who runs this page has set no key for it."
+FROM_HERE = "That is read from this machine alone, or with --metrics everyone by whoever asks without a proxy between."
 AT_ONCE = re.compile(r"/gradio_api/(?:run|api)/")  # what is answered by the request itself
 LARGE = 256 * 1024  # bytes of JSON that take a moment to parse
 LONGEST_QUERY = 8 * 1024  # bytes
@@ -82,9 +97,11 @@ def install() -> None:
     processing_utils.async_ssrf_protected_get = refuse_address
 
 
-def middleware(settings: Settings, limits: Limits, store: FileStore, folder: Path) -> Middleware:
-    """The guard as Gradio takes it. The page shows the files of the store, and the app's own that lie in `folder`.
-    Raises UserError where it can't be read who may sign in."""
+def middleware(
+    settings: Settings, limits: Limits, store: FileStore, folder: Path, *, tell: Tell = nobody
+) -> Middleware:
+    """The guard as Gradio takes it. The page shows the files of the store, and the app's own that lie in `folder`;
+    `tell` hears of uploads that are refused. Raises UserError where it can't be read who may sign in."""
     install()
     believe_no_proxy()
     if settings.open_to_all:
@@ -101,10 +118,11 @@ def middleware(settings: Settings, limits: Limits, store: FileStore, folder: Pat
         store=store,
         folder=folder,
         policy=policy,
-        routes=(*ROUTES, *MCP) if settings.mcp else ROUTES,
+        routes=(*ROUTES, *(MCP if settings.mcp else ()), *METRICS[settings.metrics]),
         api_bytes=settings.api_bytes if settings.serves_api else None,
         keyed=bool(settings.api_key),
         visitor=visitors(settings),
+        tell=tell,
     )
 
 
@@ -125,10 +143,11 @@ class Guard:
         api_bytes: int | None,
         keyed: bool,
         visitor: Callable[[HTTPConnection], str],
+        tell: Tell,
     ) -> None:
         """`api_bytes` may be sent to /v1 at once; without, it isn't there. Where it is `keyed` its keys are asked for
         instead of a sign-in. `visitor` tells people apart by where they are, where that is known."""
-        self.app, self.hosts, self.sign_in, self.limits = app, hosts, sign_in, limits
+        self.app, self.hosts, self.sign_in, self.limits, self.tell = app, hosts, sign_in, limits, tell
         self.store, self.folder, self.uploads = store, folder, Uploads(store)
         self.routes, self.api_bytes, self.keyed, self.visitor = routes, api_bytes, keyed, visitor
         self.may_name = files_of(store, folder)
@@ -181,12 +200,19 @@ class Guard:
             raise Refused(404, "Not found")
         if route.refused:
             raise Refused(route.refused, "Not allowed")
+        peer = str((scope.get("client") or ("",))[0])
+        if not reaches(route.reach, peer, headers):
+            raise Refused(403, FROM_HERE)
         if route.body == "api" and not self._has_api(scope, headers):
             raise Refused(404, NO_API)
         if len(scope.get("query_string", b"")) > LONGEST_QUERY:
             raise Refused(414, "That address is too long.")
         if route.body == "files":
-            await self._upload(scope, receive, send, headers)
+            try:
+                await self._upload(scope, receive, send, headers)
+            except Refused:
+                self.tell(Outcome("upload"))
+                raise
             return
         meter = self._meter(route)
         _check_length(headers, meter)

@@ -31,7 +31,7 @@ from ovis_app.engine.decode_step import DecodeStep
 from ovis_app.engine.model_runner import ModelRunner
 from ovis_app.engine.sequence import Sequence
 from ovis_app.errors import BackendError
-from ovis_app.generation import Answer, Done, GenerationSettings, Request
+from ovis_app.generation import Answer, Done, GenerationSettings, Request, Waiting
 from ovis_app.limits import Limits
 from ovis_app.models.ovis import Ovis
 from ovis_app.settings import Settings
@@ -86,6 +86,16 @@ def test_an_answer_ends_with_its_figures(backend: LocalBackend, picture: Media) 
     assert message.stats.visual_tokens > 0 and message.stats.prompt_tokens > message.stats.visual_tokens
     assert 0 < message.stats.answer_tokens <= 8
     assert message.stats.first_token_seconds is not None and message.stats.first_token_seconds > 0
+
+
+def test_blocks_are_taken_by_an_answer_and_remembered_after_it(backend: LocalBackend) -> None:
+    events = backend.stream(ask("Tell me something long.", settings=replace(SHORT, max_new_tokens=64)))
+    while isinstance(next(events), Waiting):
+        pass
+    assert (during := backend.occupancy()).blocks_used and during.blocks and during.device_bytes is None
+    assert isinstance(list(events)[-1], Done)
+    after = backend.occupancy()
+    assert after.blocks_used == 0 and after.blocks_cached and after.blocks == during.blocks
 
 
 def test_an_answer_says_how_its_pictures_were_seen(backend: LocalBackend, picture: Media, tmp_path: Path) -> None:

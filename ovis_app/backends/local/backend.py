@@ -17,7 +17,7 @@ from functools import partial
 import torch
 
 from ovis_app import zoo
-from ovis_app.backend import Examination, Offer, Phase, Resources, Status, Way, Weight
+from ovis_app.backend import Examination, Occupancy, Offer, Phase, Resources, Status, Way, Weight
 from ovis_app.backends.local import less_memory, model_pool
 from ovis_app.backends.local.failed_load import FailedLoad, cause_of, why_not_loaded
 from ovis_app.backends.local.idle import Clock, Idle
@@ -36,6 +36,7 @@ from ovis_app.errors import FAILED, OUT_OF_MEMORY, TOO_LONG, BackendError, Media
 from ovis_app.generation import Done, Event, Request, Waiting
 from ovis_app.kept_examination import kept
 from ovis_app.limits import Limits
+from ovis_app.models.devices import bytes_held
 from ovis_app.models.memory_speed import bytes_a_second
 from ovis_app.settings import Settings
 from ovis_app.sight import Sight
@@ -93,6 +94,12 @@ class LocalBackend:
         return Status(
             self._spec, phase, words, change, problem, *here, quantize=self._quantize, examined=examined, why=why
         )
+
+    def occupancy(self) -> Occupancy:
+        """See `backend.Occupied`."""
+        session = self._session  # the worker may take it away meanwhile
+        taken = Occupancy() if session is None else session.occupancy
+        return replace(taken, device_bytes=bytes_held())
 
     def warm(self) -> None:
         """Starts loading the model, and returns at once. A failure shows in `status` and in the first answer."""

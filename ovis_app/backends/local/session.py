@@ -14,7 +14,7 @@ from typing import ParamSpec, TypeVar
 import torch
 from torch import Tensor
 
-from ovis_app.backend import Resources, Weight
+from ovis_app.backend import Occupancy, Resources, Weight
 from ovis_app.backends.local.media_encoder import MediaEncoder
 from ovis_app.backends.local.model_pool import LoadedModel, free_memory
 from ovis_app.backends.local.prompt_builder import PreparedRequest, PromptBuilder
@@ -107,6 +107,14 @@ class Session:
         """Who gets how much memory; None where nothing was planned."""
         plan = self.plan
         return None if plan is None else Resources(plan.weights, plan.kv, plan.tokens, plan.working)
+
+    @property
+    def occupancy(self) -> Occupancy:
+        """How many blocks of keys and values are taken."""
+        if self._engine is None:
+            return Occupancy()
+        blocks = self._engine.blocks
+        return Occupancy(blocks=blocks.count, blocks_used=blocks.held, blocks_cached=blocks.cached)
 
     @property
     def bytes(self) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from ovis_app import zoo
-from ovis_app.backend import GONE, Backend, Counts, Offer, OffersElsewhere, Status, Weighs, Weight
+from ovis_app.backend import GONE, Backend, Counts, Occupancy, Offer, OffersElsewhere, Status, Weighs, Weight, occupancy
 from ovis_app.backends.remote.backend import RemoteBackend
 from ovis_app.backends.sights import seen_by
 from ovis_app.errors import BackendError
@@ -89,6 +89,10 @@ class BesideServers:
         there = here.phase in ("ready", "answering", "unloaded", "returning")
         loaded = {here.model.public_id: here.model} if there else {}
         return {**loaded, **self._servers.several()}
+
+    def occupancy(self) -> Occupancy:
+        """See `backend.Occupied`: of this machine."""
+        return occupancy(self._here)
 
     def count(self, request: Request) -> int | None:
         """See `backend.Counts`."""

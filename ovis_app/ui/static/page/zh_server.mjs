@@ -220,6 +220,7 @@ export default {
   "Which image has more shapes?": "哪张图片里的形状更多？",
   "Which way does it move?": "它往哪个方向移动？",
   "How many shapes are there?": "一共有多少个形状？",
+  "Where is the <ref>red circle</ref>? Please provide the bounding box coordinates.": "<ref>红色圆形</ref>在哪里？请给出边界框坐标。",
   "What does the text say?": "图中的文字是什么？",
 
   // what is waited for
@@ -531,6 +532,8 @@ export default {
   "has a header that makes no sense": "的文件头没有意义",
   "has zeros where its last weights should be": "末尾本应是权重的地方全是零",
   "{0} has no tokenizer: add the original model's tokenizer.json, or choose another.": "{0} 没有分词器：请加上原模型的 tokenizer.json，或选择其他模型。",
+  "{file} of {name} isn't the file that this app came with: install the app again, or choose another model.":
+    "{name} 的 {file} 不是随本应用提供的文件：请重新安装本应用，或选择其他模型。",
   "The tokenizer of {0} is damaged: download it again.": "{0} 的分词器已损坏：请重新下载。",
   "generation_config.json in {0} is damaged: download it again.": "{0} 中的 generation_config.json 已损坏：请重新下载。",
   "{0} in {1} is damaged: download it again.": "{1} 中的 {0} 已损坏：请重新下载。",
