@@ -18,6 +18,7 @@ from ovis_app import chat, serve, zoo
 from ovis_app.backends.fake import FakeBackend
 from ovis_app.backends.lazy import FAILED, LazyBackend
 from ovis_app.conversation import Conversation, Message
+from ovis_app.endings import Ending
 from ovis_app.errors import BackendError, UserError
 from ovis_app.generation import Done, Request, Waiting
 from ovis_app.settings import Settings
@@ -170,7 +171,7 @@ def test_the_page_opens_behind_proxies_on_any_address_and_says_which_port_it_got
         pytest.skip("this machine has no IPv6")
     for variable in ("http_proxy", "HTTPS_PROXY", "ALL_PROXY", "no_proxy", "NO_PROXY"):
         monkeypatch.setenv(variable, "" if variable.lower() == "no_proxy" else f"http://127.0.0.1:{free_port()}")
-    ending = threading.Event()
+    ending = Ending()
     ending.set()
     assert serve.serve(serve.listening(Settings(backend="fake", server_name=name, port=0)), ending) == 0
     said = capsys.readouterr().out

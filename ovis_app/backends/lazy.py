@@ -112,7 +112,7 @@ class LazyBackend:
 
     def close(self) -> None:
         if self._begun:
-            self._made.wait()  # a process that ends in the middle of an import doesn't end in peace
+            self._made.wait()  # whoever closes for good doesn't wait for that (`endings.within`)
         if self._real is not None:
             self._real.close()
 

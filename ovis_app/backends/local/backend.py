@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import atexit
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
@@ -50,6 +49,7 @@ Begin = Callable[[], None]  # called when an answer's turn has come
 Work = Callable[[Session, Request, TokenStreamer, Stop, Begin], Done]
 
 POLL_SECONDS = 0.05  # how often a change that waits for answers checks whether it is still wanted
+CLOSE_SECONDS = 10.0  # that a thread has to end in, once the process does
 GRACE_SECONDS = 1.0  # after its deadline, in which an answer may still end by itself
 ALONE = "{name} reads pages and has no other model beside it: start the app with `--model {name}`."
 LESS_CLOSELY = "Memory ran out: looking again, less closely"
@@ -70,7 +70,7 @@ class LocalBackend:
         self._phase: Phase = "starting"
         self._words = WORDS["starting"]
         self._worker = Worker("ovis-worker")
-        self._answers = ThreadGroup()
+        self._answers, self._fetches = ThreadGroup("ovis-answer"), ThreadGroup("ovis-fetch")
         self._closing = Stop()
         self._failed = FailedLoad()
         self._switch = ModelSwitch(self._closing)
@@ -225,7 +225,7 @@ class LocalBackend:
             raise BackendError(obstacle)
         memory_fit.refuse_what_cannot_fit(spec, placement, freed=self._freed())
         pending = self._switch.begin(spec)
-        threading.Thread(target=self._fetch, args=(pending, placement), name="ovis-fetch", daemon=True).start()
+        self._fetches.start(partial(self._fetch, pending, placement))
 
     def cancel_change(self) -> None:
         self._switch.cancel()
@@ -367,8 +367,9 @@ class LocalBackend:
         """Ends what is running and what waits. Called at the end of the process at the latest."""
         self._closing.set()
         self._idle.close()
+        self._fetches.wait(CLOSE_SECONDS)  # a download removes what it has half written
         self._worker.close()
-        self._answers.wait(10.0)
+        self._answers.wait(CLOSE_SECONDS)
         if self._session is not None:
             self._session.close()
         self._session = None

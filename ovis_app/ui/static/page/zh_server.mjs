@@ -481,7 +481,7 @@ export default {
   "the model can't be loaded": "模型无法加载",
   "{name} can't be loaded; the cause is in the server's log.": "无法加载 {name}；原因记录在服务器日志里。",
   "The model's libraries can't be loaded; the cause is in the server's log. Install the requirements again.": "无法加载模型所需的库；原因记录在服务器日志里。请重新安装依赖。",
-  "{0} needs more memory than is free: close what else uses it, or choose a smaller model.": "{0} 需要的内存超过了可用内存：请关闭占用内存的程序，或选择更小的模型。",
+  "{name} needs more memory than is free: close what else uses it, or choose a smaller model.": "{name} 需要的内存超过了可用内存：请关闭占用内存的程序，或选择更小的模型。",
   "{0} answers already.": "{0} 已经在回答。",
   "{0} answers again.": "{0} 又在回答了。",
   "{0} isn't loaded yet: try again in a moment.": "{0} 还没加载好：请稍后再试。",
