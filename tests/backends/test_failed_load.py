@@ -3,6 +3,7 @@ On a tiny checkpoint, which tests take away and bring back."""
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import threading
@@ -97,6 +98,30 @@ def test_page_and_programs_say_why_and_have_a_way_on(backend: LocalBackend, away
         shown = json.dumps(tab.run(look, tab.defaults(look)))
         assert why not in shown and ">ready<" in shown
         assert httpx.post(here.url + "v1/chat/completions", json=body, timeout=PATIENCE).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MemoryError(), "tiny needs more memory than is free"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate"), "more memory than is free"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory", "/secret"), "more memory than is free"),
+        (OSError(errno.EIO, "Input/output error", "/secret"), "the cause is in the server's log"),
+    ],
+)
+def test_what_a_machine_says_of_its_memory_and_disks_is_one_sentence(
+    backend: LocalBackend, away: Path, error: Exception, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bring_back(away)
+
+    def failing(*_: object, **__: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(model_pool, "load_weights", failing)
+        why = answer(backend, ask("Hi")).error
+    assert said in why and "secret" not in why and why.count(".") == 1 and why == backend.status().why
+    assert answer(backend, ask("Hi")).error == ""
 
 
 def test_where_the_first_model_cannot_be_loaded_another_one_can_be_chosen(backend: LocalBackend) -> None:

@@ -6,13 +6,13 @@ So six who wait for a model cause one load, however it goes. Knows sentences and
 
 from __future__ import annotations
 
+import errno
 import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
-
+from ovis_app.engine.answer import out_of_memory
 from ovis_app.errors import BackendError, UserError
 from ovis_app.stop import Stopped
 
@@ -58,5 +58,5 @@ def why_not_loaded(error: Exception, name: str) -> str:
     """A sentence for what drivers, disks and libraries raise where a model is loaded."""
     if isinstance(error, UserError):
         return str(error)
-    full = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    full = out_of_memory(error) or (isinstance(error, OSError) and error.errno == errno.ENOMEM)  # of a file's pages
     return (NO_MEMORY if full else NOT_LOADED).format(name=name)
