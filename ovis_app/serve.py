@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import socket
 import sys
 import tempfile
@@ -18,8 +17,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO, cast
 
-from ovis_app import logs, proxies
+from ovis_app import endings, logs, proxies
 from ovis_app.backend import Backend
+from ovis_app.endings import Ending
 from ovis_app.errors import UserError
 from ovis_app.frozen_imports import importing
 from ovis_app.private_folder import PrivateFolder
@@ -28,6 +28,7 @@ from ovis_app.settings import Flags, Settings, add_arguments, read
 TRACEBACK = "Traceback (most recent call last):"
 CHAINED = ("\nThe above exception was the direct cause", "\nDuring handling of the above exception")
 CLOSING_SECONDS = 1  # that requests have to end in, once the app is told to
+CLOSE_SECONDS = 2.5  # that the backend has to end in behind them
 NO_FOLDER = "No folder for temporary files can be written to: questions are answered, files aren't taken."
 
 
@@ -130,20 +131,25 @@ def main(arguments: Sequence[str] | None = None, *, program: str | None = None) 
     except UserError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1
-    ending = threading.Event()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, lambda *_: ending.set())
-    log, as_json = sys.stderr, settings.log_format == "json"
+    log, own, as_json = sys.stderr, None, settings.log_format == "json"
     if as_json:
         logs.start(log)
-    sys.stderr = cast(TextIO, ShortWrites(cast(TextIO, logs.Printed(log)) if as_json else log))
-    own = own_folder()
-    try:
-        return serve(settings, ending)
-    finally:
-        sys.stderr = log
-        if own is not None:
-            own.close()
+    with Ending() as ending:
+        try:
+            sys.stderr = cast(TextIO, ShortWrites(cast(TextIO, logs.Printed(log)) if as_json else log))
+            own = own_folder()
+            code = serve(settings, ending)
+        except SystemExit:
+            if not ending.is_set():
+                raise
+            code = 0
+        finally:
+            sys.stderr = log
+            if own is not None:
+                own.close()
+    if ending.is_set():
+        endings.leave(code)
+    return code
 
 
 def own_folder() -> PrivateFolder | None:
@@ -183,7 +189,7 @@ def _address(name: str, port: int) -> str:
     return f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
 
 
-def serve(settings: Settings, ending: threading.Event) -> int:
+def serve(settings: Settings, ending: Ending) -> int:
     """Launches, warms the backend up once the page is there, and waits."""
     try:
         page, options, backend = open_page(settings, leaving=ending.is_set)
@@ -191,8 +197,10 @@ def serve(settings: Settings, ending: threading.Event) -> int:
         print(f"ovis serve: {error}", file=sys.stderr)
         return 1
     from ovis_app.api import mcp  # there by now
+    from ovis_app.media import decoder_process
     from ovis_app.ui.http_heads import Heads
 
+    ending.at_once = False
     try:
         _, url, public = page.launch(**options, prevent_thread_lock=True, quiet=True)
         mcp.tools_alone(page)
@@ -208,8 +216,10 @@ def serve(settings: Settings, ending: threading.Event) -> int:
         logs.log.info("ready on port %d", settings.port)
     else:
         print(f"Ovis is ready on {public or url.replace('//[::]:', '//[::1]:')}", flush=True)
-    backend.warm()
+    if not ending.is_set():
+        backend.warm()
     ending.wait()
     page.close(verbose=False)
-    backend.close()
+    decoder_process.end_all()
+    endings.within(CLOSE_SECONDS, backend.close)
     return 0

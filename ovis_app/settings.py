@@ -294,6 +294,7 @@ def read(arguments: argparse.Namespace, environment: Mapping[str, str] = os.envi
     values.check_people(settings.auth)
     values.check_root_path(settings.root_path)
     values.check_proxies(settings.trusted_proxies)
+    values.check_unload(settings.unload_after, settings.backend, zerogpu=settings.zerogpu)
     values.check_adapter(settings.adapter, settings.backend)
     return replace(settings, api_key=values.api_keys(settings.api_key, settings.api_key_file))
 

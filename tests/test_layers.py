@@ -21,8 +21,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "stop": set(),
     "stop_strings": set(),
     "turns": set(),
+    "bounded_process": set(),
     "bundled": set(),
     "frozen_imports": set(),
+    "endings": set(),
     "private_folder": set(),
     "conversation": set(),
     "setting_values": set(),
@@ -45,7 +47,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "proxies": {"errors"},
     "prompt_template": {"errors", "generation"},
     "json_answers": {"conversation", "errors"},
-    "json_check": {"errors", "json_answers"},
+    "json_check": {"bounded_process", "errors", "json_answers"},
     "batch_tables": {"errors", "named_files"},
     "batch_turns": {"errors", "named_files", "places"},
     "batch_rows": {"batch_tables", "batch_turns", "named_files", "prompt_template", "media", *VALUES},
@@ -61,17 +63,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "ui": {"api", "backend", "zoo", "chat", "media", "settings", "accounts", "bundled", "private_folder", *VALUES}
     | {"batch_rows", "batch_tables", "json_check", "prompt_template", "reading", "wishes"},
     "training": {"zoo", "media", "models", "checkpoints", "engine", "backends", "chat", "settings", *VALUES}
-    | {"batch_tables", "batch_turns", "named_files", "private_folder"},
+    | {"batch_tables", "batch_turns", "named_files", "private_folder", "endings"},
     "doctor": {"zoo", "media", "models", "checkpoints", "engine", "backends", "settings", *VALUES}
-    | {"backend", "bundled", "kept_examination"},
+    | {"backend", "bounded_process", "bundled", "kept_examination"},
     "serve": {"backend", "backends", "doctor", "api", "ui", "settings", "proxies", "frozen_imports", "private_folder"}
-    | {"logs"}
+    | {"endings", "logs", "media"}
     | VALUES,
     "cli": {"accounts", "backend", "zoo", "chat", "media", "settings", "checkpoints", "backends", "training", "serve"}
     | {"doctor", "kept_examination"}
     | VALUES
     | {"batch_files", "batch_rows", "json_answers", "named_files", "private_folder", "prompt_template", "proxies"}
-    | {"reading", "wishes"},
+    | {"reading", "wishes", "endings"},
     "__main__": {"cli"},
 }
 WITH_TORCH = {"models", "checkpoints", "engine", "backends/local", "doctor", "training"}

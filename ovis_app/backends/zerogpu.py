@@ -51,7 +51,7 @@ class ZeroGpuBackend:
         placed = gpu_placed.place(settings, limits)
         self._spec, self._here, self._time = placed.loaded.spec, (placed.resources, placed.engine), placed.time
         self._answer = gpu(duration=seconds_of, size=settings.zerogpu_size)(gpu_answer.answer)
-        self._answers = ThreadGroup()
+        self._answers = ThreadGroup("ovis-answer")
         self._closing = Stop()
 
     def warm(self) -> None:

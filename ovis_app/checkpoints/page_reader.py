@@ -25,6 +25,7 @@ from ovis_app.zoo import PAGE_READER
 
 log = logging.getLogger(__name__)
 
+ATTENTION = "sdpa"  # whatever config.json names: that may be code on the hub, which transformers fetches and runs
 UNKNOWN = "{name} isn't made as OvisOCR2 is: choose another folder, or download it again."
 DAMAGED = "{name} can't be loaded, since its {what}: download it again, or choose another checkpoint."
 
@@ -72,7 +73,7 @@ def _filled(folder: Path, name: str, placement: Placement) -> Qwen3_5ForConditio
     try:
         model, told = Qwen3_5ForConditionalGeneration.from_pretrained(
             folder, dtype=placement.dtype, use_safetensors=True, local_files_only=True, output_loading_info=True,
-            ignore_mismatched_sizes=True,
+            ignore_mismatched_sizes=True, attn_implementation=ATTENTION,
         )  # fmt: skip
     except Exception as error:  # what a stranger's files lead to is of many kinds
         raise BackendError(DAMAGED.format(name=name, what="weights don't fit its config.json")) from error

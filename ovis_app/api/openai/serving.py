@@ -200,7 +200,7 @@ class Serving:
                 return ApiError(429, str(error), code="rate_limit_exceeded", retry=BUSY_SECONDS)
             case RequestError() | MediaError():
                 return ApiError(400, str(error))
-            case UserError() if self.backend.status().phase in ("starting", "loading", "failed"):
+            case UserError() if self.backend.status().phase not in ("ready", "answering"):
                 return ApiError(503, str(error), retry=LOADING_SECONDS)
             case UserError():
                 unexpected = kind_of(error) == "unexpected"

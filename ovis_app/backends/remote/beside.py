@@ -86,7 +86,8 @@ class BesideServers:
     def several(self) -> dict[str, ModelSpec]:
         """See `backend.Several`: the model of this machine too, which stays loaded or is loaded again."""
         here = self._here.status()
-        loaded = {here.model.public_id: here.model} if here.phase in ("ready", "answering", "unloaded") else {}
+        there = here.phase in ("ready", "answering", "unloaded", "returning")
+        loaded = {here.model.public_id: here.model} if there else {}
         return {**loaded, **self._servers.several()}
 
     def occupancy(self) -> Occupancy:
