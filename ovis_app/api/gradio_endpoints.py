@@ -214,12 +214,12 @@ class Endpoints:
                 limits = self.limits.for_clips(several=self.backend.status().model.several_clips)
                 work = partial(_asked, question, files, history, given, limits, kind)
                 conversation, system = await _readers.run(work, client=_client(request))
+                settings = replace(self.backend.status().model.defaults, system=system, **wanted).check()
             except UserError as error:
                 raise _refused(error, request) from error
             if wanted.get("boxes"):  # which lie in one picture
                 stills = tuple(item.still for item in conversation.messages[-1].media)
                 conversation = conversation.replace_last(media=stills)
-            settings = replace(self.backend.status().model.defaults, system=system, **wanted)
             states = _grown(self.backend, Request(conversation, settings, _client(request)))
             queued = _is_queued(request)
             with self.store.reading(_holder(request)):

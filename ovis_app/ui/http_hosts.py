@@ -20,10 +20,13 @@ from ovis_app.settings import Settings, loopback
 
 SHARE_HOST = ".gradio.live"  # where Gradio's relay publishes a shared page
 # What proxies and tunnels add. Whoever comes through one isn't on this machine.
-FORWARDING = ("x-forwarded", "x-envoy-", "x-amzn-", "cf-", "fly-", "ngrok-", "tailscale-")
-FORWARDED = frozenset(
-    ("forwarded", "via", "x-real-ip", "x-client-ip", "x-cluster-client-ip", "x-original-host", "true-client-ip")
-)
+FORWARDING = (
+    "x-original-", "x-envoy-", "x-amzn-", "x-azure-", "x-arr-", "x-appengine-", "x-vercel-", "x-nf-", "x-varnish",
+    "cf-", "cdn-", "fastly-", "fly-", "ngrok-", "tailscale-",
+)  # fmt: skip
+ADDRESS = re.compile(
+    r"forwarded|(?:client|real|connecting|user|remote)-?(?:ip|addr)"
+)  # of a visitor, however it is named
 
 ODD = re.compile(
     r"[\s\x00-\x20/?#@\\\x7f]"
@@ -117,7 +120,8 @@ def reaches(reach: Reach, peer: str, headers: Mapping[str, str]) -> bool:
 
 def forwarded(names: Iterable[str]) -> bool:
     """Whether one of these headers is a proxy's."""
-    return any(name.lower() in FORWARDED or name.lower().startswith(FORWARDING) for name in names)
+    lower = [name.lower() for name in names]
+    return any(name == "via" or name.startswith(FORWARDING) or ADDRESS.search(name) for name in lower)
 
 
 def client_address(scope: Mapping[str, Any], settings: Settings) -> str:
