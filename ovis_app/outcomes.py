@@ -14,6 +14,7 @@ from typing import Literal, TypeVar
 from ovis_app.conversation import Finish, Stats
 from ovis_app.errors import FAILED, OUT_OF_MEMORY, TOO_LONG, Busy, MediaError, RequestError, UserError
 from ovis_app.generation import Answer, Done, Request, Thinking
+from ovis_app.request_id import NO_ID, RequestId
 
 T = TypeVar("T")
 Clock = Callable[[], float]
@@ -35,6 +36,8 @@ class Outcome:
     finish: Finish | None = None  # of an answer; "stopped" where whoever asked has left
     seconds: float = 0.0  # that it took, waiting included
     first_token_seconds: float | None = None  # until there was something to read, waiting included
+    files: int = 0  # that were attached to the question
+    request: RequestId = NO_ID
     stats: Stats = field(default_factory=Stats)  # of an answer that came to its end
 
 
@@ -64,7 +67,9 @@ def told(
 ) -> Iterator[T]:
     """The events; once they end, or nobody wants more, `tell` hears what came of them."""
     began = clock()
-    outcome = Outcome(what, finish="stopped" if what == "answer" else None)
+    asked = request.conversation.messages[-1:]
+    files = sum(len(message.media) for message in asked)
+    outcome = Outcome(what, finish="stopped" if what == "answer" else None, files=files, request=request.id)
     try:
         with closing(events):  # type: ignore[type-var]
             for event in events:

@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO, cast
 
-from ovis_app import endings, proxies
+from ovis_app import endings, logs, proxies
 from ovis_app.backend import Backend
 from ovis_app.endings import Ending
 from ovis_app.errors import UserError
@@ -131,10 +131,12 @@ def main(arguments: Sequence[str] | None = None, *, program: str | None = None) 
     except UserError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1
-    log, own = sys.stderr, None
+    log, own, as_json = sys.stderr, None, settings.log_format == "json"
+    if as_json:
+        logs.start(log)
     with Ending() as ending:
         try:
-            sys.stderr = cast(TextIO, ShortWrites(sys.stderr))
+            sys.stderr = cast(TextIO, ShortWrites(cast(TextIO, logs.Printed(log)) if as_json else log))
             own = own_folder()
             code = serve(settings, ending)
         except SystemExit:
@@ -209,7 +211,11 @@ def serve(settings: Settings, ending: Ending) -> int:
         where = _address(settings.server_name, settings.port)
         print(f"ovis serve: the page can't open on {where}: name another port with --port.", file=sys.stderr)
         return 1
-    print(f"Ovis is ready on {public or url.replace('//[::]:', '//[::1]:')}", flush=True)
+    if settings.log_format == "json":
+        logs.take_over()
+        logs.log.info("ready on port %d", settings.port)
+    else:
+        print(f"Ovis is ready on {public or url.replace('//[::]:', '//[::1]:')}", flush=True)
     if not ending.is_set():
         backend.warm()
     ending.wait()

@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import Any, Literal, NoReturn
 
 from ovis_app import setting_values as values
 from ovis_app.limits import MEGABYTE, Limits
@@ -24,6 +24,7 @@ ENGINES = ("auto", "solo", "batched", "plain")
 QUANTIZE = ("none", "int8", "int4")
 ZEROGPU_SIZES = ("large", "xlarge")
 METRICS = ("off", "here", "everyone")
+LOG_FORMATS = ("text", "json")
 LIMITED = ("image_pixels", "image_bytes", "video_bytes", "video_seconds", "files_per_turn")  # of Limits
 NVIDIA = Path("/dev/nvidiactl")  # there wherever an NVIDIA GPU can be used
 
@@ -56,6 +57,7 @@ class Settings:
     api_key_file: str = ""
     api_bytes: int = 32 * MEGABYTE  # of one request to /v1, with its pictures
     allow_urls: bool = False  # whether files are fetched from addresses on the internet
+    log_format: str = "text"  # json: an object a line, without a word that anybody wrote
     metrics: str = "off"  # who may read /metrics: nobody, who asks from this very machine, or whoever asks directly
     queue_size: int = 32  # questions waiting at most; more are refused with a sentence
     deadline: float = 600.0  # seconds that one answer may take
@@ -164,6 +166,7 @@ _HELP = {
     "auth": "who may sign in, as NAME:PASSWORD; other people here can see flags, so prefer --auth-file, or OVIS_AUTH",
     "root_path": "where a proxy publishes the page, as /chat",
     "trusted_proxies": "addresses and networks of proxies whose X-Forwarded-For is believed",
+    "log_format": "json is an object a line, with request ids and durations and without a word that anybody wrote",
     "metrics": "figures for Prometheus at /metrics, read from this machine alone; everyone: without a proxy between",
     "queue_size": "questions that may wait at once",
     "deadline": "seconds that one answer may take",
@@ -190,6 +193,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "model_choice": ("auto", "on", "off"),
     "zerogpu_size": ZEROGPU_SIZES,
     "metrics": METRICS,
+    "log_format": LOG_FORMATS,
 }
 _ALONE = {"metrics": "here"}  # what a flag means that has no value
 _ALSO = {"model": ("--model-path",)}  # other spellings of a flag
@@ -228,7 +232,7 @@ def add_arguments(parser: argparse.ArgumentParser, names: Sequence[str] = tuple(
             name = field.name.upper()
             parser.add_argument(*flags, action="append", default=argparse.SUPPRESS, help=text, metavar=name)
         else:
-            alone = {"nargs": "?", "const": _ALONE[field.name]} if field.name in _ALONE else {}
+            alone: dict[str, Any] = {"nargs": "?", "const": _ALONE[field.name]} if field.name in _ALONE else {}
             parser.add_argument(
                 *flags,
                 **alone,

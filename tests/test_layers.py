@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).parent.parent / "ovis_app"
 
 VALUES = {"errors", "stop", "stop_strings", "turns", "limits", "conversation", "places", "generation", "outcomes"}
-VALUES |= {"sight"}
+VALUES |= {"sight", "request_id"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "stop": set(),
@@ -33,8 +33,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "limits": {"errors"},
     "settings": {"limits", "setting_values"},
     "accounts": {"errors"},
-    "generation": {"conversation", "errors", "stop"},
-    "outcomes": {"conversation", "errors", "generation"},
+    "request_id": set(),
+    "generation": {"conversation", "errors", "request_id", "stop"},
+    "outcomes": {"conversation", "errors", "generation", "request_id"},
+    "logs": {"outcomes", "request_id"},
     "zoo": {"conversation", "generation", "bundled"},
     "backend": {"errors", "generation", "sight", "zoo"},
     "kept_examination": {"backend"},
@@ -57,7 +59,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "backends": {"backend", "zoo", "chat", "media", "models", "checkpoints", "engine", "settings", "frozen_imports"}
     | {"kept_examination"}
     | VALUES,
-    "api": {"backend", "zoo", "chat", "media", "private_folder", "settings", *VALUES},
+    "api": {"logs", "backend", "zoo", "chat", "media", "private_folder", "settings", *VALUES},
     "ui": {"api", "backend", "zoo", "chat", "media", "settings", "accounts", "bundled", "private_folder", *VALUES}
     | {"batch_rows", "batch_tables", "json_check", "prompt_template", "reading", "wishes"},
     "training": {"zoo", "media", "models", "checkpoints", "engine", "backends", "chat", "settings", *VALUES}
@@ -65,7 +67,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "doctor": {"zoo", "media", "models", "checkpoints", "engine", "backends", "settings", *VALUES}
     | {"backend", "bounded_process", "bundled", "kept_examination"},
     "serve": {"backend", "backends", "doctor", "api", "ui", "settings", "proxies", "frozen_imports", "private_folder"}
-    | {"endings", "media"}
+    | {"endings", "logs", "media"}
     | VALUES,
     "cli": {"accounts", "backend", "zoo", "chat", "media", "settings", "checkpoints", "backends", "training", "serve"}
     | {"doctor", "kept_examination"}

@@ -30,22 +30,22 @@ class Metrics:
     """Counts what it is told, in a registry of its own."""
 
     def __init__(self) -> None:
-        self.registry = CollectorRegistry()
-        own = {"registry": self.registry}
-        self._answers = Counter("ovis_answers", "Answers that ended, by how they did.", ["finish"], **own)
-        self._errors = Counter("ovis_errors", "What was refused or failed, by its kind.", ["kind"], **own)
-        self._uploads = Counter("ovis_uploads_refused", "Uploads that were refused.", **own)
+        own = self.registry = CollectorRegistry()
+        self._answers = Counter("ovis_answers", "Answers that ended, by how they did.", ["finish"], registry=own)
+        self._errors = Counter("ovis_errors", "What was refused or failed, by its kind.", ["kind"], registry=own)
+        self._uploads = Counter("ovis_uploads_refused", "Uploads that were refused.", registry=own)
         self._first = Histogram(
             "ovis_time_to_first_token_seconds", "From a question to the first word, waiting included.",
-            buckets=FIRST_TOKEN, **own,
+            buckets=FIRST_TOKEN, registry=own,
         )  # fmt: skip
         self._pace = Histogram(
-            "ovis_tokens_per_second", "Tokens a second of one answer, from its first token on.", buckets=PACE, **own
-        )
-        self._prompt = Counter("ovis_prompt_tokens", "Tokens of prompts, of answers that came to their end.", **own)
-        self._cached = Counter("ovis_prefix_cache_hit_tokens", "Of those, tokens known from before.", **own)
-        self._generated = Counter("ovis_generated_tokens", "Tokens of answers that came to their end.", **own)
-        ProcessCollector(registry=self.registry)
+            "ovis_tokens_per_second", "Tokens a second of one answer, from its first token on.",
+            buckets=PACE, registry=own,
+        )  # fmt: skip
+        self._prompt = Counter("ovis_prompt_tokens", "Tokens of prompts, of answers that came to an end.", registry=own)
+        self._cached = Counter("ovis_prefix_cache_hit_tokens", "Of those, tokens known from before.", registry=own)
+        self._generated = Counter("ovis_generated_tokens", "Tokens of answers that came to an end.", registry=own)
+        ProcessCollector(registry=own)
 
     def tell(self, outcome: Outcome) -> None:
         """Hears how something ended."""

@@ -1,4 +1,5 @@
-"""What whoever runs the app hears of it: /healthz and /readyz, and figures where they were asked for.
+"""What whoever runs the app hears of it: /healthz and /readyz, and figures and a log of
+outcomes where they were asked for.
 
 Knows which of them were. Refuses to know what they say.
 """
@@ -9,6 +10,7 @@ from collections.abc import Callable
 
 from starlette.routing import Route
 
+from ovis_app import logs
 from ovis_app.api import health
 from ovis_app.backend import Backend
 from ovis_app.outcomes import Outcome, Tell
@@ -20,7 +22,7 @@ class Operation:
 
     def __init__(self, settings: Settings, *, leaving: Callable[[], bool] = lambda: False) -> None:
         self._leaving = leaving
-        self._listeners: list[Tell] = []
+        self._listeners: list[Tell] = [logs.tell] if settings.log_format == "json" else []
         self._metrics = None
         if settings.metrics != "off":
             from ovis_app.api.metrics import Metrics  # and with it prometheus_client, which nobody else needs

@@ -105,10 +105,10 @@ class ZeroGpuBackend:
         except Stopped:
             streamer.fail(UNKNOWN)  # read by nobody
         except UserError as error:
-            log.info("refused: %s", error, exc_info=error.__cause__)
+            log.info("refused (request %s): %s", request.id, error, exc_info=error.__cause__)
             streamer.fail(str(error), refused=isinstance(error, RequestError | MediaError))
         except BaseException:
-            log.exception("an answer failed")
+            log.exception("an answer failed (request %s)", request.id)
             streamer.fail(FAILED)
 
     def _relay(self, request: Request, streamer: TokenStreamer, stop: Stop, started: float) -> None:

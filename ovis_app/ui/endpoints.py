@@ -24,7 +24,7 @@ from starlette.requests import HTTPConnection
 
 from ovis_app import chat
 from ovis_app.api.driven import driven
-from ovis_app.api.gradio_endpoints import gives
+from ovis_app.api.gradio_endpoints import gives, id_of
 from ovis_app.backend import Backend, Weighs, answering
 from ovis_app.errors import RequestError, UserError
 from ovis_app.generation import Request
@@ -122,7 +122,7 @@ class Endpoints:
             read = partial(asking.conversation, wanted, self.store, limits, own)
             conversation = await aside(read, client=who) if wanted.has_files else read()
             haste = Haste()
-            states = answer(Request(conversation, wanted.settings, who, haste, model), haste)
+            states = answer(Request(conversation, wanted.settings, who, haste, model, id_of(request)), haste)
             with self.store.reading(wanted.holder), self._named((wanted.session, asking.answer_in(asked)), haste):
                 async with aclosing(driven(states, self.threads)) as steps:
                     async for frame in _paced(steps):
@@ -164,7 +164,7 @@ class Endpoints:
         look = partial(brought, limits=limits_for(spec, self.limits), spec=spec)
         found = await self._read(request, brings, look)
         if "refused" in found:
-            self.tell(Outcome("upload", error="media"))
+            self.tell(Outcome("upload", error="media", request=id_of(request)))
         return found
 
     async def moments(self, request: gr.Request, asked: dict[str, Any]) -> dict[str, Any]:

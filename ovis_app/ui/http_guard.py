@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -25,10 +26,12 @@ from starlette.middleware import Middleware
 from starlette.requests import HTTPConnection
 
 from ovis_app.accounts import accounts
+from ovis_app.errors import UNEXPECTED
 from ovis_app.limits import Limits
 from ovis_app.media.data_uri import FILE_ROUTE
 from ovis_app.media.file_store import FileStore, session_holder
 from ovis_app.outcomes import Outcome, Tell, nobody
+from ovis_app.request_id import RequestId, reported
 from ovis_app.settings import Settings
 from ovis_app.ui import http_crowd, http_files
 from ovis_app.ui.http_answers import (
@@ -70,7 +73,7 @@ from ovis_app.ui.http_uploads import Files, Uploads
 log = logging.getLogger(__name__)
 
 OPEN = (
-    "The page listens on {} and nobody has to sign in: whoever reaches this machine can use it. Set --auth-file to ask "
+    "The page listens on %s and nobody has to sign in: whoever reaches this machine can use it. Set --auth-file to ask "
     "who they are, or listen on 127.0.0.1 to keep it to yourself."
 )
 SHARED = (
@@ -105,7 +108,10 @@ def middleware(
     install()
     believe_no_proxy()
     if settings.open_to_all:
-        log.warning(SHARED if settings.share else OPEN.format(settings.server_name))
+        if settings.share:
+            log.warning(SHARED)
+        else:
+            log.warning(OPEN, settings.server_name)
     frames = f"'self' {FRAMES}" if settings.space else "'self'"
     people = accounts(settings.auth, settings.auth_file)
     sign_in = SignIn(people, settings, frames=frames) if people else None
@@ -161,13 +167,23 @@ class Guard:
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
         elif scope["type"] == "http":
-            told = Told(send)
+            number = scope.setdefault("state", {})["request_id"] = RequestId.made()
+            told, began = Told(send, number), time.monotonic()
             try:
                 await self._answer(scope, receive, told)
             except Refused as error:
                 await refusal(error, scope)(scope, receive, told)
             except asyncio.CancelledError:  # the server ends, and cuts off what takes longer
                 await told.end(scope, receive)
+            except Exception:  # the edge of a request
+                if told.status:  # what was said stays cut off
+                    raise
+                log.exception("a request failed (request %s)", number)
+                await refusal(Refused(500, reported(UNEXPECTED, number)), scope)(scope, receive, told)
+            finally:
+                if told.status >= 400:
+                    figures = {"status": told.status, "seconds": round(time.monotonic() - began, 3)}
+                    log.info("a request was refused (request %s)", number, extra={"told": figures})
         elif scope["type"] == "websocket":  # nothing here speaks it
             await send({"type": "websocket.close"})
 
@@ -181,7 +197,7 @@ class Guard:
         if headers.get("content-encoding", "identity").lower() != "identity":  # nothing here unpacks what people send
             raise Refused(415, COMPRESSED)
         self._check_sender(scope["method"], headers)
-        scope.setdefault("state", {})["visitor"] = self.visitor(HTTPConnection(scope))
+        scope["state"]["visitor"] = self.visitor(HTTPConnection(scope))
         path, raw = path_of(scope)
         # One spelling for everything: none of these paths needs another.
         route = route_of(scope["method"], path, self.routes) if raw == path.encode() else None
@@ -211,7 +227,7 @@ class Guard:
             try:
                 await self._upload(scope, receive, send, headers)
             except Refused:
-                self.tell(Outcome("upload"))
+                self.tell(Outcome("upload", request=scope["state"]["request_id"]))
                 raise
             return
         meter = self._meter(route)

@@ -34,6 +34,7 @@ from ovis_app.errors import BackendError
 from ovis_app.generation import Answer, Done, GenerationSettings, Request, Waiting
 from ovis_app.limits import Limits
 from ovis_app.models.ovis import Ovis
+from ovis_app.request_id import RequestId
 from ovis_app.settings import Settings
 from ovis_app.stop import NEVER
 from tests.models_on_cpu import loaded_on_cpu
@@ -178,8 +179,9 @@ def test_closing_before_the_first_event_does_no_work(backend: LocalBackend, long
 
 @pytest.mark.parametrize("where", [(Ovis, "embed"), (Ovis, "encode"), (ModelRunner, "run")])
 def test_an_exception_in_the_thread_is_a_sentence_and_the_next_question_works(
-    backend: LocalBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: tuple[type, str]
-) -> None:
+    backend: LocalBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: tuple[type, str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
     path = tmp_path / "new.png"  # to this backend too: nothing of it is remembered
     Image.new("RGB", (90, 60 + len(where[1])), "blue").save(path)
     picture = Media("image", path, "new.png")
@@ -189,9 +191,10 @@ def test_an_exception_in_the_thread_is_a_sentence_and_the_next_question_works(
 
     with monkeypatch.context() as patch:
         patch.setattr(*where, broken)
-        message = answer(backend, ask("What?", picture))
+        message = answer(backend, replace(ask("What?", picture), id=RequestId("3f9a01bc")))
     assert message.finish == "error" and "failed while answering" in message.error
-    assert "secret" not in message.error
+    assert "secret" not in message.error and "number when you report it: 3f9a01bc" in message.error
+    assert any("3f9a01bc" in line.getMessage() and line.exc_info for line in caplog.records)  # with its cause
     assert answer(backend, ask("What?", picture)).error == ""
 
 

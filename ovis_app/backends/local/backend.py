@@ -38,6 +38,7 @@ from ovis_app.kept_examination import kept
 from ovis_app.limits import Limits
 from ovis_app.models.devices import bytes_held
 from ovis_app.models.memory_speed import bytes_a_second
+from ovis_app.request_id import RequestId
 from ovis_app.settings import Settings
 from ovis_app.sight import Sight
 from ovis_app.stop import Stop, Stopped
@@ -389,7 +390,7 @@ class LocalBackend:
             session = self._open(self._report, asked)
             begin()
             if session.at_once:
-                self._answers.start(partial(self._edge, partial(work, session), streamer, session.evict))
+                self._answers.start(partial(self._edge, partial(work, session), streamer, session.evict, request.id))
             else:
                 work(session)
 
@@ -400,13 +401,15 @@ class LocalBackend:
                 raise BackendError(TOO_LONG)
             streamer.done(done)
 
-        self._edge(load_and_answer, streamer, self._evict)
+        self._edge(load_and_answer, streamer, self._evict, request.id)
 
     def _evict(self) -> None:
         if self._session is not None:
             self._session.evict()
 
-    def _edge(self, work: Callable[[], None], streamer: TokenStreamer, clean: Callable[[], None]) -> None:
+    def _edge(
+        self, work: Callable[[], None], streamer: TokenStreamer, clean: Callable[[], None], number: RequestId
+    ) -> None:
         """The edge of a thread: whatever happens, the reader hears an end. `clean` gives memory back."""
         failed = ""
         try:
@@ -414,11 +417,11 @@ class LocalBackend:
         except Stopped:
             streamer.fail(TOO_LONG)  # read only if it was the deadline, not a reader who left
         except UserError as error:
-            log.info("refused: %s", error, exc_info=error.__cause__)
+            log.info("refused (request %s): %s", number, error, exc_info=error.__cause__)
             streamer.fail(str(error), refused=isinstance(error, RequestError | MediaError))
         except BaseException as error:
             full = out_of_memory(error)
-            log.exception("out of memory" if full else "generation failed")
+            log.exception("out of memory (request %s)" if full else "generation failed (request %s)", number)
             failed = OUT_OF_MEMORY if full else FAILED
         finally:
             self._idle.wind()

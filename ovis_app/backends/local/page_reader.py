@@ -196,10 +196,10 @@ class PageReaderBackend:
         except Stopped:
             streamer.fail(TOO_LONG)  # read only if it was the deadline, not a reader who left
         except UserError as error:
-            log.info("refused: %s", error, exc_info=error.__cause__)
+            log.info("refused (request %s): %s", request.id, error, exc_info=error.__cause__)
             streamer.fail(str(error), refused=isinstance(error, RequestError | MediaError))
         except BaseException as error:
-            log.exception("reading failed")
+            log.exception("reading failed (request %s)", request.id)
             failed = OUT_OF_MEMORY if out_of_memory(error) else FAILED
         finally:
             self._idle.wind()

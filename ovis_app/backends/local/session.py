@@ -140,14 +140,15 @@ class Session:
         """The prompt of a request. The caches are emptied where the tower needs their memory. Raises BackendError,
         MediaError, and Stopped once `stop` is set."""
         try:
-            return self._builder.prepare(request.conversation, request.settings, note=streamer.say, stop=stop)
+            prepared = self._builder.prepare(request.conversation, request.settings, note=streamer.say, stop=stop)
+            return replace(prepared, id=request.id)
         except Exception as error:
             if not out_of_memory(error):
                 raise
             log.info("the caches are emptied: preparing a prompt needs the memory")
         self.evict()
         prepared = self._builder.prepare(request.conversation, request.settings, note=streamer.say, stop=stop)
-        return replace(prepared, shortage=Shortage())
+        return replace(prepared, id=request.id, shortage=Shortage())
 
     def count(self, request: Request, stop: Stop) -> int:
         """Tokens of a request's prompt. No picture goes through the tower for it. Raises as `prepare` does."""
@@ -223,8 +224,9 @@ class Session:
             # The clock stands until the engine takes it up.
             stop.deadline = streamer.deadline = float("inf")
             answer = engine.answer(
-                prompt, settings, budget=prepared.budget, streamer=streamer, stop=over, progress=progress
-            )
+                prompt, settings, budget=prepared.budget, streamer=streamer, stop=over, progress=progress,
+                request=prepared.id,
+            )  # fmt: skip
             return answer.ids, answer.sequence.found or 0, answer.shortage
         progress(0.0)
         ids = plain.generate(

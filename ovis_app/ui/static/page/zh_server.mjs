@@ -291,6 +291,7 @@ export default {
   "{0} must be true or false.": "{0} 必须是 true 或 false。",
   "The conversation and its answer may take {tokens} tokens and there is memory for {room}: lower max new tokens or max pixels, or start a new chat.":
     "对话和回答可能需要 {tokens} 个 token，而内存只够 {room} 个：请调低最长回答或图片上限，或开始新对话。",
+  "{sentence} Say this number when you report it: {number}.": "{=sentence}报告问题时请附上编号：{number}。",
   "Something went wrong while answering. Please try again; the cause is in the server's log.": "回答时出了问题。请重试；原因记录在服务器日志里。",
   "The model failed while answering: try again, or start a new chat.": "模型在回答时出错：请重试，或开始新对话。",
   "Too many questions are waiting already: try again in a moment.": "等待的问题已经太多：请稍后再试。",
