@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -37,7 +38,7 @@ def opening(folder: Path, *, ignored: bool = False) -> Iterator[subprocess.Popen
     words = [sys.executable, "app.py", "--backend", "fake", "--port", "0"]
     hang_up = signal.SIG_IGN if ignored else signal.SIG_DFL
     process = subprocess.Popen(
-        words, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        words, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         preexec_fn=partial(signal.signal, signal.SIGHUP, hang_up),
     )  # fmt: skip
     try:
@@ -52,8 +53,8 @@ def opening(folder: Path, *, ignored: bool = False) -> Iterator[subprocess.Popen
 def test_a_page_that_is_about_to_open_ends_at_once(name: str, tmp_path: Path) -> None:
     with opening(tmp_path) as process:
         process.send_signal(getattr(signal, name))
-        _, said = process.communicate(timeout=PATIENCE)
-    assert (process.returncode, said, list(tmp_path.iterdir())) == (0, b"", [])
+        said = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, said, list(tmp_path.iterdir())) == (0, (b"", b""), []), "it opened first"
 
 
 def test_what_nohup_keeps_from_a_process_does_not_end_it(tmp_path: Path) -> None:
@@ -82,28 +83,23 @@ def test_what_does_not_come_to_its_end_is_left_behind() -> None:
         assert process.communicate(timeout=PATIENCE)[0] == "" and process.returncode == 0
 
 
-def test_decoders_end_with_the_process_whatever_they_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_decoders_end_with_the_process_whatever_they_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoder = tmp_path / "decoder.py"
+    decoder.write_text("import time\ntime.sleep(600)\n")
+    monkeypatch.setattr(decoder_process, "DECODER", decoder)
     monkeypatch.setattr(decoder_process, "_ended", threading.Event())
-    never, writing = os.pipe()  # a file that says nothing
-    with os.fdopen(never, "rb") as file, os.fdopen(writing, "wb"):
-        records = decoder_process.records(file, {}, Limits(), NEVER)
-        failed: list[BaseException] = []
 
-        def read() -> None:
-            try:
-                list(records)
-            except decoder_process.Broken as error:
-                failed.append(error)
+    def read() -> None:
+        with decoder.open("rb") as file:
+            list(decoder_process.records(file, {}, Limits(), NEVER))
 
-        reader = threading.Thread(target=read)
-        reader.start()
+    with ThreadPoolExecutor(1) as threads:
+        reading = threads.submit(read)
         until(lambda: decoder_process._running)
         [child] = decoder_process._running
         decoder_process.end_all()
-        reader.join(PATIENCE)
-        assert failed and child.poll() is not None
-        with pytest.raises(Stopped):
-            list(decoder_process.records(file, {}, Limits(), NEVER))
+        assert isinstance(reading.exception(5), decoder_process.Broken) and child.returncode == -signal.SIGKILL
+        assert isinstance(threads.submit(read).exception(5), Stopped)
 
 
 def test_a_model_that_is_being_fetched_for_a_change_leaves_no_half_of_it(

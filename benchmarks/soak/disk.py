@@ -106,9 +106,7 @@ def sent(tab: Tab, folder: Path, seed: int) -> str:
     """Uploads a picture of three megabytes, which is the tab's then; what it is told where it may not."""
     path = folder / "large.bmp"
     Image.frombytes("RGB", (1000, 1000), random.Random(seed).randbytes(3_000_000)).save(path)
-    with path.open("rb") as file:
-        answer = tab.wire.http.post("/upload", files={"files": (path.name, file)})
-    if answer.status_code != 200:
-        return answer.text
-    tab.wire.bring(answer.json()[0])
-    return ""
+    stored, refused = tab.upload(path)
+    if not refused:
+        tab.wire.bring(stored)
+    return refused

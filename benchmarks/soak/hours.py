@@ -29,6 +29,7 @@ class Crowd:
     server: Running
     folder: Path
     firsts: list[tuple[float, float]] = field(default_factory=list)  # when; seconds to the first token
+    asked: int = 0
     left: int = 0
     failed: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -48,6 +49,7 @@ class Crowd:
                     begun = time.monotonic()
                     heard = one.turn(f"{chance.random()}: what is it?", files, tokens=TOKENS, leave=leave)
                     with self.lock:
+                        self.asked += 1
                         self.left += leave is not None
                         self.failed += [heard.failed] if heard.failed else []
                         self.firsts += [(begun, heard.first)] if heard.first is not None else []
@@ -78,7 +80,7 @@ def soaked(folder: Path, minutes: float) -> Figure:
     last = p95([wait for begun, wait in crowd.firsts if begun >= start + 4 * fifth])
     drift = last / first - 1
     found = (
-        f"{len(crowd.firsts)} answers, {crowd.left} left, {len(crowd.failed)} failed; threads {threads} → {after[0]}, "
+        f"{crowd.asked} asked, {crowd.left} left, {len(crowd.failed)} failed; threads {threads} → {after[0]}, "
         f"descriptors {descriptors} → {after[1]}; p95 {1000 * first:.0f} → {1000 * last:.0f} ms ({drift:+.0%})"
     )
     for sentence in sorted(set(crowd.failed)):

@@ -62,7 +62,11 @@ class Tab:
             yield self
 
     def turn(self, text: str, files: Sequence[Path] = (), *, tokens: int, leave: int | None = None) -> Heard:
-        asked = self.wire.asked(text, [self.wire.upload(one) for one in files], max_tokens=tokens)
+        sent = [self.upload(one) for one in files]
+        refused = [sentence for _, sentence in sent if sentence]
+        if refused:
+            return Heard(failed=refused[0])
+        asked = self.wire.asked(text, [path for path, _ in sent], max_tokens=tokens)
         begun = time.perf_counter()
         joined = self.wire.join(asked)
         if joined.status_code != 200:
@@ -76,6 +80,12 @@ class Tab:
         if not heard.failed:
             self.wire.said = [*asked["request"]["messages"], {"role": "assistant", "content": heard.text or "…"}]
         return heard
+
+    def upload(self, path: Path) -> tuple[str, str]:
+        """Where the file lies from now on, or why it isn't taken."""
+        with path.open("rb") as file:
+            answer = self.wire.http.post("/upload", files={"files": (path.name, file)})
+        return ("", answer.text) if answer.status_code != 200 else (str(answer.json()[0]), "")
 
     def _taken(self, heard: Heard, frame: dict[str, Any], seconds: float) -> Heard:
         first = seconds if heard.first is None and frame["kind"] in ("answer", "thinking", "done") else heard.first

@@ -20,7 +20,8 @@ from benchmarks.server import APP
 from benchmarks.shapes import checkpoint
 
 MEGABYTE = 1024 * 1024
-# Caches that a warm-up fills, so that what grows afterwards isn't they.
+# Caches that a warm-up fills, and one arena of the C library's (it keeps freed memory in one for each thread, which
+# fill up over hours): what grows afterwards isn't they.
 FLAGS = ("--device", "cpu", "--prefix-cache", str(16 * MEGABYTE), "--visual-cache", str(4 * MEGABYTE))
 
 
@@ -69,7 +70,7 @@ def running(
     """A server whose model is loaded. Its checkpoint is made in `folder`, where all else lies, too."""
     model, temporary = checkpoint("tiny", folder / "tiny"), folder / "temporary"
     temporary.mkdir(exist_ok=True)
-    named = {"TMPDIR": str(temporary), "OMP_NUM_THREADS": "1", **(environment or {})}
+    named = {"TMPDIR": str(temporary), "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1", **(environment or {})}
     started = server.process(
         "--model", str(model), *FLAGS, *flags, what=what, within=within, environment=named, timeout=300
     )

@@ -535,6 +535,8 @@ export default {
   "{0} has no tokenizer: add the original model's tokenizer.json, or choose another.": "{0} 没有分词器：请加上原模型的 tokenizer.json，或选择其他模型。",
   "{file} of {name} isn't the file that this app came with: install the app again, or choose another model.":
     "{name} 的 {file} 不是随本应用提供的文件：请重新安装本应用，或选择其他模型。",
+  "The tokenizer of {name} doesn't belong to its weights, which don't have all of its tokens: download it again, or choose another checkpoint.":
+    "{name} 的分词器与其权重不匹配，权重没有它的全部词元：请重新下载，或选择其他检查点。",
   "The tokenizer of {0} is damaged: download it again.": "{0} 的分词器已损坏：请重新下载。",
   "generation_config.json in {0} is damaged: download it again.": "{0} 中的 generation_config.json 已损坏：请重新下载。",
   "{0} in {1} is damaged: download it again.": "{1} 中的 {0} 已损坏：请重新下载。",
