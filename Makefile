@@ -3,6 +3,7 @@
 # make test-remote: the tests of servers in place of a model, in an environment of requirements-remote.txt, without torch.
 # make test-vllm: the same against a real vLLM, in .venv-vllm (2.5 GB) or the environment of the Python in OVIS_VLLM.
 # make test-kernels: every kernel for every card, and all golden cases in Triton's interpreter; takes some minutes.
+# make soak: figures of docs/reliability.md that take hours; ARGS="--only F21" for one of them.
 # make screenshots: pictures of the page in every state, into runs/screenshots; for people to look at.
 # make audit: whether a vulnerability is known of a version in requirements.lock. It needs the network.
 # make sbom: what the app is made of, as CycloneDX, into dist/ovis-app.cdx.json.
@@ -13,7 +14,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 PYTEST := -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: python run install install-dev test test-long test-kernels test-latest test-lowest test-remote test-vllm lock vendor audit sbom check format bench screenshots clean
+.PHONY: python run install install-dev test test-long test-kernels test-latest test-lowest test-remote test-vllm lock vendor audit sbom check format bench soak screenshots clean
 
 run: install
 	$(BIN)/python app.py $(ARGS)
@@ -71,6 +72,9 @@ format: install-dev
 
 bench: install-dev
 	$(BIN)/python -m benchmarks $(ARGS)
+
+soak: install-dev
+	$(BIN)/python -W ignore -m benchmarks.soak $(ARGS)
 
 screenshots: install-dev
 	$(BIN)/python -m tools.screenshots $(ARGS)

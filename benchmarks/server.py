@@ -33,11 +33,26 @@ def app(
 ) -> Iterator[tuple[str, float]]:
     """A running page: its address, and seconds from the start of the process to a page that answers. `environment` is
     added to the process's own. Raises RuntimeError when no page comes."""
+    start = time.perf_counter()
+    with process(*flags, what=what, timeout=timeout, environment=environment) as (url, _):
+        yield url, time.perf_counter() - start
+
+
+@contextmanager
+def process(
+    *flags: str,
+    what: Sequence[str] = APP,
+    within: Sequence[str] = (),
+    timeout: float = 120.0,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[tuple[str, int]]:
+    """A running page: its address, and its process's id. `within` is a command that becomes the one behind it. Raises
+    RuntimeError when no page comes."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     start = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, *what, "--port", str(port), *flags],
+    running = subprocess.Popen(
+        [*within, sys.executable, *what, "--port", str(port), *flags],
         cwd=ROOT,
         env={**os.environ, **(environment or {})},
         stdout=subprocess.DEVNULL,
@@ -45,13 +60,13 @@ def app(
     )
     try:
         while not _answers(f"{url}/config"):
-            if process.poll() is not None or time.perf_counter() - start > timeout:
+            if running.poll() is not None or time.perf_counter() - start > timeout:
                 raise RuntimeError("the app did not open its page")
             time.sleep(0.02)
-        yield url, time.perf_counter() - start
+        yield url, running.pid
     finally:
-        process.terminate()
-        process.wait(timeout=20)
+        running.terminate()
+        running.wait(timeout=20)
 
 
 def _answers(url: str) -> bool:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
-TESTS = Path(__file__).parent
-DOCUMENT = TESTS.parent / "docs" / "features.md"
+from tests.named_tests import DOCS, missing, named
+
+DOCUMENT = DOCS / "features.md"
 ROW = re.compile(r"\| (\d+) \| [^|]+ \| (full|partly|none) \| ([^|]*) \| ([^|]*) \|")
 
 
@@ -23,13 +23,10 @@ def test_rows_are_counted_and_say_what_shows_them_or_what_is_missing(place: int,
     assert [int(number) for number, *_ in found] == list(range(1, rows + 1))
     states = [state for _, state, *_ in found]
     assert f"{states.count('full')} full, {states.count('partly')} partly, {states.count('none')} none." in text
-    for number, state, shown, missing in found:
-        assert bool(shown) == (state != "none") and bool(missing.strip()) == (state != "full"), number
+    for number, state, shown, rest in found:
+        assert bool(shown) == (state != "none") and bool(rest.strip()) == (state != "full"), number
 
 
 def test_every_test_that_is_named_is_there() -> None:
-    named = re.findall(r"`([^`]+)::([^`]+)`", DOCUMENT.read_text(encoding="utf-8"))
-    assert named
-    for file, name in named:
-        written = (TESTS / file).read_text(encoding="utf-8")
-        assert f"def {name}(" in written or f'test("{name}"' in written, f"{file}::{name}"
+    text = DOCUMENT.read_text(encoding="utf-8")
+    assert named(text) and missing(text) == []

@@ -81,7 +81,7 @@ def test_a_wrong_variable_is_named(variable: str, value: str) -> None:
         read([], {variable: value})
 
 
-@pytest.mark.parametrize("flag", ["--prefix-cache", "--visual-cache", "--fake-rate"])
+@pytest.mark.parametrize("flag", ["--prefix-cache", "--visual-cache", "--unload-after", "--fake-rate"])
 def test_what_may_be_nothing_cannot_be_less(flag: str) -> None:
     with pytest.raises(ValueError, match=f"{flag} must be 0 or a number above it"):
         read([flag, "-1"], {})
@@ -89,6 +89,16 @@ def test_what_may_be_nothing_cannot_be_less(flag: str) -> None:
     start = [sys.executable, "app.py", "--backend", "fake", flag, "-1"]
     ended = subprocess.run(start, capture_output=True, text=True, check=False, cwd=ROOT)
     assert ended.returncode == 2 and f"{flag} must be 0" in ended.stderr and "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [({"OVIS_BACKEND": "remote"}, "a model in this process"), ({"SPACES_ZERO_GPU": "true"}, "ZeroGPU")],
+)
+def test_only_a_model_that_stays_in_this_process_is_unloaded(environment: dict[str, str], said: str) -> None:
+    with pytest.raises(ValueError, match=f"{said}.*--unload-after|--unload-after.*{said}"):
+        read(["--unload-after", "10"], environment)
+    assert read(["--unload-after", "0"], environment).unload_after == 0
 
 
 def test_upload_limits_have_the_same_defaults_everywhere() -> None:

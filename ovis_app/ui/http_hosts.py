@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection
@@ -34,6 +34,7 @@ ODD = re.compile(
 HOP = re.compile(r'"?(?:\[([0-9A-Fa-f:.]{2,45})\]|([0-9.]{7,15}))(?::\d{1,5})?"?')  # an address with a port
 MOST_HOPS = 32  # proxies that one request may come through
 
+Reach = Literal["all", "direct", "here"]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -107,6 +108,14 @@ def here(peer: str, headers: Mapping[str, str]) -> bool:
         and not forwarded(headers)
         and (origin is None or _is_here(origin))
     )
+
+
+def reaches(reach: Reach, peer: str, headers: Mapping[str, str]) -> bool:
+    """Whether a request comes from where it may: from anywhere, through no proxy or tunnel, or from this machine. A
+    tunnel on this machine that says nothing of itself asks by another name than this machine's."""
+    if reach == "direct":
+        return here(peer, headers) or not (loopback(peer) or forwarded(headers))
+    return reach == "all" or here(peer, headers)
 
 
 def forwarded(names: Iterable[str]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import logging
 import tempfile
 import threading
 from functools import partial
@@ -17,6 +18,7 @@ from ovis_app.media.fetch import fetch
 from ovis_app.stop import Stop
 from tests.api.openai_program import KEYS, PICTURE, Program, asked, body, refused, user
 from tests.canary import canary
+from tests.media.made import told_in_metadata
 from tests.media.made_pdf import pdf, quarters
 from tests.media.test_fetch import saying
 from tests.ui.serving import EXAMPLES, HeldBackend, served_api
@@ -45,6 +47,30 @@ def test_files_are_there_as_long_as_the_request_and_no_longer(program: Program) 
     assert path.parent.name.startswith("ovis-api-")
     assert program.ask(body("look", "data:image/png;base64,AAAA")).status_code == 400
     until(lambda: set(Path(tempfile.gettempdir()).glob("ovis-api-*")) <= before and not path.parent.exists())
+
+
+CANARY = "canary-7b1d"
+
+
+def test_what_a_camera_and_a_person_wrote_is_in_no_log_and_on_no_disk(
+    program: Program, tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Neither words nor metadata, of what is answered, of what is refused and of what fails; nor in what is said."""
+    caplog.set_level(logging.DEBUG, logger="ovis_app")
+    for path in told_in_metadata(tmp_path, CANARY):
+        content = path.read_bytes()
+        assert CANARY.encode() in content
+        whole, cut = (base64.b64encode(data).decode() for data in (content, content[: len(content) // 2]))
+        said = program.ask(body(CANARY, f"data:image/{path.suffix[1:]};base64,{whole}"))
+        assert said.status_code == 200 and said.text.count(CANARY) == 1, "the echo of the words alone"
+        named = asked(program).conversation.messages[0].media[0]
+        assert CANARY not in f"{named.path} {named.label}"
+        refused(program.ask(body(CANARY, f"data:image/png;base64,{cut}")), 400)
+        refused(program.ask(body(f"{CANARY} fail", f"data:image/png;base64,{whole}")), 500)
+    folders = [Path(tempfile.gettempdir()), program.served.store.folder]
+    names = [one.name for folder in folders for one in folder.glob("ovis-*/**/*")]
+    printed = capfd.readouterr()
+    assert not any(CANARY in text for text in (*names, caplog.text, printed.out, printed.err))
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,22 @@ def test_what_isnt_json_is_refused_readably(program: Program, sent: bytes) -> No
     refused(program.ask(sent), 400)
 
 
+@pytest.mark.parametrize("name", ["max_tokens", "temperature", "top_p", "top_k", "seed", "repetition_penalty"])
+def test_no_number_past_a_limit_runs(program: Program, name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """Also those that JSON hasn't got, and Python reads."""
+    odd = ("NaN", "Infinity", "-Infinity", "1e999", "1e10", "-1e9", '"abc"', "[5]", "{}", "true", '"\\u0000"')
+    for value in odd:
+        sent = json.dumps(body())[:-1] + f', "{name}": {value}}}'
+        refused(program.ask(sent.encode()), 400)
+    assert program.ask(body(**{name: None})).status_code == 200, "null is what isn't said"
+    assert len(program.served.backend.requests) == 1 and "Traceback" not in capfd.readouterr().err
+
+
+def test_megabytes_of_text_are_refused_and_asked_of_nobody(program: Program, capfd: pytest.CaptureFixture[str]) -> None:
+    refused(program.ask({"messages": [user("x" * 5_000_000)]}), 400)
+    assert program.served.backend.requests == [] and "Traceback" not in capfd.readouterr().err
+
+
 def test_what_fails_in_the_answer_is_an_error_too(program: Program) -> None:
     refused(program.ask(body("fail")), 500, "out of memory")
     crash = refused(program.ask(body("crash")), 500)

@@ -13,12 +13,11 @@ from typing import Any
 
 import httpx
 import pytest
-from PIL import Image
 
 from ovis_app.limits import Limits
 from ovis_app.media import file_store, incoming_file
 from ovis_app.ui.http_named_files import NOT_HERE
-from tests.media.made import clip, numbered
+from tests.media.made import clip, numbered, told_in_metadata
 from tests.ui.raw_http import (
     MEGABYTE,
     a_file,
@@ -82,13 +81,9 @@ def test_what_a_camera_and_a_person_wrote_goes_nowhere(
 ) -> None:
     """Neither into what is sent back, nor into a name on the disk, nor into a log; of refused files, too."""
     caplog.set_level(logging.INFO)
-    picture, exif = Image.new("RGB", (64, 48), "teal"), Image.Exif()
-    exif[0x010E] = exif[0x9286] = CANARY
-    exif.get_ifd(0x8825)[29] = CANARY
-    for name, options in (("jpg", {"exif": exif}), ("png", {"exif": exif}), ("tiff", {"description": CANARY})):
-        picture.save(tmp_path / f"{CANARY}.{name}", **options)
+    pictures = told_in_metadata(tmp_path, CANARY)
     moving = clip(tmp_path / f"{CANARY}.mp4", map(numbered, range(5)), title=CANARY)
-    for path in (*tmp_path.glob("*.[jpt]*g"), *tmp_path.glob("*.tiff"), moving):
+    for path in (*pictures, moving):
         assert CANARY.encode() in path.read_bytes() and CANARY in path.name
         stored_at = wire.upload(path)
         wire.ask(f"{CANARY}: what is it?", [stored_at])

@@ -80,6 +80,7 @@ export default {
   "Think": "思考",
   "Boxes": "方框",
   "Cancel": "取消",
+  "Try again": "重试",
   "Change it": "更换模型",
   "Sign out": "退出登录",
   "Choose the model": "选择模型",
@@ -219,6 +220,7 @@ export default {
   "Which image has more shapes?": "哪张图片里的形状更多？",
   "Which way does it move?": "它往哪个方向移动？",
   "How many shapes are there?": "一共有多少个形状？",
+  "Where is the <ref>red circle</ref>? Please provide the bounding box coordinates.": "<ref>红色圆形</ref>在哪里？请给出边界框坐标。",
   "What does the text say?": "图中的文字是什么？",
 
   // what is waited for
@@ -289,6 +291,7 @@ export default {
   "{0} must be true or false.": "{0} 必须是 true 或 false。",
   "The conversation and its answer may take {tokens} tokens and there is memory for {room}: lower max new tokens or max pixels, or start a new chat.":
     "对话和回答可能需要 {tokens} 个 token，而内存只够 {room} 个：请调低最长回答或图片上限，或开始新对话。",
+  "{sentence} Say this number when you report it: {number}.": "{=sentence}报告问题时请附上编号：{number}。",
   "Something went wrong while answering. Please try again; the cause is in the server's log.": "回答时出了问题。请重试；原因记录在服务器日志里。",
   "The model failed while answering: try again, or start a new chat.": "模型在回答时出错：请重试，或开始新对话。",
   "Too many questions are waiting already: try again in a moment.": "等待的问题已经太多：请稍后再试。",
@@ -479,7 +482,7 @@ export default {
   "the model can't be loaded": "模型无法加载",
   "{name} can't be loaded; the cause is in the server's log.": "无法加载 {name}；原因记录在服务器日志里。",
   "The model's libraries can't be loaded; the cause is in the server's log. Install the requirements again.": "无法加载模型所需的库；原因记录在服务器日志里。请重新安装依赖。",
-  "{0} needs more memory than is free: close what else uses it, or choose a smaller model.": "{0} 需要的内存超过了可用内存：请关闭占用内存的程序，或选择更小的模型。",
+  "{name} needs more memory than is free: close what else uses it, or choose a smaller model.": "{name} 需要的内存超过了可用内存：请关闭占用内存的程序，或选择更小的模型。",
   "{0} answers already.": "{0} 已经在回答。",
   "{0} answers again.": "{0} 又在回答了。",
   "{0} isn't loaded yet: try again in a moment.": "{0} 还没加载好：请稍后再试。",

@@ -1,0 +1,1 @@
+"""What only shows over hours: `python -m benchmarks.soak`."""
