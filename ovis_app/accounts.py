@@ -101,7 +101,7 @@ def accounts(auth: Iterable[str], auth_file: str) -> Accounts | None:
     if auth_file:
         try:
             text = Path(auth_file).expanduser().read_text("utf-8")
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RuntimeError) as error:  # the last for a ~ that nobody has
             raise UserError(f"The file of --auth-file can't be read: check that {auth_file} is there.") from error
         for number, line in enumerate(text.splitlines(), 1):
             if line.strip() and not line.startswith("#"):

@@ -67,7 +67,7 @@ def _keys(file: str) -> tuple[str, ...]:
         return ()
     try:
         lines = [line.strip() for line in Path(file).expanduser().read_text("utf-8").splitlines()]
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:  # the last for a ~ that nobody has
         raise ValueError(f"--api-key-file {file} can't be read: name a text file with one key a line.") from error
     keys = tuple(line for line in lines if line and not line.startswith("#"))
     if not keys:

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from ovis_app import settings
+from ovis_app.accounts import accounts
+from ovis_app.errors import UserError
 from ovis_app.limits import Limits
 
 ROOT = Path(__file__).parent.parent
@@ -27,6 +29,13 @@ def test_every_flag_that_the_security_page_names_is_there() -> None:
     parser = argparse.ArgumentParser()
     settings.add_arguments(parser)
     assert len(named) > 10 and named <= set(re.findall(r"--[a-z-]+", parser.format_help()))
+
+
+def test_a_home_that_nobody_has_is_a_file_that_cannot_be_read() -> None:
+    with pytest.raises(ValueError, match="--api-key-file ~nobody-here/keys can't be read"):
+        read(["--api-key-file", "~nobody-here/keys"], {})
+    with pytest.raises(UserError, match="The file of --auth-file can't be read"):
+        accounts((), "~nobody-here/people")
 
 
 def test_a_flag_beats_a_variable_beats_a_default() -> None:

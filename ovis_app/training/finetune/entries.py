@@ -6,6 +6,7 @@ Knows where files and their pictures lie. Refuses to know what an entry means.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,9 +42,9 @@ class Entry:
 def sources(data: Path, *, sets: str = "", image_dir: Path | None = None) -> list[Source]:
     """The files that `data` is or, as a datainfo, names; of several sets those that `sets` names, as `a|b`. Raises
     DataError."""
-    if data.is_dir():
+    if os.path.isdir(data):  # noqa: PTH112 - Path's own raises for a name that is too long
         raise DataError(f"{printable(str(data))} is a folder: name a list, a datainfo or a .jsonl of samples in it.")
-    if not data.is_file():
+    if not os.path.isfile(data):  # noqa: PTH113 - as above
         raise DataError(f"There is no file {printable(str(data))}: name a list, a datainfo or a .jsonl of samples.")
     named = _datainfo(data)
     if named is None:
@@ -77,8 +78,8 @@ def _source(name: str, facts: Mapping[str, Any], data: Path, image_dir: Path | N
             f"The set “{printable(name)}” of {data.name} needs a meta_file, an image_dir and a data_format that is "
             "conversation or caption."
         )
-    file = data.parent / Path(meta).expanduser()
-    if not file.is_file():
+    file = _at(data.parent, meta)
+    if not os.path.isfile(file):  # noqa: PTH113 - as above
         raise DataError(
             f"There is no file {printable(meta)}, which {data.name} names for “{printable(name)}”: paths are taken "
             f"from the folder of {data.name}."
@@ -86,8 +87,11 @@ def _source(name: str, facts: Mapping[str, Any], data: Path, image_dir: Path | N
     if file.suffix.lower() == ".parquet":
         raise DataError(f"{file.name} is Parquet, which isn't read here: save it as JSON lines.")
     template = facts.get("caption_template")
-    own = data.parent / Path(folder).expanduser()
-    return Source(file, image_dir or own, template if isinstance(template, str) else None)
+    return Source(file, image_dir or _at(data.parent, folder), template if isinstance(template, str) else None)
+
+
+def _at(folder: Path, name: str) -> Path:
+    return folder / os.path.expanduser(name)  # noqa: PTH111 - Path's own raises for a ~ that nobody has
 
 
 def _datainfo(file: Path) -> dict[str, dict[str, Any]] | None:

@@ -6,6 +6,7 @@ trains takes a plan. Refuses to know flags and consoles.
 
 from __future__ import annotations
 
+import os
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -148,7 +149,7 @@ def load(spec: ModelSpec, data: Data, limits: Limits, folder: Path, choices: Cho
         if mix.source == OWN:
             old += _drawn(each * choices.turns, folder, seed)
             continue
-        other = _checked(read(sources(Path(mix.source).expanduser()), limits, note=note), spec)
+        other = _checked(read(sources(_named(mix.source)), limits, note=note), spec)
         usable = other.usable(skip_bad=data.skip_bad)
         spared = picked(usable, min(max(len(usable) - each, 0), OLD_QUESTIONS), seed=seed)
         asked = set(spared)
@@ -157,6 +158,10 @@ def load(spec: ModelSpec, data: Data, limits: Limits, folder: Path, choices: Cho
         kept += other.samples
         skipped += len(other.problems)
     return Loaded(new, tuple(old), fingerprint(kept), skipped, tuple(left[:OLD_QUESTIONS]))
+
+
+def _named(source: str) -> Path:
+    return Path(os.path.expanduser(source))  # noqa: PTH111 - Path's own raises for a ~ that nobody has
 
 
 def _drawn(number: int, folder: Path, seed: int) -> tuple[Sample, ...]:

@@ -157,6 +157,8 @@ def test_what_cant_be_used_is_named_with_its_reason(folder: Path) -> None:
         ("x.json", '{"a": 1}', r"x.json is neither a list of samples nor a datainfo"),
         ("x.json", '{"a": {"meta_file": 7}}', r"The set “a” of x.json needs a meta_file"),
         ("x.json", '{"a": {"meta_file": "gone.json"}}', r"There is no file gone.json, which x.json names for “a”"),
+        ("x.json", '{"a": {"meta_file": "' + "x" * 5000 + '"}}', r"There is no file x+…x+, which x.json names for “a”"),
+        ("x.json", '{"a": {"meta_file": "~no-such/a"}}', r"There is no file ~no-such/a, which x.json names for “a”"),
         ("x.json", "[" * 100_000, r"x.json holds numbers or lists within lists"),
         ("x.json", "[1]\0", r"Line 1 of x.json holds zero bytes"),
         ("x.jsonl", "Hello", r"1 sample can't be used.*\n  x.jsonl, sample 1: line 1 is not JSON"),
