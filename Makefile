@@ -5,6 +5,8 @@
 # make test-kernels: every kernel for every card, and all golden cases in Triton's interpreter; takes some minutes.
 # make soak: figures of docs/reliability.md that take hours; ARGS="--only F21" for one of them.
 # make screenshots: pictures of the page in every state, into runs/screenshots; for people to look at.
+# make audit: whether a vulnerability is known of a version in requirements.lock. It needs the network.
+# make sbom: what the app is made of, as CycloneDX, into dist/ovis-app.cdx.json.
 # make lock: after a change of pyproject.toml's bounds.
 PYTHON ?= python3
 VENV := .venv
@@ -12,7 +14,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 PYTEST := -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: python run install install-dev test test-long test-kernels test-latest test-lowest test-remote test-vllm lock vendor check format bench soak screenshots clean
+.PHONY: python run install install-dev test test-long test-kernels test-latest test-lowest test-remote test-vllm lock vendor audit sbom check format bench soak screenshots clean
 
 run: install
 	$(BIN)/python app.py $(ARGS)
@@ -51,6 +53,14 @@ lock: install-dev
 vendor:
 	$(PYTHON) tools/vendor.py
 
+audit: install-dev
+	$(BIN)/python -m tools.lock audit --out .venv-audit.lock
+	$(BIN)/python tools/install.py --bare .venv-audit .venv-audit.lock
+	$(BIN)/python -m tools.audit .venv-audit/bin/pip-audit
+
+sbom: install-dev
+	$(BIN)/python -m tools.sbom $(ARGS)
+
 check: install-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -70,7 +80,7 @@ screenshots: install-dev
 	$(BIN)/python -m tools.screenshots $(ARGS)
 
 clean:
-	rm -rf $(VENV) .venv-latest* .venv-lowest* .venv-remote* .venv-vllm
+	rm -rf $(VENV) .venv-latest* .venv-lowest* .venv-remote* .venv-audit* .venv-vllm
 
 python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed: make run PYTHON=python3.12")'

@@ -15,7 +15,9 @@ from ovis_app.generation import Event, Request, Waiting
 from ovis_app.sight import Sight
 from ovis_app.zoo import ModelSpec
 
-Phase = Literal["starting", "loading", "ready", "answering", "unloaded", "failed"]
+# A model that nobody asks may be unloaded. The next question has it returning: whoever asks meanwhile waits, as nobody
+# does for one that loads for the first time.
+Phase = Literal["starting", "loading", "ready", "answering", "unloaded", "returning", "failed"]
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ class Status:
     servers: tuple[ServerStatus, ...] = ()  # all that were named
     quantize: str = "none"  # in how many bits the model's weights are, as a `Way` has it
     examined: Examination | None = None  # of these very files
+    why: str = ""  # it failed, as a sentence, where `Backend.warm` may be worth another try
 
 
 Verdict = Literal["fits", "tight", "too big"]
@@ -112,7 +115,8 @@ class Backend(Protocol):
     """Who answers: one model at a time. One backend serves many requests at once, from any thread."""
 
     def warm(self) -> None:
-        """Begins what can be done before the first question, such as loading, and returns at once."""
+        """Begins what can be done before the first question, such as loading, and returns at once. Where that failed it
+        begins anew."""
         ...
 
     def status(self) -> Status:
@@ -141,6 +145,32 @@ class Backend(Protocol):
         """Events until `Done`. Wakes at least every 0.1 s with an event, so that closing it always lands; closing it
         stops the work within one token. Raises BackendError."""
         ...
+
+
+@dataclass(frozen=True)
+class Occupancy:
+    """How much is taken just now; None where nobody can tell."""
+
+    running: int | None = None  # requests
+    waiting: int | None = None
+    blocks: int | None = None  # of keys and values, all there are
+    blocks_used: int | None = None  # that running answers hold
+    blocks_cached: int | None = None  # that are remembered for who asks again
+    device_bytes: int | None = None  # that this process holds of its GPUs
+
+
+@runtime_checkable
+class Occupied(Protocol):
+    """A backend that can tell how much of it is taken."""
+
+    def occupancy(self) -> Occupancy:
+        """Quick, from any thread."""
+        ...
+
+
+def occupancy(backend: Backend) -> Occupancy:
+    """See `Occupied`; nothing is known of a backend that can't tell."""
+    return backend.occupancy() if isinstance(backend, Occupied) else Occupancy()
 
 
 @runtime_checkable

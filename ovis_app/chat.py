@@ -15,6 +15,8 @@ from ovis_app.backend import Backend
 from ovis_app.conversation import Conversation, Message, Stats
 from ovis_app.errors import UNEXPECTED, UserError
 from ovis_app.generation import Answer, Done, Event, Recast, Request, Thinking, Waiting
+from ovis_app.outcomes import kind_of
+from ovis_app.request_id import reported
 
 log = logging.getLogger(__name__)
 
@@ -36,11 +38,12 @@ def reply(backend: Backend, request: Request) -> Generator[Conversation, None, N
                 conversation = grown(conversation, event)
                 yield conversation
     except UserError as error:
-        log.info("answer refused: %s", error, exc_info=error.__cause__)
-        yield conversation.replace_last(status="", error=str(error), finish="error")
+        log.info("answer refused (request %s): %s", request.id, error, exc_info=error.__cause__)
+        sentence = reported(str(error), request.id) if kind_of(error) == "unexpected" else str(error)
+        yield conversation.replace_last(status="", error=sentence, finish="error")
     except Exception:  # the edge of a turn: whatever happened, the person hears of it and the conversation survives
-        log.exception("answer failed")
-        yield conversation.replace_last(status="", error=UNEXPECTED, finish="error")
+        log.exception("answer failed (request %s)", request.id)
+        yield conversation.replace_last(status="", error=reported(UNEXPECTED, request.id), finish="error")
 
 
 def opened(conversation: Conversation) -> Conversation:

@@ -11,6 +11,7 @@ from typing import Any
 
 from ovis_app.conversation import Conversation, Detail, Finish, Stats
 from ovis_app.errors import RequestError
+from ovis_app.request_id import NO_ID, RequestId
 from ovis_app.stop import Haste
 
 
@@ -111,6 +112,7 @@ class Request:
     client: str = ""  # who asks: the page's session, a key's digest; answers are given in turn between clients
     haste: Haste | None = field(default=None, compare=False)  # of whoever may want less of a thought
     model: str = ""  # which of several answers this one, as `backend.Several` names it; empty: whichever answers all
+    id: RequestId = field(default=NO_ID, compare=False)  # by which its lines are found in the log
 
 
 @dataclass(frozen=True)

@@ -134,6 +134,27 @@ def _name(new: Path, place: Path) -> None:
             os.close(folder)
 
 
+@contextmanager
+def held(folder: Path) -> Iterator[bool]:
+    """Holds the lock of a folder while the block runs: False where another process does. On disks and systems without
+    locks nobody does."""
+    if fcntl is None:
+        yield True
+        return
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        except OSError:
+            pass
+        yield True
+    finally:
+        os.close(lock)
+
+
 def sweep(parent: Path, prefix: str = PREFIX) -> None:
     """Removes what processes left in `parent` that are no more: their locks aren't held. What isn't ours stays, and
     what they were about to replace comes back."""

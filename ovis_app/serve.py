@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO, cast
 
-from ovis_app import proxies
+from ovis_app import endings, logs, proxies
 from ovis_app.backend import Backend
+from ovis_app.endings import Ending
 from ovis_app.errors import UserError
 from ovis_app.frozen_imports import importing
 from ovis_app.private_folder import PrivateFolder
@@ -28,18 +28,22 @@ from ovis_app.settings import Flags, Settings, add_arguments, read
 TRACEBACK = "Traceback (most recent call last):"
 CHAINED = ("\nThe above exception was the direct cause", "\nDuring handling of the above exception")
 CLOSING_SECONDS = 1  # that requests have to end in, once the app is told to
+CLOSE_SECONDS = 2.5  # that the backend has to end in behind them
 NO_FOLDER = "No folder for temporary files can be written to: questions are answered, files aren't taken."
 
 
-def open_page(settings: Settings) -> tuple[Any, dict[str, Any], Backend]:
+def open_page(
+    settings: Settings, *, leaving: Callable[[], bool] = lambda: False
+) -> tuple[Any, dict[str, Any], Backend]:
     """The page (a gr.Blocks), its launch options and the backend behind it. Imports Gradio, after the flags were read.
-    Raises UserError."""
+    `leaving` is whether the process is being ended. Raises UserError."""
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     proxies.prepare([settings.server_name])  # or else Gradio asks itself through them
     proxies.check()  # or else its import fails
     with importing():
         from ovis_app.api import gradio_endpoints, mcp
         from ovis_app.api.openai.routes import routes
+        from ovis_app.api.operation import Operation
         from ovis_app.backends import open_backend
         from ovis_app.backends.fair_queue import FairQueue
         from ovis_app.ui import page
@@ -55,13 +59,17 @@ def open_page(settings: Settings) -> tuple[Any, dict[str, Any], Backend]:
         opened: Backend = open_examining(settings, limits)
     else:
         opened = open_backend(settings, limits, late=True)
+    operation = Operation(settings, leaving=leaving)
     # One line for all who ask: the page, programs through Gradio, and /v1.
-    backend = FairQueue(opened, limits, at_once=settings.at_once, most_waiting=settings.queue_size)
+    backend = FairQueue(opened, limits, at_once=settings.at_once, most_waiting=settings.queue_size, tell=operation.tell)
     store = page.store(limits)
-    demo = page.build(backend, settings, limits, store)
+    demo = page.build(backend, settings, limits, store, tell=operation.tell)
     gradio_endpoints.add(demo, backend, limits, store, at_once=settings.asked_at_once)
-    options = page.launch_options(settings, limits, store)
-    options["app_kwargs"]["routes"] += routes(backend, settings, limits, address=visitors(settings))
+    options = page.launch_options(settings, limits, store, tell=operation.tell)
+    options["app_kwargs"]["routes"] += [
+        *operation.routes(backend),
+        *routes(backend, settings, limits, address=visitors(settings)),
+    ]
     return demo, options, backend
 
 
@@ -123,17 +131,25 @@ def main(arguments: Sequence[str] | None = None, *, program: str | None = None) 
     except UserError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1
-    ending = threading.Event()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, lambda *_: ending.set())
-    log, sys.stderr = sys.stderr, cast(TextIO, ShortWrites(sys.stderr))
-    own = own_folder()
-    try:
-        return serve(settings, ending)
-    finally:
-        sys.stderr = log
-        if own is not None:
-            own.close()
+    log, own, as_json = sys.stderr, None, settings.log_format == "json"
+    if as_json:
+        logs.start(log)
+    with Ending() as ending:
+        try:
+            sys.stderr = cast(TextIO, ShortWrites(cast(TextIO, logs.Printed(log)) if as_json else log))
+            own = own_folder()
+            code = serve(settings, ending)
+        except SystemExit:
+            if not ending.is_set():
+                raise
+            code = 0
+        finally:
+            sys.stderr = log
+            if own is not None:
+                own.close()
+    if ending.is_set():
+        endings.leave(code)
+    return code
 
 
 def own_folder() -> PrivateFolder | None:
@@ -173,16 +189,18 @@ def _address(name: str, port: int) -> str:
     return f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
 
 
-def serve(settings: Settings, ending: threading.Event) -> int:
+def serve(settings: Settings, ending: Ending) -> int:
     """Launches, warms the backend up once the page is there, and waits."""
     try:
-        page, options, backend = open_page(settings)
+        page, options, backend = open_page(settings, leaving=ending.is_set)
     except UserError as error:
         print(f"ovis serve: {error}", file=sys.stderr)
         return 1
     from ovis_app.api import mcp  # there by now
+    from ovis_app.media import decoder_process
     from ovis_app.ui.http_heads import Heads
 
+    ending.at_once = False
     try:
         _, url, public = page.launch(**options, prevent_thread_lock=True, quiet=True)
         mcp.tools_alone(page)
@@ -193,9 +211,15 @@ def serve(settings: Settings, ending: threading.Event) -> int:
         where = _address(settings.server_name, settings.port)
         print(f"ovis serve: the page can't open on {where}: name another port with --port.", file=sys.stderr)
         return 1
-    print(f"Ovis is ready on {public or url.replace('//[::]:', '//[::1]:')}", flush=True)
-    backend.warm()
+    if settings.log_format == "json":
+        logs.take_over()
+        logs.log.info("ready on port %d", settings.port)
+    else:
+        print(f"Ovis is ready on {public or url.replace('//[::]:', '//[::1]:')}", flush=True)
+    if not ending.is_set():
+        backend.warm()
     ending.wait()
     page.close(verbose=False)
-    backend.close()
+    decoder_process.end_all()
+    endings.within(CLOSE_SECONDS, backend.close)
     return 0

@@ -87,3 +87,11 @@ def check_adapter(adapter: str, backend: str) -> None:
         found = os.path.isfile(os.path.join(os.path.expanduser(inside), ADAPTER))  # noqa: PTH111, PTH113, PTH118
         advice = f"name {inside}, which has one" if found else f"name a folder with an {ADAPTER}"
         raise ValueError(f"--adapter {adapter} isn't an adapter: {advice}.")
+
+
+def check_unload(minutes: float, backend: str, *, zerogpu: bool) -> None:
+    """That there is a model to unload where one is to be."""
+    if minutes and backend != "local":
+        raise ValueError("--unload-after is for a model in this process: leave it out, or take --backend local.")
+    if minutes and zerogpu:
+        raise ValueError("On ZeroGPU a model has a GPU only while it answers: leave --unload-after out.")

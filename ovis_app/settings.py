@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import Any, Literal, NoReturn
 
 from ovis_app import setting_values as values
 from ovis_app.limits import MEGABYTE, Limits
@@ -23,6 +23,8 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 ENGINES = ("auto", "solo", "batched", "plain")
 QUANTIZE = ("none", "int8", "int4")
 ZEROGPU_SIZES = ("large", "xlarge")
+METRICS = ("off", "here", "everyone")
+LOG_FORMATS = ("text", "json")
 LIMITED = ("image_pixels", "image_bytes", "video_bytes", "video_seconds", "files_per_turn")  # of Limits
 NVIDIA = Path("/dev/nvidiactl")  # there wherever an NVIDIA GPU can be used
 
@@ -55,6 +57,8 @@ class Settings:
     api_key_file: str = ""
     api_bytes: int = 32 * MEGABYTE  # of one request to /v1, with its pictures
     allow_urls: bool = False  # whether files are fetched from addresses on the internet
+    log_format: str = "text"  # json: an object a line, without a word that anybody wrote
+    metrics: str = "off"  # who may read /metrics: nobody, who asks from this very machine, or whoever asks directly
     queue_size: int = 32  # questions waiting at most; more are refused with a sentence
     deadline: float = 600.0  # seconds that one answer may take
     visual_cache: int = 512 * 1024 * 1024  # bytes of encoded pictures that are remembered
@@ -162,6 +166,8 @@ _HELP = {
     "auth": "who may sign in, as NAME:PASSWORD; other people here can see flags, so prefer --auth-file, or OVIS_AUTH",
     "root_path": "where a proxy publishes the page, as /chat",
     "trusted_proxies": "addresses and networks of proxies whose X-Forwarded-For is believed",
+    "log_format": "json is an object a line, with request ids and durations and without a word that anybody wrote",
+    "metrics": "figures for Prometheus at /metrics, read from this machine alone; everyone: without a proxy between",
     "queue_size": "questions that may wait at once",
     "deadline": "seconds that one answer may take",
     "visual_cache": "bytes of encoded pictures that are remembered between questions",
@@ -186,7 +192,10 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "lookup": ("auto", "off"),
     "model_choice": ("auto", "on", "off"),
     "zerogpu_size": ZEROGPU_SIZES,
+    "metrics": METRICS,
+    "log_format": LOG_FORMATS,
 }
+_ALONE = {"metrics": "here"}  # what a flag means that has no value
 _ALSO = {"model": ("--model-path",)}  # other spellings of a flag
 
 
@@ -223,8 +232,10 @@ def add_arguments(parser: argparse.ArgumentParser, names: Sequence[str] = tuple(
             name = field.name.upper()
             parser.add_argument(*flags, action="append", default=argparse.SUPPRESS, help=text, metavar=name)
         else:
+            alone: dict[str, Any] = {"nargs": "?", "const": _ALONE[field.name]} if field.name in _ALONE else {}
             parser.add_argument(
                 *flags,
+                **alone,
                 type=type(field.default),
                 choices=_CHOICES.get(field.name),
                 default=argparse.SUPPRESS,
@@ -256,6 +267,8 @@ def _converted(name: str, raw: str, default: object) -> object:
         raise ValueError(f"{variable} must be 1 or 0, not {raw!r}.")
     if isinstance(default, tuple):
         return tuple(raw.replace(",", " ").split())
+    if name in _ALONE:
+        raw = {"1": _ALONE[name], "on": _ALONE[name], "0": "off"}.get(raw.lower(), raw)
     if name in _CHOICES and raw not in _CHOICES[name]:
         raise ValueError(f"{variable} must be one of {', '.join(_CHOICES[name])}, not {raw!r}.")
     try:
@@ -281,6 +294,7 @@ def read(arguments: argparse.Namespace, environment: Mapping[str, str] = os.envi
     values.check_people(settings.auth)
     values.check_root_path(settings.root_path)
     values.check_proxies(settings.trusted_proxies)
+    values.check_unload(settings.unload_after, settings.backend, zerogpu=settings.zerogpu)
     values.check_adapter(settings.adapter, settings.backend)
     return replace(settings, api_key=values.api_keys(settings.api_key, settings.api_key_file))
 

@@ -14,14 +14,17 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "ovis_app"
 
-VALUES = {"errors", "stop", "stop_strings", "turns", "limits", "conversation", "places", "generation", "sight"}
+VALUES = {"errors", "stop", "stop_strings", "turns", "limits", "conversation", "places", "generation", "outcomes"}
+VALUES |= {"sight", "request_id"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "stop": set(),
     "stop_strings": set(),
     "turns": set(),
+    "bounded_process": set(),
     "bundled": set(),
     "frozen_imports": set(),
+    "endings": set(),
     "private_folder": set(),
     "conversation": set(),
     "setting_values": set(),
@@ -30,7 +33,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "limits": {"errors"},
     "settings": {"limits", "setting_values"},
     "accounts": {"errors"},
-    "generation": {"conversation", "errors", "stop"},
+    "request_id": set(),
+    "generation": {"conversation", "errors", "request_id", "stop"},
+    "outcomes": {"conversation", "errors", "generation", "request_id"},
+    "logs": {"outcomes", "request_id"},
     "zoo": {"conversation", "generation", "bundled"},
     "backend": {"errors", "generation", "sight", "zoo"},
     "kept_examination": {"backend"},
@@ -41,7 +47,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "proxies": {"errors"},
     "prompt_template": {"errors", "generation"},
     "json_answers": {"conversation", "errors"},
-    "json_check": {"errors", "json_answers"},
+    "json_check": {"bounded_process", "errors", "json_answers"},
     "batch_tables": {"errors", "named_files"},
     "batch_turns": {"errors", "named_files", "places"},
     "batch_rows": {"batch_tables", "batch_turns", "named_files", "prompt_template", "media", *VALUES},
@@ -53,20 +59,21 @@ MAY_IMPORT: dict[str, set[str]] = {
     "backends": {"backend", "zoo", "chat", "media", "models", "checkpoints", "engine", "settings", "frozen_imports"}
     | {"kept_examination"}
     | VALUES,
-    "api": {"backend", "zoo", "chat", "media", "private_folder", "settings", *VALUES},
+    "api": {"logs", "backend", "zoo", "chat", "media", "private_folder", "settings", *VALUES},
     "ui": {"api", "backend", "zoo", "chat", "media", "settings", "accounts", "bundled", "private_folder", *VALUES}
     | {"batch_rows", "batch_tables", "json_check", "prompt_template", "reading", "wishes"},
     "training": {"zoo", "media", "models", "checkpoints", "engine", "backends", "chat", "settings", *VALUES}
-    | {"batch_tables", "batch_turns", "named_files", "private_folder"},
+    | {"batch_tables", "batch_turns", "named_files", "private_folder", "endings"},
     "doctor": {"zoo", "media", "models", "checkpoints", "engine", "backends", "settings", *VALUES}
-    | {"backend", "bundled", "kept_examination"},
+    | {"backend", "bounded_process", "bundled", "kept_examination"},
     "serve": {"backend", "backends", "doctor", "api", "ui", "settings", "proxies", "frozen_imports", "private_folder"}
+    | {"endings", "logs", "media"}
     | VALUES,
     "cli": {"accounts", "backend", "zoo", "chat", "media", "settings", "checkpoints", "backends", "training", "serve"}
     | {"doctor", "kept_examination"}
     | VALUES
     | {"batch_files", "batch_rows", "json_answers", "named_files", "private_folder", "prompt_template", "proxies"}
-    | {"reading", "wishes"},
+    | {"reading", "wishes", "endings"},
     "__main__": {"cli"},
 }
 WITH_TORCH = {"models", "checkpoints", "engine", "backends/local", "doctor", "training"}
@@ -76,6 +83,7 @@ ONLY_IN = {
     "pypdfium2": {"media/document_decoder.py"},
     "triton": {f"engine/fused/{name}_kernels.py" for name in ("triton", "attention", "expert")},
     "openai": {"backends/remote"},
+    "prometheus_client": {"api/metrics.py"},
     "httpx2": {"backends/remote", "checkpoints"},
     "peft": {"training"},
     **dict.fromkeys(

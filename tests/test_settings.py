@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,13 @@ def read(flags: list[str], environment: dict[str, str]) -> settings.Settings:
     parser = argparse.ArgumentParser()
     settings.add_arguments(parser)
     return settings.read(parser.parse_args(flags), environment)
+
+
+def test_every_flag_that_the_security_page_names_is_there() -> None:
+    named = set(re.findall(r"`(--[a-z-]+)`", (ROOT / "SECURITY.md").read_text("utf-8")))
+    parser = argparse.ArgumentParser()
+    settings.add_arguments(parser)
+    assert len(named) > 10 and named <= set(re.findall(r"--[a-z-]+", parser.format_help()))
 
 
 def test_a_flag_beats_a_variable_beats_a_default() -> None:
@@ -64,7 +72,7 @@ def test_a_wrong_variable_is_named(variable: str, value: str) -> None:
         read([], {variable: value})
 
 
-@pytest.mark.parametrize("flag", ["--prefix-cache", "--visual-cache", "--fake-rate"])
+@pytest.mark.parametrize("flag", ["--prefix-cache", "--visual-cache", "--unload-after", "--fake-rate"])
 def test_what_may_be_nothing_cannot_be_less(flag: str) -> None:
     with pytest.raises(ValueError, match=f"{flag} must be 0 or a number above it"):
         read([flag, "-1"], {})
@@ -72,6 +80,16 @@ def test_what_may_be_nothing_cannot_be_less(flag: str) -> None:
     start = [sys.executable, "app.py", "--backend", "fake", flag, "-1"]
     ended = subprocess.run(start, capture_output=True, text=True, check=False, cwd=ROOT)
     assert ended.returncode == 2 and f"{flag} must be 0" in ended.stderr and "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [({"OVIS_BACKEND": "remote"}, "a model in this process"), ({"SPACES_ZERO_GPU": "true"}, "ZeroGPU")],
+)
+def test_only_a_model_that_stays_in_this_process_is_unloaded(environment: dict[str, str], said: str) -> None:
+    with pytest.raises(ValueError, match=f"{said}.*--unload-after|--unload-after.*{said}"):
+        read(["--unload-after", "10"], environment)
+    assert read(["--unload-after", "0"], environment).unload_after == 0
 
 
 def test_upload_limits_have_the_same_defaults_everywhere() -> None:

@@ -18,7 +18,8 @@ from ovis_app import chat, serve, zoo
 from ovis_app.backends.fake import FakeBackend
 from ovis_app.backends.lazy import FAILED, LazyBackend
 from ovis_app.conversation import Conversation, Message
-from ovis_app.errors import UserError
+from ovis_app.endings import Ending
+from ovis_app.errors import BackendError, UserError
 from ovis_app.generation import Done, Request, Waiting
 from ovis_app.settings import Settings
 from tests.ui.serving import free_port
@@ -114,6 +115,22 @@ def test_an_import_that_fails_is_a_sentence_for_everybody_who_asks() -> None:
     assert late.status().phase == "failed"
 
 
+def test_an_import_that_failed_is_tried_again_once_for_all_who_ask_for_it() -> None:
+    making = Making(BackendError("OvisOCR2 is used as it was released."))
+    making.may.set()
+    late = LazyBackend(zoo.MINI, making)
+    *_, last = chat.reply(late, HELLO)
+    assert last.messages[-1].error == late.status().why == "OvisOCR2 is used as it was released."
+    making.failure = None
+    making.may.clear()
+    for _ in range(3):
+        late.warm()
+    events = late.stream(HELLO)
+    assert isinstance(next(events), Waiting) and late.status().phase == "starting"
+    making.may.set()
+    assert isinstance(list(events)[-1], Done) and making.made == 2
+
+
 def test_closing_hands_on_and_waits_for_what_has_begun(monkeypatch: pytest.MonkeyPatch) -> None:
     making, closed = Making(), threading.Event()
     monkeypatch.setattr(making.real, "close", closed.set)
@@ -154,7 +171,7 @@ def test_the_page_opens_behind_proxies_on_any_address_and_says_which_port_it_got
         pytest.skip("this machine has no IPv6")
     for variable in ("http_proxy", "HTTPS_PROXY", "ALL_PROXY", "no_proxy", "NO_PROXY"):
         monkeypatch.setenv(variable, "" if variable.lower() == "no_proxy" else f"http://127.0.0.1:{free_port()}")
-    ending = threading.Event()
+    ending = Ending()
     ending.set()
     assert serve.serve(serve.listening(Settings(backend="fake", server_name=name, port=0)), ending) == 0
     said = capsys.readouterr().out

@@ -1,5 +1,5 @@
 """Writes down which versions belong together: `python -m tools.lock`, `latest` or `lowest` for a trial of others, and
-`remote` for one without a model in its own process.
+`remote` for one without a model in its own process; `audit` for what asks about vulnerabilities.
 
 pyproject.toml is the home of every bound. From it come requirements.txt (what a Space reads), requirements-remote.txt
 (the same without what a model in this process needs), requirements.lock and requirements-dev.lock (one exact version of
@@ -144,13 +144,15 @@ def trial(which: str, out: Path) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.lock", description="Write down versions, with uv.")
-    parser.add_argument("what", nargs="?", choices=("lock", "latest", "lowest", "remote"), default="lock")
+    parser.add_argument("what", nargs="?", choices=("lock", "latest", "lowest", "remote", "audit"), default="lock")
     parser.add_argument("--upgrade", action="store_true", help="take the newest within the bounds")
     parser.add_argument("--out", type=Path, help="where the versions of a trial go")
     given = parser.parse_args()
     try:
         if given.what == "lock":
             lock(upgrade=given.upgrade)
+        elif given.what == "audit":
+            write(given.out, resolved(("--group", "audit")).splitlines())
         elif given.what == "remote":
             remote(given.out)
         else:

@@ -139,6 +139,11 @@ def failed(tab: Any) -> None:
     tab.wait_for_selector("#conversation .problem")
 
 
+@state(flags=("--model", "/nowhere"))
+def not_loaded(tab: Any) -> None:
+    tab.wait_for_selector("#load-again")
+
+
 @state(script=True)
 def cut(tab: Any) -> None:
     answering(tab)

@@ -36,6 +36,7 @@ from ovis_app.media.file_store import FileStore, session_holder
 from ovis_app.media.incoming_file import NoRoom, writing
 from ovis_app.media.readers import Readers
 from ovis_app.private_folder import name_for
+from ovis_app.request_id import NO_ID, RequestId
 
 DESCRIBE = "Describe the image."
 READ = "What does the text say?"
@@ -214,13 +215,13 @@ class Endpoints:
                 limits = self.limits.for_clips(several=self.backend.status().model.several_clips)
                 work = partial(_asked, question, files, history, given, limits, kind)
                 conversation, system = await _readers.run(work, client=_client(request))
+                settings = replace(self.backend.status().model.defaults, system=system, **wanted).check()
             except UserError as error:
                 raise _refused(error, request) from error
             if wanted.get("boxes"):  # which lie in one picture
                 stills = tuple(item.still for item in conversation.messages[-1].media)
                 conversation = conversation.replace_last(media=stills)
-            settings = replace(self.backend.status().model.defaults, system=system, **wanted)
-            states = _grown(self.backend, Request(conversation, settings, _client(request)))
+            states = _grown(self.backend, Request(conversation, settings, _client(request), id=id_of(request)))
             queued = _is_queued(request)
             with self.store.reading(_holder(request)):
                 async with aclosing(driven(states, self.threads)) as steps:
@@ -322,6 +323,12 @@ def _holder(request: gr.Request) -> str:
     """Whose files a call brings: its session's, if it has one."""
     queued = isinstance(request, gr.Request) and "/queue/" in request.url.path
     return session_holder(request.session_hash) if queued else ""
+
+
+def id_of(request: object) -> RequestId:
+    """What the request is called in the log."""
+    number = getattr(getattr(request, "state", None), "request_id", NO_ID)
+    return number if isinstance(number, RequestId) else NO_ID
 
 
 def _client(request: gr.Request) -> str:

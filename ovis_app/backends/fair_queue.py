@@ -10,17 +10,20 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from typing import TypeVar
 
 from ovis_app.backend import (
     Backend,
     Counts,
+    Occupancy,
     Offer,
     OffersElsewhere,
     Status,
     Weighs,
     Weight,
     answering,
+    occupancy,
     several,
 )
 from ovis_app.backends.sights import seen_by
@@ -28,6 +31,7 @@ from ovis_app.backends.validation import checked
 from ovis_app.errors import BUSY, Busy
 from ovis_app.generation import Event, Request, Waiting
 from ovis_app.limits import Limits
+from ovis_app.outcomes import Tell, nobody, told
 from ovis_app.sight import Sight
 from ovis_app.zoo import ModelSpec
 
@@ -48,10 +52,13 @@ class Place:
 
 class FairQueue:
     """Hands on to `backend` what comes, `at_once` questions at a time. Each client has a line of its own, and the lines
-    are served in turn. Where `most_waiting` wait, whoever has more of them than the next one to come makes way."""
+    are served in turn. Where `most_waiting` wait, whoever has more of them than the next one to come makes way. `tell`
+    hears what came of each."""
 
-    def __init__(self, backend: Backend, limits: Limits, *, at_once: int, most_waiting: int) -> None:
-        self._backend, self._limits = backend, limits
+    def __init__(
+        self, backend: Backend, limits: Limits, *, at_once: int, most_waiting: int, tell: Tell = nobody
+    ) -> None:
+        self._backend, self._limits, self._tell = backend, limits, tell
         self._at_once, self._most_waiting = at_once, most_waiting
         self._lock = threading.Lock()
         self._running: set[Place] = set()
@@ -95,16 +102,23 @@ class FairQueue:
         """See `backend.Weighs`."""
         return self._backend.weigh(request) if isinstance(self._backend, Weighs) else None
 
+    def occupancy(self) -> Occupancy:
+        """See `backend.Occupied`, with who is served and who waits here."""
+        with self._lock:
+            waiting = sum(map(len, self._lines.values()))
+            return replace(occupancy(self._backend), running=len(self._running), waiting=waiting)
+
     # --- the line ----------------------------------------------------------------------------------------------------
 
     def stream(self, request: Request) -> Iterator[Event]:
         """As the backend's, after events that say how many wait before this one. Raises RequestError for what can't be
         answered, before it waits, and Busy where there is no place."""
-        return self._in_line(request, lambda: self._backend.stream(request))
+        return told(self._in_line(request, lambda: self._backend.stream(request)), request, self._tell)
 
     def sees(self, request: Request, place: int) -> Iterator[Waiting | Sight]:
         """See `backend.Sees`: whoever looks waits in the same line."""
-        return self._in_line(request, lambda: seen_by(self._backend, request, place))
+        looked = self._in_line(request, lambda: seen_by(self._backend, request, place))
+        return told(looked, request, self._tell, what="look")
 
     def _in_line(self, request: Request, work: Callable[[], Iterator[T]]) -> Iterator[Waiting | T]:
         checked(request, answering(self._backend, request.model), self._limits)

@@ -11,9 +11,20 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import TypeVar
 
-from ovis_app.backend import Backend, Counts, Offer, OffersElsewhere, Status, Weighs, Weight, several
+from ovis_app.backend import (
+    Backend,
+    Counts,
+    Occupancy,
+    Offer,
+    OffersElsewhere,
+    Status,
+    Weighs,
+    Weight,
+    occupancy,
+    several,
+)
 from ovis_app.backends.sights import seen_by
-from ovis_app.errors import BackendError
+from ovis_app.errors import BackendError, UserError
 from ovis_app.frozen_imports import importing
 from ovis_app.generation import Event, Request, Waiting
 from ovis_app.sight import Sight
@@ -30,20 +41,21 @@ FAILED = "The model's libraries can't be loaded; the cause is in the server's lo
 
 class LazyBackend:
     """Stands for the backend that `make` imports and returns, and that will answer with `spec` at first. `make` runs
-    once, in a thread, when the first question comes or `warm` is called."""
+    in a thread, when the first question comes or `warm` is called; where it failed, once more for each `warm`."""
 
     def __init__(self, spec: ModelSpec, make: Callable[[], Backend]) -> None:
         self._spec, self._make = spec, make
         self._real: Backend | None = None
         self._failure: BaseException | None = None
         self._made = threading.Event()
-        self._begun = threading.Lock()  # taken once, by whoever comes first
+        self._begun = False
+        self._beginning = threading.Lock()
 
     def status(self) -> Status:
         if self._real is not None:
             return self._real.status()
         if self._failure is not None:
-            return Status(self._spec, "failed", "the model can't be loaded")
+            return Status(self._spec, "failed", "the model can't be loaded", why=why(self._failure))
         return Status(self._spec, "starting", STARTING)
 
     def offers(self) -> list[Offer]:
@@ -62,7 +74,10 @@ class LazyBackend:
 
     def warm(self) -> None:
         """Begins to import and to load, and returns at once."""
-        self._begin()
+        if self._real is not None:
+            self._real.warm()
+        else:
+            self._begin(anew=True)
 
     def stream(self, request: Request) -> Iterator[Event]:
         return self._once_made(lambda real: real.stream(request))
@@ -87,18 +102,26 @@ class LazyBackend:
         """See `backend.Several`; none yet while the real one isn't there."""
         return several(self._real) if self._real is not None else {}
 
+    def occupancy(self) -> Occupancy:
+        """See `backend.Occupied`; nothing is known while the real one isn't there."""
+        return occupancy(self._real) if self._real is not None else Occupancy()
+
     def weigh(self, request: Request) -> Weight | None:
         """See `backend.Weighs`; None as long as nobody is there."""
         return self._real.weigh(request) if isinstance(self._real, Weighs) else None
 
     def close(self) -> None:
-        if self._begun.locked():
-            self._made.wait()  # a process that ends in the middle of an import doesn't end in peace
+        if self._begun:
+            self._made.wait()  # whoever closes for good doesn't wait for that (`endings.within`)
         if self._real is not None:
             self._real.close()
 
-    def _begin(self) -> None:
-        if self._begun.acquire(blocking=False):
+    def _begin(self, *, anew: bool = False) -> None:
+        with self._beginning:
+            if self._begun and not (anew and self._made.is_set() and self._real is None):
+                return
+            self._begun, self._failure = True, None
+            self._made.clear()
             threading.Thread(target=self._import, name="ovis-import", daemon=True).start()
 
     def _import(self) -> None:
@@ -117,5 +140,10 @@ class LazyBackend:
         self._begin()
         self._made.wait()
         if self._real is None:
-            raise BackendError(FAILED) from self._failure
+            raise BackendError(why(self._failure)) from self._failure
         return self._real
+
+
+def why(failure: BaseException | None) -> str:
+    """The sentence for it."""
+    return str(failure) if isinstance(failure, UserError) else FAILED

@@ -51,7 +51,7 @@ class ZeroGpuBackend:
         placed = gpu_placed.place(settings, limits)
         self._spec, self._here, self._time = placed.loaded.spec, (placed.resources, placed.engine), placed.time
         self._answer = gpu(duration=seconds_of, size=settings.zerogpu_size)(gpu_answer.answer)
-        self._answers = ThreadGroup()
+        self._answers = ThreadGroup("ovis-answer")
         self._closing = Stop()
 
     def warm(self) -> None:
@@ -105,10 +105,10 @@ class ZeroGpuBackend:
         except Stopped:
             streamer.fail(UNKNOWN)  # read by nobody
         except UserError as error:
-            log.info("refused: %s", error, exc_info=error.__cause__)
+            log.info("refused (request %s): %s", request.id, error, exc_info=error.__cause__)
             streamer.fail(str(error), refused=isinstance(error, RequestError | MediaError))
         except BaseException:
-            log.exception("an answer failed")
+            log.exception("an answer failed (request %s)", request.id)
             streamer.fail(FAILED)
 
     def _relay(self, request: Request, streamer: TokenStreamer, stop: Stop, started: float) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from ovis_app.checkpoints import experts, gptq, hf_names, native_names
+from ovis_app.checkpoints import checksums, experts, gptq, hf_names, native_names
 from ovis_app.checkpoints.adapter import Adapter
 from ovis_app.checkpoints.safetensors import Damaged, Stored, Unknown, stored
 from ovis_app.checkpoints.tokenizer import ChatTokenizer, read_tokenizer
@@ -102,6 +102,7 @@ def _stamp(file: Path) -> tuple[int, int, int]:
 def read_headers(folder: Path, config: OvisConfig) -> dict[str, Stored]:
     """The folder's tensors, of weights that were released quantized each as one. Raises BackendError."""
     try:
+        checksums.check(folder)
         with damage_as_sentences(folder):
             tensors = stored(folder)
     except FileNotFoundError as error:

@@ -18,6 +18,7 @@ import torch
 
 from ovis_app.checkpoints.adapter import Adapter
 from ovis_app.checkpoints.checkpoint import Goal, check_shapes, damage_as_sentences, goals_of, read_headers
+from ovis_app.checkpoints.checksums import SUMS
 from ovis_app.checkpoints.safetensors import Reader
 from ovis_app.errors import AdapterError, BackendError
 from ovis_app.models.config import OvisConfig, called
@@ -133,8 +134,9 @@ def _check_place(base: Path, out: Path, *, replaces: bool) -> None:
 
 
 def _files(base: Path) -> list[Path]:
-    """Everything in a folder but what lies in hidden ones, as .git."""
-    return [file for file in sorted(base.rglob("*")) if file.is_file() and not _hidden(file.relative_to(base).parent)]
+    """Everything in a folder but what lies in hidden ones, as .git, and the checksums of weights that will differ."""
+    files = (file for file in sorted(base.rglob("*")) if file.is_file() and file.name != SUMS)
+    return [file for file in files if not _hidden(file.relative_to(base).parent)]
 
 
 def _hidden(folder: Path) -> bool:

@@ -17,7 +17,7 @@ from transformers.models.qwen3_5.modeling_qwen3_5 import Qwen3_5ForConditionalGe
 from transformers.utils import logging as transformers_logging
 
 from ovis_app.checkpoints.placement import Placement
-from ovis_app.checkpoints.tokenizer import Ending
+from ovis_app.checkpoints.tokenizer import Ending, fits
 from ovis_app.errors import BackendError
 from ovis_app.models.page_prompt import CONTROLS, Tower
 from ovis_app.models.prompt import PromptTokenizer
@@ -25,6 +25,7 @@ from ovis_app.zoo import PAGE_READER
 
 log = logging.getLogger(__name__)
 
+ATTENTION = "sdpa"  # whatever config.json names: that may be code on the hub, which transformers fetches and runs
 UNKNOWN = "{name} isn't made as OvisOCR2 is: choose another folder, or download it again."
 DAMAGED = "{name} can't be loaded, since its {what}: download it again, or choose another checkpoint."
 
@@ -48,6 +49,7 @@ def load(folder: Path, name: str, placement: Placement) -> PageReader:
         raise BackendError(UNKNOWN.format(name=name))
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        assert fits(tokenizer, int(config["text_config"]["vocab_size"]))
         prompts = PromptTokenizer(tokenizer)
         assert set(CONTROLS) <= set(prompts.controls)
     except Exception as error:  # the library's errors for damaged files are of many kinds, some plain Exception
@@ -72,7 +74,7 @@ def _filled(folder: Path, name: str, placement: Placement) -> Qwen3_5ForConditio
     try:
         model, told = Qwen3_5ForConditionalGeneration.from_pretrained(
             folder, dtype=placement.dtype, use_safetensors=True, local_files_only=True, output_loading_info=True,
-            ignore_mismatched_sizes=True,
+            ignore_mismatched_sizes=True, attn_implementation=ATTENTION,
         )  # fmt: skip
     except Exception as error:  # what a stranger's files lead to is of many kinds
         raise BackendError(DAMAGED.format(name=name, what="weights don't fit its config.json")) from error

@@ -17,6 +17,10 @@ from ovis_app.models.inputs import chat_format
 from ovis_app.models.prompt import PromptTokenizer
 
 FILES = ("tokenizer.json", "vocab.json", "tokenizer.model")
+FOREIGN = (
+    "The tokenizer of {name} doesn't belong to its weights, which don't have all of its tokens: download it again, or "
+    "choose another checkpoint."
+)
 
 
 @dataclass(frozen=True)
@@ -44,12 +48,20 @@ def read_tokenizer(folder: Path, config: OvisConfig, name: str) -> ChatTokenizer
         tokenizer = AutoTokenizer.from_pretrained(
             folder, config=config.llm_config, trust_remote_code=False, local_files_only=True
         )
+        if not fits(tokenizer, int(config.llm_config.vocab_size)):
+            raise BackendError(FOREIGN.format(name=name))
         prompts = PromptTokenizer(tokenizer)
         return ChatTokenizer(prompts, tokenizer.backend_tokenizer, ending_of(folder, config, tokenizer, prompts))
     except BackendError:
         raise
     except Exception as error:  # the library's errors for damaged files are of many kinds, some plain Exception
         raise BackendError(f"The tokenizer of {name} is damaged: download it again.") from error
+
+
+def fits(tokenizer: Any, rows: int) -> bool:
+    """Whether each token has a row among so many. A number that is far beyond takes gigabytes where it is written down,
+    and one that is just beyond ends a GPU's work for everybody, once somebody types it."""
+    return all(0 <= number < rows for number in tokenizer.get_vocab().values())
 
 
 def ending_of(folder: Path, config: OvisConfig, tokenizer: Any, prompts: PromptTokenizer) -> Ending:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
+from ovis_app import endings
 from ovis_app.cli import ask, batch, consoles, doctor, finetune, hash_password, merge, models, read
 from ovis_app.cli.common import BadInput, program, say
 from ovis_app.errors import BackendError
@@ -28,7 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if command == "ask" and rest is words:
             _refuse_a_slip(words)
-        code = _COMMANDS[command](rest)
+        with endings.as_ctrl_c():
+            code = _COMMANDS[command](rest)
         sys.stdout.flush()
         return code
     except BadInput as error:

@@ -68,7 +68,7 @@ class ExaminingBackend:
     def __init__(self, spec: ModelSpec, look: Look, private: Sequence[str]) -> None:
         """`private` are names and paths that are nothing for visitors of a page."""
         self._spec, self._look, self._private = spec, look, private
-        self._threads, self._closing, self._turn = ThreadGroup(), Stop(), threading.Lock()
+        self._threads, self._closing, self._turn = ThreadGroup("ovis-doctor"), Stop(), threading.Lock()
 
     def warm(self) -> None:
         """Nothing is done before somebody asks."""

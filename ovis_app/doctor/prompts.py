@@ -16,7 +16,7 @@ from ovis_app.checkpoints.tokenizer import ChatTokenizer
 from ovis_app.doctor import files
 from ovis_app.doctor.finding import Finding, judged, not_judged
 from ovis_app.doctor.known import KNOWN, USES_TEMPLATE, row_of
-from ovis_app.doctor.template_process import rendered
+from ovis_app.doctor.templates import rendered
 from ovis_app.doctor.tokens import CONTROL
 from ovis_app.models.config import OvisConfig
 from ovis_app.models.families.table import FAMILIES

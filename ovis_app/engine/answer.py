@@ -22,6 +22,7 @@ from ovis_app.engine.sequence import Sequence
 from ovis_app.engine.thinking_budget import ThinkingBudget
 from ovis_app.errors import FAILED, BackendError
 from ovis_app.generation import GenerationSettings
+from ovis_app.request_id import NO_ID, RequestId
 
 log = logging.getLogger(__name__)
 
@@ -57,9 +58,10 @@ class RunningAnswer:
     def __init__(
         self, sequence: Sequence, settings: GenerationSettings, budget: ThinkingBudget | None,
         streamer: Streamer | None, stop: Callable[[], bool], progress: Callable[[float], None],
+        request: RequestId = NO_ID,
     ) -> None:  # fmt: skip
         self.sequence, self.settings, self.budget = sequence, settings, budget
-        self.streamer, self.stop = streamer, stop
+        self.streamer, self.stop, self.request = streamer, stop, request
         self._progress, self._reading = progress, True
         self.draw = Draw.of(settings)
         self.lookup: Lookup | None = None
@@ -141,7 +143,7 @@ class RunningAnswer:
                 if error is None:
                     self.streamer.end()
             except Exception as failure:  # the reader's own; nobody else is to suffer from it
-                log.exception("an answer's last characters failed")
+                log.exception("an answer's last characters failed (request %s)", self.request)
                 self.error = error or failed(failure)
         self._over.set()
 

@@ -29,6 +29,7 @@ from ovis_app.engine.sequence import Sequence
 from ovis_app.engine.thinking_budget import ThinkingBudget
 from ovis_app.errors import OUT_OF_MEMORY, BackendError, RequestError
 from ovis_app.generation import GenerationSettings
+from ovis_app.request_id import NO_ID, RequestId
 from ovis_app.turns import Turns
 
 log = logging.getLogger(__name__)
@@ -73,10 +74,11 @@ class Engine:
     def add(
         self, prompt: EncodedPrompt, settings: GenerationSettings, *, budget: ThinkingBudget | None = None,
         streamer: Streamer | None = None, stop: Callable[[], bool] = lambda: False,
-        progress: Callable[[float], None] = lambda _: None,
+        progress: Callable[[float], None] = lambda _: None, request: RequestId = NO_ID,
     ) -> RunningAnswer:  # fmt: skip
         """Queues a request. `stop` is asked before each step; `progress` hears how much of the prompt is computed (0 to
-        1), from its first step until all is. Raises BackendError for bad settings, and for what would never fit."""
+        1), from its first step until all is; `request` is what it is called in the log. Raises BackendError for bad
+        settings, and for what would never fit."""
         settings = settings.check()
         if self._closed:
             raise BackendError(CLOSED)
@@ -91,7 +93,7 @@ class Engine:
         if tokens > room:
             raise RequestError(TOO_LONG.format(tokens=tokens, room=room))
         answer = RunningAnswer(
-            Sequence(ids, keys, prompt.visual, begun=begun), settings, budget, streamer, stop, progress
+            Sequence(ids, keys, prompt.visual, begun=begun), settings, budget, streamer, stop, progress, request
         )
         self._inbox.put(answer)
         self._wake.set()
@@ -110,11 +112,13 @@ class Engine:
     def answer(
         self, prompt: EncodedPrompt, settings: GenerationSettings, *, budget: ThinkingBudget | None = None,
         streamer: Streamer | None = None, stop: Callable[[], bool] = lambda: False,
-        progress: Callable[[float], None] = lambda _: None,
+        progress: Callable[[float], None] = lambda _: None, request: RequestId = NO_ID,
     ) -> RunningAnswer:  # fmt: skip
         """A request's whole answer, its tokens put into `streamer` as they come. Blocks until it ends. Raises
         BackendError, and torch.OutOfMemoryError where this answer has no memory."""
-        answer = self.add(prompt, settings, budget=budget, streamer=streamer, stop=stop, progress=progress)
+        answer = self.add(
+            prompt, settings, budget=budget, streamer=streamer, stop=stop, progress=progress, request=request
+        )
         if self._thread is None:
             self.run()
         answer.wait()
@@ -296,19 +300,19 @@ class Engine:
     def _fail(self, sequence: Sequence, error: Exception) -> None:
         memory = out_of_memory(error)
         if not memory:
-            log.error("an answer failed", exc_info=error)
+            log.error("an answer failed (request %s)", self._live[sequence].request, exc_info=error)
         self._end(sequence, torch.OutOfMemoryError(OUT_OF_MEMORY) if memory else failed(error))
 
     def _end(self, sequence: Sequence, error: BaseException | None = None) -> None:
         answer, broken = self._live.pop(sequence), self._broken.pop(sequence, None)
         if error is None and broken is not None:  # its last token was chosen while the one before couldn't be heard
-            log.error("an answer failed", exc_info=broken)
+            log.error("an answer failed (request %s)", answer.request, exc_info=broken)
             error = failed(broken)
         try:
             self.scheduler.remove(sequence)
             self._former.keep(sequence, self.blocks.block_size)
         except Exception as failure:  # a mistake of ours: the reader hears an end all the same
-            log.exception("an answer that ended can't be put away")
+            log.exception("an answer that ended can't be put away (request %s)", answer.request)
             error = failed(failure)
         answer.end(error)
 

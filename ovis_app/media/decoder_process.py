@@ -6,6 +6,7 @@ Whatever ends the reading, the process is dead, reaped and its pipes closed befo
 
 from __future__ import annotations
 
+import atexit
 import json
 import queue
 import signal
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ovis_app.limits import Limits
-from ovis_app.stop import Stop
+from ovis_app.stop import Stop, Stopped
 
 DECODER = Path(__file__).with_name("video_decoder.py")
 IMAGE_DECODER = Path(__file__).with_name("image_decoder.py")
@@ -36,6 +37,8 @@ Record = tuple[dict[str, Any], bytes]
 _places = threading.BoundedSemaphore(4)  # clips at a time; more only slow each other down
 _image_places = threading.BoundedSemaphore(2)  # messages whose pictures are checked; each takes `image_memory` at most
 _document_places = threading.BoundedSemaphore(2)  # documents whose pages are drawn
+_running: set[subprocess.Popen[bytes]] = set()
+_ended = threading.Event()  # no more of them
 _copy_places = threading.BoundedSemaphore(2)  # clips, or messages with pictures, of which copies are made
 
 
@@ -117,7 +120,8 @@ def _place(places: threading.BoundedSemaphore, stop: Stop) -> Iterator[None]:
 def _child(
     program: Path, job: Mapping[str, Any], stdin: BinaryIO | int, *, folder: Path | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A decoder that runs, in `folder` if it writes there; killed and reaped at the end of the block."""
+    """A decoder that runs, in `folder` if it writes there; killed and reaped at the end of the block. Raises Stopped
+    where this process ends."""
     process = subprocess.Popen(
         [sys.executable, "-P", str(program), json.dumps(dict(job))],  # -P: this folder stays off the child's path
         stdin=stdin,
@@ -125,15 +129,29 @@ def _child(
         stderr=subprocess.DEVNULL,
         cwd=folder,
     )
+    _running.add(process)
     try:
+        if _ended.is_set():
+            raise Stopped
         yield process
     finally:
+        _running.discard(process)
         process.kill()
         process.wait()
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
                 with suppress(OSError):  # what is left to write has no reader any more
                     pipe.close()
+
+
+def end_all() -> None:
+    """Kills what runs, and whatever would come later: this process ends, and its threads may never come to that."""
+    _ended.set()
+    for process in list(_running):
+        process.kill()
+
+
+atexit.register(end_all)
 
 
 def _records(

@@ -68,7 +68,7 @@ class FileStore:
         try:
             self._private = PrivateFolder(parent)
         except OSError as error:
-            log.warning("%s (%s)", NO_FOLDER, type(error).__name__)
+            log.warning(NO_FOLDER + " (%s)", type(error).__name__)
         if self._private is not None and show is not None:
             self._copies = SeenCopies(self._files, self._private.path, show, limits)
 

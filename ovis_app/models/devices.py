@@ -40,6 +40,13 @@ def choose_dtype(wanted: str, device: str, spec: ModelSpec) -> torch.dtype:
     return torch.bfloat16 if fast else torch.float32
 
 
+def bytes_held() -> int | None:
+    """Bytes that this process holds of all GPUs; None where it uses none."""
+    if not torch.cuda.is_initialized():
+        return None
+    return sum(torch.cuda.memory_reserved(number) for number in range(torch.cuda.device_count()))
+
+
 @contextmanager
 def few_threads(llm: nn.Module) -> Iterator[None]:
     """One thread for a model so small that a CPU computes each product in microseconds: threads then wait for one

@@ -24,12 +24,13 @@ from starlette.requests import HTTPConnection
 
 from ovis_app import chat
 from ovis_app.api.driven import driven
-from ovis_app.api.gradio_endpoints import gives
+from ovis_app.api.gradio_endpoints import gives, id_of
 from ovis_app.backend import Backend, Weighs, answering
 from ovis_app.errors import RequestError, UserError
 from ovis_app.generation import Request
 from ovis_app.limits import Limits
 from ovis_app.media.file_store import FileStore, session_holder
+from ovis_app.outcomes import Outcome, Tell, nobody
 from ovis_app.private_folder import name_for
 from ovis_app.settings import Settings
 from ovis_app.stop import Haste
@@ -47,11 +48,13 @@ BEAT_SECONDS = 0.5  # between two frames at most: so a reader who left is notice
 
 
 def add(
-    page: gr.Blocks, backend: Backend, limits: Limits, store: FileStore, *, version: str, settings: Settings
-) -> None:
-    """Adds them to the page. `version` is the page's, which each answer begins with."""
+    page: gr.Blocks, backend: Backend, limits: Limits, store: FileStore, *, version: str, settings: Settings,
+    tell: Tell = nobody,
+) -> None:  # fmt: skip
+    """Adds them to the page. `version` is the page's, which each answer begins with; `tell` hears of uploads that are
+    refused once they are looked at."""
     at_once = settings.asked_at_once
-    calls = Endpoints(backend, limits, store, version, anyio.CapacityLimiter(at_once), settings)
+    calls = Endpoints(backend, limits, store, version, anyio.CapacityLimiter(at_once), settings, tell)
     with page:
         for slow in (calls.ask, calls.sees, calls.reads):
             name = slow.__name__
@@ -71,6 +74,7 @@ class Endpoints:
     version: str
     threads: anyio.CapacityLimiter
     settings: Settings
+    tell: Tell = nobody
     running: dict[tuple[str, str], Haste] = field(default_factory=dict)
 
     @gives(dict[str, Any])
@@ -118,7 +122,7 @@ class Endpoints:
             read = partial(asking.conversation, wanted, self.store, limits, own)
             conversation = await aside(read, client=who) if wanted.has_files else read()
             haste = Haste()
-            states = answer(Request(conversation, wanted.settings, who, haste, model), haste)
+            states = answer(Request(conversation, wanted.settings, who, haste, model, id_of(request)), haste)
             with self.store.reading(wanted.holder), self._named((wanted.session, asking.answer_in(asked)), haste):
                 async with aclosing(driven(states, self.threads)) as steps:
                     async for frame in _paced(steps):
@@ -157,7 +161,11 @@ class Endpoints:
     async def bring(self, request: gr.Request, brings: dict[str, Any]) -> dict[str, Any]:
         """What the upload is that a tab names, or why it can't be sent."""
         spec = self.backend.status().model
-        return await self._read(request, brings, partial(brought, limits=limits_for(spec, self.limits), spec=spec))
+        look = partial(brought, limits=limits_for(spec, self.limits), spec=spec)
+        found = await self._read(request, brings, look)
+        if "refused" in found:
+            self.tell(Outcome("upload", error="media", request=id_of(request)))
+        return found
 
     async def moments(self, request: gr.Request, asked: dict[str, Any]) -> dict[str, Any]:
         """The frames of a tab's clip that its question would show."""

@@ -11,6 +11,7 @@ from typing import Any
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from ovis_app.errors import api_error
+from ovis_app.request_id import RequestId
 from ovis_app.ui.http_bodies import Refused
 from ovis_app.ui.http_routes import API, CALLS
 
@@ -19,6 +20,7 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
+REQUEST_ID = b"x-request-id"  # a header
 ENDING = "The app is being ended: try again once it is back."
 # With no-referrer, browsers would send the form that signs out without an Origin that can be checked.
 PLAIN = {"x-content-type-options": "nosniff", "referrer-policy": "same-origin"}
@@ -36,12 +38,18 @@ PAGE_POLICY = (
 class Told:
     """What is sent to one client, so that it can be ended properly."""
 
-    def __init__(self, send: Send) -> None:
-        self._send = send
+    def __init__(self, send: Send, number: RequestId) -> None:
+        """`number` is what the request is called, which each answer says."""
+        self._send, self._number = send, number
         self._began = self._whole = False
+        self.status = 0  # once it began
 
     async def __call__(self, message: Message) -> None:
         self._began = True
+        if message["type"] == "http.response.start":
+            others = [one for one in message.get("headers", ()) if one[0].lower() != REQUEST_ID]
+            message["headers"] = [*others, (REQUEST_ID, self._number.encode())]
+            self.status = message["status"]
         self._whole = message["type"] == "http.response.body" and not message.get("more_body", False)
         await self._send(message)
 
@@ -49,7 +57,7 @@ class Told:
         """Ends an answer that is cut off; where none had begun, says why."""
         with suppress(Exception):  # of fewer bytes than were announced, or a client that has left
             if not self._began:
-                await refusal(Refused(503, ENDING), scope)(scope, receive, self._send)
+                await refusal(Refused(503, ENDING), scope)(scope, receive, self)
             elif not self._whole:
                 await self._send({"type": "http.response.body", "body": b""})
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -25,9 +26,12 @@ from starlette.middleware import Middleware
 from starlette.requests import HTTPConnection
 
 from ovis_app.accounts import accounts
+from ovis_app.errors import UNEXPECTED
 from ovis_app.limits import Limits
 from ovis_app.media.data_uri import FILE_ROUTE
 from ovis_app.media.file_store import FileStore, session_holder
+from ovis_app.outcomes import Outcome, Tell, nobody
+from ovis_app.request_id import RequestId, reported
 from ovis_app.settings import Settings
 from ovis_app.ui import http_crowd, http_files
 from ovis_app.ui.http_answers import (
@@ -45,10 +49,23 @@ from ovis_app.ui.http_answers import (
 from ovis_app.ui.http_arrival import Arrival, Left
 from ovis_app.ui.http_bodies import Counted, Json, Meter, Refused, too_large
 from ovis_app.ui.http_events import Event, Events, parsed
-from ovis_app.ui.http_hosts import Hosts, believe_no_proxy, here, place_of, visitors
+from ovis_app.ui.http_hosts import Hosts, believe_no_proxy, here, place_of, reaches, visitors
 from ovis_app.ui.http_named_files import NO_ADDRESSES, check_files, files_of
 from ovis_app.ui.http_passage import App
-from ovis_app.ui.http_routes import API, CALLS, HEARTBEAT, INFO, JSON, MCP, ROUTES, SMALL, TOOLS, Route, route_of
+from ovis_app.ui.http_routes import (
+    API,
+    CALLS,
+    HEARTBEAT,
+    INFO,
+    JSON,
+    MCP,
+    METRICS,
+    ROUTES,
+    SMALL,
+    TOOLS,
+    Route,
+    route_of,
+)
 from ovis_app.ui.http_short import ShortRequests, session_of
 from ovis_app.ui.http_sign_in import SignIn
 from ovis_app.ui.http_uploads import Files, Uploads
@@ -56,7 +73,7 @@ from ovis_app.ui.http_uploads import Files, Uploads
 log = logging.getLogger(__name__)
 
 OPEN = (
-    "The page listens on {} and nobody has to sign in: whoever reaches this machine can use it. Set --auth-file to ask "
+    "The page listens on %s and nobody has to sign in: whoever reaches this machine can use it. Set --auth-file to ask "
     "who they are, or listen on 127.0.0.1 to keep it to yourself."
 )
 SHARED = (
@@ -66,6 +83,7 @@ SHARED = (
 TWO_LENGTHS = "A request says its length in one way: send Content-Length or Transfer-Encoding."
 COMPRESSED = "Nothing that is compressed is read here: send it as it is, without Content-Encoding."
 NO_API = "There is no API here: who runs this page has set no key for it."
+FROM_HERE = "That is read from this machine alone, or with --metrics everyone by whoever asks without a proxy between."
 AT_ONCE = re.compile(r"/gradio_api/(?:run|api)/")  # what is answered by the request itself
 LARGE = 256 * 1024  # bytes of JSON that take a moment to parse
 LONGEST_QUERY = 8 * 1024  # bytes
@@ -82,13 +100,18 @@ def install() -> None:
     processing_utils.async_ssrf_protected_get = refuse_address
 
 
-def middleware(settings: Settings, limits: Limits, store: FileStore, folder: Path) -> Middleware:
-    """The guard as Gradio takes it. The page shows the files of the store, and the app's own that lie in `folder`.
-    Raises UserError where it can't be read who may sign in."""
+def middleware(
+    settings: Settings, limits: Limits, store: FileStore, folder: Path, *, tell: Tell = nobody
+) -> Middleware:
+    """The guard as Gradio takes it. The page shows the files of the store, and the app's own that lie in `folder`;
+    `tell` hears of uploads that are refused. Raises UserError where it can't be read who may sign in."""
     install()
     believe_no_proxy()
     if settings.open_to_all:
-        log.warning(SHARED if settings.share else OPEN.format(settings.server_name))
+        if settings.share:
+            log.warning(SHARED)
+        else:
+            log.warning(OPEN, settings.server_name)
     frames = f"'self' {FRAMES}" if settings.space else "'self'"
     people = accounts(settings.auth, settings.auth_file)
     sign_in = SignIn(people, settings, frames=frames) if people else None
@@ -101,10 +124,11 @@ def middleware(settings: Settings, limits: Limits, store: FileStore, folder: Pat
         store=store,
         folder=folder,
         policy=policy,
-        routes=(*ROUTES, *MCP) if settings.mcp else ROUTES,
+        routes=(*ROUTES, *(MCP if settings.mcp else ()), *METRICS[settings.metrics]),
         api_bytes=settings.api_bytes if settings.serves_api else None,
         keyed=bool(settings.api_key),
         visitor=visitors(settings),
+        tell=tell,
     )
 
 
@@ -125,10 +149,11 @@ class Guard:
         api_bytes: int | None,
         keyed: bool,
         visitor: Callable[[HTTPConnection], str],
+        tell: Tell,
     ) -> None:
         """`api_bytes` may be sent to /v1 at once; without, it isn't there. Where it is `keyed` its keys are asked for
         instead of a sign-in. `visitor` tells people apart by where they are, where that is known."""
-        self.app, self.hosts, self.sign_in, self.limits = app, hosts, sign_in, limits
+        self.app, self.hosts, self.sign_in, self.limits, self.tell = app, hosts, sign_in, limits, tell
         self.store, self.folder, self.uploads = store, folder, Uploads(store)
         self.routes, self.api_bytes, self.keyed, self.visitor = routes, api_bytes, keyed, visitor
         self.may_name = files_of(store, folder)
@@ -142,13 +167,23 @@ class Guard:
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
         elif scope["type"] == "http":
-            told = Told(send)
+            number = scope.setdefault("state", {})["request_id"] = RequestId.made()
+            told, began = Told(send, number), time.monotonic()
             try:
                 await self._answer(scope, receive, told)
             except Refused as error:
                 await refusal(error, scope)(scope, receive, told)
             except asyncio.CancelledError:  # the server ends, and cuts off what takes longer
                 await told.end(scope, receive)
+            except Exception:  # the edge of a request
+                if told.status:  # what was said stays cut off
+                    raise
+                log.exception("a request failed (request %s)", number)
+                await refusal(Refused(500, reported(UNEXPECTED, number)), scope)(scope, receive, told)
+            finally:
+                if told.status >= 400:
+                    figures = {"status": told.status, "seconds": round(time.monotonic() - began, 3)}
+                    log.info("a request was refused (request %s)", number, extra={"told": figures})
         elif scope["type"] == "websocket":  # nothing here speaks it
             await send({"type": "websocket.close"})
 
@@ -162,7 +197,7 @@ class Guard:
         if headers.get("content-encoding", "identity").lower() != "identity":  # nothing here unpacks what people send
             raise Refused(415, COMPRESSED)
         self._check_sender(scope["method"], headers)
-        scope.setdefault("state", {})["visitor"] = self.visitor(HTTPConnection(scope))
+        scope["state"]["visitor"] = self.visitor(HTTPConnection(scope))
         path, raw = path_of(scope)
         # One spelling for everything: none of these paths needs another.
         route = route_of(scope["method"], path, self.routes) if raw == path.encode() else None
@@ -181,12 +216,19 @@ class Guard:
             raise Refused(404, "Not found")
         if route.refused:
             raise Refused(route.refused, "Not allowed")
+        peer = str((scope.get("client") or ("",))[0])
+        if not reaches(route.reach, peer, headers):
+            raise Refused(403, FROM_HERE)
         if route.body == "api" and not self._has_api(scope, headers):
             raise Refused(404, NO_API)
         if len(scope.get("query_string", b"")) > LONGEST_QUERY:
             raise Refused(414, "That address is too long.")
         if route.body == "files":
-            await self._upload(scope, receive, send, headers)
+            try:
+                await self._upload(scope, receive, send, headers)
+            except Refused:
+                self.tell(Outcome("upload", request=scope["state"]["request_id"]))
+                raise
             return
         meter = self._meter(route)
         _check_length(headers, meter)

@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection
@@ -20,10 +20,13 @@ from ovis_app.settings import Settings, loopback
 
 SHARE_HOST = ".gradio.live"  # where Gradio's relay publishes a shared page
 # What proxies and tunnels add. Whoever comes through one isn't on this machine.
-FORWARDING = ("x-forwarded", "x-envoy-", "x-amzn-", "cf-", "fly-", "ngrok-", "tailscale-")
-FORWARDED = frozenset(
-    ("forwarded", "via", "x-real-ip", "x-client-ip", "x-cluster-client-ip", "x-original-host", "true-client-ip")
-)
+FORWARDING = (
+    "x-original-", "x-envoy-", "x-amzn-", "x-azure-", "x-arr-", "x-appengine-", "x-vercel-", "x-nf-", "x-varnish",
+    "cf-", "cdn-", "fastly-", "fly-", "ngrok-", "tailscale-",
+)  # fmt: skip
+ADDRESS = re.compile(
+    r"forwarded|(?:client|real|connecting|user|remote)-?(?:ip|addr)"
+)  # of a visitor, however it is named
 
 ODD = re.compile(
     r"[\s\x00-\x20/?#@\\\x7f]"
@@ -31,6 +34,7 @@ ODD = re.compile(
 HOP = re.compile(r'"?(?:\[([0-9A-Fa-f:.]{2,45})\]|([0-9.]{7,15}))(?::\d{1,5})?"?')  # an address with a port
 MOST_HOPS = 32  # proxies that one request may come through
 
+Reach = Literal["all", "direct", "here"]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -106,9 +110,18 @@ def here(peer: str, headers: Mapping[str, str]) -> bool:
     )
 
 
+def reaches(reach: Reach, peer: str, headers: Mapping[str, str]) -> bool:
+    """Whether a request comes from where it may: from anywhere, through no proxy or tunnel, or from this machine. A
+    tunnel on this machine that says nothing of itself asks by another name than this machine's."""
+    if reach == "direct":
+        return here(peer, headers) or not (loopback(peer) or forwarded(headers))
+    return reach == "all" or here(peer, headers)
+
+
 def forwarded(names: Iterable[str]) -> bool:
     """Whether one of these headers is a proxy's."""
-    return any(name.lower() in FORWARDED or name.lower().startswith(FORWARDING) for name in names)
+    lower = [name.lower() for name in names]
+    return any(name == "via" or name.startswith(FORWARDING) or ADDRESS.search(name) for name in lower)
 
 
 def client_address(scope: Mapping[str, Any], settings: Settings) -> str:

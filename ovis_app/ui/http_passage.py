@@ -17,6 +17,7 @@ from starlette.formparsers import MultiPartException
 from starlette.responses import JSONResponse
 
 from ovis_app.errors import UNEXPECTED
+from ovis_app.request_id import NO_ID, RequestId, reported
 from ovis_app.ui.http_answers import Message, Receive, Scope, Send, refusal
 from ovis_app.ui.http_arrival import Arrival, Left
 from ovis_app.ui.http_bodies import Refused
@@ -110,9 +111,14 @@ class Passage:
         if message.get("more_body", False):
             return
         sentence, status = sentence_in(self._failure), self._scope["state"].get("status", FAILURE)
-        said = JSONResponse({"error": sentence or UNEXPECTED}, status if sentence else FAILURE, self._headers)
+        said = JSONResponse({"error": sentence or self._unexpected()}, status if sentence else FAILURE, self._headers)
         self._stage = Stage.ANSWERING
         await said(self._scope, self._arrival.next, self._out)
+
+    def _unexpected(self) -> str:
+        number: RequestId = self._scope["state"].get("request_id", NO_ID)
+        log.warning("an event failed (request %s)", number)
+        return reported(UNEXPECTED, number)
 
 
 def sentence_in(body: bytes) -> str:

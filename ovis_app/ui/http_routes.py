@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from ovis_app.ui.http_hosts import Reach
+
 INFO = "/gradio_api/info"
 HEARTBEAT = "/gradio_api/heartbeat/"  # what a tab keeps open as long as it is there
 SMALL = 64 * 1024  # bytes of a body that hardly says anything
@@ -37,6 +39,8 @@ class Route:
     who: Who = "people"  # who may ask where people sign in: those who did, or anybody
     kept: bool = False  # whether the answer is the same for all who ask by the same address
     stays: Literal["", "tab", "stream"] = ""  # what of a tab the answer is, where it may go on without end
+    reach: Reach = "all"  # from where it may be asked
+    in_line: bool = True  # whether it waits for its turn; who is told to wait when asking after health restarts all
 
 
 _NAME = r"[A-Za-z0-9_.-]{1,200}"
@@ -47,6 +51,7 @@ _STATIC = r"(?:[A-Za-z0-9_@-][A-Za-z0-9_.@-]{0,200}/){0,8}[A-Za-z0-9_@-][A-Za-z0
 ROUTES: tuple[Route, ...] = (
     Route("GET", re.compile(r"/|/config/?|/theme\.css"), kept=True),
     Route("GET", re.compile(r"/robots\.txt|/favicon\.ico")),
+    Route("GET", re.compile(r"/healthz|/readyz"), who="anybody", in_line=False),
     Route("GET", re.compile(rf"/(?:assets|static|svelte)/{_STATIC}"), kept=True),
     Route("GET", re.compile(rf"/page/[0-9a-f]{{12}}/{_STATIC}"), kept=True),  # the page's own
     Route("GET", re.compile(r"/gradio_api/info/?"), kept=True),
@@ -74,6 +79,14 @@ MCP: tuple[Route, ...] = (
     Route("GET", re.compile(r"/gradio_api/mcp/?"), refused=405),
     Route("GET", re.compile(r"/gradio_api/mcp/schema")),
 )
+
+
+# Figures, by who may read them. From this machine nobody signs in for them.
+METRICS: dict[str, tuple[Route, ...]] = {
+    "off": (),
+    "here": (Route("GET", re.compile(r"/metrics"), who="anybody", reach="here"),),
+    "everyone": (Route("GET", re.compile(r"/metrics"), reach="direct"),),
+}
 
 
 def route_of(method: str, path: str, rows: Sequence[Route] = ROUTES) -> Route | None:

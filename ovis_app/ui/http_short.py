@@ -35,7 +35,7 @@ class ShortRequests:
         if kept is not None:
             async with self._quick.place(who_asks(scope, "")) as place:
                 await kept.send(place.until_answered(send))
-        elif route.body == "api" and not _is_short(scope):  # pictures are in it: an upload
+        elif not route.in_line or (route.body == "api" and not _is_short(scope)):  # the latter has pictures: an upload
             await Passage(scope, arrival, send, self._headers, event=False).through(self._app)
         else:
             try:

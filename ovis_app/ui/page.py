@@ -16,6 +16,7 @@ from ovis_app.backend import Backend
 from ovis_app.limits import Limits
 from ovis_app.media import with_copies
 from ovis_app.media.file_store import FileStore
+from ovis_app.outcomes import Tell, nobody
 from ovis_app.settings import Settings
 from ovis_app.ui import components, endpoints, http_guard, unread
 from ovis_app.ui.components import EXAMPLES
@@ -44,8 +45,8 @@ def store(limits: Limits) -> FileStore:
     return FileStore(Path(get_upload_folder()), limits, show=with_copies)
 
 
-def build(backend: Backend, settings: Settings, limits: Limits, store: FileStore) -> gr.Blocks:
-    """The page over this backend, whose files are kept in `store`."""
+def build(backend: Backend, settings: Settings, limits: Limits, store: FileStore, *, tell: Tell = nobody) -> gr.Blocks:
+    """The page over this backend, whose files are kept in `store`. `tell` hears of refused uploads."""
     if store.folder:  # what endpoints answer with is served where it lies: otherwise Gradio would copy it
         gr.set_static_paths([store.folder])
     unread.install()
@@ -57,13 +58,13 @@ def build(backend: Backend, settings: Settings, limits: Limits, store: FileStore
         whole = components.build(backend.status(), settings, static)
         editing.wire(page, whole, backend)
         models.wire(page, whole, backend, settings, limits, static)
-    endpoints.add(page, backend, limits, store, version=static.version, settings=settings)
+    endpoints.add(page, backend, limits, store, version=static.version, settings=settings, tell=tell)
     page.queue(max_size=settings.asked_at_once, api_open=False)
     return page
 
 
-def launch_options(settings: Settings, limits: Limits, store: FileStore) -> dict[str, Any]:
-    """What belongs to `launch()`: looks, limits, and what stays switched off."""
+def launch_options(settings: Settings, limits: Limits, store: FileStore, *, tell: Tell = nobody) -> dict[str, Any]:
+    """What belongs to `launch()`: looks, limits, and what stays switched off. `tell` hears of refused uploads."""
     # In the head, since Gradio rewrites the selectors of `css`, and these are about the frame of the page too.
     name = settings.server_name
     static = StaticFiles.of(EXAMPLES)
@@ -87,7 +88,7 @@ def launch_options(settings: Settings, limits: Limits, store: FileStore) -> dict
         "state_session_capacity": 200,
         "max_threads": 40 + settings.asked_at_once,  # each answer holds one
         "app_kwargs": {
-            "middleware": [http_guard.middleware(settings, limits, store, EXAMPLES), Middleware(Compressed)],
+            "middleware": [http_guard.middleware(settings, limits, store, EXAMPLES, tell=tell), Middleware(Compressed)],
             "routes": [*static.routes(), *Fetching(store, limits, allowed=settings.allow_urls).routes()],
         },
     }

@@ -24,6 +24,7 @@ from ovis_app.reading.clean_up import Cleaned, cleaned, unfinished
 from ovis_app.reading.figures import cut_out
 from ovis_app.reading.heard import TOKENS, heard, remarks
 from ovis_app.reading.kept import FIGURES, Read, part_of
+from ovis_app.request_id import reported
 from ovis_app.ui.asking import NO_REQUEST
 from ovis_app.ui.frames import Frame, failed, figures, whole
 
@@ -56,8 +57,8 @@ def reading(
     except UserError as error:
         yield [failed(str(error))]
     except Exception:  # the edge of a turn
-        log.exception("reading a page failed")
-        yield [failed(UNEXPECTED)]
+        log.exception("reading a page failed (request %s)", request.id)
+        yield [failed(reported(UNEXPECTED, request.id))]
 
 
 def _page(request: Request) -> Media:

@@ -13,6 +13,7 @@ from typing import Any
 from ovis_app.backend import Backend, Sees
 from ovis_app.errors import BLIND, UNEXPECTED, RequestError, UserError
 from ovis_app.generation import Request, Waiting
+from ovis_app.request_id import reported
 from ovis_app.sight import Cells, Sight
 from ovis_app.ui.asking import NO_REQUEST
 from ovis_app.ui.frames import Frame, failed, whole
@@ -44,8 +45,8 @@ def looking(backend: Backend, request: Request, place: int) -> Generator[list[Fr
     except UserError as error:
         yield [failed(str(error))]
     except Exception:  # the edge of a turn
-        log.exception("looking at a picture failed")
-        yield [failed(UNEXPECTED)]
+        log.exception("looking at a picture failed (request %s)", request.id)
+        yield [failed(reported(UNEXPECTED, request.id))]
 
 
 def described(sight: Sight) -> Frame:

@@ -221,6 +221,12 @@ def test_what_makes_no_sense_is_one_sentence_and_no_work(
     assert len(server.backend.requests) == asked
 
 
+def test_settings_that_make_no_sense_are_the_callers_fault(server: Served) -> None:
+    body = {"data": ["x", None, None, False, None, -1, None]}
+    said = httpx.post(f"{server.url}gradio_api/run/chat", json=body)
+    assert said.status_code == 400 and said.json()["error"].startswith("temperature must be a number")
+
+
 def test_what_a_model_cannot_do_is_said() -> None:
     backend = HeldBackend(model=find("Ovis1.6-Gemma2-9B"))
     with served(backend) as older, pytest.raises(Refused, match="not trained to find"):

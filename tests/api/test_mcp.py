@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -162,6 +164,26 @@ def test_nothing_else_of_it_is_there(agents: Served) -> None:
     assert ask(agents, "GET").status_code == 405  # which the protocol takes for: no stream of its own
     for method, route in (("GET", "/sse"), ("POST", "/messages/"), ("DELETE", "/"), ("POST", "/http"), ("PUT", "/")):
         assert ask(agents, method, route).status_code in (404, 405), (method, route)
+
+
+def test_the_log_has_nothing_of_what_agents_send(agents: Served) -> None:
+    lines = io.StringIO()
+    logged = logging.StreamHandler(lines)  # caplog hears of loggers, too, whose lines no log has
+    logging.getLogger().addHandler(logged)
+    named = {"name": "chat\nforged line", "arguments": {"question": "a secret"}}
+    wrong: list[dict[str, Any]] = [
+        {"id": 1, "method": "tools/call", "params": named},
+        {"method": "tools/call", "params": named},
+        {"id": 1, "method": "tools/call", "params": {"arguments": "a secret"}},
+        {"id": 1, "method": "a secret"},
+    ]
+    try:
+        for one in wrong:
+            ask(agents, body=json.dumps({"jsonrpc": "2.0", **one}).encode())
+    finally:
+        logging.getLogger().removeHandler(logged)
+    said = lines.getvalue()
+    assert said.count("\n") == len(wrong) and "secret" not in said and "forged" not in said
 
 
 def test_hosts_and_origins_hold_for_it(agents: Served) -> None:

@@ -31,9 +31,10 @@ from ovis_app.engine.decode_step import DecodeStep
 from ovis_app.engine.model_runner import ModelRunner
 from ovis_app.engine.sequence import Sequence
 from ovis_app.errors import BackendError
-from ovis_app.generation import Answer, Done, GenerationSettings, Request
+from ovis_app.generation import Answer, Done, GenerationSettings, Request, Waiting
 from ovis_app.limits import Limits
 from ovis_app.models.ovis import Ovis
+from ovis_app.request_id import RequestId
 from ovis_app.settings import Settings
 from ovis_app.stop import NEVER
 from tests.models_on_cpu import loaded_on_cpu
@@ -86,6 +87,16 @@ def test_an_answer_ends_with_its_figures(backend: LocalBackend, picture: Media) 
     assert message.stats.visual_tokens > 0 and message.stats.prompt_tokens > message.stats.visual_tokens
     assert 0 < message.stats.answer_tokens <= 8
     assert message.stats.first_token_seconds is not None and message.stats.first_token_seconds > 0
+
+
+def test_blocks_are_taken_by_an_answer_and_remembered_after_it(backend: LocalBackend) -> None:
+    events = backend.stream(ask("Tell me something long.", settings=replace(SHORT, max_new_tokens=64)))
+    while isinstance(next(events), Waiting):
+        pass
+    assert (during := backend.occupancy()).blocks_used and during.blocks and during.device_bytes is None
+    assert isinstance(list(events)[-1], Done)
+    after = backend.occupancy()
+    assert after.blocks_used == 0 and after.blocks_cached and after.blocks == during.blocks
 
 
 def test_an_answer_says_how_its_pictures_were_seen(backend: LocalBackend, picture: Media, tmp_path: Path) -> None:
@@ -168,8 +179,9 @@ def test_closing_before_the_first_event_does_no_work(backend: LocalBackend, long
 
 @pytest.mark.parametrize("where", [(Ovis, "embed"), (Ovis, "encode"), (ModelRunner, "run")])
 def test_an_exception_in_the_thread_is_a_sentence_and_the_next_question_works(
-    backend: LocalBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: tuple[type, str]
-) -> None:
+    backend: LocalBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: tuple[type, str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
     path = tmp_path / "new.png"  # to this backend too: nothing of it is remembered
     Image.new("RGB", (90, 60 + len(where[1])), "blue").save(path)
     picture = Media("image", path, "new.png")
@@ -179,9 +191,10 @@ def test_an_exception_in_the_thread_is_a_sentence_and_the_next_question_works(
 
     with monkeypatch.context() as patch:
         patch.setattr(*where, broken)
-        message = answer(backend, ask("What?", picture))
+        message = answer(backend, replace(ask("What?", picture), id=RequestId("3f9a01bc")))
     assert message.finish == "error" and "failed while answering" in message.error
-    assert "secret" not in message.error
+    assert "secret" not in message.error and "number when you report it: 3f9a01bc" in message.error
+    assert any("3f9a01bc" in line.getMessage() and line.exc_info for line in caplog.records)  # with its cause
     assert answer(backend, ask("What?", picture)).error == ""
 
 

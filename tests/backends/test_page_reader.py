@@ -3,8 +3,10 @@ our own pixels, prompt and streaming say too."""
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
+import weakref
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -29,6 +31,7 @@ from ovis_app.limits import Limits
 from ovis_app.models.page_prompt import Tower
 from ovis_app.models.preprocess.pixel_format import PixelFormat
 from ovis_app.settings import Settings
+from tests.waiting import until
 
 ADDED = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>")
 ADDED += ("<|vision_start|>", "<|image_pad|>", "<|video_pad|>", "<|vision_end|>")
@@ -178,6 +181,27 @@ def test_a_checkpoint_that_is_damaged_is_a_sentence(  # type: ignore[no-untyped-
     with closing(open_backend(Settings(model=str(mine), device="cpu"), Limits())) as backend:
         *_, last = chat.reply(backend, asked(page, "Read."))
     assert words in last.messages[-1].error and "download it again" in last.messages[-1].error
+
+
+def test_one_that_nobody_asks_gives_its_memory_back_and_is_brought_back(folder: Path, page: Media) -> None:
+    now, held = 0.0, list[weakref.ref[object]]()
+    settings = Settings(model=str(folder), device="cpu", dtype="float32", unload_after=10.0)
+    with closing(PageReaderBackend(settings, Limits(), clock=lambda: now)) as backend:
+
+        def read() -> str:
+            *_, last = chat.reply(backend, asked(page, "Read.", max_new_tokens=8))
+            assert backend._reader is not None
+            held.append(weakref.ref(backend._reader.model))
+            return last.messages[-1].text
+
+        first = read()
+        until(lambda: backend.status().phase == "ready")
+        now += 600
+        backend._idle.look()
+        until(lambda: backend.status().phase == "unloaded")
+        assert "was put aside after 10 min" in backend.status().words
+        until(lambda: gc.collect() >= 0 and held[0]() is None)
+        assert read() == first and held[1]() is not None
 
 
 def without(file: Path) -> None:

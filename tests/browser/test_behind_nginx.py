@@ -92,6 +92,7 @@ def test_a_person_signs_in_and_asks_through_nginx(browser: Any, behind: tuple[Se
 def test_nothing_else_is_there(behind: tuple[Served, str]) -> None:
     _, address = behind
     with client(address) as one:
+        assert [one.get(f"/chat/{name}").status_code for name in ("healthz", "readyz")] == [200, 200]
         assert one.get("/chat/").status_code == 401 and one.get("/chat/config").status_code == 401
         assert one.get("/config").status_code == one.get("/").status_code == 404
         assert one.get("/chat/config", auth=("anna", "x")).json()["root"] == f"{address}/chat"

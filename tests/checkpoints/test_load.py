@@ -192,6 +192,14 @@ def damaged_tokenizer(folder: Path) -> None:
     (folder / "tokenizer.json").write_text('{"version": "1.0", "model": 3}')
 
 
+def foreign_tokenizer(folder: Path) -> None:
+    rows = json.loads((folder / "config.json").read_text())["llm_config"]["vocab_size"]
+    content = json.loads((folder / "tokenizer.json").read_text())
+    vocabulary = content["model"]["vocab"]
+    vocabulary[next(iter(vocabulary))] = rows
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+
+
 def unknown_generation(folder: Path) -> None:
     (folder / "config.json").write_text('{"model_type": "llama"}')
 
@@ -212,6 +220,7 @@ DAMAGES = pytest.mark.parametrize(
         (pickle_only, "no .safetensors weights"),
         (no_tokenizer, "has no tokenizer: add"),
         (damaged_tokenizer, "The tokenizer of mine is damaged"),
+        (foreign_tokenizer, "The tokenizer of mine doesn't belong to its weights"),
         (unknown_generation, "no Ovis that this app knows"),
     ],
     ids=lambda value: getattr(value, "__name__", None),

@@ -66,12 +66,13 @@ def test_merged_is_the_model_with_its_adapter(family: str, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_half_precision_stays_and_is_the_same_to_the_bit(dtype: torch.dtype, tmp_path: Path) -> None:
-    """Shards too, beside other files and folders; other formats of the old weights are left out."""
+    """Shards too, beside other files and folders; other formats of the old weights are left out, and checksums."""
     base = copied(tmp_path / "base")
     tensors = {name: value.to(dtype) for name, value in load_file(base / "model.safetensors").items()}
     save_file(tensors, base / "model.safetensors", metadata={"format": "pt"})
     split(base)
     (base / "pytorch_model.bin").write_bytes(b"old")
+    (base / "SHA256SUMS").write_text("of the old\n")
     (base / "docs").mkdir()
     (base / "docs" / "card.md").write_text("x")
     (base / ".git").mkdir()
@@ -83,7 +84,7 @@ def test_half_precision_stays_and_is_the_same_to_the_bit(dtype: torch.dtype, tmp
     assert len(shards) == 2 and sorted(file.name for file in out.glob("*.safetensors")) == shards
     assert all(described(out / shard) == described(base / shard) for shard in shards)
     assert (out / "docs" / "card.md").exists() and not (out / ".git").exists()
-    assert not (out / "pytorch_model.bin").exists()
+    assert not (out / "pytorch_model.bin").exists() and not (out / "SHA256SUMS").exists()
     for where in (torch.float32, dtype):
         ours, theirs = load(base, dtype=where, adapter=adapter).state_dict(), load(out, dtype=where).state_dict()
         assert all(torch.equal(ours[name], theirs[name]) for name in ours)

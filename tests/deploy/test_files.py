@@ -14,6 +14,7 @@ import pytest
 from ovis_app import settings
 from ovis_app.cli.ask import COMMANDS
 from ovis_app.settings import Flags, Settings
+from ovis_app.ui.http_routes import route_of
 from tests.deploy.lines import DEPLOY, DOC, ROOT, commands, compose, dockerfile, unit
 
 OURS = list(commands("ovis"))
@@ -130,6 +131,14 @@ def test_the_dockerfile_keeps_to_the_rules() -> None:
         if name == "ENV":
             for variable in re.findall(r"OVIS_(\w+)=", said):
                 assert variable.lower() in settings._HELP
+
+
+def test_whoever_watches_asks_what_nobody_signs_in_for() -> None:
+    asked = [" ".join(compose()["services"]["page"]["healthcheck"]["test"])]
+    asked += [said for name, said in dockerfile() if name == "HEALTHCHECK"]
+    paths = [path for one in asked for path in re.findall(r"http://127\.0\.0\.1:7860(/\w+)", one)]
+    assert paths == ["/readyz", "/healthz"]
+    assert all(getattr(route_of("GET", path), "who", "") == "anybody" for path in paths)
 
 
 def test_what_is_copied_is_not_ignored() -> None:

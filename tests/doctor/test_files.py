@@ -6,6 +6,7 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from ovis_app.backend import Examination
 from ovis_app.backends.local.backend import LocalBackend
 from ovis_app.checkpoints.checkpoint import files_of
 from ovis_app.cli import main
-from ovis_app.doctor import quick, template_process
+from ovis_app.doctor import quick, templates
 from ovis_app.doctor.finding import Finding
 from ovis_app.kept_examination import keep
 from ovis_app.limits import Limits
@@ -160,7 +161,7 @@ def test_odd_sizes_are_a_line_and_all_else_is_judged(
 
 
 def test_a_template_that_takes_for_ever_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(template_process, "SECONDS", 1.0)
+    monkeypatch.setattr(templates, "BOUNDS", replace(templates.BOUNDS, seconds=1.0))
     folder = honest("ovis2.5", tmp_path / "mine")
     template(ENDLESS)(folder)
     assert found(folder)["chat template"].verdict == "not judged"

@@ -58,6 +58,10 @@ test("what the server says is heard in Chinese, also where it is put together", 
     "Ovis2.5-9B\n18.3 GB · fits (needs 22.1 GB)\nseveral pictures, clips, thinking": "Ovis2.5-9B\n18.3 GB · 装得下（需要 22.1 GB）\n多张图片、视频、思考",
     "8 MB · 2,048 tokens of context · several pictures, clips · MIT": "8 MB · 2,048 token 上下文 · 多张图片、视频 · MIT",
     "On a card of 12 GB fit, the newest first: Ovis2.5-2B, Ovis2-8B.": "12 GB 的显卡装得下，从新到旧：Ovis2.5-2B, Ovis2-8B。",
+    "Here: 9 MB of weights, 1.1 GB for conversations (44,096 tokens), 1.1 GB to look at pictures":
+      "本机：权重 9 MB、对话 1.1 GB（44,096 token）、看图 1.1 GB",
+    "Here: 1.3 GB of weights in 4 bits, 1.1 GB for conversations (44,096 tokens), 1.1 GB to look at pictures":
+      "本机：权重 1.3 GB（4 位）、对话 1.1 GB（44,096 token）、看图 1.1 GB",
     "number input for Temperature": "温度：数值",
     "temperature must be a number from 0 to 2.": "temperature 必须是 0 到 2 之间的数。",
     "“ready” is a clip, and this model looks at pictures only.": "“ready”是视频，而这个模型只看图片。",

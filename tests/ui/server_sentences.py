@@ -15,11 +15,12 @@ APP = Path(__file__).parents[2] / "ovis_app"
 
 # What is said in a terminal, in a log or to programs alone.
 ELSEWHERE = (
-    "accounts.py", "api/gradio_endpoints.py", "api/mcp.py", "api/openai/protocol.py", "api/openai/replies.py",
-    "api/openai/routes.py", "api/openai/serving.py", "backends/remote/server.py", "batch_files.py",
-    "checkpoints/merge.py", "cli/", "doctor/", "engine/fused/", "models/", "proxies.py", "reading/", "serve.py",
-    "setting_values.py", "settings.py", "training/", "ui/http_", "ui/joined.py", "ui/page.py", "ui/static_files.py",
-    "ui/theme.py", "ui/wiring/editing.py", "zoo/table.py",
+    "accounts.py", "api/gradio_endpoints.py", "api/health.py", "api/mcp.py", "api/metrics.py",
+    "api/openai/protocol.py", "api/openai/replies.py", "api/openai/routes.py", "api/openai/serving.py",
+    "backends/remote/server.py", "batch_files.py", "checkpoints/merge.py", "cli/", "doctor/", "engine/fused/",
+    "logs.py", "models/", "proxies.py",
+    "reading/", "serve.py", "setting_values.py", "settings.py", "training/", "ui/http_", "ui/joined.py", "ui/page.py",
+    "ui/static_files.py", "ui/theme.py", "ui/wiring/editing.py", "zoo/table.py",
 )  # fmt: skip
 # But these are heard on the page too.
 HERE = ("doctor/backend.py", "models/config.py", "models/devices.py", "reading/clean_up.py", "reading/heard.py",

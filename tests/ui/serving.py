@@ -15,14 +15,17 @@ from typing import Any
 import httpx
 import uvicorn
 from starlette.applications import Starlette
+from starlette.routing import Route
 
 from ovis_app.api import gradio_endpoints, mcp
 from ovis_app.api.openai.routes import routes
+from ovis_app.api.operation import Operation
 from ovis_app.backend import Backend
 from ovis_app.backends.fair_queue import FairQueue
 from ovis_app.backends.fake import FakeBackend
 from ovis_app.conversation import Stats
 from ovis_app.generation import Answer, Done, Event, Request, Thinking
+from ovis_app.limits import Limits
 from ovis_app.settings import Settings
 from ovis_app.ui import http_guard, page
 from ovis_app.ui.http_heads import Heads
@@ -91,17 +94,24 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def programs(operation: Operation, line: Backend, settings: Settings, limits: Limits) -> list[Route]:
+    """What programs ask, as `serve` has it."""
+    return [*operation.routes(line), *routes(line, settings, limits, address=visitors(settings))]
+
+
 @contextmanager
 def served(backend: Backend, **changes: Any) -> Iterator[Served]:
     """The page and the API over this backend while the block runs, as `serve` puts them together."""
     settings = Settings(**{"backend": "fake", "port": free_port(), **changes})
     limits = settings.limits()
-    line = FairQueue(backend, limits, at_once=settings.at_once, most_waiting=settings.queue_size)
+    operation = Operation(settings)
+    places = {"at_once": settings.at_once, "most_waiting": settings.queue_size}
+    line = FairQueue(backend, limits, **places, tell=operation.tell)
     store = page.store(limits)
-    blocks = page.build(line, settings, limits, store)
+    blocks = page.build(line, settings, limits, store, tell=operation.tell)
     gradio_endpoints.add(blocks, line, limits, store, at_once=settings.asked_at_once)
-    options = page.launch_options(settings, limits, store)
-    options["app_kwargs"]["routes"] += routes(line, settings, limits, address=visitors(settings))
+    options = page.launch_options(settings, limits, store, tell=operation.tell)
+    options["app_kwargs"]["routes"] += programs(operation, line, settings, limits)
     _, url, _ = blocks.launch(**options, prevent_thread_lock=True, quiet=True)
     mcp.tools_alone(blocks)
     blocks.server.config.http_protocol_class = Heads
@@ -118,12 +128,14 @@ def served_api(backend: Backend, **changes: Any) -> Iterator[Served]:
     listening = socket.create_server(("127.0.0.1", 0))  # kept, so that nobody else gets the port meanwhile
     settings = Settings(**{"backend": "fake", "port": listening.getsockname()[1], **changes})
     limits = settings.limits()
-    line = FairQueue(backend, limits, at_once=settings.at_once, most_waiting=settings.queue_size)
+    operation = Operation(settings)
+    places = {"at_once": settings.at_once, "most_waiting": settings.queue_size}
+    line = FairQueue(backend, limits, **places, tell=operation.tell)
 
     store = page.store(limits)
     app = Starlette(
-        routes=routes(line, settings, limits, address=visitors(settings)),
-        middleware=[http_guard.middleware(settings, limits, store, EXAMPLES)],
+        routes=programs(operation, line, settings, limits),
+        middleware=[http_guard.middleware(settings, limits, store, EXAMPLES, tell=operation.tell)],
     )
     server = uvicorn.Server(uvicorn.Config(app, port=settings.port, http="h11", log_level="warning"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)

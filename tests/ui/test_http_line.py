@@ -240,6 +240,9 @@ def test_where_the_line_is_full_whoever_has_most_waiting_makes_way(monkeypatch: 
         for number in range(http_line.AT_ONCE + 20):
             crowd.ask(f"flood {number}", peer=FLOODER)
         await crowd.settled()
+        crowd.ask("probe", "/healthz", peer=FLOODER)  # whoever watches isn't told to wait
+        await crowd.settled()
+        assert crowd.app.asked[-1] == "probe"
         crowd.ask("other", peer=OTHER)
         crowd.ask("one more", peer=FLOODER)
         await crowd.settled()

@@ -17,7 +17,9 @@ from tests.waiting import until
 
 PROXIED = ["X-Forwarded-For: 203.0.113.5", "X-Forwarded-For: 127.0.0.1", "X-Forwarded-Host: chat.example",
            "X-Forwarded-Proto: https", "Forwarded: for=203.0.113.5", "Via: 1.1 proxy", "X-Real-IP: 203.0.113.5",
-           "CF-Connecting-IP: 203.0.113.5", "CF-Ray: 1"]  # fmt: skip
+           "CF-Connecting-IP: 203.0.113.5", "CF-Ray: 1", "Client-IP: 203.0.113.5", "X-ProxyUser-Ip: 203.0.113.5",
+           "X-Original-Forwarded-For: 203.0.113.5", "CDN-Loop: x", "X-Azure-ClientIP: 203.0.113.5",
+           "X-Varnish: 1"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -68,7 +68,8 @@ def every_route(server: Served) -> Iterator[tuple[str, str]]:
             path = path.replace("{" + name.partition("}")[0] + "}", "chat")
         for method in getattr(route, "methods", None) or ("GET",):
             yield method, path
-    yield from (("GET", path) for path in ("/v1/models", "/metrics", "/nothing", "/gradio_api/mcp/", "//", "/%63onfig"))
+    alike = ("/v1/models", "/metrics", "/healthzz", "/nothing", "/gradio_api/mcp/", "//", "/%63onfig")
+    yield from (("GET", path) for path in alike)
     yield "POST", "/v1/chat/completions"
 
 
@@ -76,7 +77,8 @@ def test_nothing_is_there_without_signing_in(guarded: Served) -> None:
     routes = set(every_route(guarded))
     assert {("GET", "/config"), ("POST", "/gradio_api/upload"), ("GET", "/gradio_api/queue/data")} <= routes
     assert len(routes) > 60
-    for method, path in routes - {("POST", "/login"), ("POST", "/logout")}:
+    health = {(method, path) for method in ("GET", "HEAD") for path in ("/healthz", "/readyz")}
+    for method, path in routes - health - {("POST", "/login"), ("POST", "/logout")}:
         said = ask(guarded, path, method=method, body=b"{}" if method == "POST" else b"")
         if path == "/gradio_api/startup-events" and method == "GET":
             assert said.body == b"false"  # whoever asks after Gradio itself changes nothing

@@ -22,6 +22,7 @@ from ovis_app.api.openai.serving import Load, Serving
 from ovis_app.conversation import Stats
 from ovis_app.errors import api_error
 from ovis_app.generation import Answer, Done, Event, Recast, Request, Thinking, Waiting
+from ovis_app.request_id import RequestId
 from ovis_app.stop import Stop, Stopped
 
 HOLD_SECONDS = 10.0  # that a stream's headers wait for the first word, so that a refusal still has its status
@@ -49,8 +50,11 @@ class Reply:
     """The answer to a chat completion, as a response: nothing is done before it is sent. What was asked isn't kept,
     since its pictures are large; `load` is released once they lie on the disk."""
 
-    def __init__(self, serving: Serving, asked: ChatRequest, load: Load, *, client: str, model: str) -> None:
-        self._serving, self._unread, self._load, self._client = serving, [asked], load, client
+    def __init__(
+        self, serving: Serving, asked: ChatRequest, load: Load, *, client: str, model: str, id: RequestId
+    ) -> None:
+        self._serving, self._unread, self._load = serving, [asked], load
+        self._client, self._id = client, id
         self._stream, self._include_usage = asked.stream, asked.include_usage
         self._completion, self._notes = Completion(model), tuple[str, ...]()
 
@@ -86,7 +90,7 @@ class Reply:
         attached = await self._serving.conversation(asked, folder, stop, client=self._client)
         self._load.release()
         self._notes = attached.notes
-        return Request(attached.conversation, asked.settings, client=self._client)
+        return Request(attached.conversation, asked.settings, client=self._client, id=self._id)
 
     async def _whole(self, events: AsyncIterator[Event], scope: Scope, receive: Receive, send: Send) -> None:
         reasoning = text = ""

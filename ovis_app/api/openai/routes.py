@@ -25,6 +25,7 @@ from ovis_app.api.openai.replies import Reply, refused
 from ovis_app.api.openai.serving import Serving
 from ovis_app.backend import Backend
 from ovis_app.limits import Limits
+from ovis_app.request_id import NO_ID
 from ovis_app.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -113,7 +114,8 @@ class Api:
         asked = protocol.chat_request(await self._body(request), spec, self._limits)
         self._serving.ready()
         load = request.state.load.handed_on()
-        return Reply(self._serving, asked, load, client=request.state.client, model=spec.public_id)
+        number = getattr(request.state, "request_id", NO_ID)
+        return Reply(self._serving, asked, load, client=request.state.client, model=spec.public_id, id=number)
 
     async def tokenize(self, request: HttpRequest) -> Response:
         body = await self._body(request)

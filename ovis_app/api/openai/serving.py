@@ -28,7 +28,9 @@ from ovis_app.generation import Event, Request
 from ovis_app.limits import Limits
 from ovis_app.media.incoming_file import NoRoom
 from ovis_app.media.readers import Readers
+from ovis_app.outcomes import kind_of
 from ovis_app.private_folder import name_for
+from ovis_app.request_id import NO_ID, RequestId, reported
 from ovis_app.stop import NEVER, Stop, Stopped
 
 log = logging.getLogger(__name__)
@@ -174,7 +176,7 @@ class Serving:
                             return
                         tell(event)
             except Exception as error:  # the edge of a thread
-                end = self._said(error)
+                end = self._said(error, request.id)
             tell(end)
 
         async def each() -> AsyncIterator[Event]:
@@ -190,19 +192,20 @@ class Serving:
         finally:
             gone.set()
 
-    def _said(self, error: Exception) -> ApiError:
+    def _said(self, error: Exception, number: RequestId = NO_ID) -> ApiError:
         """What a client is told of an error: never the error itself, whose traceback would keep tensors."""
-        log.info("refused: %s", type(error).__name__)
+        log.info("refused (request %s): %s", number, type(error).__name__)
         match error:
             case Busy():
                 return ApiError(429, str(error), code="rate_limit_exceeded", retry=BUSY_SECONDS)
             case RequestError() | MediaError():
                 return ApiError(400, str(error))
-            case UserError() if self.backend.status().phase in ("starting", "loading", "failed"):
+            case UserError() if self.backend.status().phase not in ("ready", "answering"):
                 return ApiError(503, str(error), retry=LOADING_SECONDS)
             case UserError():
-                return ApiError(500, str(error))
+                unexpected = kind_of(error) == "unexpected"
+                return ApiError(500, reported(str(error), number) if unexpected else str(error))
             case Stopped():
                 return ApiError(503, "The answer was stopped.")
-        log.error("an answer failed", exc_info=error)
-        return ApiError(500, UNEXPECTED)
+        log.error("an answer failed (request %s)", number, exc_info=error)
+        return ApiError(500, reported(UNEXPECTED, number))

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import atexit
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
 
 import torch
 
 from ovis_app import zoo
-from ovis_app.backend import Examination, Offer, Phase, Resources, Status, Way, Weight
+from ovis_app.backend import Examination, Occupancy, Offer, Phase, Resources, Status, Way, Weight
 from ovis_app.backends.local import less_memory, model_pool
-from ovis_app.backends.local.idle import Idle
+from ovis_app.backends.local.failed_load import FailedLoad, cause_of, why_not_loaded
+from ovis_app.backends.local.idle import Clock, Idle
 from ovis_app.backends.local.model_pool import Ready
 from ovis_app.backends.local.model_switch import ModelSwitch, PendingChange
 from ovis_app.backends.local.session import Session
@@ -36,7 +36,9 @@ from ovis_app.errors import FAILED, OUT_OF_MEMORY, TOO_LONG, BackendError, Media
 from ovis_app.generation import Done, Event, Request, Waiting
 from ovis_app.kept_examination import kept
 from ovis_app.limits import Limits
+from ovis_app.models.devices import bytes_held
 from ovis_app.models.memory_speed import bytes_a_second
+from ovis_app.request_id import RequestId
 from ovis_app.settings import Settings
 from ovis_app.sight import Sight
 from ovis_app.stop import Stop, Stopped
@@ -48,11 +50,10 @@ Begin = Callable[[], None]  # called when an answer's turn has come
 Work = Callable[[Session, Request, TokenStreamer, Stop, Begin], Done]
 
 POLL_SECONDS = 0.05  # how often a change that waits for answers checks whether it is still wanted
+CLOSE_SECONDS = 10.0  # that a thread has to end in, once the process does
 GRACE_SECONDS = 1.0  # after its deadline, in which an answer may still end by itself
 ALONE = "{name} reads pages and has no other model beside it: start the app with `--model {name}`."
-PUT_ASIDE = "{name} was put aside after {minutes:g} min without a question; the next one brings it back"
 LESS_CLOSELY = "Memory ran out: looking again, less closely"
-NOT_LOADED = "{name} can't be loaded; the cause is in the server's log."
 WORDS: dict[Phase, str] = {"starting": "Starting", "ready": "ready", "failed": "the model can't be loaded"}
 
 
@@ -60,7 +61,7 @@ class LocalBackend:
     """Answers with one model. `stream` may be called from any thread; a single worker loads, and takes up one request
     after another: with an engine each goes on in a thread of its own, without one they are answered in turn."""
 
-    def __init__(self, settings: Settings, limits: Limits) -> None:
+    def __init__(self, settings: Settings, limits: Limits, *, clock: Clock = time.monotonic) -> None:
         self.settings, self.limits = settings, limits
         self._spec = self._own = zoo.adapted(settings.model, settings.adapter)
         self._ready: Ready | None = None  # the files of `_spec`, once they were looked over
@@ -70,10 +71,11 @@ class LocalBackend:
         self._phase: Phase = "starting"
         self._words = WORDS["starting"]
         self._worker = Worker("ovis-worker")
-        self._answers = ThreadGroup()
+        self._answers, self._fetches = ThreadGroup("ovis-answer"), ThreadGroup("ovis-fetch")
         self._closing = Stop()
+        self._failed = FailedLoad()
         self._switch = ModelSwitch(self._closing)
-        self._idle = Idle(60 * settings.unload_after, self._nobody_asks)
+        self._idle = Idle(60 * settings.unload_after, self._nobody_asks, clock)
         atexit.register(self.close)
 
     @property
@@ -89,19 +91,24 @@ class LocalBackend:
         here = (None, "") if session is None else (session.resources, str(session.capabilities))
         change, problem = self._switch.now(), self._switch.problem
         examined = None if session is None else self._examined
-        return Status(self._spec, phase, words, change, problem, *here, quantize=self._quantize, examined=examined)
+        why = self._failed.why if phase == "failed" else ""
+        return Status(
+            self._spec, phase, words, change, problem, *here, quantize=self._quantize, examined=examined, why=why
+        )
+
+    def occupancy(self) -> Occupancy:
+        """See `backend.Occupied`."""
+        session = self._session  # the worker may take it away meanwhile
+        taken = Occupancy() if session is None else session.occupancy
+        return replace(taken, device_bytes=bytes_held())
 
     def warm(self) -> None:
         """Starts loading the model, and returns at once. A failure shows in `status` and in the first answer."""
-        self._worker.submit(self._warm)
+        self._worker.submit(partial(self._warm, time.monotonic()))
 
-    def _warm(self) -> None:
-        try:
-            self._open(self._report)
-        except Stopped:
-            pass  # the process ends
-        except UserError as error:
-            log.warning("the model can't be loaded: %s", error, exc_info=error.__cause__)
+    def _warm(self, asked: float) -> None:
+        with suppress(Stopped, UserError):  # the process ends, or it is logged and shown
+            self._open(self._report, asked)
 
     def _nobody_asks(self) -> None:
         """In the clock's thread. What waits or is answered is seen to first."""
@@ -113,7 +120,7 @@ class LocalBackend:
         asks from now on stands behind this, and has it loaded again."""
         if self._session is None or self._answers.busy or self._switch.pending is not None or not self._idle.over():
             return
-        self._enter("unloaded", PUT_ASIDE.format(name=self._spec.name, minutes=self.settings.unload_after))
+        self._enter("unloaded", self._idle.put_aside(self._spec.name))
         self._give_up()
         self._idle.wind()
         log.info("%s was unloaded: nobody has asked for %g min", self._spec.name, self.settings.unload_after)
@@ -132,26 +139,25 @@ class LocalBackend:
         if self._phase == "unloaded" and not self._worker.busy:
             self.warm()
 
-    def _open(self, progress: Progress) -> Session:
-        """The session of the present model, loaded unless it is there. Raises BackendError, and what `progress`
-        raises."""
+    def _open(self, progress: Progress, asked: float = float("inf")) -> Session:
+        """The session of the present model, loaded unless it is there, or was tried since it was `asked` for. Raises
+        BackendError, and what `progress` raises."""
         if self._session is not None:
             return self._session
-        self._enter("loading", f"Loading {self._spec.name}")
+        self._failed.check(asked)
+        back = self._phase in ("unloaded", "returning")
+        self._enter("returning" if back else "loading", f"Loading {self._spec.name}")
         try:
-            if self._ready is None:
-                placement = self._placement(self._spec, self._quantize)
-                loaded = model_pool.loaded_model(self._spec, placement, progress=progress)
-            else:
-                loaded = model_pool.load_ready(self._ready, progress=progress)
-            session = Session(loaded, self.settings, self.limits)
+            with self._failed.told(self._spec.name):
+                if self._ready is None:
+                    placement = self._placement(self._spec, self._quantize)
+                    loaded = model_pool.loaded_model(self._spec, placement, progress=progress)
+                else:
+                    loaded = model_pool.load_ready(self._ready, progress=progress)
+                session = Session(loaded, self.settings, self.limits)
         except (UserError, Stopped):
             self._fail()
             raise
-        except Exception as error:  # what drivers and disks raise is of many kinds; here it is known what failed
-            self._fail()
-            log.exception("%s can't be loaded", self._spec.name)
-            raise BackendError(self._why(error)) from error
         self._spec, self._ready = loaded.spec, Ready(loaded.spec, loaded.placement, loaded.checkpoint)
         self._session, self._examined = session, kept(loaded.checkpoint.files)
         self._enter("ready")
@@ -161,14 +167,6 @@ class LocalBackend:
         """The next try begins anew: what was looked over may be what is wrong."""
         self._ready = None
         self._enter("failed")
-
-    def _why(self, error: Exception) -> str:
-        """Why the model can't be loaded, as a sentence."""
-        if isinstance(error, torch.OutOfMemoryError | MemoryError):
-            return (
-                f"{self._spec.name} needs more memory than is free: close what else uses it, or choose a smaller model."
-            )
-        return NOT_LOADED.format(name=self._spec.name)
 
     def _enter(self, phase: Phase, words: str = "") -> None:
         self._phase, self._words = phase, words or WORDS[phase]
@@ -198,7 +196,7 @@ class LocalBackend:
 
     def _offer(self, spec: ModelSpec, freed: int) -> Offer:
         placement = self._placement(spec, self.settings.quantize)
-        still = self.status().phase not in ("answering", "loading")
+        still = self.status().phase not in ("answering", "loading", "returning")
         return replace(_offered(spec, placement, freed=freed), speed=_speed(spec, placement, still=still))
 
     def _placement(self, spec: ModelSpec, quantize: str) -> Placement:
@@ -228,7 +226,7 @@ class LocalBackend:
             raise BackendError(obstacle)
         memory_fit.refuse_what_cannot_fit(spec, placement, freed=self._freed())
         pending = self._switch.begin(spec)
-        threading.Thread(target=self._fetch, args=(pending, placement), name="ovis-fetch", daemon=True).start()
+        self._fetches.start(partial(self._fetch, pending, placement))
 
     def cancel_change(self) -> None:
         self._switch.cancel()
@@ -287,12 +285,9 @@ class LocalBackend:
             work()
         except Stopped:
             return ""
-        except UserError as error:
-            log.warning("%s can't be loaded: %s", spec.name, error, exc_info=error.__cause__)
-            return str(error)
-        except Exception:  # the edge of a thread: the page must hear of it, and the worker live on
-            log.exception("%s can't be loaded", spec.name)
-            return NOT_LOADED.format(name=spec.name)
+        except Exception as error:  # the edge of a thread: the page must hear of it, and the worker live on
+            log.warning("%s can't be loaded: %s", spec.name, error, exc_info=cause_of(error))
+            return why_not_loaded(error, spec.name)
         return None
 
     # --- answers -----------------------------------------------------------------------------------------------------
@@ -334,7 +329,7 @@ class LocalBackend:
         checked(request, self._spec, self.limits)
         stop, streamer = Stop(self._closing), TokenStreamer()
         self._idle.wind()
-        ticket = self._worker.submit(partial(self._work, request, answer, streamer, stop))
+        ticket = self._worker.submit(partial(self._work, request, answer, streamer, stop, time.monotonic()))
         try:
             for event in streamer:
                 waits = self._waits_for(ticket) if isinstance(event, Waiting) else ""
@@ -373,13 +368,14 @@ class LocalBackend:
         """Ends what is running and what waits. Called at the end of the process at the latest."""
         self._closing.set()
         self._idle.close()
+        self._fetches.wait(CLOSE_SECONDS)  # a download removes what it has half written
         self._worker.close()
-        self._answers.wait(10.0)
+        self._answers.wait(CLOSE_SECONDS)
         if self._session is not None:
             self._session.close()
         self._session = None
 
-    def _work(self, request: Request, answer: Work, streamer: TokenStreamer, stop: Stop) -> None:
+    def _work(self, request: Request, answer: Work, streamer: TokenStreamer, stop: Stop, asked: float) -> None:
         """In the worker: loads if need be, and answers; or leaves that to a thread of its own, so that nobody waits for
         somebody else's picture."""
 
@@ -391,27 +387,29 @@ class LocalBackend:
         def load_and_answer() -> None:
             if stop.is_set():
                 return
-            session = self._open(self._report)
+            session = self._open(self._report, asked)
             begin()
             if session.at_once:
-                self._answers.start(partial(self._edge, partial(work, session), streamer, session.evict))
+                self._answers.start(partial(self._edge, partial(work, session), streamer, session.evict, request.id))
             else:
                 work(session)
 
         def work(session: Session) -> None:
-            asked = checked(request, self._spec, self.limits)  # by the model that answers: it may have changed
-            done = answer(session, asked, streamer, stop, begin)
+            now = checked(request, self._spec, self.limits)  # by the model that answers: it may have changed
+            done = answer(session, now, streamer, stop, begin)
             if done.finish == "stopped" and not stop.wanted_no_more():
                 raise BackendError(TOO_LONG)
             streamer.done(done)
 
-        self._edge(load_and_answer, streamer, self._evict)
+        self._edge(load_and_answer, streamer, self._evict, request.id)
 
     def _evict(self) -> None:
         if self._session is not None:
             self._session.evict()
 
-    def _edge(self, work: Callable[[], None], streamer: TokenStreamer, clean: Callable[[], None]) -> None:
+    def _edge(
+        self, work: Callable[[], None], streamer: TokenStreamer, clean: Callable[[], None], number: RequestId
+    ) -> None:
         """The edge of a thread: whatever happens, the reader hears an end. `clean` gives memory back."""
         failed = ""
         try:
@@ -419,11 +417,11 @@ class LocalBackend:
         except Stopped:
             streamer.fail(TOO_LONG)  # read only if it was the deadline, not a reader who left
         except UserError as error:
-            log.info("refused: %s", error, exc_info=error.__cause__)
+            log.info("refused (request %s): %s", number, error, exc_info=error.__cause__)
             streamer.fail(str(error), refused=isinstance(error, RequestError | MediaError))
         except BaseException as error:
             full = out_of_memory(error)
-            log.exception("out of memory" if full else "generation failed")
+            log.exception("out of memory (request %s)" if full else "generation failed (request %s)", number)
             failed = OUT_OF_MEMORY if full else FAILED
         finally:
             self._idle.wind()

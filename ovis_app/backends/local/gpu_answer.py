@@ -27,6 +27,7 @@ from ovis_app.engine.answer import out_of_memory
 from ovis_app.engine.streamer import Failure, TokenStreamer
 from ovis_app.errors import FAILED, OUT_OF_MEMORY, RequestError, UserError
 from ovis_app.generation import Event
+from ovis_app.request_id import NO_ID
 from ovis_app.stop import Stop, Stopped
 
 log = logging.getLogger(__name__)
@@ -84,6 +85,7 @@ class Answering:
         self._began = self._opened = time.monotonic()
         self._amount: Amount | None = None
         self._ran_out = False
+        self._request = NO_ID
 
     def run(self, work: bytes) -> None:
         """The edge of the thread: whatever happens, the reader hears an end."""
@@ -95,16 +97,16 @@ class Answering:
             self._ran_out = not self._stop.wanted_no_more()
             failed = OVER
         except UserError as error:
-            log.info("refused: %s", error, exc_info=error.__cause__)
+            log.info("refused (request %s): %s", self._request, error, exc_info=error.__cause__)
             failed, refused = str(error), isinstance(error, RequestError)
         except BaseException as error:  # what drivers and kernels raise is of many kinds
             failed = OUT_OF_MEMORY if out_of_memory(error) else FAILED
-            log.exception("generation failed")
+            log.exception("generation failed (request %s)", self._request)
         self._streamer.fail(failed, refused=refused)
 
     def _answer(self, work: Work) -> None:
         placed, stop, streamer = self._placed, self._stop, self._streamer
-        self._amount = work.amount
+        self._amount, self._request = work.amount, work.prepared.id
         session = Session(placed.loaded, placed.settings, placed.limits, thread=False, once=True)
         self._opened = time.monotonic()
         try:

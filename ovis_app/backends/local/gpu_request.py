@@ -99,7 +99,7 @@ def prepared_work(request: Request, *, note: Note, stop: Stop, started: float) -
     pixels = [decoder.pixels[key] for key in numbers]
     prompt = replace(prepared.prompt, visual=None)
     return Work(
-        replace(prepared, prompt=prompt),
+        replace(prepared, prompt=prompt, id=request.id),
         tuple(replace(part, values=part.values.to(dtype)) for part in pixels),
         tuple(order),
         started,

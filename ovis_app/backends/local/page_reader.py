@@ -10,6 +10,7 @@ import atexit
 import logging
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
@@ -26,6 +27,9 @@ from transformers.generation.streamers import BaseStreamer
 
 from ovis_app import zoo
 from ovis_app.backend import Offer, Phase, Status
+from ovis_app.backends.local import model_pool
+from ovis_app.backends.local.failed_load import FailedLoad
+from ovis_app.backends.local.idle import Clock, Idle
 from ovis_app.backends.local.session import measured
 from ovis_app.backends.local.worker import Worker
 from ovis_app.backends.validation import checked
@@ -67,7 +71,7 @@ AS_RELEASED = "{name} is used as it was released: leave --quantize and --adapter
 class PageReaderBackend:
     """Answers with the one model that `settings` name. Raises BackendError where it is to be another than released."""
 
-    def __init__(self, settings: Settings, limits: Limits) -> None:
+    def __init__(self, settings: Settings, limits: Limits, *, clock: Clock = time.monotonic) -> None:
         self.settings, self.limits = settings, limits
         self.spec = zoo.adapted(settings.model, settings.adapter)
         if settings.quantize != "none" or settings.adapter:
@@ -75,17 +79,20 @@ class PageReaderBackend:
         self._reader: PageReader | None = None
         self._phase: Phase = "starting"
         self._words = "Starting"
+        self._failed = FailedLoad()
         self._worker = Worker("ovis-reader")
         self._closing = Stop()
+        self._idle = Idle(60 * settings.unload_after, self._nobody_asks, clock)
         atexit.register(self.close)
 
     def warm(self) -> None:
-        self._worker.submit(self._warm)
+        self._worker.submit(partial(self._warm, time.monotonic()))
 
     def status(self) -> Status:
         if self._phase == "ready" and self._worker.busy:
             return Status(self.spec, "answering", "answering")
-        return Status(self.spec, self._phase, self._words)
+        why = self._failed.why if self._phase == "failed" else ""
+        return Status(self.spec, self._phase, self._words, why=why)
 
     def offers(self) -> list[Offer]:
         return []
@@ -98,12 +105,14 @@ class PageReaderBackend:
 
     def close(self) -> None:
         self._closing.set()
+        self._idle.close()
         self._worker.close()
         self._reader = None
 
     def stream(self, request: Request) -> Iterator[Event]:
         asked = checked(request, self.spec, self.limits)
         started, stop, streamer = time.monotonic(), Stop(self._closing), TokenStreamer()
+        self._idle.wind()
         ticket = self._worker.submit(partial(self._work, asked, streamer, stop, started))
         try:
             for event in streamer:
@@ -117,34 +126,52 @@ class PageReaderBackend:
         ahead = self._worker.ahead(ticket)
         if ahead:
             return f"Waiting for {ahead} other question{'s' if ahead > 1 else ''}"
+        if self._phase == "unloaded":
+            return f"Loading {self.spec.name}"
         return "" if self._phase == "ready" else self._words
+
+    def _nobody_asks(self) -> None:
+        """In the clock's thread."""
+        if self._reader is not None and not self._worker.busy:
+            self._worker.submit(self._put_aside)
 
     # --- in the worker -----------------------------------------------------------------------------------------------
 
-    def _warm(self) -> None:
-        try:
-            self._open()
-        except Stopped:
-            pass  # the process ends
-        except UserError as error:
-            log.warning("the model can't be loaded: %s", error, exc_info=error.__cause__)
+    def _warm(self, asked: float) -> None:
+        with suppress(Stopped, UserError):  # the process ends, or it is logged and shown
+            self._open(asked)
 
-    def _open(self) -> PageReader:
-        """The model, fetched and loaded unless it is there. Raises BackendError, and Stopped where the process ends."""
+    def _put_aside(self) -> None:
+        """Gives the model's memory back, unless somebody has asked meanwhile. Who asks later stands behind this."""
+        if self._reader is not None and self._idle.over():
+            self._enter("unloaded", self._idle.put_aside(self.spec.name))
+            self._reader = None
+            model_pool.release()
+            log.info("%s was unloaded: nobody has asked for %g min", self.spec.name, self.settings.unload_after)
+
+    def _open(self, asked: float) -> PageReader:
+        """The model, fetched and loaded unless it is there, or was tried since it was `asked` for. Raises BackendError,
+        and Stopped where the process ends."""
         if self._reader is None:
-            self._enter("loading", f"Loading {self.spec.name}")
+            self._failed.check(asked)
+            back = self._phase in ("unloaded", "returning")
+            self._enter("returning" if back else "loading", f"Loading {self.spec.name}")
             try:
-                settings = self.settings
-                placement = Placement.choose(
-                    self.spec, device=settings.device, dtype=settings.dtype, gpu_memory=settings.gpu_memory
-                )
-                refuse_what_cannot_fit(self.spec, placement)
-                folder = folder_of(self.spec, self._report)
-                self._words = f"Loading {self.spec.name}"
-                self._reader = page_reader.load(folder, self.spec.name, placement)
+                with self._failed.told(self.spec.name):
+                    self._reader = self._loaded()
             finally:
                 self._enter(*(("failed", "the model can't be loaded") if self._reader is None else ("ready", "ready")))
         return self._reader
+
+    def _loaded(self) -> PageReader:
+        settings = self.settings
+        placement = Placement.choose(
+            self.spec, device=settings.device, dtype=settings.dtype, gpu_memory=settings.gpu_memory
+        )
+        refuse_what_cannot_fit(self.spec, placement)
+        folder = folder_of(self.spec, self._report)
+        self._words = f"Loading {self.spec.name}"
+        return page_reader.load(folder, self.spec.name, placement)
 
     def _report(self, words: str, share: float | None) -> None:
         self._closing.check()
@@ -159,7 +186,7 @@ class PageReaderBackend:
         try:
             if stop.is_set():
                 return
-            reader = self._open()
+            reader = self._open(started)
             stop.deadline = time.monotonic() + self.settings.deadline
             streamer.deadline = stop.deadline + GRACE_SECONDS
             done = self._answer(reader, request, streamer, stop, started)
@@ -169,11 +196,13 @@ class PageReaderBackend:
         except Stopped:
             streamer.fail(TOO_LONG)  # read only if it was the deadline, not a reader who left
         except UserError as error:
-            log.info("refused: %s", error, exc_info=error.__cause__)
+            log.info("refused (request %s): %s", request.id, error, exc_info=error.__cause__)
             streamer.fail(str(error), refused=isinstance(error, RequestError | MediaError))
         except BaseException as error:
-            log.exception("reading failed")
+            log.exception("reading failed (request %s)", request.id)
             failed = OUT_OF_MEMORY if out_of_memory(error) else FAILED
+        finally:
+            self._idle.wind()
         if failed:
             streamer.fail(failed)
 

@@ -24,6 +24,7 @@ from ovis_app.generation import DROPPED_FOR, GenerationSettings
 from ovis_app.models.families.table import FAMILIES
 from ovis_app.models.inputs import attention_mask, chat_format
 from ovis_app.models.prompt import NOTHING_BEGUN, VISUAL_ATOM, Begun, Turn, encode_begun, encode_turns, expand
+from ovis_app.request_id import NO_ID, RequestId
 from ovis_app.stop import Stop
 
 # For each token of the context: text of more is refused before it is tokenized, which takes a minute for 10 MB and
@@ -63,6 +64,7 @@ class PreparedRequest:
     budget: ThinkingBudget | None
     dropped: int = 0  # of the oldest questions, left out to make room
     shortage: Shortage | None = None  # where memory ran out for it
+    id: RequestId = NO_ID  # of the request
 
 
 class PromptBuilder:

@@ -14,7 +14,7 @@ from typing import ParamSpec, TypeVar
 import torch
 from torch import Tensor
 
-from ovis_app.backend import Resources, Weight
+from ovis_app.backend import Occupancy, Resources, Weight
 from ovis_app.backends.local.media_encoder import MediaEncoder
 from ovis_app.backends.local.model_pool import LoadedModel, free_memory
 from ovis_app.backends.local.prompt_builder import PreparedRequest, PromptBuilder
@@ -109,6 +109,14 @@ class Session:
         return None if plan is None else Resources(plan.weights, plan.kv, plan.tokens, plan.working)
 
     @property
+    def occupancy(self) -> Occupancy:
+        """How many blocks of keys and values are taken."""
+        if self._engine is None:
+            return Occupancy()
+        blocks = self._engine.blocks
+        return Occupancy(blocks=blocks.count, blocks_used=blocks.held, blocks_cached=blocks.cached)
+
+    @property
     def bytes(self) -> int:
         """What the caches take, beside the weights; nothing on a GPU, whose memory is counted as a whole."""
         if self.loaded.model.device.type == "cuda":
@@ -132,14 +140,15 @@ class Session:
         """The prompt of a request. The caches are emptied where the tower needs their memory. Raises BackendError,
         MediaError, and Stopped once `stop` is set."""
         try:
-            return self._builder.prepare(request.conversation, request.settings, note=streamer.say, stop=stop)
+            prepared = self._builder.prepare(request.conversation, request.settings, note=streamer.say, stop=stop)
+            return replace(prepared, id=request.id)
         except Exception as error:
             if not out_of_memory(error):
                 raise
             log.info("the caches are emptied: preparing a prompt needs the memory")
         self.evict()
         prepared = self._builder.prepare(request.conversation, request.settings, note=streamer.say, stop=stop)
-        return replace(prepared, shortage=Shortage())
+        return replace(prepared, id=request.id, shortage=Shortage())
 
     def count(self, request: Request, stop: Stop) -> int:
         """Tokens of a request's prompt. No picture goes through the tower for it. Raises as `prepare` does."""
@@ -215,8 +224,9 @@ class Session:
             # The clock stands until the engine takes it up.
             stop.deadline = streamer.deadline = float("inf")
             answer = engine.answer(
-                prompt, settings, budget=prepared.budget, streamer=streamer, stop=over, progress=progress
-            )
+                prompt, settings, budget=prepared.budget, streamer=streamer, stop=over, progress=progress,
+                request=prepared.id,
+            )  # fmt: skip
             return answer.ids, answer.sequence.found or 0, answer.shortage
         progress(0.0)
         ids = plain.generate(

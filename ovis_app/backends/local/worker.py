@@ -55,12 +55,12 @@ class Worker:
 class ThreadGroup:
     """A thread for each piece of work, which must see to its own errors."""
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
+    def __init__(self, name: str) -> None:
+        self._name, self._lock = name, threading.Lock()
         self._threads: set[threading.Thread] = set()
 
     def start(self, work: Callable[[], None]) -> None:
-        thread = threading.Thread(target=self._run, args=(work,), name="ovis-answer", daemon=True)
+        thread = threading.Thread(target=self._run, args=(work,), name=self._name, daemon=True)
         with self._lock:
             self._threads.add(thread)
         thread.start()

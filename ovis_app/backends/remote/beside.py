@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from ovis_app import zoo
-from ovis_app.backend import GONE, Backend, Counts, Offer, OffersElsewhere, Status, Weighs, Weight
+from ovis_app.backend import GONE, Backend, Counts, Occupancy, Offer, OffersElsewhere, Status, Weighs, Weight, occupancy
 from ovis_app.backends.remote.backend import RemoteBackend
 from ovis_app.backends.sights import seen_by
 from ovis_app.errors import BackendError
@@ -86,8 +86,13 @@ class BesideServers:
     def several(self) -> dict[str, ModelSpec]:
         """See `backend.Several`: the model of this machine too, which stays loaded or is loaded again."""
         here = self._here.status()
-        loaded = {here.model.public_id: here.model} if here.phase in ("ready", "answering", "unloaded") else {}
+        there = here.phase in ("ready", "answering", "unloaded", "returning")
+        loaded = {here.model.public_id: here.model} if there else {}
         return {**loaded, **self._servers.several()}
+
+    def occupancy(self) -> Occupancy:
+        """See `backend.Occupied`: of this machine."""
+        return occupancy(self._here)
 
     def count(self, request: Request) -> int | None:
         """See `backend.Counts`."""

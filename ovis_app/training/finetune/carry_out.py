@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 
 from torch import nn
@@ -35,19 +36,18 @@ def carry_out(plan: Plan) -> None:
     leads = made.process_index == 0
     say: Say = _aloud if leads else _silent
     made.distributed_state.wait_for_everyone()  # all have looked at the folder
-    try:
-        if leads and not plan.resume:
-            folder.begin(plan)
-        if leads and plan.resume:
-            folder.clean()
-    except OSError as error:
-        raise BackendError(NO_FOLDER.format(out=plan.out.name)) from error
-    made.distributed_state.wait_for_everyone()
-    for line in dry_run.lines(plan):
-        say(line)
-    with loop.in_sentences(plan, folder):
-        _train(plan, folder, made, say, leads=leads)
-    made.distributed_state.wait_for_everyone()
+    with ExitStack() as kept:
+        if leads:
+            try:
+                kept.enter_context(folder.taken(plan))
+            except OSError as error:
+                raise BackendError(NO_FOLDER.format(out=plan.out.name)) from error
+        made.distributed_state.wait_for_everyone()
+        for line in dry_run.lines(plan):
+            say(line)
+        with loop.in_sentences(plan, folder):
+            _train(plan, folder, made, say, leads=leads)
+        made.distributed_state.wait_for_everyone()
 
 
 def _train(plan: Plan, folder: RunFolder, made: loop.Arguments, say: Say, *, leads: bool) -> None:

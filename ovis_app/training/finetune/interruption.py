@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while a model learns: the step that runs is finished and saved, and then it ends.
+"""Ctrl-C and whatever else ends a process while a model learns: the step that runs is finished and saved, then it ends.
 
 Knows signals, and what a Trainer asks of a callback. A second signal ends the process at once.
 """
@@ -16,7 +16,7 @@ import torch
 from torch import distributed
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+from ovis_app import endings
 
 
 class Interruption(TrainerCallback):
@@ -28,7 +28,7 @@ class Interruption(TrainerCallback):
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():  # others hear no signals
-            self._before = {one: signal.signal(one, self._hear) for one in SIGNALS}
+            self._before = {one: signal.signal(one, self._hear) for one in endings.signals()}
         return self
 
     def __exit__(

@@ -11,13 +11,15 @@ import platform
 import re
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from ovis_app.errors import DataError
+from ovis_app.errors import BackendError, DataError
 from ovis_app.named_files import printable
+from ovis_app.private_folder import held
 from ovis_app.training.finetune.plan import Plan
 
 RUN_FILE = "run.json"  # what it was begun with
@@ -27,6 +29,8 @@ STATE_FILE = "trainer_state.json"  # a checkpoint's last file
 CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 PACKAGES = ("ovis-app", "torch", "transformers", "peft", "accelerate", "bitsandbytes")
 
+HOLDS_RUN = "{out} holds a run: add --resume to go on with it, or name another --out."
+TAKEN = "Another process trains in {out} now: wait until it ends, or name another --out."
 NO_FOLDER = "{out} can't be written: check its permissions and the disk, or name another --out."
 
 Record = Mapping[str, Any]
@@ -38,9 +42,24 @@ class RunFolder:
 
     path: Path
 
-    def begin(self, plan: Plan) -> None:
-        """Writes what the run was begun with."""
+    @contextmanager
+    def taken(self, plan: Plan) -> Iterator[None]:
+        """The folder for this process alone while the block runs: begun, or ready to go on. Raises BackendError where
+        another process has it, or began a run there meanwhile, and OSError."""
         self.path.mkdir(parents=True, exist_ok=True)
+        with held(self.path) as alone:
+            if not alone:
+                raise BackendError(TAKEN.format(out=self.path.name))
+            if plan.resume:
+                self.clean()
+            elif (self.path / RUN_FILE).exists():
+                raise BackendError(HOLDS_RUN.format(out=self.path.name))
+            else:
+                self._begin(plan)
+            yield
+
+    def _begin(self, plan: Plan) -> None:
+        """Writes what the run was begun with."""
         facts = {
             **plan.facts,
             "revision": _revision(plan.checkpoint.folder),
@@ -94,7 +113,7 @@ def check_new(out: Path) -> None:
         if out.exists() and not out.is_dir():
             raise DataError(f"--out {out.name} is a file: name a folder.")
         if (out / RUN_FILE).exists():
-            raise DataError(f"{out.name} holds a run: add --resume to go on with it, or name another --out.")
+            raise DataError(HOLDS_RUN.format(out=out.name))
         if out.exists() and any(out.iterdir()):
             raise DataError(f"{out.name} holds other files: name a new folder with --out.")
         above = next(folder for folder in (out, *out.absolute().parents) if folder.exists())

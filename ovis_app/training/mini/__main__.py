@@ -1,4 +1,5 @@
-"""Trains and evaluates Ovis-mini: `python -m ovis_app.training.mini --out DIR` and `... mini evaluate [--model DIR]`.
+"""Trains and evaluates Ovis-mini: `python -m ovis_app.training.mini --out DIR` and `... mini evaluate [--model DIR]`;
+`... mini checksums [--model DIR]` notes what its files are, after one of them was put there by hand.
 
 Knows the command line. Refuses to know what a run is made of.
 """
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from torch.multiprocessing.spawn import spawn
 
+from ovis_app.checkpoints import checksums
 from ovis_app.training.mini.course import PLAN, PLAN_ON, export_latest, prepare, train
 from ovis_app.training.mini.trainer import Run
 
@@ -19,10 +21,10 @@ HOME = Path("assets/ovis-mini")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train Ovis-mini, or evaluate it on fresh scenes.")
-    parser.add_argument("action", nargs="?", choices=("train", "export", "evaluate"), default="train")
+    parser.add_argument("action", nargs="?", choices=("train", "export", "evaluate", "checksums"), default="train")
     parser.add_argument("--out", type=Path, default=HOME, help="the checkpoint folder to write")
     parser.add_argument("--work", type=Path, default=Path("runs/mini"), help="logs and resumable checkpoints")
-    parser.add_argument("--model", type=Path, default=HOME, help="the checkpoint folder to evaluate")
+    parser.add_argument("--model", type=Path, default=HOME, help="the checkpoint folder to evaluate, or to note")
     parser.add_argument("--number", type=int, default=100, help="fresh questions per kind to evaluate")
     parser.add_argument("--processes", type=int, default=min(os.cpu_count() or 1, 2))
     parser.add_argument("--steps", type=int, help="end each stage after this many steps")
@@ -37,6 +39,9 @@ def main() -> None:
         answerer = Answerer(options.model)
         figures = evaluate(answerer, number=options.number)
         print(table([*figures, *evaluate_talks(answerer, number=max(options.number // 10, 1))]))
+    elif options.action == "checksums":
+        checksums.write(options.model)
+        print(f"wrote {options.model / checksums.SUMS}")
     elif options.action == "export":
         print(f"wrote stage {export_latest(options.work, options.out)} to {options.out}")
     else:

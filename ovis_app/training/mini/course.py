@@ -14,6 +14,7 @@ import torch.distributed as dist
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
+from ovis_app.checkpoints import checksums
 from ovis_app.checkpoints.load import load
 from ovis_app.models.ovis import Ovis
 from ovis_app.models.prompt import PromptTokenizer
@@ -71,9 +72,10 @@ def wait() -> None:
 
 
 def export(model: Ovis, config: dict[str, Any], run: Run, out: Path) -> None:
-    """Writes the checkpoint folder."""
+    """Writes the checkpoint folder, and the checksums that are asked for where it is the bundled one."""
     save(model, config, out)
     write(Tokenizer.from_file(str(run.folder / "tokenizer" / "tokenizer.json")), out)
+    checksums.write(out)
 
 
 def export_latest(work: Path, out: Path) -> str:

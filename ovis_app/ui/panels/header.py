@@ -22,6 +22,9 @@ class Header:
     model: gr.Button
     status: gr.HTML
     timer: gr.Timer
+    failure: gr.Row
+    why: gr.HTML
+    load_again: gr.Button
     new_chat: gr.Button
     language: gr.Button
     theme: gr.Button
@@ -43,7 +46,16 @@ def build(status: Status, *, sign_out: bool, open_to_all: bool) -> Header:
             gr.HTML(SIGN_OUT, elem_id="sign-out")
     if open_to_all:
         gr.HTML(f"<p>{OPEN_TO_ALL}</p>", elem_id="open-to-all")
-    return Header(library, model, pill, gr.Timer(1.5), new_chat, language, theme, settings)
+    with gr.Row(elem_id="not-loaded", visible=bool(status.why)) as failure:
+        why = gr.HTML(why_of(status))
+        load_again = gr.Button("Try again", elem_id="load-again", size="sm")
+    failed = (failure, why, load_again)
+    return Header(library, model, pill, gr.Timer(1.5), *failed, new_chat, language, theme, settings)
+
+
+def why_of(status: Status) -> str:
+    """Why the model can't be loaded, as HTML."""
+    return f'<p role="alert">{escape(status.why)}</p>' if status.why else ""
 
 
 def pill_of(status: Status, read: str) -> str:
@@ -57,7 +69,7 @@ def pill_of(status: Status, read: str) -> str:
         return status_pill("calm", "ready" + servers_of(status))
     if status.phase == "unloaded":
         return status_pill("calm", PUT_ASIDE + servers_of(status), about=status.words)
-    return status_pill("failed" if status.phase == "failed" else "busy", status.words)
+    return status_pill("failed" if status.phase == "failed" else "busy", status.words, about=status.why)
 
 
 def servers_of(status: Status) -> str:

@@ -42,7 +42,7 @@ window.ovis = (() => {
   const covers = matchMedia("(max-width: 640px)");
   function cover() {
     const open = Object.keys(openers).find(isOpen);
-    for (const one of document.querySelectorAll("#header, #open-to-all, #view, #actions")) one.inert = Boolean(open) && covers.matches;
+    for (const one of document.querySelectorAll("#header, #open-to-all, #not-loaded, #view, #actions")) one.inert = Boolean(open) && covers.matches;
     for (const [name, panel] of [["settings", find("#drawer")], ["models", find("#models")]]) {
       panel?.toggleAttribute("aria-modal", open === name && covers.matches);
       if (panel?.hasAttribute("aria-modal")) panel.setAttribute("aria-modal", "true");

@@ -38,7 +38,17 @@ class _Handlers:
         self._parts, self._panel, self._backend, self._settings = parts, parts.models, backend, settings
         panel = parts.models
         self.inputs = [parts.model, panel.search, parts.read]
-        self.outlook = [parts.header.status, parts.header.timer, panel.here, panel.progress, panel.cancel, parts.model]
+        head = parts.header
+        self.outlook = [
+            head.status,
+            head.timer,
+            head.failure,
+            head.why,
+            panel.here,
+            panel.progress,
+            panel.cancel,
+            parts.model,
+        ]
         self.outlook += [parts.view.facts, *parts.controls, panel.rows, panel.listed, panel.fitting, panel.memory]
         self.outlook += [panel.wish]
         self._asked_by = ""  # the session that began the last change: nobody else hears that it came to nothing
@@ -92,6 +102,8 @@ class _Handlers:
         return {
             parts.header.status: header.pill_of(now, read),
             parts.header.timer: gr.Timer(header.next_look(now)),
+            parts.header.failure: gr.update(visible=bool(now.why)),
+            parts.header.why: header.why_of(now),
             panel.here: models.on_this_machine(now),
             panel.progress: models.coming(now),
             panel.cancel: gr.update(visible=cancellable),
@@ -150,6 +162,11 @@ class _Handlers:
             self._backend.cancel_change()
         return self.look(shown, wanted, read, request)
 
+    def load_again(self, shown: ModelSpec, wanted: str | None, read: str, request: gr.Request) -> Updates:
+        """For whoever asks: a question does the same."""
+        self._backend.warm()
+        return self.look(shown, wanted, read, request)
+
     def show_choice(self, request: gr.Request) -> Updates:
         # By a mark and not by an update of the column, which would draw it anew under whoever types into it.
         return {self._panel.may_choose: "<i></i>" if self._allowed(request) else ""}
@@ -167,6 +184,7 @@ def wire(
     page.load(handlers.tell, None, [parts.view.facts], **AT_ONCE)
     for seen in (page.load, parts.header.timer.tick):
         seen(handlers.look, handlers.inputs, handlers.outlook, **AT_ONCE)
+    parts.header.load_again.click(handlers.load_again, handlers.inputs, handlers.outlook, **AT_ONCE)
     for button in (parts.header.model, panel.close):
         button.click(None, js="() => window.ovis.toggle('models')")
     if settings.choosable:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import stat
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,14 @@ from safetensors.torch import load_file, save_file
 
 from ovis_app import cli
 from ovis_app.checkpoints.load import load
+from ovis_app.cli import finetune
 from ovis_app.errors import BackendError
 from ovis_app.models.ovis import Ovis
 from ovis_app.training.finetune import answers
 from ovis_app.training.finetune import train as entrance
+from ovis_app.training.finetune.plan import Plan
 from ovis_app.training.finetune.run_folder import RunFolder
+from ovis_app.training.finetune.train import train
 from tests.adapters import checkpoint, logits
 from tests.training.finetune import runs
 from tests.training.finetune.made import entry, written
@@ -199,3 +203,16 @@ def test_old_samples_of_a_file_are_asked_before_and_after(
     assert re.search(r"old questions: \d of 7 were answered right before, \d are now", capsys.readouterr().out)
     begun = json.loads((folder / "mixed" / "run.json").read_text(encoding="utf-8"))
     assert begun["flags"]["mix"] == [[str(old), 0.2]]
+
+
+def test_two_runs_never_share_a_folder(folder: Path) -> None:
+    def begun_meanwhile(plan: Plan) -> None:
+        """Both had looked at the folder while nothing was in it."""
+        with RunFolder(plan.out).taken(plan), pytest.raises(BackendError, match="Another process trains in twice now"):
+            train(plan)
+        with pytest.raises(BackendError, match="twice holds a run: add --resume"):
+            train(plan)
+        with RunFolder(plan.out).taken(replace(plan, resume=True)):
+            assert not RunFolder(plan.out).records()
+
+    assert finetune.run(runs.words(folder, out="twice"), begun_meanwhile) == 0

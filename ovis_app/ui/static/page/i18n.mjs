@@ -97,27 +97,29 @@ function found(text) {
   return null;
 }
 
-/** The row in Chinese, or null. What isn't translated is a name or a number: no other fact, and at the beginning no list. */
+/** The row in Chinese, or null. What isn't translated is a name or a number: no other fact, and no list at the beginning
+ * or where the row says next to nothing of its own. */
 function fill({ chinese, places, between }, filling) {
   let lacks = false;
+  const short = between.join("").trim().length < 5;
   const whole = chinese.replace(/\{(=?)([^{}]*)\}/g, (place, mark, name) => {
     const at = places.indexOf(`{${name}}`);
     const value = filling[at];
     if (mark && value) {
-      const own = found(value.trim()) ?? listed(value);
+      const own = listed(value, 3) ?? found(value.trim()) ?? listed(value); // a row's last place would take a list's rest
       lacks ||= own === null;
       return own;
     }
-    lacks ||= /(^| )·( |$)|\n/.test(value) || (at === 0 && !between[0] && value.includes(", "));
+    lacks ||= /(^| )·( |$)|\n/.test(value) || ((short || (at === 0 && !between[0])) && value.includes(", "));
     return value;
   });
   return lacks ? null : whole;
 }
 
 /** "one, two" where each of them is known. */
-function listed(text) {
+function listed(text, least = 2) {
   const parts = text.split(", ");
-  if (parts.length < 2 || parts.length > MOST_PARTS) return null;
+  if (parts.length < least || parts.length > MOST_PARTS) return null;
   const own = parts.map(found);
   return own.every((one) => one !== null) ? own.join("、") : null;
 }

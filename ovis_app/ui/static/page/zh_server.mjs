@@ -80,6 +80,7 @@ export default {
   "Think": "思考",
   "Boxes": "方框",
   "Cancel": "取消",
+  "Try again": "重试",
   "Change it": "更换模型",
   "Sign out": "退出登录",
   "Choose the model": "选择模型",
@@ -219,6 +220,7 @@ export default {
   "Which image has more shapes?": "哪张图片里的形状更多？",
   "Which way does it move?": "它往哪个方向移动？",
   "How many shapes are there?": "一共有多少个形状？",
+  "Where is the <ref>red circle</ref>? Please provide the bounding box coordinates.": "<ref>红色圆形</ref>在哪里？请给出边界框坐标。",
   "What does the text say?": "图中的文字是什么？",
 
   // what is waited for
@@ -289,6 +291,7 @@ export default {
   "{0} must be true or false.": "{0} 必须是 true 或 false。",
   "The conversation and its answer may take {tokens} tokens and there is memory for {room}: lower max new tokens or max pixels, or start a new chat.":
     "对话和回答可能需要 {tokens} 个 token，而内存只够 {room} 个：请调低最长回答或图片上限，或开始新对话。",
+  "{sentence} Say this number when you report it: {number}.": "{=sentence}报告问题时请附上编号：{number}。",
   "Something went wrong while answering. Please try again; the cause is in the server's log.": "回答时出了问题。请重试；原因记录在服务器日志里。",
   "The model failed while answering: try again, or start a new chat.": "模型在回答时出错：请重试，或开始新对话。",
   "Too many questions are waiting already: try again in a moment.": "等待的问题已经太多：请稍后再试。",
@@ -479,7 +482,7 @@ export default {
   "the model can't be loaded": "模型无法加载",
   "{name} can't be loaded; the cause is in the server's log.": "无法加载 {name}；原因记录在服务器日志里。",
   "The model's libraries can't be loaded; the cause is in the server's log. Install the requirements again.": "无法加载模型所需的库；原因记录在服务器日志里。请重新安装依赖。",
-  "{0} needs more memory than is free: close what else uses it, or choose a smaller model.": "{0} 需要的内存超过了可用内存：请关闭占用内存的程序，或选择更小的模型。",
+  "{name} needs more memory than is free: close what else uses it, or choose a smaller model.": "{name} 需要的内存超过了可用内存：请关闭占用内存的程序，或选择更小的模型。",
   "{0} answers already.": "{0} 已经在回答。",
   "{0} answers again.": "{0} 又在回答了。",
   "{0} isn't loaded yet: try again in a moment.": "{0} 还没加载好：请稍后再试。",
@@ -530,6 +533,10 @@ export default {
   "has a header that makes no sense": "的文件头没有意义",
   "has zeros where its last weights should be": "末尾本应是权重的地方全是零",
   "{0} has no tokenizer: add the original model's tokenizer.json, or choose another.": "{0} 没有分词器：请加上原模型的 tokenizer.json，或选择其他模型。",
+  "{file} of {name} isn't the file that this app came with: install the app again, or choose another model.":
+    "{name} 的 {file} 不是随本应用提供的文件：请重新安装本应用，或选择其他模型。",
+  "The tokenizer of {name} doesn't belong to its weights, which don't have all of its tokens: download it again, or choose another checkpoint.":
+    "{name} 的分词器与其权重不匹配，权重没有它的全部词元：请重新下载，或选择其他检查点。",
   "The tokenizer of {0} is damaged: download it again.": "{0} 的分词器已损坏：请重新下载。",
   "generation_config.json in {0} is damaged: download it again.": "{0} 中的 generation_config.json 已损坏：请重新下载。",
   "{0} in {1} is damaged: download it again.": "{1} 中的 {0} 已损坏：请重新下载。",

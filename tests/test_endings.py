@@ -1,0 +1,134 @@
+"""A process that is told to end: soon, with 0, and nothing of it is left, wherever it is just then."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from ovis_app import endings
+from ovis_app.backends.local.backend import LocalBackend
+from ovis_app.limits import Limits
+from ovis_app.media import decoder_process
+from ovis_app.settings import Settings
+from ovis_app.stop import NEVER, Stopped
+from tests.backends.test_model_switch import FOLDERS
+from tests.checkpoints.hub_server import Hub, serve
+from tests.waiting import PATIENCE, until
+
+ROOT = Path(__file__).parent.parent
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no such signals there")
+
+
+@contextmanager
+def opening(folder: Path, *, ignored: bool = False) -> Iterator[subprocess.Popen[bytes]]:
+    """A page that is about to be opened: it has its folder, and imports Gradio."""
+    environment = {**os.environ, "TMPDIR": str(folder)}
+    environment.pop("GRADIO_TEMP_DIR", None)
+    words = [sys.executable, "app.py", "--backend", "fake", "--port", "0"]
+    hang_up = signal.SIG_IGN if ignored else signal.SIG_DFL
+    process = subprocess.Popen(
+        words, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=partial(signal.signal, signal.SIGHUP, hang_up),
+    )  # fmt: skip
+    try:
+        until(lambda: list(folder.glob("ovis-*/lock")))
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_page_that_is_about_to_open_ends_at_once(name: str, tmp_path: Path) -> None:
+    with opening(tmp_path) as process:
+        process.send_signal(getattr(signal, name))
+        said = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, said, list(tmp_path.iterdir())) == (0, (b"", b""), []), "it opened first"
+
+
+def test_what_nohup_keeps_from_a_process_does_not_end_it(tmp_path: Path) -> None:
+    with opening(tmp_path, ignored=True) as process:
+        process.send_signal(signal.SIGHUP)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.5)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0
+
+
+def test_what_does_not_come_to_its_end_is_left_behind() -> None:
+    """Under an import, or a step of torch, an interpreter that goes down aborts."""
+    code = (
+        "import threading, atexit\nfrom ovis_app import endings\n"
+        "atexit.register(print, 'the interpreter went down')\n"
+        "with endings.Ending() as ending:\n"
+        "    ending.at_once = False\n    print('up', flush=True)\n    ending.wait()\n"
+        "    endings.within(0.1, lambda: threading.Event().wait())\n"
+        "endings.leave(0)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "up\n"
+        for _ in range(5):
+            process.send_signal(signal.SIGTERM)
+        assert process.communicate(timeout=PATIENCE)[0] == "" and process.returncode == 0
+
+
+def test_decoders_end_with_the_process_whatever_they_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoder = tmp_path / "decoder.py"
+    decoder.write_text("import time\ntime.sleep(600)\n")
+    monkeypatch.setattr(decoder_process, "DECODER", decoder)
+    monkeypatch.setattr(decoder_process, "_ended", threading.Event())
+
+    def read() -> None:
+        with decoder.open("rb") as file:
+            list(decoder_process.records(file, {}, Limits(), NEVER))
+
+    with ThreadPoolExecutor(1) as threads:
+        reading = threads.submit(read)
+        until(lambda: decoder_process._running)
+        [child] = decoder_process._running
+        decoder_process.end_all()
+        assert isinstance(reading.exception(5), decoder_process.Broken) and child.returncode == -signal.SIGKILL
+        assert isinstance(threads.submit(read).exception(5), Stopped)
+
+
+def test_a_model_that_is_being_fetched_for_a_change_leaves_no_half_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in os.environ if name.startswith(("HF_", "HUGGING"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
+
+    def half() -> list[Path]:
+        return [Path(at, name) for at, _, names in os.walk(tmp_path) for name in names if name.endswith(".incomplete")]
+
+    with (
+        serve(Hub("someone/Tiny-Ovis", FOLDERS["ovis2"], pace=20_000)) as hub,
+        closing(LocalBackend(Settings(model=str(FOLDERS["ovis2.5"]), device="cpu"), Limits())) as backend,
+    ):
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        backend.change("someone/Tiny-Ovis")
+        until(half)
+        asked = time.monotonic()
+        backend.close()
+        assert half() == []
+    print(f"closed in {time.monotonic() - asked:.1f} s")
+
+
+def test_a_signal_is_heard_as_ctrl_c_by_commands() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt), endings.as_ctrl_c():
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(PATIENCE)
+    assert signal.getsignal(signal.SIGTERM) == before
