@@ -13,7 +13,7 @@ from ovis_app.errors import BackendError
 
 MISSING = (
     "--mcp needs the extra `mcp`, which isn't installed: run `pip install 'ovis-app[mcp]'` (in a checkout "
-    "`pip install '.[mcp]'`)."
+    "`pip install -e '.[mcp]'`)."
 )
 
 # Requests that are answered, by the names of their types. What Gradio makes of prompts and resources, where there are
