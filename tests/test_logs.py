@@ -22,7 +22,7 @@ from ovis_app import logs
 from ovis_app.request_id import RequestId
 from tests.ui.raw_http import form
 from tests.ui.serving import Served, Wire, free_port
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, until
 
 ROOT = Path(__file__).parent.parent
 CANARY = "CanaryMarmalade"
@@ -31,17 +31,19 @@ CANARY = "CanaryMarmalade"
 @pytest.fixture(scope="module")
 def said(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
     """What a page that was asked all kinds of things has printed, and the numbers that it has told."""
-    port = free_port()
+    port, log = free_port(), tmp_path_factory.mktemp("log") / "stderr"
     command = [sys.executable, "app.py", "--backend", "fake", "--port", str(port), "--log-format", "json"]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as page:
-        assert page.stderr is not None
-        first = page.stderr.readline()
+    with (
+        log.open("wb") as file,
+        subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=file, text=True) as page,
+    ):
         try:
+            until(lambda: b"\n" in log.read_bytes(), "it says nothing")
             numbers = list(asked(f"http://127.0.0.1:{port}/", tmp_path_factory.mktemp(CANARY)))
         finally:
             page.terminate()
-        out, rest = page.communicate(timeout=PATIENCE)
-    yield [out, *numbers, first, *rest.splitlines()]
+        out, _ = page.communicate(timeout=PATIENCE)
+    yield [out, *numbers, *log.read_text("utf-8").splitlines()]
 
 
 def asked(url: str, folder: Path) -> Iterator[str]:

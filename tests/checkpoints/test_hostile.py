@@ -15,11 +15,12 @@ import torch
 
 from ovis_app import zoo
 from ovis_app.checkpoints import page_reader
+from ovis_app.checkpoints.load import load
 from ovis_app.cli import main
 from ovis_app.doctor import quick
 from ovis_app.errors import BackendError
 from ovis_app.settings import Settings
-from tests.adapters import written
+from tests.adapters import MODULE, written
 from tests.backends.test_page_reader import folder as reader  # noqa: F401 - a fixture
 from tests.models_on_cpu import loaded_on_cpu, on_cpu
 
@@ -108,7 +109,14 @@ def test_a_folder_of_pickles_alone_is_refused_unread(mark: Path, tmp_path: Path)
         loaded_on_cpu(zoo.resolve(str(folder)), "float32")
 
 
-def test_a_hostile_adapter_runs_nothing(mark: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_hostile_adapter_loads_as_the_honest_one_and_runs_nothing(mark: Path, tmp_path: Path) -> None:
+    honest, folder = written(tmp_path / "honest"), written(tmp_path / "mine")
+    poison(folder, mark)
+    found, wanted = (load(CHECKPOINT, adapter=one).get_parameter(f"{MODULE}.weight") for one in (folder, honest))
+    assert torch.equal(found, wanted) and not torch.equal(found, load(CHECKPOINT).get_parameter(f"{MODULE}.weight"))
+
+
+def test_pickled_adapters_are_refused_unread(mark: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     adapter = written(tmp_path / "mine")
     (adapter / "adapter_model.safetensors").unlink()
     poison(adapter, mark)
@@ -142,4 +150,4 @@ def test_nothing_in_the_source_reads_what_could_run() -> None:
             assert name not in {"eval", "exec", "yaml.load", "marshal.loads", "joblib.load", "shelve.open"}, file
             if name in {"pickle.load", "pickle.loads", "pickle.Unpickler"}:
                 seen.add(file.relative_to(ROOT).as_posix())
-    assert seen <= {"ovis_app/backends/local/gpu_answer.py"}
+    assert seen == {"ovis_app/backends/local/gpu_answer.py"}
