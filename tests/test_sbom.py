@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from cyclonedx.model.component import Component, ComponentType
 from packaging.requirements import Requirement
 
 from ovis_app import zoo
+from tools import sbom
 from tools.sbom import bill, written
-from tools.vendor import WANTED
+from tools.vendor import SUMS, WANTED
 
 ROOT = Path(__file__).parent.parent
 LIBRARIES = json.loads(WANTED.read_text("utf-8"))
@@ -57,6 +59,19 @@ def test_every_file_in_it_has_that_content(bom: dict[str, Any]) -> None:
         assert file["hashes"] == [
             {"alg": "SHA-256", "content": hashlib.sha256((ROOT / file["name"]).read_bytes()).hexdigest()}
         ]
+
+
+@pytest.mark.parametrize("changed", [lambda rows: rows[1:], lambda rows: [64 * "0" + rows[0][64:], *rows[1:]]])
+def test_a_file_that_is_not_as_written_down_is_a_sentence(
+    changed: Callable[[list[str]], list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    (tmp_path / "sums").write_text("\n".join(changed(SUMS.read_text("utf-8").splitlines())))
+    monkeypatch.setattr(sbom, "SUMS", tmp_path / "sums")
+    monkeypatch.setattr("sys.argv", ["sbom", "--out", str(tmp_path / "bom.json")])
+    name = SUMS.read_text("utf-8").splitlines()[0].partition("  ")[2]
+    assert sbom.main() == 1 and capsys.readouterr().err == sbom.UNKNOWN.format(name=name) + "\n"
+    assert not (tmp_path / "bom.json").exists()
 
 
 def test_what_the_schema_does_not_allow_is_not_written() -> None:

@@ -1,13 +1,16 @@
 """Writes what the app is made of as a CycloneDX bill of materials: `python -m tools.sbom --out FILE`.
 
-In it are the versions of requirements.lock, the page's libraries (vendor.json, vendor.sha256) and the bundled model. It
-is held against CycloneDX's own schema before it is written, and is the same for the same files. Refuses to know
-licences of packages, which a lock doesn't say, and what a torch for a GPU brings.
+In it are the versions of requirements.lock, and the page's libraries (vendor.json) and the bundled model with the hash
+of each file, which has to be the one that is written down (vendor.sha256, SHA256SUMS). It is held against CycloneDX's
+own schema before it is written, and is the same for the same files. Refuses to know licences of packages, which a lock
+doesn't say, what a torch for a GPU brings, and native libraries within wheels: FFmpeg in that of av,
+libheif in pillow-heif's and PDFium in pypdfium2's aren't listed.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import sys
 import tomllib
@@ -31,6 +34,7 @@ from tools.vendor import SUMS, WANTED, files_of
 
 LOCK, MODEL = ROOT / "requirements.lock", ROOT / "assets" / "ovis-mini"
 INVALID = "make sbom: what was made is no CycloneDX {version}: {error}"
+UNKNOWN = "make sbom: {name} has no SHA-256 written down, or isn't as it says: see `git status`, and look at why."
 
 Digests = Mapping[str, str]  # SHA-256 by the file's path in the repository
 
@@ -91,8 +95,12 @@ def _digests(sums: Path, folder: Path) -> Digests:
 
 
 def _file(file: Path, digests: Digests) -> Component:
+    """Raises ValueError where the file isn't the one that is written down."""
     name = file.relative_to(ROOT).as_posix()
-    content = HashType(alg=HashAlgorithm.SHA_256, content=digests[name])
+    digest = hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""
+    if not digest or digests.get(name) != digest:
+        raise ValueError(UNKNOWN.format(name=name))
+    content = HashType(alg=HashAlgorithm.SHA_256, content=digest)
     return Component(name=name, type=ComponentType.FILE, bom_ref=f"file:{name}", hashes=[content])
 
 
