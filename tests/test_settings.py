@@ -219,3 +219,20 @@ def test_a_page_lies_below_a_path_that_browsers_leave_as_it_is() -> None:
     for path in ("chat", "/", "/chat/", "//chat", "/chat/..", "/./chat", "/a%2e", "/a b", "/a?b", "http://a/b", "/a\n"):
         with pytest.raises(ValueError, match="--root-path is a path such as /chat"):
             read(["--root-path", path], {})
+
+
+@pytest.mark.parametrize(
+    ("words", "environment", "who"),
+    [
+        ([], {}, "off"),
+        (["--metrics"], {}, "here"),
+        (["--metrics", "everyone"], {"OVIS_METRICS": "off"}, "everyone"),
+        ([], {"OVIS_METRICS": "1"}, "here"),
+        ([], {"OVIS_METRICS": "everyone"}, "everyone"),
+        (["--metrics", "--port", "7"], {}, "here"),
+    ],
+)
+def test_figures_are_for_this_machine_unless_others_are_named(
+    words: list[str], environment: dict[str, str], who: str
+) -> None:
+    assert read(words, environment).metrics == who

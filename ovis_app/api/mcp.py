@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 MISSING = (
     "--mcp needs the extra `mcp`, which isn't installed: run `pip install 'ovis-app[mcp]'` (in a checkout "
-    "`pip install '.[mcp]'`)."
+    "`pip install -e '.[mcp]'`)."
 )
 
 # Requests that are answered, by the names of their types. What Gradio makes of prompts and resources, where there are

@@ -42,6 +42,7 @@ COMMANDS = """commands:
   batch INPUT       answer a folder, CSV or JSON-lines file of questions
   models            list the models that are known by name
   doctor [MODEL]    look a checkpoint over, and say what isn't as expected
+  finetune DATA...  teach a model from samples of yours
   merge             make one model of a model and an adapter
   serve             open the page
   hash-password N   make a line for the file of those who may sign in

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
@@ -138,6 +139,31 @@ BROKEN = """(records) => new Promise((done) => {
 })"""
 
 
+def mutated(conversation: str, number: int) -> list[dict[str, Any]]:
+    """So many messages in a row, of which each has one field that is none; all but every tenth stay in their place."""
+    dice, made = random.Random(20), list[dict[str, Any]]()
+    odd = (None, True, -1, 7.5, "", "x", "x" * 5000, [], [None], [[[]]], {}, {"a": 1}, {"hash": "../x"}, 1e308)
+    for place in range(number):
+        message: dict[str, Any] = {
+            "schema": 1, "id": f"{conversation}{place}", "conversation": conversation, "created": place,
+            "parent": f"{conversation}{place - 1}" if place else None, "role": "assistant" if place % 2 else "user",
+            "text": f"said {place}", "thinking": "hm", "finish": "end", "model": "M", "error": "",
+            "files": [{"hash": "a" * 64, "name": "a.png", "kind": "image", "size": [4, 4]}], "detail": {"frames": 4},
+            "stats": {"answer_tokens": 3, "remarks": ["small"]}, "asked": {"temperature": 1}, "wants": {"boxes": True},
+            "pasted": [{"name": "a", "text": "b"}], "feedback": {"good": True}, "edited": False, "example": False,
+            "by": "", "touched": 0, "lost": False,
+        }  # fmt: skip
+        keep = ("id", "conversation") if place % 10 == 9 else ("id", "conversation", "parent", "created")
+        field = dice.choice([name for name in message if name not in keep])
+        inner = message[field]
+        if isinstance(inner, dict) and dice.random() < 0.5:
+            inner[dice.choice(list(inner))] = dice.choice(odd)
+        else:
+            message[field] = dice.choice(odd)
+        made.append(message)
+    return made
+
+
 def test_records_that_are_broken_are_left_out_and_said(open_tab: Open) -> None:
     tab = open_tab(accept_downloads=False)
     ask(tab, "one")
@@ -162,6 +188,12 @@ def test_records_that_are_broken_are_left_out_and_said(open_tab: Open) -> None:
     tab.wait_for_function("() => document.querySelector('#lines').innerText.includes('left out')")
     ask(tab, "three")
     assert "You said: three" in conversation(tab)
+    tab.evaluate(BROKEN, [["messages", one] for one in mutated("mutated", 50)])
+    tab.evaluate("sessionStorage.setItem('ovis-conversation', 'mutated')")
+    tab.reload()
+    says(tab, "said 4")
+    assert len(tab.query_selector_all("#conversation .user-row, #conversation .bot-row")) >= 5
+    assert "You said: three" not in conversation(tab)
 
 
 BELOW = """() => {

@@ -74,7 +74,7 @@ def defaults(spec: ModelSpec, method: Method) -> dict[str, Any]:
         "rank": 16,
         "alpha": 32,
         "dropout": 0.0 if small else 0.05,  # a fifth of a small model's time, for nothing that shows
-        "epochs": (8.0 if small else 3.0) if lora else 1.0,
+        "epochs": (12.0 if small else 3.0) if lora else 1.0,
         "batch": 8 if small else 1,
         "accumulate": 1 if small else 16,
         "max_tokens": min(MAX_TOKENS.get(spec.family, OTHER_TOKENS), spec.context),
