@@ -23,6 +23,7 @@ from transformers.models.qwen2_vl import Qwen2VLImageProcessorPil
 from ovis_app import chat, zoo
 from ovis_app.backends import open_backend
 from ovis_app.backends.local.page_reader import PageReaderBackend
+from ovis_app.checkpoints import page_reader
 from ovis_app.cli import main
 from ovis_app.conversation import Conversation, Media, Message
 from ovis_app.errors import BackendError
@@ -183,8 +184,18 @@ def test_a_checkpoint_that_is_damaged_is_a_sentence(  # type: ignore[no-untyped-
     assert words in last.messages[-1].error and "download it again" in last.messages[-1].error
 
 
-def test_one_that_nobody_asks_gives_its_memory_back_and_is_brought_back(folder: Path, page: Media) -> None:
+def test_one_that_nobody_asks_gives_its_memory_back_and_is_brought_back(
+    folder: Path, page: Media, monkeypatch: pytest.MonkeyPatch
+) -> None:
     now, held = 0.0, list[weakref.ref[object]]()
+
+    def slowly(*given: object) -> page_reader.PageReader:
+        nonlocal now
+        now += 600
+        return load(*given)  # type: ignore[arg-type]
+
+    load = page_reader.load
+    monkeypatch.setattr(page_reader, "load", slowly)
     settings = Settings(model=str(folder), device="cpu", dtype="float32", unload_after=10.0)
     with closing(PageReaderBackend(settings, Limits(), clock=lambda: now)) as backend:
 
@@ -194,6 +205,11 @@ def test_one_that_nobody_asks_gives_its_memory_back_and_is_brought_back(folder: 
             held.append(weakref.ref(backend._reader.model))
             return last.messages[-1].text
 
+        backend.warm()
+        until(lambda: backend.status().phase == "ready" and not backend._worker.busy)
+        backend._idle.look()  # loading took as long as nobody has asked
+        until(lambda: not backend._worker.busy)
+        assert backend.status().phase == "ready"
         first = read()
         until(lambda: backend.status().phase == "ready")
         now += 600

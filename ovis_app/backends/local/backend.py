@@ -160,6 +160,7 @@ class LocalBackend:
             raise
         self._spec, self._ready = loaded.spec, Ready(loaded.spec, loaded.placement, loaded.checkpoint)
         self._session, self._examined = session, kept(loaded.checkpoint.files)
+        self._idle.wind()  # loading may have taken longer than a model is kept for
         self._enter("ready")
         return session
 

@@ -159,6 +159,7 @@ class PageReaderBackend:
             try:
                 with self._failed.told(self.spec.name):
                     self._reader = self._loaded()
+                self._idle.wind()  # loading may have taken longer than a model is kept for
             finally:
                 self._enter(*(("failed", "the model can't be loaded") if self._reader is None else ("ready", "ready")))
         return self._reader
