@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 
 from benchmarks.soak import __main__ as soak
@@ -45,9 +47,73 @@ def test_people_of_the_page_and_programs_ask_hear_and_leave(tmp_path: Path) -> N
         for one in (Tab(server.url), Program(server.url)):
             with one.open():
                 heard = one.turn("What is it?", [picture(tmp_path, 1)], tokens=20)
-                assert heard.text.startswith("You said: What is it?") and heard.first is not None and not heard.failed
+                assert heard.text.startswith("You said: What is it?") and heard.first is not None and heard.ended
                 one.turn("And now?", tokens=20)
                 assert len(server.backend.requests[-1].conversation.messages) == 3
                 assert "memory" in one.turn("fail", tokens=20).failed
                 left = one.turn("long", tokens=20, leave=1)
-                assert not left.failed and "word50" not in left.text
+                assert left.left and not left.failed and "word50" not in left.text
+
+
+GRADIO = 'event: generating\ndata: [{"kind": "answer", "text": "It is"}]\n\n'
+GRADIO_DONE = 'event: generating\ndata: [{"kind": "done", "text": "It is a circle."}]\n\nevent: complete\n\n'
+CHUNK = 'data: {{"choices": [{{"delta": {{"content": "It is"}}, "finish_reason": {}}}]}}\n\n'
+
+
+@pytest.fixture
+def scripted(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Sets what every stream of a server that isn't there says."""
+
+    def say(stream: str) -> None:
+        def answered(request: httpx.Request) -> httpx.Response:
+            if request.method == "GET" and "/call/" not in request.url.path:
+                return httpx.Response(200, json={})
+            if request.url.path.endswith("/call/ask"):
+                return httpx.Response(200, json={"event_id": "one"})
+            return httpx.Response(200, text=stream)
+
+        transport = httpx.MockTransport(answered)
+        monkeypatch.setattr(httpx.HTTPTransport, "handle_request", lambda _, request: transport.handle_request(request))
+
+    return say
+
+
+@pytest.mark.parametrize(
+    ("kind", "stream"),
+    [
+        (Tab, GRADIO + "event: error\ndata: null\n\n"),
+        (Tab, GRADIO),
+        (Tab, ""),
+        (Program, CHUNK.format("null")),
+        (Program, ""),
+    ],
+)
+def test_an_answer_that_breaks_off_has_failed(
+    scripted: Callable[[str], None], kind: type[Tab] | type[Program], stream: str
+) -> None:
+    scripted(stream)
+    with kind("http://nobody/").open() as one:
+        heard = one.turn("What is it?", tokens=20)
+        assert heard.failed and not heard.ended and not heard.left
+        assert not (one.said if isinstance(one, Program) else one.wire.said)
+
+
+@pytest.mark.parametrize(("kind", "stream"), [(Tab, GRADIO + GRADIO_DONE), (Program, CHUNK.format('"length"'))])
+def test_an_answer_that_ends_has_not_failed_and_nobody_left_it(
+    scripted: Callable[[str], None], kind: type[Tab] | type[Program], stream: str
+) -> None:
+    scripted(stream)
+    with kind("http://nobody/").open() as one:
+        heard = one.turn("What is it?", tokens=20, leave=3)
+        assert heard.ended and not heard.failed and not heard.left
+
+
+@pytest.mark.parametrize(("kind", "stream"), [(Tab, GRADIO * 3), (Program, CHUNK.format("null") * 3)])
+def test_who_leaves_is_counted_as_gone_only_where_it_happened(
+    scripted: Callable[[str], None], kind: type[Tab] | type[Program], stream: str
+) -> None:
+    scripted(stream)
+    with kind("http://nobody/").open() as one:
+        left = one.turn("What is it?", tokens=20, leave=1)
+        assert left.left and not left.failed and not left.ended
+        assert one.turn("What is it?", tokens=20, leave=9).failed
