@@ -64,11 +64,11 @@ def open_page(
     backend = FairQueue(opened, limits, at_once=settings.at_once, most_waiting=settings.queue_size, tell=operation.tell)
     store = page.store(limits)
     demo = page.build(backend, settings, limits, store, tell=operation.tell)
-    gradio_endpoints.add(demo, backend, limits, store, at_once=settings.asked_at_once)
+    gradio_endpoints.add(demo, backend, limits, store, at_once=settings.asked_at_once, tell=operation.tell)
     options = page.launch_options(settings, limits, store, tell=operation.tell)
     options["app_kwargs"]["routes"] += [
         *operation.routes(backend),
-        *routes(backend, settings, limits, address=visitors(settings)),
+        *routes(backend, settings, limits, address=visitors(settings), tell=operation.tell),
     ]
     return demo, options, backend
 
