@@ -132,7 +132,7 @@ def test_a_page_is_read_as_transformers_reads_it(backend: PageReaderBackend, fol
 
 def test_stop_ends_it_and_the_next_page_is_read(backend: PageReaderBackend, page: Media) -> None:
     steps = list[int]()
-    counted = backend._open().model.register_forward_hook(lambda *_: steps.append(1))
+    counted = backend._open(float("inf")).model.register_forward_hook(lambda *_: steps.append(1))
     with closing(backend.stream(asked(page, "Read.", max_new_tokens=30_000))) as events:  # type: ignore[type-var]
         next(event for event in events if isinstance(event, Answer))
     assert [event for event in backend.stream(asked(page, "Read.", max_new_tokens=2)) if not isinstance(event, Waiting)]
@@ -167,11 +167,12 @@ def test_what_it_cant_do_is_a_sentence(backend: PageReaderBackend, page: Media, 
     ("damage", "words"),
     [
         (lambda folder: (folder / "tokenizer.json").write_text("{"), "tokenizer is missing or damaged"),
+        (lambda folder: foreign(folder / "tokenizer.json"), "doesn't belong to its weights"),
         (lambda folder: (folder / "preprocessor_config.json").write_text('{"image_std": 0}'), "image_std"),
         (lambda folder: (folder / "model.safetensors").write_bytes(b"x" * 99), "weights don't fit"),
         (lambda folder: without(folder / "model.safetensors"), "1 tensors differ"),
     ],
-    ids=["tokenizer", "pixels", "cut", "missing"],
+    ids=["tokenizer", "foreign", "pixels", "cut", "missing"],
 )
 def test_a_checkpoint_that_is_damaged_is_a_sentence(  # type: ignore[no-untyped-def]
     damage, words: str, folder: Path, tmp_path: Path, page: Media
@@ -218,6 +219,13 @@ def test_one_that_nobody_asks_gives_its_memory_back_and_is_brought_back(
         assert "was put aside after 10 min" in backend.status().words
         until(lambda: gc.collect() >= 0 and held[0]() is None)
         assert read() == first and held[1]() is not None
+
+
+def foreign(file: Path) -> None:
+    """Adds a token that the weights have no row for."""
+    whole = json.loads(file.read_text())
+    whole["model"]["vocab"]["other"] = 272
+    file.write_text(json.dumps(whole))
 
 
 def without(file: Path) -> None:
