@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import threading
 import traceback
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -45,13 +46,19 @@ class JsonLines(logging.Formatter):
             told["at"] = f"{record.module}:{record.lineno}"
         told |= {"request": request} if request not in (None, NO_ID) else {}
         told |= cast(dict[str, Any], getattr(record, "told", {})) if ours else {}
-        if record.exc_info and record.exc_info[1] is not None:
-            told |= _failure(record.exc_info[1])
+        told |= _failure(error) if (error := _raised(record)) is not None else {}
         return json.dumps(told, ensure_ascii=False)
 
 
 def _arguments(record: logging.LogRecord) -> tuple[Any, ...]:
     return record.args if isinstance(record.args, tuple) else ()
+
+
+def _raised(record: logging.LogRecord) -> BaseException | None:
+    """What is logged with its traceback; else what the words are of."""
+    if record.exc_info and record.exc_info[1] is not None:
+        return record.exc_info[1]
+    return next((one for one in _arguments(record) if isinstance(one, BaseException)), None)
 
 
 def _words(record: logging.LogRecord, request: RequestId | None) -> str:
@@ -104,20 +111,33 @@ class Printed:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._writing = threading.local()  # whether a line is being logged, which may print in its turn
 
     def write(self, text: str) -> int:
-        if text.strip():
+        if text.strip() and not getattr(self._writing, "now", False):
             failed = EVENT_FAILED.match(text)
-            log.warning("%s was printed, of %d characters", _named(failed[1]) if failed else "", len(text))
+            self._writing.now = True
+            try:
+                log.warning("%s was printed, of %d characters", _named(failed[1]) if failed else "", len(text))
+            finally:
+                self._writing.now = False
         return len(text)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
 
+class Lines(logging.StreamHandler[TextIO]):
+    """Writes lines as long as they can be written. Where they can't, on a full disk or to a reader who is gone, it is
+    silent: whatever it said would be one more line."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        pass
+
+
 def start(stream: TextIO) -> None:
     """From now on all that is logged goes to the stream as JSON."""
-    handler = logging.StreamHandler(stream)
+    handler = Lines(stream)
     handler.setFormatter(JsonLines())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.getLogger(OURS).setLevel(logging.INFO)
