@@ -24,6 +24,7 @@ from ovis_app.engine.model_runner import ModelRunner
 from ovis_app.errors import BUSY, FAILED, TOO_LONG
 from ovis_app.limits import Limits
 from ovis_app.models.ovis import Ovis
+from ovis_app.request_id import REPORT
 from ovis_app.settings import Settings
 from tests.ui.serving import Served, served
 from tests.ui.ways_in import Heard, Way, by_page, by_v1, end, held_open, until_words
@@ -165,7 +166,7 @@ def test_what_fails_is_a_sentence_and_the_next_question_is_answered(
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, broken)
         how, sentence = end(way(real, "What is it?", [red], max_tokens=30))
-    assert calls and how == "failed" and sentence == FAILED
+    assert calls and how == "failed" and sentence == REPORT.format(sentence=FAILED, number=sentence[-9:-1])
     assert end(way(real, "And now?", [red], max_tokens=2))[0] == "done"
 
 
