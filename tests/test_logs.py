@@ -87,7 +87,7 @@ def test_every_line_is_an_object_and_nobody_wrote_any_of_it(said: list[str]) -> 
     assert CANARY not in " ".join(said) and out == ""
     assert all({"time", "level", "event", "logger"} <= set(line) for line in lines)
     assert not re.search(r"127\.0\.0\.1|/tmp|/home|\.py\b|Bearer", " ".join(said[6:]))
-    assert lines[0]["event"].startswith("ready on port") and len(lines) > 8
+    assert lines[0]["event"].startswith("the page is on port") and len(lines) > 8
 
 
 def test_what_a_person_reports_is_found(said: list[str]) -> None:
