@@ -48,13 +48,19 @@ class JsonLines(logging.Formatter):
             told["at"] = f"{record.module}:{record.lineno}"
         told |= {"request": request} if request not in (None, NO_ID) else {}
         told |= cast(dict[str, Any], getattr(record, "told", {})) if ours else {}
-        if record.exc_info and record.exc_info[1] is not None:
-            told |= _failure(record.exc_info[1])
+        told |= _failure(error) if (error := _raised(record)) is not None else {}
         return json.dumps(told, ensure_ascii=False)
 
 
 def _arguments(record: logging.LogRecord) -> tuple[Any, ...]:
     return record.args if isinstance(record.args, tuple) else ()
+
+
+def _raised(record: logging.LogRecord) -> BaseException | None:
+    """What is logged with its traceback; else what the words are of."""
+    if record.exc_info and record.exc_info[1] is not None:
+        return record.exc_info[1]
+    return next((one for one in _arguments(record) if isinstance(one, BaseException)), None)
 
 
 def _words(record: logging.LogRecord, request: RequestId | None) -> str:

@@ -23,7 +23,7 @@ from ovis_app.errors import BackendError, UserError
 from ovis_app.generation import Done, Request, Waiting
 from ovis_app.settings import Settings
 from tests.ui.serving import free_port
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, until
 
 ROOT = Path(__file__).parent.parent
 HELLO = Request(Conversation((Message("user", "Hello"),)))
@@ -129,6 +129,23 @@ def test_an_import_that_failed_is_tried_again_once_for_all_who_ask_for_it() -> N
     assert isinstance(next(events), Waiting) and late.status().phase == "starting"
     making.may.set()
     assert isinstance(list(events)[-1], Done) and making.made == 2
+
+
+def test_a_later_question_tries_again_and_each_hears_of_its_own_try() -> None:
+    making = Making(BackendError("No libraries."))
+    late = LazyBackend(zoo.MINI, making)
+    first = late.stream(HELLO)
+    assert isinstance(next(first), Waiting)
+    making.may.set()
+    until(lambda: late.status().phase == "failed")
+    making.may.clear()
+    making.failure = None
+    second = late.stream(HELLO)
+    assert isinstance(next(second), Waiting) and late.status().phase == "starting"
+    with pytest.raises(BackendError, match="No libraries"):
+        list(first)
+    making.may.set()
+    assert isinstance(list(second)[-1], Done) and making.made == 2
 
 
 def test_closing_hands_on_and_waits_for_what_has_begun(monkeypatch: pytest.MonkeyPatch) -> None:

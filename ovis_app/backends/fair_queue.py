@@ -104,9 +104,9 @@ class FairQueue:
 
     def occupancy(self) -> Occupancy:
         """See `backend.Occupied`, with who is served and who waits here."""
+        taken = occupancy(self._backend)  # which may take a while: nobody stands in line for it
         with self._lock:
-            waiting = sum(map(len, self._lines.values()))
-            return replace(occupancy(self._backend), running=len(self._running), waiting=waiting)
+            return replace(taken, running=len(self._running), waiting=sum(map(len, self._lines.values())))
 
     # --- the line ----------------------------------------------------------------------------------------------------
 

@@ -39,38 +39,57 @@ STARTING = "Starting"
 FAILED = "The model's libraries can't be loaded; the cause is in the server's log. Install the requirements again."
 
 
+class _Try:
+    """One import: how it went, once it is `over`."""
+
+    def __init__(self) -> None:
+        self.over = threading.Event()
+        self.real: Backend | None = None
+        self.failure: BaseException | None = None
+
+    def made(self) -> Backend:
+        """What was imported; waits for that. Raises BackendError."""
+        self.over.wait()
+        if self.real is None:
+            raise BackendError(why(self.failure)) from self.failure
+        return self.real
+
+
 class LazyBackend:
     """Stands for the backend that `make` imports and returns, and that will answer with `spec` at first. `make` runs
-    in a thread, when the first question comes or `warm` is called; where it failed, once more for each `warm`."""
+    in a thread, when the first question comes or `warm` is called; where it failed, once more for who asks later."""
 
     def __init__(self, spec: ModelSpec, make: Callable[[], Backend]) -> None:
         self._spec, self._make = spec, make
-        self._real: Backend | None = None
-        self._failure: BaseException | None = None
-        self._made = threading.Event()
-        self._begun = False
+        self._last: _Try | None = None
         self._beginning = threading.Lock()
 
+    @property
+    def _real(self) -> Backend | None:
+        last = self._last  # another thread may begin anew meanwhile
+        return None if last is None else last.real
+
     def status(self) -> Status:
-        if self._real is not None:
-            return self._real.status()
-        if self._failure is not None:
-            return Status(self._spec, "failed", "the model can't be loaded", why=why(self._failure))
-        return Status(self._spec, "starting", STARTING)
+        last = self._last
+        if last is None or not last.over.is_set():
+            return Status(self._spec, "starting", STARTING)
+        if last.real is None:
+            return Status(self._spec, "failed", "the model can't be loaded", why=why(last.failure))
+        return last.real.status()
 
     def offers(self) -> list[Offer]:
-        return self._wait().offers()
+        return self._begin().made().offers()
 
     def offers_on(self, memory: int) -> list[Offer]:
         """See `backend.OffersElsewhere`."""
-        real = self._wait()
+        real = self._begin().made()
         return real.offers_on(memory) if isinstance(real, OffersElsewhere) else []
 
     def change(self, name: str, quantize: str | None = None) -> None:
-        self._wait().change(name, quantize)
+        self._begin(anew=True).made().change(name, quantize)
 
     def cancel_change(self) -> None:
-        self._wait().cancel_change()
+        self._begin().made().cancel_change()
 
     def warm(self) -> None:
         """Begins to import and to load, and returns at once."""
@@ -87,15 +106,15 @@ class LazyBackend:
         return self._once_made(lambda real: seen_by(real, request, place))
 
     def _once_made(self, work: Callable[[Backend], Iterator[T]]) -> Iterator[Waiting | T]:
-        self._begin()
-        while not self._made.wait(POLL_SECONDS):
+        mine = self._begin(anew=True)
+        while not mine.over.wait(POLL_SECONDS):
             yield Waiting(STARTING)
-        with closing(work(self._wait())) as events:  # type: ignore[type-var]
+        with closing(work(mine.made())) as events:  # type: ignore[type-var]
             yield from events
 
     def count(self, request: Request) -> int | None:
         """See `backend.Counts`."""
-        real = self._wait()
+        real = self._begin().made()
         return real.count(request) if isinstance(real, Counts) else None
 
     def several(self) -> dict[str, ModelSpec]:
@@ -111,37 +130,31 @@ class LazyBackend:
         return self._real.weigh(request) if isinstance(self._real, Weighs) else None
 
     def close(self) -> None:
-        if self._begun:
-            self._made.wait()  # whoever closes for good doesn't wait for that (`endings.within`)
+        if (last := self._last) is not None:
+            last.over.wait()  # whoever closes for good doesn't wait for that (`endings.within`)
         if self._real is not None:
             self._real.close()
 
-    def _begin(self, *, anew: bool = False) -> None:
+    def _begin(self, *, anew: bool = False) -> _Try:
+        """The try that is there; another one where that failed and it is to begin `anew`."""
         with self._beginning:
-            if self._begun and not (anew and self._made.is_set() and self._real is None):
-                return
-            self._begun, self._failure = True, None
-            self._made.clear()
-            threading.Thread(target=self._import, name="ovis-import", daemon=True).start()
+            last = self._last
+            if last is None or (anew and last.over.is_set() and last.real is None):
+                self._last = last = _Try()
+                threading.Thread(target=self._import, args=(last,), name="ovis-import", daemon=True).start()
+            return last
 
-    def _import(self) -> None:
+    def _import(self, mine: _Try) -> None:
         try:
             with importing():
                 real = self._make()
             real.warm()
-            self._real = real
+            mine.real = real
         except BaseException as error:  # the edge of a thread: whoever asks is told
             log.exception("the backend can't be imported")
-            self._failure = error
+            mine.failure = error
         finally:
-            self._made.set()
-
-    def _wait(self) -> Backend:
-        self._begin()
-        self._made.wait()
-        if self._real is None:
-            raise BackendError(why(self._failure)) from self._failure
-        return self._real
+            mine.over.set()
 
 
 def why(failure: BaseException | None) -> str:

@@ -17,7 +17,7 @@ from transformers.models.qwen3_5.modeling_qwen3_5 import Qwen3_5ForConditionalGe
 from transformers.utils import logging as transformers_logging
 
 from ovis_app.checkpoints.placement import Placement
-from ovis_app.checkpoints.tokenizer import Ending, fits
+from ovis_app.checkpoints.tokenizer import FOREIGN, Ending, fits
 from ovis_app.errors import BackendError
 from ovis_app.models.page_prompt import CONTROLS, Tower
 from ovis_app.models.prompt import PromptTokenizer
@@ -49,9 +49,13 @@ def load(folder: Path, name: str, placement: Placement) -> PageReader:
         raise BackendError(UNKNOWN.format(name=name))
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-        assert fits(tokenizer, int(config["text_config"]["vocab_size"]))
+        if not fits(tokenizer, int(config["text_config"]["vocab_size"])):
+            raise BackendError(FOREIGN.format(name=name))
         prompts = PromptTokenizer(tokenizer)
-        assert set(CONTROLS) <= set(prompts.controls)
+        if not set(CONTROLS) <= set(prompts.controls):
+            raise BackendError(UNKNOWN.format(name=name))
+    except BackendError:
+        raise
     except Exception as error:  # the library's errors for damaged files are of many kinds, some plain Exception
         raise BackendError(DAMAGED.format(name=name, what="tokenizer is missing or damaged")) from error
     model = _filled(folder, name, placement)

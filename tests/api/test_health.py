@@ -34,6 +34,7 @@ class InPhase(FakeBackend):
         ("failed", 503, "can't be loaded"),
         ("ready", 200, "ready"),
         ("answering", 200, "ready"),
+        ("returning", 200, "ready"),  # who asks now waits for it
         ("unloaded", 200, "ready"),  # the next question has it loaded
     ],
 )

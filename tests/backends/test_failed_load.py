@@ -17,7 +17,9 @@ import pytest
 
 from ovis_app.backends.local import model_pool
 from ovis_app.backends.local.backend import LocalBackend
+from ovis_app.errors import BackendError
 from ovis_app.limits import Limits
+from ovis_app.logs import JsonLines
 from ovis_app.settings import Settings
 from tests.backends.test_model_switch import FOLDERS, answer, ask
 from tests.ui.serving import Wire, served
@@ -76,6 +78,30 @@ def test_whoever_waits_for_a_load_that_fails_hears_why_and_who_comes_later_has_a
     bring_back(away)
     assert six() == [""] * 6 and tries == 3
     assert backend.status().why == ""
+
+
+def test_the_log_has_each_try_once_with_what_was_raised(
+    backend: LocalBackend, away: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def failing(*_: object, **__: object) -> None:
+        raise BackendError("Nobody has weights.")
+
+    def lines() -> list[dict[str, object]]:
+        until(lambda: not backend._worker.busy)
+        found = [one for one in caplog.records if one.name.startswith("ovis_app.backends")]
+        caplog.clear()
+        return [json.loads(JsonLines().format(one)) for one in found]
+
+    bring_back(away)
+    monkeypatch.setattr(model_pool, "load_weights", failing)
+    caplog.set_level("INFO", "ovis_app")
+    assert answer(backend, ask("Hi")).error == "Nobody has weights."
+    [line] = lines()
+    assert line["errors"] == ["BackendError"] and line["trace"] and "Nobody" not in json.dumps(line)
+    backend.change(str(FOLDERS["ovis2"]))
+    until(lambda: backend.status().change is None)
+    assert backend.status().problem == "Nobody has weights. Nobody has weights."
+    assert [line["errors"] for line in lines()] == [["BackendError"]] * 2  # the new model, and the old one again
 
 
 def test_page_and_programs_say_why_and_have_a_way_on(backend: LocalBackend, away: Path) -> None:

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from ovis_app.backend import Occupancy
 from ovis_app.backends import fair_queue
 from ovis_app.backends.fair_queue import FairQueue
 from ovis_app.backends.fake import FakeBackend
@@ -202,3 +203,22 @@ def test_it_hands_on_what_isnt_its_own() -> None:
     queue = FairQueue(backend, Limits(), at_once=1, most_waiting=1)
     assert queue.status() == backend.status() and queue.offers() == backend.offers()
     assert queue.count(ask("hello")) == backend.count(ask("hello"))
+
+
+def test_nobody_who_asks_stands_behind_whoever_counts() -> None:
+    asked, may = threading.Event(), threading.Event()
+
+    class Slow(FakeBackend):
+        def occupancy(self) -> Occupancy:
+            asked.set()
+            assert may.wait(PATIENCE)
+            return Occupancy(running=9)
+
+    line, counted = FairQueue(Slow(), Limits(), at_once=1, most_waiting=1), list[Occupancy]()
+    counting = threading.Thread(target=lambda: counted.append(line.occupancy()), daemon=True)
+    counting.start()
+    assert asked.wait(PATIENCE)
+    assert isinstance([*line.stream(ask("Hi"))][-1], Done) and counting.is_alive()
+    may.set()
+    counting.join(PATIENCE)
+    assert [(one.running, one.waiting) for one in counted] == [(0, 0)]

@@ -216,6 +216,19 @@ def test_nobody_is_put_aside_who_answers_or_waits(backend: Timed, loads: Held, m
     assert loads.times == 2
 
 
+def test_a_load_that_takes_long_isnt_counted_as_nobody_asking(backend: Timed, loads: Held) -> None:
+    loads.may.clear()
+    backend.warm()
+    until(lambda: loads.times == 1)
+    backend.wait()
+    loads.may.set()
+    until(lambda: not backend._worker.busy)
+    backend.wait(MINUTES - 1)
+    until(lambda: not backend._worker.busy)
+    assert backend.status().phase == "ready"
+    put_aside(backend)
+
+
 def test_a_change_and_a_question_that_is_being_written_bring_it_back_too(backend: Timed) -> None:
     answer(backend, ask("Hi"))
     put_aside(backend)

@@ -23,6 +23,7 @@ from transformers.models.qwen2_vl import Qwen2VLImageProcessorPil
 from ovis_app import chat, zoo
 from ovis_app.backends import open_backend
 from ovis_app.backends.local.page_reader import PageReaderBackend
+from ovis_app.checkpoints import page_reader
 from ovis_app.cli import main
 from ovis_app.conversation import Conversation, Media, Message
 from ovis_app.errors import BackendError
@@ -131,7 +132,7 @@ def test_a_page_is_read_as_transformers_reads_it(backend: PageReaderBackend, fol
 
 def test_stop_ends_it_and_the_next_page_is_read(backend: PageReaderBackend, page: Media) -> None:
     steps = list[int]()
-    counted = backend._open().model.register_forward_hook(lambda *_: steps.append(1))
+    counted = backend._open(float("inf")).model.register_forward_hook(lambda *_: steps.append(1))
     with closing(backend.stream(asked(page, "Read.", max_new_tokens=30_000))) as events:  # type: ignore[type-var]
         next(event for event in events if isinstance(event, Answer))
     assert [event for event in backend.stream(asked(page, "Read.", max_new_tokens=2)) if not isinstance(event, Waiting)]
@@ -166,11 +167,12 @@ def test_what_it_cant_do_is_a_sentence(backend: PageReaderBackend, page: Media, 
     ("damage", "words"),
     [
         (lambda folder: (folder / "tokenizer.json").write_text("{"), "tokenizer is missing or damaged"),
+        (lambda folder: foreign(folder / "tokenizer.json"), "doesn't belong to its weights"),
         (lambda folder: (folder / "preprocessor_config.json").write_text('{"image_std": 0}'), "image_std"),
         (lambda folder: (folder / "model.safetensors").write_bytes(b"x" * 99), "weights don't fit"),
         (lambda folder: without(folder / "model.safetensors"), "1 tensors differ"),
     ],
-    ids=["tokenizer", "pixels", "cut", "missing"],
+    ids=["tokenizer", "foreign", "pixels", "cut", "missing"],
 )
 def test_a_checkpoint_that_is_damaged_is_a_sentence(  # type: ignore[no-untyped-def]
     damage, words: str, folder: Path, tmp_path: Path, page: Media
@@ -183,8 +185,18 @@ def test_a_checkpoint_that_is_damaged_is_a_sentence(  # type: ignore[no-untyped-
     assert words in last.messages[-1].error and "download it again" in last.messages[-1].error
 
 
-def test_one_that_nobody_asks_gives_its_memory_back_and_is_brought_back(folder: Path, page: Media) -> None:
+def test_one_that_nobody_asks_gives_its_memory_back_and_is_brought_back(
+    folder: Path, page: Media, monkeypatch: pytest.MonkeyPatch
+) -> None:
     now, held = 0.0, list[weakref.ref[object]]()
+
+    def slowly(*given: object) -> page_reader.PageReader:
+        nonlocal now
+        now += 600
+        return load(*given)  # type: ignore[arg-type]
+
+    load = page_reader.load
+    monkeypatch.setattr(page_reader, "load", slowly)
     settings = Settings(model=str(folder), device="cpu", dtype="float32", unload_after=10.0)
     with closing(PageReaderBackend(settings, Limits(), clock=lambda: now)) as backend:
 
@@ -194,6 +206,11 @@ def test_one_that_nobody_asks_gives_its_memory_back_and_is_brought_back(folder: 
             held.append(weakref.ref(backend._reader.model))
             return last.messages[-1].text
 
+        backend.warm()
+        until(lambda: backend.status().phase == "ready" and not backend._worker.busy)
+        backend._idle.look()  # loading took as long as nobody has asked
+        until(lambda: not backend._worker.busy)
+        assert backend.status().phase == "ready"
         first = read()
         until(lambda: backend.status().phase == "ready")
         now += 600
@@ -202,6 +219,13 @@ def test_one_that_nobody_asks_gives_its_memory_back_and_is_brought_back(folder: 
         assert "was put aside after 10 min" in backend.status().words
         until(lambda: gc.collect() >= 0 and held[0]() is None)
         assert read() == first and held[1]() is not None
+
+
+def foreign(file: Path) -> None:
+    """Adds a token that the weights have no row for."""
+    whole = json.loads(file.read_text())
+    whole["model"]["vocab"]["other"] = 272
+    file.write_text(json.dumps(whole))
 
 
 def without(file: Path) -> None:

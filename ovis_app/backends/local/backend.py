@@ -19,7 +19,7 @@ import torch
 from ovis_app import zoo
 from ovis_app.backend import Examination, Occupancy, Offer, Phase, Resources, Status, Way, Weight
 from ovis_app.backends.local import less_memory, model_pool
-from ovis_app.backends.local.failed_load import FailedLoad, cause_of, why_not_loaded
+from ovis_app.backends.local.failed_load import FailedLoad, NotLoaded, why_not_loaded, write_down
 from ovis_app.backends.local.idle import Clock, Idle
 from ovis_app.backends.local.model_pool import Ready
 from ovis_app.backends.local.model_switch import ModelSwitch, PendingChange
@@ -160,6 +160,7 @@ class LocalBackend:
             raise
         self._spec, self._ready = loaded.spec, Ready(loaded.spec, loaded.placement, loaded.checkpoint)
         self._session, self._examined = session, kept(loaded.checkpoint.files)
+        self._idle.wind()  # loading may have taken longer than a model is kept for
         self._enter("ready")
         return session
 
@@ -285,8 +286,10 @@ class LocalBackend:
             work()
         except Stopped:
             return ""
+        except NotLoaded as error:
+            return str(error)
         except Exception as error:  # the edge of a thread: the page must hear of it, and the worker live on
-            log.warning("%s can't be loaded: %s", spec.name, error, exc_info=cause_of(error))
+            write_down(error, spec.name)
             return why_not_loaded(error, spec.name)
         return None
 
@@ -416,6 +419,8 @@ class LocalBackend:
             work()
         except Stopped:
             streamer.fail(TOO_LONG)  # read only if it was the deadline, not a reader who left
+        except NotLoaded as error:
+            streamer.fail(str(error))
         except UserError as error:
             log.info("refused (request %s): %s", number, error, exc_info=error.__cause__)
             streamer.fail(str(error), refused=isinstance(error, RequestError | MediaError))

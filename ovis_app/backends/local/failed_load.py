@@ -22,6 +22,10 @@ NOT_LOADED = "{name} can't be loaded; the cause is in the server's log."
 NO_MEMORY = "{name} needs more memory than is free: close what else uses it, or choose a smaller model."
 
 
+class NotLoaded(BackendError):
+    """A try that came to nothing, of which the log knows."""
+
+
 class FailedLoad:
     """How the last try went: nothing, where it went well or there was none."""
 
@@ -31,27 +35,26 @@ class FailedLoad:
 
     @contextmanager
     def told(self, name: str) -> Iterator[None]:
-        """Around a try to load a model. Raises what ends in a sentence: BackendError, and Stopped."""
+        """Around a try to load a model. Raises NotLoaded, and Stopped."""
         try:
             yield
         except Stopped:
             raise
         except Exception as error:
             self.why, self._ended = why_not_loaded(error, name), time.monotonic()
-            log.warning("%s can't be loaded: %s", name, self.why, exc_info=cause_of(error))
-            if isinstance(error, UserError):
-                raise
-            raise BackendError(self.why) from error
+            write_down(error, name)
+            raise NotLoaded(self.why) from error
 
     def check(self, asked: float) -> None:
-        """Raises BackendError for whoever asked, at a time.monotonic(), before the last try came to nothing."""
+        """Raises NotLoaded for whoever asked, at a time.monotonic(), before the last try came to nothing."""
         if asked <= self._ended:
-            raise BackendError(self.why)
+            raise NotLoaded(self.why)
 
 
-def cause_of(error: Exception) -> BaseException | None:
-    """What goes to the log, beside the sentence."""
-    return error.__cause__ if isinstance(error, UserError) else error
+def write_down(error: Exception, name: str) -> None:
+    """To the log: the sentence, and what caused it."""
+    said, cause = (error, error.__cause__) if isinstance(error, UserError) else (why_not_loaded(error, name), error)
+    log.warning("%s can't be loaded: %s", name, said, exc_info=cause)
 
 
 def why_not_loaded(error: Exception, name: str) -> str:

@@ -28,7 +28,7 @@ from transformers.generation.streamers import BaseStreamer
 from ovis_app import zoo
 from ovis_app.backend import Offer, Phase, Status
 from ovis_app.backends.local import model_pool
-from ovis_app.backends.local.failed_load import FailedLoad
+from ovis_app.backends.local.failed_load import FailedLoad, NotLoaded
 from ovis_app.backends.local.idle import Clock, Idle
 from ovis_app.backends.local.session import measured
 from ovis_app.backends.local.worker import Worker
@@ -159,6 +159,7 @@ class PageReaderBackend:
             try:
                 with self._failed.told(self.spec.name):
                     self._reader = self._loaded()
+                self._idle.wind()  # loading may have taken longer than a model is kept for
             finally:
                 self._enter(*(("failed", "the model can't be loaded") if self._reader is None else ("ready", "ready")))
         return self._reader
@@ -195,6 +196,8 @@ class PageReaderBackend:
             streamer.done(done)
         except Stopped:
             streamer.fail(TOO_LONG)  # read only if it was the deadline, not a reader who left
+        except NotLoaded as error:
+            streamer.fail(str(error))
         except UserError as error:
             log.info("refused (request %s): %s", request.id, error, exc_info=error.__cause__)
             streamer.fail(str(error), refused=isinstance(error, RequestError | MediaError))

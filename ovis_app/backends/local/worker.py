@@ -61,9 +61,9 @@ class ThreadGroup:
 
     def start(self, work: Callable[[], None]) -> None:
         thread = threading.Thread(target=self._run, args=(work,), name=self._name, daemon=True)
-        with self._lock:
+        with self._lock:  # whoever waits for them finds none that hasn't begun
+            thread.start()
             self._threads.add(thread)
-        thread.start()
 
     def _run(self, work: Callable[[], None]) -> None:
         try:
