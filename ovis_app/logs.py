@@ -14,6 +14,7 @@ import threading
 import traceback
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, TextIO, cast
 
 from ovis_app.outcomes import Outcome
@@ -23,6 +24,7 @@ OURS = "ovis_app"
 SERVERS = ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi", "gradio")  # which bring handlers of their own
 HIDDEN = "…"
 NUMBERED = " (request %s)"  # at a line's end, or in its middle: JSON has it beside the words
+LONGEST_NAME = 100  # characters of an error's name
 FRAMES = 12  # of a traceback, the innermost
 PLACE = re.compile(r"%(?:\(\w+\))?[#0\- +]*\d*(?:\.\d+)?[a-zA-Z%]")
 EVENT_FAILED = re.compile(r"An event failed: (\w+)")
@@ -82,9 +84,17 @@ def _words(record: logging.LogRecord, request: RequestId | None) -> str:
 def _named(value: object) -> str:
     if isinstance(value, BaseException):
         return type(value).__name__
-    if isinstance(value, RequestId) or (isinstance(value, str) and value in set(_error_names(BaseException))):
+    if isinstance(value, RequestId):
+        return value
+    if isinstance(value, str) and len(value) <= LONGEST_NAME and value.isidentifier() and _is_error(value):
         return value
     return HIDDEN
+
+
+@lru_cache(maxsize=256)
+def _is_error(name: str) -> bool:
+    """Whether something that can be raised is called so. A thousand classes are gone through for it."""
+    return name in _error_names(BaseException)
 
 
 def _error_names(kind: type[BaseException]) -> Iterator[str]:

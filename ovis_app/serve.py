@@ -29,6 +29,8 @@ TRACEBACK = "Traceback (most recent call last):"
 CHAINED = ("\nThe above exception was the direct cause", "\nDuring handling of the above exception")
 CLOSING_SECONDS = 1  # that requests have to end in, once the app is told to
 CLOSE_SECONDS = 2.5  # that the backend has to end in behind them
+NOT_YET = "{name} isn't ready yet: questions on the page wait for it, and /readyz says when it is."
+NO_LINK = "No public link could be opened: the page is at its own address alone."
 NO_FOLDER = "No folder for temporary files can be written to: questions are answered, files aren't taken."
 
 
@@ -192,6 +194,22 @@ def _address(name: str, port: int) -> str:
     return f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
 
 
+def _tell_where(settings: Settings, address: str, backend: Backend, *, linked: bool) -> None:
+    """Tells the operator where the page is, and what of it isn't there."""
+    status = backend.status()
+    late, unlinked = status.phase in ("starting", "loading"), settings.share and not linked
+    if settings.log_format == "json":
+        logs.take_over()
+        logs.log.info("the page is on port %d", settings.port)
+        if unlinked:
+            logs.log.warning(NO_LINK)
+        return
+    lines = [f"The page is on {address}"]
+    lines += [NOT_YET.format(name=status.model.name)] if late else []
+    lines += [NO_LINK] if unlinked else []
+    print(*lines, sep="\n", flush=True)
+
+
 def serve(settings: Settings, ending: Ending) -> int:
     """Launches, warms the backend up once the page is there, and waits. Raises UserError where it can't open."""
     page, options, backend = open_page(settings, leaving=ending.is_set)
@@ -209,11 +227,7 @@ def serve(settings: Settings, ending: Ending) -> int:
     except OSError as error:  # its text is advice for programs that use Gradio
         where = _address(settings.server_name, settings.port)
         raise UserError(f"the page can't open on {where}: name another port with --port.") from error
-    if settings.log_format == "json":
-        logs.take_over()
-        logs.log.info("ready on port %d", settings.port)
-    else:
-        print(f"Ovis is ready on {public or url.replace('//[::]:', '//[::1]:')}", flush=True)
+    _tell_where(settings, public or url.replace("//[::]:", "//[::1]:"), backend, linked=bool(public))
     if not ending.is_set():
         backend.warm()
     ending.wait()

@@ -89,7 +89,7 @@ def test_every_line_is_an_object_and_nobody_wrote_any_of_it(said: list[str]) -> 
     assert CANARY not in " ".join(said) and out == ""
     assert all({"time", "level", "event", "logger"} <= set(line) for line in lines)
     assert not re.search(r"127\.0\.0\.1|/tmp|/home|\.py\b|Bearer", " ".join(said[6:]))
-    assert lines[0]["event"].startswith("ready on port") and len(lines) > 8
+    assert lines[0]["event"].startswith("the page is on port") and len(lines) > 8
 
 
 def test_what_a_person_reports_is_found(said: list[str]) -> None:
@@ -175,6 +175,25 @@ def test_what_keeps_it_from_starting_is_said_to_the_operator(
     assert serve.main(words, program="ovis serve") == 1
     said = capsys.readouterr().err
     assert said.startswith("ovis serve: The file of --auth-file can't be read") and len(said.splitlines()) == 1
+
+
+def test_only_what_may_be_an_error_is_looked_for_among_all_errors(
+    written: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There are thousands, and lines are written where everybody waits."""
+    looked, names = [], logs._error_names
+
+    def counted(kind: type[BaseException]) -> Iterator[str]:
+        if kind is BaseException:
+            looked.append(kind)
+        return names(kind)
+
+    monkeypatch.setattr(logs, "_error_names", counted)
+    logs._is_error.cache_clear()
+    for name in ("two words", "KeyError", "two words", "KeyError", "x" * 1000):
+        logging.getLogger("ovis_app.somewhere").info("refused: %s", name)
+    events = [json.loads(line)["event"] for line in written.getvalue().splitlines()]
+    assert events == ["refused: …", "refused: KeyError"] * 2 + ["refused: …"] and len(looked) == 1
 
 
 def test_our_lines_are_words_of_the_source() -> None:

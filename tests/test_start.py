@@ -49,7 +49,7 @@ def test_many_silent_connections_keep_nobody_out() -> None:
         ExitStack() as silent,
     ):
         try:
-            assert page.stdout is not None and "ready" in page.stdout.readline()
+            assert page.stdout is not None and "The page is on" in page.stdout.readline()
             for _ in range(250):
                 silent.enter_context(socket.create_connection(("127.0.0.1", port), timeout=PATIENCE))
             assert httpx.get(f"http://127.0.0.1:{port}/", timeout=PATIENCE).status_code == 200
@@ -192,8 +192,26 @@ def test_the_page_opens_behind_proxies_on_any_address_and_says_which_port_it_got
     ending.set()
     assert serve.serve(serve.listening(Settings(backend="fake", server_name=name, port=0)), ending) == 0
     said = capsys.readouterr().out
-    found = re.fullmatch(r"Ovis is ready on http://(.+):(\d+)/\n", said)
+    found = re.fullmatch(r"The page is on http://(.+):(\d+)/\n", said)
     assert found and found[1] == shown and int(found[2]) > 0, said
+
+
+def test_a_model_that_is_on_its_way_and_a_public_link_that_failed_are_said(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(**_: object) -> str:
+        raise OSError("no such host")
+
+    monkeypatch.setattr("gradio.networking.setup_tunnel", failing)
+    monkeypatch.setattr("ovis_app.backends.open_backend", lambda *_, **__: LazyBackend(zoo.MINI, Making()))
+    ending = Ending()
+    ending.set()
+    settings = serve.listening(Settings(backend="fake", port=0, share=True, auth=("anna:secret",)))
+    assert serve.serve(settings, ending) == 0
+    *_, page, model, link = capsys.readouterr().out.splitlines()
+    assert page == f"The page is on http://127.0.0.1:{settings.port}/"
+    assert model == f"{zoo.MINI.name} isn't ready yet: questions on the page wait for it, and /readyz says when it is."
+    assert link == serve.NO_LINK
 
 
 def has_ipv6() -> bool:

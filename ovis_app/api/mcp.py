@@ -33,21 +33,29 @@ def require() -> None:
 
 class Wordless(logging.Handler):
     """What the library `mcp` logs, as a line of our own: its lines repeat what agents send, line breaks and questions
-    too. Some of them it writes to the root logger, from which this takes them as a filter."""
+    too."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno >= logging.WARNING:
             log.warning("A message of an agent makes no sense, or isn't answered (%s).", Path(record.pathname).name)
 
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the root logger is to write a line."""
-        if record.name != "root" or "mcp" not in Path(record.pathname).parts:
-            return True
-        self.emit(record)
-        return False
-
 
 WORDLESS = Wordless()
+
+
+class OthersLines(logging.Filter):
+    """Keeps from the root logger what the library in `folder` writes to it, some of its lines, and hands them on to
+    WORDLESS."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name != "root" or not Path(record.pathname).is_relative_to(self._folder):
+            return True
+        WORDLESS.handle(record)
+        return False
 
 
 def tools_alone(page: gr.Blocks) -> None:
@@ -57,7 +65,9 @@ def tools_alone(page: gr.Blocks) -> None:
     library = logging.getLogger("mcp")
     library.propagate = False
     library.addHandler(WORDLESS)
-    logging.getLogger().addFilter(WORDLESS)
+    found = find_spec("mcp")
+    if found is not None and found.origin is not None:
+        logging.getLogger().addFilter(OthersLines(Path(found.origin).parent))
     handlers = page.mcp_server_obj.mcp_server.request_handlers
     for kind in [one for one in handlers if one.__name__ not in ANSWERED]:
         del handlers[kind]

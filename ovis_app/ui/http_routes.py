@@ -84,7 +84,7 @@ MCP: tuple[Route, ...] = (
 # Figures, by who may read them. From this machine nobody signs in for them.
 METRICS: dict[str, tuple[Route, ...]] = {
     "off": (),
-    "here": (Route("GET", re.compile(r"/metrics"), who="anybody", reach="here"),),
+    "here": (Route("GET", re.compile(r"/metrics"), who="anybody", reach="here", in_line=False),),
     "everyone": (Route("GET", re.compile(r"/metrics"), reach="direct"),),
 }
 

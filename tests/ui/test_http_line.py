@@ -241,8 +241,9 @@ def test_where_the_line_is_full_whoever_has_most_waiting_makes_way(monkeypatch: 
             crowd.ask(f"flood {number}", peer=FLOODER)
         await crowd.settled()
         crowd.ask("probe", "/healthz", peer=FLOODER)  # whoever watches isn't told to wait
+        crowd.ask("scrape", "/metrics")
         await crowd.settled()
-        assert crowd.app.asked[-1] == "probe"
+        assert crowd.app.asked[-2:] == ["probe", "scrape"]
         crowd.ask("other", peer=OTHER)
         crowd.ask("one more", peer=FLOODER)
         await crowd.settled()
@@ -253,7 +254,7 @@ def test_where_the_line_is_full_whoever_has_most_waiting_makes_way(monkeypatch: 
         await crowd.settled()
         assert crowd.app.asked[-1] == "other"
 
-    in_a_crowd(work)
+    in_a_crowd(work, metrics="here")
 
 
 def test_who_leaves_the_line_is_not_asked_for() -> None:
