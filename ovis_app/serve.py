@@ -196,8 +196,8 @@ def serve(settings: Settings, ending: Ending) -> int:
     except UserError as error:
         print(f"ovis serve: {error}", file=sys.stderr)
         return 1
-    from ovis_app.api import mcp  # there by now
-    from ovis_app.media import decoder_process
+    from ovis_app import bounded_process  # there by now
+    from ovis_app.api import mcp
     from ovis_app.ui.http_heads import Heads
 
     ending.at_once = False
@@ -220,6 +220,6 @@ def serve(settings: Settings, ending: Ending) -> int:
         backend.warm()
     ending.wait()
     page.close(verbose=False)
-    decoder_process.end_all()
+    bounded_process.end_all()
     endings.within(CLOSE_SECONDS, backend.close)
     return 0

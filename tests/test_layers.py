@@ -42,7 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "kept_examination": {"backend"},
     "chat": {"backend", *VALUES},
     "wishes": {"backend", "zoo"},
-    "media": {"private_folder", *VALUES},
+    "media": {"bounded_process", "private_folder", *VALUES},
     "named_files": {"errors"},
     "proxies": {"errors"},
     "prompt_template": {"errors", "generation"},
@@ -67,7 +67,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "doctor": {"zoo", "media", "models", "checkpoints", "engine", "backends", "settings", *VALUES}
     | {"backend", "bounded_process", "bundled", "kept_examination"},
     "serve": {"backend", "backends", "doctor", "api", "ui", "settings", "proxies", "frozen_imports", "private_folder"}
-    | {"endings", "logs", "media"}
+    | {"bounded_process", "endings", "logs"}
     | VALUES,
     "cli": {"accounts", "backend", "zoo", "chat", "media", "settings", "checkpoints", "backends", "training", "serve"}
     | {"doctor", "kept_examination"}
