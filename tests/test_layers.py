@@ -143,6 +143,15 @@ def test_the_tree_in_the_documentation_names_every_file() -> None:
     assert told - there == outside - {"__init__.py"}, "in the tree alone"
 
 
+def test_the_table_in_the_documentation_has_every_layer_once() -> None:
+    text = (ROOT.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    table = text.split("| layer | may import |")[1].split("\n\n")[0]
+    told = [name for row in table.splitlines()[2:] for name in row.split("|")[1].strip().split(", ")]
+    assert sorted(told) == sorted(MAY_IMPORT.keys() - {"__main__"})
+    [values] = re.findall(r"The values are (.*)\.\n", text)
+    assert set(re.split(", | and ", values)) == VALUES
+
+
 def module(file: Path) -> str:
     return ".".join(("ovis_app", *file.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__")
 
