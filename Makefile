@@ -5,7 +5,8 @@
 # make test-kernels: every kernel for every card, and all golden cases in Triton's interpreter; takes some minutes.
 # make soak: figures of docs/reliability.md that take hours; ARGS="--only F21" for one of them.
 # make screenshots: pictures of the page in every state, into runs/screenshots; for people to look at.
-# make audit: whether a vulnerability is known of a version in requirements.lock. It needs the network.
+# make audit: whether a vulnerability is known of a version in requirements.lock. It needs the network; tools/audit.py has
+# the codes that it ends with, which make doesn't tell apart.
 # make sbom: what the app is made of, as CycloneDX, into dist/ovis-app.cdx.json.
 # make lock: after a change of pyproject.toml's bounds.
 PYTHON ?= python3
@@ -53,10 +54,13 @@ lock: install-dev
 vendor:
 	$(PYTHON) tools/vendor.py
 
-audit: install-dev
+audit: install-dev .venv-audit/.installed
+	$(BIN)/python -m tools.audit .venv-audit/bin/pip-audit
+
+.venv-audit/.installed: pyproject.toml | install-dev
 	$(BIN)/python -m tools.lock audit --out .venv-audit.lock
 	$(BIN)/python tools/install.py --bare .venv-audit .venv-audit.lock
-	$(BIN)/python -m tools.audit .venv-audit/bin/pip-audit
+	@touch $@
 
 sbom: install-dev
 	$(BIN)/python -m tools.sbom $(ARGS)

@@ -45,19 +45,21 @@ def process(
     within: Sequence[str] = (),
     timeout: float = 120.0,
     environment: Mapping[str, str] | None = None,
+    log: Path = Path(os.devnull),
 ) -> Iterator[tuple[str, int]]:
-    """A running page: its address, and its process's id. `within` is a command that becomes the one behind it. Raises
-    RuntimeError when no page comes."""
+    """A running page: its address, and its process's id. `within` is a command that becomes the one behind it, `log`
+    has what it writes. Raises RuntimeError when no page comes."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     start = time.perf_counter()
-    running = subprocess.Popen(
-        [*within, sys.executable, *what, "--port", str(port), *flags],
-        cwd=ROOT,
-        env={**os.environ, **(environment or {})},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    with log.open("ab") as written:
+        running = subprocess.Popen(
+            [*within, sys.executable, *what, "--port", str(port), *flags],
+            cwd=ROOT,
+            env={**os.environ, **(environment or {})},
+            stdout=written,
+            stderr=written,
+        )
     try:
         while not _answers(f"{url}/config"):
             if running.poll() is not None or time.perf_counter() - start > timeout:

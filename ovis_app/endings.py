@@ -10,12 +10,14 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 from typing import Any, NoReturn, Self
 
 NAMES = ("SIGTERM", "SIGINT", "SIGHUP")  # the last one where a terminal is closed; Windows has none
+LOOK_SECONDS = 0.1  # between two looks at whether there was one
 
 
 def signals() -> list[signal.Signals]:
@@ -24,13 +26,15 @@ def signals() -> list[signal.Signals]:
     return [one for one in found if signal.getsignal(one) is not signal.SIG_IGN or one is signal.SIGINT]
 
 
-class Ending(threading.Event):
+class Ending:
     """Set by the first signal that ends the process, while it is entered; more of them change nothing. As long as it is
-    `at_once`, that raises SystemExit too, wherever the main thread is: nothing has begun that would need an order."""
+    `at_once`, that raises SystemExit too, wherever the main thread is: nothing has begun that would need an order.
+
+    No lock is in it, as an Event has one: a signal is heard in the midst of whatever the main thread does, and would
+    wait for itself where that is this."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.at_once = True
+        self.at_once, self._set = True, False
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
@@ -44,8 +48,19 @@ class Ending(threading.Event):
         for one, handler in self._before.items():  # told once is enough, until the interpreter is gone
             signal.signal(one, signal.SIG_IGN if self.is_set() else handler)
 
+    def is_set(self) -> bool:
+        return self._set
+
+    def set(self) -> None:
+        self._set = True
+
+    def wait(self) -> None:
+        """Returns soon after it is set."""
+        while not self._set:
+            time.sleep(LOOK_SECONDS)
+
     def _hear(self, number: int, frame: FrameType | None) -> None:
-        first = not self.is_set()
+        first = not self._set
         self.set()
         if first and self.at_once:
             raise SystemExit(0)

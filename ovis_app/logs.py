@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import threading
 import traceback
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -110,20 +111,33 @@ class Printed:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._writing = threading.local()  # whether a line is being logged, which may print in its turn
 
     def write(self, text: str) -> int:
-        if text.strip():
+        if text.strip() and not getattr(self._writing, "now", False):
             failed = EVENT_FAILED.match(text)
-            log.warning("%s was printed, of %d characters", _named(failed[1]) if failed else "", len(text))
+            self._writing.now = True
+            try:
+                log.warning("%s was printed, of %d characters", _named(failed[1]) if failed else "", len(text))
+            finally:
+                self._writing.now = False
         return len(text)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
 
+class Lines(logging.StreamHandler[TextIO]):
+    """Writes lines as long as they can be written. Where they can't, on a full disk or to a reader who is gone, it is
+    silent: whatever it said would be one more line."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        pass
+
+
 def start(stream: TextIO) -> None:
     """From now on all that is logged goes to the stream as JSON."""
-    handler = logging.StreamHandler(stream)
+    handler = Lines(stream)
     handler.setFormatter(JsonLines())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.getLogger(OURS).setLevel(logging.INFO)

@@ -62,6 +62,11 @@ def kind_of(error: BaseException) -> Kind:
     return "unexpected"
 
 
+def refused(error: BaseException, request: RequestId, what: What = "answer") -> Outcome:
+    """Of what was asked for in such a way that it never came into the line."""
+    return Outcome(what, kind_of(error), "error" if what == "answer" else None, request=request)
+
+
 def told(
     events: Iterator[T], request: Request, tell: Tell, *, what: What = "answer", clock: Clock = time.monotonic
 ) -> Iterator[T]:

@@ -64,11 +64,11 @@ def open_page(
     backend = FairQueue(opened, limits, at_once=settings.at_once, most_waiting=settings.queue_size, tell=operation.tell)
     store = page.store(limits)
     demo = page.build(backend, settings, limits, store, tell=operation.tell)
-    gradio_endpoints.add(demo, backend, limits, store, at_once=settings.asked_at_once)
+    gradio_endpoints.add(demo, backend, limits, store, at_once=settings.asked_at_once, tell=operation.tell)
     options = page.launch_options(settings, limits, store, tell=operation.tell)
     options["app_kwargs"]["routes"] += [
         *operation.routes(backend),
-        *routes(backend, settings, limits, address=visitors(settings)),
+        *routes(backend, settings, limits, address=visitors(settings), tell=operation.tell),
     ]
     return demo, options, backend
 
@@ -136,9 +136,12 @@ def main(arguments: Sequence[str] | None = None, *, program: str | None = None) 
         logs.start(log)
     with Ending() as ending:
         try:
-            sys.stderr = cast(TextIO, ShortWrites(cast(TextIO, logs.Printed(log)) if as_json else log))
             own = own_folder()
+            sys.stderr = cast(TextIO, ShortWrites(cast(TextIO, logs.Printed(log)) if as_json else log))
             code = serve(settings, ending)
+        except UserError as error:  # to the operator, whatever else the log hides
+            print(f"ovis serve: {error}", file=log)
+            code = 1
         except SystemExit:
             if not ending.is_set():
                 raise
@@ -190,12 +193,8 @@ def _address(name: str, port: int) -> str:
 
 
 def serve(settings: Settings, ending: Ending) -> int:
-    """Launches, warms the backend up once the page is there, and waits."""
-    try:
-        page, options, backend = open_page(settings, leaving=ending.is_set)
-    except UserError as error:
-        print(f"ovis serve: {error}", file=sys.stderr)
-        return 1
+    """Launches, warms the backend up once the page is there, and waits. Raises UserError where it can't open."""
+    page, options, backend = open_page(settings, leaving=ending.is_set)
     from ovis_app import bounded_process  # there by now
     from ovis_app.api import mcp
     from ovis_app.ui.http_heads import Heads
@@ -207,10 +206,9 @@ def serve(settings: Settings, ending: Ending) -> int:
         page.server.config.http_protocol_class = Heads  # of all connections from now on
         # Streams that are open when it ends are cut off, not waited for.
         page.server.config.timeout_graceful_shutdown = CLOSING_SECONDS
-    except OSError:  # its text is advice for programs that use Gradio
+    except OSError as error:  # its text is advice for programs that use Gradio
         where = _address(settings.server_name, settings.port)
-        print(f"ovis serve: the page can't open on {where}: name another port with --port.", file=sys.stderr)
-        return 1
+        raise UserError(f"the page can't open on {where}: name another port with --port.") from error
     if settings.log_format == "json":
         logs.take_over()
         logs.log.info("ready on port %d", settings.port)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tools.audit import LOCK, reasons, rounds
-from tools.lock import pins
+from tools.audit import LOCK, Answer, reasons, rounds, told
+from tools.lock import OFFLINE, pins
 
 ROOT = Path(__file__).parent.parent
 # Says of each package that it is asked about what ANSWERS has of it, as pip-audit does, or fails with what it has.
@@ -61,6 +62,34 @@ def test_an_audit_says_what_it_knows(tmp_path: Path, answers: object, code: int,
     assert done.returncode == code
     lines = done.stdout + done.stderr
     assert all(words in lines for words in said) and ("No vulnerability" in lines) == (code == 0)
+
+
+def test_what_is_excused_is_called_gone_only_where_all_was_looked_up() -> None:
+    excused = {"CVE-9": "it doesn't matter here"}
+    assert "CVE-9 is no longer found: take it out of pyproject.toml." in told(Answer(), LOCK, excused)[1]
+    code, lines = told(Answer(missing=("gradio==1.0",)), LOCK, excused)
+    assert code == 3 and not any("CVE-9" in line for line in lines)
+
+
+def test_an_index_that_is_not_reached_is_not_the_fault_of_bounds(tmp_path: Path) -> None:
+    environment = os.environ | {"UV_DEFAULT_INDEX": "http://127.0.0.1:9/simple", "UV_HTTP_RETRIES": "0"}
+    environment |= {"UV_CACHE_DIR": str(tmp_path / "cache"), "NO_PROXY": "127.0.0.1"}
+    words = [sys.executable, "-m", "tools.lock", "audit", "--out", tmp_path / "found.lock"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, cwd=ROOT, env=environment)
+    assert done.returncode and done.stderr.splitlines()[-1] == OFFLINE and not (tmp_path / "found.lock").exists()
+
+
+def test_an_environment_that_is_there_is_not_resolved_anew(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    command = ["make", "--dry-run", "-C", tmp_path, "-f", ROOT / "Makefile", "-o", "install-dev", "audit"]
+
+    def planned() -> str:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    assert "tools.lock audit" in planned()
+    (tmp_path / ".venv-audit").mkdir()
+    (tmp_path / ".venv-audit" / ".installed").touch()
+    assert "tools.audit" in planned() and "tools.lock" not in planned()
 
 
 def test_every_version_of_the_lock_is_asked_about() -> None:

@@ -84,6 +84,24 @@ def test_what_does_not_come_to_its_end_is_left_behind() -> None:
         assert process.communicate(timeout=PATIENCE)[0] == "" and process.returncode == 0
 
 
+def test_signals_that_follow_each_other_at_any_moment_end_the_wait() -> None:
+    """Each may come while the one before is being heard, or the wait for it begins."""
+    code = (
+        "import signal, sys\nfrom ovis_app import endings\n"
+        "ending = endings.Ending()\nending.at_once = False\nleft = [5]\n"
+        "def again(frame, event, _):\n"
+        "    if left and event in ('line', 'return') and frame.f_code.co_name in ('set', '_hear', 'wait'):\n"
+        "        left[0] -= 1\n        left[0] or left.clear()\n        signal.raise_signal(signal.SIGTERM)\n"
+        "    return again\n"
+        "with ending:\n    sys.settrace(again)\n    ending.wait()\n    sys.settrace(None)\n"
+        "print(ending.is_set())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=20, check=False
+    )
+    assert done.stdout == "True\n", done.stderr
+
+
 def test_decoders_end_with_the_process_whatever_they_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     decoder = tmp_path / "decoder.py"
     decoder.write_text("import time\ntime.sleep(600)\n")

@@ -7,10 +7,12 @@ import io
 import json
 import logging
 import re
+import socket
 import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +20,11 @@ import httpx
 import pytest
 from PIL import Image
 
-from ovis_app import logs
+from ovis_app import logs, serve
 from ovis_app.request_id import RequestId
 from tests.ui.raw_http import form
 from tests.ui.serving import Served, Wire, free_port
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, until
 
 ROOT = Path(__file__).parent.parent
 CANARY = "CanaryMarmalade"
@@ -138,6 +140,39 @@ def test_others_lines_tell_where_they_come_from_and_no_words(written: io.StringI
     assert all(line["at"].startswith("test_logs:") for line in lines[:2])
     assert lines[4]["event"] == "…: 3 of 2.2 s, ValueError" and lines[4]["request"] == "3f9a01bc"
     assert lines[5]["errors"] == ["ValueError", "KeyError"] and lines[5]["event"] == "it failed: …"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no such device there")
+def test_a_log_that_cannot_be_written_breaks_no_answer() -> None:
+    """A full disk, or a reader of the log that is gone."""
+    port = free_port()
+    command = [sys.executable, "app.py", "--backend", "fake", "--port", str(port), "--log-format", "json"]
+    asked = {"messages": [{"role": "user", "content": "Hello"}]}
+    with (
+        Path("/dev/full").open("w") as full,
+        subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=full) as page,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}/", timeout=PATIENCE) as client,
+    ):
+        try:
+            until(lambda: listens(port) and client.get("readyz").status_code == 200)
+            answers = [client.post("v1/chat/completions", json=asked).status_code for _ in range(3)]
+        finally:
+            page.terminate()
+    assert (answers, page.returncode) == ([200] * 3, 0)
+
+
+def listens(port: int) -> bool:
+    with closing(socket.socket()) as one:
+        return one.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_what_keeps_it_from_starting_is_said_to_the_operator(
+    written: io.StringIO, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    words = ["--backend", "fake", "--port", "0", "--log-format", "json", "--auth-file", str(tmp_path / "none")]
+    assert serve.main(words, program="ovis serve") == 1
+    said = capsys.readouterr().err
+    assert said.startswith("ovis serve: The file of --auth-file can't be read") and len(said.splitlines()) == 1
 
 
 def test_our_lines_are_words_of_the_source() -> None:

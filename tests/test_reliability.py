@@ -35,5 +35,10 @@ def test_every_finding_of_the_attack_is_held_by_a_test_or_the_soak() -> None:
         assert what and (named(held) or "--only" in held), name
 
 
+def test_no_section_is_empty() -> None:
+    sections = re.split(r"^## (.+)\n", TEXT, flags=re.M)[1:]
+    assert [title for title, text in zip(sections[::2], sections[1::2], strict=True) if not text.strip()] == []
+
+
 def test_every_test_that_is_named_is_there() -> None:
     assert named(TEXT) and missing(TEXT) == []

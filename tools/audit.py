@@ -1,10 +1,15 @@
-"""Asks whether what requirements.lock names has known vulnerabilities: `python -m tools.audit`, with pip-audit.
+"""Asks whether what requirements.lock names has known vulnerabilities, with pip-audit:
+
+    python -m tools.audit .venv-audit/bin/pip-audit
+
+It ends with
 
     0  nothing is known of any of the versions
     1  something is, of one at least
     3  the database wasn't reached, or doesn't have some of the versions: they may be anything
     4  pip-audit failed otherwise
 
+`make audit` makes that environment where it isn't there, and ends with 0 or, whatever it was, with 2, as make does.
 Every version of the lock is asked about, whatever machine it is for. What is known and doesn't matter here stands in
 pyproject.toml, `[tool.ovis.known-vulnerabilities]`, with the reason. Refuses to say that all is well of what nobody
 could look up, which pip-audit does: what its database doesn't have it skips.
@@ -35,6 +40,7 @@ WELL = "No vulnerability is known of the {count} versions in {lock}."
 FAILED = "pip-audit failed; what it says of that stands above."
 NO_DATABASE = "The database of vulnerabilities can't be reached, so nothing is known of the {count} versions in {lock}."
 NOT_THERE = "The database of vulnerabilities doesn't have {missing} of the {count} versions in {lock}: {names}."
+GONE = "{name} is no longer found: take it out of pyproject.toml."
 RAISE = "Take a version that isn't concerned (`make lock`), or say in pyproject.toml why it doesn't matter here."
 
 
@@ -116,10 +122,11 @@ def told(answer: Answer, lock: Path, excused: Mapping[str, str]) -> tuple[int, l
     lines = [f"{one}: {excused[name]}" for one in answer.known for name in sorted({*one.ids} & excused.keys())]
     lines += map(str, serious)
     ids = {name for one in answer.known for name in one.ids}
-    lines += [f"{name} is no longer found: take it out of pyproject.toml." for name in excused.keys() - ids]
     if len(answer.missing) == count:
         return UNKNOWN, [NO_DATABASE.format(count=count, lock=lock.name)]
-    if answer.missing:
+    if not answer.missing:
+        lines += [GONE.format(name=name) for name in sorted(excused.keys() - ids)]
+    else:
         names = ", ".join(answer.missing)
         lines.append(NOT_THERE.format(missing=len(answer.missing), count=count, lock=lock.name, names=names))
     if serious:

@@ -29,6 +29,10 @@ WRITTEN = "# Written by `make lock` from pyproject.toml: bounds and their reason
 # What torch brings for one kind of GPU or another. Pip fetches that with torch, where it fetches torch at all; only the
 # tests' Triton, a group of its own, is wanted without one.
 OF_A_GPU = re.compile(r"(nvidia|cuda|triton)[-=]")
+CUT_OFF = ("error sending request", "network was disabled")  # what uv says where it gets no answer
+
+UNRESOLVED = "make lock: these bounds can't be resolved; what uv says about it stands above."
+OFFLINE = "The package index can't be reached, so no versions were looked up. Try again where it can."
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,9 @@ def resolved(wanted: Sequence[str], *, within: Iterable[str] = (), known: Path |
         if known is not None and known.exists():
             out.write_text(known.read_text("utf-8").replace("-r ", "# "), "utf-8")
         how = ("--quiet", "--no-header", "--no-annotate", "--constraints", constraints, "-o", out)
-        subprocess.run([UV, "pip", "compile", *wanted, *how], check=True, cwd=ROOT)
+        done = subprocess.run([UV, "pip", "compile", *wanted, *how], stderr=subprocess.PIPE, text=True, cwd=ROOT)
+        print(done.stderr, end="", file=sys.stderr)
+        done.check_returncode()
         return out.read_text("utf-8")
 
 
@@ -158,7 +164,7 @@ def main() -> int:
         else:
             trial(given.what, given.out)
     except subprocess.CalledProcessError as error:
-        print("make lock: these bounds can't be resolved; what uv says about it stands above.", file=sys.stderr)
+        print(OFFLINE if any(word in error.stderr for word in CUT_OFF) else UNRESOLVED, file=sys.stderr)
         return error.returncode
     return 0
 

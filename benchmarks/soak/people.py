@@ -8,11 +8,12 @@ import base64
 import json
 import random
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import httpx
 from PIL import Image
@@ -21,21 +22,43 @@ from tests.ui.serving import Served, Wire
 
 PATIENCE = 120.0  # seconds that an answer may take
 SIDE = 160  # pixels of a picture's side
+BROKE_OFF = "The answer broke off."
 
 
 @dataclass(frozen=True)
 class Heard:
-    """One answer: its words, seconds to the first of them, and the sentence of a failure. Left answers have no end."""
+    """One answer: its words, seconds to the first of them, the sentence of a failure, whether the server said that it
+    is whole, and whether the listener left before. What neither ended nor was left has failed."""
 
     text: str = ""
     first: float | None = None
     failed: str = ""
+    ended: bool = False
+    left: bool = False
 
 
-class Person(Protocol):
+class Person(ABC):
+    """Somebody who asks one question after another, and keeps what was said."""
+
     def turn(self, text: str, files: Sequence[Path] = (), *, tokens: int, leave: int | None = None) -> Heard:
-        """Asks after all that was said. With `leave` the connection is closed after so many pieces of the answer."""
-        ...
+        """Asks after all that was said. With `leave` the connection is closed after so many pieces of the answer, if it
+        isn't over by then."""
+        heard = Heard()
+        try:
+            with closing(self.answer(text, files, tokens)) as answer:
+                for number, heard in enumerate(answer):
+                    if leave is not None and number >= leave and not heard.ended and not heard.failed:
+                        return replace(heard, left=True)
+        except httpx.HTTPError as error:
+            return replace(heard, failed=f"{type(error).__name__}: {error}", ended=False)
+        return heard if heard.ended or heard.failed else replace(heard, failed=BROKE_OFF)
+
+    @abstractmethod
+    def answer(self, text: str, files: Sequence[Path], tokens: int) -> Iterator[Heard]:
+        """What was heard after each piece. An answer that ended is kept for the next question."""
+
+    @abstractmethod
+    def open(self) -> AbstractContextManager[Person]: ...
 
 
 def picture(folder: Path, seed: int) -> Path:
@@ -46,7 +69,7 @@ def picture(folder: Path, seed: int) -> Path:
 
 
 @dataclass
-class Tab:
+class Tab(Person):
     """A tab of the page without a browser, which keeps its connection open as a real one does."""
 
     url: str
@@ -61,25 +84,25 @@ class Tab:
         with closing(self.wire), self.wire.http.stream("GET", f"/heartbeat/{self.wire.session}"):
             yield self
 
-    def turn(self, text: str, files: Sequence[Path] = (), *, tokens: int, leave: int | None = None) -> Heard:
+    def answer(self, text: str, files: Sequence[Path], tokens: int) -> Iterator[Heard]:
         sent = [self.upload(one) for one in files]
         refused = [sentence for _, sentence in sent if sentence]
         if refused:
-            return Heard(failed=refused[0])
+            yield Heard(failed=refused[0])
+            return
         asked = self.wire.asked(text, [path for path, _ in sent], max_tokens=tokens)
         begun = time.perf_counter()
         joined = self.wire.join(asked)
         if joined.status_code != 200:
-            return Heard(failed=joined.text)
+            yield Heard(failed=joined.text)
+            return
         heard = Heard()
         with closing(self.wire.frames(str(joined.json()["event_id"]))) as frames:
-            for number, frame in enumerate(frames):
-                if leave is not None and number >= leave:
-                    return heard
+            for frame in frames:
                 heard = self._taken(heard, frame, time.perf_counter() - begun)
-        if not heard.failed:
+                yield heard
+        if heard.ended:
             self.wire.said = [*asked["request"]["messages"], {"role": "assistant", "content": heard.text or "…"}]
-        return heard
 
     def upload(self, path: Path) -> tuple[str, str]:
         """Where the file lies from now on, or why it isn't taken."""
@@ -90,14 +113,14 @@ class Tab:
     def _taken(self, heard: Heard, frame: dict[str, Any], seconds: float) -> Heard:
         first = seconds if heard.first is None and frame["kind"] in ("answer", "thinking", "done") else heard.first
         if frame["kind"] == "done":
-            return Heard(frame["text"], first)
+            return Heard(frame["text"], first, ended=True)
         if frame["kind"] in ("failed", "missing"):
             return Heard(failed=frame.get("sentence") or "a file is missing")
-        return Heard(heard.text, first)
+        return replace(heard, first=first)
 
 
 @dataclass
-class Program:
+class Program(Person):
     """A program that asks by /v1 and gets its answers as streams."""
 
     url: str
@@ -108,7 +131,7 @@ class Program:
         with httpx.Client(base_url=self.url, timeout=PATIENCE) as self._http:
             yield self
 
-    def turn(self, text: str, files: Sequence[Path] = (), *, tokens: int, leave: int | None = None) -> Heard:
+    def answer(self, text: str, files: Sequence[Path], tokens: int) -> Iterator[Heard]:
         pictures = [base64.b64encode(one.read_bytes()).decode() for one in files]
         parts = [{"type": "image_url", "image_url": {"url": f"data:image/png;base64,{one}"}} for one in pictures]
         messages = [*self.said, {"role": "user", "content": [*parts, {"type": "text", "text": text}]}]
@@ -117,19 +140,23 @@ class Program:
         with self._http.stream("POST", "v1/chat/completions", json=sent) as answer:
             if answer.status_code != 200:
                 answer.read()
-                return Heard(failed=answer.json()["error"]["message"])
-            for number, chunk in enumerate(chunks(answer)):
-                if leave is not None and number >= leave:
-                    return heard
-                if "error" in chunk:
-                    return Heard(failed=chunk["error"]["message"])
-                delta = chunk["choices"][0]["delta"] if chunk["choices"] else {}
-                more = delta.get("content") or ""
-                said = more or delta.get("reasoning")
-                first = time.perf_counter() - begun if heard.first is None and said else heard.first
-                heard = Heard(heard.text + more, first)
-        self.said = [*messages, {"role": "assistant", "content": heard.text or "…"}]
-        return heard
+                yield Heard(failed=answer.json()["error"]["message"])
+                return
+            for chunk in chunks(answer):
+                heard = self._taken(heard, chunk, time.perf_counter() - begun)
+                yield heard
+        if heard.ended:
+            self.said = [*messages, {"role": "assistant", "content": heard.text or "…"}]
+
+    def _taken(self, heard: Heard, chunk: dict[str, Any], seconds: float) -> Heard:
+        if "error" in chunk:
+            return Heard(failed=chunk["error"]["message"])
+        choice = chunk["choices"][0] if chunk["choices"] else {}
+        delta = choice.get("delta") or {}
+        more = delta.get("content") or ""
+        first = seconds if heard.first is None and (more or delta.get("reasoning")) else heard.first
+        ended = heard.ended or choice.get("finish_reason") is not None
+        return replace(heard, text=heard.text + more, first=first, ended=ended)
 
 
 def chunks(answer: httpx.Response) -> Iterator[dict[str, Any]]:

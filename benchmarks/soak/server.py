@@ -22,6 +22,8 @@ from benchmarks.shapes import checkpoint
 MEGABYTE = 1024 * 1024
 # Caches that a warm-up fills, and one arena of the C library's (it keeps freed memory in one for each thread, which
 # fill up over hours): what grows afterwards isn't they.
+LOG = "server.log"
+LOADED = 300.0  # seconds that a page may take to open, and its model to answer
 FLAGS = ("--device", "cpu", "--prefix-cache", str(16 * MEGABYTE), "--visual-cache", str(4 * MEGABYTE))
 
 
@@ -67,22 +69,35 @@ def running(
     within: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[Running]:
-    """A server whose model is loaded. Its checkpoint is made in `folder`, where all else lies, too."""
+    """A server whose model is loaded. Its checkpoint is made in `folder`, where its log and all else lies, too. Raises
+    RuntimeError where the page doesn't open, or the model never answers."""
     model, temporary = checkpoint("tiny", folder / "tiny"), folder / "temporary"
     temporary.mkdir(exist_ok=True)
     named = {"TMPDIR": str(temporary), "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1", **(environment or {})}
     started = server.process(
-        "--model", str(model), *FLAGS, *flags, what=what, within=within, environment=named, timeout=300
+        "--model",
+        str(model),
+        *FLAGS,
+        *flags,
+        what=what,
+        within=within,
+        environment=named,
+        timeout=LOADED,
+        log=folder / LOG,
     )
     with started as (url, pid):
         there = Running(f"{url}/", psutil.Process(pid), temporary)
-        patiently(lambda: loaded(there.url), 300)
+        if not patiently(lambda: loaded(there.url), LOADED):
+            raise RuntimeError(f"the model gave no answer within {LOADED:.0f} s")
         yield there
 
 
 def loaded(url: str) -> bool:
     body = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 2}
-    return httpx.post(f"{url}v1/chat/completions", json=body, timeout=60).status_code == 200
+    try:
+        return httpx.post(f"{url}v1/chat/completions", json=body, timeout=60).status_code == 200
+    except httpx.TimeoutException:
+        return False
 
 
 def patiently(condition: Callable[[], object], seconds: float) -> bool:

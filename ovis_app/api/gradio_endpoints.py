@@ -28,13 +28,14 @@ from ovis_app.api.openai.files import attached
 from ovis_app.api.openai.messages import parse
 from ovis_app.backend import Backend
 from ovis_app.conversation import Conversation, Media, MediaKind, Message
-from ovis_app.errors import Busy, UserError
+from ovis_app.errors import Busy, RequestError, UserError
 from ovis_app.generation import Request
 from ovis_app.limits import Limits
 from ovis_app.media.boxes import Box, draw, found
 from ovis_app.media.file_store import FileStore, session_holder
 from ovis_app.media.incoming_file import NoRoom, writing
 from ovis_app.media.readers import Readers
+from ovis_app.outcomes import Tell, nobody, refused
 from ovis_app.private_folder import name_for
 from ovis_app.request_id import NO_ID, RequestId
 
@@ -80,9 +81,11 @@ def gives(what: Any) -> Callable[[Call], Call]:
     return marked
 
 
-def add(page: gr.Blocks, backend: Backend, limits: Limits, store: FileStore, *, at_once: int) -> None:
-    """Adds the endpoints to the page."""
-    calls = Endpoints(backend, limits, store, anyio.CapacityLimiter(at_once + 40))
+def add(
+    page: gr.Blocks, backend: Backend, limits: Limits, store: FileStore, *, at_once: int, tell: Tell = nobody
+) -> None:
+    """Adds the endpoints to the page. `tell` hears of what is refused before it comes into the line."""
+    calls = Endpoints(backend, limits, store, anyio.CapacityLimiter(at_once + 40), tell)
     with page:
         for call in (calls.chat, calls.describe, calls.read_text, calls.locate, calls.ask_video):
             # Not `queue`: a tool's call would come in by a client of Gradio in this process, which reads any file of
@@ -98,6 +101,7 @@ class Endpoints:
     limits: Limits
     store: FileStore
     threads: anyio.CapacityLimiter
+    tell: Tell = nobody
 
     @gives(str)
     async def chat(
@@ -173,9 +177,9 @@ class Endpoints:
         """
         model = self.backend.status().model
         if not model.boxes_suffix:
-            raise _refused(UserError(NO_BOXES.format(model.name)), request)
+            raise self._unasked(RequestError(NO_BOXES.format(model.name)), request)
         if not isinstance(what, str) or not what.strip():
-            raise _refused(UserError(NO_TEXT.format("what")), request)
+            raise self._unasked(RequestError(NO_TEXT.format("what")), request)
         asked = LOCATE.format(what.strip().removeprefix("the "))
         async with aclosing(self._answer(request, asked, [image], kind="image", wanted={"boxes": True})) as said:
             async for message, media in said:
@@ -217,7 +221,7 @@ class Endpoints:
                 conversation, system = await _readers.run(work, client=_client(request))
                 settings = replace(self.backend.status().model.defaults, system=system, **wanted).check()
             except UserError as error:
-                raise _refused(error, request) from error
+                raise self._unasked(error, request) from error
             if wanted.get("boxes"):  # which lie in one picture
                 stills = tuple(item.still for item in conversation.messages[-1].media)
                 conversation = conversation.replace_last(media=stills)
@@ -235,6 +239,10 @@ class Endpoints:
                             return
         finally:
             shutil.rmtree(own, ignore_errors=True)
+
+    def _unasked(self, error: UserError, request: gr.Request) -> Refusal:
+        self.tell(refused(error, id_of(request)))
+        return _refused(error, request)
 
     async def _located(
         self, picture: Media, boxes: Sequence[Box], request: gr.Request
@@ -269,13 +277,13 @@ def _asked(
     """The conversation that ends with the question, and its system prompt. Raises UserError."""
     files = [files] if files and isinstance(files, str | dict) else files or []  # one by itself is meant as a list
     if not isinstance(files, list) or len(files) > limits.files_per_turn:
-        raise UserError(f"files must be a list of at most {limits.files_per_turn} files.")
+        raise RequestError(f"files must be a list of at most {limits.files_per_turn} files.")
     if not isinstance(history, list | None):
-        raise UserError("history must be a list of messages.")
+        raise RequestError("history must be a list of messages.")
     try:
         asked = parse([*(history or ()), {"role": "user", "content": _text("question", question)}], limits)
     except ApiError as error:
-        raise UserError(f"history: {error}") from error
+        raise RequestError(f"history: {error}") from error
     turns = [[given.file(one.url, one.name) for one in said.media] for said in asked.said[:-1]]
     turns.append([given.file(value, f"file {number}") for number, value in enumerate(files, 1)])
     if any(turns):
@@ -284,9 +292,9 @@ def _asked(
     conversation = attached(asked.said, turns, given.own, limits).conversation
     for item in (media := conversation.messages[-1].media):
         if kind and item.kind != kind and not (kind == "image" and item.moves):
-            raise UserError((NOT_A_PICTURE if kind == "image" else NOT_A_CLIP).format(item.label))
+            raise RequestError((NOT_A_PICTURE if kind == "image" else NOT_A_CLIP).format(item.label))
     if kind and len(media) > 1:
-        raise UserError(SEVERAL_PAGES)
+        raise RequestError(SEVERAL_PAGES)
     return conversation, asked.system
 
 
@@ -299,7 +307,7 @@ def _refused(error: UserError, request: gr.Request) -> Refusal:
 
 def _text(name: str, value: object) -> str:
     if not isinstance(value, str) or not value.strip():
-        raise UserError(NO_TEXT.format(name))
+        raise RequestError(NO_TEXT.format(name))
     return value
 
 

@@ -14,7 +14,8 @@ from ovis_app.zoo import ModelSpec
 
 LIGHT = (
     "PyTorch, which a model in this process needs, isn't installed: run `pip install 'ovis-app[local]'` (in a checkout "
-    "`pip install '.[local]'`), ask a server with --backend remote, or try the page with `ovis serve --backend fake`."
+    "`pip install -e '.[local]'`), ask a server with --backend remote, or try the page with "
+    "`ovis serve --backend fake`."
 )
 
 NO_SPACES = "ZeroGPU needs the package spaces, which isn't installed: take `requirements.txt` as it is."

@@ -30,7 +30,7 @@ from ovis_app.errors import RequestError, UserError
 from ovis_app.generation import Request
 from ovis_app.limits import Limits
 from ovis_app.media.file_store import FileStore, session_holder
-from ovis_app.outcomes import Outcome, Tell, nobody
+from ovis_app.outcomes import Outcome, Tell, What, nobody, refused
 from ovis_app.private_folder import name_for
 from ovis_app.settings import Settings
 from ovis_app.stop import Haste
@@ -52,7 +52,7 @@ def add(
     tell: Tell = nobody,
 ) -> None:  # fmt: skip
     """Adds them to the page. `version` is the page's, which each answer begins with; `tell` hears of uploads that are
-    refused once they are looked at."""
+    refused once they are looked at, and of questions that are before they come into the line."""
     at_once = settings.asked_at_once
     calls = Endpoints(backend, limits, store, version, anyio.CapacityLimiter(at_once), settings, tell)
     with page:
@@ -92,7 +92,7 @@ class Endpoints:
         def answer(wanted: Request, _: Haste) -> Generator[list[frames.Frame], None, None]:
             return seeing.looking(self.backend, wanted, seeing.place_in(looks))
 
-        async with aclosing(_numbered(self._frames(request, looks, answer))) as said:
+        async with aclosing(_numbered(self._frames(request, looks, answer, "look"))) as said:
             async for frame in said:
                 yield frame
 
@@ -109,8 +109,8 @@ class Endpoints:
                 yield frame
 
     async def _frames(
-        self, request: gr.Request, asked: object, answer: Answer
-    ) -> AsyncGenerator[frames.Frame, None]:  # fmt: skip
+        self, request: gr.Request, asked: object, answer: Answer, what: What = "answer"
+    ) -> AsyncGenerator[frames.Frame, None]:
         yield {"kind": "begun", "version": self.version}
         own = name_for("ovis-ask-")
         try:
@@ -129,7 +129,8 @@ class Endpoints:
                         yield frame
         except Missing as error:
             yield {"kind": "missing", "files": list(error.numbers)}
-        except UserError as error:
+        except UserError as error:  # before it came into the line, which tells of all else
+            self.tell(refused(error, id_of(request), what))
             yield frames.failed(str(error))
         finally:
             shutil.rmtree(own, ignore_errors=True)

@@ -20,7 +20,7 @@ from ovis_app.generation import MAX_TEXT
 from ovis_app.limits import Limits
 from ovis_app.ui.bringing import limits_for
 from ovis_app.ui.controls import SPLIT, SWITCHES, Knob, knobs, recommended
-from ovis_app.ui.panels.conversation import CHOOSE, START, offered, shown, subject
+from ovis_app.ui.panels.conversation import CHOOSE, START, offered, subject
 from ovis_app.ui.static_files import KINDS, StaticFiles
 from ovis_app.zoo import Example, ModelSpec
 
@@ -93,7 +93,7 @@ def _example(example: Example, static: StaticFiles) -> dict[str, Any]:
         {"url": f"{static.base}examples/{name}", "name": name, "shown": _within(static.files[f"examples/{name}"])}
         for name in example.media
     ]
-    return {"label": example.label, "text": example.text, "shown": shown(example), "media": media, "wants": wants}
+    return {"label": example.label, "text": example.text, "media": media, "wants": wants}
 
 
 @functools.cache

@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -22,7 +23,7 @@ from ovis_app.limits import Limits
 from ovis_app.outcomes import Outcome
 from tests.api.openai_program import Program, body
 from tests.ui.raw_http import a_file, ask, sentence, upload
-from tests.ui.serving import HeldBackend, Served, served_api
+from tests.ui.serving import HeldBackend, Served, Wire, served, served_api
 from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
@@ -85,6 +86,22 @@ def test_what_was_asked_is_counted_and_what_is_taken_is_told(server: Served) -> 
     assert "ovis_device_memory_bytes" not in told  # which nobody here can tell
     assert sys.platform != "linux" or told["process_resident_memory_bytes"] > 10e6
     assert SECRET not in ask(server, "/metrics").body.decode()
+
+
+def test_what_is_refused_before_it_waits_is_counted_too(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no picture")
+    with served(HeldBackend(), metrics="here") as server, closing(Wire(server)) as wire:
+        program = Program(server)
+        assert wire.ask(SECRET, [wire.upload(broken)])["kind"] == "failed"
+        assert wire.ask(SECRET, temperature=-1)["kind"] == "failed"
+        for data in ([f"{SECRET}.png"], [""]):
+            assert httpx.post(f"{server.url}gradio_api/run/describe", json={"data": data}).status_code == 400
+        for asked in (body(SECRET, temperature=-1), body(SECRET, "data:image/png;base64,AAAA")):
+            program.ask(asked)
+        told = figures(server)
+    kinds = {kind: told[f"ovis_errors_total[{kind}]"] for kind in ("media", "request")}
+    assert kinds == {"media": 4, "request": 2} and told["ovis_answers_total[error]"] == 6
 
 
 PROXIED = ("X-Forwarded-For: 203.0.113.9", "Via: 1.1 proxy", "Forwarded: for=203.0.113.9", "CF-Ray: 1")

@@ -30,9 +30,10 @@ def _missing(why: str) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A browser on a busy machine is late now and then: such a test gets a second try, which the summary names."""
+    """A browser on a busy machine is late now and then: such a test gets a second try, which the summary names. What a
+    hostile page or answer can do is tried once: what gets through once in two is through."""
     for item in items:
-        if Path(__file__).parent in item.path.parents:
+        if Path(__file__).parent in item.path.parents and item.path.name != "test_guard.py":
             item.add_marker(pytest.mark.flaky(reruns=1))
 
 

@@ -39,7 +39,7 @@ def test_a_chinese_browser_gets_all_of_the_page_in_chinese(open_tab: Open, tmp_p
     tab.wait_for_selector(".example")
     assert tab.evaluate("document.documentElement.lang") == "zh-CN"
     assert english(tab) == []
-    assert "描述这张图片。" in tab.inner_text(".examples")
+    assert "描述这张图片。" in tab.inner_text(".examples") and "红色圆形在哪里？" in tab.inner_text(".examples")
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"this is no picture")
     tab.set_input_files("#box input[type=file]", [str(broken)])

@@ -92,7 +92,7 @@ test("a conversation that a browser kept and that broke in fifty ways opens, wit
     tab.draft.text = "and now?";
     tab.draft.files = [];
     await tab.ask();
-    assert.ok(last(tab).text === "You said: and now?" || last(tab).error, `seed ${seed}: ${JSON.stringify(last(tab))}`);
+    assert.ok(last(tab).text === "You said: and now?", `seed ${seed}: ${JSON.stringify(last(tab))}`);
     const fresh = await here.tab();
     await say(fresh, "another chat");
     assert.equal(last(fresh).text, "You said: another chat");
@@ -131,7 +131,7 @@ test("a file that somebody imports and that is broken in fifty ways is read with
       if (found.length) await tab.open(found[0].conversation.id);
       tab.draft.text = "and now?";
       await tab.ask();
-      assert.ok(last(tab).text === "You said: and now?" || last(tab).error, `seed ${seed}`);
+      assert.ok(last(tab).text === "You said: and now?", `seed ${seed}`);
     } catch (error) {
       if (!(error instanceof ArchiveError)) throw new Error(`seed ${seed}: ${error.stack}`);
       assert.ok(["damaged", "foreign", "newer", "large"].includes(error.kind));

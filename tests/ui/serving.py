@@ -96,7 +96,8 @@ def free_port() -> int:
 
 def programs(operation: Operation, line: Backend, settings: Settings, limits: Limits) -> list[Route]:
     """What programs ask, as `serve` has it."""
-    return [*operation.routes(line), *routes(line, settings, limits, address=visitors(settings))]
+    told = operation.tell
+    return [*operation.routes(line), *routes(line, settings, limits, address=visitors(settings), tell=told)]
 
 
 @contextmanager
@@ -109,7 +110,7 @@ def served(backend: Backend, **changes: Any) -> Iterator[Served]:
     line = FairQueue(backend, limits, **places, tell=operation.tell)
     store = page.store(limits)
     blocks = page.build(line, settings, limits, store, tell=operation.tell)
-    gradio_endpoints.add(blocks, line, limits, store, at_once=settings.asked_at_once)
+    gradio_endpoints.add(blocks, line, limits, store, at_once=settings.asked_at_once, tell=operation.tell)
     options = page.launch_options(settings, limits, store, tell=operation.tell)
     options["app_kwargs"]["routes"] += programs(operation, line, settings, limits)
     _, url, _ = blocks.launch(**options, prevent_thread_lock=True, quiet=True)

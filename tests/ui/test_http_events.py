@@ -99,7 +99,11 @@ def test_an_event_that_fails_is_a_sentence(
     """Gradio says {"error": null} of it, in which nobody reads anything."""
     monkeypatch.setattr(endpoints, "brought", lambda *_, **__: 1 // 0)
     said = post(server, "/gradio_api/run/bring", brings(wire, wire.upload(EXAMPLES / "shapes.png")))
-    assert said.status == 500 and sentence(said) == UNEXPECTED and said.headers["x-content-type-options"] == "nosniff"
+    assert (
+        said.status == 500
+        and sentence(said).startswith(UNEXPECTED)
+        and said.headers["x-content-type-options"] == "nosniff"
+    )
     assert "ZeroDivisionError" in capfd.readouterr().err
 
 

@@ -84,7 +84,7 @@ def test_whoever_leaves_ends_the_answer_within_moments(real: Served, way: Way, e
     until(lambda: idle(real))
     more = sum(one > left for one in endless)
     print(f"{more} tokens more")
-    assert more <= 50, "at 20 ms a token, of 4,000"
+    assert more <= 20, "at 20 ms a token, of 4,000"
 
 
 @pytest.fixture
@@ -132,11 +132,11 @@ def test_fifty_who_leave_at_once_leave_nothing(real: Served, way: Way, endless: 
 
     def come_and_go(_: int) -> None:
         with closing(held_open(real, way, "Go on", max_tokens=4000)) as connection:
-            if way is by_page:  # until a tab listens it hasn't left
-                connection.recv(64)
+            assert connection.recv(64).startswith(b"HTTP/1.1 200")  # until somebody listens they haven't left
 
     with ThreadPoolExecutor(10) as crowd:
         list(crowd.map(come_and_go, range(MANY)))
+    assert len(endless) > AT_ONCE, "some of them were answered"
     until(lambda: idle(real))
     until(lambda: not {one for one in threads() - before if one.name.startswith("ovis")}, "threads stay")
     until(lambda: len(threads()) <= len(before))
@@ -188,7 +188,7 @@ def test_twenty_questions_that_nobody_waits_for_end_and_never_run_at_once(
     real: Served, way: Way, endless: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(real.backend, "settings", replace(real.backend.settings, deadline=0.5))
-    running, most, whole = list[int](), list[int](), LocalBackend.stream
+    running, most, ended, whole = list[int](), list[int](), list[int](), LocalBackend.stream
 
     def counted(self: LocalBackend, request: Any) -> Any:
         running.append(1)
@@ -197,11 +197,11 @@ def test_twenty_questions_that_nobody_waits_for_end_and_never_run_at_once(
             yield from whole(self, request)
         finally:
             running.pop()
+            ended.append(1)
 
     monkeypatch.setattr(LocalBackend, "stream", counted)
     asked = [held_open(real, way, "Go on", max_tokens=4000) for _ in range(20)]
-    until(lambda: most)
-    until(lambda: not running and idle(real))
+    until(lambda: AT_ONCE + WAITING <= len(ended) == len(most) and idle(real), "not all that were taken came to an end")
     assert max(most) <= AT_ONCE
     for one in asked:
         one.close()

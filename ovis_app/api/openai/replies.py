@@ -87,7 +87,8 @@ class Reply:
     async def _read(self, folder: Path, stop: Stop) -> Request:
         """What the backend is asked. Raises ApiError, and Stopped once `stop` is set."""
         asked = self._unread.pop()
-        attached = await self._serving.conversation(asked, folder, stop, client=self._client)
+        with self._serving.telling(self._id):
+            attached = await self._serving.conversation(asked, folder, stop, client=self._client)
         self._load.release()
         self._notes = attached.notes
         return Request(attached.conversation, asked.settings, client=self._client, id=self._id)

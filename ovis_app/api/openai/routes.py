@@ -25,6 +25,7 @@ from ovis_app.api.openai.replies import Reply, refused
 from ovis_app.api.openai.serving import Serving
 from ovis_app.backend import Backend
 from ovis_app.limits import Limits
+from ovis_app.outcomes import Tell, nobody
 from ovis_app.request_id import NO_ID
 from ovis_app.settings import Settings
 
@@ -42,14 +43,15 @@ Endpoint = Callable[[HttpRequest], Any]
 
 
 def routes(
-    backend: Backend, settings: Settings, limits: Limits, *, address: Callable[[HttpRequest], str] = lambda _: ""
-) -> list[Route]:
+    backend: Backend, settings: Settings, limits: Limits, *, address: Callable[[HttpRequest], str] = lambda _: "",
+    tell: Tell = nobody,
+) -> list[Route]:  # fmt: skip
     """The routes, or none where strangers would need a key and there is none. `address` tells clients without a key
-    apart, where it is known to be theirs."""
+    apart, where it is known to be theirs; `tell` hears of questions that are refused before they come into the line."""
     if not settings.serves_api:
         log.warning(CLOSED)
         return []
-    serving = Serving(backend, limits, allow_urls=settings.allow_urls, api_bytes=settings.api_bytes)
+    serving = Serving(backend, limits, allow_urls=settings.allow_urls, api_bytes=settings.api_bytes, tell=tell)
     api = Api(serving, settings.api_key, limits, address)
     return [
         Route("/v1/models", api.guarded(api.models), methods=["GET"]),
@@ -111,10 +113,11 @@ class Api:
 
     async def chat(self, request: HttpRequest) -> Reply:
         spec = self._serving.backend.status().model
-        asked = protocol.chat_request(await self._body(request), spec, self._limits)
-        self._serving.ready()
-        load = request.state.load.handed_on()
         number = getattr(request.state, "request_id", NO_ID)
+        with self._serving.telling(number):
+            asked = protocol.chat_request(await self._body(request), spec, self._limits)
+            self._serving.ready()
+        load = request.state.load.handed_on()
         return Reply(self._serving, asked, load, client=request.state.client, model=spec.public_id, id=number)
 
     async def tokenize(self, request: HttpRequest) -> Response:

@@ -9,8 +9,8 @@ import asyncio
 import logging
 import shutil
 import threading
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, closing, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,12 +23,12 @@ from ovis_app.api.openai import files
 from ovis_app.api.openai.fields import ApiError
 from ovis_app.api.openai.protocol import ChatRequest
 from ovis_app.backend import Backend, Counts, Status
-from ovis_app.errors import UNEXPECTED, Busy, MediaError, RequestError, UserError
+from ovis_app.errors import UNEXPECTED, BackendError, Busy, MediaError, RequestError, UserError
 from ovis_app.generation import Event, Request
 from ovis_app.limits import Limits
 from ovis_app.media.incoming_file import NoRoom
 from ovis_app.media.readers import Readers
-from ovis_app.outcomes import kind_of
+from ovis_app.outcomes import Tell, kind_of, nobody, refused
 from ovis_app.private_folder import name_for
 from ovis_app.request_id import NO_ID, RequestId, reported
 from ovis_app.stop import NEVER, Stop, Stopped
@@ -89,8 +89,10 @@ class Load:
 class Serving:
     """Answers for everybody who asks over HTTP."""
 
-    def __init__(self, backend: Backend, limits: Limits, *, allow_urls: bool, api_bytes: int) -> None:
-        self.backend, self._limits, self._allow_urls = backend, limits, allow_urls
+    def __init__(
+        self, backend: Backend, limits: Limits, *, allow_urls: bool, api_bytes: int, tell: Tell = nobody
+    ) -> None:
+        self.backend, self._limits, self._allow_urls, self._tell = backend, limits, allow_urls, tell
         self._memory = Memory(REQUESTS * api_bytes)
         self._threads = anyio.CapacityLimiter(READERS)
         self._readers = Readers(READERS, each=READERS - 1)
@@ -111,6 +113,15 @@ class Serving:
     async def aside(self, work: Callable[[], T]) -> T:
         """What `work` returns, from a thread: the others aren't kept waiting."""
         return await anyio.to_thread.run_sync(work, limiter=self._threads)
+
+    @contextmanager
+    def telling(self, number: RequestId) -> Iterator[None]:
+        """Around what a question has to pass before it comes into the line, which tells of all else."""
+        try:
+            yield
+        except ApiError as error:
+            self._tell(refused(_cause(error), number))
+            raise
 
     @asynccontextmanager
     async def folder(self) -> AsyncIterator[Path]:
@@ -209,3 +220,10 @@ class Serving:
                 return ApiError(503, "The answer was stopped.")
         log.error("an answer failed (request %s)", number, exc_info=error)
         return ApiError(500, reported(UNEXPECTED, number))
+
+
+def _cause(error: ApiError) -> UserError:
+    """What an error is in the app's own terms."""
+    if isinstance(error.__cause__, UserError):
+        return error.__cause__
+    return (RequestError if error.status < 500 else Busy if error.code == "overloaded" else BackendError)(str(error))

@@ -93,11 +93,11 @@ def _learn(
     plan: Plan, folder: RunFolder, model: nn.Module, made: loop.Arguments, say: Say, *, leads: bool
 ) -> None:  # fmt: skip
     """Trains the model. Raises BackendError, and KeyboardInterrupt where it was told to end."""
-    progress = Progress(folder, say, loop.longest(plan), writes=leads)
     newest = folder.newest() if plan.resume else None
     if leads and plan.resume:
         folder.go_on_behind(0 if newest is None else folder.checkpoints()[-1][0])
     with Interruption(say) as interruption:
+        progress = Progress(folder, interruption.say, loop.longest(plan), writes=leads)
         trainer = loop.trainer(plan, model, made, [progress, interruption])
         loop.check_copies(trainer)
         try:

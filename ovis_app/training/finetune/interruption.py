@@ -6,7 +6,6 @@ Knows signals, and what a Trainer asks of a callback. A second signal ends the p
 from __future__ import annotations
 
 import signal
-import sys
 import threading
 from collections.abc import Callable
 from types import FrameType, TracebackType
@@ -17,6 +16,8 @@ from torch import distributed
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ovis_app import endings
+
+HANG_UP = getattr(signal, "SIGHUP", 0)  # Windows has none
 
 
 class Interruption(TrainerCallback):
@@ -48,13 +49,22 @@ class Interruption(TrainerCallback):
             control.should_save = control.should_training_stop = True
         return control
 
+    def say(self, line: str) -> None:
+        """Says it. Once it is asked there may be nobody who reads: a terminal that is closed ends what runs in it."""
+        try:
+            self._say(line)
+        except OSError:
+            if not self.asked:
+                raise
+
     def _hear(self, number: int, frame: FrameType | None) -> None:
         self.asked = True
-        self._give_back()
-        self._say("stopping: this step is finished and saved first; once more ends it at once")
-        sys.stdout.flush()
+        self._give_back(but=number if number == HANG_UP else 0)
+        self.say("stopping: this step is finished and saved first; once more ends it at once")
 
-    def _give_back(self) -> None:
-        for one, handler in self._before.items():
-            signal.signal(one, handler)
-        self._before = {}
+    def _give_back(self, *, but: int = 0) -> None:
+        """Who heard signals before hears them again, `but` for one: a shell hands on what its terminal has said."""
+        for one in [one for one in self._before if one != but]:
+            signal.signal(one, self._before.pop(one))
+        if but:
+            signal.signal(but, signal.SIG_IGN)

@@ -17,7 +17,7 @@ def train(plan: Plan) -> None:
     """Trains as planned. Raises BackendError with a sentence, and KeyboardInterrupt where somebody ended it; what was
     saved before stays."""
     if plan.choices.method == "lora" and find_spec("peft") is None:
-        raise BackendError("Fine-tuning an adapter needs peft: pip install '.[finetune]', or choose --method full.")
+        raise BackendError("Fine-tuning an adapter needs peft: pip install -e '.[finetune]', or choose --method full.")
     with suppress(BackendError):  # who doesn't quantize needs none
         bitsandbytes.library()  # first: the Trainer imports peft, peft imports it, and so it could fetch code
     from ovis_app.training.finetune.carry_out import carry_out

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from ovis_app.zoo import Example, ModelSpec
 # What knows more than the model that comes with the app, for whoever may choose the model and for whoever may not.
 CHOOSE = "For photos and documents choose a full-size model"
 START = "For photos and documents start this page with a full-size model: --model Ovis2.5-2B"
-_TAG = re.compile(r"</?\w+>")  # <ref>…</ref> is for the model; the card is for people
 # Gradio calls this once, when its element is there. An event's name stands in quotes, or Gradio doesn't know it.
 _START = """
 import(new URL({main}, document.baseURI)).then((page) => page.start(element, {{
@@ -68,8 +66,3 @@ def subject(spec: ModelSpec) -> str:
     """What questions to this model may be about."""
     pictures = "pictures" if spec.several_images else "a picture"
     return f"{pictures} or a clip" if spec.video else pictures
-
-
-def shown(example: Example) -> str:
-    """An example's question for people."""
-    return _TAG.sub("", example.text)

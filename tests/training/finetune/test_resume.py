@@ -113,6 +113,27 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(
     assert sum("before" in record for record in runs.log(out)) == 1
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no such signal there")
+def test_a_terminal_that_is_closed_loses_no_step(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What runs in it is told twice, by the system and by the shell, and nobody reads what it says from then on."""
+    out, words = folder / "closed", runs.words(folder, out="closed")
+
+    def close() -> None:
+        monkeypatch.setattr("ovis_app.training.finetune.carry_out.print", unheard, raising=False)
+        for _ in range(2):
+            signal.raise_signal(signal.SIGHUP)
+
+    def unheard(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    handler = signal.getsignal(signal.SIGHUP)
+    with monkeypatch.context() as patch:
+        behind(patch, 1, close)
+        assert cli.main(["finetune", *words]) == 130
+    assert len(runs.losses(out)) == 2 and RunFolder(out).checkpoints()[-1][0] == 2
+    assert signal.getsignal(signal.SIGHUP) == handler
+
+
 @pytest.mark.parametrize("state", [None, pytest.param(b'{"epoch": 1.', marks=pytest.mark.long)])
 def test_killed_while_saving_it_goes_on_from_the_last_whole_checkpoint(
     state: bytes | None, folder: Path, whole: Callable[[str], Path], tmp_path: Path

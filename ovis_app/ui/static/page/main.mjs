@@ -220,10 +220,10 @@ class View {
   }
 
   #card(given) {
-    const example = !given.wants.boxes ? { ...given, text: said(given.text), shown: said(given.shown) } : given;
+    const example = { ...given, text: said(given.text) };
     const pictures = example.media.map(({ url, shown, name }) => (url.endsWith(".mp4")
       ? make("video", { src: shown, muted: true, preload: "metadata", "aria-label": name }) : make("img", { src: shown, alt: "" })));
-    const words = make("span.example-text", {}, example.label ? make("b", {}, said(example.label)) : null, example.shown);
+    const words = make("span.example-text", {}, example.label ? make("b", {}, said(example.label)) : null, example.text.replace(/<\/?ref>/g, "")); // which is for the model
     return make("button.example", { type: "button", onclick: () => this.#session.askExample(example) }, make("span.example-pictures", {}, ...pictures), words);
   }
 

@@ -27,7 +27,7 @@ export default {
   "boxes": "方框",
   "thinking": "思考",
   "fits": "装得下",
-  "at most about {0} tokens/s": "最快约每秒 {0} 个词元",
+  "at most about {0} tokens/s": "最快约每秒 {0} 个 token",
   "All": "全部",
   "Chat": "聊天",
   "Read pages": "读页面",
@@ -51,7 +51,7 @@ export default {
 
   // pages that were read
   "This page {0}.": "本页{=0}。",
-  "is longer than {0} tokens: its end is missing{1}": "超过 {0} 个词元：缺少结尾{1}",
+  "is longer than {0} tokens: its end is missing{1}": "超过 {0} 个 token：缺少结尾{1}",
   "has nothing that could be read": "没有能读出的内容",
   "holds {0} pictures, of which one was read": "含有 {0} 张图片，只读了其中一张",
   "was seen at {0} of {1}: small print may be lost": "以 {0} 看到（原为 {1}）：小字可能丢失",
@@ -166,8 +166,8 @@ export default {
   "Apache-2.0, and Google's Gemma terms": "Apache-2.0，以及 Google 的 Gemma 条款",
   "Apache-2.0, and Meta's Llama 3.2 terms": "Apache-2.0，以及 Meta 的 Llama 3.2 条款",
   "{0} Released in {1} bits: less to download, and less memory if need be.": "{=0}以 {1} 位发布：下载更少，必要时也更省内存。",
-  "A 4-million-parameter Ovis that lives inside this app and knows simple drawings: coloured shapes, short words and moving dots.":
-    "内置于本应用、只有 400 万参数的 Ovis，认得简单的图画：彩色形状、短单词和移动的圆点。",
+  "A 4.5-million-parameter Ovis that lives inside this app and knows simple drawings: coloured shapes, short words and moving dots.":
+    "内置于本应用、只有 450 万参数的 Ovis，认得简单的图画：彩色形状、短单词和移动的圆点。",
   "Reads pictures of up to 2880 x 2880 pixels, long documents, charts and clips, and thinks before it answers; for each token a tenth of its weights are at work.": "读取最大 2880 x 2880 像素的图片、长文档、图表和视频，先思考再回答；每个 token 只用到十分之一的权重。",
   "Reads pictures at their own resolution, charts, documents and clips, and can think before it answers.": "按原始分辨率阅读图片、图表、文档和视频，并能先思考再回答。",
   "Reads pictures in up to nine tiles, several pictures and clips, charts and documents.": "把图片分成最多九块阅读，能看多张图片、视频、图表和文档。",
@@ -220,7 +220,7 @@ export default {
   "Which image has more shapes?": "哪张图片里的形状更多？",
   "Which way does it move?": "它往哪个方向移动？",
   "How many shapes are there?": "一共有多少个形状？",
-  "Where is the <ref>red circle</ref>? Please provide the bounding box coordinates.": "<ref>红色圆形</ref>在哪里？请给出边界框坐标。",
+  "Where is the <ref>red circle</ref>? Please provide the bounding box coordinates.": "<ref>红色圆形</ref>在哪里？",
   "What does the text say?": "图中的文字是什么？",
 
   // what is waited for
@@ -500,8 +500,8 @@ export default {
   "The model is out of memory: lower max pixels and try again.": "模型内存不足：请调低图片上限后重试。",
   "Reading the question": "正在阅读问题",
   "{0} needs more than the {1} GB that are free: try Ovis2.5-9B.": "{0} 需要的内存超过了可用的 {1} GB：请试试 Ovis2.5-9B。",
-  "PyTorch, which a model in this process needs, isn't installed: run `pip install 'ovis-app[local]'` (in a checkout `pip install '.[local]'`), ask a server with --backend remote, or try the page with `ovis serve --backend fake`.":
-    "没有安装本进程中的模型所需的 PyTorch：请运行 `pip install 'ovis-app[local]'`（在代码目录中用 `pip install '.[local]'`），或用 --backend remote 询问服务器，或用 `ovis serve --backend fake` 试用页面。",
+  "PyTorch, which a model in this process needs, isn't installed: run `pip install 'ovis-app[local]'` (in a checkout `pip install -e '.[local]'`), ask a server with --backend remote, or try the page with `ovis serve --backend fake`.":
+    "没有安装本进程中的模型所需的 PyTorch：请运行 `pip install 'ovis-app[local]'`（在代码目录中用 `pip install -e '.[local]'`），或用 --backend remote 询问服务器，或用 `ovis serve --backend fake` 试用页面。",
   "There is no model called {0}: check the spelling.": "没有叫 {0} 的模型：请检查拼写。",
   "There is no model called {0}: name a folder with a config.json, or a repository.": "没有叫 {0} 的模型：请填写含 config.json 的文件夹，或一个仓库。",
   "There is no model called {name}: check the spelling, or set HF_TOKEN if it is private.": "没有叫 {name} 的模型：请检查拼写，如果是私有的请设置 HF_TOKEN。",
@@ -536,7 +536,7 @@ export default {
   "{file} of {name} isn't the file that this app came with: install the app again, or choose another model.":
     "{name} 的 {file} 不是随本应用提供的文件：请重新安装本应用，或选择其他模型。",
   "The tokenizer of {name} doesn't belong to its weights, which don't have all of its tokens: download it again, or choose another checkpoint.":
-    "{name} 的分词器与其权重不匹配，权重没有它的全部词元：请重新下载，或选择其他检查点。",
+    "{name} 的分词器与其权重不匹配，权重没有它的全部 token：请重新下载，或选择其他检查点。",
   "The tokenizer of {0} is damaged: download it again.": "{0} 的分词器已损坏：请重新下载。",
   "generation_config.json in {0} is damaged: download it again.": "{0} 中的 generation_config.json 已损坏：请重新下载。",
   "{0} in {1} is damaged: download it again.": "{1} 中的 {0} 已损坏：请重新下载。",
