@@ -11,7 +11,7 @@ REPORT = "{sentence} Say this number when you report it: {number}."
 
 
 class RequestId(str):
-    """Eight digits. A log may show one: nothing else is of this type."""
+    """Eight hexadecimal digits. A log may show one: nothing else is of this type."""
 
     @staticmethod
     def made() -> RequestId:
@@ -21,6 +21,6 @@ class RequestId(str):
 NO_ID = RequestId("-")  # of what nobody asked over the network
 
 
-def reported(sentence: str, number: RequestId) -> str:
+def reported(sentence: str, request_id: RequestId) -> str:
     """A sentence about what nobody expected, with the number by which its cause is found."""
-    return sentence if number == NO_ID else REPORT.format(sentence=sentence, number=number)
+    return sentence if request_id == NO_ID else REPORT.format(sentence=sentence, number=request_id)

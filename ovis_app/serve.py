@@ -213,8 +213,8 @@ def _tell_where(settings: Settings, address: str, backend: Backend, *, linked: b
 def serve(settings: Settings, ending: Ending) -> int:
     """Launches, warms the backend up once the page is there, and waits. Raises UserError where it can't open."""
     page, options, backend = open_page(settings, leaving=ending.is_set)
-    from ovis_app.api import mcp  # there by now
-    from ovis_app.media import decoder_process
+    from ovis_app import bounded_process  # there by now
+    from ovis_app.api import mcp
     from ovis_app.ui.http_heads import Heads
 
     ending.at_once = False
@@ -232,6 +232,6 @@ def serve(settings: Settings, ending: Ending) -> int:
         backend.warm()
     ending.wait()
     page.close(verbose=False)
-    decoder_process.end_all()
+    bounded_process.end_all()
     endings.within(CLOSE_SECONDS, backend.close)
     return 0

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from ovis_app import endings
+from ovis_app import bounded_process, endings
 from ovis_app.backends.local.backend import LocalBackend
+from ovis_app.bounded_process import Bounds, Killed
 from ovis_app.limits import Limits
 from ovis_app.media import decoder_process
 from ovis_app.settings import Settings
@@ -115,7 +116,7 @@ def test_decoders_end_with_the_process_whatever_they_do(tmp_path: Path, monkeypa
     decoder = tmp_path / "decoder.py"
     decoder.write_text("import time\ntime.sleep(600)\n")
     monkeypatch.setattr(decoder_process, "DECODER", decoder)
-    monkeypatch.setattr(decoder_process, "_ended", threading.Event())
+    monkeypatch.setattr(bounded_process, "_ended", threading.Event())
 
     def read() -> None:
         with decoder.open("rb") as file:
@@ -123,11 +124,22 @@ def test_decoders_end_with_the_process_whatever_they_do(tmp_path: Path, monkeypa
 
     with ThreadPoolExecutor(1) as threads:
         reading = threads.submit(read)
-        until(lambda: decoder_process._running)
-        [child] = decoder_process._running
-        decoder_process.end_all()
+        until(lambda: bounded_process._running)
+        [child] = bounded_process._running
+        bounded_process.end_all()
         assert isinstance(reading.exception(5), decoder_process.Broken) and child.returncode == -signal.SIGKILL
         assert isinstance(threads.submit(read).exception(5), Stopped)
+
+
+def test_a_strangers_job_ends_with_the_process_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sleeps.py").write_text("import time\ndef work(job):\n    time.sleep(600)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(bounded_process, "_ended", threading.Event())
+    with ThreadPoolExecutor(1) as threads:
+        working = threads.submit(bounded_process.done, "sleeps", {}, Bounds(PATIENCE, 60, 1 << 30))
+        until(lambda: bounded_process._running)
+        bounded_process.end_all()
+        assert isinstance(working.exception(5), Killed)
 
 
 def test_a_model_that_is_being_fetched_for_a_change_leaves_no_half_of_it(

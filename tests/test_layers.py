@@ -42,7 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "kept_examination": {"backend"},
     "chat": {"backend", *VALUES},
     "wishes": {"backend", "zoo"},
-    "media": {"private_folder", *VALUES},
+    "media": {"bounded_process", "private_folder", *VALUES},
     "named_files": {"errors"},
     "proxies": {"errors"},
     "prompt_template": {"errors", "generation"},
@@ -67,7 +67,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "doctor": {"zoo", "media", "models", "checkpoints", "engine", "backends", "settings", *VALUES}
     | {"backend", "bounded_process", "bundled", "kept_examination"},
     "serve": {"backend", "backends", "doctor", "api", "ui", "settings", "proxies", "frozen_imports", "private_folder"}
-    | {"endings", "logs", "media"}
+    | {"bounded_process", "endings", "logs"}
     | VALUES,
     "cli": {"accounts", "backend", "zoo", "chat", "media", "settings", "checkpoints", "backends", "training", "serve"}
     | {"doctor", "kept_examination"}
@@ -141,6 +141,15 @@ def test_the_tree_in_the_documentation_names_every_file() -> None:
     assert there - told == set(), "not in the tree"
     outside = {"app.py", *(file.name for file in (ROOT.parent / "tools").glob("*.py"))}
     assert told - there == outside - {"__init__.py"}, "in the tree alone"
+
+
+def test_the_table_in_the_documentation_has_every_layer_once() -> None:
+    text = (ROOT.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    table = text.split("| layer | may import |")[1].split("\n\n")[0]
+    told = [name for row in table.splitlines()[2:] for name in row.split("|")[1].strip().split(", ")]
+    assert sorted(told) == sorted(MAY_IMPORT.keys() - {"__main__"})
+    [values] = re.findall(r"The values are (.*)\.\n", text)
+    assert set(re.split(", | and ", values)) == VALUES
 
 
 def module(file: Path) -> str:

@@ -58,10 +58,10 @@ class RunningAnswer:
     def __init__(
         self, sequence: Sequence, settings: GenerationSettings, budget: ThinkingBudget | None,
         streamer: Streamer | None, stop: Callable[[], bool], progress: Callable[[float], None],
-        request: RequestId = NO_ID,
+        request_id: RequestId = NO_ID,
     ) -> None:  # fmt: skip
         self.sequence, self.settings, self.budget = sequence, settings, budget
-        self.streamer, self.stop, self.request = streamer, stop, request
+        self.streamer, self.stop, self.request_id = streamer, stop, request_id
         self._progress, self._reading = progress, True
         self.draw = Draw.of(settings)
         self.lookup: Lookup | None = None
@@ -143,7 +143,7 @@ class RunningAnswer:
                 if error is None:
                     self.streamer.end()
             except Exception as failure:  # the reader's own; nobody else is to suffer from it
-                log.exception("an answer's last characters failed (request %s)", self.request)
+                log.exception("an answer's last characters failed (request %s)", self.request_id)
                 self.error = error or failed(failure)
         self._over.set()
 

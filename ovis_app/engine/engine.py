@@ -74,10 +74,10 @@ class Engine:
     def add(
         self, prompt: EncodedPrompt, settings: GenerationSettings, *, budget: ThinkingBudget | None = None,
         streamer: Streamer | None = None, stop: Callable[[], bool] = lambda: False,
-        progress: Callable[[float], None] = lambda _: None, request: RequestId = NO_ID,
+        progress: Callable[[float], None] = lambda _: None, request_id: RequestId = NO_ID,
     ) -> RunningAnswer:  # fmt: skip
         """Queues a request. `stop` is asked before each step; `progress` hears how much of the prompt is computed (0 to
-        1), from its first step until all is; `request` is what it is called in the log. Raises BackendError for bad
+        1), from its first step until all is; `request_id` is what it is called in the log. Raises BackendError for bad
         settings, and for what would never fit."""
         settings = settings.check()
         if self._closed:
@@ -93,7 +93,7 @@ class Engine:
         if tokens > room:
             raise RequestError(TOO_LONG.format(tokens=tokens, room=room))
         answer = RunningAnswer(
-            Sequence(ids, keys, prompt.visual, begun=begun), settings, budget, streamer, stop, progress, request
+            Sequence(ids, keys, prompt.visual, begun=begun), settings, budget, streamer, stop, progress, request_id
         )
         self._inbox.put(answer)
         self._wake.set()
@@ -112,12 +112,12 @@ class Engine:
     def answer(
         self, prompt: EncodedPrompt, settings: GenerationSettings, *, budget: ThinkingBudget | None = None,
         streamer: Streamer | None = None, stop: Callable[[], bool] = lambda: False,
-        progress: Callable[[float], None] = lambda _: None, request: RequestId = NO_ID,
+        progress: Callable[[float], None] = lambda _: None, request_id: RequestId = NO_ID,
     ) -> RunningAnswer:  # fmt: skip
         """A request's whole answer, its tokens put into `streamer` as they come. Blocks until it ends. Raises
         BackendError, and torch.OutOfMemoryError where this answer has no memory."""
         answer = self.add(
-            prompt, settings, budget=budget, streamer=streamer, stop=stop, progress=progress, request=request
+            prompt, settings, budget=budget, streamer=streamer, stop=stop, progress=progress, request_id=request_id
         )
         if self._thread is None:
             self.run()
@@ -300,19 +300,19 @@ class Engine:
     def _fail(self, sequence: Sequence, error: Exception) -> None:
         memory = out_of_memory(error)
         if not memory:
-            log.error("an answer failed (request %s)", self._live[sequence].request, exc_info=error)
+            log.error("an answer failed (request %s)", self._live[sequence].request_id, exc_info=error)
         self._end(sequence, torch.OutOfMemoryError(OUT_OF_MEMORY) if memory else failed(error))
 
     def _end(self, sequence: Sequence, error: BaseException | None = None) -> None:
         answer, broken = self._live.pop(sequence), self._broken.pop(sequence, None)
         if error is None and broken is not None:  # its last token was chosen while the one before couldn't be heard
-            log.error("an answer failed (request %s)", answer.request, exc_info=broken)
+            log.error("an answer failed (request %s)", answer.request_id, exc_info=broken)
             error = failed(broken)
         try:
             self.scheduler.remove(sequence)
             self._former.keep(sequence, self.blocks.block_size)
         except Exception as failure:  # a mistake of ours: the reader hears an end all the same
-            log.exception("an answer that ended can't be put away (request %s)", answer.request)
+            log.exception("an answer that ended can't be put away (request %s)", answer.request_id)
             error = failed(failure)
         answer.end(error)
 

@@ -6,7 +6,6 @@ Whatever ends the reading, the process is dead, reaped and its pipes closed befo
 
 from __future__ import annotations
 
-import atexit
 import json
 import queue
 import signal
@@ -19,6 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from ovis_app import bounded_process
 from ovis_app.limits import Limits
 from ovis_app.stop import Stop, Stopped
 
@@ -37,8 +37,6 @@ Record = tuple[dict[str, Any], bytes]
 _places = threading.BoundedSemaphore(4)  # clips at a time; more only slow each other down
 _image_places = threading.BoundedSemaphore(2)  # messages whose pictures are checked; each takes `image_memory` at most
 _document_places = threading.BoundedSemaphore(2)  # documents whose pages are drawn
-_running: set[subprocess.Popen[bytes]] = set()
-_ended = threading.Event()  # no more of them
 _copy_places = threading.BoundedSemaphore(2)  # clips, or messages with pictures, of which copies are made
 
 
@@ -122,36 +120,12 @@ def _child(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A decoder that runs, in `folder` if it writes there; killed and reaped at the end of the block. Raises Stopped
     where this process ends."""
-    process = subprocess.Popen(
-        [sys.executable, "-P", str(program), json.dumps(dict(job))],  # -P: this folder stays off the child's path
-        stdin=stdin,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        cwd=folder,
-    )
-    _running.add(process)
+    command = [sys.executable, "-P", str(program), json.dumps(dict(job))]  # -P: this folder stays off the child's path
     try:
-        if _ended.is_set():
-            raise Stopped
-        yield process
-    finally:
-        _running.discard(process)
-        process.kill()
-        process.wait()
-        for pipe in (process.stdin, process.stdout):
-            if pipe is not None:
-                with suppress(OSError):  # what is left to write has no reader any more
-                    pipe.close()
-
-
-def end_all() -> None:
-    """Kills what runs, and whatever would come later: this process ends, and its threads may never come to that."""
-    _ended.set()
-    for process in list(_running):
-        process.kill()
-
-
-atexit.register(end_all)
+        with bounded_process.child(command, stdin=stdin, folder=folder) as process:
+            yield process
+    except bounded_process.Killed:
+        raise Stopped from None
 
 
 def _records(

@@ -38,9 +38,9 @@ PAGE_POLICY = (
 class Told:
     """What is sent to one client, so that it can be ended properly."""
 
-    def __init__(self, send: Send, number: RequestId) -> None:
-        """`number` is what the request is called, which each answer says."""
-        self._send, self._number = send, number
+    def __init__(self, send: Send, request_id: RequestId) -> None:
+        """`request_id` is what the request is called, which each answer says."""
+        self._send, self._request_id = send, request_id
         self._began = self._whole = False
         self.status = 0  # once it began
 
@@ -48,7 +48,7 @@ class Told:
         self._began = True
         if message["type"] == "http.response.start":
             others = [one for one in message.get("headers", ()) if one[0].lower() != REQUEST_ID]
-            message["headers"] = [*others, (REQUEST_ID, self._number.encode())]
+            message["headers"] = [*others, (REQUEST_ID, self._request_id.encode())]
             self.status = message["status"]
         self._whole = message["type"] == "http.response.body" and not message.get("more_body", False)
         await self._send(message)

@@ -167,8 +167,8 @@ class Guard:
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
         elif scope["type"] == "http":
-            number = scope.setdefault("state", {})["request_id"] = RequestId.made()
-            told, began = Told(send, number), time.monotonic()
+            request_id = scope.setdefault("state", {})["request_id"] = RequestId.made()
+            told, began = Told(send, request_id), time.monotonic()
             try:
                 await self._answer(scope, receive, told)
             except Refused as error:
@@ -178,12 +178,12 @@ class Guard:
             except Exception:  # the edge of a request
                 if told.status:  # what was said stays cut off
                     raise
-                log.exception("a request failed (request %s)", number)
-                await refusal(Refused(500, reported(UNEXPECTED, number)), scope)(scope, receive, told)
+                log.exception("a request failed (request %s)", request_id)
+                await refusal(Refused(500, reported(UNEXPECTED, request_id)), scope)(scope, receive, told)
             finally:
                 if told.status >= 400:
                     figures = {"status": told.status, "seconds": round(time.monotonic() - began, 3)}
-                    log.info("a request was refused (request %s)", number, extra={"told": figures})
+                    log.info("a request was refused (request %s)", request_id, extra={"told": figures})
         elif scope["type"] == "websocket":  # nothing here speaks it
             await send({"type": "websocket.close"})
 

@@ -116,9 +116,9 @@ class Passage:
         await said(self._scope, self._arrival.next, self._out)
 
     def _unexpected(self) -> str:
-        number: RequestId = self._scope["state"].get("request_id", NO_ID)
-        log.warning("an event failed (request %s)", number)
-        return reported(UNEXPECTED, number)
+        request_id: RequestId = self._scope["state"].get("request_id", NO_ID)
+        log.warning("an event failed (request %s)", request_id)
+        return reported(UNEXPECTED, request_id)
 
 
 def sentence_in(body: bytes) -> str:

@@ -411,7 +411,7 @@ class LocalBackend:
             self._session.evict()
 
     def _edge(
-        self, work: Callable[[], None], streamer: TokenStreamer, clean: Callable[[], None], number: RequestId
+        self, work: Callable[[], None], streamer: TokenStreamer, clean: Callable[[], None], request_id: RequestId
     ) -> None:
         """The edge of a thread: whatever happens, the reader hears an end. `clean` gives memory back."""
         failed = ""
@@ -422,11 +422,11 @@ class LocalBackend:
         except NotLoaded as error:
             streamer.fail(str(error))
         except UserError as error:
-            log.info("refused (request %s): %s", number, error, exc_info=error.__cause__)
+            log.info("refused (request %s): %s", request_id, error, exc_info=error.__cause__)
             streamer.fail(str(error), refused=isinstance(error, RequestError | MediaError))
         except BaseException as error:
             full = out_of_memory(error)
-            log.exception("out of memory (request %s)" if full else "generation failed (request %s)", number)
+            log.exception("out of memory (request %s)" if full else "generation failed (request %s)", request_id)
             failed = OUT_OF_MEMORY if full else FAILED
         finally:
             self._idle.wind()

@@ -85,7 +85,7 @@ class Answering:
         self._began = self._opened = time.monotonic()
         self._amount: Amount | None = None
         self._ran_out = False
-        self._request = NO_ID
+        self._request_id = NO_ID
 
     def run(self, work: bytes) -> None:
         """The edge of the thread: whatever happens, the reader hears an end."""
@@ -97,16 +97,16 @@ class Answering:
             self._ran_out = not self._stop.wanted_no_more()
             failed = OVER
         except UserError as error:
-            log.info("refused (request %s): %s", self._request, error, exc_info=error.__cause__)
+            log.info("refused (request %s): %s", self._request_id, error, exc_info=error.__cause__)
             failed, refused = str(error), isinstance(error, RequestError)
         except BaseException as error:  # what drivers and kernels raise is of many kinds
             failed = OUT_OF_MEMORY if out_of_memory(error) else FAILED
-            log.exception("generation failed (request %s)", self._request)
+            log.exception("generation failed (request %s)", self._request_id)
         self._streamer.fail(failed, refused=refused)
 
     def _answer(self, work: Work) -> None:
         placed, stop, streamer = self._placed, self._stop, self._streamer
-        self._amount, self._request = work.amount, work.prepared.id
+        self._amount, self._request_id = work.amount, work.prepared.id
         session = Session(placed.loaded, placed.settings, placed.limits, thread=False, once=True)
         self._opened = time.monotonic()
         try:

@@ -225,7 +225,7 @@ class Session:
             stop.deadline = streamer.deadline = float("inf")
             answer = engine.answer(
                 prompt, settings, budget=prepared.budget, streamer=streamer, stop=over, progress=progress,
-                request=prepared.id,
+                request_id=prepared.id,
             )  # fmt: skip
             return answer.ids, answer.sequence.found or 0, answer.shortage
         progress(0.0)
