@@ -24,8 +24,8 @@ LOG = "server.log"
 LOADED = 300.0  # seconds that a page may take to open, and its model to answer
 # Caches that a warm-up fills: what grows afterwards isn't they.
 FLAGS = ("--device", "cpu", "--prefix-cache", str(16 * MEGABYTE), "--visual-cache", str(4 * MEGABYTE))
-# The C library keeps freed memory, in a place for each thread and between what is still used. Here it has one place, and
-# gives back at once what is large: what grows then is in use.
+# The C library keeps freed memory, in a place for each thread and between what is still used. Here it has one place,
+# and gives back at once what is large: what grows then is in use.
 MALLOC = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(MEGABYTE // 4)}
 
 
