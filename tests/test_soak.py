@@ -179,6 +179,7 @@ SLOW = [(second, replace(one, first=1.5 if second > 40 else 1.0)) for second, on
         (HELD, [*HOUR, (59.5, BROKEN)], False),
         (HELD, [(second, WHOLE) for second, _ in HOUR], False),
         (HELD, [(second, LEFT) for second, _ in HOUR], False),
+        (HELD, [(second, replace(one, first=None) if second % 20 == 9 else one) for second, one in HOUR], False),
         (HELD, HOUR[:40], False),
         (HELD, [], False),
     ],

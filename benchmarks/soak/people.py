@@ -22,6 +22,7 @@ from tests.ui.serving import Served, Wire
 
 PATIENCE = 120.0  # seconds that an answer may take
 SIDE = 160  # pixels of a picture's side
+LIVELY = 1.0  # temperature: the likeliest token of random weights is always the same one, which may be no text at all
 BROKE_OFF = "The answer broke off."
 
 
@@ -90,7 +91,7 @@ class Tab(Person):
         if refused:
             yield Heard(failed=refused[0])
             return
-        asked = self.wire.asked(text, [path for path, _ in sent], max_tokens=tokens)
+        asked = self.wire.asked(text, [path for path, _ in sent], max_tokens=tokens, temperature=LIVELY)
         begun = time.perf_counter()
         joined = self.wire.join(asked)
         if joined.status_code != 200:
@@ -111,7 +112,7 @@ class Tab(Person):
         return ("", answer.text) if answer.status_code != 200 else (str(answer.json()[0]), "")
 
     def _taken(self, heard: Heard, frame: dict[str, Any], seconds: float) -> Heard:
-        first = seconds if heard.first is None and frame["kind"] in ("answer", "thinking", "done") else heard.first
+        first = seconds if heard.first is None and frame["kind"] in ("answer", "thinking") else heard.first
         if frame["kind"] == "done":
             return Heard(frame["text"], first, ended=True)
         if frame["kind"] in ("failed", "missing"):
@@ -135,7 +136,7 @@ class Program(Person):
         pictures = [base64.b64encode(one.read_bytes()).decode() for one in files]
         parts = [{"type": "image_url", "image_url": {"url": f"data:image/png;base64,{one}"}} for one in pictures]
         messages = [*self.said, {"role": "user", "content": [*parts, {"type": "text", "text": text}]}]
-        sent = {"messages": messages, "max_tokens": tokens, "stream": True}
+        sent = {"messages": messages, "max_tokens": tokens, "temperature": LIVELY, "stream": True}
         begun, heard = time.perf_counter(), Heard()
         with self._http.stream("POST", "v1/chat/completions", json=sent) as answer:
             if answer.status_code != 200:

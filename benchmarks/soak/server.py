@@ -20,11 +20,13 @@ from benchmarks.server import APP
 from benchmarks.shapes import checkpoint
 
 MEGABYTE = 1024 * 1024
-# Caches that a warm-up fills, and one arena of the C library's (it keeps freed memory in one for each thread, which
-# fill up over hours): what grows afterwards isn't they.
 LOG = "server.log"
 LOADED = 300.0  # seconds that a page may take to open, and its model to answer
+# Caches that a warm-up fills: what grows afterwards isn't they.
 FLAGS = ("--device", "cpu", "--prefix-cache", str(16 * MEGABYTE), "--visual-cache", str(4 * MEGABYTE))
+# The C library keeps freed memory, in a place for each thread and between what is still used. Here it has one place,
+# and gives back at once what is large: what grows then is in use.
+MALLOC = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": str(MEGABYTE // 4)}
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def running(
     RuntimeError where the page doesn't open, or the model never answers."""
     model, temporary = checkpoint("tiny", folder / "tiny"), folder / "temporary"
     temporary.mkdir(exist_ok=True)
-    named = {"TMPDIR": str(temporary), "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1", **(environment or {})}
+    named = {"TMPDIR": str(temporary), "OMP_NUM_THREADS": "1", **MALLOC, **(environment or {})}
     started = server.process(
         "--model",
         str(model),
