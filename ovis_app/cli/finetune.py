@@ -9,6 +9,7 @@ import argparse
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -114,7 +115,8 @@ def _tell_how_to_go_on(out: Path, words: Sequence[str]) -> None:
     saved = RunFolder(out).checkpoints()
     if saved:
         again = shlex.join([*words, *([] if "--resume" in words else ["--resume"])])
-        say(f"step {saved[-1][0]} is saved; to go on: {program()} finetune {again}")
+        with suppress(OSError):  # a terminal that was closed
+            say(f"step {saved[-1][0]} is saved; to go on: {program()} finetune {again}")
 
 
 def _planned(given: argparse.Namespace, drawn: Path) -> Plan:
