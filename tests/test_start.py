@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ovis_app import chat, serve, zoo
+from ovis_app import bounded_process, chat, serve, zoo
 from ovis_app.backends.fake import FakeBackend
 from ovis_app.backends.lazy import FAILED, LazyBackend
 from ovis_app.conversation import Conversation, Message
@@ -28,6 +28,12 @@ from tests.waiting import PATIENCE, until
 ROOT = Path(__file__).parent.parent
 HELLO = Request(Conversation((Message("user", "Hello"),)))
 HEAVY = ("torch", "transformers", "accelerate", "torchao", "moviepy", "av")
+
+
+@pytest.fixture(autouse=True)
+def this_process_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind a page that ended no more decoder is begun, as the process ends then: here others are tried in it."""
+    monkeypatch.setattr(bounded_process, "_ended", threading.Event())
 
 
 def test_the_page_is_built_before_torch_is_imported_and_no_collection_stops_it_for_what_libraries_made() -> None:

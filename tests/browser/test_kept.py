@@ -220,7 +220,8 @@ def test_who_reads_further_up_is_left_there_and_can_go_to_the_newest(open_tab: O
     tab.hover("#conversation .scroll")
     assert tab.evaluate(WHEEL_FIRST), "a wheel upward is taken back by the news of the scroll before it"
     tab.mouse.wheel(0, -400)
-    tab.wait_for_selector(".newest", state="visible")
+    tab.wait_for_function(f"() => ({BELOW})() >= 400")
+    assert tab.is_visible(".newest")
     at = tab.evaluate("document.querySelector('#conversation .scroll').scrollTop")
     says(tab, "word40")
     assert abs(tab.evaluate("document.querySelector('#conversation .scroll').scrollTop") - at) < 400

@@ -83,7 +83,7 @@ def test_a_plan_is_handed_on_with_all_that_training_needs(data: Path, tmp_path: 
     assert len(first.validation) == 1 and first.old == 2
     epochs = [{sample.id for sample in epoch} for epoch in (first.training, *first.later)]
     old = [{id for id in epoch if id.startswith("drawn-")} for epoch in epochs]
-    assert len(epochs) == 8 and len(set.union(*old)) == 16 and all(len(one) == 2 for one in old)
+    assert len(epochs) == 12 and len(set.union(*old)) == 24 and all(len(one) == 2 for one in old)
     assert all(epoch - mixed == epochs[0] - old[0] for epoch, mixed in zip(epochs, old, strict=True))
     with pytest.raises(BadInput, match="no run to resume in out"):
         finetune.run([*words, "--resume"], never)

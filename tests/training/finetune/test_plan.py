@@ -95,7 +95,7 @@ def test_defaults_follow_from_method_and_model() -> None:
     assert (
         mini.parts == tuple((part, 1e-3) for part in PARTS)
         and mini.dropout == 0
-        and (mini.epochs, mini.batch, mini.accumulate) == (8, 8, 1)
+        and (mini.epochs, mini.batch, mini.accumulate) == (12, 8, 1)
     )
     assert large.parts == (("llm", 1e-4),) and (large.epochs, large.batch, large.accumulate) == (3, 1, 16)
     assert full.parts == (("llm", 1e-5),) and full.epochs == 1 and full.checkpointing and not mini.checkpointing
