@@ -23,7 +23,7 @@ from ovis_app.models.preprocess.values import Grid
 
 PATCH, STRIDE = 16, 2
 TOKEN = PATCH * STRIDE  # pixels a side of one visual token
-IMAGE_PIXELS = 224 * 224  # least and most: every picture becomes about 49 visual tokens
+IMAGE_PIXELS = 256 * 256  # least and most: every picture becomes about 64 visual tokens
 CLIP_PIXELS = 128 * 128  # of one frame: about 16 visual tokens
 FRAMES = 8
 PIXELS = PixelFormat(Image.Resampling.BILINEAR)  # as the released 2.5 says
@@ -44,7 +44,7 @@ TOWER = {
     "fullatt_block_indexes": None, "temporal_patch_size": 1, "preserve_original_pe": True, "use_rope": True,
     "attention_dropout": 0.0,
 }  # fmt: skip
-VISUAL_VOCABULARY = 896
+VISUAL_VOCABULARY = 1276
 TINY: dict[str, Any] = {
         "llm": {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2,
                 "num_key_value_heads": 1, "head_dim": 16},
@@ -183,7 +183,7 @@ def save(model: Ovis, config: dict[str, Any], folder: Path) -> None:
             "image_mean": list(PIXELS.mean), "image_std": list(PIXELS.std),
             "image_processor_type": "SiglipImageProcessor", "resample": int(PIXELS.resample),
             "rescale_factor": PIXELS.rescale_factor,
-            "size": {"height": 224, "width": 224}, "min_pixels": IMAGE_PIXELS, "max_pixels": IMAGE_PIXELS,
+            "size": {"height": 256, "width": 256}, "min_pixels": IMAGE_PIXELS, "max_pixels": IMAGE_PIXELS,
             "video_min_pixels": CLIP_PIXELS, "video_max_pixels": CLIP_PIXELS, "frames": FRAMES,
         },
     )  # fmt: skip

@@ -21,7 +21,7 @@ from ovis_app.training.mini.world.paint import painted, varied, varied_clip, wor
 from ovis_app.training.mini.world.questions import Turn, any_turn
 from ovis_app.training.mini.world.scenes import COLORS, KINDS, Clip, Scene, draw, random_clip, random_scene, random_word
 
-SCENES, WORDS = 4, 2  # pictures of a step in each training process
+SCENES, WORDS = 4, 4  # pictures of a step in each training process
 LONG = 0.08  # chance of a conversation of twelve turns of which nearly all bring pictures
 THINKING, FINAL, SYSTEM, GREETED = 0.12, 0.05, 0.1, 0.06
 NAMES = {f"{color} {kind}": n for n, (kind, color) in enumerate((k, c) for k in KINDS for c in COLORS)}

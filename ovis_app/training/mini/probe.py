@@ -31,7 +31,7 @@ from ovis_app.training.mini.world.scenes import (
 BINS = 20  # of each box coordinate
 SLOTS = 4  # glyphs in one visual token, left to right
 NONE = -100
-SHAPES, LETTERING = 0.25, 0.6  # of the pictures; the rest are frames of clips
+SHAPES, LETTERING = 0.2, 0.7  # of the pictures; the rest are frames of clips
 COLOR_NAMES = tuple(COLORS)
 SIZES = {
     "kind": 5,
@@ -205,7 +205,7 @@ def seeing_batch(rng: random.Random, size: int) -> Batch:
         if luck < SHAPES:
             scene = varied(random_scene(rng, count=rng.choice((None, rng.randint(4, 9)))), rng)
         elif luck < SHAPES + LETTERING:
-            scene = random_word(rng) if rng.random() < 0.2 else random_page(rng)
+            scene = random_word(rng) if rng.random() < 0.25 else random_page(rng)
         else:
             moving, clip = varied_clip(random_clip(rng), rng), True
             scene = moving.frame(rng.randrange(moving.frames))

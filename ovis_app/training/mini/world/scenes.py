@@ -205,7 +205,7 @@ def random_page(rng: random.Random) -> Scene:
     y, ink = rng.uniform(2, 12), random_dark(rng)
     while True:
         text = "".join(rng.choice(LETTERS) for _ in range(rng.randint(2, 6)))
-        size = rng.choice((rng.randint(20, 30), rng.randint(20, 50)))
+        size = rng.choice((rng.randint(20, 28), rng.randint(20, 28), rng.randint(20, 50)))
         left, top, right, bottom = font(size).getbbox(text)
         if words and y + bottom - top > height - 3:
             break
