@@ -59,7 +59,9 @@ def test_media_stay_across_turns_and_at_the_detail_that_they_were_sent_with(wire
     picture = wire.upload(SHAPES)
     wire.ask("an old unicorn", [picture], mm_processor_kwargs={"max_pixels": 65536})
     frames = list(wire.frames(wire.start("second", ovis={"details": [{"max_pixels": 65536}]})))
-    assert frames[-1]["text"].startswith("You said: second") and "unicorn" not in json.dumps(frames)  # nor sent down again
+    assert frames[-1]["text"].startswith("You said: second") and "unicorn" not in json.dumps(
+        frames
+    )  # nor sent down again
     request = wire.served.backend.requests[-1]
     assert [len(m.media) for m in request.conversation.messages] == [1, 0, 0]
     assert request.conversation.messages[0].media[0].detail.max_pixels == 65536
