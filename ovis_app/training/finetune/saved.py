@@ -106,11 +106,30 @@ def _fits(state: Any, checkpoint: Path) -> bool:
     )
 
 
+def _usable(optimizer: Any, scheduler: Any) -> bool:
+    """Whether steps can be made with what was read: a Trainer takes it as it is."""
+    for group in optimizer.param_groups:
+        numbers = [group.get("lr"), group.get("eps"), group.get("weight_decay"), *tuple(group.get("betas") or ())]
+        if len(numbers) < 5 or not all(type(one) in (int, float) and math.isfinite(one) for one in numbers):
+            return False
+        held = [(one, value) for one in group["params"] for value in optimizer.state.get(one, {}).values()]
+        if not all(value.dim() == 0 or (value.shape == one.shape and value.is_contiguous()) for one, value in held):
+            return False
+    rates = scheduler.base_lrs
+    return type(scheduler.last_epoch) is int and [type(one) for one in rates] == [float] * len(optimizer.param_groups)
+
+
 class Reading(TrainerCallback):
     """Knows whether a checkpoint is still being read: until the first step begins. None is where there is none."""
 
     def __init__(self, checkpoint: Path | None, folder: RunFolder) -> None:
         self._checkpoint, self._folder = checkpoint, folder
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any
+    ) -> None:
+        if self._checkpoint is not None and not _usable(given["optimizer"], given["lr_scheduler"]):
+            raise broken(self._checkpoint, self._folder)
 
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object

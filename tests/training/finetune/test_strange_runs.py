@@ -107,7 +107,15 @@ def of_a_base(checkpoint: Path) -> None:
     save_file({**load_file(checkpoint / WEIGHTS), **more}, checkpoint / WEIGHTS)
 
 
+def of_no_size(checkpoint: Path) -> None:
+    """What takes a terabyte once it is written to."""
+    held = torch.load(checkpoint / "optimizer.pt", weights_only=True)
+    held["state"][0]["exp_avg"] = torch.zeros(1).expand(2**38)
+    torch.save(held, checkpoint / "optimizer.pt")
+
+
 DAMAGES: dict[str, Change] = {
+    "size": of_no_size,
     "optimizer": lambda checkpoint: halve(checkpoint / "optimizer.pt"),
     "chance": lambda checkpoint: halve(checkpoint / "rng_state.pth"),
     "weights": lambda checkpoint: halve(checkpoint / WEIGHTS),
