@@ -1,4 +1,4 @@
-"""Whoever is sent something and doesn't take it: the connection is closed, and a reader who is only slow hears it all."""
+"""Who doesn't take what is sent loses the connection, and a reader who is only slow hears it all."""
 
 from __future__ import annotations
 

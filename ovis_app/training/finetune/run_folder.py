@@ -12,7 +12,7 @@ import re
 import shutil
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -147,9 +147,10 @@ def _check_plain(out: Path) -> None:
     """Raises DataError where something lies in a folder that leads elsewhere, or may wait for ever."""
     for above, folders, files in os.walk(out):
         for name in (*folders, *files):
-            mode = Path(above, name).lstat().st_mode
-            if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-                raise DataError(LINK.format(out=out.name, name=printable(name)))
+            with suppress(OSError):  # it went meanwhile
+                mode = Path(above, name).lstat().st_mode
+                if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+                    raise DataError(LINK.format(out=out.name, name=printable(name)))
 
 
 def _whole(folder: Path) -> bool:

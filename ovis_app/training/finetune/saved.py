@@ -1,4 +1,4 @@
-"""A checkpoint that a run goes on from, looked over before a Trainer reads it: whoever sent the folder may be a stranger.
+"""A checkpoint that a run goes on from, looked over before a Trainer reads it: who sent the folder may be a stranger.
 
 A Trainer goes by whatever lies there: weights in other formats, a whole model beside an adapter, folders of more
 adapters, whose configs name modules that are imported. So nothing may lie there but what training writes, with the
@@ -21,7 +21,7 @@ from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ovis_app.checkpoints.adapter import WEIGHTS
-from ovis_app.checkpoints.safetensors import Damaged, Unknown, stored, stored_in
+from ovis_app.checkpoints.safetensors import INDEX, Damaged, Stored, Unknown, stored, stored_in
 from ovis_app.engine.answer import out_of_memory
 from ovis_app.errors import BackendError, UserError
 from ovis_app.named_files import printable
@@ -34,7 +34,7 @@ OF_MODELS = re.compile(
 )
 FIELDS = frozenset(field.name for field in fields(TrainerState))
 INTERVALS = ("logging_steps", "eval_steps", "save_steps")
-MOST_STATE = 256 * 2**20  # bytes: a line for each step that was done
+MOST_JSON = 256 * 2**20  # bytes; a state has some lines for each step that was done
 
 BROKEN = "{checkpoint} in {out} is damaged, or not of this run: remove that folder, and {rest}"
 STRANGE = "{checkpoint} in {out} holds {name}, which training doesn't write: move that elsewhere, and go on."
@@ -49,16 +49,15 @@ def check(checkpoint: Path, model: nn.Module, folder: RunFolder) -> None:
     adapter = hasattr(model, "peft_config")
     known = OF_ADAPTERS if adapter else OF_MODELS
     for found in sorted(checkpoint.iterdir()):
-        if not found.name.startswith(".") and not (known.fullmatch(found.name) and found.is_file()):
+        ours = known.fullmatch(found.name) or found.name.startswith(".")  # what systems leave in folders
+        if not (ours and found.is_file()):
             name = printable(found.name)
             raise BackendError(STRANGE.format(checkpoint=checkpoint.name, out=folder.path.name, name=name))
     try:
-        there = {
-            name: tensor.shape
-            for name, tensor in (stored_in(checkpoint / WEIGHTS) if adapter else stored(checkpoint)).items()
-        }
-        whole = there == _wanted(model, adapter=adapter) and _fits(_state(checkpoint / STATE_FILE), checkpoint)
-    except (OSError, ValueError, RecursionError, Damaged, Unknown) as error:
+        tensors = stored_in(checkpoint / WEIGHTS) if adapter else _of_model(checkpoint)
+        there = {name: tensor.shape for name, tensor in tensors.items()}
+        whole = there == _wanted(model, adapter=adapter) and _fits(_json(checkpoint / STATE_FILE), checkpoint)
+    except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError, Damaged, Unknown) as error:
         raise broken(checkpoint, folder) from error
     if not whole:
         raise broken(checkpoint, folder)
@@ -69,6 +68,14 @@ def broken(checkpoint: Path, folder: RunFolder) -> BackendError:
     earlier = [step for step, found in folder.checkpoints() if found != checkpoint]
     rest = BEFORE.format(step=earlier[-1]) if earlier else ANEW
     return BackendError(BROKEN.format(checkpoint=checkpoint.name, out=folder.path.name, rest=rest))
+
+
+def _of_model(checkpoint: Path) -> dict[str, Stored]:
+    """Its tensors, in files of this folder alone. Raises Damaged, and what JSON makes of anything."""
+    index = checkpoint / INDEX
+    if index.exists() and not all(OF_MODELS.fullmatch(name) for name in _json(index)["weight_map"].values()):
+        raise ValueError("files of elsewhere")
+    return stored(checkpoint)
 
 
 def _wanted(model: nn.Module, *, adapter: bool) -> Shapes:
@@ -84,8 +91,8 @@ def _wanted(model: nn.Module, *, adapter: bool) -> Shapes:
     return {name: tuple(value.shape) for name, value in values.items()}
 
 
-def _state(file: Path) -> Any:
-    if file.stat().st_size > MOST_STATE:
+def _json(file: Path) -> Any:
+    if file.stat().st_size > MOST_JSON:
         raise ValueError("too large")
     return json.loads(file.read_text(encoding="utf-8"))
 
@@ -131,9 +138,7 @@ class Reading(TrainerCallback):
         if self._checkpoint is not None and not _usable(given["optimizer"], given["lr_scheduler"]):
             raise broken(self._checkpoint, self._folder)
 
-    def on_step_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
-    ) -> None:
+    def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
         self._checkpoint = None
 
     @contextmanager

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -70,7 +71,9 @@ def halve(file: Path) -> None:
     os.truncate(file, file.stat().st_size // 2)
 
 
-@pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth", "pytorch_model.bin", "optimizer.bin"])
+@pytest.mark.parametrize(
+    "name", ["optimizer.pt", "scheduler.pt", "rng_state.pth", "pytorch_model.bin", "optimizer.bin"]
+)
 def test_a_planted_pickle_is_a_sentence_and_runs_nothing(name: str, out: Path, tmp_path: Path) -> None:
     (out / LAST / name).write_bytes(pickle.dumps(Payload(tmp_path / "mark"), protocol=2))
     with pytest.raises(BackendError, match=rf"^{LAST} in sent (is damaged, or not of|holds {name}, which)"):
@@ -84,16 +87,26 @@ def test_what_training_never_reads_is_not_read(out: Path, tmp_path: Path) -> Non
     assert [step for step, _ in runs.losses(out)] == [1, 2, 3, 4]
 
 
-def test_another_adapters_folder_imports_nothing(out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "named_by_a_config.py").write_text(f"open({str(tmp_path / 'mark')!r}, 'w').close()\n")
+@pytest.mark.parametrize("name", ["other", ".other"])
+def test_another_adapters_folder_imports_nothing(
+    name: str, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "megatron"  # the only name that peft imports
+    package.mkdir()
+    (package / "__init__.py").write_text(f"open({str(tmp_path / 'mark')!r}, 'w').close()\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    other = out / LAST / "other"
+    other = out / LAST / name
     other.mkdir()
     config = json.loads((out / LAST / "adapter_config.json").read_text())
-    config |= {"megatron_core": "named_by_a_config", "megatron_config": {"a": 1}}
+    config |= {
+        "megatron_core": "megatron_named_by_a_config",
+        "megatron_config": {"a": 1},
+        "target_modules": ["lm_head"],
+    }
     (other / "adapter_config.json").write_text(json.dumps(config))
     shutil.copy(out / LAST / WEIGHTS, other)
-    with pytest.raises(BackendError, match=f"^{LAST} in sent holds other, which training doesn't write: move that"):
+    told = rf"^{LAST} in sent holds {re.escape(name)}, which training doesn't write: move that"
+    with pytest.raises(BackendError, match=told):
         goes_on(out)
     assert not (tmp_path / "mark").exists()
 
@@ -132,7 +145,9 @@ DAMAGES: dict[str, Change] = {
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_checkpoint_says_from_where_it_goes_on(damage: str, out: Path) -> None:
     DAMAGES[damage](out / LAST)
-    told = rf"^{LAST} in sent is damaged, or not of this run: remove that folder, and the same .* goes on from step 2\.$"
+    told = (
+        rf"^{LAST} in sent is damaged, or not of this run: remove that folder, and the same .* goes on from step 2\.$"
+    )
     with pytest.raises(BackendError, match=told):
         goes_on(out)
 
@@ -152,5 +167,7 @@ def test_nothing_is_written_through_a_link(out: Path, tmp_path: Path) -> None:
 
 def test_a_log_that_makes_no_sense_is_no_obstacle(out: Path) -> None:
     lines = [{"step": 0, "before": 5}, {"step": 1, "loss": "x"}, {"step": 10**30}, {"step": 2, "loss": float("inf")}]
-    (out / "log.jsonl").write_bytes(b"\xff\n" + b"[" * 100_000 + b"\n" + "\n".join(map(json.dumps, lines)).encode() + b"\n")
+    (out / "log.jsonl").write_bytes(
+        b"\xff\n" + b"[" * 100_000 + b"\n" + "\n".join(map(json.dumps, lines)).encode() + b"\n"
+    )
     assert goes_on(out) == 0 and (out / "adapter" / WEIGHTS).is_file() and (out / "loss.png").is_file()
