@@ -19,7 +19,7 @@ from typing import Any, NoReturn, Self
 
 NAMES = ("SIGTERM", "SIGINT", "SIGHUP")  # the last one where a terminal is closed; Windows has none
 LOOK_SECONDS = 0.1  # between two looks at whether there was one
-END_SECONDS = 4.0  # from a signal until the process is left, whatever its threads are at
+END_SECONDS = 3.0  # from a signal until the process is left, whatever its threads are at
 TIDY_SECONDS = 0.7  # that what is still done then may take
 INTERRUPTED = 130  # the exit code of a command that was told to end
 

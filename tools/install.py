@@ -173,7 +173,7 @@ def install(folder: Path, lock: Path, *, project: bool) -> int:
 
 def run(command: Sequence[str], progress: Progress | None = None) -> tuple[int, bool]:
     """A pip command's exit code, and whether it failed for want of a network: about that it would say a page."""
-    unreachable, missing = False, []
+    unreachable, missing = False, list[str]()
 
     def complain() -> None:
         nonlocal unreachable

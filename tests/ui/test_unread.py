@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import tracemalloc
+from collections.abc import Iterator
 from contextlib import closing
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,7 @@ from weakref import WeakSet
 
 import pytest
 
+from ovis_app.generation import Event, Request
 from ovis_app.ui import endpoints, unread
 from ovis_app.ui.unread import Sessions, Unread
 from tests.ui.serving import HeldBackend, Served, Wire, served
@@ -108,15 +110,24 @@ def test_a_question_that_nobody_comes_for_ends_soon(
     server: Served, wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a tab that was closed in between, it would be answered until its deadline, for nobody."""
-    monkeypatch.setattr(endpoints, "ALONE_SECONDS", 0.5)
+    ended, whole = list[str](), HeldBackend.stream
+
+    def watched(self: HeldBackend, request: Request) -> Iterator[Event]:
+        try:
+            yield from whole(self, request)
+        finally:
+            ended.append(request.conversation.messages[-1].text)
+
+    monkeypatch.setattr(HeldBackend, "stream", watched)
     heard = wire.frames(wire.start("held, and heard"))
     next(heard)
-    gone = wire.start("held")
-    until(lambda: server.backend.live == 2)
-    until(lambda: server.backend.live == 1, "it was answered for nobody")
+    monkeypatch.setattr(endpoints, "ALONE_SECONDS", 0.5)
+    gone = wire.start("held, for nobody")
+    until(lambda: ended, "it was answered for nobody")
+    assert ended == ["held, for nobody"]
     server.backend.answer.set()
     server.backend.finish.set()
-    assert list(heard)[-1]["kind"] == "done"
+    assert "It is a circle." in list(heard)[-1]["text"]
     assert list(wire.frames(gone))[-1]["sentence"] == endpoints.NOBODY
 
 
