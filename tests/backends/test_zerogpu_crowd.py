@@ -22,11 +22,11 @@ from ovis_app.settings import Settings
 from tests.backends.test_zerogpu import LONG, answer, ask, backend, ended, long_answers, picture
 from tests.stand_ins import spaces
 from tests.ui.serving import served
-from tests.ui.ways_in import Way, by_page, by_v1, end, held_open
+from tests.ui.ways_in import by_page, by_v1, end, held_open
 from tests.waiting import until
 
 __all__ = ["backend", "long_answers"]  # fixtures
-AT_ONCE, WAITING = 2, 6
+AT_ONCE, WAITING = 3, 3
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="ZeroGPU forks")
 
 
@@ -84,12 +84,11 @@ def test_whatever_fails_there_is_a_sentence_here_and_the_next_question_is_answer
     assert answer(backend, asked).error == ""
 
 
-@pytest.mark.parametrize("way", [by_page, by_v1])
 def test_twenty_questions_that_nobody_waits_for_end_and_never_run_at_once(
-    backend: ZeroGpuBackend, long_answers: None, way: Way, monkeypatch: pytest.MonkeyPatch
+    backend: ZeroGpuBackend, long_answers: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Asked over HTTP and left open, unread. Of those that come past the line's end nothing is asked."""
-    monkeypatch.setattr(backend, "_deadline", 3)
+    """Half of them of the page, half of programs, whose connections stay open and unread."""
+    monkeypatch.setattr(backend, "_deadline", 2)
     monkeypatch.setattr(backend._time, "seconds", lambda _: 40)
     monkeypatch.setattr(Settings, "at_once", AT_ONCE)  # a Space has eight, each with a GPU of its own
     before, most = len(spaces.workers), list[int]()
@@ -100,11 +99,11 @@ def test_twenty_questions_that_nobody_waits_for_end_and_never_run_at_once(
         return len(workers) >= AT_ONCE + WAITING and not most[-1] and backend.status().phase == "ready"
 
     with served(backend, queue_size=WAITING) as server:
-        asked = [held_open(server, way, "Go on", max_tokens=4000) for _ in range(20)]
+        asked = [held_open(server, (by_page, by_v1)[number % 2], "Go on", max_tokens=4000) for number in range(20)]
         until(over, "not all that were taken came to an end")
         assert 0 < max(most) <= AT_ONCE
         ended(*spaces.workers[before:])
         for one in asked:
             one.close()
         monkeypatch.undo()
-        assert end(way(server, "And now?", max_tokens=2))[0] == "done"
+        assert end(by_page(server, "And now?", max_tokens=2))[0] == "done"
