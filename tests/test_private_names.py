@@ -47,7 +47,7 @@ LISTED = {
         HOOK,
     ),
     "training/mini/packing.py": {"_attn_implementation": ATTENTION},
-    "ui/http_guard.py": dict.fromkeys(
+    "ui/http_addresses.py": dict.fromkeys(
         (
             "gradio.processing_utils",
             "processing_utils.async_ssrf_protected_download =",
