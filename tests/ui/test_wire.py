@@ -57,8 +57,9 @@ def test_an_answer_goes_on_where_it_was_cut(wire: Wire) -> None:
 
 def test_media_stay_across_turns_and_at_the_detail_that_they_were_sent_with(wire: Wire) -> None:
     picture = wire.upload(SHAPES)
-    wire.ask("first", [picture], mm_processor_kwargs={"max_pixels": 65536})
-    wire.ask("second", ovis={"details": [{"max_pixels": 65536}]})
+    wire.ask("an old unicorn", [picture], mm_processor_kwargs={"max_pixels": 65536})
+    frames = list(wire.frames(wire.start("second", ovis={"details": [{"max_pixels": 65536}]})))
+    assert frames[-1]["text"].startswith("You said: second") and "unicorn" not in json.dumps(frames)  # nor sent down again
     request = wire.served.backend.requests[-1]
     assert [len(m.media) for m in request.conversation.messages] == [1, 0, 0]
     assert request.conversation.messages[0].media[0].detail.max_pixels == 65536

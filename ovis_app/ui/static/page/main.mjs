@@ -53,6 +53,7 @@ function listen(session, view) {
   window.addEventListener("offline", () => session.connection.lost());
   window.addEventListener("online", () => session.connection.look());
   document.addEventListener("visibilitychange", () => { if (!document.hidden) session.connection.look(); });
+  window.addEventListener("unhandledrejection", ({ reason }) => { if (reason instanceof TypeError) session.connection.missed(); }); // a module that didn't come
 }
 
 /** Ready system prompts, where the settings are open. */
@@ -99,7 +100,7 @@ function name({ turns, scroll, newest, before }) {
 }
 
 class View {
-  #page; #session; #composer; #turns; #announcer; #shots = make("div.shots"); #stuck = true; #at = 0; #waiting = false; #path = 0; #pair = false; #most = AT_ONCE; #shown = "";
+  #page; #session; #composer; #turns; #announcer; #shots = make("div.shots"); #stuck = true; #at = 0; #waiting = false; #path = 0; #asked = false; #pair = false; #most = AT_ONCE; #shown = "";
 
   constructor(page, session) {
     [this.#page, this.#session] = [page, session];
@@ -143,8 +144,8 @@ class View {
     fill(this.#page.lines, [...lines.values()].map(said));
     pill(connection.down);
     const pair = this.#session.beside;
-    if ((path.length > this.#path && running) || (pair && !this.#pair)) this.#stuck = true; // what was asked comes into view
-    this.#pair = pair !== null;
+    if ((running && !this.#asked) || (pair && !this.#pair)) this.#stuck = true; // what was asked comes into view
+    [this.#asked, this.#pair] = [running !== null, pair !== null];
     this.#path = path.length;
     const from = Math.max(0, path.length - this.#most);
     this.#page.before.hidden = from === 0;

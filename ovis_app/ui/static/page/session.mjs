@@ -53,7 +53,10 @@ export class Session extends Thread {
     await this.examples.load();
     const found = id !== null && await this.open(id, { draft, leaf: this.tab.get("leaf") });
     if (!found && draft) this.draft.text = draft;
-    this.tab.set("draft", null);
+    const { settings, edit } = schema.aside(this.tab.get("aside"), this.facts?.name);
+    this.turn(settings);
+    if (this.messages.has(edit.editing)) this.box.lay(edit);
+    for (const key of ["draft", "aside"]) this.tab.set(key, null);
     this.changed();
   }
 
@@ -278,6 +281,7 @@ export class Session extends Thread {
   put_aside() {
     if (this.store.temporary === this.conversation.id) return;
     this.tab.set("draft", this.box.lasting?.text ?? "");
+    this.tab.set("aside", JSON.stringify({ model: this.facts?.name, settings: this.settings, edit: this.draft.editing ? stored(this.draft) : null }));
     const growing = this.running && this.messages.get(this.running.id);
     if (growing) this.tab.set("tail", JSON.stringify({ id: growing.id, text: growing.text, thinking: growing.thinking }));
   }
