@@ -16,6 +16,8 @@ import pytest
 from ovis_app.limits import Limits
 from ovis_app.settings import Settings
 from ovis_app.ui import page
+from ovis_app.ui.facts import facts
+from ovis_app.ui.static_files import StaticFiles
 from ovis_app.zoo import ModelSpec, find
 from tests.media.made_pdf import pdf, quarters
 from tests.ui.serving import EXAMPLES, HeldBackend, Served, Wire, served
@@ -230,13 +232,16 @@ def test_values_that_arent_sane_give_a_sentence_and_no_run(wire: Wire, more: dic
     "spec", [find("Ovis1.6-Gemma2-9B"), find("Ovis2-8B"), find("Ovis2.5-9B")], ids=lambda s: s.name
 )
 def test_controls_are_there_only_where_the_model_can_use_them(spec: ModelSpec) -> None:
-    blocks = page.build(HeldBackend(model=spec), Settings(), Limits(), page.store(Limits()))
-    props = {c["props"].get("elem_id"): c["props"] for c in blocks.get_config_file()["components"]}
-    shown = {name for name, its in props.items() if its.get("visible", True)}
-    assert ("switch-thinking" in shown) == ("knob-thinking_budget" in shown) == spec.thinking
-    assert ("switch-cot" in shown) == bool(spec.cot_suffix) and ("switch-boxes" in shown) == bool(spec.boxes_suffix)
-    assert ("knob-frames" in shown) == spec.video
-    assert ("knob-max_partition" in shown) == spec.tiles != ("knob-max_pixels" in shown)
+    static = StaticFiles.of(EXAMPLES)
+    model = json.loads(facts(spec, "session", limits=Limits(), static=static, folder=EXAMPLES))["model"]
+    knobs = {one["name"] for one in model["knobs"]}
+    assert ("thinking" in model["switches"]) == ("thinking_budget" in knobs) == spec.thinking
+    assert ("cot" in model["switches"]) == bool(spec.cot_suffix)
+    assert ("boxes" in model["switches"]) == bool(spec.boxes_suffix)
+    assert ("frames" in knobs) == spec.video
+    assert ("max_partition" in knobs) == spec.tiles != ("max_pixels" in knobs)
+    told = {*knobs, *model["switches"], "drop_old_turns"}
+    assert set(model["help"]) >= told and all(model["help"].values())  # each says what it does
 
 
 def of(wire: Wire, event: dict[str, Any], out: list[Any], elem_id: str) -> Any:
@@ -261,17 +266,18 @@ def test_the_controls_follow_a_change_of_the_model(name: str) -> None:
         look, out = changed(wire, name)
         spec = find(name)
         assert spec is not None and of(wire, look, out, "model") == spec.name
-        assert of(wire, look, out, "switch-thinking")["visible"] == spec.thinking
-        assert of(wire, look, out, "knob-max_partition")["visible"] == spec.tiles
-        assert of(wire, look, out, "knob-max_new_tokens")["value"] == spec.defaults.max_new_tokens
         told = json.loads(of(wire, look, out, "facts"))
+        knobs = {one["name"]: one["recommended"] for one in told["model"]["knobs"]}
+        assert told["name"] == spec.name and ("thinking" in told["model"]["switches"]) == spec.thinking
+        assert ("max_partition" in knobs) == spec.tiles
+        assert knobs["max_new_tokens"] == spec.defaults.max_new_tokens
         cards = [card["text"] for card in told["examples"]]
         assert ("Which way does it move?" in cards) == spec.video and "Describe the image." in cards
         tasks = {task["label"] for task in told["tasks"]}
         assert "Table" in tasks and ("Point at…" in tasks) == bool(spec.points_suffix) and "Count" not in tasks
         assert ("clip" in told["subject"]) == spec.video and told["session"] == wire.session
         again = wire.run(look, [None, "", None])
-        assert of(wire, look, again, "knob-max_new_tokens") == {"__type__": "update"}  # what people set stays
+        assert "value" not in str(of(wire, look, again, "facts"))  # nothing is told anew: what people set stays
 
 
 def test_a_question_names_the_model_that_answers_it_alone() -> None:

@@ -11,7 +11,6 @@ from typing import Any
 import gradio as gr
 
 from ovis_app.backend import Examination, Offer, Status, Way
-from ovis_app.ui.panels.drawer import head
 from ovis_app.wishes import WISHES, lacking, wished
 from ovis_app.zoo import FAMILY_ROWS, ModelSpec
 
@@ -45,7 +44,9 @@ def build(status: Status, *, own: bool) -> Models:
     """The panel's components; whether a model fits is looked up when the panel opens. `own` offers models that aren't
     in the list."""
     with gr.Column(elem_id="models", elem_classes="side"):
-        close = head("Model", "close-models")
+        with gr.Row(elem_classes="side-head"):
+            gr.HTML("<h2>Model</h2>")
+            close = gr.Button("Close model", elem_id="close-models", elem_classes="quiet icon close", size="sm")
         about = gr.HTML(card(status.model), elem_id="model-card")
         here = gr.HTML(on_this_machine(status), elem_id="model-here")
         progress = gr.HTML(coming(status), elem_id="model-progress")
