@@ -40,8 +40,7 @@ class Components:
     def controls(self) -> list[Any]:
         """What every change of the model may change."""
         d, c = self.drawer, self.composer
-        facts = [self.header.model, self.models.about]
-        return [*facts, *c.switches.values(), *d.sections.values(), *d.sliders.values(), d.split]
+        return [self.header.model, *c.switches.values(), *d.sections.values(), *d.sliders.values(), d.split]
 
     def controls_for(self, spec: ModelSpec) -> dict[Any, Any]:
         """`controls` as they stand for a model: what it can't use goes, what it can stands at its own values."""
@@ -49,7 +48,6 @@ class Components:
         sections = {knob.section for knob in knobs if knob.offered(spec)}
         return {
             self.header.model: spec.name,
-            self.models.about: models.card(spec),
             **{
                 self.composer.switches[switch.name]: gr.update(visible=switch.offered(spec), value=False)
                 for switch in SWITCHES
@@ -71,7 +69,7 @@ def build(status: Status, settings: Settings, static: StaticFiles) -> Components
     spec = status.model
     return Components(
         header=header.build(status, sign_out=settings.sign_in, open_to_all=settings.open_to_all),
-        models=models.build(status, own=settings.backend != "remote"),  # a server has its list alone
+        models=models.build(status),
         view=conversation.build(static),
         composer=composer.build(spec),
         drawer=drawer.build(spec),

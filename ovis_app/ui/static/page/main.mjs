@@ -46,6 +46,8 @@ export async function start(element, { restore }) {
 /** What comes from elsewhere: Gradio's panels, keys, the browser. */
 function listen(session, view) {
   for (const kind of ["opened", "settings"]) window.ovis.on(kind, () => presets(session));
+  window.ovis.on("opened", () => models(session));
+  models(session); // which may be open by now
   window.ovis.on("facts", (facts) => { session.facts = facts; explain(facts.model.help); view.draw(); });
   window.ovis.on("new", async () => { await session.newChat(); view.focus(); });
   window.ovis.on("escape", () => session.stop());
@@ -58,6 +60,15 @@ function listen(session, view) {
 /** Ready system prompts, where the settings are open. */
 async function presets(session) {
   if (document.body.classList.contains("settings-open")) (await import("./presets.mjs")).offer(session);
+}
+
+/** The panel of models, where it is open. */
+async function models(session) {
+  if (!document.body.classList.contains("models-open")) return;
+  const panel = await import("./models.mjs").catch(() => null);
+  if (panel) return panel.opened(session);
+  window.ovis.toggle("models", false);
+  session.tell(wire.OFFLINE);
 }
 
 /** A smallest picture that is larger than the largest raises that, and the other way round. */
