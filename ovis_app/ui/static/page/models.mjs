@@ -70,7 +70,6 @@ class Panel {
     this.#refusal = refused;
     if (told) this.#hear(told);
     else this.#draw();
-    if (!this.#parts.cancel.hidden) this.#parts.cancel.focus(); // what was pressed may be gone
     window.ovis.put("changed", true); // the header follows
     window.ovis.top("models");
   }
@@ -97,7 +96,7 @@ class Panel {
     this.#parts = {
       card: make("div", { id: "model-card" }),
       here: make("div", { id: "model-here" }),
-      progress: make("div", { id: "model-progress" }),
+      progress: make("div", { id: "model-progress", tabIndex: -1 }),
       cancel: make("button", { id: "cancel-change", type: "button", hidden: true, onclick: () => this.#act("cancel_change", {}) }, t("Cancel")),
       refusal: make("div", { id: "model-refusal" }),
       choice: make("div", { id: "model-choice", hidden: true }),
@@ -138,12 +137,13 @@ class Panel {
     ]);
     fill(here, told.here, (lines) => lines.map((one) => make("p.facts", {}, said(one))));
     this.#drawProgress(told);
-    const at = document.activeElement === cancel;
+    const at = document.activeElement;
     cancel.hidden = !told.cancellable;
-    if (at && cancel.hidden) this.#root.querySelector("#close-models").focus();
     fill(refusal, this.#refusal, problem);
     choice.hidden = !this.#session.facts.may_choose || !this.#offered;
     if (!choice.hidden) this.#drawChoice(told);
+    if (!this.#root.contains(at) || at.checkVisibility()) return;
+    (this.#parts.progress.firstChild ? this.#parts.progress : this.#root.querySelector("#close-models")).focus(); // what was pressed is gone
   }
 
   /** A bar that is there grows; why the last change came to nothing makes way for why the next one can't begin. */
