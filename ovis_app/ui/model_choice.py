@@ -1,4 +1,4 @@
-"""What a tab asks of the models: which there are, for this machine or for a graphics card, and that another one answers.
+"""What a tab asks of the models: which there are, for this machine or a graphics card, and that another one answers.
 
 What comes from a browser is input: it is checked here, before anything is done with it. Knows the shape of what is
 asked; refuses to know who may ask it, and which models there are.

@@ -296,7 +296,8 @@ def test_what_cannot_be_changed_to_is_said_in_a_sentence() -> None:
         look, out = changed(wire, "nobody/nothing")
         assert "check the spelling" in json.loads(of(wire, look, out, "models"))["problem"]
         assert of(wire, look, out, "model") == {"__type__": "update"}  # the model before answers
-        assert json.loads(of(other, look, other.run(look, [None, None]), "models"))["problem"] == "", "nobody else hears"
+        heard = json.loads(of(other, look, other.run(look, [None, None]), "models"))
+        assert heard["problem"] == "", "nobody else hears of it"
 
 
 @pytest.mark.parametrize("changes", [{"model_choice": "off"}, {"server_name": "0.0.0.0"}, {"share": True}])

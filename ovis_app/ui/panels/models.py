@@ -64,8 +64,8 @@ def told(status: Status, *, cancellable: bool = False) -> dict[str, Any]:
 
 
 def choice(offers: Sequence[Offer], memory: int | None, *, own: bool) -> dict[str, Any]:
-    """What else could answer on this machine, or on a card with so many bytes of `memory`: each model once, and by their
-    places which of them are meant by each wish, the first one first. `own` is whether others may be named."""
+    """What else could answer on this machine, or on a card with so many bytes of `memory`: each model once, and by
+    their places which of them are meant by each wish, the first one first. `own` is whether others may be named."""
     return {
         "own": own,
         "fitting": fitting(offers, memory),
@@ -159,8 +159,8 @@ def _takes(way: Way) -> str:
 
 
 def fitting(offers: Sequence[Offer], memory: int | None) -> str:
-    """Which models fit this machine, or a card with so much memory, in a sentence: the newest generation's first, and of
-    each the largest. The list tells which of them only tightly."""
+    """Which models fit this machine, or a card with so much memory, in a sentence: the newest generation's first, and
+    of each the largest. The list tells which of them only tightly."""
     here = [offer for offer in offers if offer.server is None]
     if not here:
         return ""
