@@ -102,7 +102,6 @@ def test_what_somebody_chooses_stays_while_others_change_the_model(page: Any, ow
     page.fill("#model-search", "thinking")
     page.fill("#own-model", "my/own")
     page.focus("#model-search")
-    page.evaluate("document.querySelector('#model-list :checked').mine = true")
     own_server.backend.fetching = 0.1
     own_server.backend.change("Ovis2.5-9B")
     until(lambda: own_server.backend.model.name == "Ovis2.5-9B")

@@ -147,7 +147,7 @@ def _whole(folder: Path) -> bool:
 
 
 def _records(text: str) -> Iterator[Record]:
-    for line in text.splitlines():
+    for line in text.split("\n"):
         try:
             found = json.loads(line)
         except ValueError:  # the writer was killed
