@@ -101,7 +101,7 @@ def programs(operation: Operation, line: Backend, settings: Settings, limits: Li
 
 
 @contextmanager
-def served(backend: Backend, **changes: Any) -> Iterator[Served]:
+def served(backend: Backend, /, **changes: Any) -> Iterator[Served]:
     """The page and the API over this backend while the block runs, as `serve` puts them together."""
     settings = Settings(**{"backend": "fake", "port": free_port(), **changes})
     limits = settings.limits()
