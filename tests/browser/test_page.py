@@ -252,7 +252,9 @@ def test_files_are_dropped_anywhere_and_of_a_refused_one_nothing_else_is_lost(ta
     late: list[Any] = []
     tab.route("**/gradio_api/upload*", lambda route: route.continue_() if late else late.append(route))
     drop(tab, "#header", ("left.png", LEFT.read_bytes()), ("broken.png", b"this is no picture"))
-    tab.wait_for_selector("#box .thumbnail-item:has(progress[aria-label='Uploading left.png']) .name:has-text('left.png')")
+    tab.wait_for_selector(
+        "#box .thumbnail-item:has(progress[aria-label='Uploading left.png']) .name:has-text('left.png')"
+    )
     late[0].continue_()
     tab.wait_for_selector("#notice p")
     assert "broken.png" in tab.inner_text("#notice")

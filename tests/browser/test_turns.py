@@ -76,7 +76,10 @@ def test_a_server_that_cannot_be_reached_is_seen_and_so_is_that_another_version_
         with served(HeldBackend(), port=port) as before:
             tab.goto(before.url)
             ask(tab, "before")
-            for part in ("menu.mjs", "main.mjs"):  # as a server of another version answers, which nobody has heard of yet
+            for part in (
+                "menu.mjs",
+                "main.mjs",
+            ):  # as a server of another version answers, which nobody has heard of yet
                 tab.route(f"**/page/{part}", lambda route: route.fulfill(status=404))
             tab.click(".bot-row .more")
             tab.wait_for_selector(NEW)

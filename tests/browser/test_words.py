@@ -162,7 +162,9 @@ def test_code_says_its_language_has_colours_wraps_and_can_be_copied(open_tab: Op
     tab.wait_for_selector(".bot-row .foot .copy.done")
     assert tab.evaluate("navigator.clipboard.readText()").strip() == "You said: \n\nso $x^2$ *is*\n\nmore"
     choose(tab, "copy", row=".user-row")
-    tab.wait_for_function("() => navigator.clipboard.readText().then((text) => text.trim() === 'so $x^2$ *is*\\n\\nmore')")
+    tab.wait_for_function(
+        "() => navigator.clipboard.readText().then((text) => text.trim() === 'so $x^2$ *is*\\n\\nmore')"
+    )
 
 
 TABLE = """<table><tr><th rowspan=2>Item</th><th colspan=2>Price</th></tr>

@@ -61,7 +61,9 @@ def test_media_stay_across_turns_and_at_the_detail_that_they_were_sent_with(wire
     picture = wire.upload(SHAPES)
     wire.ask("an old unicorn", [picture], mm_processor_kwargs={"max_pixels": 65536})
     frames = list(wire.frames(wire.start("second", ovis={"details": [{"max_pixels": 65536}]})))
-    assert frames[-1]["text"].startswith("You said: second") and "unicorn" not in json.dumps(frames)  # nor sent down again
+    assert frames[-1]["text"].startswith("You said: second") and "unicorn" not in json.dumps(
+        frames
+    )  # nor sent down again
     request = wire.served.backend.requests[-1]
     assert [len(m.media) for m in request.conversation.messages] == [1, 0, 0]
     assert request.conversation.messages[0].media[0].detail.max_pixels == 65536
@@ -127,7 +129,6 @@ def test_no_event_of_the_page_holds_a_conversation(wire: Wire) -> None:
     assert {type(value) for value in kept} == {
         ModelSpec,
         str,
-        list,
     }
     assert not any(one["type"] in ("chatbot", "multimodaltextbox") for one in wire.config["components"])
 
@@ -251,13 +252,11 @@ def of(wire: Wire, event: dict[str, Any], out: list[Any], elem_id: str) -> Any:
 
 def changed(wire: Wire, name: str) -> tuple[dict[str, Any], list[Any]]:
     """Chooses a model, and looks until nothing is under way any more."""
-    wire.open_models()  # the list is filled when it is opened
-    choose = wire.event("use-own", "click")
-    wire.run(choose, [None, "", None, name, None])
+    assert wire.call("change_model", {"name": name})["refused"] == ""
     while wire.served.backend.status().change is not None:
         time.sleep(0.01)
-    look = next(d for d in wire.config["dependencies"] if any(event == "tick" for _, event in d["targets"]))
-    return look, wire.run(look, [None, "", None])
+    look = wire.event("models", "look")
+    return look, wire.run(look, [None, None])
 
 
 @pytest.mark.parametrize("name", ["Ovis1.6-Gemma2-9B", "Ovis2-1B", "ath-maas/Ovis2.5-2B"])
@@ -276,7 +275,7 @@ def test_the_controls_follow_a_change_of_the_model(name: str) -> None:
         tasks = {task["label"] for task in told["tasks"]}
         assert "Table" in tasks and ("Point at…" in tasks) == bool(spec.points_suffix) and "Count" not in tasks
         assert ("clip" in told["subject"]) == spec.video and told["session"] == wire.session
-        again = wire.run(look, [None, "", None])
+        again = wire.run(look, [None, None])
         assert "value" not in str(of(wire, look, again, "facts"))  # nothing is told anew: what people set stays
 
 
@@ -300,42 +299,22 @@ def test_a_question_names_the_model_that_answers_it_alone() -> None:
         assert "Only whoever runs this page" in refused["sentence"] and server.backend.requests == []
 
 
-def test_a_list_that_is_shown_already_is_not_drawn_anew() -> None:
-    """Drawn anew under whoever chooses, another row than theirs could be the chosen one."""
-    with served(HeldBackend(fetching=0.1)) as server, closing(Wire(server)) as wire:
-        opened, untouched = wire.event("model", "click"), {"__type__": "update"}
-        first = of(wire, opened, wire.open_models(), "model-list")
-        assert len(first["choices"]) > 5 and first["value"] is None
-        assert of(wire, opened, wire.open_models(), "model-list") == untouched
-        look, out = changed(wire, "Ovis2-1B")
-        rows = of(wire, look, out, "model-list")
-        assert "Ovis2-1B" not in str(rows["choices"]) and rows["value"] is None  # what was chosen may be gone
-        assert of(wire, opened, wire.open_models(), "model-list") == untouched
-        choose = wire.event("use-model", "click")
-        assert "Choose a model" in of(wire, choose, wire.run(choose, [None, "", None, None, None]), "model-refusal")
-
-
 def test_what_cannot_be_changed_to_is_said_in_a_sentence() -> None:
-    with served(HeldBackend(fetching=0.4)) as server, closing(Wire(server)) as wire:
-        wire.open_models()
-        choose = wire.event("use-model", "click")
-        refused = wire.run(choose, [None, "", None, "AIDC-AI/Ovis2-34B", None])
-        assert "needs more" in of(wire, choose, refused, "model-refusal")
-        look = next(d for d in wire.config["dependencies"] if any(event == "tick" for _, event in d["targets"]))
-        assert wire.id_of("model-refusal") not in look["outputs"]  # it stays until the next try
+    with served(HeldBackend(fetching=0.4)) as server, closing(Wire(server)) as wire, closing(Wire(server)) as other:
+        assert "needs more" in wire.call("change_model", {"name": "AIDC-AI/Ovis2-34B"})["refused"]
         look, out = changed(wire, "nobody/nothing")
-        assert "check the spelling" in of(wire, look, out, "model-progress")
+        assert "check the spelling" in json.loads(of(wire, look, out, "models"))["problem"]
         assert of(wire, look, out, "model") == {"__type__": "update"}  # the model before answers
+        heard = json.loads(of(other, look, other.run(look, [None, None]), "models"))
+        assert heard["problem"] == "", "nobody else hears of it"
 
 
 @pytest.mark.parametrize("changes", [{"model_choice": "off"}, {"server_name": "0.0.0.0"}, {"share": True}])
 def test_strangers_cannot_change_the_model(changes: dict[str, Any]) -> None:
     settings = Settings(**changes)
     blocks = page.build(HeldBackend(), settings, Limits(), page.store(Limits()))
-    config = blocks.get_config_file()
-    ids = {c["props"].get("elem_id"): c["id"] for c in config["components"]}
-    events = [tuple(target) for d in config["dependencies"] for target in d["targets"] if d["backend_fn"]]
-    assert not any(ids[button] == place for place, _ in events for button in ("use-model", "use-own", "cancel-change"))
+    calls = {one["api_name"] for one in blocks.get_config_file()["dependencies"]}
+    assert "weigh" in calls and not calls & {"offers", "change_model", "cancel_change"}
     assert Settings(**changes, **({} if "model_choice" in changes else {"model_choice": "on"})).choosable == (
         "model_choice" not in changes
     )

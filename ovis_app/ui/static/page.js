@@ -35,7 +35,7 @@ window.ovis = (() => {
     document.body.classList.toggle("side-open", open);
     cover();
     find(open ? `#close-${name}` : openers[name])?.focus();
-    if (open) put("opened", name);
+    put(open ? "opened" : "closed", name);
   }
 
   // On a phone a panel covers all else, which can't be reached then; beside it there is nothing to keep anybody from.
@@ -64,7 +64,7 @@ window.ovis = (() => {
   }
   function on(kind, hear) {
     ears.set(kind, [...(ears.get(kind) ?? []), hear]);
-    if (told.has(kind) && !["new", "escape", "language", "opened"].includes(kind)) hear(told.get(kind));
+    if (told.has(kind) && !["new", "escape", "language", "opened", "closed"].includes(kind)) hear(told.get(kind));
   }
   const first = (kind) => new Promise((resolve) => { on(kind, resolve); });
 

@@ -46,6 +46,8 @@ export async function start(element) {
 
 /** What comes from elsewhere: Gradio's parts, keys, the browser. */
 function listen(session, view) {
+  window.ovis.on("opened", () => models(session));
+  models(session); // which may be open by now
   window.ovis.on("facts", (facts) => { session.follow(facts); view.draw(); });
   window.ovis.on("new", async () => { await session.newChat(); view.focus(); });
   window.ovis.on("escape", () => session.stop());
@@ -54,6 +56,15 @@ function listen(session, view) {
   window.addEventListener("online", () => session.connection.look());
   document.addEventListener("visibilitychange", () => { if (!document.hidden) session.connection.look(); });
   window.addEventListener("unhandledrejection", ({ reason }) => { if (reason instanceof TypeError) session.connection.missed(); }); // a module that didn't come
+}
+
+/** The panel of models, where it is open. */
+async function models(session) {
+  if (!document.body.classList.contains("models-open")) return;
+  const panel = await import("./models.mjs").catch(() => null);
+  if (panel) return panel.opened(session);
+  window.ovis.toggle("models", false);
+  session.tell(wire.OFFLINE);
 }
 
 function parts(element) {

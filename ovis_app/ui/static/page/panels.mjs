@@ -5,7 +5,7 @@
 
 import { language, said } from "./i18n.mjs";
 
-const PLACES = "#header, #open-to-all, #not-loaded, #models";
+const PLACES = "#header, #open-to-all, #not-loaded, #models .side-head";
 const NAMES = ["aria-label", "aria-description", "placeholder", "title"];
 const WATCHED = { childList: true, characterData: true, subtree: true, attributes: true, attributeFilter: NAMES };
 const english = new WeakMap(); // a text, or an element's names, -> {attribute or "": [what Gradio wrote, what stands there]}

@@ -289,6 +289,19 @@ export default {
   "An answer is on its way: wait for it, or stop it.": "正在回答：请等它结束，或停止它。",
   "That is more text than fits: download it.": "文字太多，放不下：请下载。",
 
+  // the models
+  "All": "全部",
+  "What it is wanted for": "用途",
+  "Change it": "更换模型",
+  "Use this model": "使用此模型",
+  "Use it": "使用",
+  "Search the models": "搜索模型",
+  "Memory of another graphics card": "另一张显卡的显存",
+  "Another card? Its memory: 12 GB": "换一张显卡？写上显存：12 GB",
+  "Search: a name, “clips”, “fits”…": "搜索：名称、“clips”（视频）、“fits”（装得下）……",
+  "Your own": "自己的模型",
+  "A folder on this machine, or a repository: Ovis checkpoints of safetensors files.": "本机上的文件夹，或一个仓库：由 safetensors 文件组成的 Ovis 检查点。",
+
   // what the model sees
   "What the model sees": "模型看到的画面",
   "Looking at the picture": "正在查看图片",
