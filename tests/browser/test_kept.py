@@ -74,10 +74,15 @@ def test_offline_the_question_waits_in_the_box(open_tab: Open) -> None:
     tab.press("#box textarea", "Enter")
     tab.wait_for_function("() => document.querySelector('#lines').innerText.includes('waits here')")
     assert tab.input_value("#box textarea") == "is anybody there?" and "anybody" not in conversation(tab)
+    tab.click("#settings")
+    tab.wait_for_selector("#drawer p:has-text('when there is a connection')")
+    tab.click("#close-settings")
     tab.context.set_offline(False)
     tab.wait_for_selector("#lines p", state="detached")
     tab.press("#box textarea", "Enter")
     says(tab, "You said: is anybody there?")
+    tab.click("#settings")
+    tab.wait_for_selector("#knob-temperature")
 
 
 def test_another_tab_finds_earlier_conversations_and_both_go_on(open_tab: Open) -> None:

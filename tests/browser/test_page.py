@@ -324,6 +324,14 @@ def test_settings_are_closed_open_reach_the_model_and_reset(tab: Any, server: Se
     tab.click("#reset")
     tab.wait_for_function("() => document.querySelector('#knob-temperature input[type=number]').value === '0'")
     assert tab.input_value("#system textarea") == ""
+    digits = "#knob-temperature input[type=number]"
+    tab.press("#knob-temperature input[type=range]", "ArrowRight")
+    assert tab.input_value(digits) == "0.05"
+    tab.fill(digits, "50")
+    tab.press(digits, "Tab")
+    assert tab.input_value(digits) == "2"  # as far as it goes
+    ask(tab, "and now?")
+    assert server.backend.requests[-1].settings.temperature == 2
 
 
 def test_a_picture_opens_large_and_closes(tab: Any) -> None:

@@ -238,8 +238,13 @@ def test_settings_belong_to_their_chat_and_a_new_one_begins_as_the_model_recomme
     wanted = server.backend.requests[-1].settings
     assert (wanted.temperature, wanted.system, wanted.thinking) == (0.7, "Be brief.", True)
     tab.click("#new-chat")
+    tab.click("#settings")
     tab.wait_for_function("() => document.querySelector('#knob-temperature input[type=number]').value === '0'")
+    tab.keyboard.press("Escape")
     tab.wait_for_function("() => !document.querySelector('#switch-thinking input').checked")
     ask(tab, "and now")
     wanted = server.backend.requests[-1].settings
     assert (wanted.temperature, wanted.system, wanted.thinking) == (0, "", False)
+    tab.click("#switch-cot label")
+    tab.reload()
+    tab.wait_for_function("() => document.querySelector('#switch-cot input')?.checked")

@@ -31,7 +31,7 @@ test("a reload has everything, and the next question continues", async () => {
   session = await session.reload();
   assert.deepEqual(shown(session), ["one", "You said: one"]);
   assert.equal(session.draft.text, "half a");
-  assert.deepEqual(session.restored, { thinking: true });
+  assert.equal(session.settings.thinking, true);
   await say(session, "two");
   assert.equal(messages(server).length, 3);
   assert.equal(messages(server)[0].content[0].type, "image_url");
