@@ -15,7 +15,7 @@ APP = Path(__file__).parents[2] / "ovis_app"
 
 # What is said in a terminal, in a log or to programs alone.
 ELSEWHERE = (
-    "accounts.py", "api/gradio_endpoints.py", "api/health.py", "api/mcp.py", "api/metrics.py",
+    "accounts.py", "api/call_question.py", "api/gradio_endpoints.py", "api/health.py", "api/mcp.py", "api/metrics.py",
     "api/openai/protocol.py", "api/openai/replies.py", "api/openai/routes.py", "api/openai/serving.py",
     "backends/remote/server.py", "batch_files.py", "checkpoints/merge.py", "cli/", "doctor/", "engine/fused/",
     "logs.py", "models/", "proxies.py",
