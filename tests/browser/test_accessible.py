@@ -80,7 +80,7 @@ def test_no_rule_of_axe_is_broken_seriously(open_tab: Open, scheme: str, width: 
     tab.wait_for_function("() => document.querySelectorAll('#box .thumbnail-item img').length === 2")
     assert violations(tab) == []
     tab.click("#settings")
-    tab.wait_for_selector("#drawer .side-head", state="visible")
+    tab.wait_for_selector("#reset")
     assert violations(tab) == []
 
 
@@ -195,3 +195,11 @@ def test_placeholders_and_forced_colours_can_be_read(open_tab: Open, scheme: str
     assert tab.evaluate(FAINT) == []
     forced = open_tab(color_scheme=scheme, locale="en", forced_colors="active")
     forced.wait_for_function(f"() => ({NO_ICON})().length === 0")
+    ask(forced, BOXED, [SHAPES])
+    looks = "(one) => getComputedStyle(one).backgroundColor"
+    pressed, phrase = forced.locator(".bot-row .raw"), forced.locator(".bot-row .phrase")
+    before = [one.evaluate(looks) for one in (pressed, phrase)]
+    phrase.click()
+    assert phrase.evaluate(looks) != before[1], "a phrase that is meant looks like any other"
+    pressed.click()
+    assert pressed.evaluate(looks) != before[0], "a pressed button looks like any other"

@@ -11,8 +11,8 @@ from tests.ui.serving import Served
 
 MOST_KB, MOST_REQUESTS = (
     150,
-    38,
-)  # more than a blank page; nearly all of them are for Gradio's sliders, lists and buttons
+    34,
+)  # more than a blank page; nearly all of them are for Gradio's lists and buttons
 
 
 def test_the_first_load_is_little_more_than_a_blank_page(browser: Any, server: Served) -> None:

@@ -20,7 +20,7 @@ ELSEWHERE = (
     "backends/remote/server.py", "batch_files.py", "checkpoints/merge.py", "cli/", "doctor/", "engine/fused/",
     "logs.py", "models/", "proxies.py",
     "reading/", "serve.py", "setting_values.py", "settings.py", "training/", "ui/http_", "ui/joined.py", "ui/page.py",
-    "ui/static_files.py", "ui/theme.py", "ui/wiring/editing.py", "zoo/table.py",
+    "ui/static_files.py", "ui/theme.py", "ui/wiring/header.py", "zoo/table.py",
 )  # fmt: skip
 # But these are heard on the page too.
 HERE = ("doctor/backend.py", "models/config.py", "models/devices.py", "reading/clean_up.py", "reading/heard.py",
