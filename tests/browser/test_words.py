@@ -205,14 +205,15 @@ def test_what_was_really_said_can_be_seen_and_stays_seen(tab: Any) -> None:
     assert first.locator("strong").inner_text() == "bold" and first.locator(".katex").count() == 1
 
 
-# What of a text that grows is drawn anew: blocks that were whole, and what stands in the first one while it still grows.
+# What of a text that grows is drawn anew: blocks that were whole, and the first one while it still grows.
 GROWING = """async ([base, text, step]) => {
     const { Painter } = await import(`${base}page/painter.mjs`);
     const box = document.createElement("div");
     box.className = "words";
     document.querySelector("#conversation .turns").append(box);
     let anew = 0;
-    const painter = new Painter({ decorate: (block) => { anew += block !== box && block.nextElementSibling ? 1 : 0; } });
+    const decorate = (block) => { if (block !== box && block.nextElementSibling) anew += 1; };
+    const painter = new Painter({ decorate });
     const later = (time) => new Promise((done) => setTimeout(done, time));
     painter.paint(box, text.slice(0, step), { growing: true });
     while (!box.querySelector(".block")) await later(20);
@@ -226,16 +227,18 @@ GROWING = """async ([base, text, step]) => {
     }
     while (!box.innerText.includes("the end")) await later(50);
     const kept = seen.every((one, place) => box.children[place] === one);
-    const found = { kept, anew, grew: first() === begun, seen: seen.length, blocks: box.children.length, said: box.innerText };
+    const grew = first() === begun;
+    const found = { kept, anew, grew, seen: seen.length, blocks: box.children.length, said: box.innerText };
     box.remove();
     return found;
 }"""
-# What changes in turns that are over, but for buttons at their feet that can't be pressed while an answer comes.
+# What changes in turns that are over.
 CHANGES = """() => {
     window.changes = [];
-    const watch = new MutationObserver((all) => window.changes.push(...all.map((one) => one.target.className || one.target.nodeName)));
-    for (const one of [...document.querySelectorAll(".turn")].slice(0, -1)) watch.observe(one, {
-      attributes: true, characterData: true, childList: true, subtree: true });
+    const named = ({ target }) => target.className || target.nodeName;
+    const watch = new MutationObserver((all) => window.changes.push(...all.map(named)));
+    const what = { attributes: true, characterData: true, childList: true, subtree: true };
+    for (const one of [...document.querySelectorAll(".turn")].slice(0, -1)) watch.observe(one, what);
 }"""
 
 

@@ -15,7 +15,9 @@ from ovis_app.zoo import Example, ModelSpec
 CHOOSE = "For photos and documents choose a full-size model"
 START = "For photos and documents start this page with a full-size model: --model Ovis2.5-2B"
 # Gradio calls this once, when its element is there.
-_START = "import(new URL({main}, document.baseURI)).then((page) => page.start(element));"
+_START = """
+import(new URL({main}, document.baseURI)).then((page) => page.start(element));
+"""
 _TELL = """
 const tell = () => { if (props.value) window.ovis.put('facts', JSON.parse(props.value)); };
 watch('value', tell);
