@@ -27,7 +27,8 @@ HERE = ("doctor/backend.py", "models/config.py", "models/devices.py", "reading/c
         "ui/http_answers.py", "ui/http_arrival.py", "ui/http_bodies.py", "ui/http_events.py",
         "ui/http_uploads.py")  # fmt: skip
 NOT_SAID = re.compile(
-    r"[<\n]|default-src|https://|window\.ovis|gradio_api|\bZeroGPU [a-z]|^(?:No GPU was available|runs limit"
+    r"[<\n]|default-src|https://|window\.ovis|document\.baseURI|gradio_api"
+    r"|\bZeroGPU [a-z]|^(?:No GPU was available|runs limit"
     r"|reached its GPU limit|quiet icon.*|image/\*, video/\*, application/pdf|Bearer \{0\}|Raw profile type exif"
     r"|No space left on device"
     r"|Please provide the (?:bounding box|point) coordinates\.|End your response with .*|Provide a step-by-step .*"

@@ -138,6 +138,7 @@ export default {
   "A model's weights can be as released, in 8 bits or in 4: choose one of these.": "模型权重可按发布的精度、8 位或 4 位：请选择其一。",
   "Only whoever runs this page may change its model.": "只有运行本页面的人才能更换模型。",
   "Choose a model from the list, or name one of your own.": "请从列表中选择一个模型，或填写自己的模型。",
+  "That content-length isn't a number.": "content-length 不是数字。",
   "{0} It answers from {1}.": "{=0}由 {1} 回答。",
   "A checkpoint of your own.": "你自己的检查点。",
   "{0}, {1} bits": "{0}，{1} 位",
