@@ -30,6 +30,8 @@ HIDDEN = ".ovis-"  # among files of people
 LOCK = "lock"
 REPLACED = "replaced"  # in a private folder: what is put back beside it where nothing came in its place
 
+_there: weakref.WeakSet[PrivateFolder] = weakref.WeakSet()
+
 
 class PrivateFolder:
     """A new folder in `parent`, with mode 0700. Raises OSError where there can be none."""
@@ -42,6 +44,7 @@ class PrivateFolder:
         new = self.path / "new"
         lock = os.open(new, os.O_RDWR | os.O_CREAT, 0o600)
         self._end = weakref.finalize(self, _remove, self.path, lock, os.getpid())
+        _there.add(self)
         if fcntl is not None:
             with suppress(OSError):  # a disk without locks, on which nobody sweeps
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -50,6 +53,12 @@ class PrivateFolder:
     def close(self) -> None:
         """Removes the folder and all that is in it, as the end of the process does."""
         self._end()
+
+
+def remove_all() -> None:
+    """Removes those of this process that are still there: it is left without coming to its end."""
+    for folder in list(_there):
+        folder.close()
 
 
 def _remove(path: Path, lock: int, process: int) -> None:

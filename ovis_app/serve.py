@@ -14,10 +14,11 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO, cast
 
-from ovis_app import endings, logs, proxies
+from ovis_app import bounded_process, endings, logs, private_folder, proxies
 from ovis_app.backend import Backend
 from ovis_app.endings import Ending
 from ovis_app.errors import UserError
@@ -28,7 +29,8 @@ from ovis_app.settings import Flags, Settings, add_arguments, read
 TRACEBACK = "Traceback (most recent call last):"
 CHAINED = ("\nThe above exception was the direct cause", "\nDuring handling of the above exception")
 CLOSING_SECONDS = 1  # that requests have to end in, once the app is told to
-CLOSE_SECONDS = 2.5  # that the backend has to end in behind them
+SERVER_SECONDS = 1.5  # that the server has to end in with them
+CLOSE_SECONDS = 2.5  # that the backend has to end in behind it
 NOT_YET = "{name} isn't ready yet: questions on the page wait for it, and /readyz says when it is."
 NO_LINK = "No public link could be opened: the page is at its own address alone."
 NO_FOLDER = "No folder for temporary files can be written to: questions are answered, files aren't taken."
@@ -136,7 +138,11 @@ def main(arguments: Sequence[str] | None = None, *, program: str | None = None) 
     log, own, as_json = sys.stderr, None, settings.log_format == "json"
     if as_json:
         logs.start(log)
-    with Ending() as ending:
+    with (
+        endings.at_last(private_folder.remove_all),
+        endings.at_last(bounded_process.end_all),
+        Ending() as ending,
+    ):
         try:
             own = own_folder()
             sys.stderr = cast(TextIO, ShortWrites(cast(TextIO, logs.Printed(log)) if as_json else log))
@@ -213,7 +219,6 @@ def _tell_where(settings: Settings, address: str, backend: Backend, *, linked: b
 def serve(settings: Settings, ending: Ending) -> int:
     """Launches, warms the backend up once the page is there, and waits. Raises UserError where it can't open."""
     page, options, backend = open_page(settings, leaving=ending.is_set)
-    from ovis_app import bounded_process  # there by now
     from ovis_app.api import mcp
     from ovis_app.ui.http_heads import Heads
 
@@ -231,7 +236,7 @@ def serve(settings: Settings, ending: Ending) -> int:
     if not ending.is_set():
         backend.warm()
     ending.wait()
-    page.close(verbose=False)
+    endings.within(SERVER_SECONDS, partial(page.close, verbose=False))
     bounded_process.end_all()
     endings.within(CLOSE_SECONDS, backend.close)
     return 0

@@ -298,7 +298,7 @@ def test_models_tells_how_fast_each_is_at_most_and_lists_those_that_are_wanted(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(memory_fit, "bytes_available", lambda *_: int(80e9))
-    monkeypatch.setattr("ovis_app.backends.local.backend.bytes_a_second", lambda *_, **__: 100e9)
+    monkeypatch.setattr("ovis_app.backends.local.offered.bytes_a_second", lambda *_, **__: 100e9)
     assert main(["models", "--device", "cpu", "--dtype", "bfloat16", "--for", "fast"]) == 0
     head, *rows, _, _ = capsys.readouterr().out.splitlines()
     speed = {row.split()[0]: float(row.split()[4]) for row in rows}
@@ -306,7 +306,7 @@ def test_models_tells_how_fast_each_is_at_most_and_lists_those_that_are_wanted(
     assert speed["Ovis2.6-30B-A3B"] == pytest.approx(100 / 6.06, rel=0.04), "of experts those that a token meets"
     assert speed["Ovis2.5-2B"] == pytest.approx(100 / 3.44, rel=0.04)
     assert "Ovis2.5-2B-GPTQ-Int4" not in speed, "not known here"
-    monkeypatch.setattr("ovis_app.backends.local.backend.bytes_a_second", lambda *_, **__: None)
+    monkeypatch.setattr("ovis_app.backends.local.offered.bytes_a_second", lambda *_, **__: None)
     assert main(["models", "--device", "cpu", "--dtype", "bfloat16", "--for", "fast"]) == 0
     assert "as a rule the small ones are the fastest" in capsys.readouterr().err
 

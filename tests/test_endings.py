@@ -94,6 +94,80 @@ def test_what_does_not_come_to_its_end_is_left_behind() -> None:
         assert process.communicate(timeout=PATIENCE)[0] == "" and process.returncode == 0
 
 
+HELD_IN_A_LIBRARY = """
+import atexit, hashlib, sys
+from ovis_app import endings
+endings.END_SECONDS = 0.2
+atexit.register(print, "the interpreter went down")
+def held():
+    print("up", flush=True)
+    while True:
+        try:
+            hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)  # minutes in C, where no signal is heard
+        except KeyboardInterrupt:
+            pass  # it came before
+with endings.at_last(lambda: print("tidied")):
+    if sys.argv[1] == "page":
+        with endings.Ending() as ending:
+            ending.at_once = False
+            held()
+    with endings.as_ctrl_c():
+        held()
+"""
+
+
+@pytest.mark.parametrize(("which", "code"), [("page", 0), ("command", 130)])
+def test_a_process_whose_main_thread_hears_nothing_is_left_in_order(which: str, code: int) -> None:
+    command = [sys.executable, "-c", HELD_IN_A_LIBRARY, which]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "up\n"
+        try:
+            process.send_signal(signal.SIGTERM)
+            assert (process.communicate(timeout=PATIENCE)[0], process.returncode) == ("tidied\n", code)
+        finally:
+            process.kill()
+
+
+def test_what_ends_a_forked_process_ends_that_one_alone() -> None:
+    """As a Space's processes are, which are forked for an answer each."""
+    code = (
+        "import os, signal, time\nfrom ovis_app import endings\nendings.END_SECONDS = 0.1\n"
+        "with endings.Ending() as ending:\n"
+        "    ending.at_once = False\n"
+        "    child = os.fork()\n"
+        "    if child == 0:\n"
+        "        ending.wait()\n        os._exit(7)\n"
+        "    time.sleep(0.2)\n    os.kill(child, signal.SIGTERM)\n"
+        "    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7\n"
+        "    time.sleep(0.5)\n    print('goes on', ending.is_set())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    assert (done.stdout, done.returncode) == ("goes on False\n", 0), done.stderr
+
+
+def test_a_command_that_is_ended_while_it_imports_leaves_nothing(tmp_path: Path) -> None:
+    """A library's import may hold the main thread for long, and may swallow what a signal raises."""
+    (tmp_path / "own").mkdir()
+    (tmp_path / "torch.py").write_text(
+        "import hashlib, pathlib\npathlib.Path(__file__).with_name('held').touch()\n"
+        "while True:\n    try:\n        hashlib.pbkdf2_hmac('sha256', b'', b'', 10**7)\n"
+        "    except BaseException:\n        pass\n"
+    )
+    environment = {**os.environ, "TMPDIR": str(tmp_path / "own"), "PYTHONPATH": str(tmp_path)}
+    words = [sys.executable, "-m", "ovis_app", "finetune", str(ROOT / "README.md"), "--out", str(tmp_path / "out")]
+    with subprocess.Popen(words, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            until((tmp_path / "held").exists)
+            assert list(tmp_path.glob("own/ovis-*"))
+            process.send_signal(signal.SIGTERM)
+            said = process.communicate(timeout=PATIENCE)[1]
+        finally:
+            process.kill()
+    assert (process.returncode, said, list((tmp_path / "own").iterdir())) == (130, "ovis_app: stopped.\n", [])
+
+
 def test_signals_that_follow_each_other_at_any_moment_end_the_wait() -> None:
     """Each may come while the one before is being heard, or the wait for it begins."""
     code = (

@@ -17,7 +17,7 @@ def sections() -> list[tuple[str, list[tuple[str, ...]]]]:
     return [(part, [found.groups() for found in map(ROW.fullmatch, part.splitlines()) if found]) for part in parts]
 
 
-@pytest.mark.parametrize(("place", "rows"), [(0, 55), (1, 15)])
+@pytest.mark.parametrize(("place", "rows"), [(0, 55), (1, 15), (2, 18)])
 def test_rows_are_counted_and_say_what_shows_them_or_what_is_missing(place: int, rows: int) -> None:
     text, found = sections()[place]
     assert [int(number) for number, *_ in found] == list(range(1, rows + 1))

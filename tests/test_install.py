@@ -80,6 +80,15 @@ def test_an_install_that_was_killed_is_repaired_by_the_next(place: Path, how: st
     assert "once more: second." in done.stdout and not list(site(place).glob("~*"))
 
 
+def test_it_says_what_it_takes_and_nothing_where_all_is_there(place: Path, tmp_path: Path) -> None:
+    assert install(place).stdout == ""
+    wheel(tmp_path, "third")
+    (tmp_path / "a.lock").write_text("# a remark\nfirst==1.0\nthird==1.0\n")
+    (tmp_path / "env").symlink_to(place / "env")
+    begins, *rest = install(tmp_path).stdout.splitlines()
+    assert begins.startswith("Installing what ") and rest == ["1 of 1: third 1.0"]
+
+
 def test_an_environment_that_was_killed_in_the_making_is_made_again(place: Path) -> None:
     (site(place) / "pip" / "__main__.py").unlink()
     assert install(place).returncode == 0 and works(place)

@@ -73,8 +73,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"doctor", "kept_examination"}
     | VALUES
     | {"batch_files", "batch_rows", "json_answers", "named_files", "private_folder", "prompt_template", "proxies"}
-    | {"reading", "wishes", "endings"},
-    "__main__": {"cli"},
+    | {"reading", "wishes", "endings", "bounded_process"},
+    "__main__": {"cli", "endings"},
 }
 WITH_TORCH = {"models", "checkpoints", "engine", "backends/local", "doctor", "training"}
 ONLY_IN = {

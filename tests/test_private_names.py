@@ -47,7 +47,7 @@ LISTED = {
         HOOK,
     ),
     "training/mini/packing.py": {"_attn_implementation": ATTENTION},
-    "ui/http_guard.py": dict.fromkeys(
+    "ui/http_addresses.py": dict.fromkeys(
         (
             "gradio.processing_utils",
             "processing_utils.async_ssrf_protected_download =",
@@ -60,9 +60,6 @@ LISTED = {
         ("queueing.AsyncQueue =", "queueing.Queue ="),
         "Gradio keeps without end what nobody fetches, and forgets who listens; it has no switch for either",
     ),
-    "ui/panels/drawer.py": {
-        "slider.preprocess =": "what isn't sane becomes a sentence, not a trace; Gradio writes a file beside a subclass"
-    },
 }
 
 

@@ -256,3 +256,14 @@ def test_programs_without_a_key_are_told_apart_where_a_proxy_is_trusted(
     finally:
         page.close(verbose=False)
     assert backend.requests[-1].client == client
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only done there")
+def test_torch_is_linked_before_it_is_imported() -> None:
+    """Within the import no other thread goes on meanwhile: nobody on the page, and no signal is heard."""
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom ovis_app.backends import link\nlink()\n"
+        "print('libtorch_cpu' in Path('/proc/self/maps').read_text(), 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.stdout == "True False\n", done.stderr

@@ -3,19 +3,23 @@
     python tools/install.py .venv requirements.lock
 
 Beside that comes this project itself, as it lies here. What is there in the version that a lock names is kept: a build
-of torch for this processor or that GPU. Knows venv and pip, on the standard library alone. Refuses to choose versions.
+of torch for this processor or that GPU. Of what is done it says a line a package, and nothing where there is nothing to
+do. Knows venv and pip, on the standard library alone. Refuses to choose versions.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import re
 import shutil
 import subprocess
 import sys
+import threading
 import tomllib
 import venv
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,6 +37,13 @@ OFFLINE = (
     "The package index can't be reached. Where it can, run `pip download -r {lock} -d wheels`; then here "
     "`PIP_NO_INDEX=1 PIP_FIND_LINKS=wheels make install`."
 )
+BEGINS = "Installing what {lock} names into {folder}; the first time takes a few minutes."
+# As pip says that it takes one: of how many bytes, or for whose sake.
+WHEEL = re.compile(
+    r"\s*(?:Downloading|Using cached|Processing) (?:\S*/)?([^/\s]+)\.whl(?: (\(\d[^)]*\)))?(?: \(from .*)?$"
+)
+FOUND_STEP = 25  # packages between two lines about looking for them
+LOOK_SECONDS = 5.0  # between two looks at what is unpacked, which pip doesn't tell
 FAILED = "The packages couldn't be installed; what pip says about it stands above. `make install` goes on from here."
 
 
@@ -90,37 +101,102 @@ def _sized(file: Path, size: str) -> bool:
     return file.stat().st_size == int(size) if size else file.exists() or file.suffix == ".pyc"
 
 
+class Progress:
+    """What pip says of itself, as lines for people. Of packages that are there it says nothing."""
+
+    def __init__(self, folder: Path, lock: Path) -> None:
+        self._folder, self._lock = folder, lock
+        self._wanted = sum(line[:1].isalnum() for line in lock.read_text("utf-8").splitlines())
+        self._found = self._fetched = 0
+
+    def hear(self, line: str) -> None:
+        """A line of pip's, which first looks for all packages, then fetches those that it hasn't at hand."""
+        if line.startswith(("Requirement already satisfied:", "Ignoring ")):
+            self._wanted -= 1
+        elif line.startswith(("Collecting ", "Processing ")):
+            if self._found == 0:
+                _say(BEGINS.format(lock=self._lock, folder=self._folder))
+            self._found += 1
+            if self._found % FOUND_STEP == 0:
+                _say(f"{self._found} of {max(self._wanted, self._found)} found")
+        if wheel := WHEEL.match(line):
+            self._fetched += 1
+            name, _, rest = wheel[1].partition("-")
+            size = f" {wheel[2]}" if wheel[2] else ""
+            _say(f"{self._fetched} of {max(self._wanted, self._fetched)}: {name} {rest.partition('-')[0]}{size}")
+
+    @contextmanager
+    def unpacking(self, line: str) -> Iterator[None]:
+        """While the block runs, what is unpacked of the packages that pip says to install is counted."""
+        count, before, over = line.count(",") + 1, self._unpacked(), threading.Event()
+
+        def look() -> None:
+            said = 0
+            while not over.wait(LOOK_SECONDS):
+                now = len(self._unpacked() - before)
+                if now != said:
+                    said = now
+                    _say(f"{min(now, count)} of {count} installed")
+
+        looking = threading.Thread(target=look, daemon=True)
+        looking.start()
+        try:
+            yield
+        finally:
+            over.set()
+            looking.join()
+
+    def _unpacked(self) -> set[str]:
+        return {record.name for record in self._folder.glob("lib/python*/site-packages/*.dist-info")}
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
 def install(folder: Path, lock: Path, *, project: bool) -> int:
     """Installs what the lock names, and this `project`. Returns the exit code."""
     python, mark = make(folder), folder / UNFINISHED
     if mark.exists() and (forgotten := mend(folder)):
-        print(f"An earlier try was ended in the middle; once more: {', '.join(forgotten)}.")
-    print(f"Installing what {lock} names into {folder}; the first time takes a few minutes.", flush=True)
+        _say(f"An earlier try was ended in the middle; once more: {', '.join(forgotten)}.")
     mark.touch()
-    wanted = [["-r", str(lock)]]
-    if project:
-        wanted.append(["--no-deps", "--no-build-isolation", "--editable", str(ROOT)])
-    for what in wanted:
-        code, offline = run([str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *what])
-        if code:
-            print(OFFLINE.format(lock=lock) if offline else FAILED, file=sys.stderr)
-            return code
+    pip, progress = [str(python), "-m", "pip", "install", "--disable-pip-version-check"], Progress(folder, lock)
+    code, offline = run([*pip, "--progress-bar", "off", "-r", str(lock)], progress)
+    if project and not code:
+        code, offline = run([*pip, "--quiet", "--no-deps", "--no-build-isolation", "--editable", str(ROOT)])
+    if code:
+        print(OFFLINE.format(lock=lock) if offline else FAILED, file=sys.stderr)
+        return code
     mark.unlink()
     return 0
 
 
-def run(command: Sequence[str]) -> tuple[int, bool]:
+def run(command: Sequence[str], progress: Progress | None = None) -> tuple[int, bool]:
     """A pip command's exit code, and whether it failed for want of a network: about that it would say a page."""
-    unreachable, missing = False, []
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
+    unreachable, missing = False, list[str]()
+
+    def complain() -> None:
+        nonlocal unreachable
+        for line in process.stderr or ():
             if any(word in line for word in UNREACHABLE):
                 unreachable = True
             elif any(word in line for word in MISSING):
                 missing.append(line)
             else:
                 print(line, end="", file=sys.stderr)
+
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        complaining = threading.Thread(target=complain)
+        complaining.start()
+        said = iter(process.stdout or ())
+        for line in said:
+            if progress is not None and line.startswith("Installing collected packages:"):
+                with progress.unpacking(line):
+                    for _ in said:  # to its end
+                        pass
+            elif progress is not None:
+                progress.hear(line)
+        complaining.join()
     offline = unreachable and bool(missing)
     if not offline:
         print(*missing, sep="", end="", file=sys.stderr)

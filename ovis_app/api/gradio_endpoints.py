@@ -21,32 +21,26 @@ import gradio as gr
 from gradio.events import api
 
 from ovis_app import chat
+from ovis_app.api import callers
+from ovis_app.api.call_question import NO_TEXT, asked
 from ovis_app.api.driven import driven
 from ovis_app.api.given_files import GivenFiles, Uploaded
-from ovis_app.api.openai.fields import ApiError
-from ovis_app.api.openai.files import attached
-from ovis_app.api.openai.messages import parse
 from ovis_app.backend import Backend
 from ovis_app.conversation import Conversation, Media, MediaKind, Message
 from ovis_app.errors import Busy, RequestError, UserError
 from ovis_app.generation import Request
 from ovis_app.limits import Limits
 from ovis_app.media.boxes import Box, draw, found
-from ovis_app.media.file_store import FileStore, session_holder
+from ovis_app.media.file_store import FileStore
 from ovis_app.media.incoming_file import NoRoom, writing
 from ovis_app.media.readers import Readers
 from ovis_app.outcomes import Tell, nobody, refused
 from ovis_app.private_folder import name_for
-from ovis_app.request_id import NO_ID, RequestId
 
 DESCRIBE = "Describe the image."
 READ = "What does the text say?"
 LOCATE = "Where is the <ref>{}</ref>?"
-NO_TEXT = "{} must be text that isn't empty."
 NO_BOXES = "{} was not trained to find things in pictures: the list of models says which ones were."
-NOT_A_PICTURE = "“{}” is a clip: give a picture."
-SEVERAL_PAGES = "That document has several pages: give one of them, or use `chat`."
-NOT_A_CLIP = "“{}” is a picture: give a clip, or use `chat` for pictures."
 
 Call = TypeVar("Call", bound=Callable[..., Any])
 
@@ -180,8 +174,8 @@ class Endpoints:
             raise self._unasked(RequestError(NO_BOXES.format(model.name)), request)
         if not isinstance(what, str) or not what.strip():
             raise self._unasked(RequestError(NO_TEXT.format("what")), request)
-        asked = LOCATE.format(what.strip().removeprefix("the "))
-        async with aclosing(self._answer(request, asked, [image], kind="image", wanted={"boxes": True})) as said:
+        question = LOCATE.format(what.strip().removeprefix("the "))
+        async with aclosing(self._answer(request, question, [image], kind="image", wanted={"boxes": True})) as said:
             async for message, media in said:
                 named = found(message.text) if message.finish is not None else ()
                 yield await self._located(media[0], named, request) if named else ([], None)
@@ -214,20 +208,21 @@ class Endpoints:
         Refusal."""
         own = name_for("ovis-call-")
         try:
-            given = GivenFiles(self.store, _holder(request), own, self.limits)
+            given = GivenFiles(self.store, callers.holder(request), own, self.limits)
             try:
                 limits = self.limits.for_clips(several=self.backend.status().model.several_clips)
-                work = partial(_asked, question, files, history, given, limits, kind)
-                conversation, system = await _readers.run(work, client=_client(request))
+                work = partial(asked, question, files, history, given, limits, kind)
+                conversation, system = await _readers.run(work, client=callers.client(request))
                 settings = replace(self.backend.status().model.defaults, system=system, **wanted).check()
             except UserError as error:
                 raise self._unasked(error, request) from error
             if wanted.get("boxes"):  # which lie in one picture
                 stills = tuple(item.still for item in conversation.messages[-1].media)
                 conversation = conversation.replace_last(media=stills)
-            states = _grown(self.backend, Request(conversation, settings, _client(request), id=id_of(request)))
-            queued = _is_queued(request)
-            with self.store.reading(_holder(request)):
+            named = Request(conversation, settings, callers.client(request), id=callers.id_of(request))
+            states = _grown(self.backend, named)
+            queued = callers.is_queued(request)
+            with self.store.reading(callers.holder(request)):
                 async with aclosing(driven(states, self.threads)) as steps:
                     async for state in steps:
                         message = state.messages[-1]
@@ -235,22 +230,23 @@ class Endpoints:
                             raise Refusal(message.error)
                         if queued or message.finish is not None:
                             yield message, conversation.messages[-1].media
-                        elif await _left(request):
+                        elif await callers.left(request):
                             return
         finally:
             shutil.rmtree(own, ignore_errors=True)
+            callers.forget(request)
 
     def _unasked(self, error: UserError, request: gr.Request) -> Refusal:
-        self.tell(refused(error, id_of(request)))
+        self.tell(refused(error, callers.id_of(request)))
         return _refused(error, request)
 
     async def _located(
         self, picture: Media, boxes: Sequence[Box], request: gr.Request
     ) -> tuple[list[Found], dict[str, Any]]:  # fmt: skip
         """The boxes in pixels, and the picture with them."""
-        work = partial(self._draw, picture, boxes, _holder(request))
+        work = partial(self._draw, picture, boxes, callers.holder(request))
         try:
-            path, width, height = await _readers.run(work, client=_client(request))
+            path, width, height = await _readers.run(work, client=callers.client(request))
         except UserError as error:
             raise _refused(error, request) from error
         drawn = {"path": str(path), "orig_name": "located.jpg", "mime_type": "image/jpeg"}
@@ -271,44 +267,11 @@ class Endpoints:
 _readers = Readers(6, each=3)
 
 
-def _asked(
-    question: object, files: object, history: object, given: GivenFiles, limits: Limits, kind: MediaKind | None
-) -> tuple[Conversation, str]:
-    """The conversation that ends with the question, and its system prompt. Raises UserError."""
-    files = [files] if files and isinstance(files, str | dict) else files or []  # one by itself is meant as a list
-    if not isinstance(files, list) or len(files) > limits.files_per_turn:
-        raise RequestError(f"files must be a list of at most {limits.files_per_turn} files.")
-    if not isinstance(history, list | None):
-        raise RequestError("history must be a list of messages.")
-    try:
-        asked = parse([*(history or ()), {"role": "user", "content": _text("question", question)}], limits)
-    except ApiError as error:
-        raise RequestError(f"history: {error}") from error
-    turns = [[given.file(one.url, one.name) for one in said.media] for said in asked.said[:-1]]
-    turns.append([given.file(value, f"file {number}") for number, value in enumerate(files, 1)])
-    if any(turns):
-        with writing():
-            given.own.mkdir(mode=0o700, exist_ok=True)
-    conversation = attached(asked.said, turns, given.own, limits).conversation
-    for item in (media := conversation.messages[-1].media):
-        if kind and item.kind != kind and not (kind == "image" and item.moves):
-            raise RequestError((NOT_A_PICTURE if kind == "image" else NOT_A_CLIP).format(item.label))
-    if kind and len(media) > 1:
-        raise RequestError(SEVERAL_PAGES)
-    return conversation, asked.system
-
-
 def _refused(error: UserError, request: gr.Request) -> Refusal:
     """What is refused before it is asked, with the status that a direct POST is answered with."""
     if isinstance(request, gr.Request):
         request.state.status = 429 if isinstance(error, Busy) else 507 if isinstance(error, NoRoom) else 400
     return Refusal(str(error))
-
-
-def _text(name: str, value: object) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise RequestError(NO_TEXT.format(name))
-    return value
 
 
 def _grown(backend: Backend, request: Request) -> Generator[Conversation, None, None]:
@@ -319,36 +282,3 @@ def _grown(backend: Backend, request: Request) -> Generator[Conversation, None, 
 def _pixels(box: Box, width: int, height: int) -> Found:
     left, top, right, bottom = box.pixels(width, height)
     return {"name": box.name, "left": left, "top": top, "right": right, "bottom": bottom}
-
-
-def _is_queued(request: gr.Request) -> bool:
-    """Whether Gradio's queue asks, which takes one value after another. Whoever calls past it (a tool's call, a direct
-    POST) gets the first value and no other."""
-    return isinstance(request, gr.Request) and ("/queue/" in request.url.path or "/call/" in request.url.path)
-
-
-def _holder(request: gr.Request) -> str:
-    """Whose files a call brings: its session's, if it has one."""
-    queued = isinstance(request, gr.Request) and "/queue/" in request.url.path
-    return session_holder(request.session_hash) if queued else ""
-
-
-def id_of(request: object) -> RequestId:
-    """What the request is called in the log."""
-    number = getattr(getattr(request, "state", None), "request_id", NO_ID)
-    return number if isinstance(number, RequestId) else NO_ID
-
-
-def _client(request: gr.Request) -> str:
-    """Who asks, for the line: where they are, if that is known; else a session of Gradio's clients, whose name anybody
-    may make up, or all that have none, together."""
-    visitor = getattr(getattr(request, "state", None), "visitor", "")
-    if visitor:
-        return f"address:{visitor}"
-    session = isinstance(request, gr.Request) and "/queue/" in request.url.path
-    return f"page:{request.session_hash}" if session else "programs"
-
-
-async def _left(request: gr.Request) -> bool:
-    """Whether a direct POST's sender is gone. A tool's call is cancelled instead."""
-    return isinstance(request, gr.Request) and request.request is not None and await request.request.is_disconnected()

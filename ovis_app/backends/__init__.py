@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from ovis_app import zoo
 from ovis_app.backend import Backend
 from ovis_app.errors import BackendError
+from ovis_app.frozen_imports import linked
 from ovis_app.limits import Limits
 from ovis_app.settings import Settings
 from ovis_app.zoo import ModelSpec
@@ -18,6 +19,7 @@ LIGHT = (
     "`ovis serve --backend fake`."
 )
 
+LARGE = ("lib/libtorch_cpu.so",)  # of torch: 430 MB, nearly all that there is to link
 NO_SPACES = "ZeroGPU needs the package spaces, which isn't installed: take `requirements.txt` as it is."
 
 
@@ -25,6 +27,11 @@ def require_local() -> None:
     """Raises BackendError where the extra `local` isn't installed; imports nothing."""
     if find_spec("torch") is None or find_spec("transformers") is None:
         raise BackendError(LIGHT)
+
+
+def link() -> None:
+    """What is about to be imported holds other threads up as little as can be."""
+    linked("torch", LARGE)
 
 
 def model_of(settings: Settings, limits: Limits) -> ModelSpec:
@@ -72,6 +79,7 @@ def _of_this_machine(settings: Settings, limits: Limits, *, late: bool) -> Backe
         from ovis_app.backends.lazy import LazyBackend
 
         return LazyBackend(spec, lambda: _of_this_machine(settings, limits, late=False))
+    link()
     if spec.alone:
         from ovis_app.backends.local.page_reader import PageReaderBackend
 

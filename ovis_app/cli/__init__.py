@@ -9,15 +9,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
+from functools import partial
 from typing import TYPE_CHECKING
 
-from ovis_app import endings
+from ovis_app import bounded_process, endings, private_folder
 from ovis_app.cli import ask, batch, consoles, doctor, finetune, hash_password, merge, models, read
 from ovis_app.cli.common import BadInput, program, say
 from ovis_app.errors import BackendError
 
 if TYPE_CHECKING:
     from ovis_app.training.finetune.plan import Plan
+
+STOPPED = "stopped."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,7 +32,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if command == "ask" and rest is words:
             _refuse_a_slip(words)
-        with endings.as_ctrl_c():
+        with (
+            endings.at_last(partial(say, STOPPED)),
+            endings.at_last(private_folder.remove_all),
+            endings.at_last(bounded_process.end_all),
+            endings.as_ctrl_c(),
+        ):
             code = _COMMANDS[command](rest)
         sys.stdout.flush()
         return code
@@ -48,8 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 1
         raise
     except KeyboardInterrupt:
-        say("stopped.")
-        return 130
+        say(STOPPED)
+        return endings.INTERRUPTED
 
 
 def _refuse_a_slip(words: Sequence[str]) -> None:

@@ -10,9 +10,11 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ovis_app import endings
 from ovis_app import settings as settings_module
 from ovis_app.cli.common import MACHINE, BadInput, check_there_is, path, prepare_proxies, program, say, settings_of
 from ovis_app.errors import BackendError, DataError
@@ -101,11 +103,13 @@ def run(words: Sequence[str], train: Callable[[Plan], None]) -> int:
 
             print("\n".join(lines(plan)))
             return 0
-        try:
-            train(plan)
-        except KeyboardInterrupt:
-            _tell_how_to_go_on(plan.out, words)
-            raise
+        tell = partial(_tell_how_to_go_on, plan.out, words)
+        with endings.at_last(tell):
+            try:
+                train(plan)
+            except KeyboardInterrupt:
+                tell()
+                raise
     return 0
 
 
@@ -125,9 +129,10 @@ def _planned(given: argparse.Namespace, drawn: Path) -> Plan:
     settings = settings_of(given)
     prepare_proxies(settings)
     from ovis_app import zoo
-    from ovis_app.backends import require_local
+    from ovis_app.backends import link, require_local
 
     require_local()
+    link()
     from ovis_app.training.finetune import plan as plans
     from ovis_app.training.finetune.choices import choices_of, mistakes
     from ovis_app.training.finetune.run_folder import check_new, check_same

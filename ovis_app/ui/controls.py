@@ -1,6 +1,6 @@
-"""The knobs that people can turn, a row each, and their values as GenerationSettings.
+"""The knobs that people can turn and the switches, a row each, and their values as GenerationSettings.
 
-Knows what a knob is called, how far it goes and what it does in one line. Knows no component.
+Knows what each is called, how far it goes and what it does in one line. Refuses to know how any of it is drawn.
 """
 
 from __future__ import annotations
@@ -31,14 +31,13 @@ class Knob:
 
 def knobs(spec: ModelSpec) -> tuple[Knob, ...]:
     """The knobs that this model can use."""
-    return tuple(row for row in all_knobs(spec) if row.offered(spec))
+    return tuple(row for row in _all_knobs(spec) if row.offered(spec))
 
 
-def all_knobs(spec: ModelSpec) -> tuple[Knob, ...]:
+def _all_knobs(spec: ModelSpec) -> tuple[Knob, ...]:
     """Every knob that there is, as far as it goes with this model."""
     tokens = float(min(spec.context, 16384))
     least, most = (round(math.sqrt(size)) for size in spec.single.made_for or (64 * 64, 4096 * 4096))
-    most = max(most, least + SIDE_STEP)  # a slider that nobody is shown goes somewhere too
     area = " Given as the side of a square of as many pixels."
     return (
         Knob("max_new_tokens", "Answer", "Longest answer (max new tokens)", "Thought included.", 16, tokens, 16),

@@ -23,8 +23,9 @@ from gradio.events import api
 from starlette.requests import HTTPConnection
 
 from ovis_app import chat
+from ovis_app.api.callers import forget, id_of
 from ovis_app.api.driven import driven
-from ovis_app.api.gradio_endpoints import gives, id_of
+from ovis_app.api.gradio_endpoints import gives
 from ovis_app.backend import Backend, Weighs, answering
 from ovis_app.errors import RequestError, UserError
 from ovis_app.generation import Request
@@ -34,7 +35,7 @@ from ovis_app.outcomes import Outcome, Tell, What, nobody, refused
 from ovis_app.private_folder import name_for
 from ovis_app.settings import Settings
 from ovis_app.stop import Haste
-from ovis_app.ui import asking, choosing, frames, many, page_reading, seeing, weighing
+from ovis_app.ui import asking, choosing, frames, many, page_reading, seeing, unread, weighing
 from ovis_app.ui.aside import aside
 from ovis_app.ui.asking import Missing
 from ovis_app.ui.bringing import brought, limits_for
@@ -45,6 +46,8 @@ NOT_YOURS = "Only whoever runs this page may choose the model that answers."
 Answer = Callable[[Request, Haste], Generator[list[frames.Frame], None, None]]
 
 BEAT_SECONDS = 0.5  # between two frames at most: so a reader who left is noticed, and a reader notices a silence
+ALONE_SECONDS = 8.0  # that an answer goes on before anybody comes for it; the page comes at once
+NOBODY = "Nobody came for this answer, so it was ended: ask again."
 
 
 def add(
@@ -126,6 +129,9 @@ class Endpoints:
             with self.store.reading(wanted.holder), self._named((wanted.session, asking.answer_in(asked)), haste):
                 async with aclosing(driven(states, self.threads)) as steps:
                     async for frame in _paced(steps):
+                        if unread.seconds(request.session_hash) > ALONE_SECONDS:
+                            yield frames.failed(NOBODY)
+                            return
                         yield frame
         except Missing as error:
             yield {"kind": "missing", "files": list(error.numbers)}
@@ -134,6 +140,7 @@ class Endpoints:
             yield frames.failed(str(error))
         finally:
             shutil.rmtree(own, ignore_errors=True)
+            forget(request)
 
     def _model(self, request: gr.Request, asked: object) -> str:
         """The model that is to answer this question alone; empty: the one that answers all. Raises RequestError."""

@@ -19,7 +19,7 @@ import ovis_app
 from ovis_app.generation import MAX_TEXT
 from ovis_app.limits import Limits
 from ovis_app.ui.bringing import limits_for
-from ovis_app.ui.controls import SPLIT, SWITCHES, Knob, knobs, recommended
+from ovis_app.ui.controls import DROP, SPLIT, SWITCHES, Knob, Switch, knobs, recommended
 from ovis_app.ui.panels.conversation import CHOOSE, START, offered, subject
 from ovis_app.ui.static_files import KINDS, StaticFiles
 from ovis_app.zoo import Example, ModelSpec
@@ -54,7 +54,7 @@ def facts(
             | {
                 "id": spec.public_id,
                 "suffixes": {"boxes": spec.boxes_suffix, "cot": spec.cot_suffix},
-                "help": {one.name: one.about for one in SWITCHES},
+                "help": _help(spec),
             },
             "others": [{"key": key, "name": other.name, "model": _model(other)} for key, other in beside(spec, others)],
             "reads": bool(spec.reading),
@@ -77,13 +77,19 @@ def _model(spec: ModelSpec) -> dict[str, Any]:
     switches = [one for one in (*SWITCHES, SPLIT) if one.offered(spec)]
     return {
         "switches": [one.name for one in switches],
-        "labels": {one.name: one.label for one in switches},
+        "labels": {one.name: one.label for one in (*switches, DROP)},
         "knobs": [_knob(one, spec) for one in knobs(spec)],
     }
 
 
+def _help(spec: ModelSpec) -> dict[str, str]:
+    """What each control does, in a line."""
+    rows: tuple[Knob | Switch, ...] = (*SWITCHES, SPLIT, DROP, *knobs(spec))
+    return {one.name: one.about for one in rows}
+
+
 def _knob(knob: Knob, spec: ModelSpec) -> dict[str, Any]:
-    told = {name: getattr(knob, name) for name in ("name", "side", "label", "low", "high", "step")}
+    told = {name: getattr(knob, name) for name in ("name", "section", "side", "label", "low", "high", "step")}
     return told | {"recommended": recommended(spec, knob)}
 
 

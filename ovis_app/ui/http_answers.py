@@ -21,6 +21,9 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 REQUEST_ID = b"x-request-id"  # a header
+STREAMED = b"text/event-stream"
+# What many clients' lines end at besides what ends the lines of a stream of events, as it may stand in JSON.
+LINE_ENDS = {b"\xc2\x85": b"\\u0085", b"\xe2\x80\xa8": b"\\u2028", b"\xe2\x80\xa9": b"\\u2029"}
 ENDING = "The app is being ended: try again once it is back."
 # With no-referrer, browsers would send the form that signs out without an Origin that can be checked.
 PLAIN = {"x-content-type-options": "nosniff", "referrer-policy": "same-origin"}
@@ -41,7 +44,7 @@ class Told:
     def __init__(self, send: Send, request_id: RequestId) -> None:
         """`request_id` is what the request is called, which each answer says."""
         self._send, self._request_id = send, request_id
-        self._began = self._whole = False
+        self._began = self._whole = self._streams = False
         self.status = 0  # once it began
 
     async def __call__(self, message: Message) -> None:
@@ -50,6 +53,9 @@ class Told:
             others = [one for one in message.get("headers", ()) if one[0].lower() != REQUEST_ID]
             message["headers"] = [*others, (REQUEST_ID, self._request_id.encode())]
             self.status = message["status"]
+            self._streams = any(one[0] == b"content-type" and one[1].startswith(STREAMED) for one in others)
+        elif self._streams and message.get("body"):
+            message["body"] = one_line_each(message["body"])
         self._whole = message["type"] == "http.response.body" and not message.get("more_body", False)
         await self._send(message)
 
@@ -60,6 +66,13 @@ class Told:
                 await refusal(Refused(503, ENDING), scope)(scope, receive, self)
             elif not self._whole:
                 await self._send({"type": "http.response.body", "body": b""})
+
+
+def one_line_each(events: bytes) -> bytes:
+    """Events of JSON that are cut into the same lines whatever a client takes for a line's end."""
+    for end, written in LINE_ENDS.items():
+        events = events.replace(end, written)
+    return events
 
 
 def refusal(error: Refused, scope: Scope) -> Response:

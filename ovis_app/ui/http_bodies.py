@@ -73,3 +73,11 @@ class Json:
 def too_large(most: int) -> Refused:
     size = f"{most / MEGABYTE:g} MB" if most >= MEGABYTE else f"{most // 1024} kB"
     return Refused(413, f"That is more than the {size} that may be sent here at once: send less.")
+
+
+def check_length(announced: str, meter: Meter) -> None:
+    """Raises Refused for an announced length that is too large, before anything is read."""
+    if not (announced.isascii() and announced.isdigit()):
+        raise Refused(400, "That content-length isn't a number.")
+    if len(announced) > 18 or int(announced) > meter.most:
+        raise too_large(meter.most)

@@ -35,7 +35,6 @@ def _number(value: object) -> bool:
 # By the kind of component; of those that aren't named an event takes anything. A value that is null always goes.
 _KINDS: dict[str, Callable[[object], bool]] = {
     "textbox": _text,
-    "radio": _text,
     "slider": _number,
     "checkbox": lambda value: isinstance(value, bool),
 }

@@ -2,7 +2,7 @@
 under which name, whether they signed in, what there is to ask, how files are sent back, how much may be sent, headers
 that browsers must hear.
 
-Knows HTTP and Gradio's download hooks. Knows nothing of conversations and components. Passes streams through as they
+Knows HTTP. Knows nothing of conversations and components. Passes streams through as they
 come, and an event once all of it is there.
 """
 
@@ -16,11 +16,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import anyio
-import gradio as gr
-from gradio import processing_utils
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.requests import HTTPConnection
@@ -33,7 +30,7 @@ from ovis_app.media.file_store import FileStore, session_holder
 from ovis_app.outcomes import Outcome, Tell, nobody
 from ovis_app.request_id import RequestId, reported
 from ovis_app.settings import Settings
-from ovis_app.ui import http_crowd, http_files
+from ovis_app.ui import http_addresses, http_crowd, http_files
 from ovis_app.ui.http_answers import (
     FRAMES,
     PAGE_POLICY,
@@ -47,10 +44,10 @@ from ovis_app.ui.http_answers import (
     tool_refusal,
 )
 from ovis_app.ui.http_arrival import Arrival, Left
-from ovis_app.ui.http_bodies import Counted, Json, Meter, Refused, too_large
+from ovis_app.ui.http_bodies import Counted, Json, Meter, Refused, check_length
 from ovis_app.ui.http_events import Event, Events, parsed
-from ovis_app.ui.http_hosts import Hosts, believe_no_proxy, here, place_of, reaches, visitors
-from ovis_app.ui.http_named_files import NO_ADDRESSES, check_files, files_of
+from ovis_app.ui.http_hosts import Hosts, believe_no_proxy, here, reaches, visitors
+from ovis_app.ui.http_named_files import check_files, files_of
 from ovis_app.ui.http_passage import App
 from ovis_app.ui.http_routes import (
     API,
@@ -89,23 +86,12 @@ LARGE = 256 * 1024  # bytes of JSON that take a moment to parse
 LONGEST_QUERY = 8 * 1024  # bytes
 
 
-async def refuse_address(url: str, *_: object, **__: object) -> Any:
-    """Stands where Gradio would fetch an address that a client gave as a file."""
-    raise gr.Error(NO_ADDRESSES, print_exception=False)
-
-
-def install() -> None:
-    """Makes Gradio refuse addresses. Looked up by it at each call, so replacing the names is enough."""
-    processing_utils.async_ssrf_protected_download = refuse_address
-    processing_utils.async_ssrf_protected_get = refuse_address
-
-
 def middleware(
     settings: Settings, limits: Limits, store: FileStore, folder: Path, *, tell: Tell = nobody
 ) -> Middleware:
     """The guard as Gradio takes it. The page shows the files of the store, and the app's own that lie in `folder`;
     `tell` hears of uploads that are refused. Raises UserError where it can't be read who may sign in."""
-    install()
+    http_addresses.install()
     believe_no_proxy()
     if settings.open_to_all:
         if settings.share:
@@ -196,7 +182,7 @@ class Guard:
             raise Refused(400, TWO_LENGTHS, {"connection": "close"})
         if headers.get("content-encoding", "identity").lower() != "identity":  # nothing here unpacks what people send
             raise Refused(415, COMPRESSED)
-        self._check_sender(scope["method"], headers)
+        self.hosts.check(scope["method"], headers)
         scope["state"]["visitor"] = self.visitor(HTTPConnection(scope))
         path, raw = path_of(scope)
         # One spelling for everything: none of these paths needs another.
@@ -231,7 +217,7 @@ class Guard:
                 raise
             return
         meter = self._meter(route)
-        _check_length(headers, meter)
+        check_length(headers.get("content-length", "0"), meter)
         if path.rstrip("/") == INFO:  # of one page it isn't kept; else all are shown the host that the first one named
             scope["query_string"] = scope.get("query_string", b"") + b"&page="
         if scope["method"] == "POST" and CALLS.match(path):
@@ -263,24 +249,10 @@ class Guard:
         peer = str((scope.get("client") or ("",))[0])
         return self.api_bytes is not None and (self.keyed or self.sign_in is not None or here(peer, headers))
 
-    def _check_sender(self, method: str, headers: Headers) -> None:
-        hosts = headers.getlist("host")
-        place = place_of(hosts[0]) if len(hosts) == 1 else None
-        if len(hosts) > 1 or not self.hosts.known(place):
-            sentence = (
-                "This page answers to this machine's own name only: start it with --allowed-hosts to add another."
-            )
-            raise Refused(400 if place is None else 421, sentence)
-        origin = headers.get("origin")
-        if origin is not None and method not in ("GET", "HEAD", "OPTIONS") and not self.hosts.own(origin, headers):
-            raise Refused(
-                403, "Another site may not use this page: start it with --allowed-hosts and that site's name to let it."
-            )
-
     async def _upload(self, scope: Scope, receive: Receive, send: Send, headers: Headers) -> None:
         by = scope["state"]["visitor"]
         files = Files(headers.get("content-type", "").encode("latin-1"), self.limits, self.store, by)
-        _check_length(headers, files)
+        check_length(headers.get("content-length", "0"), files)
         try:
             response = await self.uploads.receive(files, Arrival(receive, Counted(files.most)), by)
         except Left:  # nobody is there to be told
@@ -328,12 +300,3 @@ class Guard:
             return Event("", body)
         work = partial(self.events.check, path, body)
         return await anyio.to_thread.run_sync(work, limiter=self.parsers) if len(body) > LARGE else work()
-
-
-def _check_length(headers: Headers, meter: Meter) -> None:
-    """An announced length that is too large is refused before anything is read."""
-    announced = headers.get("content-length", "0")
-    if not (announced.isascii() and announced.isdigit()):
-        raise Refused(400, "That content-length isn't a number.")
-    if len(announced) > 18 or int(announced) > meter.most:
-        raise too_large(meter.most)

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from ovis_app.ui.http_unsent import Unsent
 
 PATIENCE = 30.0  # seconds from a connection, or from an answer's end and what came behind it, to a whole head
 
 
-class Heads(H11Protocol):
+class Heads(Unsent):
     """A connection, closed where a head doesn't come; where it is silent behind an answer uvicorn closes it."""
 
     waiting: asyncio.TimerHandle | None = None

@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 
 from ovis_app.settings import Settings, loopback
+from ovis_app.ui.http_bodies import Refused
 
 SHARE_HOST = ".gradio.live"  # where Gradio's relay publishes a shared page
 # What proxies and tunnels add. Whoever comes through one isn't on this machine.
@@ -33,6 +35,9 @@ ODD = re.compile(
 )  # what no host and port has, and readers of addresses read in ways of their own
 HOP = re.compile(r'"?(?:\[([0-9A-Fa-f:.]{2,45})\]|([0-9.]{7,15}))(?::\d{1,5})?"?')  # an address with a port
 MOST_HOPS = 32  # proxies that one request may come through
+
+OTHER_NAME = "This page answers to this machine's own name only: start it with --allowed-hosts to add another."
+OTHER_SITE = "Another site may not use this page: start it with --allowed-hosts and that site's name to let it."
 
 Reach = Literal["all", "direct", "here"]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -75,6 +80,16 @@ class Hosts:
     @staticmethod
     def of(settings: Settings) -> Hosts:
         return Hosts(settings.private, settings.share, settings.hosts)
+
+    def check(self, method: str, headers: Headers) -> None:
+        """Raises Refused for a request by a name that isn't the page's, or from another site."""
+        hosts = headers.getlist("host")
+        place = place_of(hosts[0]) if len(hosts) == 1 else None
+        if len(hosts) > 1 or not self.known(place):
+            raise Refused(400 if place is None else 421, OTHER_NAME)
+        origin = headers.get("origin")
+        if origin is not None and method not in ("GET", "HEAD", "OPTIONS") and not self.own(origin, headers):
+            raise Refused(403, OTHER_SITE)
 
     def known(self, host: Place | None) -> bool:
         """Whether a Host header may be answered."""

@@ -24,7 +24,7 @@ from ovis_app.ui.fetching import Fetching
 from ovis_app.ui.http_compressed import Compressed
 from ovis_app.ui.static_files import FIRST, STATIC, StaticFiles
 from ovis_app.ui.theme import theme
-from ovis_app.ui.wiring import editing, models
+from ovis_app.ui.wiring import header, models
 
 STYLES = ("tokens.css", "page.css", "conversation.css", "turns.css", "pictures.css", "words.css", "sidebar.css",
           "cost.css")  # fmt: skip
@@ -56,7 +56,7 @@ def build(backend: Backend, settings: Settings, limits: Limits, store: FileStore
     )
     with page:
         whole = components.build(backend.status(), settings, static)
-        editing.wire(page, whole, backend)
+        header.wire(whole)
         models.wire(page, whole, backend, settings, limits, static)
     endpoints.add(page, backend, limits, store, version=static.version, settings=settings, tell=tell)
     page.queue(max_size=settings.asked_at_once, api_open=False)

@@ -1,4 +1,5 @@
-"""What Gradio keeps for tabs until they take it: only so much of it all together, for only so many of them.
+"""What Gradio keeps for tabs until they take it: only so much of it all together, for only so many of them; and for how
+long nobody has come for it.
 
 Knows sizes, and which session has something under way; nothing of what that is. Anybody may ask for answers and never
 fetch them, and each holds the whole conversation: 300 small requests took 1.8 GB that way, for good. Anybody may name a
@@ -10,10 +11,11 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Mapping, MutableMapping
 from typing import Any
-from weakref import WeakSet
+from weakref import WeakSet, WeakValueDictionary
 
 from gradio import queueing
 
@@ -24,6 +26,7 @@ MOST_SESSIONS = 2000  # whose messages are kept; what is under way at once is fa
 
 _lock = threading.Lock()  # each page of a process has an event loop of its own
 _queues: WeakSet[Unread] = WeakSet()
+_of_session: WeakValueDictionary[str, Unread] = WeakValueDictionary()
 
 
 class Unread(asyncio.Queue[Any]):
@@ -33,8 +36,13 @@ class Unread(asyncio.Queue[Any]):
         super().__init__()
         self.sizes: deque[int] = deque()
         self.bytes = 0
+        self.made, self.heard = time.monotonic(), False
         with _lock:
             _queues.add(self)
+
+    async def get(self) -> Any:
+        self.heard = True  # somebody waits for the next one
+        return await super().get()
 
     def put_nowait(self, item: Any) -> None:
         super().put_nowait(item)
@@ -66,6 +74,8 @@ class Sessions(dict[str, Unread]):
             if over is not None:
                 del self[over]
         super().__setitem__(session, messages)
+        with _lock:
+            _of_session[session] = messages
 
     def __delitem__(self, session: str) -> None:
         super().__delitem__(session)
@@ -85,6 +95,13 @@ def install() -> None:
     """Makes Gradio keep messages so. Looked up by it for each tab and each page, so replacing the names is enough."""
     queueing.AsyncQueue = Unread  # type: ignore[assignment, attr-defined]
     queueing.Queue = Queue  # type: ignore[misc]
+
+
+def seconds(session: str | None) -> float:
+    """For how long a session's answer goes on and nobody has come for it; 0 where somebody did, or it isn't known."""
+    with _lock:
+        messages = _of_session.get(session or "")
+    return 0.0 if messages is None or messages.heard else time.monotonic() - messages.made
 
 
 def size_of(message: object) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from ovis_app.zoo import find, resolve
@@ -34,6 +35,14 @@ def test_a_stream_says_the_same_in_parts(program: Program) -> None:
     assert len({part["id"] for part in chunks}) == 1
     assert {part["object"] for part in chunks} == {"chat.completion.chunk"}
     assert not any("usage" in part for part in program.chunks(body()))
+
+
+def test_what_clients_take_for_the_end_of_a_line_cuts_no_event(program: Program) -> None:
+    sent = body("a\u2028b\u2029c\x85d", stream=True)
+    with program.http.stream("POST", "v1/chat/completions", json=sent) as answer:
+        events = [json.loads(line.removeprefix("data: ")) for line in answer.iter_lines() if line.startswith("data: {")]
+    said = "".join(event["choices"][0]["delta"].get("content", "") for event in events)
+    assert said == "You said: a\u2028b\u2029c\x85d "
 
 
 def test_a_stop_ends_the_answer_before_it(program: Program) -> None:

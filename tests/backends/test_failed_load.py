@@ -115,7 +115,7 @@ def test_page_and_programs_say_why_and_have_a_way_on(backend: LocalBackend, away
             refused = httpx.post(here.url + "v1/chat/completions", json={**body, "stream": stream}, timeout=PATIENCE)
             assert (refused.status_code, refused.json()["error"]["message"]) == (503, why)
             assert int(refused.headers["retry-after"]) > 0
-        shown = json.dumps(tab.run(tab.event("use-own", "click"), tab.defaults(tab.event("use-own", "click"))))
+        shown = json.dumps(tab.run(tab.event("models", "look"), tab.defaults(look)))
         assert json.dumps(why)[1:-1] in shown and "pill failed" in shown
         assert tab.ask("Hi")["sentence"] == why
         bring_back(away)

@@ -18,11 +18,15 @@ from ovis_app.engine.model_runner import ModelRunner
 from ovis_app.errors import FAILED
 from ovis_app.generation import Answer
 from ovis_app.models.ovis import Ovis
+from ovis_app.settings import Settings
 from tests.backends.test_zerogpu import LONG, answer, ask, backend, ended, long_answers, picture
 from tests.stand_ins import spaces
+from tests.ui.serving import served
+from tests.ui.ways_in import by_page, by_v1, end, held_open
 from tests.waiting import until
 
 __all__ = ["backend", "long_answers"]  # fixtures
+AT_ONCE, WAITING = 3, 3
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="ZeroGPU forks")
 
 
@@ -78,3 +82,28 @@ def test_whatever_fails_there_is_a_sentence_here_and_the_next_question_is_answer
         patch.setattr(owner, name, broken)
         assert answer(backend, asked).error == FAILED
     assert answer(backend, asked).error == ""
+
+
+def test_twenty_questions_that_nobody_waits_for_end_and_never_run_at_once(
+    backend: ZeroGpuBackend, long_answers: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of them of the page, half of programs, whose connections stay open and unread."""
+    monkeypatch.setattr(backend, "_deadline", 2)
+    monkeypatch.setattr(backend._time, "seconds", lambda _: 40)
+    monkeypatch.setattr(Settings, "at_once", AT_ONCE)  # a Space has eight, each with a GPU of its own
+    before, most = len(spaces.workers), list[int]()
+
+    def over() -> bool:
+        workers = spaces.workers[before:]
+        most.append(sum(worker.exitcode is None for worker in workers))
+        return len(workers) >= AT_ONCE + WAITING and not most[-1] and backend.status().phase == "ready"
+
+    with served(backend, queue_size=WAITING) as server:
+        asked = [held_open(server, (by_page, by_v1)[number % 2], "Go on", max_tokens=4000) for number in range(20)]
+        until(over, "not all that were taken came to an end")
+        assert 0 < max(most) <= AT_ONCE
+        ended(*spaces.workers[before:])
+        for one in asked:
+            one.close()
+        monkeypatch.undo()
+        assert end(by_page(server, "And now?", max_tokens=2))[0] == "done"

@@ -12,9 +12,10 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from ovis_app.settings import Settings
 from tests.browser.test_page import SHAPES, ask, figures
 from tests.deploy import nginx
-from tests.deploy.lines import unit
+from tests.deploy.lines import compose, unit
 from tests.deploy.test_files import read
 from tests.ui.serving import HeldBackend, Served, free_port, served
 from tests.waiting import PATIENCE
@@ -32,14 +33,13 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def behind(certificate: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, str]]:
-    """The page as the unit starts it, behind nginx: the page itself, and its public address."""
-    given = read(unit()["ExecStart"][0].split()[2:])
+@contextmanager
+def published(given: Settings, certificate: Path, folder: Path) -> Iterator[tuple[Served, str]]:
+    """A page that is started so, behind nginx: the page itself, and its public address."""
     secure, plain = free_port(), free_port()
     with served(
         HeldBackend(), auth=("anna:x",), root_path=given.root_path, allowed_hosts=given.allowed_hosts,
-        trusted_proxies=given.trusted_proxies, model_choice=given.model_choice,
+        trusted_proxies=("127.0.0.1",), model_choice=given.model_choice,
     ) as server:  # fmt: skip
         changes = {
             "listen 443 ssl": f"listen 127.0.0.1:{secure} ssl",
@@ -47,8 +47,17 @@ def behind(certificate: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
             "server 127.0.0.1:7860;": f"server {urlsplit(server.url).netloc};",
             "/etc/ssl/ovis": str(certificate),
         }
-        with nginx.running("page.conf", tmp_path_factory.mktemp("nginx"), changes, secure):
+        with nginx.running("page.conf", folder, changes, secure):
             yield server, f"https://{HOST}:{secure}"
+
+
+@pytest.fixture(scope="module")
+def behind(certificate: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, str]]:
+    """The page as the unit starts it."""
+    given = read(unit()["ExecStart"][0].split()[2:])
+    assert given.trusted_proxies == ("127.0.0.1",)
+    with published(given, certificate, tmp_path_factory.mktemp("nginx")) as found:
+        yield found
 
 
 @contextmanager
@@ -109,3 +118,20 @@ def test_a_visitor_cannot_make_up_an_address(behind: tuple[Served, str], caplog:
     with client(address, headers={"x-forwarded-for": "203.0.113.9"}) as one:
         assert one.get("/chat/config", auth=("anna", "guess")).status_code == 401
     assert "A sign-in failed, from 127.0.0.1." in caplog.text
+
+
+def test_a_question_is_answered_by_the_page_that_compose_starts(certificate: Path, tmp_path: Path) -> None:
+    """Through nginx, and on this machine without it."""
+    given = read(compose()["services"]["page"]["command"])
+    asked = {"session": "a-tab-of-its-own", "request": {"messages": [{"role": "user", "content": "Hello"}]}}
+    with (
+        published(given, certificate, tmp_path) as (server, address),
+        client(address) as outside,
+        httpx.Client(base_url=server.url, timeout=PATIENCE) as here,
+    ):
+        for one in (outside, here):
+            one.auth = ("anna", "x")
+            assert one.get("/chat/").status_code == 200
+            event = one.post("/chat/gradio_api/call/ask", json={"data": [asked]}).json()["event_id"]
+            assert "You said: Hello" in one.get(f"/chat/gradio_api/call/ask/{event}").text
+        assert here.get("/readyz").status_code == 200  # as compose asks after its health

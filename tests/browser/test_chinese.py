@@ -50,7 +50,7 @@ def test_a_chinese_browser_gets_all_of_the_page_in_chinese(open_tab: Open, tmp_p
     tab.click("#conversation .user-row .edit")
     assert english(tab) == []
     tab.click("#settings")
-    tab.wait_for_selector("#drawer .side-head", state="visible")
+    tab.wait_for_selector("#reset")
     assert english(tab) == []
     tab.click("#model")
     tab.wait_for_selector("#model-list label")

@@ -9,10 +9,7 @@ import pytest
 from benchmarks.first_load import blank, first_load
 from tests.ui.serving import Served
 
-MOST_KB, MOST_REQUESTS = (
-    150,
-    38,
-)  # more than a blank page; nearly all of them are for Gradio's sliders, lists and buttons
+MOST_KB, MOST_REQUESTS = 100, 20  # more than a blank page; nearly all of them are for what draws Gradio's parts
 
 
 def test_the_first_load_is_little_more_than_a_blank_page(browser: Any, server: Served) -> None:

@@ -26,7 +26,7 @@ def own_server(changing: Served) -> Served:
     backend = changing.backend
     backend.cancel_change()
     until(lambda: backend.coming is None)
-    backend.model, backend.problem, backend.fetching = zoo.MINI, "", 1.0
+    backend.model, backend.quantize, backend.problem, backend.fetching = zoo.MINI, "none", "", 1.0
     return changing
 
 
@@ -60,11 +60,59 @@ def test_the_list_says_what_fits_and_can_be_searched(page: Any) -> None:
     assert rows.filter(has_text="Ovis-mini").count() == 0  # it answers now
     page.wait_for_selector("#model-list label:has-text('Ovis2.5-2B'):has-text('5.1 GB · fits')")
     page.wait_for_selector("#model-list label:has-text('Ovis2-34B'):has-text('too big')")
-    page.fill("#model-search textarea, #model-search input", "thinking fits")
+    page.click("#model-wish label:has-text('Small')")
+    page.wait_for_function("document.querySelector('#model-list label').innerText.startsWith('OvisOCR2')")
+    page.click("#model-wish label:has-text('All')")
+    page.fill("#model-search", "thinking fits")
     page.wait_for_function("document.querySelectorAll('#model-list label').length == 1")
     assert "Ovis2.5-2B" in rows.inner_text()
-    page.fill("#model-search textarea, #model-search input", "")
+    page.fill("#model-search", "")
     page.wait_for_function("document.querySelectorAll('#model-list label').length > 5")
+    page.fill("#card-memory", "1 GB")
+    page.wait_for_selector("#model-fitting :text('On a card of 1 GB no full-size model fits.')")
+
+
+def test_bits_are_chosen_for_the_model_that_answers_and_for_another(page: Any, own_server: Served) -> None:
+    own_server.backend.fetching = 0.2
+    page.click("#model")
+    page.wait_for_selector("#model-ways legend:has-text('Weights of Ovis-mini; 24.0 GB are free')")
+    assert page.is_checked("#model-ways [value=none]") and not page.is_visible("#use-model")
+    page.focus("#model-ways [value=none]")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    assert page.is_checked("#model-ways [value=int4]")
+    page.click("#use-model")
+    page.wait_for_function("() => !document.querySelector('#use-model').checkVisibility()")
+    until(lambda: own_server.backend.quantize == "int4")
+    page.wait_for_selector("#model-progress .bar", state="detached")
+    assert page.is_checked("#model-ways [value=int4]") and not page.is_visible("#use-model")
+    page.click("#model-list label:has-text('Ovis2.5-9B')")
+    page.wait_for_selector("#model-ways legend:has-text('Weights of Ovis2.5-9B')")
+    page.wait_for_selector("#model-ways label:has-text('As released'):has-text('tight (needs 18.3 GB)')")
+    page.click("#model-ways label:has-text('8 bits'):has-text('fits (needs 11.0 GB)')")
+    page.click("#use-model")
+    until(lambda: (own_server.backend.model.name, own_server.backend.quantize) == ("Ovis2.5-9B", "int8"))
+    page.wait_for_selector("#model:has-text('Ovis2.5-9B')")
+
+
+def test_what_somebody_chooses_stays_while_others_change_the_model(page: Any, own_server: Served) -> None:
+    """Drawn anew under whoever chooses, another row than theirs could be the chosen one."""
+    page.click("#model")
+    page.click("#model-list label:has-text('Ovis2.5-2B')")
+    page.fill("#model-search", "thinking")
+    page.fill("#own-model", "my/own")
+    page.focus("#model-search")
+    own_server.backend.fetching = 0.1
+    own_server.backend.change("Ovis2.5-9B")
+    until(lambda: own_server.backend.model.name == "Ovis2.5-9B")
+    page.evaluate("window.ovis.put('changed', true)")  # it is time to look
+    page.wait_for_selector("#model-card:has-text('Ovis2.5-9B')")
+    page.wait_for_selector("#model-list label:has-text('Ovis2.5-9B')", state="detached")
+    assert page.is_checked("#model-list label:has-text('Ovis2.5-2B') input") and page.is_visible("#use-model")
+    assert (page.input_value("#model-search"), page.input_value("#own-model")) == ("thinking", "my/own")
+    assert page.evaluate("document.activeElement.id") == "model-search"
+    page.fill("#model-search", "boxes thinking nothing")  # what nobody sees isn't used
+    page.wait_for_selector("#use-model", state="hidden")
 
 
 def test_a_change_shows_its_progress_and_the_controls_follow_in_every_tab(
@@ -101,7 +149,7 @@ def test_a_change_can_be_cancelled(page: Any, own_server: Served) -> None:
 def test_what_does_not_fit_or_is_not_there_is_said_and_the_page_answers_on(page: Any) -> None:
     choose(page, "Ovis2-34B")
     page.wait_for_selector("#model-refusal .problem:has-text('needs more')")
-    page.fill("#own-model textarea, #own-model input", "nobody/nothing")
+    page.fill("#own-model", "nobody/nothing")
     page.click("#use-own")
     page.wait_for_selector("#model-progress .problem:has-text('check the spelling')")
     page.click("#close-models")
@@ -113,7 +161,7 @@ def test_what_does_not_fit_or_is_not_there_is_said_and_the_page_answers_on(page:
 def test_one_sentence_at_a_time_says_why_not(page: Any) -> None:
     page.click("#model")
     for name, why in (("nobody/nothing", "check the spelling"), ("Ovis2-34B", "needs more"), ("ovis-mini", "already")):
-        page.fill("#own-model textarea, #own-model input", name)
+        page.fill("#own-model", name)
         page.click("#use-own")
         page.wait_for_selector(f"#models .problem:has-text('{why}')")
         assert page.locator("#models .problem").count() == 1
@@ -130,7 +178,7 @@ def test_a_change_that_fails_behind_a_closed_panel_is_told_once_to_whoever_asked
     with served(Slow(fetching=0.1)) as server:
         page, other = opened(usual, server), opened(usual, server)
         page.click("#model")
-        page.fill("#own-model textarea, #own-model input", "nobody/nothing")
+        page.fill("#own-model", "nobody/nothing")
         page.click("#use-own")
         page.wait_for_selector("#models :text('Looking for')")
         other.reload()

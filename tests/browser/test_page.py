@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,24 @@ def ask(tab: Any, text: str, files: Sequence[Path] = ()) -> None:
     tab.fill("#box textarea", text)
     tab.press("#box textarea", "Enter")
     figures(tab, before + 1)
+
+
+DROP = """([at, files]) => {
+    const carried = new DataTransfer();
+    for (const [name, data] of files) {
+        const bytes = Uint8Array.from(atob(data), (one) => one.charCodeAt(0));
+        carried.items.add(new File([bytes], name, name.endsWith('.png') ? {type: 'image/png'} : {}));
+    }
+    for (const kind of ['dragover', 'drop']) {
+        const event = new DragEvent(kind, {bubbles: true, cancelable: true, dataTransfer: carried});
+        document.querySelector(at).dispatchEvent(event);
+    }
+}"""
+
+
+def drop(tab: Any, at: str, *files: tuple[str, bytes]) -> None:
+    """Drops files somewhere on the page."""
+    tab.evaluate(DROP, [at, [[name, base64.b64encode(data).decode()] for name, data in files]])
 
 
 def figures(tab: Any, count: int) -> None:
@@ -141,6 +160,15 @@ def test_edit_keeps_the_attachments(tab: Any, server: Served) -> None:
     assert tab.locator("#conversation .user-row img").count() == 2
     assert tab.input_value("#box textarea") == "half a thought"
     assert len(server.backend.requests[-1].conversation.messages) == 1
+    do(tab, ".user-row .edit")
+    tab.click("#box .delete-button >> nth=0")
+    tab.set_input_files("#box input[type=file]", [str(SHAPES)])
+    tab.wait_for_selector("#box .opens img[alt='Image 2: shapes.png']")
+    tab.press("#box textarea", "Enter")
+    says(tab, "You said: Which has fewer? (with right.png, shapes.png)")
+    figures(tab, 1)
+    do(tab, ".user-row .back")
+    says(tab, "You said: Which has fewer? (with left.png, right.png)")
 
 
 def test_the_composer_grows_with_the_question_and_shrinks_again(tab: Any) -> None:
@@ -219,11 +247,15 @@ def test_an_error_stands_where_the_answer_would_be_and_can_be_retried(tab: Any, 
     tab.wait_for_selector(".problem:visible")
 
 
-def test_a_refused_file_is_named_and_nothing_is_lost(tab: Any, tmp_path: Path) -> None:
-    broken = tmp_path / "broken.png"
-    broken.write_bytes(b"this is no picture")
+def test_files_are_dropped_anywhere_and_of_a_refused_one_nothing_else_is_lost(tab: Any) -> None:
     tab.fill("#box textarea", "Look at these")
-    tab.set_input_files("#box input[type=file]", [str(LEFT), str(broken)])
+    late: list[Any] = []
+    tab.route("**/gradio_api/upload*", lambda route: route.continue_() if late else late.append(route))
+    drop(tab, "#header", ("left.png", LEFT.read_bytes()), ("broken.png", b"this is no picture"))
+    tab.wait_for_selector(
+        "#box .thumbnail-item:has(progress[aria-label='Uploading left.png']) .name:has-text('left.png')"
+    )
+    late[0].continue_()
     tab.wait_for_selector("#notice p")
     assert "broken.png" in tab.inner_text("#notice")
     assert tab.input_value("#box textarea") == "Look at these"
@@ -292,6 +324,14 @@ def test_settings_are_closed_open_reach_the_model_and_reset(tab: Any, server: Se
     tab.click("#reset")
     tab.wait_for_function("() => document.querySelector('#knob-temperature input[type=number]').value === '0'")
     assert tab.input_value("#system textarea") == ""
+    digits = "#knob-temperature input[type=number]"
+    tab.press("#knob-temperature input[type=range]", "ArrowRight")
+    assert tab.input_value(digits) == "0.05"
+    tab.fill(digits, "50")
+    tab.press(digits, "Tab")
+    assert tab.input_value(digits) == "2"  # as far as it goes
+    ask(tab, "and now?")
+    assert server.backend.requests[-1].settings.temperature == 2
 
 
 def test_a_picture_opens_large_and_closes(tab: Any) -> None:

@@ -37,8 +37,15 @@ def test_a_picture_is_read_beside_it_and_taken_along(tab: Any, server: Served, t
     tab.wait_for_selector(f"{TEXT} .katex")
     assert tab.inner_text(f"{TEXT} h1") == "Bill" and tab.inner_text(f"{TEXT} td >> nth=1") == "12.5"
     assert "<script>" in tab.inner_text(TEXT).replace("< ", "<") and not tab.evaluate("'run' in window")
-    size = "document.querySelector('dialog.workbench .read-figure').naturalWidth"
+    size = "document.querySelector('dialog.workbench .read-figure')?.naturalWidth"
     until(tab, lambda: tab.evaluate(size) == 128)  # half of the picture's
+    asked = len(server.backend.requests)
+    tab.reload()
+    tab.click("#box .opens")
+    tab.click(".viewer .read-page")
+    said(tab, "Read to its end")
+    until(tab, lambda: tab.evaluate(size) == 128)
+    assert tab.inner_text(f"{TEXT} h1") == "Bill" and len(server.backend.requests) == asked
     with tab.expect_download() as found:
         tab.click(f"{BENCH} .download")
     assert found.value.suggested_filename == "bill.zip"

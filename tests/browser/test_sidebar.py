@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import io
 import json
@@ -15,21 +14,12 @@ from typing import Any
 import pytest
 
 from tests.browser.tabs import Open, tabs_on
-from tests.browser.test_page import LEFT, RIGHT, ask, conversation, figures, says, until
+from tests.browser.test_page import LEFT, RIGHT, ask, conversation, drop, figures, says, until
+from tests.media.made_pdf import pdf, quarters
 from tests.ui.serving import Served
 
 DESKTOP = {"viewport": {"width": 1280, "height": 800}}
 PHONE = {"viewport": {"width": 390, "height": 780}, "has_touch": True}
-DROP = """(files) => {
-    const carried = new DataTransfer();
-    for (const [name, data] of files) {
-        carried.items.add(new File([Uint8Array.from(atob(data), (one) => one.charCodeAt(0))], name));
-    }
-    const at = document.querySelector('#conversation');
-    for (const kind of ['dragover', 'drop']) {
-        at.dispatchEvent(new DragEvent(kind, {bubbles: true, cancelable: true, dataTransfer: carried}));
-    }
-}"""
 KEPT = """() => new Promise((done) => {
     const asked = indexedDB.open('ovis');
     asked.onsuccess = () => {
@@ -76,9 +66,9 @@ def do(tab: Any, title: str, words: str) -> None:
     tab.locator(".ovis-menu button", has_text=words).click()
 
 
-def drop(tab: Any, *files: tuple[str, bytes]) -> str:
+def dropped(tab: Any, *files: tuple[str, bytes]) -> str:
     """Drops files on the page, and gives what is said of them."""
-    tab.evaluate(DROP, [[name, base64.b64encode(data).decode()] for name, data in files])
+    drop(tab, "#conversation", *files)
     tab.wait_for_selector(".ovis-toast")
     said = str(tab.inner_text(".ovis-toast span"))
     tab.evaluate("document.querySelector('.ovis-toast').remove()")  # the next one is of the next
@@ -204,14 +194,19 @@ def test_what_is_deleted_can_be_brought_back_and_other_tabs_follow(open_tab: Ope
     until(tab, lambda: tab.evaluate(KEPT)[:2] == [0, 0])
 
 
-def test_a_temporary_chat_is_nowhere_once_it_is_left_unless_it_is_kept_after_all(open_tab: Open) -> None:
+def test_a_temporary_chat_is_nowhere_once_it_is_left_unless_it_is_kept_after_all(
+    open_tab: Open, tmp_path: Path
+) -> None:
+    (tmp_path / "report.pdf").write_bytes(pdf([quarters(300), quarters(310)]))
     tab = open_tab(**DESKTOP)
+    tab.set_input_files("#box input[type=file]", [str(tmp_path / "report.pdf")])
+    tab.wait_for_function("() => document.querySelectorAll('#box .opens').length === 2")
     tab.fill("#box textarea", "nobody's business")
     open_list(tab)
     tab.click(".library-head .temporary")
     tab.wait_for_selector("#lines p")
     assert "isn't kept" in tab.inner_text("#lines") and tab.input_value("#box textarea") == "nobody's business"
-    ask(tab, "what is it?", [LEFT])
+    ask(tab, "what is it?")
     ask(tab, "and why?")
     assert "You said: and why?" in conversation(tab) and tab.evaluate(KEPT) == [0, 0, 0]
     tab.reload()
@@ -255,7 +250,7 @@ def test_an_export_is_imported_elsewhere_and_asks_the_server_the_same(
     tab.locator(".ovis-menu button", has_text="curl").click()
     tab.wait_for_function("() => navigator.clipboard.readText().then((text) => text.includes('curl -sS'))")
     elsewhere = open_tab(**DESKTOP)
-    assert "imported" in drop(elsewhere, (archive.name, archive.read_bytes()))
+    assert "imported" in dropped(elsewhere, (archive.name, archive.read_bytes()))
     says(elsewhere, "You said: Which <b>has</b> more?")
     elsewhere.wait_for_function(
         "() => [...document.querySelectorAll('.picture img')].filter((i) => i.naturalWidth).length === 2"
@@ -295,7 +290,7 @@ def test_what_is_wrong_with_a_file_that_is_dropped_is_said_and_the_page_goes_on(
         ("b.zip", exported([], version=99), "newer version"),
         ("c.zip", exported([{"id": "a b"}]), "is damaged"),
     ):
-        assert sentence in drop(tab, (name, data))
+        assert sentence in dropped(tab, (name, data))
     page = b"<script>window.hacked = 1</script>"
     hostile = [
         {"id": "q", "parent": "a", "role": "user", "text": "<img src=x onerror='window.hacked=1'>", "created": 1,
@@ -304,7 +299,7 @@ def test_what_is_wrong_with_a_file_that_is_dropped_is_said_and_the_page_goes_on(
          "stats": {"first_token_seconds": "x", "frame_times": {}}, "boxes": [{"name": {"toString": 1}}]},
         {"id": 7}, "no message",
     ]  # fmt: skip
-    said = drop(tab, ("d.zip", exported(hostile, (f"media/{hashlib.sha256(page).hexdigest()}.png", page))))
+    said = dropped(tab, ("d.zip", exported(hostile, (f"media/{hashlib.sha256(page).hexdigest()}.png", page))))
     assert "2 messages" in said and "“<b>page</b>.png”" in said
     says(tab, "so be it")
     assert "is no longer in this browser" in conversation(tab) and tab.evaluate("window.hacked") is None
@@ -313,7 +308,7 @@ def test_what_is_wrong_with_a_file_that_is_dropped_is_said_and_the_page_goes_on(
          "created": n}
         for n in range(10_000)
     ]  # fmt: skip
-    drop(tab, ("e.ovis.zip", exported(many)))
+    dropped(tab, ("e.ovis.zip", exported(many)))
     says(tab, "said 9999")
     assert "said 9000" not in conversation(tab)
     tab.click(".before")
@@ -350,7 +345,7 @@ def test_room_is_asked_for_once_there_is_something_to_keep_and_told_when_it_ends
         tab.evaluate(FULL)
         before = tab.evaluate(KEPT)
         messages = [{"id": f"m{n}", "role": "user", "text": text} for n, text in enumerate(("fine", "too much"))]
-        assert "no room" in drop(tab, ("a.zip", exported(messages)))
+        assert "no room" in dropped(tab, ("a.zip", exported(messages)))
         assert tab.evaluate(KEPT) == before and "You said: two" in conversation(tab)
         open_list(tab)
         tab.wait_for_selector(".library-foot", state="visible")

@@ -4,10 +4,12 @@ example, rated, deleted and brought back."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from ovis_app.ui.static_files import StaticFiles
 from tests.browser.test_page import LEFT, RIGHT, ask, conversation, do, figures, says, until
 from tests.ui.serving import HeldBackend, Served, free_port, served
 from tests.waiting import PATIENCE
@@ -61,7 +63,12 @@ def test_an_answer_that_was_cut_goes_on_where_it_was(open_tab: Open, server: Ser
     assert tab.evaluate("document.querySelector('#conversation .scroll').scrollWidth") <= size["viewport"]["width"]
 
 
-def test_a_server_that_cannot_be_reached_is_seen_and_so_is_that_it_is_back(browser: Any) -> None:
+NEW = "#lines p:has-text('reload to get the new one')"
+
+
+def test_a_server_that_cannot_be_reached_is_seen_and_so_is_that_another_version_is_back(
+    browser: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     port = free_port()
     with browser.new_context(reduced_motion="reduce") as context:
         tab = context.new_page()
@@ -69,15 +76,31 @@ def test_a_server_that_cannot_be_reached_is_seen_and_so_is_that_it_is_back(brows
         with served(HeldBackend(), port=port) as before:
             tab.goto(before.url)
             ask(tab, "before")
+            for part in (
+                "menu.mjs",
+                "main.mjs",
+            ):  # as a server of another version answers, which nobody has heard of yet
+                tab.route(f"**/page/{part}", lambda route: route.fulfill(status=404))
+            tab.click(".bot-row .more")
+            tab.wait_for_selector(NEW)
+            tab.unroute_all()
+            tab.reload()
+            says(tab, "You said: before")
         tab.fill("#box textarea", "is anybody there?")
         tab.press("#box textarea", "Enter")
         tab.wait_for_selector("#status .pill.offline:has-text('No connection')")
         assert tab.inner_text("#status").strip() == "No connection" and "waits here" in tab.inner_text("#lines")
+        own = StaticFiles.of
+        monkeypatch.setattr(StaticFiles, "of", staticmethod(lambda found: replace(own(found), version="0" * 12)))
         with served(HeldBackend(), port=port):
             tab.wait_for_selector("#status .pill.offline", state="detached")  # nobody had to ask
-            assert tab.locator("#lines p").count() == 0
+            tab.wait_for_selector(NEW)
+            assert tab.locator("#lines p").count() == 1
             tab.press("#box textarea", "Enter")
             says(tab, "You said: is anybody there?")
+            tab.reload()
+            says(tab, "You said: is anybody there?")
+            assert "You said: before" in conversation(tab) and tab.locator("#lines p").count() == 0
 
 
 def test_answers_are_drawn_again_reworded_rated_and_each_is_a_version(tab: Any, server: Served) -> None:
@@ -136,6 +159,15 @@ def test_the_menu_goes_by_keys_and_what_was_deleted_comes_back(tab: Any) -> None
     says(tab, "You said: second")
     tab.reload()
     figures(tab, 2)
+    tab.locator(".bot-row .again").last.focus()
+    tab.keyboard.press("Enter")
+    version(tab, "2/2")
+    assert tab.evaluate("!!document.activeElement.closest('.bot-row:last-child')")  # who goes by keys stays in the turn
+    tab.locator(".bot-row .back").last.focus()
+    tab.keyboard.press("Enter")
+    version(tab, "1/2")
+    tab.keyboard.press("Tab")
+    tab.wait_for_selector(".bot-row:last-child .forth:focus")
 
 
 def test_a_chat_begins_elsewhere_and_with_examples(tab: Any, server: Served) -> None:
@@ -206,8 +238,13 @@ def test_settings_belong_to_their_chat_and_a_new_one_begins_as_the_model_recomme
     wanted = server.backend.requests[-1].settings
     assert (wanted.temperature, wanted.system, wanted.thinking) == (0.7, "Be brief.", True)
     tab.click("#new-chat")
+    tab.click("#settings")
     tab.wait_for_function("() => document.querySelector('#knob-temperature input[type=number]').value === '0'")
+    tab.keyboard.press("Escape")
     tab.wait_for_function("() => !document.querySelector('#switch-thinking input').checked")
     ask(tab, "and now")
     wanted = server.backend.requests[-1].settings
     assert (wanted.temperature, wanted.system, wanted.thinking) == (0, "", False)
+    tab.click("#switch-cot label")
+    tab.reload()
+    tab.wait_for_function("() => document.querySelector('#switch-cot input')?.checked")

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.browser.test_page import ask
+from tests.browser.test_page import SHAPES, ask, figures, says
+from tests.browser.test_turns import choose
 from tests.ui.serving import Served
 
 Open = Callable[..., Any]
@@ -157,6 +158,13 @@ def test_code_says_its_language_has_colours_wraps_and_can_be_copied(open_tab: Op
     tab.evaluate(f"getSelection().selectAllChildren({LAST})")
     tab.keyboard.press("Control+C")
     assert tab.evaluate("navigator.clipboard.readText()").strip() == "You said:\n\nso $x^2$ is\n\nmore"
+    tab.locator(".bot-row .foot .copy").last.click()  # the answer, as it was written
+    tab.wait_for_selector(".bot-row .foot .copy.done")
+    assert tab.evaluate("navigator.clipboard.readText()").strip() == "You said: \n\nso $x^2$ *is*\n\nmore"
+    choose(tab, "copy", row=".user-row")
+    tab.wait_for_function(
+        "() => navigator.clipboard.readText().then((text) => text.trim() === 'so $x^2$ *is*\\n\\nmore')"
+    )
 
 
 TABLE = """<table><tr><th rowspan=2>Item</th><th colspan=2>Price</th></tr>
@@ -197,26 +205,40 @@ def test_what_was_really_said_can_be_seen_and_stays_seen(tab: Any) -> None:
     assert first.locator("strong").inner_text() == "bold" and first.locator(".katex").count() == 1
 
 
+# What of a text that grows is drawn anew: blocks that were whole, and the first one while it still grows.
 GROWING = """async ([base, text, step]) => {
     const { Painter } = await import(`${base}page/painter.mjs`);
     const box = document.createElement("div");
     box.className = "words";
     document.querySelector("#conversation .turns").append(box);
-    let drawn = 0;
-    const painter = new Painter({ decorate: () => { drawn += 1; } });
-    await new Promise((done) => { new Painter({ done }).paint(document.createElement("div"), "x", {}); });
-    const seen = [];
-    for (let length = step; length < text.length + step; length += step) {
-        painter.paint(box, text.slice(0, length), { growing: length < text.length });
-        if (length % (step * 40) === 0) await new Promise((done) => setTimeout(done, 120));
-        if (seen.length < 3 && box.children[seen.length + 1]) seen.push(box.children[seen.length]);
-    }
+    let anew = 0;
+    const decorate = (block) => { if (block !== box && block.nextElementSibling) anew += 1; };
+    const painter = new Painter({ decorate });
     const later = (time) => new Promise((done) => setTimeout(done, time));
-    for (let tries = 0; tries < 200 && !box.innerText.includes("the end"); tries += 1) await later(50);
+    painter.paint(box, text.slice(0, step), { growing: true });
+    while (!box.querySelector(".block")) await later(20);
+    const first = () => box.querySelector("pre") ?? box.firstChild;
+    const begun = first();
+    const seen = [];
+    for (let length = 2 * step; length < text.length + step; length += step) {
+        painter.paint(box, text.slice(0, length), { growing: length < text.length });
+        if (length % (step * 40) === 0) await later(120);
+        while (seen.length < box.children.length - 1) seen.push(box.children[seen.length]);
+    }
+    while (!box.innerText.includes("the end")) await later(50);
     const kept = seen.every((one, place) => box.children[place] === one);
-    const found = { kept, drawn, blocks: box.children.length, said: box.innerText };
+    const grew = first() === begun;
+    const found = { kept, anew, grew, seen: seen.length, blocks: box.children.length, said: box.innerText };
     box.remove();
     return found;
+}"""
+# What changes in turns that are over.
+CHANGES = """() => {
+    window.changes = [];
+    const named = ({ target }) => target.className || target.nodeName;
+    const watch = new MutationObserver((all) => window.changes.push(...all.map(named)));
+    const what = { attributes: true, characterData: true, childList: true, subtree: true };
+    for (const one of [...document.querySelectorAll(".turn")].slice(0, -1)) watch.observe(one, what);
 }"""
 
 
@@ -225,7 +247,21 @@ def test_what_is_said_isnt_drawn_again_while_more_comes(tab: Any, server: Served
     base = next(one for one in modules if one.endswith("page/main.mjs")).removesuffix("page/main.mjs")
     text = "".join(f"Part {n} has *words* and $x_{n}$ in it.\n\n" for n in range(200)) + "the end"
     found = tab.evaluate(GROWING, [base, text, 20])
-    assert found["kept"] and found["blocks"] == 201 and "Part 199 has words" in found["said"]
-    assert found["drawn"] < 600  # each block when it begins, as it grows, and no more
+    assert found["kept"] and found["seen"] > 2 and found["anew"] == 0, found
+    assert found["blocks"] == 201 and "Part 199 has words" in found["said"]
     code = "```python\n" + "print(1)\n" * 1500 + "```\n\nthe end"
-    assert tab.evaluate(GROWING, [base, code, 90])["drawn"] < 12  # what is new is added to it
+    assert tab.evaluate(GROWING, [base, code, 90])["grew"]  # what is new is added to it: what is marked in it stays so
+
+
+def test_turns_that_are_over_are_left_alone_while_an_answer_comes(tab: Any) -> None:
+    ask(tab, f"<ref>cup</ref><box>(0.1,0.2),(0.5,0.6)</box> {given('latex')}", [SHAPES])
+    answered(tab, given("md"))
+    tab.fill("#box textarea", "slow")
+    tab.press("#box textarea", "Enter")
+    says(tab, "word3")
+    tab.wait_for_function("() => document.querySelectorAll('.marks .mark, .hljs-keyword, .katex').length > 9")
+    tab.evaluate(CHANGES)
+    says(tab, "word30")
+    assert tab.evaluate("window.changes") == []
+    tab.keyboard.press("Escape")
+    figures(tab, 3)

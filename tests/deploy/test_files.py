@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import re
@@ -96,6 +97,17 @@ def test_the_unit_and_nginx_agree() -> None:
     assert f"location {given.root_path}/ {{" in conf and f"server 127.0.0.1:{given.port};" in conf
     assert given.hosts == set(re.findall(r"server_name (\S+);", conf)) and given.trusted_proxies == ("127.0.0.1",)
     assert given.sign_in and not given.open_to_all and given.model_choice == "off"
+
+
+def test_compose_and_nginx_agree() -> None:
+    """As both files are, so that one host is all that is changed in them."""
+    conf = (DEPLOY / "nginx" / "page.conf").read_text("utf-8")
+    page, [network] = compose()["services"]["page"], compose()["networks"]["default"]["ipam"]["config"]
+    given = read(page["command"])
+    assert f"location {given.root_path}/ {{" in conf and f"server {page['ports'][0].rpartition(':')[0]};" in conf
+    assert given.hosts == set(re.findall(r"server_name (\S+);", conf)) and given.model_choice == "off"
+    assert given.trusted_proxies == (network["gateway"],)  # as which this machine's nginx comes into a container
+    assert ipaddress.ip_address(network["gateway"]) in ipaddress.ip_network(network["subnet"])
 
 
 def test_compose_starts_a_page_that_asks_the_vllm_beside_it() -> None:

@@ -62,7 +62,9 @@ test("what the server says is heard in Chinese, also where it is put together", 
       "本机：权重 9 MB、对话 1.1 GB（44,096 token）、看图 1.1 GB",
     "Here: 1.3 GB of weights in 4 bits, 1.1 GB for conversations (44,096 tokens), 1.1 GB to look at pictures":
       "本机：权重 1.3 GB（4 位）、对话 1.1 GB（44,096 token）、看图 1.1 GB",
-    "number input for Temperature": "温度：数值",
+    "Smaller pictures are enlarged to this; raise it for tiny print. Given as the side of a square of as many pixels.":
+      "更小的图片会放大到这个尺寸；字很小时请调高。以同样像素数的正方形的边长表示。",
+    "Reads one picture in up to nine tiles, charts and documents. It answers from box.": "把一张图片分成最多九块阅读，也能看图表和文档。由 box 回答。",
     "temperature must be a number from 0 to 2.": "temperature 必须是 0 到 2 之间的数。",
     "“ready” is a clip, and this model looks at pictures only.": "“ready”是视频，而这个模型只看图片。",
   };

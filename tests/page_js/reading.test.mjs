@@ -5,6 +5,8 @@ import { test } from "node:test";
 
 import { Reading, grown, readingOf, withFigures } from "../../ovis_app/ui/static/page/reading.mjs";
 import { Crops } from "../../ovis_app/ui/static/page/reading_bench.mjs";
+import { pageRead } from "../../ovis_app/ui/static/page/schema.mjs";
+import { open } from "../../ovis_app/ui/static/page/store.mjs";
 import { WireError } from "../../ovis_app/ui/static/page/wire.mjs";
 import { FACTS } from "./tabs.mjs";
 
@@ -18,6 +20,7 @@ function around(says) {
   const told = { drawn: [], read: [], lost: 0 };
   const session = {
     facts: { ...FACTS, name: "Ovis" }, settings: {}, draft: { files: [] }, path: [{ files: [{ ...file(4), source: { hash: "other", page: 2 } }] }], connection: { lost: () => { told.lost += 1; } },
+    store: { temporary: null, read: async () => [], putRead: async () => {} },
     files: {
       placed: async (wanted) => new Map(wanted.map((one) => [one.hash, one.name])),
       look: async () => ({ count: 4, pages: [] }),
@@ -71,6 +74,36 @@ test("pages are read in turn; one that fails costs itself, and what was read isn
   assert.deepEqual(reading.figures.map((one) => one.name), ["images/abc-1.jpg"]);
   const { text, files: pictures, answer } = reading.turn;
   assert.deepEqual([text, pictures, answer], ["Read pages 1-3 of report.pdf.", [], "Text 1\n\nText 2\n\nsee *Figure 1*"]);
+});
+
+test("what was read is kept beside its document, and goes with it where that isn't kept", async () => {
+  const store = await open(() => {}, { factory: null });
+  const hash = "d".repeat(64);
+  const page = (number) => ({ ...file(number), hash: String(number).repeat(64), source: { hash, name: "report.pdf", page: number }, leave: new AbortController() });
+  const { session, told } = around((number) => whole(number, `see ${figure} ${number}`));
+  Object.assign(session, { store });
+  session.files.pages = async (source, { pages }) => ({ files: [page(Number(pages))], notes: [] });
+  await new Reading(session, page(1)).start([1, 2]);
+  const later = new Reading(session, page(1), await store.read(hash)); // in another tab, or after a reload
+  later.count = 4;
+  await later.start([1, 2, 3]);
+  assert.deepEqual([told.read, later.left, later.at(2).file.name], [[1, 2, 3], [], "report.pdf page 2"]);
+  assert.equal(later.markdown, [1, 2, 3].map((number) => `<!-- ${number} -->\n\nsee ${figure} ${number}\n\n`).join(""));
+  assert.equal(later.figures.length, 3);
+  await store.hold("chat", [hash]);
+  await new Reading(session, page(1), await store.read(hash)).start([4]);
+  assert.equal((await store.read(hash)).length, 4);
+  store.letGo();
+  assert.deepEqual(await store.read(hash), []);
+});
+
+test("what was read is mended when it is read back, or left out", () => {
+  for (const odd of [null, 5, {}, { page: -1, text: "" }, { page: 1 }, { page: 1, text: 5 }]) assert.equal(pageRead(odd), null);
+  const blob = new Blob(["x"]);
+  const figures = [{ name: "images/a.jpg", blob }, { name: "../a.jpg", blob }, { name: "images/b.jpg", blob: "x" }, null];
+  const kept = pageRead({ page: 0, text: "a", part: 5, notes: ["b", 5], figures, stats: { tokens: "x", answer_tokens: 3 }, file: { hash: "x" }, finish: "hm" });
+  assert.deepEqual(kept, { page: 0, text: "a", part: "", notes: ["b"], figures: [figures[0]], stats: { answer_tokens: 3 }, file: null, model: "", finish: "end", error: "" });
+  assert.deepEqual(pageRead(kept), kept);
 });
 
 test("Stop keeps what was read, and a lost connection is said and goes on later", async () => {

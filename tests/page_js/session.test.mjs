@@ -27,9 +27,11 @@ test("a reload has everything, and the next question continues", async () => {
   await say(session, "one");
   session.draft.text = "half a";
   await session.saveDraft();
+  session.settings = { thinking: true }; // since the last question
   session = await session.reload();
   assert.deepEqual(shown(session), ["one", "You said: one"]);
   assert.equal(session.draft.text, "half a");
+  assert.equal(session.settings.thinking, true);
   await say(session, "two");
   assert.equal(messages(server).length, 3);
   assert.equal(messages(server)[0].content[0].type, "image_url");
@@ -130,6 +132,10 @@ test("an edit is another version of its question, with its files; leaving it bri
   assert.equal(session.draft.text, "half a thought");
   session.edit(session.path[0].id);
   session.draft.text = "other";
+  const reloaded = await session.reload();
+  assert.deepEqual([reloaded.draft.text, reloaded.draft.files[0].name], ["other", "a.png"]);
+  reloaded.leaveEdit();
+  assert.equal(reloaded.draft.text, "half a thought");
   await session.ask();
   assert.deepEqual(shown(session), ["other", "You said: other"]);
   assert.equal(session.draft.text, "half a thought");

@@ -78,7 +78,7 @@ export async function browser(server = new Server()) {
     const keeps = { get: (key) => kept.get(key) ?? null, set: (key, value) => (value === null ? kept.delete(key) : kept.set(key, value)) };
     const wire = server;
     const files = new Files({ store, wire, session: () => session.facts.session });
-    const session = new Session({ store, wire, files, tab: keeps, changed: () => {}, now: () => ++clock.now, restore: (settings) => { session.restored = settings; } });
+    const session = new Session({ store, wire, files, tab: keeps, changed: () => {}, now: () => ++clock.now });
     session.facts = { ...FACTS, session: reloaded ? "session-2" : "session-1" };
     await session.start();
     session.reload = () => { session.put_aside(); return tab(new Map(kept), { reloaded: true }); };

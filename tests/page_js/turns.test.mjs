@@ -9,11 +9,12 @@ import { finalAnswer } from "../../ovis_app/ui/static/page/final_answer.mjs";
 import { figures, together } from "../../ovis_app/ui/static/page/figures.mjs";
 import { branch, rate, remove, reword } from "../../ovis_app/ui/static/page/revising.mjs";
 import { message } from "../../ovis_app/ui/static/page/schema.mjs";
-import { recommended } from "../../ovis_app/ui/static/page/session.mjs";
+import { fitted, turned } from "../../ovis_app/ui/static/page/setting_rows.mjs";
 import { actOf } from "../../ovis_app/ui/static/page/shortcuts.mjs";
 import { WireError } from "../../ovis_app/ui/static/page/wire.mjs";
 import { browser, last, messages, picture, say, shown } from "./tabs.mjs";
 
+const THINKS = { knobs: [{ name: "temperature", side: false, recommended: 0.2, low: 0, high: 2, step: 0.05 }], switches: ["thinking"] };
 const never = () => new Promise(() => {});
 const soon = () => new Promise((go) => setTimeout(go, 20));
 
@@ -201,15 +202,47 @@ test("what a step-by-step answer comes to is what stands behind the words that i
 test("a new chat begins with what the model recommends, and a chat that is opened with its own settings", async () => {
   const { tab } = await browser();
   const session = await tab();
-  session.facts.model = { knobs: [{ name: "temperature", side: false, recommended: 0.2 }], switches: [] };
-  session.settings = { temperature: 0.9, system: "Be brief.", thinking: true };
+  session.follow({ ...session.facts, name: "Ovis", model: THINKS });
+  const first = { thinking: false, temperature: 0.2, system: "", drop_old_turns: false };
+  assert.deepEqual(session.settings, first);
+  session.turn({ temperature: 0.9, system: "Be brief.", thinking: true });
   await say(session, "one");
   const { id } = session.conversation;
   await session.newChat();
-  assert.deepEqual(session.restored, { temperature: 0.2, system: "", thinking: false });
+  assert.deepEqual(session.settings, first);
   await session.open(id);
-  assert.deepEqual(session.restored, { temperature: 0.9, system: "Be brief.", thinking: true });
-  assert.deepEqual(recommended(null, { temperature: 1 }), {});
+  assert.deepEqual(session.settings, { ...first, temperature: 0.9, system: "Be brief.", thinking: true });
+});
+
+test("with another model settings stand as it recommends, but for what is about the conversation", async () => {
+  const { tab } = await browser();
+  const session = await tab();
+  const told = (name, model) => session.follow({ ...session.facts, name, model });
+  told("Ovis", THINKS);
+  session.turn({ temperature: 0.9, system: "Be brief.", thinking: true, drop_old_turns: true });
+  told("Ovis", THINKS); // once more: what people set stays
+  assert.equal(session.settings.temperature, 0.9);
+  told("Tiles", { switches: ["split"], knobs: [{ name: "max_partition", recommended: 9, low: 1, high: 16, step: 1 }] });
+  assert.deepEqual(session.settings, { split: false, max_partition: 9, system: "Be brief.", drop_old_turns: true });
+});
+
+test("what was kept elsewhere stands only as far as a model has it, within its ranges", () => {
+  const model = { switches: ["boxes"], knobs: [{ name: "frames", recommended: 8, low: 1, high: 64, step: 1 }, { name: "temperature", recommended: 0, low: 0, high: 2, step: 0.05 }] };
+  const kept = (settings) => fitted(model, settings);
+  const first = { boxes: false, frames: 8, temperature: 0, system: "", drop_old_turns: false };
+  assert.deepEqual(kept({}), first);
+  assert.deepEqual(kept({ thinking: true, frames: "8", temperature: NaN, boxes: 1, system: 5, drop_old_turns: null }), first);
+  assert.deepEqual(kept({ frames: 999.4, temperature: -1, boxes: true }), { ...first, frames: 64, boxes: true });
+  assert.deepEqual(kept({ frames: 7.6, temperature: 0.123 }), { ...first, frames: 8, temperature: 0.123 });
+});
+
+test("a smallest picture that is larger than the largest raises that, and the other way round", () => {
+  const side = { side: true, low: 448, high: 1792, step: 16 };
+  const model = { switches: [], knobs: [{ ...side, name: "min_pixels", recommended: 448 }, { ...side, name: "max_pixels", recommended: 1792 }] };
+  const sizes = (part) => { const { min_pixels, max_pixels } = turned(model, { min_pixels: 600, max_pixels: 800 }, part); return [min_pixels, max_pixels]; };
+  assert.deepEqual(sizes({ min_pixels: 1000 }), [1000, 1000]);
+  assert.deepEqual(sizes({ max_pixels: 500 }), [500, 500]);
+  assert.deepEqual(sizes({ min_pixels: 700 }), [700, 800]);
 });
 
 test("a server that can't be reached is asked again with growing pauses, and only while somebody looks", async () => {

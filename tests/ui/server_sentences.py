@@ -15,19 +15,20 @@ APP = Path(__file__).parents[2] / "ovis_app"
 
 # What is said in a terminal, in a log or to programs alone.
 ELSEWHERE = (
-    "accounts.py", "api/gradio_endpoints.py", "api/health.py", "api/mcp.py", "api/metrics.py",
+    "accounts.py", "api/call_question.py", "api/gradio_endpoints.py", "api/health.py", "api/mcp.py", "api/metrics.py",
     "api/openai/protocol.py", "api/openai/replies.py", "api/openai/routes.py", "api/openai/serving.py",
     "backends/remote/server.py", "batch_files.py", "checkpoints/merge.py", "cli/", "doctor/", "engine/fused/",
     "logs.py", "models/", "proxies.py",
     "reading/", "serve.py", "setting_values.py", "settings.py", "training/", "ui/http_", "ui/joined.py", "ui/page.py",
-    "ui/static_files.py", "ui/theme.py", "ui/wiring/editing.py", "zoo/table.py",
+    "ui/static_files.py", "ui/theme.py", "ui/wiring/header.py", "zoo/table.py",
 )  # fmt: skip
 # But these are heard on the page too.
 HERE = ("doctor/backend.py", "models/config.py", "models/devices.py", "reading/clean_up.py", "reading/heard.py",
         "ui/http_answers.py", "ui/http_arrival.py", "ui/http_bodies.py", "ui/http_events.py",
         "ui/http_uploads.py")  # fmt: skip
 NOT_SAID = re.compile(
-    r"[<\n]|default-src|https://|window\.ovis|gradio_api|\bZeroGPU [a-z]|^(?:No GPU was available|runs limit"
+    r"[<\n]|default-src|https://|window\.ovis|document\.baseURI|gradio_api"
+    r"|\bZeroGPU [a-z]|^(?:No GPU was available|runs limit"
     r"|reached its GPU limit|quiet icon.*|image/\*, video/\*, application/pdf|Bearer \{0\}|Raw profile type exif"
     r"|No space left on device"
     r"|Please provide the (?:bounding box|point) coordinates\.|End your response with .*|Provide a step-by-step .*"

@@ -101,7 +101,7 @@ def programs(operation: Operation, line: Backend, settings: Settings, limits: Li
 
 
 @contextmanager
-def served(backend: Backend, **changes: Any) -> Iterator[Served]:
+def served(backend: Backend, /, **changes: Any) -> Iterator[Served]:
     """The page and the API over this backend while the block runs, as `serve` puts them together."""
     settings = Settings(**{"backend": "fake", "port": free_port(), **changes})
     limits = settings.limits()
@@ -189,19 +189,23 @@ class Wire:
         answer.raise_for_status()
         return list(answer.json()["data"])
 
-    def open_models(self, wish: str = "") -> list[Any]:
-        """The panel of models is opened, which fills its list: nothing is sought, nothing chosen yet."""
-        return self.run(self.event("model", "click"), ["", None, "", wish])
-
     def upload(self, path: Path) -> str:
         """Where the file lies from now on."""
         with path.open("rb") as file:
             return str(self.http.post("/upload", files={"files": (path.name, file)}).json()[0])
 
+    def call(self, name: str, asked: Any) -> dict[str, Any]:
+        """What one of the endpoints says that the page's modules call."""
+        body = {"data": [asked], "session_hash": self.session}
+        return dict(self.http.post(f"/run/{name}", json=body).json()["data"][0])
+
     def bring(self, path: str) -> dict[str, Any]:
         """What the server says of an upload."""
-        body = {"data": [{"session": self.session, "upload": path}], "session_hash": self.session}
-        return dict(self.http.post("/run/bring", json=body).json()["data"][0])
+        return self.call("bring", {"session": self.session, "upload": path})
+
+    def offers(self, card: str = "") -> dict[str, Any]:
+        """What the panel of models has to choose from, here or on a card."""
+        return self.call("offers", {"card": card})
 
     def asked(self, text: str, files: Sequence[str] = (), **more: Any) -> dict[str, Any]:
         """A question after all that was said, as the page sends it."""

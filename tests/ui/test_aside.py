@@ -44,7 +44,7 @@ def test_others_are_served_while_many_pictures_wait_to_be_looked_at(
         for turn in range(5):
             wire.session = f"{session}-{turn}"
             assert "text alone" in wire.ask("text alone")["text"]
-            wire.open_models()
+            assert wire.offers()["offers"]
             assert ask(server, "/").status == 200
         assert answered == []
     finally:

@@ -28,7 +28,7 @@ def test_no_sheet_has_looks_of_its_own() -> None:
 
 def test_every_bar_of_progress_has_the_colour_of_the_page() -> None:
     rules = "\n".join(SHEETS.values())
-    bars = re.findall(r"^([^{}\n]*\bprogress) \{", rules, re.MULTILINE)
+    bars = re.findall(r"^([^{}\n]*(?<![\w-])progress) \{", rules, re.MULTILINE)
     engines = ("-webkit-progress-value", "-moz-progress-bar")
     wanted = [f"{bar}::{engine} {{ background: var(--color-accent); }}" for bar in bars for engine in engines]
     assert len(bars) > 3 and not [rule for rule in wanted if rule not in rules]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,13 +30,12 @@ def server() -> Iterator[Served]:
         yield here
 
 
-def chosen(wire: Wire, name: str = "Ovis2-1B") -> bytes:
-    body = {"fn_index": wire.event("use-own", "click")["id"], "session_hash": wire.session}
-    return json.dumps({**body, "data": [None, "", None, name, None]}).encode()
+def chosen(wire: Wire, **asked: Any) -> bytes:
+    return json.dumps({"session_hash": wire.session, "data": [asked]}).encode()
 
 
 def change(server: Served, wire: Wire, *headers: str, host: str = "", name: str = "Ovis2-1B") -> Said:
-    return post(server, "/gradio_api/run/predict", chosen(wire, name), *headers, host=host)
+    return post(server, "/gradio_api/run/change_model", chosen(wire, name=name), *headers, host=host)
 
 
 def refused(said: Said) -> bool:
@@ -57,8 +57,7 @@ def test_whoever_comes_through_a_proxy_cannot_change_the_model(
     assert server.backend.coming is None
     change(server, wire)
     assert server.backend.coming is not None
-    cancel = {"fn_index": wire.event("cancel-change", "click")["id"], "session_hash": wire.session}
-    post(server, "/gradio_api/run/predict", json.dumps({**cancel, "data": [None, "", None]}).encode(), header)
+    assert refused(post(server, "/gradio_api/run/cancel_change", chosen(wire), header))
     assert not server.backend.cancelled.is_set()
     end(server)
 
@@ -70,8 +69,8 @@ def test_only_names_of_this_machine_may_change_the_model(server: Served, wire: W
 
 
 def test_a_proxy_that_adds_nothing_but_speaks_the_old_protocol_is_one(server: Served, wire: Wire) -> None:
-    kind = "Content-Type: application/json"
-    assert refused(ask(server, "/gradio_api/run/predict", kind, method="POST", body=chosen(wire), version="1.0"))
+    kind, body = "Content-Type: application/json", chosen(wire, name="Ovis2-1B")
+    assert refused(ask(server, "/gradio_api/run/change_model", kind, method="POST", body=body, version="1.0"))
     assert server.backend.coming is None
 
 
@@ -84,49 +83,63 @@ def test_the_operator_may_let_everybody_choose() -> None:
 
 @pytest.mark.parametrize(("header", "shown"), [("X-Forwarded-For: 203.0.113.5", False), ("X-Harmless: 1", True)])
 def test_the_choice_is_shown_only_to_whom_it_belongs(server: Served, wire: Wire, header: str, shown: bool) -> None:
-    choice = wire.id_of("may-choose")
-    [load] = [d for d in wire.config["dependencies"] if d["outputs"] == [choice]]
+    load = next(d for d in wire.config["dependencies"] if d["outputs"] == [wire.id_of("facts")])
     body = {"fn_index": load["id"], "session_hash": wire.session, "data": []}
     said = post(server, "/gradio_api/run/predict", json.dumps(body).encode(), header)
-    assert ("<i>" in json.loads(said.body)["data"][0]) is shown
-    opened = {"fn_index": wire.event("model", "click")["id"], "session_hash": wire.session, "data": ["", None, "", ""]}
-    said = post(server, "/gradio_api/run/predict", json.dumps(opened).encode(), header)
-    assert (b"Ovis2.5-9B" in said.body) is shown
+    assert json.loads(json.loads(said.body)["data"][0])["may_choose"] is shown
+    said = post(server, "/gradio_api/run/offers", chosen(wire), header)
+    assert (b"Ovis2.5-9B" in said.body) is shown and refused(said) is not shown
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [None, [], "Ovis2-1B", {"name": 5}, {"name": ["Ovis2-1B"]}, {"name": {"a": 1}}, {"name": "x" * 5000},
+     {"name": "a\0b"}, {"name": "Ovis2-1B", "way": "int3"}, {"name": "Ovis2-1B", "way": ["int4"]}, {"way": 4},
+     {"name": "Ovis2-1B", "way": ""}, {"name": "Ovis2-1B", "way": False}, {}, {"name": "  "}],
+)  # fmt: skip
+def test_what_is_no_choice_is_one_sentence_and_changes_nothing(
+    server: Served, wire: Wire, asked: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    said = wire.call("change_model", asked)
+    assert said["refused"].endswith(".") and "int3" not in said["refused"] and said["told"]["coming"] is None
+    assert server.backend.coming is None and capfd.readouterr().err == ""
 
 
 def test_the_model_that_answers_is_quantized_by_whoever_may_and_nobody_else() -> None:
     with served(HeldBackend(fetching=0.1)) as here, closing(Wire(here)) as wire:
-        wire.open_models()
-        ways = json.dumps(wire.run(wire.event("model-list", "change"), ["AIDC-AI/Ovis2.5-9B", "", "none"]))
-        for told in ("Weights of Ovis2.5-9B; 24.0 GB are free", "As released\\ntight (needs 18.3 GB)",
-                     "8 bits\\nfits (needs 11.0 GB)", "4 bits\\nfits (needs 7.3 GB)"):  # fmt: skip
-            assert told in ways
-        use = {"fn_index": wire.event("use-model", "click")["id"], "session_hash": wire.session}
-        body = json.dumps({**use, "data": [None, "", None, None, "int4"]}).encode()
-        said = post(here, "/gradio_api/run/predict", body, "X-Real-IP: 203.0.113.5")
+        offer = next(one for one in wire.offers()["offers"] if one["id"] == "AIDC-AI/Ovis2.5-9B")
+        assert offer["label"] == "Weights of Ovis2.5-9B; 24.0 GB are free"
+        assert offer["ways"] == [
+            {"way": "none", "row": "As released\ntight (needs 18.3 GB)"},
+            {"way": "int8", "row": "8 bits\nfits (needs 11.0 GB)"},
+            {"way": "int4", "row": "4 bits\nfits (needs 7.3 GB)"},
+        ]
+        body = chosen(wire, name="", way="int4")
+        said = post(here, "/gradio_api/run/change_model", body, "X-Real-IP: 203.0.113.5")
         assert refused(said) and here.backend.quantize == "none"
-        post(here, "/gradio_api/run/predict", body)
+        post(here, "/gradio_api/run/change_model", body)
         until(lambda: here.backend.quantize == "int4" and here.backend.coming is None)
         assert here.backend.model.name == "Ovis-mini"
 
 
 def test_models_are_sorted_by_what_they_are_wanted_for_with_how_fast_they_are() -> None:
     with served(HeldBackend()) as here, closing(Wire(here)) as wire:
-        opened = wire.event("model", "click")
-        listed = opened["outputs"].index(wire.id_of("model-list"))
+        told = wire.offers()
 
         def rows(wish: str) -> list[str]:
-            return [text for text, _ in wire.open_models(wish)[listed]["choices"]]
+            order = next(one["order"] for one in told["wishes"] if one["name"] == wish)
+            return [told["offers"][place]["row"] for place in order]
 
-        assert len(rows("")) == len(zoo.MODELS) - 1, "nothing wished: all of them, but the one that answers"
+        assert len(told["offers"]) == len(zoo.MODELS)
         small, fast, best = rows("small"), rows("fast"), rows("best")
         assert small[0].startswith("OvisOCR2\n") and small[1].startswith("Ovis2-2B-GPTQ")
         assert fast[0].startswith("Ovis2-1B\n") and "at most about 1,000 tokens/s" in fast[0]
         assert all("tokens/s" in row for row in fast), "where nobody knows how fast it is nothing is said"
         assert best[0].startswith("Ovis2.5-9B\n") and not any("too big" in row for row in best)
-        here.backend.offers_on = lambda _: [replace(one, speed=None) for one in here.backend.offers()]
-        card = json.dumps(wire.run(wire.event("card-memory", "change"), ["", [], "80", "fast"]))
-        assert "tokens/s" not in card and "as a rule the small ones are the fastest" in card
         reader = rows("read")[0]
         assert reader.startswith("OvisOCR2\n") and "tokens/s" not in reader
         assert "OvisOCR2" not in "".join(rows("chat")), "which reads pages and doesn't talk"
+        here.backend.offers_on = lambda _: [replace(one, speed=None) for one in here.backend.offers()]
+        told = wire.offers("80")
+        assert "tokens/s" not in json.dumps(told["offers"]) and rows("fast") == []
+        assert "as a rule the small ones are the fastest" in told["wishes"][3]["lacking"]

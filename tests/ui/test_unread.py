@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import tracemalloc
+from collections.abc import Iterator
 from contextlib import closing
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +12,8 @@ from weakref import WeakSet
 
 import pytest
 
-from ovis_app.ui import unread
+from ovis_app.generation import Event, Request
+from ovis_app.ui import endpoints, unread
 from ovis_app.ui.unread import Sessions, Unread
 from tests.ui.serving import HeldBackend, Served, Wire, served
 from tests.waiting import until
@@ -102,3 +104,36 @@ def test_whoever_names_a_new_session_each_time_ends_nobody_elses_answer(
         server.backend.answer.set()
         server.backend.finish.set()
         assert "It is a circle." in list(frames)[-1]["text"]
+
+
+def test_a_question_that_nobody_comes_for_ends_soon(
+    server: Served, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a tab that was closed in between, it would be answered until its deadline, for nobody."""
+    ended, whole = list[str](), HeldBackend.stream
+
+    def watched(self: HeldBackend, request: Request) -> Iterator[Event]:
+        try:
+            yield from whole(self, request)
+        finally:
+            ended.append(request.conversation.messages[-1].text)
+
+    monkeypatch.setattr(HeldBackend, "stream", watched)
+    heard = wire.frames(wire.start("held, and heard"))
+    next(heard)
+    monkeypatch.setattr(endpoints, "ALONE_SECONDS", 0.5)
+    gone = wire.start("held, for nobody")
+    until(lambda: ended, "it was answered for nobody")
+    assert ended == ["held, for nobody"]
+    server.backend.answer.set()
+    server.backend.finish.set()
+    assert "It is a circle." in list(heard)[-1]["text"]
+    assert list(wire.frames(gone))[-1]["sentence"] == endpoints.NOBODY
+
+
+def test_gradio_keeps_no_session_of_a_question_that_is_over(wire: Wire) -> None:
+    sessions = wire.served.blocks.app.state_holder.session_data
+    before = {*sessions}
+    for _ in range(3):
+        wire.ask("Hello")
+    assert {*sessions} <= before

@@ -16,6 +16,8 @@ import pytest
 from ovis_app.limits import Limits
 from ovis_app.settings import Settings
 from ovis_app.ui import page
+from ovis_app.ui.facts import facts
+from ovis_app.ui.static_files import StaticFiles
 from ovis_app.zoo import ModelSpec, find
 from tests.media.made_pdf import pdf, quarters
 from tests.ui.serving import EXAMPLES, HeldBackend, Served, Wire, served
@@ -57,8 +59,11 @@ def test_an_answer_goes_on_where_it_was_cut(wire: Wire) -> None:
 
 def test_media_stay_across_turns_and_at_the_detail_that_they_were_sent_with(wire: Wire) -> None:
     picture = wire.upload(SHAPES)
-    wire.ask("first", [picture], mm_processor_kwargs={"max_pixels": 65536})
-    wire.ask("second", ovis={"details": [{"max_pixels": 65536}]})
+    wire.ask("an old unicorn", [picture], mm_processor_kwargs={"max_pixels": 65536})
+    frames = list(wire.frames(wire.start("second", ovis={"details": [{"max_pixels": 65536}]})))
+    assert frames[-1]["text"].startswith("You said: second") and "unicorn" not in json.dumps(
+        frames
+    )  # nor sent down again
     request = wire.served.backend.requests[-1]
     assert [len(m.media) for m in request.conversation.messages] == [1, 0, 0]
     assert request.conversation.messages[0].media[0].detail.max_pixels == 65536
@@ -124,7 +129,6 @@ def test_no_event_of_the_page_holds_a_conversation(wire: Wire) -> None:
     assert {type(value) for value in kept} == {
         ModelSpec,
         str,
-        list,
     }
     assert not any(one["type"] in ("chatbot", "multimodaltextbox") for one in wire.config["components"])
 
@@ -229,13 +233,16 @@ def test_values_that_arent_sane_give_a_sentence_and_no_run(wire: Wire, more: dic
     "spec", [find("Ovis1.6-Gemma2-9B"), find("Ovis2-8B"), find("Ovis2.5-9B")], ids=lambda s: s.name
 )
 def test_controls_are_there_only_where_the_model_can_use_them(spec: ModelSpec) -> None:
-    blocks = page.build(HeldBackend(model=spec), Settings(), Limits(), page.store(Limits()))
-    props = {c["props"].get("elem_id"): c["props"] for c in blocks.get_config_file()["components"]}
-    shown = {name for name, its in props.items() if its.get("visible", True)}
-    assert ("switch-thinking" in shown) == ("knob-thinking_budget" in shown) == spec.thinking
-    assert ("switch-cot" in shown) == bool(spec.cot_suffix) and ("switch-boxes" in shown) == bool(spec.boxes_suffix)
-    assert ("knob-frames" in shown) == spec.video
-    assert ("knob-max_partition" in shown) == spec.tiles != ("knob-max_pixels" in shown)
+    static = StaticFiles.of(EXAMPLES)
+    model = json.loads(facts(spec, "session", limits=Limits(), static=static, folder=EXAMPLES))["model"]
+    knobs = {one["name"] for one in model["knobs"]}
+    assert ("thinking" in model["switches"]) == ("thinking_budget" in knobs) == spec.thinking
+    assert ("cot" in model["switches"]) == bool(spec.cot_suffix)
+    assert ("boxes" in model["switches"]) == bool(spec.boxes_suffix)
+    assert ("frames" in knobs) == spec.video
+    assert ("max_partition" in knobs) == spec.tiles != ("max_pixels" in knobs)
+    told = {*knobs, *model["switches"], "drop_old_turns"}
+    assert set(model["help"]) >= told and all(model["help"].values())  # each says what it does
 
 
 def of(wire: Wire, event: dict[str, Any], out: list[Any], elem_id: str) -> Any:
@@ -245,13 +252,11 @@ def of(wire: Wire, event: dict[str, Any], out: list[Any], elem_id: str) -> Any:
 
 def changed(wire: Wire, name: str) -> tuple[dict[str, Any], list[Any]]:
     """Chooses a model, and looks until nothing is under way any more."""
-    wire.open_models()  # the list is filled when it is opened
-    choose = wire.event("use-own", "click")
-    wire.run(choose, [None, "", None, name, None])
+    assert wire.call("change_model", {"name": name})["refused"] == ""
     while wire.served.backend.status().change is not None:
         time.sleep(0.01)
-    look = next(d for d in wire.config["dependencies"] if any(event == "tick" for _, event in d["targets"]))
-    return look, wire.run(look, [None, "", None])
+    look = wire.event("models", "look")
+    return look, wire.run(look, [None, None])
 
 
 @pytest.mark.parametrize("name", ["Ovis1.6-Gemma2-9B", "Ovis2-1B", "ath-maas/Ovis2.5-2B"])
@@ -260,17 +265,18 @@ def test_the_controls_follow_a_change_of_the_model(name: str) -> None:
         look, out = changed(wire, name)
         spec = find(name)
         assert spec is not None and of(wire, look, out, "model") == spec.name
-        assert of(wire, look, out, "switch-thinking")["visible"] == spec.thinking
-        assert of(wire, look, out, "knob-max_partition")["visible"] == spec.tiles
-        assert of(wire, look, out, "knob-max_new_tokens")["value"] == spec.defaults.max_new_tokens
         told = json.loads(of(wire, look, out, "facts"))
+        knobs = {one["name"]: one["recommended"] for one in told["model"]["knobs"]}
+        assert told["name"] == spec.name and ("thinking" in told["model"]["switches"]) == spec.thinking
+        assert ("max_partition" in knobs) == spec.tiles
+        assert knobs["max_new_tokens"] == spec.defaults.max_new_tokens
         cards = [card["text"] for card in told["examples"]]
         assert ("Which way does it move?" in cards) == spec.video and "Describe the image." in cards
         tasks = {task["label"] for task in told["tasks"]}
         assert "Table" in tasks and ("Point at…" in tasks) == bool(spec.points_suffix) and "Count" not in tasks
         assert ("clip" in told["subject"]) == spec.video and told["session"] == wire.session
-        again = wire.run(look, [None, "", None])
-        assert of(wire, look, again, "knob-max_new_tokens") == {"__type__": "update"}  # what people set stays
+        again = wire.run(look, [None, None])
+        assert "value" not in str(of(wire, look, again, "facts"))  # nothing is told anew: what people set stays
 
 
 def test_a_question_names_the_model_that_answers_it_alone() -> None:
@@ -293,42 +299,22 @@ def test_a_question_names_the_model_that_answers_it_alone() -> None:
         assert "Only whoever runs this page" in refused["sentence"] and server.backend.requests == []
 
 
-def test_a_list_that_is_shown_already_is_not_drawn_anew() -> None:
-    """Drawn anew under whoever chooses, another row than theirs could be the chosen one."""
-    with served(HeldBackend(fetching=0.1)) as server, closing(Wire(server)) as wire:
-        opened, untouched = wire.event("model", "click"), {"__type__": "update"}
-        first = of(wire, opened, wire.open_models(), "model-list")
-        assert len(first["choices"]) > 5 and first["value"] is None
-        assert of(wire, opened, wire.open_models(), "model-list") == untouched
-        look, out = changed(wire, "Ovis2-1B")
-        rows = of(wire, look, out, "model-list")
-        assert "Ovis2-1B" not in str(rows["choices"]) and rows["value"] is None  # what was chosen may be gone
-        assert of(wire, opened, wire.open_models(), "model-list") == untouched
-        choose = wire.event("use-model", "click")
-        assert "Choose a model" in of(wire, choose, wire.run(choose, [None, "", None, None, None]), "model-refusal")
-
-
 def test_what_cannot_be_changed_to_is_said_in_a_sentence() -> None:
-    with served(HeldBackend(fetching=0.4)) as server, closing(Wire(server)) as wire:
-        wire.open_models()
-        choose = wire.event("use-model", "click")
-        refused = wire.run(choose, [None, "", None, "AIDC-AI/Ovis2-34B", None])
-        assert "needs more" in of(wire, choose, refused, "model-refusal")
-        look = next(d for d in wire.config["dependencies"] if any(event == "tick" for _, event in d["targets"]))
-        assert wire.id_of("model-refusal") not in look["outputs"]  # it stays until the next try
+    with served(HeldBackend(fetching=0.4)) as server, closing(Wire(server)) as wire, closing(Wire(server)) as other:
+        assert "needs more" in wire.call("change_model", {"name": "AIDC-AI/Ovis2-34B"})["refused"]
         look, out = changed(wire, "nobody/nothing")
-        assert "check the spelling" in of(wire, look, out, "model-progress")
+        assert "check the spelling" in json.loads(of(wire, look, out, "models"))["problem"]
         assert of(wire, look, out, "model") == {"__type__": "update"}  # the model before answers
+        heard = json.loads(of(other, look, other.run(look, [None, None]), "models"))
+        assert heard["problem"] == "", "nobody else hears of it"
 
 
 @pytest.mark.parametrize("changes", [{"model_choice": "off"}, {"server_name": "0.0.0.0"}, {"share": True}])
 def test_strangers_cannot_change_the_model(changes: dict[str, Any]) -> None:
     settings = Settings(**changes)
     blocks = page.build(HeldBackend(), settings, Limits(), page.store(Limits()))
-    config = blocks.get_config_file()
-    ids = {c["props"].get("elem_id"): c["id"] for c in config["components"]}
-    events = [tuple(target) for d in config["dependencies"] for target in d["targets"] if d["backend_fn"]]
-    assert not any(ids[button] == place for place, _ in events for button in ("use-model", "use-own", "cancel-change"))
+    calls = {one["api_name"] for one in blocks.get_config_file()["dependencies"]}
+    assert "weigh" in calls and not calls & {"offers", "change_model", "cancel_change"}
     assert Settings(**changes, **({} if "model_choice" in changes else {"model_choice": "on"})).choosable == (
         "model_choice" not in changes
     )

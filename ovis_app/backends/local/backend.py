@@ -17,12 +17,14 @@ from functools import partial
 import torch
 
 from ovis_app import zoo
-from ovis_app.backend import Examination, Occupancy, Offer, Phase, Resources, Status, Way, Weight
+from ovis_app.backend import Examination, Occupancy, Offer, Phase, Status, Weight
 from ovis_app.backends.local import less_memory, model_pool
 from ovis_app.backends.local.failed_load import FailedLoad, NotLoaded, why_not_loaded, write_down
 from ovis_app.backends.local.idle import Clock, Idle
 from ovis_app.backends.local.model_pool import Ready
 from ovis_app.backends.local.model_switch import ModelSwitch, PendingChange
+from ovis_app.backends.local.offered import offered, speed_of
+from ovis_app.backends.local.one_answer import OneAnswer
 from ovis_app.backends.local.session import Session
 from ovis_app.backends.local.worker import ThreadGroup, Worker
 from ovis_app.backends.validation import checked
@@ -30,15 +32,12 @@ from ovis_app.checkpoints import bitsandbytes, memory_fit
 from ovis_app.checkpoints.hub import Progress
 from ovis_app.checkpoints.placement import Placement
 from ovis_app.conversation import Stats
-from ovis_app.engine.answer import out_of_memory
 from ovis_app.engine.streamer import TokenStreamer
-from ovis_app.errors import FAILED, OUT_OF_MEMORY, TOO_LONG, BackendError, MediaError, RequestError, UserError
+from ovis_app.errors import BackendError, UserError
 from ovis_app.generation import Done, Event, Request, Waiting
 from ovis_app.kept_examination import kept
 from ovis_app.limits import Limits
 from ovis_app.models.devices import bytes_held
-from ovis_app.models.memory_speed import bytes_a_second
-from ovis_app.request_id import RequestId
 from ovis_app.settings import Settings
 from ovis_app.sight import Sight
 from ovis_app.stop import Stop, Stopped
@@ -51,7 +50,6 @@ Work = Callable[[Session, Request, TokenStreamer, Stop, Begin], Done]
 
 POLL_SECONDS = 0.05  # how often a change that waits for answers checks whether it is still wanted
 CLOSE_SECONDS = 10.0  # that a thread has to end in, once the process does
-GRACE_SECONDS = 1.0  # after its deadline, in which an answer may still end by itself
 ALONE = "{name} reads pages and has no other model beside it: start the app with `--model {name}`."
 LESS_CLOSELY = "Memory ran out: looking again, less closely"
 WORDS: dict[Phase, str] = {"starting": "Starting", "ready": "ready", "failed": "the model can't be loaded"}
@@ -189,7 +187,7 @@ class LocalBackend:
         card = Placement("cuda", torch.bfloat16, self.settings.quantize)
         free = int(memory * self.settings.gpu_memory)
         rows = (row for row in map(self._adapted, zoo.MODELS) if not row.alone)
-        return [_offered(row, card, available=free) for row in rows]
+        return [offered(row, card, available=free) for row in rows]
 
     def _adapted(self, spec: ModelSpec) -> ModelSpec:
         """The row of a model as it answers here: the one of the start has its adapter whenever it is chosen."""
@@ -198,7 +196,7 @@ class LocalBackend:
     def _offer(self, spec: ModelSpec, freed: int) -> Offer:
         placement = self._placement(spec, self.settings.quantize)
         still = self.status().phase not in ("answering", "loading", "returning")
-        return replace(_offered(spec, placement, freed=freed), speed=_speed(spec, placement, still=still))
+        return replace(offered(spec, placement, freed=freed), speed=speed_of(spec, placement, still=still))
 
     def _placement(self, spec: ModelSpec, quantize: str) -> Placement:
         """How a model is put on this machine. Raises BackendError for a device that isn't there."""
@@ -330,15 +328,10 @@ class LocalBackend:
     def _events(self, request: Request, answer: Work) -> Iterator[Event]:
         """Events of what `answer` does once it is this request's turn, the last one its own. Raises BackendError."""
         checked(request, self._spec, self.limits)
-        stop, streamer = Stop(self._closing), TokenStreamer()
+        one = OneAnswer(request.id, Stop(self._closing))
         self._idle.wind()
-        ticket = self._worker.submit(partial(self._work, request, answer, streamer, stop, time.monotonic()))
-        try:
-            for event in streamer:
-                waits = self._waits_for(ticket) if isinstance(event, Waiting) else ""
-                yield Waiting(waits) if waits else event
-        finally:
-            stop.set()
+        ticket = self._worker.submit(partial(self._work, request, answer, one, time.monotonic()))
+        yield from one.events(lambda: self._waits_for(ticket))
 
     def count(self, request: Request) -> int:
         """Tokens of a request's prompt; see `backend.Counts`. Raises BackendError, and MediaError."""
@@ -378,79 +371,31 @@ class LocalBackend:
             self._session.close()
         self._session = None
 
-    def _work(self, request: Request, answer: Work, streamer: TokenStreamer, stop: Stop, asked: float) -> None:
+    def _work(self, request: Request, answer: Work, one: OneAnswer, asked: float) -> None:
         """In the worker: loads if need be, and answers; or leaves that to a thread of its own, so that nobody waits for
         somebody else's picture."""
-
-        def begin() -> None:
-            """The clock runs once the work does, and anew once it is the answer's turn."""
-            stop.deadline = time.monotonic() + self.settings.deadline
-            streamer.deadline = stop.deadline + GRACE_SECONDS
+        begin = partial(one.begin, self.settings.deadline)  # once the work does, and anew once it is the answer's turn
 
         def load_and_answer() -> None:
-            if stop.is_set():
+            if one.stop.is_set():
                 return
             session = self._open(self._report, asked)
             begin()
             if session.at_once:
-                self._answers.start(partial(self._edge, partial(work, session), streamer, session.evict, request.id))
+                self._answers.start(partial(self._made, one, partial(work, session), session.evict))
             else:
                 work(session)
 
         def work(session: Session) -> None:
             now = checked(request, self._spec, self.limits)  # by the model that answers: it may have changed
-            done = answer(session, now, streamer, stop, begin)
-            if done.finish == "stopped" and not stop.wanted_no_more():
-                raise BackendError(TOO_LONG)
-            streamer.done(done)
+            one.end(answer(session, now, one.streamer, one.stop, begin))
 
-        self._edge(load_and_answer, streamer, self._evict, request.id)
+        self._made(one, load_and_answer, self._evict)
+
+    def _made(self, one: OneAnswer, work: Callable[[], None], clean: Callable[[], None]) -> None:
+        one.made(work, clean)
+        self._idle.wind()
 
     def _evict(self) -> None:
         if self._session is not None:
             self._session.evict()
-
-    def _edge(
-        self, work: Callable[[], None], streamer: TokenStreamer, clean: Callable[[], None], request_id: RequestId
-    ) -> None:
-        """The edge of a thread: whatever happens, the reader hears an end. `clean` gives memory back."""
-        failed = ""
-        try:
-            work()
-        except Stopped:
-            streamer.fail(TOO_LONG)  # read only if it was the deadline, not a reader who left
-        except NotLoaded as error:
-            streamer.fail(str(error))
-        except UserError as error:
-            log.info("refused (request %s): %s", request_id, error, exc_info=error.__cause__)
-            streamer.fail(str(error), refused=isinstance(error, RequestError | MediaError))
-        except BaseException as error:
-            full = out_of_memory(error)
-            log.exception("out of memory (request %s)" if full else "generation failed (request %s)", request_id)
-            failed = OUT_OF_MEMORY if full else FAILED
-        finally:
-            self._idle.wind()
-        if failed:  # here the exception is gone, and with it what its traceback held
-            clean()
-            streamer.fail(failed)
-
-
-def _offered(spec: ModelSpec, placement: Placement, *, freed: int = 0, available: int | None = None) -> Offer:
-    fit = memory_fit.fit(spec, placement, freed=freed, available=available)
-    resources = Resources(fit.weights, fit.cache, spec.context, fit.vision + fit.reserve)
-    obstacle = bitsandbytes.obstacle(placement.device)
-    ways = []
-    for quantize in ("none", *memory_fit.QUANTIZE):
-        found = memory_fit.fit(spec, placement.with_quantize(quantize), available=fit.available)
-        ways.append(Way(quantize, found.verdict, found.needed, "" if quantize == "none" else obstacle))
-    return Offer(spec, fit.verdict, fit.needed, fit.available, resources, ways=tuple(ways))
-
-
-def _speed(spec: ModelSpec, placement: Placement, *, still: bool) -> float | None:
-    """Tokens a second at most. On a CPU what is quantized waits for more than its memory."""
-    needed = memory_fit.token_bytes(spec, placement)
-    fewer = placement.quantize != "none" or spec.quantization != ""
-    if not needed or (fewer and not placement.device.startswith("cuda")):
-        return None
-    speed = bytes_a_second(placement.device, still=still)
-    return None if speed is None else speed / needed

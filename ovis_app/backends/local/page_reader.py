@@ -28,8 +28,9 @@ from transformers.generation.streamers import BaseStreamer
 from ovis_app import zoo
 from ovis_app.backend import Offer, Phase, Status
 from ovis_app.backends.local import model_pool
-from ovis_app.backends.local.failed_load import FailedLoad, NotLoaded
+from ovis_app.backends.local.failed_load import FailedLoad
 from ovis_app.backends.local.idle import Clock, Idle
+from ovis_app.backends.local.one_answer import OneAnswer
 from ovis_app.backends.local.session import measured
 from ovis_app.backends.local.worker import Worker
 from ovis_app.backends.validation import checked
@@ -39,21 +40,11 @@ from ovis_app.checkpoints.memory_fit import refuse_what_cannot_fit
 from ovis_app.checkpoints.page_reader import PageReader
 from ovis_app.checkpoints.placement import Placement
 from ovis_app.conversation import Detail, Media, Seen
-from ovis_app.engine.answer import out_of_memory
 from ovis_app.engine.plain import StopsGenerate
 from ovis_app.engine.sampling import Draw, Drawing
 from ovis_app.engine.streamer import TokenStreamer
-from ovis_app.errors import (
-    FAILED,
-    OUT_OF_MEMORY,
-    TOO_LONG,
-    BackendError,
-    MediaError,
-    RequestError,
-    UserError,
-    not_fitting,
-)
-from ovis_app.generation import Done, Event, Request, Waiting
+from ovis_app.errors import BackendError, UserError, not_fitting
+from ovis_app.generation import Done, Event, Request
 from ovis_app.limits import Limits
 from ovis_app.media import open_image
 from ovis_app.models.devices import few_threads
@@ -63,7 +54,6 @@ from ovis_app.stop import Stop, Stopped
 
 log = logging.getLogger(__name__)
 
-GRACE_SECONDS = 1.0  # after its deadline, in which an answer may still end by itself
 ALONE = "{name} reads pages and nothing else here: to change models, start with another --model."
 AS_RELEASED = "{name} is used as it was released: leave --quantize and --adapter out."
 
@@ -111,15 +101,10 @@ class PageReaderBackend:
 
     def stream(self, request: Request) -> Iterator[Event]:
         asked = checked(request, self.spec, self.limits)
-        started, stop, streamer = time.monotonic(), Stop(self._closing), TokenStreamer()
+        started, one = time.monotonic(), OneAnswer(request.id, Stop(self._closing))
         self._idle.wind()
-        ticket = self._worker.submit(partial(self._work, asked, streamer, stop, started))
-        try:
-            for event in streamer:
-                waits = self._waits_for(ticket) if isinstance(event, Waiting) else ""
-                yield Waiting(waits) if waits else event
-        finally:
-            stop.set()
+        ticket = self._worker.submit(partial(self._work, asked, one, started))
+        yield from one.events(lambda: self._waits_for(ticket))
 
     def _waits_for(self, ticket: int) -> str:
         """What stands before a question's own work; nothing once that has begun."""
@@ -181,33 +166,16 @@ class PageReaderBackend:
     def _enter(self, phase: Phase, words: str) -> None:
         self._phase, self._words = phase, words
 
-    def _work(self, request: Request, streamer: TokenStreamer, stop: Stop, started: float) -> None:
-        """The edge of the thread: whatever happens, the reader hears an end."""
-        failed = ""
-        try:
-            if stop.is_set():
+    def _work(self, request: Request, one: OneAnswer, started: float) -> None:
+        def read() -> None:
+            if one.stop.is_set():
                 return
             reader = self._open(started)
-            stop.deadline = time.monotonic() + self.settings.deadline
-            streamer.deadline = stop.deadline + GRACE_SECONDS
-            done = self._answer(reader, request, streamer, stop, started)
-            if done.finish == "stopped" and not stop.wanted_no_more():
-                raise BackendError(TOO_LONG)
-            streamer.done(done)
-        except Stopped:
-            streamer.fail(TOO_LONG)  # read only if it was the deadline, not a reader who left
-        except NotLoaded as error:
-            streamer.fail(str(error))
-        except UserError as error:
-            log.info("refused (request %s): %s", request.id, error, exc_info=error.__cause__)
-            streamer.fail(str(error), refused=isinstance(error, RequestError | MediaError))
-        except BaseException as error:
-            log.exception("reading failed (request %s)", request.id)
-            failed = OUT_OF_MEMORY if out_of_memory(error) else FAILED
-        finally:
-            self._idle.wind()
-        if failed:
-            streamer.fail(failed)
+            one.begin(self.settings.deadline)
+            one.end(self._answer(reader, request, one.streamer, one.stop, started))
+
+        one.made(read)
+        self._idle.wind()
 
     def _answer(
         self, reader: PageReader, request: Request, streamer: TokenStreamer, stop: Stop, started: float

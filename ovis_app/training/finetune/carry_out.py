@@ -17,7 +17,7 @@ from ovis_app.checkpoints.load import load_weights
 from ovis_app.errors import BackendError, UserError
 from ovis_app.models.devices import few_threads
 from ovis_app.models.ovis import Ovis
-from ovis_app.training.finetune import dry_run, learner, loop, mini_samples, results
+from ovis_app.training.finetune import dry_run, learner, loop, mini_samples, results, saved
 from ovis_app.training.finetune.examination import Examination, Outcome
 from ovis_app.training.finetune.formats import IMAGE, VIDEO
 from ovis_app.training.finetune.interruption import Interruption
@@ -80,7 +80,8 @@ def _before(examination: Examination, model: Ovis, plan: Plan, folder: RunFolder
     """What it says before it learns anything; a run that goes on was asked when it began."""
     if not examination:
         return Outcome()
-    logged = next((Outcome.of(record["before"]) for record in folder.records() if "before" in record), None)
+    told = (examination.logged(record["before"]) for record in folder.records() if "before" in record)
+    logged = next((one for one in told if one is not None), None)
     if logged is not None:
         return logged
     say(f"asking {examination.number} questions before it learns")
@@ -94,14 +95,18 @@ def _learn(
 ) -> None:  # fmt: skip
     """Trains the model. Raises BackendError, and KeyboardInterrupt where it was told to end."""
     newest = folder.newest() if plan.resume else None
+    if newest is not None:
+        saved.check(newest, model, folder)
     if leads and plan.resume:
         folder.go_on_behind(0 if newest is None else folder.checkpoints()[-1][0])
+    reading = saved.Reading(newest, folder)
     with Interruption(say) as interruption:
         progress = Progress(folder, interruption.say, loop.longest(plan), writes=leads)
-        trainer = loop.trainer(plan, model, made, [progress, interruption])
+        trainer = loop.trainer(plan, model, made, [progress, interruption, reading])
         loop.check_copies(trainer)
         try:
-            trainer.train(resume_from_checkpoint=None if newest is None else str(newest))
+            with reading.in_a_sentence():
+                trainer.train(resume_from_checkpoint=None if newest is None else str(newest))
         except UserError:
             if interruption.asked:  # its signal reached those who read files too
                 raise KeyboardInterrupt from None

@@ -5,6 +5,7 @@ Knows which questions are put, and how both outcomes are told side by side. Refu
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -54,6 +55,17 @@ class Examination:
         old = tuple(answers.of_mini(plan.checkpoint) if plan.spec.bundled else ())
         old += tuple(answers.of_samples(plan.old_questions, plan.encoder))
         return cls(judged, old, TOGETHER if 0 < plan.spec.parameters < SMALL else 1)
+
+    def logged(self, value: object) -> Outcome | None:
+        """The outcome that a log has of these questions, in JSON; None where it isn't one."""
+        try:
+            found = Outcome.of(value)  # type: ignore[arg-type]
+        except (TypeError, ValueError, KeyError, AttributeError):
+            return None
+        kinds = Counter(one.kind for one in self.old)
+        fits = len(found.said) == len(self.judged) and all(isinstance(one, str) for one in found.said)
+        fits = fits and {kind: of for kind, (_, of) in found.old.items()} == kinds
+        return found if fits and all(type(good) is int for good, _ in found.old.values()) else None
 
     @property
     def number(self) -> int:

@@ -1,16 +1,21 @@
-"""Ctrl-C and whatever else ends a process while a model learns: the step that runs is finished and saved, then it ends.
+"""Ctrl-C and whatever else ends a process while a model learns: what it has learnt is saved, then it ends. Of a step
+that takes several batches the rest is dropped: the run that goes on does it from its beginning.
 
-Knows signals, and what a Trainer asks of a callback. A second signal ends the process at once.
+Knows signals, and what a Trainer asks of a callback. A second signal ends the process at once; behind a SIGTERM it ends
+in a few seconds whatever it is at (`endings`), and what was saved last is the last checkpoint.
 """
 
 from __future__ import annotations
 
+import random
 import signal
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+import numpy
 import torch
 from torch import distributed
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -18,6 +23,31 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from ovis_app import endings
 
 HANG_UP = getattr(signal, "SIGHUP", 0)  # Windows has none
+SAVING = "stopping: what is learnt is saved first; once more ends it at once"
+SHORT = f"stopping: what is learnt is saved first, as far as that takes less than {endings.END_SECONDS:.0f} seconds"
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Where all that draws is: Python's, numpy's and torch's randomness."""
+
+    python: Any
+    numpy: Any
+    here: torch.Tensor
+    gpu: torch.Tensor | None
+
+    @classmethod
+    def now(cls) -> Draws:
+        gpu = torch.cuda.get_rng_state() if torch.cuda.is_available() else None
+        return cls(random.getstate(), numpy.random.get_state(), torch.get_rng_state(), gpu)
+
+    def again(self) -> None:
+        """What was drawn since will be drawn once more."""
+        random.setstate(self.python)
+        numpy.random.set_state(self.numpy)
+        torch.set_rng_state(self.here)
+        if self.gpu is not None:
+            torch.cuda.set_rng_state(self.gpu)
 
 
 class Interruption(TrainerCallback):
@@ -26,6 +56,7 @@ class Interruption(TrainerCallback):
     def __init__(self, say: Callable[[str], None]) -> None:
         self.asked, self._say = False, say
         self._before: dict[signal.Signals, Any] = {}
+        self._saved, self._draws = 0, Draws.now()
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():  # others hear no signals
@@ -36,6 +67,28 @@ class Interruption(TrainerCallback):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._give_back()
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
+    ) -> None:
+        self._saved = state.global_step
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
+        self._saved = state.global_step
+
+    def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object) -> None:
+        self._draws = Draws.now()
+
+    def on_substep_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
+    ) -> TrainerControl:
+        """Drops the step that has begun, where somebody was asked to end and learns alone."""
+        if self.asked and args.world_size == 1:
+            if state.global_step > self._saved:
+                self._draws.again()  # the checkpoint is as it would have been before this step
+                control.should_save = True
+            control.should_training_stop = True
+        return control
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: object
@@ -60,7 +113,7 @@ class Interruption(TrainerCallback):
     def _hear(self, number: int, frame: FrameType | None) -> None:
         self.asked = True
         self._give_back(but=number if number == HANG_UP else 0)
-        self.say("stopping: this step is finished and saved first; once more ends it at once")
+        self.say(SHORT if number == signal.SIGTERM else SAVING)
 
     def _give_back(self, *, but: int = 0) -> None:
         """Who heard signals before hears them again, `but` for one: a shell hands on what its terminal has said."""

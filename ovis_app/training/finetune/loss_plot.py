@@ -20,6 +20,7 @@ PAPER, INK, GRID = "white", "#333333", "#dddddd"
 STEPS, MEAN, JUDGED = "#b9cdec", "#2456a6", "#d9541e"
 MEMORY = 0.9  # of the running mean
 LINES = 5  # of the grid
+MOST = 1e30  # what no loss is; nor is what is no number
 
 Point = tuple[float, float]
 
@@ -39,8 +40,7 @@ class Axes:
 
 def draw(records: Sequence[Record], file: Path) -> None:
     """Draws what a log says into a file; nothing where it says nothing yet."""
-    losses = [(float(r["step"]), float(r["loss"])) for r in records if "loss" in r]
-    judged = [(float(r["step"]), float(r["val_loss"])) for r in records if "val_loss" in r]
+    losses, judged = logged(records, "loss"), logged(records, "val_loss")
     if not losses:
         return
     values = [loss for _, loss in (*losses, *judged)]
@@ -61,6 +61,12 @@ def draw(records: Sequence[Record], file: Path) -> None:
     partial = file.with_name(f".{file.name}.partial")
     picture.save(partial, "PNG")
     partial.replace(file)
+
+
+def logged(records: Sequence[Record], name: str) -> list[Point]:
+    """The steps that have that number."""
+    found = ((float(record["step"]), record.get(name)) for record in records)
+    return [(step, float(value)) for step, value in found if isinstance(value, int | float) and abs(value) < MOST]
 
 
 def smooth(points: Sequence[Point]) -> Iterator[Point]:

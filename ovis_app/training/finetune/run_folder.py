@@ -10,8 +10,9 @@ import os
 import platform
 import re
 import shutil
+import stat
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -27,10 +28,12 @@ LOG_FILE, PLOT_FILE = "log.jsonl", "loss.png"
 ADAPTER, MERGED, LEARNT = "adapter", "merged", ".learnt.safetensors"
 STATE_FILE = "trainer_state.json"  # a checkpoint's last file
 CHECKPOINT = re.compile(r"checkpoint-(\d+)")
+MOST_STEPS = 2**53
 PACKAGES = ("ovis-app", "torch", "transformers", "peft", "accelerate", "bitsandbytes")
 
 HOLDS_RUN = "{out} holds a run: add --resume to go on with it, or name another --out."
 TAKEN = "Another process trains in {out} now: wait until it ends, or name another --out."
+LINK = "{out} holds {name}, which is a link or no plain file, so what is written there would go elsewhere: remove it."
 NO_FOLDER = "{out} can't be written: check its permissions and the disk, or name another --out."
 
 Record = Mapping[str, Any]
@@ -89,7 +92,7 @@ class RunFolder:
     def records(self) -> list[Record]:
         """The lines of the log, without one that was never written to its end."""
         file = self.path / LOG_FILE
-        return list(_records(file.read_text(encoding="utf-8"))) if file.is_file() else []
+        return list(_records(file.read_text(encoding="utf-8", errors="replace"))) if file.is_file() else []
 
     @property
     def steps(self) -> int:
@@ -125,8 +128,9 @@ def check_new(out: Path) -> None:
 
 
 def check_same(plan: Plan) -> None:
-    """Raises DataError unless the plan's folder holds a run that was begun as the plan says."""
+    """Raises DataError unless the plan's folder holds a run that was begun as the plan says, in plain files."""
     name = plan.out.name
+    _check_plain(plan.out)
     try:
         before = json.loads((plan.out / RUN_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -139,20 +143,30 @@ def check_same(plan: Plan) -> None:
         )
 
 
+def _check_plain(out: Path) -> None:
+    """Raises DataError where something lies in a folder that leads elsewhere, or may wait for ever."""
+    for above, folders, files in os.walk(out):
+        for name in (*folders, *files):
+            with suppress(OSError):  # it went meanwhile
+                mode = Path(above, name).lstat().st_mode
+                if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+                    raise DataError(LINK.format(out=out.name, name=printable(name)))
+
+
 def _whole(folder: Path) -> bool:
     try:
         return isinstance(json.loads((folder / STATE_FILE).read_text(encoding="utf-8")), dict)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
 
 
 def _records(text: str) -> Iterator[Record]:
-    for line in text.splitlines():
+    for line in text.split("\n"):
         try:
             found = json.loads(line)
-        except ValueError:  # the writer was killed
+        except (ValueError, RecursionError):  # the writer was killed
             continue
-        if isinstance(found, dict) and isinstance(found.get("step"), int):
+        if isinstance(found, dict) and type(found.get("step")) is int and 0 <= found["step"] < MOST_STEPS:
             yield found
 
 

@@ -14,11 +14,9 @@ from ovis_app.zoo import Example, ModelSpec
 # What knows more than the model that comes with the app, for whoever may choose the model and for whoever may not.
 CHOOSE = "For photos and documents choose a full-size model"
 START = "For photos and documents start this page with a full-size model: --model Ovis2.5-2B"
-# Gradio calls this once, when its element is there. An event's name stands in quotes, or Gradio doesn't know it.
+# Gradio calls this once, when its element is there.
 _START = """
-import(new URL({main}, document.baseURI)).then((page) => page.start(element, {{
-  restore: (settings) => {{ window.ovis.keep(settings); trigger('restore'); }},
-}}));
+import(new URL({main}, document.baseURI)).then((page) => page.start(element));
 """
 _TELL = """
 const tell = () => { if (props.value) window.ovis.put('facts', JSON.parse(props.value)); };
@@ -29,7 +27,7 @@ tell();
 
 @dataclass(frozen=True)
 class View:
-    here: gr.HTML  # the conversation and its box
+    here: gr.HTML  # the conversation, its box and the switches
     facts: gr.HTML  # what is told to what draws them, and nobody sees
 
 

@@ -50,7 +50,7 @@ def build(status: Status, *, sign_out: bool, open_to_all: bool) -> Header:
         why = gr.HTML(why_of(status))
         load_again = gr.Button("Try again", elem_id="load-again", size="sm")
     failed = (failure, why, load_again)
-    return Header(library, model, pill, gr.Timer(1.5), *failed, new_chat, language, theme, settings)
+    return Header(library, model, pill, gr.Timer(next_look(status)), *failed, new_chat, language, theme, settings)
 
 
 def why_of(status: Status) -> str:

@@ -1,99 +1,88 @@
-"""The models: what answers now, what else could and whether it fits this machine, and how a change is coming along."""
+"""The models: what answers now, what else could and whether it fits this machine, and how a change is coming along, as
+values that the page's module (static/page/models.mjs) draws once the panel is opened.
+
+Knows what is said of a model; refuses to know how it looks, and what a tab seeks or has chosen.
+"""
 
 from __future__ import annotations
 
-import re
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 import gradio as gr
 
 from ovis_app.backend import Examination, Offer, Status, Way
-from ovis_app.ui.panels.drawer import head
 from ovis_app.wishes import WISHES, lacking, wished
 from ovis_app.zoo import FAMILY_ROWS, ModelSpec
 
 WAYS = {"none": "As released", "int8": "8 bits", "int4": "4 bits"}
 NAMED = 3  # models in the line over the list
-CARD = re.compile(r"\s*([0-9]{1,4}(?:[.,][0-9])?)\s*(?:GB|GiB|G)?\s*", re.IGNORECASE)
+# The panel's head, which is there before what draws the rest; nothing of it changes, so Gradio never draws it anew.
+_HEAD = """<div class="side-head"><h2>Model</h2>
+<button type="button" id="close-models" class="quiet icon close">Close model</button></div>
+<div class="side-body"></div>"""
+# Gradio calls this once, when its element is there. An event's name stands in quotes, or Gradio doesn't know it.
+_START = """
+const tell = () => { if (props.value) window.ovis.put('models', JSON.parse(props.value)); };
+watch('value', tell);
+tell();
+element.querySelector('#close-models').addEventListener('click', () => window.ovis.toggle('models', false));
+for (const kind of ['opened', 'closed']) window.ovis.on(kind, (name) => { if (name === 'models') trigger('read'); });
+window.ovis.on('changed', () => trigger('look'));
+"""
 
 
 @dataclass(frozen=True)
 class Models:
-    close: gr.Button
-    about: gr.HTML
-    here: gr.HTML
-    progress: gr.HTML
-    cancel: gr.Button
-    refusal: gr.HTML
-    may_choose: gr.HTML  # a mark where whoever looks may choose, by which page.css shows what there is to choose
-    fitting: gr.HTML
-    memory: gr.Textbox  # of another machine
-    wish: gr.Radio  # what a model is wanted for
-    search: gr.Textbox
-    rows: gr.State  # of the list
-    listed: gr.Radio
-    ways: gr.Radio  # in how many bits
-    use: gr.Button
-    own: gr.Textbox
-    use_own: gr.Button
+    here: gr.HTML  # the panel; its value is what is told to what draws it
 
 
-def build(status: Status, *, own: bool) -> Models:
-    """The panel's components; whether a model fits is looked up when the panel opens. `own` offers models that aren't
-    in the list."""
-    with gr.Column(elem_id="models", elem_classes="side"):
-        close = head("Model", "close-models")
-        about = gr.HTML(card(status.model), elem_id="model-card")
-        here = gr.HTML(on_this_machine(status), elem_id="model-here")
-        progress = gr.HTML(coming(status), elem_id="model-progress")
-        cancel = gr.Button("Cancel", elem_id="cancel-change", size="sm", visible=status.change is not None)
-        refusal = gr.HTML("", elem_id="model-refusal")
-        may_choose = gr.HTML("", elem_id="may-choose")
-        with gr.Column(elem_id="model-choice"):
-            gr.HTML("<h3>Change it</h3>")
-            fitting = gr.HTML("", elem_id="model-fitting")
-            memory = _line(
-                "Memory of another graphics card", "Another card? Its memory: 12 GB", "card-memory", visible=own
-            )
-            wish = gr.Radio(
-                [("All", ""), *((one.label, one.name) for one in WISHES)], value="", label="What it is wanted for",
-                show_label=False, container=False, elem_id="model-wish",
-            )  # fmt: skip
-            search = _line("Search the models", "Search: a name, “clips”, “fits”…", "model-search")
-            rows = gr.State([])
-            listed = gr.Radio([], value=None, label="Models", show_label=False, container=False, elem_id="model-list")
-            ways = gr.Radio(
-                [(name, quantize) for quantize, name in WAYS.items()], value=status.quantize, visible=False,
-                label="Weights", elem_id="model-ways",
-            )  # fmt: skip
-            use = gr.Button("Use this model", elem_id="use-model", variant="primary", interactive=False)
-            name = gr.Textbox(
-                label="Your own",
-                info="A folder on this machine, or a repository: Ovis checkpoints of safetensors files.",
-                placeholder="AIDC-AI/Ovis2.5-2B",
-                max_lines=1,
-                elem_id="own-model",
-                visible=own,
-            )
-            use_own = gr.Button("Use it", elem_id="use-own", size="sm", visible=own)
-    chosen = (fitting, memory, wish, search, rows, listed, ways, use, name, use_own)
-    return Models(close, about, here, progress, cancel, refusal, may_choose, *chosen)
+def build(status: Status) -> Models:
+    """The panel, which is drawn when it is first opened."""
+    here = gr.HTML(
+        json.dumps(told(status)), html_template=_HEAD, js_on_load=_START, elem_id="models", elem_classes="side",
+        apply_default_css=False,
+    )  # fmt: skip
+    return Models(here)
 
 
-def _line(label: str, placeholder: str, elem_id: str, *, visible: bool = True) -> gr.Textbox:
-    """A field of one line, whose label is heard and not seen."""
-    return gr.Textbox(
-        label=label,
-        placeholder=placeholder,
-        show_label=False,
-        container=False,
-        max_lines=1,
-        elem_id=elem_id,
-        visible=visible,
-    )
+def told(status: Status, *, cancellable: bool = False) -> dict[str, Any]:
+    """What goes on. Whoever is told may end a change of models where it is `cancellable`."""
+    change = status.change
+    coming = None if change is None else {"name": change.name, "words": change.words, "share": change.share}
+    return {
+        "id": status.model.id,
+        "way": status.quantize,
+        "card": card(status.model),
+        "here": on_this_machine(status),
+        "coming": coming,
+        "cancellable": cancellable,
+        "problem": "" if change is not None else status.problem,
+    }
+
+
+def choice(offers: Sequence[Offer], memory: int | None, *, own: bool) -> dict[str, Any]:
+    """What else could answer on this machine, or on a card with so many bytes of `memory`: each model once, and by
+    their places which of them are meant by each wish, the first one first. `own` is whether others may be named."""
+    return {
+        "own": own,
+        "fitting": fitting(offers, memory),
+        "offers": [
+            {"id": offer.model.id, "row": row(offer), "label": weights_of(offer), "ways": ways_of(offer)}
+            for offer in offers
+        ],
+        "wishes": [
+            {
+                "name": wish.name,
+                "label": wish.label,
+                "order": [offers.index(one) for one in wished(offers, wish.name)],
+                "lacking": lacking(offers, wish.name),
+            }
+            for wish in WISHES
+        ],
+    }
 
 
 def abilities(spec: ModelSpec) -> str:
@@ -104,23 +93,20 @@ def abilities(spec: ModelSpec) -> str:
     return ", ".join(can)
 
 
-def card(spec: ModelSpec) -> str:
-    """The model that answers, as HTML."""
-    name = escape(spec.name)
-    if spec.link:
-        name = f'<a href="{escape(spec.link)}" target="_blank" rel="noopener">{name}</a>'
+def card(spec: ModelSpec) -> dict[str, str]:
+    """The model that answers."""
     facts = [size(spec.bytes)] if spec.parameters else []
     facts += [f"{spec.context:,} tokens of context", abilities(spec), *([spec.licence] if spec.licence else [])]
-    return f"<h4>{name}</h4><p>{escape(spec.about)}</p><p class='facts'>{escape(' · '.join(facts))}</p>"
+    return {"name": spec.name, "link": spec.link, "about": spec.about, "facts": " · ".join(facts)}
 
 
-def on_this_machine(status: Status) -> str:
-    """How the model runs here, as HTML: who gets how much memory, and how tokens are made."""
+def on_this_machine(status: Status) -> list[str]:
+    """How the model runs here, in lines: who gets how much memory, and how tokens are made."""
     found = status.resources
     if status.phase == "unloaded":
-        return f"<p class='facts'>{escape(status.words)}.</p>"
+        return [f"{status.words}."]
     if found is None:
-        return ""
+        return []
     facts = [
         f"{size(found.weights)} of weights",
         f"{size(found.conversations)} for conversations ({found.tokens:,} tokens)",
@@ -128,8 +114,7 @@ def on_this_machine(status: Status) -> str:
     ]
     if status.quantize != "none":
         facts[0] += f" in {WAYS[status.quantize]}"
-    beside = [one for one in (status.engine, examined(status.examined)) if one]
-    return f"<p class='facts'>Here: {escape(', '.join(facts))}{''.join(f'<br>{escape(one)}' for one in beside)}</p>"
+    return [f"Here: {', '.join(facts)}", *(one for one in (status.engine, examined(status.examined)) if one)]
 
 
 def examined(found: Examination | None) -> str:
@@ -158,67 +143,38 @@ def row(offer: Offer) -> str:
     return f"{spec.name}\n{' · '.join(facts)}\n{abilities(spec)}"
 
 
-def ways_of(offer: Offer, chosen: str) -> dict[str, Any]:
-    """What there is to choose among for a model's weights, as an update: what each takes beside what is free."""
-    choices = [(f"{WAYS[way.quantize]}\n{_takes(way)}", way.quantize) for way in offer.ways]
-    label = f"Weights of {offer.model.name}; {size(offer.available)} are free"
-    return gr.update(choices=choices, value=chosen, label=label, visible=len(choices) > 1)
+def weights_of(offer: Offer) -> str:
+    """What the ways of a model's weights are called, with what is free for them."""
+    return f"Weights of {offer.model.name}; {size(offer.available)} are free"
+
+
+def ways_of(offer: Offer) -> list[dict[str, str]]:
+    """What there is to choose among for a model's weights, and what each takes; nothing where there is one way."""
+    ways = [{"way": way.quantize, "row": f"{WAYS[way.quantize]}\n{_takes(way)}"} for way in offer.ways]
+    return ways if len(ways) > 1 else []
 
 
 def _takes(way: Way) -> str:
     return way.obstacle or f"{way.verdict} (needs {size(way.needed)})"
 
 
-def card_memory(written: str | None) -> int | None:
-    """Bytes of a card's memory as people write it; None where that is none."""
-    amount = CARD.fullmatch(written or "")
-    size = float(amount[1].replace(",", ".")) if amount else 0.0
-    return round(size * 1e9) if size else None
-
-
-def fitting(offers: Sequence[Offer], card: int | None, wish: str | None = None) -> str:
-    """Which models fit this machine, or a card with so much memory, in a line, as HTML: the newest generation's first,
-    and of each the largest. The list tells which of them only tightly; where a wish leaves it empty, why."""
+def fitting(offers: Sequence[Offer], memory: int | None) -> str:
+    """Which models fit this machine, or a card with so much memory, in a sentence: the newest generation's first, and
+    of each the largest. The list tells which of them only tightly."""
     here = [offer for offer in offers if offer.server is None]
     if not here:
         return ""
     able = [offer for offer in here if offer.verdict != "too big" and not offer.model.bundled]
     able.sort(key=lambda offer: (list(FAMILY_ROWS).index(offer.model.family), -offer.model.parameters))
     names = ", ".join(offer.model.name for offer in able[:NAMED])
-    if card is None:
+    if memory is None:
         free = size(here[0].available)
         alone = f"{free} are free here: no full-size model fits."
-        line = f"{free} are free here. What fits, the newest first: {names}." if names else alone
-    else:
-        alone = f"On a card of {card / 1e9:g} GB no full-size model fits."
-        line = f"On a card of {card / 1e9:g} GB fit, the newest first: {names}." if names else alone
-    return "".join(f"<p class='facts'>{escape(one)}</p>" for one in (line, lacking(offers, wish)) if one)
-
-
-def found(offers: Sequence[Offer], wanted: str | None, wish: str | None = None) -> list[tuple[str, str]]:
-    """(row, id) of the models that are meant by a wish, as it sorts them, whose rows hold every word of `wanted`."""
-    words = (wanted or "").lower().split()
-    rows = [(row(offer), offer.model.id) for offer in wished(offers, wish)]
-    return [(text, name) for text, name in rows if all(word in text.lower() for word in words)]
+        return f"{free} are free here. What fits, the newest first: {names}." if names else alone
+    alone = f"On a card of {memory / 1e9:g} GB no full-size model fits."
+    return f"On a card of {memory / 1e9:g} GB fit, the newest first: {names}." if names else alone
 
 
 def size(count: int) -> str:
     """Bytes for people."""
     return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.0f} MB"
-
-
-def refused(sentence: str) -> str:
-    """Why a change can't be, as HTML."""
-    return f'<div class="problem" role="alert">{escape(sentence)}</div>'
-
-
-def coming(status: Status) -> str:
-    """How far a change is, as a bar and words; or why the last one came to nothing."""
-    change = status.change
-    if change is None:
-        return refused(status.problem) if status.problem else ""
-    known = change.share is not None
-    share = f"{change.share or 0:.1%}"
-    value = f' aria-valuenow="{share[:-1]}"' if known else ""
-    bar = f'<div class="bar{"" if known else " unknown"}" role="progressbar" aria-label="{escape(change.name)}"{value}>'
-    return f'{bar}<i style="width:{share if known else "100%"}"></i></div><p role="status">{escape(change.words)}</p>'

@@ -1,4 +1,4 @@
-// What only the browser can do: the settings drawer, light and dark, and keys.
+// What only the browser can do: panels at the side, light and dark, and keys.
 // Sends nothing anywhere and knows nothing of conversations.
 window.ovis = (() => {
   const find = (selector) => document.querySelector(selector);
@@ -35,14 +35,14 @@ window.ovis = (() => {
     document.body.classList.toggle("side-open", open);
     cover();
     find(open ? `#close-${name}` : openers[name])?.focus();
-    if (open) put("opened", name);
+    put(open ? "opened" : "closed", name);
   }
 
   // On a phone a panel covers all else, which can't be reached then; beside it there is nothing to keep anybody from.
   const covers = matchMedia("(max-width: 640px)");
   function cover() {
     const open = Object.keys(openers).find(isOpen);
-    for (const one of document.querySelectorAll("#header, #open-to-all, #not-loaded, #view, #actions")) one.inert = Boolean(open) && covers.matches;
+    for (const one of document.querySelectorAll("#header, #open-to-all, #not-loaded, #view")) one.inert = Boolean(open) && covers.matches;
     for (const [name, panel] of [["settings", find("#drawer")], ["models", find("#models")]]) {
       panel?.toggleAttribute("aria-modal", open === name && covers.matches);
       if (panel?.hasAttribute("aria-modal")) panel.setAttribute("aria-modal", "true");
@@ -64,14 +64,9 @@ window.ovis = (() => {
   }
   function on(kind, hear) {
     ears.set(kind, [...(ears.get(kind) ?? []), hear]);
-    if (told.has(kind) && !["new", "escape", "language", "opened"].includes(kind)) hear(told.get(kind));
+    if (told.has(kind) && !["new", "escape", "language", "opened", "closed"].includes(kind)) hear(told.get(kind));
   }
   const first = (kind) => new Promise((resolve) => { on(kind, resolve); });
-
-  // Settings that a conversation was kept with, until the panels show them; what it has none of stays.
-  let kept = {};
-  const keep = (settings) => { kept = settings; };
-  const keptOr = (name, value) => (typeof kept[name] === typeof value ? kept[name] : value);
 
   document.addEventListener("keydown", (event) => {
     if (event.key !== "Escape" || event.isComposing || event.keyCode === 229) return;
@@ -98,10 +93,8 @@ window.ovis = (() => {
   // Names for what shows no words.
   function label() {
     find("#model")?.setAttribute("title", "Choose the model");
-    for (const [panel, name] of [["#drawer", "Settings"], ["#models", "Models"]]) {
-      find(panel)?.setAttribute("role", "dialog");
-      find(panel)?.setAttribute("aria-label", name);
-    }
+    find("#models")?.setAttribute("role", "dialog");
+    find("#models")?.setAttribute("aria-label", "Models");
   }
 
   document.addEventListener("pointerover", (event) => {
@@ -112,5 +105,5 @@ window.ovis = (() => {
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
   else start();
 
-  return { toggleTheme, toggle, top, put, on, first, keep, kept: keptOr };
+  return { toggleTheme, toggle, top, put, on, first };
 })();

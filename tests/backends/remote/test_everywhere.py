@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,6 @@ from ovis_app import cli
 from ovis_app.backend import Offer, ServerStatus, Status
 from ovis_app.backends.fake import FakeBackend
 from ovis_app.backends.remote.beside import BesideServers
-from ovis_app.limits import Limits
-from ovis_app.settings import Settings
-from ovis_app.ui import page
 from ovis_app.ui.panels import header, models
 from tests.backends.remote.asking import EXAMPLES, remote
 from tests.backends.remote.loopback import CHAT, DONE, HELLO, Loopback, Reply, chunk
@@ -102,7 +100,7 @@ def test_the_page_lists_servers_beside_its_own_models_and_answers_by_the_one_cho
         with served(both) as page:
             wire = Wire(page)
             until(lambda: both.status().servers[0].up)
-            assert "Ovis2.5-9B\\non box\\n" in json.dumps(wire.open_models())
+            assert "Ovis2.5-9B\non box\n" in "".join(one["row"] for one in wire.offers()["offers"])
             both.change(both.offers()[-1].model.id)
             said = wire.ask("What?")
             assert "Hello there." in said["text"] and "by box" in said["stats"]["engine"]
@@ -114,11 +112,14 @@ def test_the_page_lists_servers_beside_its_own_models_and_answers_by_the_one_cho
 ABSENT = ("torch", "transformers", "tokenizers", "accelerate", "safetensors", "bitsandbytes")
 
 
-@pytest.mark.parametrize(("backend", "offered"), [("remote", False), ("local", True)])
-def test_a_model_of_ones_own_is_offered_where_one_can_be_loaded(backend: str, offered: bool) -> None:
-    built = page.build(FakeBackend(), Settings(backend=backend), Limits(), page.store(Limits())).get_config_file()
-    shown = {part["props"].get("elem_id"): part["props"].get("visible") for part in built["components"]}
-    assert (shown["own-model"], shown["use-own"]) == (offered, offered)
+def test_a_model_of_ones_own_is_not_offered_where_servers_have_theirs() -> None:
+    with Loopback() as server, remote(f"box={server.url}") as servers:
+        until(lambda: servers.status().servers[0].up)
+        with served(servers, backend="remote", base_url=(f"box={server.url}",)) as here, closing(Wire(here)) as wire:
+            told = wire.offers()
+            assert not told["own"] and [one["row"].splitlines()[1] for one in told["offers"]] == ["on box"]
+            refused = wire.call("change_model", {"name": "AIDC-AI/Ovis2-1B"})["refused"]
+            assert refused.startswith("No server offers AIDC-AI/Ovis2-1B")
 
 
 def test_no_torch_is_needed() -> None:

@@ -42,7 +42,7 @@ def test_a_process_that_is_told_to_end_saves_first(tmp_path: Path) -> None:
     try:
         until((out / "run.json").is_file)
         until(lambda: (out / "log.jsonl").is_file() and len(runs.losses(out)) > 2)
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGINT)
         _, told = process.communicate(timeout=300)
     finally:
         process.kill()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,25 +16,29 @@ import pytest
 import torch
 from safetensors import SafetensorError
 
-from ovis_app import cli
+from ovis_app import cli, endings
 from ovis_app.errors import BackendError
 from ovis_app.training.finetune import answers
 from ovis_app.training.finetune.loop import disk_is_full
 from ovis_app.training.finetune.run_folder import STATE_FILE, RunFolder
 from tests.training.finetune import runs
 from tests.training.finetune.made import entry, written
+from tests.waiting import PATIENCE, ticks_until
 
 pytest.importorskip("peft", reason="peft isn't installed: pip install '.[finetune]'")
 
+ROOT = Path(__file__).resolve().parents[3]
 MORE = {
     "lora": ("--val", "0.3", "--dropout", "0.05"),
     "mixed": ("--val", "0.3"),
     "full": ("--method", "full", "--train", "llm,tower", "--val", "0.3"),
+    "several": ("--dropout", "0.05", "--accumulate", "2"),
 }
 RESULT = {
     "lora": "adapter/adapter_model.safetensors",
     "mixed": "adapter/adapter_model.safetensors",
     "full": "merged/model.safetensors",
+    "several": "adapter/adapter_model.safetensors",
 }
 
 
@@ -98,10 +105,11 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(
     words = runs.words(folder, *more(folder, method), out=f"ended-{method}")
     out = folder / f"ended-{method}"
     with monkeypatch.context() as patch:
+        patch.setattr(endings, "END_SECONDS", PATIENCE)  # this process is to go on
         behind(patch, 1, lambda: signal.raise_signal(signal_number))
         assert cli.main(["finetune", *words]) == 130
     told = capsys.readouterr()
-    assert "this step is finished and saved first" in told.out
+    assert "what is learnt is saved first" in told.out
     assert "step 2 is saved; to go on: " in told.err and "--resume\n" in told.err
     assert [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)] == handlers
     assert len(runs.losses(out)) == 2 and not (out / "adapter").exists()
@@ -111,6 +119,61 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(
     judged = [[record["val_loss"] for record in runs.log(one) if "val_loss" in record] for one in (out, expected)]
     assert judged[0] == judged[1] and len(judged[0]) == 2
     assert sum("before" in record for record in runs.log(out)) == 1
+
+
+def test_of_a_step_of_several_batches_the_rest_is_dropped_and_learnt_anew(
+    folder: Path, whole: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such a step may take minutes. What it drew, for its dropout, is drawn once more."""
+    expected, out = whole("several"), folder / "dropped"
+    words = runs.words(folder, *MORE["several"], out=out.name)
+    with monkeypatch.context() as patch:
+        behind(patch, 1, lambda: signal.raise_signal(signal.SIGINT))
+        assert cli.main(["finetune", *words]) == 130
+    assert len(runs.losses(out)) == 1 and [step for step, _ in RunFolder(out).checkpoints()] == [1]
+    assert runs.run([*words, "--resume"]) == 0
+    assert runs.losses(out) == runs.losses(expected)
+    assert (out / RESULT["several"]).read_bytes() == (expected / RESULT["several"]).read_bytes()
+
+
+SLOW = """
+import hashlib, sys
+from transformers import Trainer
+from ovis_app.__main__ import main
+whole, begun = Trainer.training_step, []
+def step(self, *given, **more):
+    begun.append(1)
+    if len(begun) == 3:
+        print("a long step", flush=True)
+        hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)  # minutes in C, where no signal is heard
+    return whole(self, *given, **more)
+Trainer.training_step = step
+sys.exit(main())
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signal there")
+def test_a_step_that_is_long_is_not_waited_for(folder: Path, whole: Callable[[str], Path], tmp_path: Path) -> None:
+    expected, out = whole("lora"), folder / "long-step"
+    words = runs.words(folder, *MORE["lora"], "--save-every", "1", out=out.name)
+    with subprocess.Popen(
+        [sys.executable, "-c", SLOW, "finetune", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        cwd=ROOT, env={**os.environ, "TMPDIR": str(tmp_path)},
+    ) as process:  # fmt: skip
+        try:
+            assert process.stdout is not None and any(line == "a long step\n" for line in process.stdout)
+            assert list(tmp_path.glob("ovis-*"))
+            process.send_signal(signal.SIGTERM)
+            took = ticks_until(lambda: process.poll() is not None, 6, "it waited for the step")
+            told = process.communicate(timeout=PATIENCE)[1]
+        finally:
+            process.kill()
+    print(f"ended in {took:.1f} s")
+    assert process.returncode == 130 and list(tmp_path.glob("ovis-*")) == []
+    assert "step 2 is saved; to go on: " in told and told.endswith("stopped.\n")
+    assert runs.run([*words, "--resume"]) == 0
+    assert runs.losses(out) == runs.losses(expected)
+    assert (out / RESULT["lora"]).read_bytes() == (expected / RESULT["lora"]).read_bytes()
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no such signal there")

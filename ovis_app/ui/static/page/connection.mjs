@@ -42,6 +42,14 @@ export class Connection {
     this.#lines.set("version", UPDATED);
   }
 
+  /** Something that the page is made of didn't come: says so, where that is since nobody is there, or another version. */
+  async missed() {
+    const said = await this.#probe();
+    if (said === "gone") return this.lost();
+    if (said === "updated") this.updated();
+    this.#changed();
+  }
+
   /** Asks now: the browser says that something changed, or somebody looks again. */
   async look() {
     if (!this.down) return;

@@ -6,6 +6,7 @@ import { language, later } from "./i18n.mjs";
 import { clipsOf, severalClips } from "./numbered.mjs";
 import { whole } from "./pasted.mjs";
 import * as schema from "./schema.mjs";
+import { OFFLINE } from "./wire.mjs";
 
 const SEEN = /^(?:image|video)\/|^application\/pdf$/; // what a browser knows to be looked at
 
@@ -112,7 +113,7 @@ export class Box {
   /** A file of text goes along as text. Gives whether it is one, which was read or said to be unreadable. */
   async #read(blob, name, draft) {
     try {
-      const { textOf } = await import("./texts.mjs");
+      const { textOf } = await import("./texts.mjs").catch(() => { throw new Error(OFFLINE); });
       const text = await textOf(blob, name, { old: language() === "zh" ? "gb18030" : "windows-1252" });
       if (text === null) return false;
       draft.pasted = [...draft.pasted, text];

@@ -97,8 +97,8 @@ function found(text) {
   return null;
 }
 
-/** The row in Chinese, or null. What isn't translated is a name or a number: no other fact, and no list at the beginning
- * or where the row says next to nothing of its own. */
+/** The row in Chinese, or null. What isn't translated is a name or a number: no other fact, and no list and no end
+ * of a sentence at the beginning or where the row says next to nothing of its own. */
 function fill({ chinese, places, between }, filling) {
   let lacks = false;
   const short = between.join("").trim().length < 5;
@@ -110,7 +110,7 @@ function fill({ chinese, places, between }, filling) {
       lacks ||= own === null;
       return own;
     }
-    lacks ||= /(^| )·( |$)|\n/.test(value) || ((short || (at === 0 && !between[0])) && value.includes(", "));
+    lacks ||= /(^| )·( |$)|\n/.test(value) || ((short || (at === 0 && !between[0])) && /, |[.!?…:;] /.test(value));
     return value;
   });
   return lacks ? null : whole;

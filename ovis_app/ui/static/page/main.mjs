@@ -1,9 +1,10 @@
-// The page's start: store, session and view are put together, and told of what Gradio's panels say.
+// The page's start: store, session and view are put together, and told of what Gradio's parts say.
 // Knows `window.ovis` (page.js), through which both talk; refuses to know what a conversation is.
 
 import { actsOf, keysOf } from "./acts.mjs";
 import { Announcer } from "./announce.mjs";
 import { Composer } from "./composer.mjs";
+import { Drawer } from "./drawer.mjs";
 import { make, plain } from "./elements.mjs";
 import { Files } from "./files.mjs";
 import { language, said, t } from "./i18n.mjs";
@@ -13,26 +14,26 @@ import * as shortcuts from "./shortcuts.mjs";
 import { shots } from "./shots.mjs";
 import { Sidebar } from "./sidebar.mjs";
 import { open } from "./store.mjs";
+import { Switches } from "./switches.mjs";
 import { Turns } from "./turns.mjs";
 import * as wire from "./wire.mjs";
 
 const AT_ONCE = 200; // turns of a long conversation that are drawn before somebody asks for more
 const EARLIER = 5; // conversations that the empty page offers
 
-/** Starts the page in `element`. `restore` has Gradio's panels show the session's settings. */
-export async function start(element, { restore }) {
+/** Starts the page in `element`. */
+export async function start(element) {
   let [view, sidebar] = [null, null];
   const others = peers();
   const lines = new Map();
   const store = await open((sentence) => { lines.set(sentence, sentence); view?.changed(); });
   const session = new Session({
-    store, wire, lines, tab: tabStorage(), peers: others, restore,
+    store, wire, lines, tab: tabStorage(), peers: others,
     files: new Files({ store, wire, session: () => session.facts.session }),
     changed: (id) => { view?.changed(id); sidebar?.changed(); },
   });
-  window.ovis.on("settings", (settings) => { session.settings = uncrossed(settings, session.settings, restore); view?.changed(); });
-  await begin(() => { view?.renew(); sidebar?.renew(); presets(session); });
-  session.facts = await window.ovis.first("facts");
+  await begin(() => { view?.renew(); sidebar?.renew(); });
+  session.follow(await window.ovis.first("facts"));
   await session.start();
   view = new View(parts(element), session);
   sidebar = new Sidebar(element, { session, peers: others, focus: () => view.focus() });
@@ -43,38 +44,27 @@ export async function start(element, { restore }) {
   if (manyGoOn()) (await import("./many_dialog.mjs")).goOn(session);
 }
 
-/** What comes from elsewhere: Gradio's panels, keys, the browser. */
+/** What comes from elsewhere: Gradio's parts, keys, the browser. */
 function listen(session, view) {
-  for (const kind of ["opened", "settings"]) window.ovis.on(kind, () => presets(session));
-  window.ovis.on("facts", (facts) => { session.facts = facts; explain(facts.model.help); view.draw(); });
+  window.ovis.on("opened", () => models(session));
+  models(session); // which may be open by now
+  window.ovis.on("facts", (facts) => { session.follow(facts); view.draw(); });
   window.ovis.on("new", async () => { await session.newChat(); view.focus(); });
   window.ovis.on("escape", () => session.stop());
   window.addEventListener("pagehide", () => session.put_aside());
   window.addEventListener("offline", () => session.connection.lost());
   window.addEventListener("online", () => session.connection.look());
   document.addEventListener("visibilitychange", () => { if (!document.hidden) session.connection.look(); });
+  window.addEventListener("unhandledrejection", ({ reason }) => { if (reason instanceof TypeError) session.connection.missed(); }); // a module that didn't come
 }
 
-/** Ready system prompts, where the settings are open. */
-async function presets(session) {
-  if (document.body.classList.contains("settings-open")) (await import("./presets.mjs")).offer(session);
-}
-
-/** A smallest picture that is larger than the largest raises that, and the other way round. */
-function uncrossed(now, before, restore) {
-  const { min_pixels: low, max_pixels: high } = now;
-  if (!(low > high)) return now;
-  const mended = before.max_pixels === high ? { ...now, max_pixels: low } : { ...now, min_pixels: high };
-  restore(mended);
-  return mended;
-}
-
-/** Switches say what they do. */
-function explain(help = {}) {
-  for (const [name, words] of Object.entries(help)) {
-    document.querySelector(`#switch-${name} label`)?.setAttribute("title", words);
-    document.querySelector(`#switch-${name} input`)?.setAttribute("aria-description", words);
-  }
+/** The panel of models, where it is open. */
+async function models(session) {
+  if (!document.body.classList.contains("models-open")) return;
+  const panel = await import("./models.mjs").catch(() => null);
+  if (panel) return panel.opened(session);
+  window.ovis.toggle("models", false);
+  session.tell(wire.OFFLINE);
 }
 
 function parts(element) {
@@ -85,10 +75,12 @@ function parts(element) {
     turns: make("div.turns", { role: "log", "aria-live": "off" }),
     newest: make("button.newest.quiet", { type: "button", hidden: true }),
     composer: make("div", { id: "composer-box" }),
+    actions: make("div", { id: "actions" }),
+    frame: element.closest(".gradio-container"),
   };
   page.scroll = make("div.scroll", { tabIndex: 0, role: "region" }, page.welcome, page.before, page.turns);
   name(page);
-  element.replaceChildren(page.lines, make("div", { id: "conversation" }, page.scroll, page.newest), page.composer);
+  element.replaceChildren(page.lines, make("div", { id: "conversation" }, page.scroll, page.newest), page.composer, page.actions);
   return page;
 }
 
@@ -99,7 +91,7 @@ function name({ turns, scroll, newest, before }) {
 }
 
 class View {
-  #page; #session; #composer; #turns; #announcer; #shots = make("div.shots"); #stuck = true; #at = 0; #waiting = false; #path = 0; #pair = false; #most = AT_ONCE; #shown = "";
+  #page; #session; #composer; #switches; #drawer; #turns; #announcer; #shots = make("div.shots"); #stuck = true; #at = 0; #waiting = false; #path = 0; #asked = false; #pair = false; #most = AT_ONCE; #shown = "";
 
   constructor(page, session) {
     [this.#page, this.#session] = [page, session];
@@ -107,6 +99,8 @@ class View {
     const acts = actsOf(session, { focus, row: (id) => this.#turns.row(id), changed: () => this.changed() });
     const box = () => page.composer.querySelector("textarea");
     this.#composer = new Composer(page.composer, session, acts);
+    this.#switches = new Switches(page.actions, session);
+    this.#drawer = new Drawer(page.frame, session);
     this.#turns = new Turns(page.turns, { acts, files: session.files });
     shortcuts.listen(box(), keysOf(session, acts, { focus, box: box() }));
     this.#announcer = new Announcer(page.composer.parentElement);
@@ -132,6 +126,7 @@ class View {
     name(this.#page);
     this.#turns.renew();
     this.#composer.renew();
+    this.#drawer.renew();
     this.#announcer.renew();
     this.draw();
     if (!this.#stuck) this.#page.scroll.scrollTop = scrollTop;
@@ -143,14 +138,16 @@ class View {
     fill(this.#page.lines, [...lines.values()].map(said));
     pill(connection.down);
     const pair = this.#session.beside;
-    if ((path.length > this.#path && running) || (pair && !this.#pair)) this.#stuck = true; // what was asked comes into view
-    this.#pair = pair !== null;
+    if ((running && !this.#asked) || (pair && !this.#pair)) this.#stuck = true; // what was asked comes into view
+    [this.#asked, this.#pair] = [running !== null, pair !== null];
     this.#path = path.length;
     const from = Math.max(0, path.length - this.#most);
     this.#page.before.hidden = from === 0;
     this.#turns.draw(path, tree, running?.id ?? null, { from, pair });
     this.#announcer.hear(pair ? [...path, ...pair] : path, running?.id ?? null);
     this.#composer.draw();
+    this.#switches.draw();
+    this.#drawer.draw();
     this.#welcome(path.length === 0);
     this.#stick();
   }

@@ -1,11 +1,11 @@
-// What Gradio draws, in the reader's language: header, switches, settings, models. Each text and each name of these is
+// What Gradio draws, in the reader's language: header, models. Each text and each name of these is
 // looked up as a whole English sentence, and once more whenever Gradio changes it. (Its own `gr.I18n` follows the browser
 // alone: nobody could switch, and programs would read marks in place of labels.)
 // Knows where Gradio's parts are; refuses to know what they say. The conversation says its own words.
 
 import { language, said } from "./i18n.mjs";
 
-const PLACES = "#header, #open-to-all, #not-loaded, #actions, #drawer, #models";
+const PLACES = "#header, #open-to-all, #not-loaded, #models .side-head";
 const NAMES = ["aria-label", "aria-description", "placeholder", "title"];
 const WATCHED = { childList: true, characterData: true, subtree: true, attributes: true, attributeFilter: NAMES };
 const english = new WeakMap(); // a text, or an element's names, -> {attribute or "": [what Gradio wrote, what stands there]}

@@ -1,5 +1,5 @@
 // Pages read as Markdown, one after the other: of a document those that somebody names, of a picture that one. What was read
-// stays in this tab, whatever ends the rest, until many other documents were read.
+// stays, whatever ends the rest: in this browser, beside the file, for as long as that.
 // Knows the session and its wire; how a page is asked about, and what of an answer is a page's text, is the server's to
 // know. Refuses to know how it is drawn.
 
@@ -30,15 +30,16 @@ export function grown(text, { from, text: more }) {
   return Number.isInteger(from) && typeof more === "string" ? text.slice(0, from) + more : text;
 }
 
-const MOST = 8; // documents of which this tab knows what was read
-const known = new Map(); // what names a document -> its reading
+const MOST = 8; // documents whose reading this tab has at hand
+const known = new Map(); // what names a document, in a chat that isn't kept by that chat's own name -> its reading
 
 /** The reading of the picture or page `file`, and of its document; as far as it had come. */
 export async function readingOf(session, file) {
   const { hash } = file.source ?? file;
-  const found = known.get(hash) ?? new Reading(session, file);
-  known.delete(hash);
-  known.set(hash, found);
+  const key = `${session.store.temporary ?? ""} ${hash}`;
+  const found = known.get(key) ?? new Reading(session, file, await session.store.read(hash));
+  known.delete(key);
+  known.set(key, found);
   if (known.size > MOST) known.delete(known.keys().next().value);
   if (file.source && !found.count) {
     const said = await session.files.look("pages", file.source, { first: file.source.page }).catch((error) => ({ refused: error.message }));
@@ -51,12 +52,13 @@ export async function readingOf(session, file) {
 export class Reading {
   #session; #controller = null;
 
-  /** Of the picture or page `file`. How many pages its document has isn't known yet. */
-  constructor(session, file) {
+  /** Of the picture or page `file`, of which these `pages` were read before. How many its document has isn't known yet. */
+  constructor(session, file, pages = []) {
     this.#session = session;
     const count = file.source ? 0 : 1;
     Object.assign(this, { source: file.source ?? null, name: file.source?.name ?? file.name, count, pages: [], wanted: [], note: "", problem: "", changed: () => {} });
     this.own = file;
+    for (const one of pages) this.#put(one);
   }
 
   get running() { return this.#controller !== null; }
@@ -121,6 +123,7 @@ export class Reading {
       const { wire, facts } = this.#session;
       const figures = await Promise.all(read.figures.map(async ({ name, path }) => ({ name, blob: await wire.shown(path) })));
       Object.assign(one, { text: read.text, notes: read.notes, part: read.part, stats: read.stats, figures, model: facts.name, finish: "end" });
+      await this.#session.store.putRead((this.source ?? this.own).hash, one);
     } catch (error) {
       if (error.name === "AbortError" || error.lost) throw error;
       Object.assign(one, { finish: "error", error: error.message }); // the others may be read all the same

@@ -17,6 +17,7 @@ export const EXAMPLES = "examples";
 const MOST_FIELDS = 60;
 const MOST_FILES = 256; // of one message
 const LONGEST_NAME = 300;
+const FIGURE_NAME = /^images\/[\w.-]{1,80}$/; // as the server names what it cut out of a page
 const SENTENCES = ["remarks", "notes"]; // of figures, which are numbers otherwise
 const FINISHES = ["end", "length", "stopped", "error", "cut"];
 const text = (value) => (typeof value === "string" ? value : "");
@@ -76,6 +77,11 @@ export function file(given) {
   };
 }
 
+/** The files that a message's or a conversation's record names, and the documents that those are pages of. */
+export function hashesOf(record) {
+  return [...list(record?.files), ...list(record?.draft?.files)].flatMap((one) => [one?.hash, one?.source?.hash]).filter(Boolean);
+}
+
 /** Of which document a picture is a page, so that others can be chosen; null where it is none. */
 function source(given) {
   const hash = typeof given?.hash === "string" && /^[0-9a-f]{64}$/.test(given.hash) ? given.hash : null;
@@ -108,12 +114,24 @@ function wants(given) {
   return kept;
 }
 
+/** What a tab put aside when it went: settings, unless the model `name` isn't theirs, and an edit. */
+export function aside(written, name) {
+  let given = null;
+  try { given = object(JSON.parse(written)); } catch { /* it was another's */ }
+  return { settings: given?.model === name ? scalars(given?.settings, setting) : {}, edit: draft(given?.edit) };
+}
+
+/** What stands in a box. */
+function draft(given) {
+  const own = object(given) ?? {};
+  return { text: text(own.text), files: list(own.files).map(file).filter(Boolean), pasted: pasted.kept(own.pasted), editing: id(own.editing) };
+}
+
 /** A conversation's own record, or null. */
 export function conversation(record) {
   const given = object(record);
   const own = id(given?.id);
   if (!own) return null;
-  const draft = object(given.draft) ?? {};
   return {
     schema: SCHEMA,
     id: own,
@@ -125,7 +143,7 @@ export function conversation(record) {
     model: text(given.model).slice(0, LONGEST_NAME), // that answered last
     leaf: id(given.leaf),
     settings: scalars(given.settings, setting),
-    draft: { text: text(draft.text), files: list(draft.files).map(file).filter(Boolean), pasted: pasted.kept(draft.pasted), editing: id(draft.editing) },
+    draft: draft(given.draft),
   };
 }
 
@@ -135,6 +153,19 @@ export function bytes(record) {
   const hash = file(record)?.hash;
   if (!hash || !(blob instanceof Blob) || blob.size === 0) return null;
   return { schema: SCHEMA, hash, blob, shown: record.shown instanceof Blob ? record.shown : null };
+}
+
+/** What was read of a page (a picture's number is 0), or null. */
+export function pageRead(given) {
+  if (!Number.isInteger(given?.page) || given.page < 0 || typeof given.text !== "string") return null;
+  const figures = list(given.figures).filter((one) => typeof one?.name === "string" && FIGURE_NAME.test(one.name) && one.blob instanceof Blob);
+  return {
+    page: given.page, file: file(given.file), text: long(given.text), part: long(given.part), finish: "end", error: "",
+    notes: list(given.notes).filter((one) => typeof one === "string"),
+    figures: figures.map(({ name, blob }) => ({ name, blob })),
+    model: text(given.model).slice(0, LONGEST_NAME),
+    stats: object(given.stats) ? scalars(given.stats, figure) : null,
+  };
 }
 
 /** What can be used of these records, and how many were left out or lost their words. */

@@ -10,23 +10,15 @@ import { Pair } from "./pairs.mjs";
 import { whole } from "./pasted.mjs";
 import { detailOf } from "./request.mjs";
 import * as schema from "./schema.mjs";
+import { fitted, turned } from "./setting_rows.mjs";
 import { Thread } from "./thread.mjs";
 import * as trees from "./tree.mjs";
 
-/** The panel's settings as the model recommends them. */
-export function recommended(model, settings) {
-  if (!model) return {};
-  const knobs = Object.fromEntries(model.knobs.map((one) => [one.name, one.recommended]));
-  const plain = Object.entries(settings).map(([name, value]) => [name, typeof value === "boolean" ? false : typeof value === "string" ? "" : value]);
-  return { ...Object.fromEntries(plain), ...knobs };
-}
-
 export class Session extends Thread {
-  /** Beside what a thread needs: `files` and `wire` are those modules, `lines` holds what is said of the whole page,
-   * `restore` has the panels show settings. */
-  constructor({ wire, files, lines = new Map(), restore = () => {}, connection = null, ...rest }) {
+  /** Beside what a thread needs: `files` and `wire` are those modules, `lines` holds what is said of the whole page. */
+  constructor({ wire, files, lines = new Map(), connection = null, ...rest }) {
     super(rest);
-    Object.assign(this, { wire, files, lines, restore });
+    Object.assign(this, { wire, files, lines });
     this.facts = null;
     this.settings = {};
     this.connection = connection ?? new Connection({ lines, changed: () => this.changed() });
@@ -53,7 +45,10 @@ export class Session extends Thread {
     await this.examples.load();
     const found = id !== null && await this.open(id, { draft, leaf: this.tab.get("leaf") });
     if (!found && draft) this.draft.text = draft;
-    this.tab.set("draft", null);
+    const { settings, edit } = schema.aside(this.tab.get("aside"), this.facts?.name);
+    this.turn(settings);
+    if (this.messages.has(edit.editing)) this.box.lay(edit);
+    for (const key of ["draft", "aside"]) this.tab.set(key, null);
     this.changed();
   }
 
@@ -65,29 +60,38 @@ export class Session extends Thread {
     await this.show(id, found, leaf);
     if (draft !== null) this.conversation.draft.text = draft;
     this.box.restore(this.conversation.draft, this.messages);
-    this.turn(this.conversation.settings);
+    this.settings = fitted(this.facts.model, this.conversation.settings);
     this.changed();
     return true;
   }
 
   /** Begins another, with the model's recommended values where no `settings` are given. What stands in the box goes along
    * only where it is the box of nothing yet. */
-  async newChat({ settings = recommended(this.facts?.model, this.settings) } = {}) {
+  async newChat({ settings = {} } = {}) {
     await this.leave();
     this.begin(this.newId());
     this.box.empty();
     for (const key of ["conversation", "draft"]) this.tab.set(key, null);
     this.examples.used = true;
     await this.examples.load();
-    this.turn(settings);
+    this.settings = fitted(this.facts.model, settings);
     this.changed();
   }
 
-  /** Has the panels show settings, such as those that a conversation was kept with. */
-  turn(settings) {
-    if (!Object.keys(settings).length) return;
-    this.settings = { ...this.settings, ...settings };
-    this.restore(this.settings);
+  /** What the page was told. Of another model than before, settings stand as it recommends; what is about the conversation
+   * stays. */
+  follow(facts) {
+    const other = this.facts?.name !== facts.name;
+    const { system, split, drop_old_turns } = this.settings;
+    this.facts = facts;
+    if (other) this.settings = fitted(facts.model, { system, split, drop_old_turns });
+    this.changed();
+  }
+
+  /** Some of the settings are another way from now on. */
+  turn(part) {
+    this.settings = turned(this.facts.model, this.settings, part);
+    this.changed();
   }
 
   /** Ends what is under way, before something else is shown. */
@@ -278,6 +282,7 @@ export class Session extends Thread {
   put_aside() {
     if (this.store.temporary === this.conversation.id) return;
     this.tab.set("draft", this.box.lasting?.text ?? "");
+    this.tab.set("aside", JSON.stringify({ model: this.facts?.name, settings: this.settings, edit: this.draft.editing ? stored(this.draft) : null }));
     const growing = this.running && this.messages.get(this.running.id);
     if (growing) this.tab.set("tail", JSON.stringify({ id: growing.id, text: growing.text, thinking: growing.thinking }));
   }

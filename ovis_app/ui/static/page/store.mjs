@@ -1,20 +1,13 @@
 // Where conversations are kept: this browser's IndexedDB, or this tab's memory where there is none or it is full.
 // The only one that writes there. Knows records as schema.mjs has them; refuses to know what they mean.
 
-import { done, opened, safely } from "./database.mjs";
-import { later } from "./i18n.mjs";
+import { NEWER, done, leftOut, opened, safely, sentenceOf, span } from "./database.mjs";
 import { whole } from "./pasted.mjs";
 import * as schema from "./schema.mjs";
 
 const MINUTE = 60 * 1000;
 const DAY = 24 * 3600 * 1000;
 const STORES = ["conversations", "messages", "files"];
-
-export const NOT_KEPT = later("This window keeps nothing: what is said here is gone once it closes.");
-export const NEWER = later("This browser's conversations were kept by a newer version of this page: they are left as they are, and what is said now isn't kept.");
-export const FULL = later("This browser has no room left for this page: what is said from now on is gone once the tab closes. Delete conversations, or make room on the disk.");
-const leftOut = (count) => (count === 1 ? later("One part of what was kept couldn't be read and was left out.")
-  : later("{count} parts of what was kept couldn't be read and were left out.", { count }));
 
 /** Opens the store of this browser. `say` is called with a sentence where something isn't as people may expect. */
 export async function open(say, { factory = safely(() => globalThis.indexedDB), now = Date.now } = {}) {
@@ -23,7 +16,7 @@ export async function open(say, { factory = safely(() => globalThis.indexedDB), 
     if (!factory) throw new Error("there is no IndexedDB");
     database = await opened(factory);
   } catch (error) {
-    say(error?.name === "VersionError" ? NEWER : NOT_KEPT);
+    say(sentenceOf(error));
   }
   return new Store(database, say, now);
 }
@@ -131,9 +124,12 @@ class Store {
     this.#held = { id, files: new Set(hashes) };
     const others = await this.#named();
     for (const hash of hashes) {
-      const file = await this.#get("files", hash);
-      if (file && !others.has(hash)) await this.#remove("files", hash);
-      if (file) this.#memory.files.set(hash, file);
+      const records = [await this.#get("files", hash), ...await this.#readOf(hash)].filter(Boolean);
+      if (!others.has(hash)) await this.#forget(hash);
+      for (const one of records) {
+        this.#held.files.add(one.hash);
+        this.#memory.files.set(one.hash, one);
+      }
     }
   }
 
@@ -163,13 +159,8 @@ class Store {
     return found ? schema.message(found) : null;
   }
 
-  putConversation(record) {
-    return this.#put("conversations", { ...record, schema: schema.SCHEMA });
-  }
-
-  putMessage(record) {
-    return this.#put("messages", { ...record, schema: schema.SCHEMA });
-  }
+  putConversation(record) { return this.#put("conversations", { ...record, schema: schema.SCHEMA }); }
+  putMessage(record) { return this.#put("messages", { ...record, schema: schema.SCHEMA }); }
 
   /** @param {{hash: string, blob: Blob, shown?: Blob | null}} file */
   putFile(file) {
@@ -179,6 +170,16 @@ class Store {
   async file(hash) {
     const found = await this.#get("files", hash);
     return found ? schema.bytes(found) : null;
+  }
+
+  /** Keeps what was read of a page of this file, or of this picture, for as long as that. */
+  putRead(hash, page) {
+    return this.#put("files", { schema: schema.SCHEMA, added: this.#now(), hash: `${hash}.${page.page}`, read: schema.pageRead(page) });
+  }
+
+  /** What was read of a file, page by page. */
+  async read(hash) {
+    return schema.usable(await this.#readOf(hash), ({ read }) => schema.pageRead(read)).good;
   }
 
   async removeMessages(ids) {
@@ -193,12 +194,12 @@ class Store {
 
   /** Removes a conversation for good, and the files that nothing else names: all but those that just came again. */
   async purge(id) {
-    const named = new Set((await this.#all("messages", id)).flatMap((one) => one?.files ?? []).map((one) => one?.hash));
+    const named = new Set([...await this.#all("messages", id), await this.#get("conversations", id)].flatMap(schema.hashesOf));
     await this.removeConversation(id);
     const others = await this.#named();
     for (const hash of named) {
       const file = others.has(hash) ? null : await this.#get("files", hash);
-      if (file && !(this.#now() - file.added < MINUTE)) await this.#remove("files", hash);
+      if (file && !(this.#now() - file.added < MINUTE)) await this.#forget(hash);
     }
   }
 
@@ -210,16 +211,13 @@ class Store {
     }
     const named = await this.#named();
     for (const one of await this.#all("files")) {
-      if (!named.has(one.hash) && !(this.#now() - one.added < DAY)) await this.#remove("files", one.hash);
+      if (!named.has(one.hash?.slice(0, 64)) && !(this.#now() - one.added < DAY)) await this.#remove("files", one.hash);
     }
   }
 
   /** The files that any message or draft names. */
   async #named() {
-    const named = new Set();
-    const files = (one) => [...(one?.files ?? []), ...(one?.draft?.files ?? [])].flatMap((file) => [file?.hash, file?.source?.hash]);
-    for (const store of ["messages", "conversations"]) for (const one of await this.#all(store)) for (const hash of files(one)) named.add(hash);
-    return named;
+    return new Set([...await this.#all("messages"), ...await this.#all("conversations")].flatMap(schema.hashesOf));
   }
 
   #isHeld(store, record) {
@@ -238,7 +236,7 @@ class Store {
   }
 
   async #write(store, record) {
-    if (this.#database && !this.#isHeld(store, record)) {
+    if (!this.#isHeld(store, record) && this.#database) {
       try {
         await done(this.#database, store, "readwrite", (records) => records.put(record));
         this.#memory[store].delete(keyOf(store, record));
@@ -279,16 +277,23 @@ class Store {
     await done(this.#database, store, "readwrite", (records) => records.delete(key)).catch(() => {});
   }
 
+  /** Records of what was read of a file: their keys are the file's, and behind it which page. */
+  async #readOf(hash) {
+    const held = [...this.#memory.files.values()].filter((one) => one.hash.startsWith(`${hash}.`));
+    const kept = this.#database ? await done(this.#database, "files", "readonly", (records) => records.getAll(span(`${hash}.`, `${hash}/`))).catch(() => []) : [];
+    return [...kept, ...held]; // what couldn't be written down is the newer one
+  }
+
+  /** A file goes, with what was read of it. */
+  async #forget(hash) {
+    for (const key of [...this.#memory.files.keys()]) if (key.startsWith(hash)) this.#memory.files.delete(key);
+    if (this.#database) await done(this.#database, "files", "readwrite", (records) => records.delete(span(hash, `${hash}/`))).catch(() => {});
+  }
+
   #lose(sentence) {
     this.#database = null;
     this.#say(sentence);
   }
 }
 
-function sentenceOf(error) {
-  return error?.name === "QuotaExceededError" ? FULL : NOT_KEPT;
-}
-
-function keyOf(store, record) {
-  return store === "files" ? record.hash : record.id;
-}
+const keyOf = (store, record) => (store === "files" ? record.hash : record.id);

@@ -6,7 +6,7 @@ import { t } from "./i18n.mjs";
 /** Begins one. What stands in the box of nothing yet goes along. */
 export async function begin(session) {
   if (!session.empty) await session.newChat();
-  await session.store.hold(session.conversation.id, session.draft.files.map((one) => one.hash).filter(Boolean));
+  await session.store.hold(session.conversation.id, session.draft.files.flatMap((one) => [one.hash, one.source?.hash]).filter(Boolean));
   for (const key of ["conversation", "draft"]) session.tab.set(key, null);
   session.lines.set("temporary", t("This chat isn't kept: it is gone once you leave it or close the tab."));
   session.changed();

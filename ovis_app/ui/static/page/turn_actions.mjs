@@ -15,11 +15,27 @@ export function state(message, acts) {
   return message.role === "assistant" ? `${acts.same(message)} ${acts.marked(message.id)} ${acts.hurried(message.id)}` : "";
 }
 
+const LOOKS = ["quiet", "icon", "done"]; // classes that aren't a button's name
+
+/** Where somebody stands who stands on a button of a turn: {row, place, name}; null where nobody does. */
+export function standing(root) {
+  const at = document.activeElement;
+  const row = root.contains(at) ? at.closest(".turn") : null;
+  return row ? { row, place: [...root.children].indexOf(row), name: [...at.classList].find((one) => !LOOKS.includes(one)) ?? "" } : null;
+}
+
+/** Has whoever goes by keys stand on the button of this name in a turn, or on the turn where it has none to be pressed. */
+export function stand(row, name) {
+  const there = name ? row?.querySelector(`.foot button.${CSS.escape(name)}:enabled`) : null;
+  if (row && !there) row.tabIndex = -1;
+  (there ?? row)?.focus({ preventScroll: true });
+}
+
 /** Puts these into a foot; whoever stood on a button there stands on the same one. */
 export function fill(foot, children) {
-  const stood = foot.contains(document.activeElement) ? document.activeElement.classList.item(document.activeElement.classList.length - 1) : null;
+  const stood = foot.contains(document.activeElement) ? standing(foot.closest(".turns")) : null;
   foot.replaceChildren(...children);
-  if (stood) foot.querySelector(`button.${CSS.escape(stood)}`)?.focus();
+  if (stood) stand(stood.row, stood.name);
 }
 
 /** At the foot of a question. */

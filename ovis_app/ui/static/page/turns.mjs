@@ -28,6 +28,7 @@ export class Turns {
     this.#path = path;
     const all = pair ? [...path.slice(0, -1), ...pair] : path;
     const shown = new Set(all.slice(from).map((one) => one.id));
+    const stood = actions.standing(this.#root);
     for (const [id, row] of this.#rows) if (!shown.has(id)) { row.element.remove(); this.#rows.delete(id); }
     let before = null;
     for (const [place, message] of all.entries()) {
@@ -40,6 +41,7 @@ export class Turns {
       row.element.classList.toggle("twin", pair?.includes(message) ?? false);
       before = row.element;
     }
+    if (stood && !stood.row.isConnected) actions.stand(this.#root.children[stood.place] ?? this.#root.lastElementChild, stood.name);
     this.#root.classList.toggle("compares", pair !== null);
     this.#acts.sides(pair?.map((message) => ({ message, element: this.row(message.id) })) ?? null);
   }

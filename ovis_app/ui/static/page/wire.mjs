@@ -73,22 +73,24 @@ export function bring(session, path, choice = {}) {
 }
 
 /** What there is in an upload, to choose among: "moments" of a clip, "pages" of a document. */
-export async function look(what, session, path, asked) {
-  const body = { data: [{ session, upload: path, ...asked }], session_hash: session };
-  const said = await post(`gradio_api/run/${what}`, body);
+export function look(what, session, path, asked) {
+  return call(what, session, { session, upload: path, ...asked });
+}
+
+/** What the endpoint `what` says to what is asked of it, where that is one value. */
+export async function call(what, session, asked) {
+  const said = await post(`gradio_api/run/${what}`, { data: [asked], session_hash: session });
   return said.data?.[0] ?? {};
 }
 
 /** Ends the thought of an answer under way, by the name that it was asked under. Whether there was one. */
 export async function hurry(session, answer) {
-  const said = await post("gradio_api/run/hurry", { data: [{ session, answer }], session_hash: session });
-  return said.data?.[0]?.ended === true;
+  return (await call("hurry", session, { session, answer })).ended === true;
 }
 
 /** What a question would take of the context; nothing where nobody can tell. */
-export async function weigh(asked) {
-  const said = await post("gradio_api/run/weigh", { data: [asked], session_hash: asked.session });
-  return said.data?.[0] ?? {};
+export function weigh(asked) {
+  return call("weigh", asked.session, asked);
 }
 
 /** What answers at this address: the server that this page is of ("here"), one of another version ("updated"), or nobody
