@@ -65,14 +65,14 @@ _MINI_TASKS = (
     _FIND,
 )
 
-_MINI_PICTURE = Resolution(224 * 224, 224 * 224, made_for=(224 * 224, 224 * 224))
+_MINI_PICTURE = Resolution(256 * 256, 256 * 256, made_for=(256 * 256, 256 * 256))
 _NATIVE = (448 * 448, 1792 * 1792)  # what Ovis2.5 was trained with, by its report
 
 MINI = ModelSpec(
     id="ovis-mini",
     name="Ovis-mini",
     family="ovis2_5",
-    parameters=0.0045,
+    parameters=0.0048,
     context=4096,
     about="A 4.5-million-parameter Ovis that lives inside this app and knows simple drawings: "
     "coloured shapes, short words and moving dots.",

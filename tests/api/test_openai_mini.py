@@ -105,7 +105,7 @@ def test_what_was_computed_before_is_said_and_counts_agree(http: httpx.Client) -
     first, second = ask(http, sent), ask(http, sent)
     assert first["choices"] == second["choices"]
     tokens = first["usage"]["prompt_tokens"]
-    assert first["usage"]["prompt_tokens_details"] == {"cached_tokens": 0, "image_tokens": 49}
+    assert first["usage"]["prompt_tokens_details"] == {"cached_tokens": 0, "image_tokens": 64}
     assert second["usage"]["prompt_tokens_details"]["cached_tokens"] == (tokens - 1) // 16 * 16
     other = body("Is it red? Say yes or no.", example("word.png"))
     counted = [http.post("tokenize", json=one).json()["count"] for one in (sent, other)]
