@@ -103,8 +103,8 @@ def held():
     words = "up\\n"
     while True:
         try:
-            print(words, end="", flush=True)
-            words = ""
+            said, words = words, ""
+            print(said, end="", flush=True)
             hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)  # minutes in C, where no signal is heard
         except KeyboardInterrupt:
             pass  # it came before
