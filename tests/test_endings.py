@@ -100,9 +100,11 @@ from ovis_app import endings
 endings.END_SECONDS = 0.2
 atexit.register(print, "the interpreter went down")
 def held():
-    print("up", flush=True)
+    words = "up\\n"
     while True:
         try:
+            said, words = words, ""
+            print(said, end="", flush=True)
             hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)  # minutes in C, where no signal is heard
         except KeyboardInterrupt:
             pass  # it came before

@@ -169,7 +169,6 @@ export default {
   "Read a page": "读一页",
 
   // another model for one question
-  "That content-length isn't a number.": "content-length 不是数字。",
   "Nobody came for this answer, so it was ended: ask again.": "没有人来取这个回答，因此已结束：请重新提问。",
   "Only whoever runs this page may choose the model that answers.": "只有运行本页面的人才能选择由哪个模型回答。",
   "That model doesn't answer here just now: ask without it, or try again in a moment.": "那个模型现在无法在这里回答：请不选它再问，或稍后重试。",
