@@ -74,7 +74,7 @@ MINI = ModelSpec(
     family="ovis2_5",
     parameters=0.0048,
     context=4096,
-    about="A 4.5-million-parameter Ovis that lives inside this app and knows simple drawings: "
+    about="A 4.8-million-parameter Ovis that lives inside this app and knows simple drawings: "
     "coloured shapes, short words and moving dots.",
     thinking=True,
     boxes_suffix=_BOXES,

@@ -146,8 +146,8 @@ export default {
   "Apache-2.0, and Google's Gemma terms": "Apache-2.0，以及 Google 的 Gemma 条款",
   "Apache-2.0, and Meta's Llama 3.2 terms": "Apache-2.0，以及 Meta 的 Llama 3.2 条款",
   "{0} Released in {1} bits: less to download, and less memory if need be.": "{=0}以 {1} 位发布：下载更少，必要时也更省内存。",
-  "A 4.5-million-parameter Ovis that lives inside this app and knows simple drawings: coloured shapes, short words and moving dots.":
-    "内置于本应用、只有 450 万参数的 Ovis，认得简单的图画：彩色形状、短单词和移动的圆点。",
+  "A 4.8-million-parameter Ovis that lives inside this app and knows simple drawings: coloured shapes, short words and moving dots.":
+    "内置于本应用、只有 480 万参数的 Ovis，认得简单的图画：彩色形状、短单词和移动的圆点。",
   "Reads pictures of up to 2880 x 2880 pixels, long documents, charts and clips, and thinks before it answers; for each token a tenth of its weights are at work.": "读取最大 2880 x 2880 像素的图片、长文档、图表和视频，先思考再回答；每个 token 只用到十分之一的权重。",
   "Reads pictures at their own resolution, charts, documents and clips, and can think before it answers.": "按原始分辨率阅读图片、图表、文档和视频，并能先思考再回答。",
   "Reads pictures in up to nine tiles, several pictures and clips, charts and documents.": "把图片分成最多九块阅读，能看多张图片、视频、图表和文档。",
