@@ -131,7 +131,7 @@ def _check_place(base: Path, out: Path, *, replaces: bool) -> None:
         raise AdapterError(INSIDE.format(out=out))
     try:
         taken = out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir())))
-        above = next(folder for folder in out.absolute().parents if os.path.lexists(folder))
+        above = next((folder for folder in out.absolute().parents if os.path.lexists(folder)), out)
         mounted, below = out.is_mount(), above.is_dir()
     except OSError as error:
         raise AdapterError(NO_FOLDER.format(out=out)) from error

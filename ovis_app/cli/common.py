@@ -109,7 +109,7 @@ def settings_of(given: argparse.Namespace) -> Settings:
     try:
         return settings_module.read(given)
     except ValueError as error:
-        raise BadInput(error) from error
+        raise BadInput(visible(str(error))) from error  # one line, whatever a folder is called
 
 
 def prepare_proxies(settings: Settings) -> None:

@@ -153,6 +153,7 @@ def test_a_place_that_cannot_be_is_said_before_anything_is_copied(
         (link, "link isn't an empty folder"),
         (inside / "x", "is the model itself, or in it"),
         (tmp_path / ("x" * 300), "can't be written"),
+        (Path("/"), "/ isn't an empty folder"),
         (disk, "disk is a disk of its own, which nothing can take the place of: name a folder in it"),
     ]:
         with pytest.raises(AdapterError, match=said):
@@ -314,6 +315,7 @@ def test_the_command_says_what_is_wrong(capsys: pytest.CaptureFixture[str], tmp_
         (("merge", "--model", BASE, "--adapter", dora, "--out", tmp_path / "o"), "uses DoRA"),
         (("merge", "--model", BASE, "--adapter", adapter, "--out", BASE), "is the model itself"),
         (("ask", "Hello", "--model", adapter), "is an adapter, not a model: name it with --adapter"),
+        (("ask", "Hello", "--adapter", f"{tmp_path}/a\nERROR \x1b[2J"), "a�ERROR �[2J isn't an adapter: name a"),
         (("ask", "Hello", "--model", BASE, "--adapter", tmp_path), "isn't an adapter: name a folder with"),
         (("ask", "Hello", "--backend", "fake", "--adapter", adapter), "--adapter is for a model in this process"),
     ]:
