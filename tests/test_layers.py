@@ -37,7 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "generation": {"conversation", "errors", "request_id", "stop"},
     "outcomes": {"conversation", "errors", "generation", "request_id"},
     "logs": {"outcomes", "request_id"},
-    "zoo": {"conversation", "generation", "bundled"},
+    "zoo": {"conversation", "errors", "generation", "bundled"},
     "backend": {"errors", "generation", "sight", "zoo"},
     "kept_examination": {"backend"},
     "chat": {"backend", *VALUES},
