@@ -17,9 +17,11 @@ import torch
 from safetensors import SafetensorError
 
 from ovis_app import cli, endings
+from ovis_app.cli import finetune
 from ovis_app.errors import BackendError
 from ovis_app.training.finetune import answers
 from ovis_app.training.finetune.loop import disk_is_full
+from ovis_app.training.finetune.plan import Plan
 from ovis_app.training.finetune.run_folder import STATE_FILE, RunFolder
 from tests.training.finetune import runs
 from tests.training.finetune.made import entry, written
@@ -217,6 +219,23 @@ def test_killed_while_saving_it_goes_on_from_the_last_whole_checkpoint(
     assert runs.run([*runs.words(folder, *MORE["lora"], out=out.name), "--resume"]) == 0
     assert runs.losses(out) == runs.losses(expected)
     assert (out / RESULT["lora"]).read_bytes() == (expected / RESULT["lora"]).read_bytes()
+
+
+def test_killed_as_it_begins_the_same_command_begins(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it is begun with was half written then."""
+    out, words = folder / "at-once", runs.words(folder, out="at-once")
+
+    def begin(plan: Plan) -> None:
+        with RunFolder(plan.out).taken(plan):
+            pass
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", lambda *_: signal.raise_signal(signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            finetune.run(words, begin)
+    assert [file.name for file in out.iterdir()] == [".run.json.partial"]
+    assert finetune.run(words, begin) == 0
+    assert [file.name for file in out.iterdir()] == ["run.json"]
 
 
 @pytest.mark.long
