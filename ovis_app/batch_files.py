@@ -42,9 +42,9 @@ Parsed = Callable[[str], Any]
 
 @contextmanager
 def taken(out: Path) -> Iterator[None]:
-    """A file of answers for this run alone while the block runs, from before it is read on: two would ask the same, and
-    tear each other's rows. Raises BatchError where another run has it. It is made where it isn't there; where that
-    can't be done, whoever reads or writes it says why."""
+    """A file of answers for this run alone while the block runs, from before it is looked at: two would ask the same,
+    and one might cut off a row that the other is writing. Raises BatchError where another run has it. It is made where
+    it isn't there; where that can't be done, whoever reads or writes it says why."""
     with ExitStack() as kept:
         alone = True
         with suppress(OSError):

@@ -58,8 +58,8 @@ Key = tuple[str, int]  # a file's content, and the page
 
 
 class Kept:
-    """What was read into a folder so far, for this run alone until it is closed. Raises BatchError where another run has
-    it, where it holds something else, and where nothing can be written."""
+    """What was read into a folder so far, for this run alone until it is closed. Raises BatchError where another run
+    has it, where it holds something else, and where nothing can be written."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
