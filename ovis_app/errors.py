@@ -57,6 +57,12 @@ class DataError(UserError):
     """Training samples that can't be used: the sentence, or one a line, names them."""
 
 
+def visible(text: str) -> str:
+    """A stranger's words as they can be shown: a mark for whatever moves a cursor, turns the line round or can't be
+    encoded."""
+    return "".join(c if c.isprintable() else "�" for c in text)
+
+
 def not_fitting(name: str, tokens: int, context: int) -> RequestError:
     """A conversation that is longer than the model `name` reads; `tokens` is 0 where nobody counted them."""
     length = f"{tokens:,} tokens long, {tokens + 1 - context:,} more" if tokens else "longer"
