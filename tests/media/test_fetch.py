@@ -13,6 +13,7 @@ import pytest
 
 from ovis_app.errors import MediaError
 from ovis_app.media.fetch import Allowed, fetch, own, public
+from ovis_app.media.incoming_file import NoRoom
 from ovis_app.stop import Stop, Stopped
 from tests.canary import Canary, canary
 from tests.waiting import PATIENCE, until
@@ -209,3 +210,9 @@ def test_a_name_that_nobody_resolves_is_left_in_time(tmp_path: Path, monkeypatch
 def test_a_name_that_is_none_is_a_sentence(tmp_path: Path) -> None:
     for host in ("." * 70, "x" * 64 + ".example", "nothing.invalid"):
         assert "can't be fetched" in refused(f"http://{host}/x", tmp_path / "f")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no such device there")
+def test_a_full_disk_is_no_fault_of_the_address() -> None:
+    with saying(OK % (100_000, bytes(100_000))) as there, pytest.raises(NoRoom, match="no room"):
+        fetch(there, Path("/dev/full"), name="image 1", most=100_000, allowed=anywhere)
