@@ -27,6 +27,8 @@ from ovis_app.media.file_store import IDLE_SECONDS, LEFT_SECONDS, UNUSED_SECONDS
 from ovis_app.media.incoming_file import IncomingFile, NoRoom
 from ovis_app.private_folder import PrivateFolder, sweep
 from tests.media.made import corners, encoded
+from tests.threads import none_begins
+from tests.waiting import until
 
 PNG = encoded(corners(), "PNG")
 
@@ -285,6 +287,18 @@ def test_what_a_killed_process_left_is_swept_and_what_a_live_one_has_is_not(tmp_
     assert not theirs.exists() and own.path.exists() and strange.exists()
     own.close()
     assert not own.path.exists()
+
+
+def test_files_are_swept_also_where_no_thread_began_at_first(
+    tmp_path: Path, now: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_store, "SWEEP_SECONDS", 0.01)
+    with closing(FileStore(tmp_path, Limits(), clock=lambda: now.time)) as store:
+        with none_begins("ovis-files"), pytest.raises(RuntimeError):
+            brought(store)
+        path = brought(store)
+        now.time += UNUSED_SECONDS
+        until(lambda: not path.exists())
 
 
 def test_a_link_in_place_of_a_folder_is_not_followed(tmp_path: Path) -> None:

@@ -225,7 +225,11 @@ class LocalBackend:
             raise BackendError(obstacle)
         memory_fit.refuse_what_cannot_fit(spec, placement, freed=self._freed())
         pending = self._switch.begin(spec)
-        self._fetches.start(partial(self._fetch, pending, placement))
+        try:
+            self._fetches.start(partial(self._fetch, pending, placement))
+        except RuntimeError:  # no thread begins any more
+            self._switch.end(pending, "")
+            raise
 
     def cancel_change(self) -> None:
         self._switch.cancel()
