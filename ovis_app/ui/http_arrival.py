@@ -8,8 +8,8 @@ from __future__ import annotations
 import time
 
 import anyio
+from starlette.types import Message, Receive
 
-from ovis_app.ui.http_answers import Message, Receive
 from ovis_app.ui.http_bodies import Meter, Refused
 
 PATIENCE = 60.0  # seconds that a body may take to arrive, and one more for each SLOWEST bytes of it
