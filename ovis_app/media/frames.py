@@ -33,7 +33,7 @@ def clip_of_frames(pictures: Sequence[Path], clip: Path, name: str, limits: Limi
     if len(sizes) > 1:
         raise refusal(name, "has frames of different sizes: send all of them at one size.")
     [(width, height)] = sizes
-    with writing(), clip.open("wb") as file, av.open(file, "w", format="matroska") as out:
+    with writing(), clip.open("wb") as written, av.open(written, "w", format="matroska") as out:
         stream = out.add_stream("mjpeg", rate=1)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuvj420p"
         for number, picture in enumerate(pictures):
