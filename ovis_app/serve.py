@@ -220,13 +220,13 @@ def serve(settings: Settings, ending: Ending) -> int:
     """Launches, warms the backend up once the page is there, and waits. Raises UserError where it can't open."""
     page, options, backend = open_page(settings, leaving=ending.is_set)
     from ovis_app.api import mcp
-    from ovis_app.ui.http_heads import Heads
+    from ovis_app.ui import http_heads
 
     ending.at_once = False
     try:
         _, url, public = page.launch(**options, prevent_thread_lock=True, quiet=True)
         mcp.tools_alone(page)
-        page.server.config.http_protocol_class = Heads  # of all connections from now on
+        http_heads.install(page.server.config)
         # Streams that are open when it ends are cut off, not waited for.
         page.server.config.timeout_graceful_shutdown = CLOSING_SECONDS
     except OSError as error:  # its text is advice for programs that use Gradio

@@ -52,7 +52,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "batch_turns": {"errors", "named_files", "places"},
     "batch_rows": {"batch_tables", "batch_turns", "named_files", "prompt_template", "media", *VALUES},
     "batch_files": {"batch_rows", "named_files", "media", "private_folder", *VALUES},
-    "reading": {"batch_files", "named_files", "media", *VALUES},
+    "reading": {"batch_files", "named_files", "media", "private_folder", *VALUES},
     "models": {"zoo", "media", *VALUES},
     "checkpoints": {"zoo", "media", "models", "named_files", "private_folder", *VALUES},
     "engine": {"zoo", "models", "checkpoints", *VALUES},
