@@ -179,7 +179,7 @@ def _resolved(host: str, port: int, limit: Stop) -> AddressInfo:
         threading.Thread(target=look_up, name="ovis-fetch-name", daemon=True).start()
     except RuntimeError as error:  # no thread begins any more
         _lookups.release()
-        raise OSError("no name can be looked up") from error
+        raise OSError from error
     while not limit.is_set():
         with suppress(queue.Empty):
             answer = found.get(timeout=POLL_SECONDS)
