@@ -27,7 +27,8 @@ from ovis_app.media.file_store import IDLE_SECONDS, LEFT_SECONDS, UNUSED_SECONDS
 from ovis_app.media.incoming_file import IncomingFile, NoRoom
 from ovis_app.private_folder import PrivateFolder, sweep
 from tests.media.made import corners, encoded
-from tests.waiting import PATIENCE
+from tests.threads import none_begins
+from tests.waiting import PATIENCE, until
 
 PNG = encoded(corners(), "PNG")
 
@@ -310,6 +311,18 @@ def test_a_folder_whose_removal_was_killed_is_removed_by_the_next(tmp_path: Path
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, timeout=PATIENCE)
     assert not list(tmp_path.iterdir())
+
+
+def test_files_are_swept_also_where_no_thread_began_at_first(
+    tmp_path: Path, now: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_store, "SWEEP_SECONDS", 0.01)
+    with closing(FileStore(tmp_path, Limits(), clock=lambda: now.time)) as store:
+        with none_begins("ovis-files"), pytest.raises(RuntimeError):
+            brought(store)
+        path = brought(store)
+        now.time += UNUSED_SECONDS
+        until(lambda: not path.exists())
 
 
 def test_a_link_in_place_of_a_folder_is_not_followed(tmp_path: Path) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from ovis_app import cli, endings
 from ovis_app.cli import finetune
 from ovis_app.errors import BackendError
 from ovis_app.training.finetune import answers
+from ovis_app.training.finetune.interruption import Interruption
 from ovis_app.training.finetune.loop import disk_is_full
 from ovis_app.training.finetune.plan import Plan
 from ovis_app.training.finetune.run_folder import STATE_FILE, RunFolder
@@ -121,6 +124,24 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(
     judged = [[record["val_loss"] for record in runs.log(one) if "val_loss" in record] for one in (out, expected)]
     assert judged[0] == judged[1] and len(judged[0]) == 2
     assert sum("before" in record for record in runs.log(out)) == 1
+
+
+def test_a_signal_in_the_middle_of_a_line_is_heard() -> None:
+    """As where `less` has filled up: the line waits to be read, and Python writes no other into it."""
+
+    class Pipe(io.RawIOBase):
+        def writable(self) -> bool:
+            return True
+
+        def write(self, data: Any) -> int:
+            if not interruption.asked:
+                signal.raise_signal(signal.SIGINT)
+            return len(data)
+
+    out = io.TextIOWrapper(io.BufferedWriter(Pipe()))
+    with Interruption(partial(print, file=out, flush=True)) as interruption:
+        interruption.say("step 1")
+    assert interruption.asked
 
 
 def test_of_a_step_of_several_batches_the_rest_is_dropped_and_learnt_anew(
