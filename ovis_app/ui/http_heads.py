@@ -16,7 +16,8 @@ from uvicorn import Config
 from ovis_app.ui.http_unsent import Unsent
 
 PATIENCE = 30.0  # seconds from a connection, or from an answer's end and what came behind it, to a whole head
-MOST = 1024  # connections of which a head is waited for; of more, the one that is waited for longest is closed
+MOST = 8192  # connections of which a head is waited for, some times as many as are accepted at once; of more, the one
+# that is waited for longest is closed
 AHEAD = 64 * 1024  # bytes that may come behind a request which isn't answered yet
 
 
