@@ -21,7 +21,7 @@ from typing import Any, TextIO, cast
 from ovis_app import bounded_process, endings, logs, private_folder, proxies
 from ovis_app.backend import Backend
 from ovis_app.endings import Ending
-from ovis_app.errors import UserError
+from ovis_app.errors import UserError, visible
 from ovis_app.frozen_imports import importing
 from ovis_app.private_folder import PrivateFolder
 from ovis_app.settings import Flags, Settings, add_arguments, read
@@ -128,7 +128,7 @@ def main(arguments: Sequence[str] | None = None, *, program: str | None = None) 
     try:
         settings = read(parser.parse_args(arguments))
     except ValueError as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
+        print(f"{parser.prog}: {visible(str(error))}", file=sys.stderr)
         return 2
     try:
         settings = listening(settings)

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import anyio
+from starlette.types import Message, Receive
 
-from ovis_app.ui.http_answers import Message, Receive
 from ovis_app.ui.http_bodies import Meter, Refused
 from ovis_app.ui.http_coming import Body, Coming
 from ovis_app.ui.http_line import Who

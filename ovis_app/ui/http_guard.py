@@ -21,6 +21,7 @@ import anyio
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.requests import HTTPConnection
+from starlette.types import Receive, Scope, Send
 
 from ovis_app.accounts import accounts
 from ovis_app.errors import UNEXPECTED
@@ -31,18 +32,7 @@ from ovis_app.outcomes import Outcome, Tell, nobody
 from ovis_app.request_id import RequestId, reported
 from ovis_app.settings import Settings
 from ovis_app.ui import http_addresses, http_crowd, http_files
-from ovis_app.ui.http_answers import (
-    FRAMES,
-    PAGE_POLICY,
-    PLAIN,
-    Receive,
-    Scope,
-    Send,
-    Told,
-    path_of,
-    refusal,
-    tool_refusal,
-)
+from ovis_app.ui.http_answers import FRAMES, PAGE_POLICY, PLAIN, Told, path_of, refusal, tool_refusal
 from ovis_app.ui.http_arrival import Arrival, Left, arriving
 from ovis_app.ui.http_bodies import Counted, Json, Meter, Refused, check_length
 from ovis_app.ui.http_coming import Coming

@@ -11,8 +11,8 @@ from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
-from ovis_app.ui.http_answers import Receive, Scope, Send
 from ovis_app.ui.http_arrival import Arrival
 from ovis_app.ui.http_kept import Asked, Copied, Kept, asked_by, only
 from ovis_app.ui.http_line import Line, who_asks

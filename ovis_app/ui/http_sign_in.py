@@ -22,10 +22,11 @@ import anyio
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.types import Receive, Scope
 
 from ovis_app.accounts import Accounts
 from ovis_app.settings import Settings
-from ovis_app.ui.http_answers import PLAIN, Receive, Scope
+from ovis_app.ui.http_answers import PLAIN
 from ovis_app.ui.http_arrival import arriving
 from ovis_app.ui.http_bodies import Counted, Refused
 from ovis_app.ui.http_coming import Coming

@@ -181,9 +181,9 @@ class Wire:
         props = {c["id"]: c["props"] for c in self.config["components"]}
         return [props[i].get("value") for i in event["inputs"]]
 
-    def run(self, event: dict[str, Any], data: list[Any], event_data: Any = None) -> list[Any]:
+    def run(self, event: dict[str, Any], data: list[Any]) -> list[Any]:
         """An event outside the queue: its outputs."""
-        body = {"fn_index": event["id"], "data": data, "session_hash": self.session, "event_data": event_data}
+        body = {"fn_index": event["id"], "data": data, "session_hash": self.session}
         answer = self.http.post("/run/predict", json=body)
         answer.raise_for_status()
         return list(answer.json()["data"])

@@ -10,7 +10,7 @@ import argparse
 import os
 from pathlib import Path
 
-from torch.distributed import TCPStore
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from torch.multiprocessing.spawn import spawn
 
 from ovis_app.checkpoints import checksums

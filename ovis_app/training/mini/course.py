@@ -57,7 +57,7 @@ def train(process: int, processes: int, work: Path, out: Path, tiny: bool, steps
     Thread(target=leave_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     if processes > 1:
-        store = dist.TCPStore(HOST, port, is_master=False)
+        store = dist.TCPStore(HOST, port, is_master=False)  # type: ignore[attr-defined]
         dist.init_process_group("gloo", store=store, rank=process, world_size=processes)
     run = Run(work, PLAN)
     config, tokenizer = prepare(run, tiny=tiny)
