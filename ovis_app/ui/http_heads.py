@@ -8,6 +8,7 @@ to know what is asked.
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from typing import ClassVar
 
 from h11 import LocalProtocolError
@@ -16,7 +17,8 @@ from uvicorn import Config
 from ovis_app.ui.http_unsent import Unsent
 
 PATIENCE = 30.0  # seconds from a connection, or from an answer's end and what came behind it, to a whole head
-MOST = 1024  # connections of which a head is waited for; of more, the one that is waited for longest is closed
+MOST = 8192  # connections of which a head is waited for, some times as many as are accepted at once; of more, the one
+# that is waited for longest is closed
 AHEAD = 64 * 1024  # bytes that may come behind a request which isn't answered yet
 
 
@@ -29,7 +31,7 @@ def install(config: Config) -> None:
 class Heads(Unsent):
     """A connection, closed where a head doesn't come; where it is silent behind an answer uvicorn closes it."""
 
-    waited_for: ClassVar[dict[Heads, None]] = {}  # of this process, whose descriptors they all take
+    waited_for: ClassVar[OrderedDict[Heads, None]] = OrderedDict()  # of this process, whose descriptors they all take
     waiting: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -40,6 +42,7 @@ class Heads(Unsent):
         try:
             super().data_received(data)
         except LocalProtocolError:  # of what makes no sense behind an answer that has begun: it can't be said there
+            self.cycle.disconnected = True  # nor can anything else
             self.transport.abort()
         if self.asked and not self.cycle.more_body and len(self.conn.trailing_data[0]) > AHEAD:
             self.transport.abort()  # it would be kept, without end, as often as the app looks whether somebody is there
