@@ -10,7 +10,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from ovis_app.limits import Limits
 from ovis_app.media import PageChoice, PageRange, attach_all, grouped_with_pages
 from ovis_app.named_files import printable
 from ovis_app.places import in_place
-from ovis_app.private_folder import temporary_folder
+from ovis_app.private_folder import held, temporary_folder
 
 FIELDS = ("id", "prompt", "media", "text", "thinking", "finish", "error", "stats")
 DATA = "data"  # what an answer says, parsed; only where answers are checked by a schema
@@ -34,9 +34,27 @@ FORMULA = re.compile(r"'*[=+\-@\t\r]")
 NUMBER = re.compile(r"[+-]?\d[\d.,]{0,40}%?")
 
 ALL_PAGES = PageChoice()
+TAKEN = "Another run writes into {out} now: wait until it ends, or name another file with --out."
 
 Answerer = Callable[[Sequence[Conversation], str], list[Message]]  # the questions, and a system prompt of theirs
 Parsed = Callable[[str], Any]
+
+
+@contextmanager
+def taken(out: Path) -> Iterator[None]:
+    """A file of answers for this run alone while the block runs, from before it is looked at: two would ask the same,
+    and one might cut off a row that the other is writing. Raises BatchError where another run has it. It is made where
+    it isn't there; where that can't be done, whoever reads or writes it says why."""
+    with ExitStack() as kept:
+        alone = True
+        with suppress(OSError):
+            out.parent.mkdir(parents=True, exist_ok=True)
+            if not out.exists():
+                out.open("ab").close()
+            alone = kept.enter_context(held(out))
+        if not alone:
+            raise BatchError(TAKEN.format(out=printable(out.name)))
+        yield
 
 
 def left_to_ask(asked: Sequence[Row], out: Path, *, data: bool = False) -> list[Row]:

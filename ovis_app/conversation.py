@@ -224,3 +224,9 @@ class Conversation:
         """Without the first question and what was said to it; None where that is the only one."""
         asked = [index for index, message in enumerate(self.messages) if message.role == "user"]
         return Conversation(self.messages[asked[1] :]) if len(asked) > 1 else None
+
+
+def whole(text: str) -> str:
+    """The text with a mark for each half of a character. JSON can bring them; no tokenizer, file or connection takes
+    them."""
+    return text.encode("utf-8", "replace").decode("utf-8")

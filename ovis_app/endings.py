@@ -161,7 +161,10 @@ def within(seconds: float, close: Callable[[], None]) -> None:
 
 def leave(code: int) -> NoReturn:
     """The end of the process, wherever its threads are: an interpreter that goes down waits for those of libraries, and
-    aborts under one inside torch."""
+    aborts under one inside torch. To be told once was enough."""
+    with suppress(ValueError):  # of a thread that isn't the main one
+        for one in signals():
+            signal.signal(one, signal.SIG_IGN)
     with suppress(RuntimeError):  # no thread begins any more
         within(TIDY_SECONDS, _tidy)
     os._exit(code)

@@ -19,6 +19,7 @@ from __future__ import annotations
 UNEXPECTED = "Something went wrong while answering. Please try again; the cause is in the server's log."
 FAILED = "The model failed while answering: try again, or start a new chat."
 BUSY = "Too many questions are waiting already: try again in a moment."
+CLOSED = "The model is being shut down: try again later."
 TOO_LONG = "The answer took too long and was stopped: ask for less, or try again."
 IS_ADAPTER = "{name} is an adapter, not a model: name it with --adapter, and with --model what it was trained on."
 BLIND = "How pictures are seen can't be told here."
@@ -55,6 +56,12 @@ class BatchError(UserError):
 
 class DataError(UserError):
     """Training samples that can't be used: the sentence, or one a line, names them."""
+
+
+def visible(text: str) -> str:
+    """A stranger's words as they can be shown: a mark for whatever moves a cursor, turns the line round or can't be
+    encoded."""
+    return "".join(c if c.isprintable() else "�" for c in text)
 
 
 def not_fitting(name: str, tokens: int, context: int) -> RequestError:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
-from ovis_app.errors import MediaError
+from ovis_app.errors import MediaError, visible
 
 ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{1,20}://")
 WILDCARDS = frozenset("*?[")
@@ -153,7 +153,7 @@ def all_named(text: str) -> list[Path]:
 
 def printable(text: str) -> str:
     """A name as it was written, safe to print and not too long."""
-    plain = "".join(c if c.isprintable() else "�" for c in text)
+    plain = visible(text)
     return plain if len(plain) <= LONGEST else f"{plain[: LONGEST // 2]}…{plain[-LONGEST // 2 :]}"
 
 

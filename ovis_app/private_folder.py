@@ -70,13 +70,20 @@ def _remove(path: Path, lock: int, process: int) -> None:
 
 
 def _clear(path: Path) -> None:
-    """Removes a private folder, once what it took away has its name again, unless something else has that. Raises
-    OSError, with nothing removed, where it can't be put back."""
+    """Removes a private folder, once what it took away has its name again, unless something else has that. Its lock
+    goes last: without it nobody would go on where this is killed. Raises OSError, with nothing removed, where it can't
+    be put back."""
     replaced = path / REPLACED
     for old in list(replaced.iterdir()) if replaced.is_dir() else []:
         place = path.parent / old.name
         if not os.path.lexists(place):
             old.rename(place)
+    for found in path.iterdir():
+        if found.is_dir():
+            shutil.rmtree(found, ignore_errors=True)
+        elif found.name != LOCK:
+            with suppress(OSError):
+                found.unlink()
     shutil.rmtree(path, ignore_errors=True)
 
 
@@ -144,13 +151,14 @@ def _name(new: Path, place: Path) -> None:
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[bool]:
-    """Holds the lock of a folder while the block runs: False where another process does. On disks and systems without
-    locks nobody does."""
+def held(path: Path) -> Iterator[bool]:
+    """Holds the lock of a folder or a file while the block runs: False where another process does, or another block of
+    this one. It ends with the process, however that does. On disks and systems without locks nobody has it. Raises
+    OSError where there is nothing to hold."""
     if fcntl is None:
         yield True
         return
-    lock = os.open(folder, os.O_RDONLY)
+    lock = os.open(path, os.O_RDONLY)
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

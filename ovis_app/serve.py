@@ -21,7 +21,7 @@ from typing import Any, TextIO, cast
 from ovis_app import bounded_process, endings, logs, private_folder, proxies
 from ovis_app.backend import Backend
 from ovis_app.endings import Ending
-from ovis_app.errors import UserError
+from ovis_app.errors import UserError, visible
 from ovis_app.frozen_imports import importing
 from ovis_app.private_folder import PrivateFolder
 from ovis_app.settings import Flags, Settings, add_arguments, read
@@ -128,7 +128,7 @@ def main(arguments: Sequence[str] | None = None, *, program: str | None = None) 
     try:
         settings = read(parser.parse_args(arguments))
     except ValueError as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
+        print(f"{parser.prog}: {visible(str(error))}", file=sys.stderr)
         return 2
     try:
         settings = listening(settings)
@@ -220,13 +220,13 @@ def serve(settings: Settings, ending: Ending) -> int:
     """Launches, warms the backend up once the page is there, and waits. Raises UserError where it can't open."""
     page, options, backend = open_page(settings, leaving=ending.is_set)
     from ovis_app.api import mcp
-    from ovis_app.ui.http_heads import Heads
+    from ovis_app.ui import http_heads
 
     ending.at_once = False
     try:
         _, url, public = page.launch(**options, prevent_thread_lock=True, quiet=True)
         mcp.tools_alone(page)
-        page.server.config.http_protocol_class = Heads  # of all connections from now on
+        http_heads.install(page.server.config)
         # Streams that are open when it ends are cut off, not waited for.
         page.server.config.timeout_graceful_shutdown = CLOSING_SECONDS
     except OSError as error:  # its text is advice for programs that use Gradio

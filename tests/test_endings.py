@@ -130,6 +130,23 @@ def test_a_process_whose_main_thread_hears_nothing_is_left_in_order(which: str, 
             process.kill()
 
 
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_who_ends_a_command_twice_ends_it_in_order(name: str) -> None:
+    """As people press Ctrl-C, once more while it is being left."""
+    code = (
+        "import time\nfrom ovis_app import endings\n"
+        "def tidy():\n    print('tidies', flush=True)\n    time.sleep(0.3)\n    print('tidied', flush=True)\n"
+        "with endings.at_last(tidy):\n    endings.leave(130)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+    ) as process:  # fmt: skip
+        assert process.stdout is not None and process.stdout.readline() == "tidies\n"
+        process.send_signal(getattr(signal, name))
+        assert (process.communicate(timeout=PATIENCE), process.returncode) == (("tidied\n", ""), 130)
+
+
 def test_what_ends_a_forked_process_ends_that_one_alone() -> None:
     """As a Space's processes are, which are forked for an answer each."""
     code = (

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tools import install as tool
 from tools.install import UNFINISHED, untried
 
 ROOT = Path(__file__).parent.parent
@@ -87,6 +88,15 @@ def test_it_says_what_it_takes_and_nothing_where_all_is_there(place: Path, tmp_p
     (tmp_path / "env").symlink_to(place / "env")
     begins, *rest = install(tmp_path).stdout.splitlines()
     assert begins.startswith("Installing what ") and rest == ["1 of 1: third 1.0"]
+
+
+def test_of_two_at_once_the_one_that_is_done_last_ends_well_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.lock").write_text("first==1.0\n")
+    monkeypatch.setattr(tool, "make", lambda folder: folder / "python")
+    monkeypatch.setattr(tool, "run", lambda *_: (0, bool((tmp_path / UNFINISHED).unlink())))  # as the other one does
+    assert tool.install(tmp_path, tmp_path / "a.lock", project=False) == 0
 
 
 def test_an_environment_that_was_killed_in_the_making_is_made_again(place: Path) -> None:

@@ -107,22 +107,34 @@ def test_out_of_memory_is_met_only_with_twenty_clear_sentences_no_growth_and_an_
     assert memory.survived(failed, grown, others).met is met
 
 
+HELD = server.Held(threads=14, descriptors=27, children=1)
+QUIET = memory.Left(HELD, HELD, files=0.0, blocks=0.0)
+TALK = memory.Talk(1, (WHOLE,) * 10, [])
+GONE = memory.Talk(3, (*[WHOLE] * 9, LEFT), [])
+
+
 @pytest.mark.parametrize(
-    ("number", "talked", "then", "met"),
+    ("number", "talked", "then", "right", "left", "met"),
     [
-        (10, [[WHOLE] * 10] * 12, 340.0, True),
-        (10, [[WHOLE] * 10] * 12, 351.0, False),
-        (10, [[WHOLE] * 10] * 11, 340.0, False),
-        (10, [[WHOLE] * 10] * 11 + [[WHOLE] * 9], 340.0, False),
-        (10, [[WHOLE] * 10] * 11 + [[WHOLE] * 9 + [BROKEN]], 340.0, False),
-        (10, [], 340.0, False),
-        (4, [[WHOLE] * 10] * 4, 340.0, False),
+        (10, [TALK] * 11 + [GONE], 340.0, [True] * 2, QUIET, True),
+        (10, [TALK] * 12, 351.0, [True] * 2, QUIET, False),
+        (10, [TALK] * 11, 340.0, [True] * 2, QUIET, False),
+        (10, [TALK] * 11 + [replace(TALK, heard=(WHOLE,) * 9)], 340.0, [True] * 2, QUIET, False),
+        (10, [TALK] * 11 + [replace(TALK, heard=(*[WHOLE] * 9, BROKEN))], 340.0, [True] * 2, QUIET, False),
+        (10, [TALK] * 11 + [replace(TALK, heard=(LEFT, *[WHOLE] * 9))], 340.0, [True] * 2, QUIET, False),
+        (10, [TALK] * 12, 340.0, [True, False], QUIET, False),
+        (10, [TALK] * 12, 340.0, [], QUIET, False),
+        (10, [TALK] * 12, 340.0, [True] * 2, replace(QUIET, after=replace(HELD, threads=15)), False),
+        (10, [TALK] * 12, 340.0, [True] * 2, replace(QUIET, files=1.5), False),
+        (10, [TALK] * 12, 340.0, [True] * 2, replace(QUIET, blocks=1.0), False),
+        (10, [], 340.0, [True] * 2, QUIET, False),
+        (4, [TALK] * 4, 340.0, [True] * 2, QUIET, False),
     ],
 )
-def test_conversations_are_met_only_where_all_took_place_and_memory_stayed(
-    number: int, talked: Sequence[Sequence[Heard]], then: float, met: bool
+def test_conversations_are_met_only_where_all_took_place_came_out_right_and_left_nothing(
+    number: int, talked: Sequence[memory.Talk], then: float, right: Sequence[bool], left: memory.Left, met: bool
 ) -> None:
-    figure = memory.grew(number, talked, memory.Sizes(200.0, 300.0, (320.0, then)))
+    figure = memory.grew(number, talked, memory.Sizes(200.0, 300.0, (320.0, then)), right, left)
     assert figure.met is met and f"by fifths +20, +{then - 320:.0f}" in figure.found
     assert "the warm-up itself +100 MB" in figure.found
 
@@ -162,7 +174,6 @@ def test_a_full_disk_is_met_only_with_sentences_answers_and_files_again(
     assert disk.recovered(refused, text, again).met is met
 
 
-HELD = hours.Held(threads=14, descriptors=27, children=1)
 HOUR = [(float(second), LEFT if second % 10 < 3 else WHOLE) for second in range(60)]
 SLOW = [(second, replace(one, first=1.5 if second > 40 else 1.0)) for second, one in HOUR]
 
@@ -185,7 +196,7 @@ SLOW = [(second, replace(one, first=1.5 if second > 40 else 1.0)) for second, on
     ],
 )
 def test_hours_are_met_only_where_all_came_back_and_three_of_ten_really_left(
-    after: hours.Held, answers: hours.Answers, met: bool
+    after: server.Held, answers: hours.Answers, met: bool
 ) -> None:
     assert hours.held_up(1.0, HELD, after, answers).met is met
 
@@ -198,9 +209,9 @@ def test_where_no_disk_can_be_mounted_that_figure_is_skipped_and_says_why(
     assert figure.met is None and "not permitted" in figure.found
 
 
-def test_people_of_the_page_and_programs_ask_hear_and_leave(tmp_path: Path) -> None:
+def test_people_of_the_page_and_programs_ask_hear_leave_and_come_back(tmp_path: Path) -> None:
     with served(HeldBackend()) as server:
-        for one in (Tab(server.url), Program(server.url)):
+        for one, other in ((Tab(server.url), Tab(server.url)), (Program(server.url), Program(server.url))):
             with one.open():
                 heard = one.turn("What is it?", [picture(tmp_path, 1)], tokens=20)
                 assert heard.text.startswith("You said: What is it?") and heard.first is not None and heard.ended
@@ -209,6 +220,12 @@ def test_people_of_the_page_and_programs_ask_hear_and_leave(tmp_path: Path) -> N
                 assert "memory" in one.turn("fail", tokens=20).failed
                 left = one.turn("long", tokens=20, leave=1)
                 assert left.left and not left.failed and "word50" not in left.text
+            with other.open():
+                other.come_back(one.remembered(), [picture(tmp_path, 1)])
+                assert other.turn("And now?", tokens=20, seed=7).ended
+                asked = server.backend.requests[-1]
+                assert [len(said.media) for said in asked.conversation.messages] == [1, 0, 0, 0, 0]
+                assert asked.settings.seed == 7
 
 
 GRADIO = 'event: generating\ndata: [{"kind": "answer", "text": "It is"}]\n\n'

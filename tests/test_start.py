@@ -22,6 +22,7 @@ from ovis_app.endings import Ending
 from ovis_app.errors import BackendError, UserError
 from ovis_app.generation import Done, Request, Waiting
 from ovis_app.settings import Settings
+from tests.threads import none_begins
 from tests.ui.serving import free_port
 from tests.waiting import PATIENCE, until
 
@@ -109,6 +110,16 @@ def test_what_is_behind_is_made_once() -> None:
     for one in asking:
         one.join(PATIENCE)
     assert making.made == 1 and len(making.real.requests) == 4
+
+
+def test_where_no_thread_begins_who_asks_later_tries_again() -> None:
+    making = Making()
+    making.may.set()
+    late = LazyBackend(zoo.MINI, making)
+    with none_begins("ovis-import"), pytest.raises(RuntimeError):
+        late.warm()
+    late.warm()
+    until(lambda: late.status().phase == "ready")
 
 
 def test_an_import_that_fails_is_a_sentence_for_everybody_who_asks() -> None:

@@ -167,7 +167,7 @@ def install(folder: Path, lock: Path, *, project: bool) -> int:
     if code:
         print(OFFLINE.format(lock=lock) if offline else FAILED, file=sys.stderr)
         return code
-    mark.unlink()
+    mark.unlink(missing_ok=True)  # another one beside this may be done already
     return 0
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from benchmarks.soak.figure import Figure, sentences
 from benchmarks.soak.people import Heard, person, picture
-from benchmarks.soak.server import Running, patiently, running
+from benchmarks.soak.server import Held, Running, patiently, running
 
 CLIENTS, TURNS, TOKENS = 8, 4, 24
 LEAVE, OF, AFTER = 3, 10, (0, 1, 3)  # so many of ten answers are left, after so many pieces
@@ -25,26 +25,6 @@ WARM_SECONDS, CALM = 20.0, 30.0  # of the same load before; seconds in which thr
 MOMENT = 1.0  # seconds that somebody waits after a failure
 
 Answers = Sequence[tuple[float, Heard]]  # seconds from the start at which each was asked
-
-
-@dataclass(frozen=True)
-class Held:
-    """What a server holds that has to come back."""
-
-    threads: int
-    descriptors: int
-    children: int
-
-    @classmethod
-    def by(cls, server: Running) -> Held:
-        return cls(server.threads(), server.descriptors(), server.children())
-
-    def within(self, other: Held) -> bool:
-        return (
-            self.threads <= other.threads
-            and self.descriptors <= other.descriptors
-            and self.children <= other.children
-        )  # fmt: skip
 
 
 @dataclass
@@ -109,8 +89,7 @@ def held_up(minutes: float, before: Held, after: Held, answers: Answers) -> Figu
     drift = last / first - 1
     found = (
         f"{len(answers)} asked, {left:.0%} left, {silent} without a word, {len(failed)} failed; "
-        f"threads {before.threads} → {after.threads}, descriptors {before.descriptors} → {after.descriptors}, "
-        f"children {before.children} → {after.children}; p95 {1000 * first:.0f} → {1000 * last:.0f} ms ({drift:+.0%})"
+        f"{before.to(after)}; p95 {1000 * first:.0f} → {1000 * last:.0f} ms ({drift:+.0%})"
     )
     found += f"; failed: {sentences(failed)}" if failed else ""
     met = after.within(before) and drift <= DRIFT and not failed

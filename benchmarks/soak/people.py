@@ -9,7 +9,7 @@ import json
 import random
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,6 +24,8 @@ PATIENCE = 120.0  # seconds that an answer may take
 SIDE = 160  # pixels of a picture's side
 LIVELY = 1.0  # temperature: the likeliest token of random weights is always the same one, which may be no text at all
 BROKE_OFF = "The answer broke off."
+
+Messages = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -41,12 +43,15 @@ class Heard:
 class Person(ABC):
     """Somebody who asks one question after another, and keeps what was said."""
 
-    def turn(self, text: str, files: Sequence[Path] = (), *, tokens: int, leave: int | None = None) -> Heard:
+    def turn(
+        self, text: str, files: Sequence[Path] = (), *, tokens: int, leave: int | None = None, seed: int | None = None
+    ) -> Heard:
         """Asks after all that was said. With `leave` the connection is closed after so many pieces of the answer, if it
-        isn't over by then."""
+        isn't over by then. With a `seed` the same is answered each time that the same is asked."""
         heard = Heard()
+        drawn = {"max_tokens": tokens, "temperature": LIVELY, **({} if seed is None else {"seed": seed})}
         try:
-            with closing(self.answer(text, files, tokens)) as answer:
+            with closing(self.answer(text, files, drawn)) as answer:
                 for number, heard in enumerate(answer):
                     if leave is not None and number >= leave and not heard.ended and not heard.failed:
                         return replace(heard, left=True)
@@ -55,7 +60,15 @@ class Person(ABC):
         return heard if heard.ended or heard.failed else replace(heard, failed=BROKE_OFF)
 
     @abstractmethod
-    def answer(self, text: str, files: Sequence[Path], tokens: int) -> Iterator[Heard]:
+    def remembered(self) -> Messages:
+        """All that was said, as it is sent with the next question."""
+
+    @abstractmethod
+    def come_back(self, said: Messages, files: Sequence[Path]) -> None:
+        """Goes on with what somebody else said, whose first question was about these files."""
+
+    @abstractmethod
+    def answer(self, text: str, files: Sequence[Path], drawn: Mapping[str, float]) -> Iterator[Heard]:
         """What was heard after each piece. An answer that ended is kept for the next question."""
 
     @abstractmethod
@@ -85,13 +98,22 @@ class Tab(Person):
         with closing(self.wire), self.wire.http.stream("GET", f"/heartbeat/{self.wire.session}"):
             yield self
 
-    def answer(self, text: str, files: Sequence[Path], tokens: int) -> Iterator[Heard]:
+    def remembered(self) -> Messages:
+        return self.wire.said
+
+    def come_back(self, said: Messages, files: Sequence[Path]) -> None:
+        """Another session's uploads aren't this one's: they are sent anew, as a browser does."""
+        first, *rest = said
+        again = self.wire.asked(first["content"][-1]["text"], [self.upload(one)[0] for one in files])
+        self.wire.said = [*again["request"]["messages"], *rest]
+
+    def answer(self, text: str, files: Sequence[Path], drawn: Mapping[str, float]) -> Iterator[Heard]:
         sent = [self.upload(one) for one in files]
         refused = [sentence for _, sentence in sent if sentence]
         if refused:
             yield Heard(failed=refused[0])
             return
-        asked = self.wire.asked(text, [path for path, _ in sent], max_tokens=tokens, temperature=LIVELY)
+        asked = self.wire.asked(text, [path for path, _ in sent], **drawn)
         begun = time.perf_counter()
         joined = self.wire.join(asked)
         if joined.status_code != 200:
@@ -125,18 +147,24 @@ class Program(Person):
     """A program that asks by /v1 and gets its answers as streams."""
 
     url: str
-    said: list[dict[str, Any]] = field(default_factory=list)
+    said: Messages = field(default_factory=list)
 
     @contextmanager
     def open(self) -> Iterator[Program]:
         with httpx.Client(base_url=self.url, timeout=PATIENCE) as self._http:
             yield self
 
-    def answer(self, text: str, files: Sequence[Path], tokens: int) -> Iterator[Heard]:
+    def remembered(self) -> Messages:
+        return self.said
+
+    def come_back(self, said: Messages, files: Sequence[Path]) -> None:
+        self.said = list(said)
+
+    def answer(self, text: str, files: Sequence[Path], drawn: Mapping[str, float]) -> Iterator[Heard]:
         pictures = [base64.b64encode(one.read_bytes()).decode() for one in files]
         parts = [{"type": "image_url", "image_url": {"url": f"data:image/png;base64,{one}"}} for one in pictures]
         messages = [*self.said, {"role": "user", "content": [*parts, {"type": "text", "text": text}]}]
-        sent = {"messages": messages, "max_tokens": tokens, "temperature": LIVELY, "stream": True}
+        sent = {"messages": messages, "stream": True, **drawn}
         begun, heard = time.perf_counter(), Heard()
         with self._http.stream("POST", "v1/chat/completions", json=sent) as answer:
             if answer.status_code != 200:

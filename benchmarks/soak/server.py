@@ -51,6 +51,11 @@ class Running:
     def children(self) -> int:
         return len(self.process.children(recursive=True))
 
+    def figure(self, name: str) -> float:
+        """What /metrics says of it, where the server was started with them."""
+        lines = httpx.get(f"{self.url}metrics", timeout=60).text.splitlines()
+        return next(float(line.split()[1]) for line in lines if line.startswith(f"{name} "))
+
     def kept(self) -> float:
         """Megabytes of files in the temporary folder, also where only the process sees what is mounted there."""
         total = 0
@@ -61,6 +66,33 @@ class Running:
                 except OSError:  # it went meanwhile
                     continue
         return total / MEGABYTE
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a server holds that has to come back."""
+
+    threads: int
+    descriptors: int
+    children: int
+
+    @classmethod
+    def by(cls, server: Running) -> Held:
+        return cls(server.threads(), server.descriptors(), server.children())
+
+    def within(self, other: Held) -> bool:
+        return (
+            self.threads <= other.threads
+            and self.descriptors <= other.descriptors
+            and self.children <= other.children
+        )  # fmt: skip
+
+    def to(self, other: Held) -> str:
+        """Both, in words."""
+        return (
+            f"threads {self.threads} → {other.threads}, descriptors {self.descriptors} → {other.descriptors}, "
+            f"children {self.children} → {other.children}"
+        )
 
 
 @contextmanager

@@ -140,8 +140,9 @@ class LazyBackend:
         with self._beginning:
             last = self._last
             if last is None or (anew and last.over.is_set() and last.real is None):
-                self._last = last = _Try()
+                last = _Try()
                 threading.Thread(target=self._import, args=(last,), name="ovis-import", daemon=True).start()
+                self._last = last  # only now: where no thread begins, who asks later tries again
             return last
 
     def _import(self, mine: _Try) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ovis_app.conversation import Conversation, Media, Message
+from ovis_app.conversation import Conversation, Media, Message, whole
 from ovis_app.errors import RequestError
 from ovis_app.generation import MAX_TEXT, Request
 from ovis_app.limits import Limits
@@ -84,8 +84,3 @@ def _clamped(message: Message, spec: ModelSpec) -> Message:
         replace(item, detail=spec.resolution(item.kind, several=several).clamped(item.detail)) for item in message.media
     )
     return replace(message, media=tuple(media))
-
-
-def whole(text: str) -> str:
-    """The text with a mark for each half of a character, which no tokenizer takes; JSON can bring them."""
-    return text.encode("utf-8", "replace").decode("utf-8")

@@ -7,6 +7,7 @@ so that a merged folder and an adapter that is added while loading are the same 
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ovis_app.checkpoints.adapter_config import CONFIG, AdapterConfig, Indices, quoted
+from ovis_app.checkpoints.adapter_config import CONFIG, KIND, AdapterConfig, Indices, quoted
 from ovis_app.checkpoints.safetensors import Damaged, Reader, Stored, Unknown, stored_in
 from ovis_app.errors import AdapterError
 from ovis_app.models.config import called
@@ -28,6 +29,7 @@ PREFIX = "base_model.model."
 PIECE = 2**22  # values that are changed at a time, in float32
 PAIRS = {".lora_A.weight": "a", ".lora_B.weight": "b", ".lora_embedding_A": "a", ".lora_embedding_B": "b"}
 ROWS = ".token_adapter.trainable_tokens_delta"
+ALWAYS = 1024  # a rank that any module may have; past that none larger than the module's own
 
 NO_FIT = "The adapter {adapter} doesn't fit {model}: {why}. Name with --model the one that it was trained on."
 QUANTIZED = "An adapter can't be added to {model}, which was released quantized: name the model in full with --model."
@@ -43,6 +45,7 @@ NOT_FINITE = (
 
 # Changes some rows of a parameter, float32 [rows, ...], of which the first is given by its number.
 Rule = Callable[[Tensor, int], Tensor]
+Shapes = Mapping[str, tuple[int, ...]]  # of parameters, by their names: a model has other ways to reach them
 
 
 @dataclass(frozen=True)
@@ -170,6 +173,7 @@ def _plain_name(base: ModelSpec) -> str:
 def _changes(config: AdapterConfig, tensors: Mapping[str, Stored], model: Ovis, of: str) -> dict[str, Change]:
     """What an adapter's tensors change, by parameters. Raises AdapterError for what isn't there, isn't of the right
     shape, or is half there."""
+    shapes = {name: tuple(value.shape) for name, value in model.named_parameters(remove_duplicate=False)}
     pairs: dict[str, dict[str, Stored]] = defaultdict(dict)
     found = list[tuple[str, Change]]()
     wrong = list[str]()
@@ -181,16 +185,16 @@ def _changes(config: AdapterConfig, tensors: Mapping[str, Stored], model: Ovis, 
             _once(f"{name.removesuffix(pair)}.weight", side.keys() & {PAIRS[pair]}, config)
             side[PAIRS[pair]] = tensor
         elif name.endswith(ROWS):
-            change = _rows(config, name.removesuffix(ROWS), tensor, model)
+            change = _rows(config, name.removesuffix(ROWS), tensor, shapes)
             found += change.items()
             wrong += [] if change else [name]
         elif ".base_layer." not in name:  # the base's own, which peft writes beside the matrices of a table
             parameter = name.replace(".modules_to_save.", ".")
-            fits = _shape(model, parameter) == tensor.shape
+            fits = shapes.get(parameter) == tensor.shape
             found += [(parameter, Whole(tensor))] if fits else []
             wrong += [] if fits else [name]
     for module, pair_of in pairs.items():
-        product = _product(config, module, pair_of, model)
+        product = _product(config, module, pair_of, model, shapes)
         found += [] if product is None else [(f"{module}.weight", product)]
         wrong += [module] if product is None else []
     if wrong:
@@ -211,33 +215,32 @@ def _once(parameter: str, before: Collection[str], config: AdapterConfig) -> Non
         raise AdapterError(TWICE.format(adapter=config.name, parameter=quoted(parameter[-100:], 100)))
 
 
-def _product(config: AdapterConfig, module: str, pair: Mapping[str, Stored], model: Ovis) -> LowRank | None:
-    """The matrices of a module, where both are there and of its shape."""
-    a, b, size = pair.get("a"), pair.get("b"), _shape(model, f"{module}.weight")
+def _product(
+    config: AdapterConfig, module: str, pair: Mapping[str, Stored], model: Ovis, shapes: Shapes
+) -> LowRank | None:
+    """The matrices of a module, where both are there and of its shape. Raises AdapterError for a rank by which
+    they take far more memory than the module: a file of zeros takes no room on the disk."""
+    a, b, size = pair.get("a"), pair.get("b"), shapes.get(f"{module}.weight")
     if a is None or b is None or size is None or len(size) < 2:
         return None
     rank, table = config.rank(module), isinstance(model.get_submodule(module), nn.Embedding)
     rows, rest = size[0], size[1:]
+    if rank > max(ALWAYS, min(rows, math.prod(rest))):
+        raise AdapterError(KIND.format(name=config.name, what=f"a rank of {rank:,}"))
     of_linear = (rank, *rest), (rows, rank, *(1 for _ in rest[1:]))  # or of a convolution
     wanted = ((rank, rows), (*rest, rank)) if table else of_linear
     return LowRank(a, b, config.scale(module), table) if (a.shape, b.shape) == wanted else None
 
 
-def _rows(config: AdapterConfig, module: str, values: Stored, model: Ovis) -> dict[str, Change]:
+def _rows(config: AdapterConfig, module: str, values: Stored, shapes: Shapes) -> dict[str, Change]:
     """The rows of a table, where it says which, they are there and of its width."""
-    indices, size = config.indices(module), _shape(model, f"{module}.weight")
+    size = shapes.get(f"{module}.weight")
+    indices = None if size is None else config.indices(module)
     if indices is None or size is None or values.shape != (len(indices), *size[1:]):
         return {}
     if not all(0 <= index < size[0] for index in indices):
         return {}
     return {f"{module}.weight": Rows(indices, values)}
-
-
-def _shape(model: Ovis, parameter: str) -> tuple[int, ...] | None:
-    try:
-        return tuple(model.get_parameter(parameter).shape)
-    except AttributeError:
-        return None
 
 
 def _with_tied(changes: dict[str, Change], model: Ovis, config: AdapterConfig) -> dict[str, Change]:

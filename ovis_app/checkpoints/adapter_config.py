@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ovis_app.errors import AdapterError
+from ovis_app.errors import AdapterError, visible
 
 CONFIG = "adapter_config.json"
 MOST_BYTES = 4 * 2**20
@@ -97,9 +97,13 @@ class AdapterConfig:
 
 def _json(file: Path, name: str) -> dict[str, Any]:
     try:
-        if file.stat().st_size > MOST_BYTES:
+        if not file.is_file():  # a pipe is waited for, a device has no end
+            raise FileNotFoundError(file)
+        with file.open("rb") as stream:
+            content = stream.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
             raise ValueError("too large")
-        raw = json.loads(file.read_text(encoding="utf-8"))
+        raw = json.loads(content.decode("utf-8"))
     except FileNotFoundError as error:
         raise AdapterError(f"There is no {CONFIG} in {name}: name the folder that has one.") from error
     except OSError as error:
@@ -129,7 +133,7 @@ def _refuse_other_kinds(raw: Mapping[str, Any], name: str) -> None:
 
 def quoted(value: object, most: int = 40) -> str:
     """A stranger's words, as far as they can be shown."""
-    return "".join(c if c.isprintable() else "�" for c in str(value)[:most])
+    return visible(str(value)[:most])
 
 
 def _base(value: Any) -> str:
@@ -188,7 +192,9 @@ def _matched(patterns: Mapping[str, float], module: str, other: float) -> float:
 
 
 def _says(pattern: str, ends: Mapping[int, str]) -> bool:
-    """Whether a pattern matches one of the ends, which stand by their lengths: a plain name has one."""
+    """Whether a pattern matches one of the ends, which stand by their lengths: a plain name has one, in which a dot is
+    any sign. Names are compared by hand: thousands are compiled anew for each module."""
     if PLAIN.fullmatch(pattern):
-        return len(pattern) in ends and re.fullmatch(pattern, ends[len(pattern)]) is not None
+        end = ends.get(len(pattern))
+        return end is not None and all(ours in (".", its) for ours, its in zip(pattern, end, strict=True))
     return any(re.fullmatch(pattern, end) is not None for end in ends.values())

@@ -84,11 +84,19 @@ class Checkpoint:
         """Whether nobody has written its files anew."""
         return self.files == files_of(self.folder, adapter)
 
+    def is_whole(self, adapter: Path | None) -> bool:
+        """Whether nobody has written its weights anew, whose bytes are found by what was said of them then."""
+        return _weights(self.files) == _weights(files_of(self.folder, adapter))
+
 
 def files_of(*folders: Path | None) -> Files:
     """What tells the files of folders from others of the same names."""
     found = [file for folder in folders if folder is not None for file in sorted(folder.glob("*.*"))]
     return tuple((str(file), *_stamp(file)) for file in found)
+
+
+def _weights(files: Files) -> Files:
+    return tuple(one for one in files if one[0].endswith(".safetensors"))
 
 
 def _stamp(file: Path) -> tuple[int, int, int]:

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import httpx2  # what huggingface_hub speaks with: its errors pass through
 from huggingface_hub import HfApi, constants, snapshot_download, try_to_load_from_cache
@@ -45,6 +45,7 @@ STALE = 3600.0  # seconds without a write, after which a half-written file belon
 TICK = 0.1  # seconds between two reports
 
 _saying = threading.Lock()
+_half_written: list[str] = []  # where nobody goes on: the next try begins each file that isn't whole anew
 
 
 def say(**message: Any) -> None:
@@ -53,7 +54,15 @@ def say(**message: Any) -> None:
         try:
             print(json.dumps(message), flush=True)
         except OSError:
-            os._exit(1)
+            leave()
+
+
+def leave() -> NoReturn:
+    """Ends this process, with what it has half written: whoever started it may have been killed."""
+    for file in list(_half_written):
+        with suppress(OSError):
+            os.unlink(file)  # noqa: PTH108 - as it was named by whoever opened it
+    os._exit(1)
 
 
 class Problem(Exception):
@@ -185,13 +194,14 @@ def tell_half_written(event: str, arguments: tuple[Any, ...]) -> None:
     """An audit hook: says where a file that isn't whole yet is about to be written, so that whoever ends this process
     removes it, and no other's."""
     if event == "open" and str(arguments[0]).endswith(HALF[1:]):
-        say(half_written=os.fsdecode(arguments[0]))
+        _half_written.append(os.fsdecode(arguments[0]))
+        say(half_written=_half_written[-1])
 
 
 def leave_with_parent() -> None:
     """Ends this process when whoever started it is gone or wants no more."""
     sys.stdin.buffer.read()
-    os._exit(1)
+    leave()
 
 
 def main() -> None:

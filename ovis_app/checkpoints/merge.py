@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -20,7 +20,7 @@ from ovis_app.checkpoints.adapter import Adapter
 from ovis_app.checkpoints.checkpoint import Goal, check_shapes, damage_as_sentences, goals_of, read_headers
 from ovis_app.checkpoints.checksums import SUMS
 from ovis_app.checkpoints.safetensors import Reader
-from ovis_app.errors import AdapterError, BackendError
+from ovis_app.errors import AdapterError, BackendError, visible
 from ovis_app.models.config import OvisConfig, called
 from ovis_app.models.ovis import Ovis
 from ovis_app.private_folder import made_whole
@@ -30,7 +30,10 @@ PIECE = 8 * 2**20  # bytes that are copied at a time
 # Other formats of weights: left out, since they would hold the base's.
 WEIGHTS = frozenset([".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".h5", ".msgpack", ".onnx"])
 
-TAKEN = "{out} isn't empty: name another folder with --out, or remove it."
+TAKEN = "{out} isn't an empty folder: name another one with --out, or remove it."
+MOUNTED = "{out} is a disk of its own, which nothing can take the place of: name a folder in it with --out."
+BELOW = "{above} isn't a folder, so there can be none in it: name another one with --out."
+LINK = "{file} in {name} is a link to a file elsewhere: put a copy of it in its place, or remove it."
 INSIDE = "{out} is the model itself, or in it: name another folder with --out."
 NO_FOLDER = "{out} can't be written: check its permissions, or name another folder with --out."
 UNREADABLE = "{file} in {name} can't be read: check its permissions."
@@ -73,6 +76,7 @@ class Merge:
         _check_place(base, out, replaces=replaces)
         shards = {tensor.file for tensor in tensors.values()}
         files = [file for file in _files(base) if file in shards or file.suffix.lower() not in WEIGHTS]
+        _check_links(base, [file for file in files if file not in shards])
         left_out = [file.name for file in _files(base) if file not in files]
         goals = [goal for goal in goals_of(model, tensors, config, base) if goal.name in adapter.changes]
         return cls(base, adapter, model, tuple(goals), tuple(files), tuple(left_out), out, replaces)
@@ -103,7 +107,7 @@ class Merge:
         except OSError as error:
             if error.errno == errno.ENOSPC:
                 raise BackendError(FULL.format(needed=self.room / 1e9)) from error
-            raise BackendError(NO_FOLDER.format(out=self.out)) from error
+            raise AdapterError(NO_FOLDER.format(out=self.out)) from error
 
     def _change(self, folder: Path, counted: Counted) -> None:
         """Writes the changed values over the base's, each in its type and place. Raises AdapterError, Damaged."""
@@ -122,21 +126,42 @@ class Merge:
 
 
 def _check_place(base: Path, out: Path, *, replaces: bool) -> None:
-    """Raises AdapterError where something lies that would be lost."""
-    if out.resolve().is_relative_to(base.resolve()):
+    """Raises AdapterError where something lies that would be lost, or a folder can't be."""
+    if _real(out).is_relative_to(_real(base)):
         raise AdapterError(INSIDE.format(out=out))
     try:
         taken = out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir())))
+        above = next((folder for folder in out.absolute().parents if os.path.lexists(folder)), out)
+        mounted, below = out.is_mount(), above.is_dir()
     except OSError as error:
         raise AdapterError(NO_FOLDER.format(out=out)) from error
     if taken and not replaces:
         raise AdapterError(TAKEN.format(out=out))
+    if mounted:
+        raise AdapterError(MOUNTED.format(out=out))
+    if not below:
+        raise AdapterError(BELOW.format(above=above))
+
+
+def _real(path: Path) -> Path:
+    """Without links, of which some lead nowhere or in a circle."""
+    return Path(os.path.realpath(path))
 
 
 def _files(base: Path) -> list[Path]:
     """Everything in a folder but what lies in hidden ones, as .git, and the checksums of weights that will differ."""
     files = (file for file in sorted(base.rglob("*")) if file.is_file() and file.name != SUMS)
     return [file for file in files if not _hidden(file.relative_to(base).parent)]
+
+
+def _check_links(base: Path, files: Iterable[Path]) -> None:
+    """Raises AdapterError for a link out of the folder: who sent it could have it copied what isn't theirs, for
+    everybody to read. In the hub's cache all files are links to its blobs."""
+    home = _real(base)
+    homes = (home, home.parent.parent / "blobs") if home.parent.name == "snapshots" else (home,)
+    for file in files:
+        if file.is_symlink() and not any(_real(file).is_relative_to(one) for one in homes):
+            raise AdapterError(LINK.format(name=called(base), file=visible(file.name)))
 
 
 def _hidden(folder: Path) -> bool:
@@ -148,7 +173,7 @@ def _copy(base: Path, file: Path, to: Path, counted: Counted) -> None:
     try:
         opened = file.open("rb")
     except OSError as error:
-        raise BackendError(UNREADABLE.format(name=called(base), file=file.name)) from error
+        raise BackendError(UNREADABLE.format(name=called(base), file=visible(file.name))) from error
     with opened as source, to.open("wb") as target:
         for piece in _pieces(source):
             target.write(piece)

@@ -19,6 +19,8 @@ from typing import BinaryIO
 import torch
 from torch import Tensor
 
+from ovis_app.errors import visible
+
 DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -33,6 +35,7 @@ DTYPES = {
 }
 PIECE = 8 * 2**20  # bytes read at a time: what there is beside the parameters, and how often progress is reported
 MOST_HEADER = 100 * 2**20  # bytes, the format's own limit
+MOST_SIZES = 16  # of a tensor; the product of a million takes hours
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 
 Counted = Callable[[int], None]
@@ -43,7 +46,7 @@ class Damaged(Exception):
     it was never written to its end, so that fetching it again mends it."""
 
     def __init__(self, file: Path, what: str, *, half: bool = True) -> None:
-        super().__init__(f"{file.name} {what}")
+        super().__init__(f"{visible(file.name)} {what}")
         self.file, self.half = file, half
 
 
@@ -136,7 +139,9 @@ def _tensors(file: Path) -> Iterator[tuple[str, Stored]]:
 def _stored(file: Path, facts: Mapping[str, object], start: int) -> Stored:
     begin, end = (index(offset) + start for offset in facts["data_offsets"])  # type: ignore[attr-defined]
     if facts["dtype"] not in DTYPES:
-        raise Unknown(f"{file.name} holds {facts['dtype']} numbers")
+        raise Unknown(f"{visible(file.name)} holds {visible(str(facts['dtype'])[:20])} numbers")
+    if len(facts["shape"]) > MOST_SIZES:  # type: ignore[arg-type]
+        raise ValueError("no such tensor")
     dtype, shape = DTYPES[str(facts["dtype"])], tuple(index(size) for size in facts["shape"])  # type: ignore[attr-defined]
     if min(shape, default=0) < 0 or end - begin != dtype.itemsize * math.prod(shape) or begin < start:
         raise ValueError("sizes differ")

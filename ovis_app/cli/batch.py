@@ -71,18 +71,19 @@ def run(words: Sequence[str]) -> int:
     schema, choice = schema_of(given), pages_of(given)
     try:
         asked = _asked(given)
-        todo = batch_files.left_to_ask(asked.rows, given.out, data=schema is not None)
-        answer = _answerer(settings, limits, generation, schema, alone=spec.alone)
-        answered = batch_files.run(
-            todo,
-            given.out,
-            answer,
-            limits=limits,
-            size=given.batch_size,
-            parsed=schema.data if schema else None,
-            choice=choice,
-        )
-        return _told(answered, asked, given.out, before=len(asked.rows) - len(todo))
+        with batch_files.taken(given.out):
+            todo = batch_files.left_to_ask(asked.rows, given.out, data=schema is not None)
+            answer = _answerer(settings, limits, generation, schema, alone=spec.alone)
+            answered = batch_files.run(
+                todo,
+                given.out,
+                answer,
+                limits=limits,
+                size=given.batch_size,
+                parsed=schema.data if schema else None,
+                choice=choice,
+            )
+            return _told(answered, asked, given.out, before=len(asked.rows) - len(todo))
     except BatchError as error:
         raise BadInput(error) from error
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ovis_app import proxies
 from ovis_app import settings as settings_module
-from ovis_app.errors import IS_ADAPTER, BackendError, UserError
+from ovis_app.errors import IS_ADAPTER, BackendError, UserError, visible
 from ovis_app.settings import Settings
 
 if TYPE_CHECKING:
@@ -38,7 +38,9 @@ def program() -> str:
 
 
 def say(words: object) -> None:
-    print(f"{program().removeprefix('python -m ')}: {words}", file=sys.stderr)
+    """Words for people, whatever names of files and folders are in them."""
+    lines = "\n".join(map(visible, str(words).split("\n")))
+    print(f"{program().removeprefix('python -m ')}: {lines}", file=sys.stderr)
 
 
 def add_generation(flags: argparse.ArgumentParser) -> None:
@@ -107,7 +109,7 @@ def settings_of(given: argparse.Namespace) -> Settings:
     try:
         return settings_module.read(given)
     except ValueError as error:
-        raise BadInput(error) from error
+        raise BadInput(visible(str(error))) from error  # one line, whatever a folder is called
 
 
 def prepare_proxies(settings: Settings) -> None:

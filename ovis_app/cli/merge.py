@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 
 from ovis_app import settings as settings_module
@@ -42,5 +43,5 @@ def run(words: Sequence[str]) -> int:
         raise BadInput(error) from error
     if merge.left_out:
         say(f"left out, since they hold the weights as they were: {', '.join(merge.left_out[:5])}")
-    say(f'{len(merge.goals):,} weights changed. Try it: {program()} "..." --model {given.out}')
+    say(f'{len(merge.goals):,} weights changed. Try it: {program()} "..." --model {shlex.quote(str(given.out))}')
     return 0

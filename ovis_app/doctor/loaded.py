@@ -164,7 +164,7 @@ class Examined:
         if found is None:
             yield not_judged("tokens a second", "no memory for a copy that tells how fast it is")
             return
-        yield speed.bandwidth(self.device, found, memory_speed.sheet(self.device))
+        yield speed.bandwidth(found, memory_speed.sheet(self.device))
         yield speed.tokens(self._rate, speed.needed_bytes(self._loaded.model, self._context), found, self.device)
 
     def _engine(self) -> Finding:

@@ -30,7 +30,7 @@ def needed_bytes(model: Ovis, context: float) -> float:
     return float(weights - table + KVShape.of(config).token_bytes(model.dtype) * context)
 
 
-def bandwidth(device: str, speed: float, known: float | None) -> Finding:
+def bandwidth(speed: float, known: float | None) -> Finding:
     """What the memory does, against the data sheet where there is one."""
     found = f"{speed / 1e9:,.0f} GB a second by a copy"
     if known is None:

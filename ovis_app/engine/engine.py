@@ -27,7 +27,7 @@ from ovis_app.engine.sampling import choose
 from ovis_app.engine.scheduler import Chunk, Scheduler
 from ovis_app.engine.sequence import Sequence
 from ovis_app.engine.thinking_budget import ThinkingBudget
-from ovis_app.errors import OUT_OF_MEMORY, BackendError, RequestError
+from ovis_app.errors import CLOSED, OUT_OF_MEMORY, BackendError, RequestError
 from ovis_app.generation import GenerationSettings
 from ovis_app.request_id import NO_ID, RequestId
 from ovis_app.turns import Turns
@@ -37,7 +37,6 @@ log = logging.getLogger(__name__)
 CPU_PACE = {"seconds": 0.12, "alone_seconds": 0.5, "most": 2048}
 GPU_PACE = {"seconds": 0.04, "alone_seconds": 0.3, "most": 8192}
 GUESSED_ROWS = 16  # of a step, at most: more cost more than they bring
-CLOSED = "The model is being shut down: try again later."
 TOO_LONG = (
     "The conversation and its answer may take {tokens:,} tokens and there is memory for {room:,}: lower max new tokens "
     "or max pixels, or start a new chat."

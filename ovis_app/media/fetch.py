@@ -83,9 +83,14 @@ def fetch(
     allowed: Allowed = public,
 ) -> None:  # fmt: skip
     """Puts what is at `url` into the file `path`: at most `most` bytes, in `seconds`. Raises MediaError, whose sentence
-    names the file by `name` and never the address; and Stopped once `stop` is set."""
+    names the file by `name` and never the address; NoRoom where it can't be written; and Stopped once `stop` is set."""
     with writing(), path.open("wb") as file:
-        receive(url, file.write, name=name, most=most, seconds=seconds, stop=stop, allowed=allowed)
+
+        def keep(data: bytes) -> None:
+            with writing():  # or a full disk would be told as an address that can't be fetched
+                file.write(data)
+
+        receive(url, keep, name=name, most=most, seconds=seconds, stop=stop, allowed=allowed)
 
 
 def receive(
@@ -170,7 +175,11 @@ def _resolved(host: str, port: int, limit: Stop) -> AddressInfo:
         finally:
             _lookups.release()
 
-    threading.Thread(target=look_up, name="ovis-fetch-name", daemon=True).start()
+    try:
+        threading.Thread(target=look_up, name="ovis-fetch-name", daemon=True).start()
+    except RuntimeError as error:  # no thread begins any more
+        _lookups.release()
+        raise OSError from error
     while not limit.is_set():
         with suppress(queue.Empty):
             answer = found.get(timeout=POLL_SECONDS)

@@ -267,8 +267,9 @@ class FileStore:
     def _start_janitor(self) -> None:
         with self._lock:
             if self._janitor is None:
-                self._janitor = threading.Thread(target=self._clean, name="ovis-files", daemon=True)
-                self._janitor.start()
+                janitor = threading.Thread(target=self._clean, name="ovis-files", daemon=True)
+                janitor.start()  # where no thread begins, the next file tries again
+                self._janitor = janitor
 
     def _clean(self) -> None:
         while not self._closed.wait(SWEEP_SECONDS):

@@ -14,13 +14,14 @@ from PIL import Image
 from ovis_app.limits import Limits, refusal
 from ovis_app.media.attach import attach_turns
 from ovis_app.media.file_types import HEAD, kind_of
+from ovis_app.media.incoming_file import writing
 
 SECOND = Fraction(1)  # between two frames; nobody said how much it was
 
 
 def clip_of_frames(pictures: Sequence[Path], clip: Path, name: str, limits: Limits) -> None:
     """Writes the pictures, JPEG files of one size, as the frames of a clip, byte by byte as they are. Raises
-    MediaError."""
+    MediaError, NoRoom where the clip can't be written."""
     import av  # few requests need it, and the page opens without
 
     for picture in pictures:
@@ -32,7 +33,7 @@ def clip_of_frames(pictures: Sequence[Path], clip: Path, name: str, limits: Limi
     if len(sizes) > 1:
         raise refusal(name, "has frames of different sizes: send all of them at one size.")
     [(width, height)] = sizes
-    with av.open(str(clip), "w", format="matroska") as out:
+    with writing(), clip.open("wb") as written, av.open(written, "w", format="matroska") as out:
         stream = out.add_stream("mjpeg", rate=1)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuvj420p"
         for number, picture in enumerate(pictures):

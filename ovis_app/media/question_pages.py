@@ -16,6 +16,7 @@ from ovis_app.errors import MediaError
 from ovis_app.limits import Limits, refusal, shown_name
 from ovis_app.media.attach import File
 from ovis_app.media.documents import Document, Page, chosen, is_document
+from ovis_app.media.incoming_file import NoRoom
 from ovis_app.media.page_range import ALL, PageRange, written
 from ovis_app.stop import NEVER, Stop, Stopped
 
@@ -43,7 +44,7 @@ def with_pages(
     files: Sequence[File], folder: Path, limits: Limits, choice: PageChoice = WHOLE, *, stop: Stop = NEVER
 ) -> tuple[list[File], list[str]]:
     """The files of one question, each PDF as a picture a page in `folder`, and sentences about what was left out or is
-    small. Raises MediaError, and Stopped once `stop` is set."""
+    small. Raises MediaError, NoRoom where no page can be written, and Stopped once `stop` is set."""
     groups, notes = grouped_with_pages(files, folder, limits, choice, stop=stop)
     return [file for group in groups for file in group], notes
 
@@ -82,9 +83,8 @@ def _paged(
             stop.check()
             raise refusal(name, f"takes too long to draw: {choice.fewer}.") from error
         except OSError as error:
-            raise refusal(
-                name, "can't be drawn, since no file can be written here just now: try again later."
-            ) from error
+            why = "can't be drawn, since no file can be written here just now: try again later."
+            raise NoRoom(str(refusal(name, why))) from error
     return found, pages.notes
 
 

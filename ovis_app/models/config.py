@@ -13,7 +13,7 @@ from typing import Any
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, PreTrainedConfig
 
-from ovis_app.errors import BackendError
+from ovis_app.errors import BackendError, visible
 from ovis_app.models.preprocess.pixel_format import PixelFormat
 from ovis_app.models.prompt import FORMATS
 from ovis_app.zoo import FAMILY_ROWS, generation
@@ -94,8 +94,8 @@ class OvisConfig(PreTrainedConfig):
 def called(folder: Path) -> str:
     """What people call the model in a folder: the repository's name for one in the hub's cache."""
     if folder.parent.name != "snapshots":
-        return folder.name
-    return folder.parent.parent.name.removeprefix("models--").replace("--", "/")
+        return visible(folder.name)
+    return visible(folder.parent.parent.name).removeprefix("models--").replace("--", "/")
 
 
 def _read(path: Path) -> dict[str, Any]:

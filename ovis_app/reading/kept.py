@@ -10,7 +10,7 @@ import json
 import os
 import re
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,13 @@ from PIL import Image
 from ovis_app.batch_files import cut
 from ovis_app.errors import BatchError
 from ovis_app.named_files import printable
+from ovis_app.private_folder import held
 from ovis_app.reading.clean_up import Box, tamed
 from ovis_app.reading.figures import cut_out
 from ovis_app.reading.sources import page_name
 
 TEXT, PAGES, FIGURES = "document.md", "pages.jsonl", "images"
+TAKEN = "Another run reads into {out} now: wait until it ends, or name another folder with --out."
 _DASHES = re.compile(r"-{2,}+")
 
 
@@ -56,21 +58,25 @@ Key = tuple[str, int]  # a file's content, and the page
 
 
 class Kept:
-    """What was read into a folder so far. Raises BatchError where it holds something else, and where nothing can be
-    written."""
+    """What was read into a folder so far, for this run alone until it is closed. Raises BatchError where another run
+    has it, where it holds something else, and where nothing can be written."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._pages: dict[Key, Read] = {}
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._resume()
-            (folder / FIGURES).mkdir(exist_ok=True)
-            self._file = (folder / PAGES).open("a", encoding="utf-8", newline="\n")
-        except (OSError, ValueError) as error:
-            raise self._unwritable() from error
-        if self._pages:
-            self.write()
+        with ExitStack() as kept:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                if not kept.enter_context(held(folder)):
+                    raise BatchError(TAKEN.format(out=self._shown))
+                self._resume()
+                (folder / FIGURES).mkdir(exist_ok=True)
+                self._file = (folder / PAGES).open("a", encoding="utf-8", newline="\n")
+            except (OSError, ValueError) as error:
+                raise self._unwritable() from error
+            if self._pages:
+                self.write()
+            self._held = kept.pop_all()
 
     @property
     def text(self) -> Path:
@@ -78,7 +84,7 @@ class Kept:
         return self.folder / TEXT
 
     def close(self) -> None:
-        with suppress(OSError):  # said already, by what couldn't be written
+        with self._held, suppress(OSError):  # said already, by what couldn't be written
             self._file.close()
 
     def has(self, key: Key) -> bool:

@@ -7,6 +7,7 @@ Knows the store and the gate for files. Refuses to know questions.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -83,13 +84,21 @@ def _paged(
     file: File, holder: str, store: FileStore, limits: Limits, choice: PageChoice
 ) -> tuple[list[File], dict[Path, dict[str, int]], list[str]]:
     """The file, or of a PDF the pictures of its pages, which the store has from now on, with their numbers. Raises
-    MediaError."""
-    with writing(), TemporaryDirectory(prefix="ovis-", ignore_cleanup_errors=True) as folder:
+    MediaError; then it has none of them."""
+    with (
+        writing(),
+        TemporaryDirectory(prefix="ovis-", ignore_cleanup_errors=True) as folder,
+        ExitStack() as otherwise,
+    ):
         found, notes = with_pages([file], Path(folder), limits, choice)
         if found == [file]:
             return found, {}, list(notes)
-        kept = [(store.put(path.read_bytes(), name, holder), name) for path, name in found]
+        kept = list[File]()
+        for path, name in found:
+            kept.append((store.put(path.read_bytes(), name, holder), name))
+            otherwise.callback(store.discard, kept[-1][0])
         numbers = {path: {"page": number_of(drawn)} for (path, _), (drawn, _) in zip(kept, found, strict=True)}
+        otherwise.pop_all()
         return kept, numbers, list(notes)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from typing import Any
 
-from ovis_app.conversation import Conversation, Message, Stats
+from ovis_app.conversation import Conversation, Message, Stats, whole
 
 Frame = dict[str, Any]
 
@@ -97,8 +97,3 @@ def figures(stats: Stats | None) -> Frame | None:
     for told in ("seen", "shortage"):
         measured.pop(told, None)
     return measured | ({"remarks": list(map(whole, stats.remarks))} if stats.remarks else {})
-
-
-def whole(text: str) -> str:
-    """Text that can be sent: half characters become marks."""
-    return text.encode("utf-8", "replace").decode("utf-8")

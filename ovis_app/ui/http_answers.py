@@ -4,21 +4,17 @@ browsers are told with each. Knows HTTP; refuses to know why.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
 from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.types import Message, Receive, Scope, Send
 
 from ovis_app.errors import api_error
 from ovis_app.request_id import RequestId
 from ovis_app.ui.http_bodies import Refused
 from ovis_app.ui.http_routes import API, CALLS
-
-Message = MutableMapping[str, Any]
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 
 REQUEST_ID = b"x-request-id"  # a header
 STREAMED = b"text/event-stream"

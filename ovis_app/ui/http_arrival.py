@@ -6,13 +6,17 @@ Knows a clock and what a server says of a connection. Refuses to know what the b
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import anyio
+from starlette.types import Message, Receive
 
-from ovis_app.ui.http_answers import Message, Receive
 from ovis_app.ui.http_bodies import Meter, Refused
+from ovis_app.ui.http_coming import Body, Coming
+from ovis_app.ui.http_line import Who
 
-PATIENCE = 60.0  # seconds that a body may take to arrive, and one more for each SLOWEST bytes of it
+PATIENCE = 60.0  # seconds of silence, and of less than SLOWEST bytes a second
 SLOWEST = 4 * 1024
 TOO_SLOW = "That arrives too slowly: send it again over a faster connection."
 CUT_OFF = "The sender left before all of it was there."
@@ -22,13 +26,25 @@ class Left(Refused):
     """Whoever was sending is gone: nobody is there to be told."""
 
 
+@contextmanager
+def arriving(receive: Receive, meter: Meter, coming: Coming, who: Who) -> Iterator[Arrival]:
+    """The body of one request, among those that are coming, while the block runs and it isn't handed on."""
+    arrival = Arrival(receive, meter, coming, who)
+    try:
+        yield arrival
+    finally:
+        arrival.handed_on()
+
+
 class Arrival:
     """What is received of one request."""
 
-    def __init__(self, receive: Receive, meter: Meter) -> None:
-        self._receive, self._meter = receive, meter
+    def __init__(self, receive: Receive, meter: Meter, coming: Coming, who: Who) -> None:
+        self._receive, self._meter, self._coming = receive, meter, coming
+        self._body = Body(who, self._give_up)
         self._deadline = time.monotonic() + PATIENCE
-        self._whole = False
+        self._waiting: anyio.CancelScope | None = None
+        self._given_up = False
         self._again: Message | None = None
 
     async def next(self) -> Message:
@@ -36,27 +52,47 @@ class Arrival:
         long as that takes."""
         if self._again is not None:
             again, self._again = self._again, None
+            self.handed_on()
             return again
-        if self._whole:
+        if self._body.whole:
             return await self._receive()
-        try:
-            with anyio.fail_after(max(self._deadline - time.monotonic(), 0)):
-                message = await self._receive()
-        except TimeoutError as error:
-            raise Refused(408, TOO_SLOW) from error
+        message = await self._more()
+        if self._body.whole:
+            self.handed_on()
+        return message
+
+    async def _more(self) -> Message:
+        message = await self._heard()
         if message["type"] == "http.disconnect":
             raise Left(400, CUT_OFF)
         body = message.get("body", b"")
         self._meter.take(body)
-        self._deadline += len(body) / SLOWEST
-        self._whole = not message.get("more_body", False)
+        self._coming.grew(self._body, len(body))
+        self._deadline = min(self._deadline + len(body) / SLOWEST, time.monotonic() + PATIENCE)
+        self._body.whole = not message.get("more_body", False)
         return message
+
+    async def _heard(self) -> Message:
+        """What comes. Most bodies come with their head and take no place. Raises Refused."""
+        if not self._given_up and not self._coming.has(self._body):
+            with anyio.move_on_after(0):
+                return await self._receive()
+            self._coming.join(self._body)
+        with anyio.move_on_after(max(self._deadline - time.monotonic(), 0)) as self._waiting:
+            if not self._given_up:
+                return await self._receive()
+        raise Refused(408, TOO_SLOW, {"connection": "close"})
+
+    def _give_up(self) -> None:
+        self._given_up = True
+        if self._waiting is not None:
+            self._waiting.cancel()
 
     async def whole(self) -> bytes:
         """All of the body; `next` gives it again. Raises Refused."""
         body = bytearray()
-        while not self._whole:
-            body += (await self.next()).get("body", b"")
+        while not self._body.whole:
+            body += (await self._more()).get("body", b"")
         self.say(data := bytes(body))
         return data
 
@@ -69,3 +105,7 @@ class Arrival:
     def say(self, body: bytes) -> None:
         """What `next` gives in place of a body that is all there."""
         self._again = {"type": "http.request", "body": body, "more_body": False}
+
+    def handed_on(self) -> None:
+        """It is somebody else's now, and none of those that are coming."""
+        self._coming.leave(self._body)

@@ -1,15 +1,15 @@
 """What an event may bring: checked before Gradio parses it, opens a file for it or puts it into its queue.
 
-Knows JSON and, from the page's own description, how many values of which kinds each event takes, and what stands for
-those that a program leaves out. Repeats nothing of what was sent, neither to whoever sent it nor in the log. Refuses to
-know what the values mean.
+Knows JSON and, from the page's own description, how many values each event takes, and what stands for those that a
+program leaves out. Repeats nothing of what was sent, neither to whoever sent it nor in the log. Refuses to know what
+the values mean.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,24 +20,7 @@ from ovis_app.ui.http_named_files import MayName, check_files
 NO_SUCH_EVENT = "That call names nothing that is here, or doesn't bring what it takes: GET /gradio_api/info lists both."
 EVENT = re.compile(r"/gradio_api/(?P<how>queue/join|(?:run|api|call)/(?P<name>[^/]+)/?)")
 SESSION = re.compile(r"[A-Za-z0-9_.-]{1,100}")
-CHOSEN = {"index", "value"}  # what an event brings of what was chosen; an upload's brings a name
 DEEPEST = 32  # lists and objects in one another
-
-
-def _text(value: object) -> bool:
-    return isinstance(value, str)
-
-
-def _number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-# By the kind of component; of those that aren't named an event takes anything. A value that is null always goes.
-_KINDS: dict[str, Callable[[object], bool]] = {
-    "textbox": _text,
-    "slider": _number,
-    "checkbox": lambda value: isinstance(value, bool),
-}
 
 
 def no_files(path: Path, holder: str) -> bool:
@@ -59,12 +42,8 @@ class Events:
     def __init__(
         self, config: Mapping[str, Any], described: Mapping[str, Any], *, may_name: MayName = no_files
     ) -> None:
-        kinds = {one["id"]: one for one in config["components"]}
         self._may_name = may_name
-        self._takes = {one["id"]: [kinds[i]["type"] for i in one["inputs"]] for one in config["dependencies"]}
-        self._chosen = {
-            one["id"] for one in config["dependencies"] if any(name.endswith("select") for _, name in one["targets"])
-        }
+        self._takes = {one["id"]: len(one["inputs"]) for one in config["dependencies"]}
         self._named = {one["api_name"]: one["id"] for one in config["dependencies"] if one["api_name"]}
         self._left_out = {
             self._named[name.removeprefix("/")]: endpoint["parameters"]
@@ -86,13 +65,12 @@ class Events:
             number = self._named.get(str(found["name"]))
         if not isinstance(number, int) or isinstance(number, bool) or number not in self._takes:
             raise _unfit()
-        values, chosen = asked.get("data"), asked.get("event_data")
+        values = asked.get("data")
         if not isinstance(values, list):
             raise _unfit()
-        if number in self._chosen and chosen is not None and not (isinstance(chosen, dict) and chosen.keys() >= CHOSEN):
-            raise _unfit()
         whole = self._whole(values, number)
-        self._check_values(whole, self._takes[number])
+        if len(whole) != self._takes[number]:
+            raise _unfit()
         return Event(session or _tab(whole), body if whole is values else json.dumps(asked | {"data": whole}).encode())
 
     def _whole(self, values: list[Any], number: int) -> list[Any]:
@@ -101,13 +79,6 @@ class Events:
         if not rest or not all(one["parameter_has_default"] for one in rest):
             return values
         return [*values, *(one["parameter_default"] for one in rest)]
-
-    def _check_values(self, values: list[Any], kinds: list[str]) -> None:
-        if len(values) != len(kinds):
-            raise _unfit()
-        for kind, value in zip(kinds, values, strict=True):
-            if value is not None and kind in _KINDS and not _KINDS[kind](value):
-                raise _unfit()
 
 
 def parsed(body: bytes) -> dict[str, Any]:

@@ -21,32 +21,24 @@ import anyio
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.requests import HTTPConnection
+from starlette.types import Receive, Scope, Send
 
 from ovis_app.accounts import accounts
 from ovis_app.errors import UNEXPECTED
-from ovis_app.limits import Limits
+from ovis_app.limits import MEGABYTE, Limits
 from ovis_app.media.data_uri import FILE_ROUTE
 from ovis_app.media.file_store import FileStore, session_holder
 from ovis_app.outcomes import Outcome, Tell, nobody
 from ovis_app.request_id import RequestId, reported
 from ovis_app.settings import Settings
 from ovis_app.ui import http_addresses, http_crowd, http_files
-from ovis_app.ui.http_answers import (
-    FRAMES,
-    PAGE_POLICY,
-    PLAIN,
-    Receive,
-    Scope,
-    Send,
-    Told,
-    path_of,
-    refusal,
-    tool_refusal,
-)
-from ovis_app.ui.http_arrival import Arrival, Left
+from ovis_app.ui.http_answers import FRAMES, PAGE_POLICY, PLAIN, Told, path_of, refusal, tool_refusal
+from ovis_app.ui.http_arrival import Arrival, Left, arriving
 from ovis_app.ui.http_bodies import Counted, Json, Meter, Refused, check_length
+from ovis_app.ui.http_coming import Coming
 from ovis_app.ui.http_events import Event, Events, parsed
 from ovis_app.ui.http_hosts import Hosts, believe_no_proxy, here, reaches, visitors
+from ovis_app.ui.http_line import who_asks
 from ovis_app.ui.http_named_files import check_files, files_of
 from ovis_app.ui.http_passage import App
 from ovis_app.ui.http_routes import (
@@ -84,6 +76,8 @@ FROM_HERE = "That is read from this machine alone, or with --metrics everyone by
 AT_ONCE = re.compile(r"/gradio_api/(?:run|api)/")  # what is answered by the request itself
 LARGE = 256 * 1024  # bytes of JSON that take a moment to parse
 LONGEST_QUERY = 8 * 1024  # bytes
+HELD = 64 * MEGABYTE  # of events that are still coming
+API_BODIES = 3  # of the largest size that may still be coming to /v1: fewer than it holds of one client at a time
 
 
 def middleware(
@@ -148,6 +142,7 @@ class Guard:
         self.open = {"tab": http_crowd.tabs(), "stream": http_crowd.streams()}
         self.headers = {**PLAIN, "content-security-policy": policy}
         self.short = ShortRequests(app, self.headers)
+        self.coming, self.api = Coming(most=HELD), Coming(most=API_BODIES * (api_bytes or 0))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -157,6 +152,8 @@ class Guard:
             told, began = Told(send, request_id), time.monotonic()
             try:
                 await self._answer(scope, receive, told)
+            except Left:  # nobody is there to be told
+                pass
             except Refused as error:
                 await refusal(error, scope)(scope, receive, told)
             except asyncio.CancelledError:  # the server ends, and cuts off what takes longer
@@ -212,24 +209,25 @@ class Guard:
         if route.body == "files":
             try:
                 await self._upload(scope, receive, send, headers)
-            except Refused:
-                self.tell(Outcome("upload", request=scope["state"]["request_id"]))
+            except Refused as error:
+                if not isinstance(error, Left):
+                    self.tell(Outcome("upload", request=scope["state"]["request_id"]))
                 raise
             return
         meter = self._meter(route)
         check_length(headers.get("content-length", "0"), meter)
         if path.rstrip("/") == INFO:  # of one page it isn't kept; else all are shown the host that the first one named
             scope["query_string"] = scope.get("query_string", b"") + b"&page="
-        if scope["method"] == "POST" and CALLS.match(path):
-            await self._event(scope, receive, send, meter, path)
-            return
-        if scope["method"] == "POST" and path.startswith(TOOLS):
-            await self._tool(scope, receive, send, meter)
-            return
         crowd, visitor = self.open.get(route.stays), scope["state"]["visitor"]
         one_more = crowd.one_more(session_of(scope, path), visitor) if crowd else nullcontext()
-        with one_more, self._session(path):
-            await self.short.answer(scope, Arrival(receive, meter), send, route, path)
+        coming = self.api if route.body == "api" else self.coming
+        with one_more, self._session(path), arriving(receive, meter, coming, who_asks(scope, "")) as arrival:
+            if scope["method"] == "POST" and CALLS.match(path):
+                await self._event(scope, arrival, send, path)
+            elif scope["method"] == "POST" and path.startswith(TOOLS):
+                await self._tool(scope, arrival, send)
+            else:
+                await self.short.answer(scope, arrival, send, route, path)
 
     @contextmanager
     def _session(self, path: str) -> Iterator[None]:
@@ -250,13 +248,11 @@ class Guard:
         return self.api_bytes is not None and (self.keyed or self.sign_in is not None or here(peer, headers))
 
     async def _upload(self, scope: Scope, receive: Receive, send: Send, headers: Headers) -> None:
-        by = scope["state"]["visitor"]
-        files = Files(headers.get("content-type", "").encode("latin-1"), self.limits, self.store, by)
+        who, kind = who_asks(scope, ""), headers.get("content-type", "").encode("latin-1")
+        files = Files(kind, self.limits, self.store, scope["state"]["visitor"])
         check_length(headers.get("content-length", "0"), files)
-        try:
-            response = await self.uploads.receive(files, Arrival(receive, Counted(files.most)), by)
-        except Left:  # nobody is there to be told
-            return
+        with arriving(receive, Counted(files.most), self.uploads.coming, who) as arrival:
+            response = await self.uploads.receive(files, arrival)
         response.headers.update(self.headers)
         await response(scope, receive, send)
 
@@ -265,30 +261,22 @@ class Guard:
             return Json(self.api_bytes or SMALL)
         return Json(JSON) if route.body == "json" else Counted(SMALL)
 
-    async def _event(self, scope: Scope, receive: Receive, send: Send, meter: Meter, path: str) -> None:
+    async def _event(self, scope: Scope, arrival: Arrival, send: Send, path: str) -> None:
         """An event is looked at as a whole before Gradio hears of it."""
-        arrival = Arrival(receive, meter)
-        try:
-            body = await arrival.whole()
-        except Left:  # nobody is there to be told
-            return
+        body = await arrival.whole()
         session, whole = await self._checked(scope, path, body)
         arrival.say(whole)
         visitor = scope["state"]["visitor"]
         with self.crowd.one_more(session, visitor) if AT_ONCE.match(path) else nullcontext():
             await self.short.in_turn(scope, arrival, send, session, event=True)
 
-    async def _tool(self, scope: Scope, receive: Receive, send: Send, meter: Meter) -> None:
+    async def _tool(self, scope: Scope, arrival: Arrival, send: Send) -> None:
         """A message of an agent. A tool's call that names a file is an event, whose sentence the agent is to read."""
-        arrival = Arrival(receive, meter)
-        try:
-            call = parsed(await arrival.whole())
-        except Left:  # nobody is there to be told
-            return
+        call = parsed(await arrival.whole())
         try:
             check_files(call, self.may_name, "")
         except Refused as error:
-            await tool_refusal(error, call)(scope, receive, send)
+            await tool_refusal(error, call)(scope, arrival.next, send)
             return
         await self.short.in_turn(scope, arrival, send, "", event=False)
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from starlette.datastructures import Headers
+from starlette.types import Message, Scope, Send
 
 from ovis_app.limits import MEGABYTE
-from ovis_app.ui.http_answers import Message, Scope, Send
 
 MOST = 64 * MEGABYTE  # of all answers
 LARGEST = 4 * MEGABYTE  # of one

@@ -13,7 +13,8 @@ from contextlib import asynccontextmanager
 from operator import attrgetter
 from typing import NamedTuple
 
-from ovis_app.ui.http_answers import Message, Scope, Send
+from starlette.types import Message, Scope, Send
+
 from ovis_app.ui.http_bodies import Refused
 from ovis_app.ui.http_hosts import network_of
 

@@ -15,10 +15,11 @@ from gradio.route_utils import FnIndexInferError
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException
 from starlette.responses import JSONResponse
+from starlette.types import Message, Receive, Scope, Send
 
 from ovis_app.errors import UNEXPECTED
 from ovis_app.request_id import NO_ID, RequestId, reported
-from ovis_app.ui.http_answers import Message, Receive, Scope, Send, refusal
+from ovis_app.ui.http_answers import refusal
 from ovis_app.ui.http_arrival import Arrival, Left
 from ovis_app.ui.http_bodies import Refused
 from ovis_app.ui.http_events import NO_SUCH_EVENT

@@ -11,9 +11,9 @@ from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
-from ovis_app.ui.http_answers import Receive, Scope, Send
-from ovis_app.ui.http_arrival import Arrival, Left
+from ovis_app.ui.http_arrival import Arrival
 from ovis_app.ui.http_kept import Asked, Copied, Kept, asked_by, only
 from ovis_app.ui.http_line import Line, who_asks
 from ovis_app.ui.http_passage import App, Passage
@@ -38,10 +38,7 @@ class ShortRequests:
         elif not route.in_line or (route.body == "api" and not _is_short(scope)):  # the latter has pictures: an upload
             await Passage(scope, arrival, send, self._headers, event=False).through(self._app)
         else:
-            try:
-                await arrival.whole()
-            except Left:  # nobody is there to be told
-                return
+            await arrival.whole()
             await self.in_turn(scope, arrival, send, session_of(scope, path), event=route.body == "small", asked=asked)
 
     async def in_turn(

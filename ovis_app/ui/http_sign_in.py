@@ -22,13 +22,16 @@ import anyio
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.types import Receive, Scope
 
 from ovis_app.accounts import Accounts
 from ovis_app.settings import Settings
-from ovis_app.ui.http_answers import PLAIN, Receive, Scope
-from ovis_app.ui.http_arrival import Arrival
+from ovis_app.ui.http_answers import PLAIN
+from ovis_app.ui.http_arrival import arriving
 from ovis_app.ui.http_bodies import Counted, Refused
+from ovis_app.ui.http_coming import Coming
 from ovis_app.ui.http_hosts import client_address, network_of
+from ovis_app.ui.http_line import who_asks
 from ovis_app.ui.http_sign_in_form import form
 
 log = logging.getLogger(__name__)
@@ -100,6 +103,7 @@ class SignIn:
         self._signed_in: dict[str, float] = {}  # digest of a token -> until when
         self._secret = secrets.token_bytes(32)
         self._known: dict[bytes, float] = {}  # of names and passwords that were right -> until when
+        self._coming = Coming()
         self._checks = anyio.CapacityLimiter(CHECKS_AT_ONCE)
 
     async def answer(self, scope: Scope, receive: Receive, path: str) -> Response | None:
@@ -127,7 +131,8 @@ class SignIn:
         return hashlib.sha256(Request(scope).cookies.get(self.cookie, "").encode()).hexdigest()
 
     async def _sign_in(self, scope: Scope, receive: Receive, headers: Headers) -> Response:
-        body = await Request(scope, Arrival(receive, Counted(FORM)).next).body()
+        with arriving(receive, Counted(FORM), self._coming, who_asks(scope, "")) as arrival:
+            body = await arrival.whole()
         try:
             fields = parse_qs(body.decode(), keep_blank_values=True, max_num_fields=16)
         except ValueError:

@@ -6,9 +6,6 @@ Knows forms and the store. Refuses to know what is in a file.
 
 from __future__ import annotations
 
-import math
-import time
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import anyio
@@ -19,13 +16,12 @@ from starlette.responses import JSONResponse, Response
 from ovis_app.limits import Limits
 from ovis_app.media.file_store import FileStore
 from ovis_app.media.incoming_file import IncomingFile, NoRoom
-from ovis_app.ui.http_arrival import TOO_SLOW, Arrival
+from ovis_app.ui.http_arrival import Arrival
 from ovis_app.ui.http_bodies import FILES_A_TURN, Refused, too_large
+from ovis_app.ui.http_coming import Coming
 
 PART = 16 * 1024  # bytes around each file of a form
 AT_ONCE, OF_ONE = 64, 16  # uploads on their way, and of one visitor, where it is known who that is
-BEGINNING = 10.0  # seconds in which an upload needn't make way for another
-RETRY_SECONDS = 5
 NO_FORM = "Files are uploaded as multipart/form-data."
 CROWDED = "Too many files are being uploaded at once: try again in a moment."
 
@@ -124,67 +120,27 @@ class Files:
         self._ended = True
 
 
-@dataclass(eq=False)
-class OnItsWay:
-    """An upload, and how fast it comes."""
-
-    by: str
-    scope: anyio.CancelScope = field(default_factory=anyio.CancelScope)
-    began: float = field(default_factory=time.monotonic)
-    size: int = 0
-
-    @property
-    def pace(self) -> float:
-        """Bytes a second; one that has just begun may be as fast as any."""
-        seconds = time.monotonic() - self.began
-        return math.inf if seconds < BEGINNING else self.size / seconds
-
-
 class Uploads:
     """Receives uploads into a store, only so many at a time."""
 
     def __init__(self, store: FileStore) -> None:
         self._store = store
-        self._coming: list[OnItsWay] = []
+        self.coming = Coming(at_once=AT_ONCE, of_one=OF_ONE, sentence=CROWDED)
         self._writers = anyio.CapacityLimiter(4)  # threads
 
-    async def receive(self, files: Files, arrival: Arrival, by: str) -> Response:
+    async def receive(self, files: Files, arrival: Arrival) -> Response:
         """The answer to an upload, which tells where its files lie. Raises Refused; then nothing of it stays."""
-        self._make_way(by)
-        coming = OnItsWay(by)
-        self._coming.append(coming)
         whole = False
         try:
-            with coming.scope:
-                more = True
-                while more:
-                    message = await arrival.next()
-                    data, more = message.get("body", b""), message.get("more_body", False)
-                    coming.size += len(data)
-                    if data:
-                        await anyio.to_thread.run_sync(files.take, data, limiter=self._writers)
-                paths = files.whole()
-                whole = True
-                return JSONResponse(paths)
-            raise Refused(408, TOO_SLOW)
+            more = True
+            while more:
+                message = await arrival.next()
+                data, more = message.get("body", b""), message.get("more_body", False)
+                if data:
+                    await anyio.to_thread.run_sync(files.take, data, limiter=self._writers)
+            paths = files.whole()
+            whole = True
+            return JSONResponse(paths)
         finally:
-            if coming in self._coming:
-                self._coming.remove(coming)
             if not whole:
                 files.abort()
-
-    def _make_way(self, by: str) -> None:
-        """Where all places are taken the slowest upload loses its own: whoever sends little would keep all of them for
-        hours. Raises Refused."""
-        if by and sum(one.by == by for one in self._coming) >= OF_ONE:
-            raise _crowded()
-        if len(self._coming) >= AT_ONCE:
-            slowest = min(self._coming, key=lambda one: one.pace)
-            if slowest.pace == math.inf:
-                raise _crowded()
-            self._coming.remove(slowest)
-            slowest.scope.cancel()
-
-
-def _crowded() -> Refused:
-    return Refused(429, CROWDED, {"retry-after": str(RETRY_SECONDS)})

@@ -25,13 +25,13 @@ from ovis_app.batch_rows import (
     given_questions,
 )
 from ovis_app.batch_tables import records
+from ovis_app.conversation import whole
 from ovis_app.errors import BatchError, RequestError, UserError
 from ovis_app.json_check import checked
 from ovis_app.media.file_store import FileStore
 from ovis_app.media.incoming_file import writing
 from ovis_app.prompt_template import Template, column_name
 from ovis_app.ui.choosing import claimed
-from ovis_app.ui.frames import whole
 
 LARGEST = 4_000_000  # bytes of a table
 MOST_FILES = 5_000

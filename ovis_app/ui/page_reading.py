@@ -14,7 +14,7 @@ from typing import Any
 
 from ovis_app import chat
 from ovis_app.backend import Backend, answering
-from ovis_app.conversation import Conversation, Detail, Media, Message
+from ovis_app.conversation import Conversation, Detail, Media, Message, whole
 from ovis_app.errors import UNEXPECTED, RequestError, UserError
 from ovis_app.generation import GenerationSettings, Request
 from ovis_app.limits import Limits
@@ -26,7 +26,7 @@ from ovis_app.reading.heard import TOKENS, heard, remarks
 from ovis_app.reading.kept import FIGURES, Read, part_of
 from ovis_app.request_id import reported
 from ovis_app.ui.asking import NO_REQUEST
-from ovis_app.ui.frames import Frame, failed, figures, whole
+from ovis_app.ui.frames import Frame, failed, figures
 
 log = logging.getLogger(__name__)
 

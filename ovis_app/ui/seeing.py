@@ -11,12 +11,13 @@ from contextlib import closing
 from typing import Any
 
 from ovis_app.backend import Backend, Sees
+from ovis_app.conversation import whole
 from ovis_app.errors import BLIND, UNEXPECTED, RequestError, UserError
 from ovis_app.generation import Request, Waiting
 from ovis_app.request_id import reported
 from ovis_app.sight import Cells, Sight
 from ovis_app.ui.asking import NO_REQUEST
-from ovis_app.ui.frames import Frame, failed, whole
+from ovis_app.ui.frames import Frame, failed
 
 log = logging.getLogger(__name__)
 

@@ -83,10 +83,12 @@ class Sessions(dict[str, Unread]):
 
 
 class Queue(queueing.Queue):
-    """Gradio's, with our sessions."""
+    """Gradio's, with our sessions, and without the list of the last 10,000 questions: of all of it a table was made
+    anew for each one that ended, for a page of figures that isn't there."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        self.ANALYTICS_MAX_EVENTS = 0
         asked = self.pending_event_ids_session
         self.pending_messages_per_session = Sessions(self.event_ids_to_events, asked)  # type: ignore[assignment]
 

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from ovis_app.errors import visible
 from ovis_app.zoo.rows import FAMILY_ROWS, MINI, MODELS, OVIS2_5, PAGE_READER, REFUSED
-from ovis_app.zoo.spec import ORGANISATIONS, LanguageModel, ModelSpec, Resolution, adapter_name, has_config
+from ovis_app.zoo.spec import ORGANISATIONS, LanguageModel, ModelSpec, Resolution, adapter_name, has_config, name_of
 
 OWN = "A checkpoint of your own."
 PAGE = re.compile(r"(www\.)?(huggingface\.co|hf\.co)/", re.IGNORECASE)  # an address without its https
@@ -68,7 +69,7 @@ def resolve(name: str) -> ModelSpec:
     known = find(plain or MINI.id)
     if known is None:
         known = replace(
-            OVIS2_5, id=plain, name=Path(plain).name[:80] or plain, about=OWN, licence="",
+            OVIS2_5, id=plain, name=name_of(Path(plain)) or visible(plain), about=OWN, licence="",
             parameters=_named_size(plain), guessed=True, refused=_refusal(plain),
         )  # fmt: skip
     if not revision:
@@ -120,7 +121,7 @@ def of_folder(folder: Path, *, id: str, name: str = "") -> ModelSpec:
     own = replace(
         row,
         id=id,
-        name=name or folder.resolve().name[:80],
+        name=name or name_of(folder.resolve()),
         about=OWN,
         licence="",
         parameters=max(size / 1e9 - linears * bits / 8, 0.0) / itemsize + linears,

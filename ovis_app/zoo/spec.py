@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ovis_app import bundled
 from ovis_app.conversation import Detail, Media, MediaKind
+from ovis_app.errors import visible
 from ovis_app.generation import GenerationSettings
 
 MINI_FOLDER = bundled.folder("ovis-mini")
@@ -213,7 +214,12 @@ def is_adapter(folder: Path | str) -> bool:
 def adapter_name(folder: Path) -> str:
     """What people call the adapter in a folder: where the folder is called that, by the one around it."""
     folder = Path(os.path.abspath(folder))  # noqa: PTH100 - Path's own follows links
-    return (folder.parent if folder.name == "adapter" else folder).name[:80]
+    return name_of(folder.parent if folder.name == "adapter" else folder)
+
+
+def name_of(folder: Path) -> str:
+    """What people call what lies in a folder: its name, which a stranger may have given it, as it can be shown."""
+    return visible(folder.name[:80])
 
 
 def has_config(folder: Path | str) -> bool:

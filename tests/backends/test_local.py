@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from ovis_app.api.openai.protocol import usage
 from ovis_app.backends.local import model_pool
 from ovis_app.backends.local.backend import LocalBackend
 from ovis_app.checkpoints import memory_fit, tokenizer
-from ovis_app.checkpoints.hub import no_progress
+from ovis_app.checkpoints.hub import Progress, no_progress
 from ovis_app.checkpoints.tokenizer import Ending
 from ovis_app.conversation import Conversation, Detail, Media, Message
 from ovis_app.engine import open_engine
@@ -38,7 +39,7 @@ from ovis_app.request_id import RequestId
 from ovis_app.settings import Settings
 from ovis_app.stop import NEVER
 from tests.models_on_cpu import loaded_on_cpu
-from tests.waiting import until
+from tests.waiting import PATIENCE, until
 
 CHECKPOINT = Path(__file__).parent.parent / "fixtures" / "golden" / "ovis2.5" / "public-a" / "checkpoint"
 SHORT = GenerationSettings(max_new_tokens=8)
@@ -427,6 +428,29 @@ def test_two_conversations_in_turn_both_keep_what_they_computed(backend: LocalBa
         read = backend._session._builder.build(talk, SHORT, note=lambda _: None, stop=NEVER)
         known = engine.blocks.known(Sequence(read.ids.tolist(), read.keys))
         assert len(known) * engine.blocks.block_size > 40
+
+
+def test_whoever_waits_and_whoever_asks_later_hears_that_it_is_being_shut_down(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun = threading.Event()
+
+    def slow(_: object, progress: Progress) -> object:
+        begun.set()
+        while True:
+            progress("Loading slowly", 0.5)
+            time.sleep(0.01)
+
+    monkeypatch.setattr(model_pool, "_load", slow)
+    monkeypatch.setattr(model_pool, "_models", {})
+    backend = LocalBackend(Settings(model=str(CHECKPOINT), device="cpu"), Limits())
+    loading, waiting, late = (backend.stream(ask("Hi")) for _ in range(3))
+    assert isinstance(next(loading), Waiting) and isinstance(next(waiting), Waiting)
+    assert begun.wait(PATIENCE)
+    backend.close()
+    for events in (loading, waiting, late):
+        with pytest.raises(BackendError, match="shut down"):
+            list(islice(events, 600))  # a minute of those that say to wait
 
 
 def test_the_process_ends_well_under_a_running_answer() -> None:

@@ -30,6 +30,7 @@ from ovis_app.generation import Answer, Done, Event, GenerationSettings, Request
 from ovis_app.limits import Limits
 from ovis_app.settings import Settings
 from ovis_app.zoo import ModelSpec
+from tests.threads import none_begins
 from tests.waiting import PATIENCE, until
 
 GOLDEN = Path(__file__).parent.parent / "fixtures" / "golden"
@@ -203,6 +204,14 @@ def test_a_name_of_nothing_is_a_sentence(backend: LocalBackend) -> None:
     changed(backend, "no-such-model")
     assert "no model called no-such-model" in backend.status().problem
     assert answer(backend, ask("Hi")).error == ""
+
+
+def test_a_change_that_no_thread_begins_is_none(backend: LocalBackend) -> None:
+    with none_begins("ovis-fetch"), pytest.raises(RuntimeError):
+        backend.change(str(FOLDERS["ovis2"]))
+    assert backend.status().change is None
+    changed(backend, FOLDERS["ovis2"])
+    assert backend.status().model.id == str(FOLDERS["ovis2"])
 
 
 def test_a_change_that_waits_for_answers_is_cancelled_at_once(backend: LocalBackend, endless: None) -> None:

@@ -9,6 +9,7 @@ import shutil
 import weakref
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -139,6 +140,17 @@ def test_stop_ends_it_and_the_next_page_is_read(backend: PageReaderBackend, page
     counted.remove()
     assert len(steps) < 5_000, "of 30,000 steps"
     assert backend.status().model.alone and backend.offers() == []
+
+
+def test_whoever_waits_and_whoever_asks_later_hears_that_it_is_being_shut_down(folder: Path, page: Media) -> None:
+    backend = PageReaderBackend(Settings(model=str(folder), device="cpu", dtype="float32"), Limits())
+    answering, waiting, late = (backend.stream(asked(page, "Read.", max_new_tokens=30_000)) for _ in range(3))
+    next(event for event in answering if isinstance(event, Answer))
+    assert isinstance(next(waiting), Waiting)
+    backend.close()
+    for events in (waiting, late):
+        with pytest.raises(BackendError, match="shut down"):
+            list(islice(events, 600))  # a minute of those that say to wait
 
 
 def test_what_is_typed_is_text(backend: PageReaderBackend, page: Media) -> None:

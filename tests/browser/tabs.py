@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
@@ -33,3 +33,15 @@ def tabs_on(url: str, request: pytest.FixtureRequest, context_of: Open) -> Itera
     for one in tabs:
         one.close()
     assert errors == []
+
+
+@contextmanager
+def strangers(url: str, request: pytest.FixtureRequest, browser: Any) -> Iterator[Open]:
+    """The same, each time in a browser that was never here: nothing is kept in it yet."""
+    with ExitStack() as contexts:
+
+        def fresh(**options: Any) -> Any:
+            return contexts.enter_context(browser.new_context(reduced_motion="reduce", **options))
+
+        with tabs_on(url, request, fresh) as opened:
+            yield opened

@@ -7,13 +7,12 @@ import io
 import json
 import zipfile
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.browser.tabs import Open, tabs_on
+from tests.browser.tabs import Open, strangers
 from tests.browser.test_page import LEFT, RIGHT, ask, conversation, drop, figures, says, until
 from tests.media.made_pdf import pdf, quarters
 from tests.ui.serving import Served
@@ -32,14 +31,8 @@ KEPT = """() => new Promise((done) => {
 
 @pytest.fixture
 def open_tab(request: pytest.FixtureRequest, browser: Any, server: Served) -> Iterator[Open]:
-    """Opens the page, each time in a browser that was never here: nothing is kept in it yet."""
-    with ExitStack() as contexts:
-
-        def fresh(**options: Any) -> Any:
-            return contexts.enter_context(browser.new_context(reduced_motion="reduce", **options))
-
-        with tabs_on(server.url, request, fresh) as opened:
-            yield opened
+    with strangers(server.url, request, browser) as opened:
+        yield opened
 
 
 def new_chat(tab: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 import time
 from collections.abc import Callable
@@ -161,6 +162,13 @@ def told(end: str, shape: str, begin: int, last: int) -> str:
     return f'"{PREFIX}{MODULE}.{end}.weight": {{"dtype": "F32", "shape": {shape}, {offsets}}}'
 
 
+def piped(folder: Path) -> None:
+    """Where a pipe lies that nobody writes into."""
+    written(folder)
+    (folder / "adapter_config.json").unlink()
+    os.mkfifo(folder / "adapter_config.json")
+
+
 def pickled(folder: Path) -> None:
     written(folder)
     (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin")
@@ -221,6 +229,9 @@ BAD = pytest.mark.parametrize(
         (of({f"{PREFIX}{TABLE}.weight": torch.ones(704, 64)}), "embeddings or the output layer apart"),
         (of(APART, ensure_weight_tying=True), "embeddings or the output layer apart"),
         (of(NORM), "doesn't fit this"),
+        (of(pair("llm.base_model.layers.0.mlp.down_proj", 96, 64)), "doesn't fit this"),
+        (of(pair(MODULE, 96, 64, r=1025), r=1025), "uses a rank of 1,025, which"),
+        (piped, "There is no adapter_config.json in mine"),
         (of(TWICE), "changes vte.weight twice: save it again"),
         (
             of(pair(MODULE, 96, 64), {"vte.weight": torch.ones(128, 64), f"{VTE}.weight": torch.zeros(128, 64)}),
@@ -237,6 +248,8 @@ BAD = pytest.mark.parametrize(
         (header(A.replace("[2, 96]", "[2.5, 96]"), B), "has a header that makes no sense"),
         (header(A.replace("[2, 96]", "[-2, -96]"), B), "has a header that makes no sense"),
         (header(A.replace("[2, 96]", f"[{2**62}, {2**62}]"), B), "has a header that makes no sense"),
+        (header(A.replace("[2, 96]", f"[2, 96{', 1' * 20}]"), B), "has a header that makes no sense"),
+        (header(A.replace("F32", r"\u001b[2J\n" + "F" * 99), B), "safetensors holds �[2J�FFFFFFFFFFFFFFF numbers"),
         (config(rank_pattern={f"m{n}": 3 for n in range(5000)}), "uses 5,000 patterns, which"),
         (config(peft_type="\x1b[2J\n\ud800"), "uses �[2J��, which"),
         (config(**{"\x1b]0;x\x07": 1}), "uses �]0;x�, which"),
@@ -277,7 +290,31 @@ def test_patterns_that_would_take_for_ever_are_refused_at_once(tmp_path: Path) -
     for pattern in ("(.*)*$", "(a|a)*", "((.+)+)+!", ".*.*.*x", "(?:a{1,9}){1,9}", r"(l)\1*", ".?" * 40, "(.|.)" * 30):
         with pytest.raises(AdapterError, match="uses the pattern"):
             AdapterConfig.read(written(tmp_path, alpha_pattern={pattern: 3}), "mine")
-    assert time.process_time() - begun < 5.0
+    names = {f"{number:09}": 3 for number in range(4096)}  # as long as the module's own
+    config = AdapterConfig.read(written(tmp_path, rank_pattern=names, alpha_pattern=names), "mine")
+    assert {config.scale(MODULE) for _ in range(200)} == {2.0}
+    assert time.process_time() - begun < 10.0
+
+
+def test_rows_are_looked_up_for_tables_that_are_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stranger may name many tables in as many tensors, each to be looked for among all."""
+    monkeypatch.setattr(AdapterConfig, "indices", lambda *_: pytest.fail("a table that isn't there was looked up"))
+    rows = {f"{PREFIX}{name}.token_adapter.trainable_tokens_delta": torch.ones(1, 64) for name in ("x", "llm.x")}
+    with pytest.raises(AdapterError, match="2 of its tensors have no place"):
+        looked_over(written(tmp_path, rows, trainable_token_indices={"x": [0]}))
+
+
+def test_a_folders_name_is_shown_as_it_can_be(tmp_path: Path) -> None:
+    """A stranger chose it: it moves no cursor, begins no line, and can be sent."""
+    odd = written(tmp_path / os.fsdecode(b"a\n\x1b[31m<b>\xff") / "adapter")
+    base = copied(tmp_path / "c\x1b[2J\n")
+    assert zoo.adapted(str(base), str(odd)).name == "c�[2J�+a��[31m<b>�"
+    (odd / "adapter_model.safetensors").unlink()
+    with pytest.raises(AdapterError, match=r"The adapter a��\[31m<b>� has no"):
+        looked_over(odd)
+    (base / "config.json").write_text("{")
+    with pytest.raises(BackendError, match=r"config.json in c�\[2J� is damaged"):
+        OvisConfig.read(base)
 
 
 def test_what_was_released_quantized_takes_no_adapter(tmp_path: Path) -> None:
@@ -312,6 +349,22 @@ def test_models_with_other_adapters_are_other_models(tmp_path: Path) -> None:
     written(two, pair(MODULE, 96, 64, seed=3))
     anew = loaded_on_cpu(rows[2], "float32")
     assert not torch.equal(logits(anew.model), logits(last.model))
+    model_pool.release()
+
+
+def test_weights_that_are_written_anew_while_they_are_read_are_a_sentence(tmp_path: Path) -> None:
+    """Their bytes would be taken for what stood there before."""
+    adapter, times = written(tmp_path / "mine"), list[str]()
+    row = zoo.adapted(str(BASE), str(adapter))
+
+    def meanwhile(words: str, share: float | None) -> None:
+        if share and not times:
+            times.append(words)
+            written(adapter, pair(MODULE, 96, 64, seed=9))
+
+    with pytest.raises(BackendError, match=r"checkpoint\+mine were written anew while they were read: try again"):
+        loaded_on_cpu(row, "float32", progress=meanwhile)
+    assert torch.equal(logits(loaded_on_cpu(row, "float32").model), logits(load(BASE, adapter=adapter)))
     model_pool.release()
 
 

@@ -18,7 +18,7 @@ from ovis_app import zoo
 from ovis_app.checkpoints import hub
 from ovis_app.checkpoints.hub import downloaded
 from tests.checkpoints.hub_server import COMMIT, Hub, serve
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, until
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CHECKPOINT = ROOT / "tests" / "fixtures" / "golden" / "ovis2.5" / "public-a" / "checkpoint"
@@ -165,6 +165,19 @@ def test_what_another_process_is_fetching_stays(repository: Path, tmp_path: Path
         os.killpg(process.pid, signal.SIGINT)
         process.communicate(timeout=PATIENCE)
         assert half_written(home) == [other]
+
+
+def test_of_a_process_that_is_killed_nothing_half_written_stays(repository: Path, tmp_path: Path) -> None:
+    """No try goes on with it, and of a large model it may be many gigabytes."""
+    home = tmp_path / "home"
+    with serve(Hub(REPOSITORY, repository, pace=SIZE // 60)) as hub:
+        process = started(hub, home, "-c", FETCH, "", REPOSITORY)
+        until(lambda: half_written(home))
+        process.kill()
+        until(lambda: not half_written(home), "it stayed")
+        process.communicate(timeout=PATIENCE)
+        hub.pace = 0
+        assert weights(fetch(hub, home)) == SIZE
 
 
 def test_the_downloader_is_ended_whoever_still_refers_to_it(monkeypatch: pytest.MonkeyPatch) -> None:

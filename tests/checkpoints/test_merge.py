@@ -125,14 +125,61 @@ def test_nothing_is_written_over(tmp_path: Path) -> None:
     taken.mkdir()
     merged(base, adapter, taken)  # an empty folder is a place
     before = {file.name: file.read_bytes() for file in taken.iterdir()}
-    with pytest.raises(AdapterError, match="isn't empty"):
+    with pytest.raises(AdapterError, match="isn't an empty folder"):
         merged(base, adapter, taken)
     assert before == {file.name: file.read_bytes() for file in taken.iterdir()}
     for inside in (base / "config.json", base / "merged"):
         with pytest.raises(AdapterError, match="is the model itself, or in it"):
             merged(base, adapter, inside)
-    with pytest.raises(AdapterError, match="isn't empty"):
+    with pytest.raises(AdapterError, match="isn't an empty folder"):
         merged(base, adapter, adapter / "adapter_config.json")
+
+
+def test_a_place_that_cannot_be_is_said_before_anything_is_copied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, adapter = copied(tmp_path / "base"), written(tmp_path / "a")
+    circle, link, inside, disk = (tmp_path / name for name in ("circle", "link", "inside", "disk"))
+    circle.symlink_to(circle)
+    inside.symlink_to(base)
+    disk.mkdir()
+    link.symlink_to(disk)
+    monkeypatch.setattr(Path, "is_mount", lambda path: path == disk)
+    monkeypatch.setattr(Merge, "write", lambda _: pytest.fail("it was begun"))
+    for out, said in [
+        (circle, "circle isn't an empty folder: name another one with --out"),
+        (circle / "x", "circle isn't a folder, so there can be none in it"),
+        (adapter / "adapter_config.json" / "x" / "y", "adapter_config.json isn't a folder, so there can be none in it"),
+        (link, "link isn't an empty folder"),
+        (inside / "x", "is the model itself, or in it"),
+        (tmp_path / ("x" * 300), "can't be written"),
+        (Path("/"), "/ isn't an empty folder"),
+        (disk, "disk is a disk of its own, which nothing can take the place of: name a folder in it"),
+    ]:
+        with pytest.raises(AdapterError, match=said):
+            merged(base, adapter, out)
+    assert not list(disk.iterdir())
+
+
+def test_no_file_of_elsewhere_is_copied(tmp_path: Path) -> None:
+    """Who sent the model could have what isn't theirs laid beside it, for everybody to read. The hub's cache is made of
+    links, and weights may lie on another disk."""
+    (tmp_path / "secret").write_text("mine alone")
+    adapter, base = written(tmp_path / "a"), copied(tmp_path / "base")
+    (base / "notes.txt").symlink_to(tmp_path / "secret")
+    with pytest.raises(AdapterError, match=r"notes.txt in base is a link to a file elsewhere: put a copy"):
+        merged(base, adapter, tmp_path / "out")
+    (base / "notes.txt").unlink()
+    (base / "model.safetensors").rename(tmp_path / "weights")
+    (base / "model.safetensors").symlink_to(tmp_path / "weights")
+    merged(base, adapter, tmp_path / "other")
+    snapshot, blobs = tmp_path / "models--a--b" / "snapshots" / "c0ffee", tmp_path / "models--a--b" / "blobs"
+    snapshot.mkdir(parents=True)
+    shutil.copytree(BASE, blobs)
+    for file in blobs.iterdir():
+        (snapshot / file.name).symlink_to(f"../../blobs/{file.name}")
+    out = merged(snapshot, adapter, tmp_path / "out")
+    assert not any(file.is_symlink() for file in out.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -193,7 +240,7 @@ def test_of_two_at_once_one_comes_out_whole(change: int, tmp_path: Path) -> None
         if len(sizes) == (1 if change == 0 else len(slow.files) + 1):  # before a weight is changed, or behind one
             fast.write()
 
-    with pytest.raises(AdapterError, match=r"out isn't empty: name another folder"):
+    with pytest.raises(AdapterError, match=r"out isn't an empty folder: name another one"):
         slow.write(meanwhile)
     assert {file.name: file.read_bytes() for file in out.iterdir()} == {
         file.name: file.read_bytes() for file in alone.iterdir()
@@ -268,6 +315,7 @@ def test_the_command_says_what_is_wrong(capsys: pytest.CaptureFixture[str], tmp_
         (("merge", "--model", BASE, "--adapter", dora, "--out", tmp_path / "o"), "uses DoRA"),
         (("merge", "--model", BASE, "--adapter", adapter, "--out", BASE), "is the model itself"),
         (("ask", "Hello", "--model", adapter), "is an adapter, not a model: name it with --adapter"),
+        (("ask", "Hello", "--adapter", f"{tmp_path}/a\nERROR \x1b[2J"), "a�ERROR �[2J isn't an adapter: name a"),
         (("ask", "Hello", "--model", BASE, "--adapter", tmp_path), "isn't an adapter: name a folder with"),
         (("ask", "Hello", "--backend", "fake", "--adapter", adapter), "--adapter is for a model in this process"),
     ]:

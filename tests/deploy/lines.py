@@ -39,7 +39,7 @@ def unit() -> dict[str, list[str]]:
 def commands(program: str) -> Iterator[list[str]]:
     """Every call of `program`, as words."""
     blocks = re.findall(r"^```\n(.*?)^```", DOC.read_text("utf-8"), re.MULTILINE | re.DOTALL)
-    inline = re.findall(r"`((?:ovis|docker run)[^`]+)`", DOC.read_text("utf-8"))
+    inline = re.findall(r"`(ovis[^`]+)`", DOC.read_text("utf-8"))
     for line in [*"".join(blocks).splitlines(), *inline]:
         for part in re.split(r"\s(?:&&|>>?|\|)\s", line.replace("\n", " ")):
             words = shlex.split(part)
@@ -52,7 +52,8 @@ def commands(program: str) -> Iterator[list[str]]:
         yield entry[1:]
         for words in commands("docker"):
             if words[0] == "run":
-                yield ["serve", *words[words.index("ovis-app:local") + 1 :]]
+                image = next(place for place, word in enumerate(words) if word.startswith("ovis-app"))
+                yield ["serve", *words[image + 1 :]]
     if program == "vllm":
         service = compose()["services"]["vllm"]
         yield [*service["entrypoint"][1:], *service["command"]]

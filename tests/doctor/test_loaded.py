@@ -76,7 +76,7 @@ def test_an_engine_that_says_other_tokens_and_a_slow_card_are_named(monkeypatch:
 
 
 def test_a_card_is_held_against_its_data_sheet() -> None:
-    slow, sound = (speed.bandwidth("cuda:0", found, 3.35e12) for found in (1e12, 2.9e12))
+    slow, sound = (speed.bandwidth(found, 3.35e12) for found in (1e12, 2.9e12))
     assert slow.verdict == "differs" and "3,350" in slow.expected and "throttled" in slow.report
     assert sound.verdict == "ok"
     assert speed.tokens(20, 5e9, 3e12, "cuda").verdict == "differs"

@@ -52,7 +52,7 @@ def test_closing_ends_what_is_under_way_and_what_waits_with_a_sentence() -> None
     driven.start()
     reader = Reader()
     with ThreadPoolExecutor(2) as threads:
-        under_way = threads.submit(driven.generate, text(), LONG, streamer=reader)
+        under_way = threads.submit(driven.generate, text(), replace(LONG, max_new_tokens=1900), streamer=reader)
         until(lambda: reader.heard)
         waiting = driven.add(text("Wait."), SHORT)
         driven.close()

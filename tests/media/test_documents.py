@@ -20,6 +20,7 @@ from ovis_app.errors import MediaError, UserError
 from ovis_app.limits import Limits
 from ovis_app.media import PageChoice, PageRange, attach, attach_all, decoder_process, with_pages
 from ovis_app.media.documents import Document, Page, chosen, is_document
+from ovis_app.media.incoming_file import NoRoom
 from ovis_app.media.page_range import written
 from ovis_app.stop import Stop, Stopped
 from tests.media.made import CORNERS, corner_names, corners, encoded
@@ -326,3 +327,8 @@ def test_more_pages_than_a_question_holds(write: Write, tmp_path: Path) -> None:
 def test_a_document_that_takes_too_long_in_all_is_refused(write: Write, tmp_path: Path) -> None:
     with pytest.raises(MediaError, match=r"“b.pdf” takes too long to draw"):
         with_pages([(write("b.pdf", GOOD), "b.pdf")], tmp_path, Limits(document_seconds=0))
+
+
+def test_a_page_that_cannot_be_written_is_no_fault_of_the_document(write: Write, tmp_path: Path) -> None:
+    with pytest.raises(NoRoom, match=r"^“b.pdf” can't be drawn, since no file can be written here"):
+        with_pages([(write("b.pdf", GOOD), "b.pdf")], tmp_path / "gone", Limits())

@@ -13,8 +13,10 @@ import pytest
 
 from ovis_app.errors import MediaError
 from ovis_app.media.fetch import Allowed, fetch, own, public
+from ovis_app.media.incoming_file import NoRoom
 from ovis_app.stop import Stop, Stopped
 from tests.canary import Canary, canary
+from tests.threads import none_begins
 from tests.waiting import PATIENCE, until
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
@@ -209,3 +211,18 @@ def test_a_name_that_nobody_resolves_is_left_in_time(tmp_path: Path, monkeypatch
 def test_a_name_that_is_none_is_a_sentence(tmp_path: Path) -> None:
     for host in ("." * 70, "x" * 64 + ".example", "nothing.invalid"):
         assert "can't be fetched" in refused(f"http://{host}/x", tmp_path / "f")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no such device there")
+def test_a_full_disk_is_no_fault_of_the_address() -> None:
+    with saying(OK % (100_000, bytes(100_000))) as there, pytest.raises(NoRoom, match="no room"):
+        fetch(there, Path("/dev/full"), name="image 1", most=100_000, allowed=anywhere)
+
+
+def test_where_no_thread_begins_names_are_looked_up_once_some_do(tmp_path: Path) -> None:
+    with none_begins("ovis-fetch-name"):
+        for _ in range(40):
+            assert "can't be fetched" in refused("http://127.0.0.1:9", tmp_path / "a")
+    with saying(OK % (len(PNG), PNG)) as there:
+        fetch(there, tmp_path / "a", name="image 1", most=1000, allowed=anywhere)
+    assert (tmp_path / "a").read_bytes() == PNG

@@ -27,6 +27,8 @@ from ovis_app.media.file_store import IDLE_SECONDS, LEFT_SECONDS, UNUSED_SECONDS
 from ovis_app.media.incoming_file import IncomingFile, NoRoom
 from ovis_app.private_folder import PrivateFolder, sweep
 from tests.media.made import corners, encoded
+from tests.threads import none_begins
+from tests.waiting import PATIENCE, until
 
 PNG = encoded(corners(), "PNG")
 
@@ -285,6 +287,42 @@ def test_what_a_killed_process_left_is_swept_and_what_a_live_one_has_is_not(tmp_
     assert not theirs.exists() and own.path.exists() and strange.exists()
     own.close()
     assert not own.path.exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="kills need a system that forks")
+def test_a_folder_whose_removal_was_killed_is_removed_by_the_next(tmp_path: Path) -> None:
+    """At whichever file that was: it may hold a model."""
+    code = (
+        "import os, signal, sys; from pathlib import Path\nfrom ovis_app.private_folder import PrivateFolder, sweep\n"
+        "for last in range(8):\n"
+        "    child = os.fork()\n"
+        "    if not child:\n"
+        "        own, removed = PrivateFolder(Path(sys.argv[1])), []\n"
+        "        for name in 'abcd': (own.path / name).mkdir()\n"
+        "        for name in ('a/1', 'b/2', 'page'): (own.path / name).write_bytes(b'x')\n"
+        "        def removing(event, _):\n"
+        "            if event in ('os.remove', 'os.rmdir'):\n"
+        "                len(removed) < last or os.kill(os.getpid(), signal.SIGKILL)\n"
+        "                removed.append(event)\n"
+        "        sys.addaudithook(removing)\n"
+        "        own.close()\n"
+        "    assert os.waitpid(child, 0)[1] == signal.SIGKILL\n"
+        "    sweep(Path(sys.argv[1]))\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, timeout=PATIENCE)
+    assert not list(tmp_path.iterdir())
+
+
+def test_files_are_swept_also_where_no_thread_began_at_first(
+    tmp_path: Path, now: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_store, "SWEEP_SECONDS", 0.01)
+    with closing(FileStore(tmp_path, Limits(), clock=lambda: now.time)) as store:
+        with none_begins("ovis-files"), pytest.raises(RuntimeError):
+            brought(store)
+        path = brought(store)
+        now.time += UNUSED_SECONDS
+        until(lambda: not path.exists())
 
 
 def test_a_link_in_place_of_a_folder_is_not_followed(tmp_path: Path) -> None:

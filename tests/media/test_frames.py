@@ -13,6 +13,7 @@ from ovis_app.conversation import Media
 from ovis_app.errors import MediaError
 from ovis_app.limits import Limits
 from ovis_app.media import attach, clip_of_frames, sample_frames
+from ovis_app.media.incoming_file import NoRoom
 from tests.media.made import corners, encoded
 
 
@@ -52,3 +53,10 @@ def test_what_is_no_row_of_frames_is_refused(tmp_path: Path) -> None:
     for extra, words in ((other, "sizes"), (png, "JPEG"), (cut, "damaged")):
         with pytest.raises(MediaError, match=words):
             clip_of_frames([*good, extra], tmp_path / "clip", "video 1", Limits())
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no such device there")
+@pytest.mark.parametrize("count", [1, 500])
+def test_a_full_disk_is_no_fault_of_the_frames(tmp_path: Path, count: int) -> None:
+    with pytest.raises(NoRoom, match="no room"):
+        clip_of_frames(jpegs(tmp_path, count), Path("/dev/full"), "video 1", Limits())

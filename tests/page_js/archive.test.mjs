@@ -7,6 +7,7 @@ import { deflateRawSync } from "node:zlib";
 import { ArchiveError, FORMAT, MOST_JSON, MOST_UNPACKED, packed, unpacked } from "../../ovis_app/ui/static/page/archive.mjs";
 import { Files } from "../../ovis_app/ui/static/page/files.mjs";
 import { Session } from "../../ovis_app/ui/static/page/session.mjs";
+import { message } from "../../ovis_app/ui/static/page/schema.mjs";
 import { open } from "../../ovis_app/ui/static/page/store.mjs";
 import { randomId } from "../../ovis_app/ui/static/page/thread.mjs";
 import { build, path, standing } from "../../ovis_app/ui/static/page/tree.mjs";
@@ -159,7 +160,7 @@ test("what is no export, damaged, cut off, encrypted or of a later version is re
   await refused(await zipped([{ name: "notes.txt", blob: text("x") }]), "foreign");
   await refused(await archive({ format: "other", version: 1, conversations: [] }), "foreign");
   await refused(await archive([1, 2]), "foreign");
-  await refused(await archive({ ...manifest([]), version: 2 }), "newer");
+  await refused(await archive({ ...manifest([]), version: 3 }), "newer");
   await refused(await foreign([{ name: "conversation.json", data: Buffer.from("{") }]), "damaged");
   await refused(await foreign([{ name: "conversation.json", data: Buffer.from("{}"), flags: 1 }]), "damaged");
   await refused(await foreign([{ name: "conversation.json", data: Buffer.from("{}"), sum: 7 }]), "damaged");
@@ -225,4 +226,18 @@ test("ten thousand messages in one conversation come in within a moment, in thei
   const { library } = await unpacked(await archive(manifest(many)), AROUND);
   const texts = shown(library[0]);
   assert.deepEqual([texts.length, texts[0], texts.at(-1)], [10_000, "m0", "m9999"]);
+});
+
+test("many conversations are in parts, each written and read by itself; few are in one, as before", async () => {
+  const long = (place) => ({ conversation: { id: `c${place}`, title: `T${place}`, leaf: null }, messages: [message({ ...said("q1", null), conversation: `c${place}`, text: String(place).repeat(900_000) })] });
+  const around = { fileOf: async () => null, app: "1.0", model: { name: "M", id: "M" } };
+  const library = Array.from({ length: 10 }, (_, place) => long(place));
+  const file = await packed(library, around);
+  const inside = await contents(file);
+  assert.deepEqual([...inside.keys()], ["conversation.json", "conversation-2.json", "conversation-3.json"]);
+  const found = await unpacked(file, AROUND);
+  assert.deepEqual(found.library.map(({ conversation, messages }) => [conversation.title, messages[0].text[0], messages[0].text.length]),
+    library.map(({ conversation }, place) => [conversation.title, String(place), 900_000]));
+  const few = await packed(library.slice(0, 2), around);
+  assert.equal(JSON.parse(await (await (await contents(few)).get("conversation.json").read(MOST_JSON)).text()).version, 1);
 });

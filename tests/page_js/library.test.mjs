@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { fileName, html, markdown } from "../../ovis_app/ui/static/page/exports.mjs";
-import { grouped, nameOf, search } from "../../ovis_app/ui/static/page/library.mjs";
+import { grouped, nameOf, search, searchable } from "../../ovis_app/ui/static/page/library.mjs";
 import { conversation, message } from "../../ovis_app/ui/static/page/schema.mjs";
 
 const HOUR = 3600 * 1000;
@@ -31,7 +31,7 @@ const LIBRARY = [
   { conversation: kept("a", 1, { title: "Receipt of the Bakery" }), messages: [{ id: "m1", text: "The total is 12.50 €, with Ｆｕｌｌ width and CRÈME." }] },
   { conversation: kept("b", 2, { title: "发票" }), messages: [{ id: "m2", text: "这张收据的总额是多少？" }, { id: "m3", text: "总额是一百二十元。" }] },
   { conversation: kept("c", 0, { title: "Shapes", pinned: true }), messages: [{ id: "m4", text: "total: three" }] },
-];
+].map(({ conversation, messages }) => ({ conversation, messages: messages.map(searchable) }));
 const found = (query) => search(query, LIBRARY).map((one) => [one.conversation.id, one.message]);
 
 test("every word is sought in titles and in what was said, whatever its case and width, also within Chinese", () => {

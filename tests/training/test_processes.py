@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 COMMAND = [sys.executable, "-m", "ovis_app.training.mini", "--tiny", "--processes", "2"]
@@ -21,11 +20,14 @@ def test_two_processes_that_are_killed_go_on_where_they_were(tmp_path: Path) -> 
     work.mkdir()
     (work / "plan.json").write_text('{"see": 4, "whole": 400}')
     command = [*COMMAND, "--work", str(work), "--out", str(out)]
-    with subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL) as run:
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as run:
         while not (work / "see.pt").exists():
             assert run.poll() is None
             time.sleep(0.1)
-        os.killpg(run.pid, signal.SIGKILL)
+        trains = psutil.Process(run.pid).children(recursive=True)
+        run.kill()
+    _, left = psutil.wait_procs(trains, timeout=60)
+    assert len(trains) >= 2 and not left, "a command that is gone still trains"
     assert not out.exists()
     again = subprocess.run(command, capture_output=True, text=True, check=False)
     assert again.returncode == 2 and "add --resume" in again.stderr

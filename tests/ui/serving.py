@@ -27,8 +27,7 @@ from ovis_app.conversation import Stats
 from ovis_app.generation import Answer, Done, Event, Request, Thinking
 from ovis_app.limits import Limits
 from ovis_app.settings import Settings
-from ovis_app.ui import http_guard, page
-from ovis_app.ui.http_heads import Heads
+from ovis_app.ui import http_guard, http_heads, page
 from ovis_app.ui.http_hosts import visitors
 from tests.waiting import PATIENCE, until
 
@@ -115,7 +114,7 @@ def served(backend: Backend, /, **changes: Any) -> Iterator[Served]:
     options["app_kwargs"]["routes"] += programs(operation, line, settings, limits)
     _, url, _ = blocks.launch(**options, prevent_thread_lock=True, quiet=True)
     mcp.tools_alone(blocks)
-    blocks.server.config.http_protocol_class = Heads
+    http_heads.install(blocks.server.config)
     try:
         yield Served(url, backend, blocks, store)
     finally:
@@ -182,9 +181,9 @@ class Wire:
         props = {c["id"]: c["props"] for c in self.config["components"]}
         return [props[i].get("value") for i in event["inputs"]]
 
-    def run(self, event: dict[str, Any], data: list[Any], event_data: Any = None) -> list[Any]:
+    def run(self, event: dict[str, Any], data: list[Any]) -> list[Any]:
         """An event outside the queue: its outputs."""
-        body = {"fn_index": event["id"], "data": data, "session_hash": self.session, "event_data": event_data}
+        body = {"fn_index": event["id"], "data": data, "session_hash": self.session}
         answer = self.http.post("/run/predict", json=body)
         answer.raise_for_status()
         return list(answer.json()["data"])

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from ovis_app.media.file_store import FileStore
+from ovis_app.media.incoming_file import FULL, NoRoom
 from tests.media.made import CORNERS, clip, corner_names, number_of, numbered
 from tests.media.made_pdf import Sheet, pdf, quarters
 from tests.ui.serving import EXAMPLES, Served, Wire
@@ -135,3 +137,20 @@ def test_a_choice_that_makes_no_sense_refuses_the_question(wire: Wire, film: str
         assert failed["kind"] == "failed" and failed["sentence"].endswith(".")
         wire.said = []
     assert len(wire.served.backend.requests) == before
+
+
+def test_of_a_document_that_finds_no_room_no_page_stays(
+    wire: Wire, report: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = list[Path]()
+
+    def put(self: FileStore, *given: Any) -> Path:
+        if len(kept) == 2:
+            raise NoRoom(FULL)
+        kept.append(whole(self, *given))
+        return kept[-1]
+
+    whole = FileStore.put
+    monkeypatch.setattr(FileStore, "put", put)
+    assert named(wire, "bring", {"upload": report, "pages": "1-3"})["refused"] == FULL
+    assert len(kept) == 2 and not any(path.exists() for path in kept)

@@ -59,24 +59,6 @@ def test_what_fits_no_event_is_a_sentence_and_leaves_nothing_in_the_log(
 
 
 @pytest.mark.parametrize(
-    ("kind", "good", "bad"),
-    [("textbox", "x", (5, [], {}, True)), ("slider", 1.5, ("1", [], True)), ("checkbox", True, (1, "x", {}))],
-)
-def test_a_value_of_another_kind_is_refused_before_it_is_queued(kind: str, good: object, bad: tuple[object]) -> None:
-    event = {"id": 0, "inputs": [7], "targets": [], "api_name": ""}
-    config = {"components": [{"id": 7, "type": kind}], "dependencies": [event]}
-    events = Events(config, {"named_endpoints": {}})
-
-    def joined(value: object) -> None:
-        events.check("/gradio_api/queue/join", json.dumps({"fn_index": 0, "data": [value]}).encode())
-
-    joined(good), joined(None)
-    for value in bad:
-        with pytest.raises(Refused):
-            joined(value)
-
-
-@pytest.mark.parametrize(
     "body", [b"", b"[]", b"null", b"{", b"\xff", b"[" * 5000, b'{"data": ' + b"[" * 500 + b"]" * 500 + b"}"]
 )
 @pytest.mark.parametrize("route", ["run/predict", "queue/join", "call/chat", "call/v2/chat"])

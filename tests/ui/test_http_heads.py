@@ -7,9 +7,10 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing, suppress
 from typing import Any
 
+import anyio
 import pytest
 import uvicorn
 
@@ -17,6 +18,14 @@ from ovis_app.ui import http_heads
 from tests.waiting import PATIENCE, until
 
 SLOW = 1.5  # seconds that an answer takes here
+left = threading.Event()  # whoever asked for /looks
+
+
+class Unheard(asyncio.Protocol):
+    """In place of a library for WebSocket."""
+
+    def __init__(self, **_: Any) -> None:
+        pass
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -24,9 +33,21 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
         return
     if scope["path"] == "/slow":
         await asyncio.sleep(SLOW)
+    if scope["path"] == "/looks":  # whether somebody is still there, as Gradio's streams do
+        while True:
+            with anyio.move_on_after(0.01):
+                if (await receive())["type"] == "http.disconnect":
+                    left.set()
+                    return
     if scope["path"] == "/body":
         while (await receive()).get("more_body"):
             pass
+    if scope["path"] == "/stream":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        while not left.is_set():
+            await send({"type": "http.response.body", "body": b"x", "more_body": True})
+            await asyncio.sleep(0)
+        return
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
     await send({"type": "http.response.body", "body": b"ok"})
 
@@ -35,11 +56,12 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     monkeypatch.setattr(http_heads, "PATIENCE", 0.5)
     listening = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off", timeout_keep_alive=30))
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off", timeout_keep_alive=30))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     until(lambda: server.started)
-    server.config.http_protocol_class = http_heads.Heads  # as `serve` has it, of a server that runs
+    server.config.ws_protocol_class = Unheard
+    http_heads.install(server.config)  # as `serve` does, of a server that runs
     yield int(listening.getsockname()[1])
     server.should_exit = True
     thread.join(PATIENCE)
@@ -92,3 +114,44 @@ def test_who_is_being_answered_or_sends_a_body_is_left_alone(port: int) -> None:
             time.sleep(SLOW / 6)
             connection.sendall(b"x")
         assert rest(connection).endswith(b"ok")
+
+
+def test_of_many_silent_connections_the_oldest_is_closed(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_heads, "PATIENCE", PATIENCE)
+    monkeypatch.setattr(http_heads, "MOST", 2)
+    with ExitStack() as stack:
+        first, *others = (stack.enter_context(closing(opened(port, b""))) for _ in range(3))
+        assert rest(first) == b""
+        for connection in others:
+            connection.sendall(head("/", "Connection: close"))
+            assert rest(connection).endswith(b"ok")
+
+
+def test_what_comes_ahead_of_its_turn_is_bounded(port: int) -> None:
+    left.clear()
+    with closing(opened(port, head("/looks"))) as connection:
+        with suppress(OSError):
+            connection.sendall(bytes(8 * http_heads.AHEAD))
+        assert left.wait(PATIENCE)
+    with closing(opened(port, head("/slow") + head("/", "Connection: close"))) as connection:
+        assert rest(connection).endswith(b"ok")
+
+
+def test_whoever_asks_for_a_websocket_gets_an_answer(port: int) -> None:
+    with closing(opened(port, head("/", "Connection: Upgrade", "Upgrade: websocket"))) as connection:
+        assert connection.recv(100).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("path", ["/", "/stream"])
+def test_what_makes_no_sense_behind_an_answers_beginning_leaves_no_traceback(
+    port: int, caplog: pytest.LogCaptureFixture, path: str
+) -> None:
+    left.clear()
+    chunked = head(path, "Transfer-Encoding: chunked")
+    with closing(opened(port, chunked)) as connection:
+        assert connection.recv(100).startswith(b"HTTP/1.1 200")
+        with suppress(OSError):
+            connection.sendall(b"no chunk\r\n")
+            rest(connection)
+    left.set()
+    assert "Traceback" not in caplog.text and not any(one.exc_info for one in caplog.records)

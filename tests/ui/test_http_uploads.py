@@ -136,44 +136,6 @@ def test_on_a_full_disk_text_is_answered_and_files_are_again_once_there_is_room(
         assert "with shapes.png" in wire.ask("and now?", [wire.upload(SHAPES)])["text"]
 
 
-def test_so_many_uploads_at_a_time_and_no_more(server: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ovis_app.ui.http_uploads.AT_ONCE", 2)
-    monkeypatch.setattr("ovis_app.ui.http_uploads.BEGINNING", 1e9)
-    kind, body = form(a_file("a.png"))
-    held = [opened(server, "/gradio_api/upload", kind, f"Content-Length: {len(body)}") for _ in range(2)]
-    for connection in held:
-        connection.sendall(body[:60])
-    until(lambda: upload(server, a_file("b.png")).status == 429)
-    said = upload(server, a_file("b.png"))
-    assert int(said.headers["retry-after"]) > 0 and b"try again" in said.body
-    for connection in held:
-        connection.sendall(body[60:])
-        assert answer(connection).status == 200
-        with suppress(OSError):
-            connection.close()
-    assert upload(server, a_file("b.png")).status == 200
-
-
-def test_the_slowest_upload_makes_way_where_all_places_are_taken(
-    server: Served, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("ovis_app.ui.http_uploads.AT_ONCE", 2)
-    monkeypatch.setattr("ovis_app.ui.http_uploads.BEGINNING", 0.0)
-    before = set(stored(server))
-    kind, body = form(('name="files"; filename="b.png"', b"x" * 100_000))
-    slow, fast = (opened(server, "/gradio_api/upload", kind, f"Content-Length: {len(body)}") for _ in range(2))
-    with closing(slow), closing(fast):
-        for connection, much in ((slow, 200), (fast, 90_000)):
-            connection.sendall(body[:much])
-        until(lambda: sum(path.name == "coming" for path in stored(server)) == 2)
-        assert upload(server, a_file("b.png")).status == 200
-        said = answer(slow)
-        assert said.status == 408 and said.body.endswith(b"faster connection.")
-        fast.sendall(body[90_000:])
-        assert answer(fast).status == 200
-    until(lambda: len(set(stored(server)) - before) == 2)
-
-
 def test_what_was_never_sent_goes_with_its_session(server: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(file_store, "LEFT_SECONDS", 0.0)
     before = set(stored(server))

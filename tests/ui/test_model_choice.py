@@ -91,6 +91,17 @@ def test_the_choice_is_shown_only_to_whom_it_belongs(server: Served, wire: Wire,
     assert (b"Ovis2.5-9B" in said.body) is shown and refused(said) is not shown
 
 
+def test_where_a_model_lies_is_told_to_nobody_who_may_not_choose(tmp_path: Path) -> None:
+    mine = replace(zoo.MINI, id=str(tmp_path), name="mine", bundled=False)
+    with served(HeldBackend(model=mine)) as here, closing(Wire(here)) as wire:
+        look = wire.event("models", "look")
+        body = json.dumps({"fn_index": look["id"], "session_hash": wire.session, "data": [None, None]}).encode()
+        for header, told in (("X-Forwarded-For: 203.0.113.5", False), ("X-Harmless: 1", True)):
+            said = post(here, "/gradio_api/run/predict", body, header)
+            assert said.status == 200 and (str(tmp_path).encode() in said.body) is told
+        assert all(str(tmp_path).encode() not in ask(here, target).body for target in ("/", "/config"))
+
+
 @pytest.mark.parametrize(
     "asked",
     [None, [], "Ovis2-1B", {"name": 5}, {"name": ["Ovis2-1B"]}, {"name": {"a": 1}}, {"name": "x" * 5000},

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 from weakref import WeakSet
 
+import pandas
 import pytest
 
 from ovis_app.generation import Event, Request
@@ -137,3 +138,12 @@ def test_gradio_keeps_no_session_of_a_question_that_is_over(wire: Wire) -> None:
     for _ in range(3):
         wire.ask("Hello")
     assert {*sessions} <= before
+
+
+def test_no_question_pays_for_those_before_it(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the end of each Gradio made a table of the last 10,000."""
+    tables, made = list[int](), pandas.DataFrame
+    monkeypatch.setattr(pandas, "DataFrame", lambda records: tables.append(len(records)) or made(records))
+    for _ in range(3):
+        wire.ask("Hello")
+    assert tables == []

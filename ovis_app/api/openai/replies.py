@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 
 import anyio
 from starlette.responses import JSONResponse
+from starlette.types import Receive, Scope, Send
 
 from ovis_app.api.openai.fields import ApiError
 from ovis_app.api.openai.protocol import ChatRequest, Completion
@@ -30,11 +31,6 @@ HEARTBEAT_SECONDS = 5.0  # between two signs of life while nothing is said
 HEARTBEAT = b": waiting\n\n"
 STREAM = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache"),
           (b"x-accel-buffering", b"no")]  # fmt: skip
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 
 
 def refused(error: ApiError) -> JSONResponse:

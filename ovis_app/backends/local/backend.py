@@ -33,7 +33,7 @@ from ovis_app.checkpoints.hub import Progress
 from ovis_app.checkpoints.placement import Placement
 from ovis_app.conversation import Stats
 from ovis_app.engine.streamer import TokenStreamer
-from ovis_app.errors import BackendError, UserError
+from ovis_app.errors import CLOSED, BackendError, UserError
 from ovis_app.generation import Done, Event, Request, Waiting
 from ovis_app.kept_examination import kept
 from ovis_app.limits import Limits
@@ -225,7 +225,11 @@ class LocalBackend:
             raise BackendError(obstacle)
         memory_fit.refuse_what_cannot_fit(spec, placement, freed=self._freed())
         pending = self._switch.begin(spec)
-        self._fetches.start(partial(self._fetch, pending, placement))
+        try:
+            self._fetches.start(partial(self._fetch, pending, placement))
+        except RuntimeError:  # no thread begins any more
+            self._switch.end(pending, "")
+            raise
 
     def cancel_change(self) -> None:
         self._switch.cancel()
@@ -331,6 +335,8 @@ class LocalBackend:
         one = OneAnswer(request.id, Stop(self._closing))
         self._idle.wind()
         ticket = self._worker.submit(partial(self._work, request, answer, one, time.monotonic()))
+        if self._closing.is_set():  # nobody may be there any more to do it
+            raise BackendError(CLOSED)
         yield from one.events(lambda: self._waits_for(ticket))
 
     def count(self, request: Request) -> int:
@@ -361,7 +367,8 @@ class LocalBackend:
         return f"Waiting for {ahead} other question{'s' if ahead > 1 else ''}" if ahead else ""
 
     def close(self) -> None:
-        """Ends what is running and what waits. Called at the end of the process at the latest."""
+        """Ends what is running and what waits; whoever asks later is refused. Called at the end of the process at the
+        latest."""
         self._closing.set()
         self._idle.close()
         self._fetches.wait(CLOSE_SECONDS)  # a download removes what it has half written
@@ -377,8 +384,7 @@ class LocalBackend:
         begin = partial(one.begin, self.settings.deadline)  # once the work does, and anew once it is the answer's turn
 
         def load_and_answer() -> None:
-            if one.stop.is_set():
-                return
+            one.stop.check()
             session = self._open(self._report, asked)
             begin()
             if session.at_once:

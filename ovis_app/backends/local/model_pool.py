@@ -26,10 +26,13 @@ from ovis_app.checkpoints.load import load_weights
 from ovis_app.checkpoints.memory_fit import refuse_what_cannot_fit
 from ovis_app.checkpoints.placement import Placement
 from ovis_app.checkpoints.tokenizer import ChatTokenizer
+from ovis_app.errors import BackendError
 from ovis_app.models.ovis import Ovis
 from ovis_app.zoo import ModelSpec
 
 log = logging.getLogger(__name__)
+
+CHANGED = "The weights of {name} were written anew while they were read: try again once they are whole."
 
 
 @dataclass(frozen=True)
@@ -113,10 +116,13 @@ def load_ready(ready: Ready, *, progress: Progress = no_progress) -> LoadedModel
 
 
 def _load(ready: Ready, progress: Progress) -> LoadedModel:
+    """Raises BackendError."""
     transformers_logging.disable_progress_bar()  # the page and the command line have their own
     started, files = time.monotonic(), ready.checkpoint
     progress(f"Loading {ready.spec.name}", None)
     model = load_weights(files.folder, files.config, files.tensors, ready.placement, progress, adapter=files.adapter)
+    if not files.is_whole(ready.spec.adapter):
+        raise BackendError(CHANGED.format(name=ready.spec.name))
     log.info("loaded %s in %.1f s", ready.spec.name, time.monotonic() - started)
     loaded = LoadedModel(ready.spec, ready.placement, files, model)
     _models[ready.spec.id, ready.placement] = loaded

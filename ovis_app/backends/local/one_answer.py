@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from ovis_app.backends.local.failed_load import NotLoaded
 from ovis_app.engine.answer import out_of_memory
 from ovis_app.engine.streamer import TokenStreamer
-from ovis_app.errors import FAILED, OUT_OF_MEMORY, TOO_LONG, BackendError, MediaError, RequestError, UserError
+from ovis_app.errors import CLOSED, FAILED, OUT_OF_MEMORY, TOO_LONG, BackendError, MediaError, RequestError, UserError
 from ovis_app.generation import Done, Event, Waiting
 from ovis_app.request_id import RequestId
 from ovis_app.stop import Stop, Stopped
@@ -59,7 +59,7 @@ class OneAnswer:
         try:
             work()
         except Stopped:
-            self.streamer.fail(TOO_LONG)  # read only if it was the deadline, not a reader who left
+            self.streamer.fail(CLOSED if self.stop.wanted_no_more() else TOO_LONG)  # a reader who left reads neither
         except NotLoaded as error:
             self.streamer.fail(str(error))
         except UserError as error:

@@ -43,7 +43,7 @@ from ovis_app.conversation import Detail, Media, Seen
 from ovis_app.engine.plain import StopsGenerate
 from ovis_app.engine.sampling import Draw, Drawing
 from ovis_app.engine.streamer import TokenStreamer
-from ovis_app.errors import BackendError, UserError, not_fitting
+from ovis_app.errors import CLOSED, BackendError, UserError, not_fitting
 from ovis_app.generation import Done, Event, Request
 from ovis_app.limits import Limits
 from ovis_app.media import open_image
@@ -104,6 +104,8 @@ class PageReaderBackend:
         started, one = time.monotonic(), OneAnswer(request.id, Stop(self._closing))
         self._idle.wind()
         ticket = self._worker.submit(partial(self._work, asked, one, started))
+        if self._closing.is_set():  # nobody may be there any more to do it
+            raise BackendError(CLOSED)
         yield from one.events(lambda: self._waits_for(ticket))
 
     def _waits_for(self, ticket: int) -> str:
@@ -168,8 +170,7 @@ class PageReaderBackend:
 
     def _work(self, request: Request, one: OneAnswer, started: float) -> None:
         def read() -> None:
-            if one.stop.is_set():
-                return
+            one.stop.check()
             reader = self._open(started)
             one.begin(self.settings.deadline)
             one.end(self._answer(reader, request, one.streamer, one.stop, started))

@@ -178,7 +178,7 @@ class Exchange:
             if kind not in ("text/event-stream", "application/json"):
                 raise NoStream(kind)
             whole = kind == "application/json"  # what stands between doesn't stream, or the server can't
-            async for chunk in self._whole(stream, reading) if whole else self._chunks(stream, reading):
+            async for chunk in self._whole(stream) if whole else self._chunks(stream, reading):
                 for event in reading.events(chunk):
                     self.say(event)
         if reading.finish is None:
@@ -195,7 +195,7 @@ class Exchange:
                 raise Silent from None
             yield chunk
 
-    async def _whole(self, stream: AsyncStream[Any], reading: Reading) -> AsyncIterator[object]:
+    async def _whole(self, stream: AsyncStream[Any]) -> AsyncIterator[object]:
         """A whole answer as the one chunk that it is."""
         try:
             async with asyncio.timeout(self.patience.first):

@@ -10,6 +10,7 @@ import asyncio
 import threading
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
@@ -48,7 +49,8 @@ class Loop:
             return
         ended = asyncio.run_coroutine_threadsafe(self._end(last), self._loop)
         try:
-            ended.result(END_SECONDS)
+            with suppress(TimeoutError):  # what doesn't hear that it is cancelled is left
+                ended.result(END_SECONDS)
         finally:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(END_SECONDS)

@@ -13,8 +13,7 @@ from typing import TypeVar
 
 from ovis_app.backends.remote.server import MOST_CONTEXT
 from ovis_app.backends.remote.thought import ThoughtSplitter
-from ovis_app.backends.validation import whole
-from ovis_app.conversation import Finish, Seen, Stats
+from ovis_app.conversation import Finish, Seen, Stats, whole
 from ovis_app.generation import Answer, Event, Recast, Thinking
 
 Kind = TypeVar("Kind")

@@ -16,7 +16,6 @@ from ovis_app.models.devices import SMALL
 from ovis_app.zoo import ModelSpec
 
 Method = Literal["lora", "full"]
-METHODS: tuple[Method, ...] = ("lora", "full")
 PARTS = ("llm", "tower", "head", "vte")  # that can learn: the language model, the tower, its head, the visual table
 ALL = "all"
 MAX_TOKENS = {"ovis1_6": 3072}  # of a sample, by family

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from ovis_app.batch_turns import NAMES, names_in
+from ovis_app.conversation import whole
 from ovis_app.errors import BatchError, DataError
 from ovis_app.named_files import printable
 
@@ -109,7 +110,7 @@ def _turns(value: object, key: str) -> tuple[tuple[Turn, ...], dict[str, Any]]:
 def _text(value: object, number: int, pictures: list[str], videos: list[str]) -> str:
     """A turn's words; those in parts, as OpenAI writes them, with a tag for each of their files."""
     if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode()  # half characters can't be encoded
+        return whole(value)
     if not isinstance(value, list) or not all(isinstance(part, dict) for part in value):
         raise DataError(f"has a turn {number} without text")
     words = list[str]()

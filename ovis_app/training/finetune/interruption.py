@@ -103,10 +103,11 @@ class Interruption(TrainerCallback):
         return control
 
     def say(self, line: str) -> None:
-        """Says it. Once it is asked there may be nobody who reads: a terminal that is closed ends what runs in it."""
+        """Says it. Once it is asked there may be nobody who reads: a terminal that is closed ends what runs in it, and
+        into a line that waits to be read Python writes no other."""
         try:
             self._say(line)
-        except OSError:
+        except (OSError, RuntimeError):
             if not self.asked:
                 raise
 

@@ -117,7 +117,7 @@ def check_new(out: Path) -> None:
             raise DataError(f"--out {out.name} is a file: name a folder.")
         if (out / RUN_FILE).exists():
             raise DataError(HOLDS_RUN.format(out=out.name))
-        if out.exists() and any(out.iterdir()):
+        if out.exists() and any(not _never_begun(file) for file in out.iterdir()):
             raise DataError(f"{out.name} holds other files: name a new folder with --out.")
         above = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
         leads_nowhere = out.is_symlink() and not out.exists()
@@ -170,8 +170,17 @@ def _records(text: str) -> Iterator[Record]:
             yield found
 
 
+def _never_begun(file: Path) -> bool:
+    """Whether that is what a run left that was killed as it began, before it had written what with."""
+    return file.name == _partial(file.with_name(RUN_FILE)).name and file.is_file() and not file.is_symlink()
+
+
+def _partial(file: Path) -> Path:
+    return file.with_name(f".{file.name}.partial")
+
+
 def _replace(file: Path, text: str) -> None:
-    partial = file.with_name(f".{file.name}.partial")
+    partial = _partial(file)
     partial.write_text(text, encoding="utf-8")
     partial.replace(file)
 

@@ -10,10 +10,11 @@ import argparse
 import os
 from pathlib import Path
 
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from torch.multiprocessing.spawn import spawn
 
 from ovis_app.checkpoints import checksums
-from ovis_app.training.mini.course import PLAN, PLAN_ON, export_latest, prepare, train
+from ovis_app.training.mini.course import HOST, PLAN, PLAN_ON, export_latest, prepare, train
 from ovis_app.training.mini.trainer import Run
 
 HOME = Path("assets/ovis-mini")
@@ -47,7 +48,8 @@ def main() -> None:
     else:
         if not options.resume and list(options.work.glob("*.pt")):
             parser.error(f"{options.work} holds an earlier run: add --resume, or name another --work")
-        arguments = (options.processes, options.work, options.out, options.tiny, options.steps)
+        meeting = TCPStore(HOST, 0, is_master=True, wait_for_workers=False)  # at a port that is free
+        arguments = (options.processes, options.work, options.out, options.tiny, options.steps, meeting.port)
         run = Run(options.work, PLAN if options.start is None else PLAN_ON)
         prepare(run, tiny=options.tiny, start=options.start)
         spawn(train, args=arguments, nprocs=options.processes)

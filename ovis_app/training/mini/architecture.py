@@ -22,7 +22,6 @@ from ovis_app.models.preprocess.pixel_format import PixelFormat
 from ovis_app.models.preprocess.values import Grid
 
 PATCH, STRIDE = 16, 2
-TOKEN = PATCH * STRIDE  # pixels a side of one visual token
 IMAGE_PIXELS = 256 * 256  # least and most: every picture becomes about 64 visual tokens
 CLIP_PIXELS = 128 * 128  # of one frame: about 16 visual tokens
 FRAMES = 8
@@ -191,11 +190,6 @@ def save(model: Ovis, config: dict[str, Any], folder: Path) -> None:
     save_file(released_weights(model), partial, metadata={"format": "pt"})
     partial.chmod(0o644)
     partial.replace(folder / "model.safetensors")
-
-
-def indicator_rows(model: Ovis) -> Tensor:
-    """Embeddings of image start and end, video start and end."""
-    return model.indicators
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

@@ -6,7 +6,10 @@ training processes can't import.
 
 from __future__ import annotations
 
+import os
+from multiprocessing import parent_process
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import torch
@@ -27,7 +30,7 @@ from ovis_app.training.mini.world.corpus import sentences
 PLAN = {"see": 6000, "read": 3000, "whole": 6000, "more": 0}  # steps; --work/plan.json has the last word
 PLAN_ON = {"see": 3000, "read": 600, "whole": 6000, "more": 0}  # the same for a checkpoint that is trained on
 ENTRIES = 1300  # of the tokenizer, without the marks
-PORT = 29571
+HOST = "127.0.0.1"  # where the training processes of a run meet
 
 
 def prepare(run: Run, *, tiny: bool = False, start: Path | None = None) -> tuple[dict[str, Any], PromptTokenizer]:
@@ -48,11 +51,14 @@ def prepare(run: Run, *, tiny: bool = False, start: Path | None = None) -> tuple
     return config, PromptTokenizer(tokenizer)
 
 
-def train(process: int, processes: int, work: Path, out: Path, tiny: bool, steps: int | None) -> None:
-    """What each training process does: the stages in order, each resumed where it stopped."""
+def train(process: int, processes: int, work: Path, out: Path, tiny: bool, steps: int | None, port: int = 0) -> None:
+    """What each training process does: the stages in order, each resumed where it stopped. They meet at `port`, where
+    the command that started them has a store."""
+    Thread(target=leave_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     if processes > 1:
-        dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{PORT}", rank=process, world_size=processes)
+        store = dist.TCPStore(HOST, port, is_master=False)  # type: ignore[attr-defined]
+        dist.init_process_group("gloo", store=store, rank=process, world_size=processes)
     run = Run(work, PLAN)
     config, tokenizer = prepare(run, tiny=tiny)
     model = new_model(config)
@@ -63,6 +69,15 @@ def train(process: int, processes: int, work: Path, out: Path, tiny: bool, steps
             Stage(run, stage, model, tokenizer).train(most=steps)
     if rank() == 0:
         export(model, config, run, out)
+
+
+def leave_with_parent() -> None:
+    """Ends this process once the command that started it is gone: it would train on for hours, in a folder that the
+    next run takes for its own."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def wait() -> None:

@@ -48,12 +48,13 @@ def build(status: Status) -> Models:
     return Models(here)
 
 
-def told(status: Status, *, cancellable: bool = False) -> dict[str, Any]:
-    """What goes on. Whoever is told may end a change of models where it is `cancellable`."""
+def told(status: Status, *, cancellable: bool = False, may_choose: bool = False) -> dict[str, Any]:
+    """What goes on. Whoever is told may end a change of models where it is `cancellable`; who doesn't choose among them
+    isn't told where on this machine one lies."""
     change = status.change
     coming = None if change is None else {"name": change.name, "words": change.words, "share": change.share}
     return {
-        "id": status.model.id,
+        "id": status.model.id if may_choose else status.model.public_id,
         "way": status.quantize,
         "card": card(status.model),
         "here": on_this_machine(status),

@@ -61,8 +61,9 @@ class _Handlers:
         return now if request.session_hash == self._asked_by else replace(now, problem="")
 
     def _told(self, now: Status, request: gr.Request) -> Said:
-        cancellable = now.change is not None and now.change.cancellable and self._allowed(request)
-        return models.told(now, cancellable=cancellable)
+        allowed = self._allowed(request)
+        cancellable = now.change is not None and now.change.cancellable and allowed
+        return models.told(now, cancellable=cancellable, may_choose=allowed)
 
     def _offers(self, memory: int | None) -> list[Offer]:
         """What could answer here, or on a card with so many bytes."""

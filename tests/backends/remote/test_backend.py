@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import itertools
 import json
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +18,7 @@ import pytest
 from ovis_app import chat
 from ovis_app.backends import many
 from ovis_app.backends.fake import FakeBackend
+from ovis_app.backends.remote import loop
 from ovis_app.backends.remote.backend import RemoteBackend
 from ovis_app.backends.remote.beside import BesideServers
 from ovis_app.conversation import Message
@@ -23,7 +26,7 @@ from ovis_app.errors import BackendError
 from ovis_app.generation import Answer, Event, GenerationSettings, Request, Waiting
 from tests.backends.remote.asking import CLIP, PICTURE, QUICK, answer, remote, talk
 from tests.backends.remote.loopback import CHAT, DONE, HELLO, MODELS, TOKENIZE, Loopback, Reply, chunk, listing
-from tests.waiting import until
+from tests.waiting import PATIENCE, until
 
 
 def body(server: Loopback) -> dict[str, Any]:
@@ -398,3 +401,20 @@ def test_the_server_answers_until_the_model_of_this_machine_is_there() -> None:
         assert answer(both, "Hi").text.startswith("You said")  # type: ignore[arg-type]
         with pytest.raises(BackendError, match="needs more than"):
             both.change("Ovis2-34B")
+
+
+def test_what_does_not_hear_that_it_is_to_end_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "END_SECONDS", 0.1)
+    begun, over = threading.Event(), threading.Event()
+
+    async def deaf() -> None:
+        begun.set()
+        while not over.is_set():
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(0.01)
+
+    running = loop.Loop("deaf")
+    running.start(deaf())
+    assert begun.wait(PATIENCE)
+    running.close()
+    over.set()

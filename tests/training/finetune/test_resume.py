@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +19,12 @@ import torch
 from safetensors import SafetensorError
 
 from ovis_app import cli, endings
+from ovis_app.cli import finetune
 from ovis_app.errors import BackendError
 from ovis_app.training.finetune import answers
+from ovis_app.training.finetune.interruption import Interruption
 from ovis_app.training.finetune.loop import disk_is_full
+from ovis_app.training.finetune.plan import Plan
 from ovis_app.training.finetune.run_folder import STATE_FILE, RunFolder
 from tests.training.finetune import runs
 from tests.training.finetune.made import entry, written
@@ -121,6 +126,24 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(
     assert sum("before" in record for record in runs.log(out)) == 1
 
 
+def test_a_signal_in_the_middle_of_a_line_is_heard() -> None:
+    """As where `less` has filled up: the line waits to be read, and Python writes no other into it."""
+
+    class Pipe(io.RawIOBase):
+        def writable(self) -> bool:
+            return True
+
+        def write(self, data: Any) -> int:
+            if not interruption.asked:
+                signal.raise_signal(signal.SIGINT)
+            return len(data)
+
+    out = io.TextIOWrapper(io.BufferedWriter(Pipe()))
+    with Interruption(partial(print, file=out, flush=True)) as interruption:
+        interruption.say("step 1")
+    assert interruption.asked
+
+
 def test_of_a_step_of_several_batches_the_rest_is_dropped_and_learnt_anew(
     folder: Path, whole: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -217,6 +240,23 @@ def test_killed_while_saving_it_goes_on_from_the_last_whole_checkpoint(
     assert runs.run([*runs.words(folder, *MORE["lora"], out=out.name), "--resume"]) == 0
     assert runs.losses(out) == runs.losses(expected)
     assert (out / RESULT["lora"]).read_bytes() == (expected / RESULT["lora"]).read_bytes()
+
+
+def test_killed_as_it_begins_the_same_command_begins(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it is begun with was half written then."""
+    out, words = folder / "at-once", runs.words(folder, out="at-once")
+
+    def begin(plan: Plan) -> None:
+        with RunFolder(plan.out).taken(plan):
+            pass
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", lambda *_: signal.raise_signal(signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            finetune.run(words, begin)
+    assert [file.name for file in out.iterdir()] == [".run.json.partial"]
+    assert finetune.run(words, begin) == 0
+    assert [file.name for file in out.iterdir()] == ["run.json"]
 
 
 @pytest.mark.long

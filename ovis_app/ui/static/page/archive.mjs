@@ -1,6 +1,7 @@
 // Conversations as a file: a zip of `conversation.json`, which has all versions of all messages with settings and model,
 // and of the media that they name, by their SHA-256, with the documents of which pictures are pages. What was exported
-// replays to the same prompt.
+// replays to the same prompt. Of many conversations the rest stands in `conversation-2.json` and so on, in a file of
+// version 2, so that none of them holds the page up while it is written or read.
 // Pure. Whatever is read was written by a stranger: it becomes records by schema.mjs, under ids of its own; a file is one
 // that a message names, that is what its hash says, and that is a picture or a clip, or a PDF whose pages they are. What
 // isn't is left out and counted; a document that isn't there is missed once other pages of it are wanted.
@@ -11,12 +12,16 @@ import { ZipError, contents, zipped } from "./zip.mjs";
 
 export const ENDING = ".ovis.zip";
 export const FORMAT = "ovis-conversations";
-export const VERSION = 1;
+export const VERSION = 2;
 const MANIFEST = "conversation.json";
+const manifestName = (place) => (place ? `conversation-${place + 1}.json` : MANIFEST);
 const MEDIA = /^media\/([0-9a-f]{64})(?:\.\w{1,8})?$/;
 const PDF = { ending: "pdf", type: "application/pdf" };
 const MEGABYTE = 2 ** 20;
 export const MOST_JSON = 24 * MEGABYTE;
+const PART = 4 * MEGABYTE; // characters of conversations that are written into one
+const AROUND = 600; // characters of a message beside its words
+const MOST_TOLD = 256 * MEGABYTE; // of all parts
 const MOST_FILE = 512 * MEGABYTE;
 export const MOST_UNPACKED = 128 * MEGABYTE; // of all contents that were packed smaller; our own aren't
 const MOST_CONVERSATIONS = 5000;
@@ -53,12 +58,44 @@ export async function packed(library, { fileOf, app, model, now = Date.now() }) 
     entries.push({ name: mediaName(hash, ending), blob });
     media.push({ hash, name: mediaName(hash, ending), bytes: blob.size, type });
   }
-  const about = { format: FORMAT, version: VERSION, app, exported: new Date(now).toISOString(), model, media };
-  const told = JSON.stringify({ ...about, conversations: library.map(conversationOut) }, null, 1);
-  const manifest = new Blob([told], { type: "application/json" });
-  if (manifest.size > MOST_JSON) throw new ArchiveError("large");
-  return await within(zipped([{ name: MANIFEST, blob: manifest }, ...entries], { now: new Date(now) }));
+  const parts = inParts(library);
+  const manifests = [];
+  let size = 0;
+  for (const [place, part] of parts.entries()) {
+    const about = { format: FORMAT, version: parts.length > 1 ? 2 : 1, app, exported: new Date(now).toISOString(), model, media: place ? [] : media };
+    const told = JSON.stringify({ ...about, conversations: part.map(conversationOut) }, null, 1);
+    const blob = new Blob([told], { type: "application/json" });
+    size += blob.size;
+    if (blob.size > MOST_JSON || size > MOST_TOLD) throw new ArchiveError("large");
+    manifests.push({ name: manifestName(place), blob });
+    await moment();
+  }
+  return await within(zipped([...manifests, ...entries], { now: new Date(now) }));
 }
+
+/** The conversations, as many together as are written and read at once. */
+function inParts(library) {
+  const parts = [[]];
+  let size = 0;
+  for (const one of library) {
+    const own = one.messages.reduce((sum, said) => sum + about(said), 0);
+    if (size && size + own > PART) {
+      parts.push([]);
+      size = 0;
+    }
+    parts.at(-1).push(one);
+    size += own;
+  }
+  return parts;
+}
+
+/** About how many characters a message takes. */
+function about({ text, thinking, pasted }) {
+  return [text, thinking, ...(Array.isArray(pasted) ? pasted : [])].reduce((sum, one) => sum + (one?.length ?? 0), AROUND);
+}
+
+/** The page does whatever else it has to do. */
+const moment = () => new Promise((resolve) => { setTimeout(resolve); });
 
 /** The documents of which files are pages, each once. */
 export function documentsOf(files) {
@@ -80,23 +117,28 @@ function conversationOut({ conversation, messages }) {
  */
 export async function unpacked(blob, { digest, newId, now = Date.now() }) {
   const inside = await within(contents(blob));
-  const told = await manifestOf(inside);
   const library = [];
   const left = { records: 0, files: [] };
-  let messages = 0;
-  for (const one of told.conversations) {
-    const read = conversationIn(one, { newId, now });
-    messages += read?.messages.length ?? 0;
-    if (library.length >= MOST_CONVERSATIONS || messages > MOST_MESSAGES) throw new ArchiveError("large");
-    left.records += read?.broken ?? 1;
-    if (read) library.push({ conversation: read.conversation, messages: read.messages });
+  let [messages, size] = [0, 0];
+  for (let place = 0; !place || inside.has(manifestName(place)); place++) {
+    const entry = inside.get(manifestName(place));
+    size += entry?.size ?? 0;
+    if (size > MOST_TOLD) throw new ArchiveError("large");
+    const told = await manifestOf(entry);
+    for (const one of told.conversations) {
+      const read = conversationIn(one, { newId, now });
+      messages += read?.messages.length ?? 0;
+      if (library.length >= MOST_CONVERSATIONS || messages > MOST_MESSAGES) throw new ArchiveError("large");
+      left.records += read?.broken ?? 1;
+      if (read) library.push({ conversation: read.conversation, messages: read.messages });
+    }
+    if (told.version === 1) break;
   }
   const files = await mediaIn(inside, library, { digest, left });
   return { library, files, left };
 }
 
-async function manifestOf(inside) {
-  const entry = inside.get(MANIFEST);
+async function manifestOf(entry) {
   if (!entry) throw new ArchiveError("foreign");
   const text = await (await within(entry.read(MOST_JSON))).text();
   let told;

@@ -3,7 +3,7 @@
 
 import { button, make, plain } from "./elements.mjs";
 import { t } from "./i18n.mjs";
-import { grouped, nameOf, search } from "./library.mjs";
+import { grouped, nameOf, search, searchable } from "./library.mjs";
 import { Menus } from "./menus.mjs";
 import * as temporary from "./temporary.mjs";
 import { titleField } from "./title_field.mjs";
@@ -12,6 +12,7 @@ import * as transfer from "./transfer.mjs";
 
 const AT_ONCE = 200; // rows that are drawn before somebody asks for more
 const SOON = 250; // milliseconds after which a change is drawn, with those that came meanwhile
+const FEW = 50; // conversations that are read one by one where they changed
 const OFTEN = 5000; // milliseconds between two looks at how much room is taken
 const NEARLY_FULL = 0.8;
 const groupName = (name) => ({ Pinned: t("Pinned"), Today: t("Today"), Yesterday: t("Yesterday"), "Previous 7 days": t("Previous 7 days"), Older: t("Older") })[name];
@@ -34,7 +35,7 @@ export class ConversationList {
     p.foot = make("div.library-foot", { hidden: true });
     p.file = make("input", { type: "file", multiple: true, accept: ".zip,application/zip", hidden: true, onchange: () => this.#picked() });
     root.replaceChildren(make("div.library-head", {}, p.new, p.temporary, p.more, p.close), p.search, p.bar, p.list, p.foot, p.file);
-    const wrote = (id) => { this.#texts?.delete(id); this.#written.add(id); this.changed(); };
+    const wrote = (id) => { this.#texts?.then((texts) => texts.delete(id)); this.#written.add(id); this.changed(); };
     this.#store.watch(wrote);
     peers?.listen(({ conversation }) => { if (conversation) wrote(conversation); });
     document.addEventListener("visibilitychange", () => { if (!document.hidden) { this.#records = null; this.changed(); } });
@@ -56,6 +57,7 @@ export class ConversationList {
     if (this.#renaming) return;
     const query = this.#parts.search.value.trim();
     const groups = query ? [{ name: "", conversations: await this.#found(query) }] : grouped(this.#listed, Date.now());
+    if (query !== this.#parts.search.value.trim()) return; // it is drawn for what is typed by now
     this.#bar();
     const key = JSON.stringify([query, this.#session.conversation.id, this.#most, this.#chosen && [...this.#chosen],
       groups.map((group) => [group.name, group.conversations.map((one) => [one.id, nameOf(one), one.pinned, one.around])])]);
@@ -64,10 +66,11 @@ export class ConversationList {
     this.#usage();
   }
 
-  /** All records once, then those that were written. */
+  /** All records once, then those that were written; all again where those are many. */
   async #read() {
     const written = [...this.#written];
     this.#written.clear();
+    if (written.length > FEW) this.#records = null;
     if (!this.#records) this.#records = new Map((await this.#store.conversations()).map((one) => [one.id, one]));
     else for (const id of written) {
       const found = await this.#store.described(id);
@@ -84,15 +87,14 @@ export class ConversationList {
     return search(query, library).map(({ conversation, message, around }) => ({ ...conversation, message, around }));
   }
 
-  /** What was said in all conversations; of one that changed it is read again. */
+  /** What was said in all conversations, read once; of those that changed it is read again. */
   async #texts_now() {
-    this.#texts ??= await this.#store.texts();
-    for (const { id } of this.#listed) {
-      if (this.#texts.has(id)) continue;
-      const found = await this.#store.conversation(id);
-      this.#texts.set(id, (found?.messages ?? []).map((one) => ({ id: one.id, text: one.text })));
-    }
-    return this.#texts;
+    this.#texts ??= this.#store.texts({ read: searchable });
+    const texts = await this.#texts;
+    const written = this.#listed.map((one) => one.id).filter((id) => !texts.has(id));
+    const read = written.length ? await this.#store.texts({ read: searchable, ids: written.length > FEW ? null : written }) : texts;
+    for (const id of written) texts.set(id, read.get(id) ?? []);
+    return texts;
   }
 
   // --- drawing -----------------------------------------------------------------------------------------------------
@@ -260,7 +262,7 @@ export class ConversationList {
   /** Changes a conversation's own record, in this tab and in others. */
   async #describe(id, part) {
     if (id === this.#session.conversation.id) Object.assign(this.#session.conversation, part);
-    await this.#store.describe(id, part);
+    await this.#store.describe([id], part);
     this.#peers?.say({ conversation: id });
     await this.draw();
   }
@@ -280,19 +282,15 @@ export class ConversationList {
       : t("“{name}” deleted.", { name: plain(nameOf(this.#listed.find((one) => one.id === ids[0]) ?? this.#session.conversation)) });
     this.#chosen = null;
     if (ids.includes(own)) await this.#session.dropped(deleted);
-    for (const id of ids) {
-      await this.#store.describe(id, { deleted });
-      this.#peers?.say({ conversation: id, deleted });
-    }
+    await this.#store.describe(ids, { deleted });
+    for (const id of ids) this.#peers?.say({ conversation: id, deleted });
     await this.draw();
     const back = async () => {
-      for (const id of ids) {
-        await this.#store.describe(id, { deleted: 0 });
-        this.#peers?.say({ conversation: id });
-      }
+      await this.#store.describe(ids, { deleted: 0 });
+      for (const id of ids) this.#peers?.say({ conversation: id });
       if (ids.includes(own) && this.#session.empty) await this.#session.open(own);
       await this.draw();
     };
-    toast(words, { words: t("Undo"), act: back, over: () => { for (const id of ids) this.#store.purge(id); } });
+    toast(words, { words: t("Undo"), act: back, over: () => this.#store.purge(ids) });
   }
 }

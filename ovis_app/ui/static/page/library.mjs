@@ -29,10 +29,15 @@ export function folded(text) {
   return text.normalize("NFKC").toLowerCase();
 }
 
+/** A message with its text as it is compared: made once, since all of them are gone through at each letter. */
+export function searchable(message) {
+  return { ...message, folded: folded(message.text) };
+}
+
 /**
  * Conversations that hold every word of a query, in their titles or in what was said. Chinese has no spaces: a word is
  * whatever stands between two, anywhere in a text.
- * @param {string} query @param {{conversation: any, messages: {id: string, text: string}[]}[]} library
+ * @param {string} query @param {{conversation: any, messages: {id: string, text: string, folded: string}[]}[]} library with `searchable` messages
  * @returns {{conversation: any, message: string | null, around: string}[]} with the message that holds the first word that
  * the title doesn't, and the words around it
  */
@@ -42,7 +47,7 @@ export function search(query, library) {
   for (const { conversation, messages } of library) {
     const title = folded(nameOf(conversation));
     const missing = words.filter((one) => !title.includes(one));
-    const texts = missing.length ? messages.map((one) => ({ ...one, folded: folded(one.text) })) : [];
+    const texts = missing.length ? messages : [];
     if (!missing.every((word) => texts.some((one) => one.folded.includes(word)))) continue;
     const hit = texts.find((one) => missing.every((word) => one.folded.includes(word))) ?? texts.find((one) => one.folded.includes(missing[0]));
     found.push({ conversation, message: hit?.id ?? null, around: hit ? around(hit.text, missing[0]) : "" });

@@ -26,7 +26,11 @@ export async function start(element) {
   let [view, sidebar] = [null, null];
   const others = peers();
   const lines = new Map();
-  const store = await open((sentence) => { lines.set(sentence, sentence); view?.changed(); });
+  const store = await open((sentence, { over = false } = {}) => {
+    if (over) lines.delete(sentence);
+    else lines.set(sentence, sentence);
+    view?.changed();
+  });
   const session = new Session({
     store, wire, lines, tab: tabStorage(), peers: others,
     files: new Files({ store, wire, session: () => session.facts.session }),

@@ -1,5 +1,6 @@
 // Draws words into an element: as Markdown, or as they were written. Of words that grow only what changed is drawn again,
-// and drawing takes a fifth of the time at most, however long they are.
+// and drawing takes a fifth of the time at most, however long they are. Of many at once a task draws as many as it has time
+// for; the others stand there as they were written until their turn comes, in the order of asking.
 // Knows blocks; refuses to know what they say: words.mjs makes elements of them, dress.mjs gives those what people use.
 
 import { plain } from "./elements.mjs";
@@ -14,7 +15,7 @@ const later = () => [import("./words.mjs"), import("./dress.mjs"), import("./mar
 const fresh = () => ({ text: "", growing: false, message: null, written: "", raw: false, drawn: null, html: [], finished: new WeakSet(), reader: null, read: null, next: 0, timer: 0 });
 
 export class Painter {
-  #words = null; #dress = null; #loading = null; #known = new WeakMap(); #waiting = new Set(); #decorate; #done;
+  #words = null; #dress = null; #loading = null; #known = new WeakMap(); #line = new Set(); #spent = 0; #going = 0; #decorate; #done;
 
   /** @param {{decorate?: (block: HTMLElement, message: any) => void, done?: () => void}} hooks `decorate` gets each block
    * that was drawn, and the message that it is part of; `done` is called when words were drawn later than asked. */
@@ -28,6 +29,7 @@ export class Painter {
     if (state.drawn && state.text === text && state.growing === growing) return;
     Object.assign(state, { text, growing, message, written });
     if (growing && state.timer) return;
+    if (!growing && !state.drawn && this.#spent > SLICE) return this.#wait(container, state);
     this.#later(container, state, growing ? state.next - performance.now() : 0);
   }
 
@@ -48,6 +50,32 @@ export class Painter {
     return this.#known.get(container);
   }
 
+  /** This task has drawn enough: another one draws these. */
+  #wait(container, state) {
+    container.classList.add("plain");
+    container.dir = "auto";
+    container.textContent = plain(state.written);
+    container.setAttribute("aria-busy", "true"); // the rest is on its way
+    state.drawn = "plain";
+    this.#line.add(container);
+  }
+
+  /** Draws what waits, in tasks of its own, which have time again. */
+  #goOn() {
+    this.#going ||= setTimeout(() => {
+      this.#going = this.#spent = 0;
+      if (!this.#words) return;
+      const waited = [...this.#line];
+      for (const container of waited) {
+        if (this.#spent > SLICE) break;
+        this.#line.delete(container);
+        if (container.isConnected) this.#now(container, this.#state(container));
+      }
+      if (this.#line.size) this.#goOn();
+      if (waited.length) this.#done();
+    });
+  }
+
   #later(container, state, wait) {
     clearTimeout(state.timer);
     state.timer = 0;
@@ -63,11 +91,13 @@ export class Painter {
     const began = performance.now();
     if (state.raw || !this.#words) this.#plain(container, state);
     else this.#blocks(container, state, began);
+    this.#spent += performance.now() - began;
+    this.#goOn();
     state.next = performance.now() + SHARE * (performance.now() - began);
   }
 
   #plain(container, state) {
-    if (!this.#words) this.#waiting.add(container);
+    if (!this.#words) this.#line.add(container);
     container.classList.toggle("plain", state.text !== "");
     container.dir = "auto";
     container.textContent = plain(state.raw ? state.written : state.text);
@@ -128,9 +158,7 @@ export class Painter {
   #load() {
     this.#loading ??= Promise.all(later()).then(([words, dress]) => {
       [this.#words, this.#dress] = [words, dress];
-      for (const container of this.#waiting) this.#now(container, this.#state(container));
-      this.#waiting.clear();
-      this.#done();
+      this.#goOn();
     }).catch(() => { this.#loading = null; });
     return this.#loading;
   }

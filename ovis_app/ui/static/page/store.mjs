@@ -1,15 +1,16 @@
-// Where conversations are kept: this browser's IndexedDB, or this tab's memory where there is none or it is full.
+// Where conversations are kept: in records of this browser, which are in this tab's memory where there is no room.
 // The only one that writes there. Knows records as schema.mjs has them; refuses to know what they mean.
 
-import { NEWER, done, leftOut, opened, safely, sentenceOf, span } from "./database.mjs";
+import { leftOut, opened, safely, sentenceOf } from "./database.mjs";
 import { whole } from "./pasted.mjs";
+import { Records } from "./records.mjs";
 import * as schema from "./schema.mjs";
 
 const MINUTE = 60 * 1000;
 const DAY = 24 * 3600 * 1000;
-const STORES = ["conversations", "messages", "files"];
 
-/** Opens the store of this browser. `say` is called with a sentence where something isn't as people may expect. */
+/** Opens the store of this browser. `say` is called with a sentence where something isn't as people may expect, and with it
+ * again, as `over`, once it is. */
 export async function open(say, { factory = safely(() => globalThis.indexedDB), now = Date.now } = {}) {
   let database = null;
   try {
@@ -18,28 +19,25 @@ export async function open(say, { factory = safely(() => globalThis.indexedDB), 
   } catch (error) {
     say(sentenceOf(error));
   }
-  return new Store(database, say, now);
+  return new Store(new Records(database, say), say, now);
 }
 
 class Store {
-  #database; #say; #now;
+  #records; #say; #now;
   #ears = new Set(); // who is told which conversation was written
   #held = null; // {id, files}: a conversation that is in memory only, and the files that came while it was shown
-  #memory = Object.fromEntries(STORES.map((name) => [name, new Map()])); // what couldn't be written down
 
-  constructor(database, say, now) {
-    [this.#database, this.#say, this.#now] = [database, say, now];
-    // Another tab wants a later version: this one goes on from memory, and reads what it needs no more.
-    if (database) database.onversionchange = () => { database.close(); this.#lose(NEWER); };
+  constructor(records, say, now) {
+    [this.#records, this.#say, this.#now] = [records, say, now];
   }
 
   get kept() {
-    return this.#database !== null;
+    return this.#records.kept;
   }
 
   /** All conversations, the latest first, without their messages. */
   async conversations() {
-    const records = await this.#all("conversations");
+    const records = await this.#records.all("conversations");
     const { good, broken } = schema.usable(records, schema.conversation);
     if (broken) this.#say(leftOut(broken));
     return good.filter((one) => !one.deleted && one.id !== schema.EXAMPLES).sort((one, other) => other.changed - one.changed);
@@ -47,28 +45,31 @@ class Store {
 
   /** A conversation's own record, or null. */
   async described(id) {
-    const found = schema.usable([await this.#get("conversations", id)].filter(Boolean), schema.conversation).good[0];
+    const found = schema.usable([await this.#records.get("conversations", id)].filter(Boolean), schema.conversation).good[0];
     return found?.deleted || id === schema.EXAMPLES ? null : found ?? null;
   }
 
   /** A conversation and its messages, or null. */
   async conversation(id) {
-    const found = schema.usable([await this.#get("conversations", id)].filter(Boolean), schema.conversation).good[0];
-    const records = await this.#all("messages", id);
+    const found = schema.usable([await this.#records.get("conversations", id)].filter(Boolean), schema.conversation).good[0];
+    const records = await this.#records.all("messages", id);
     const { good, broken } = schema.usable(records, schema.message);
     if (broken) this.#say(leftOut(broken));
     if ((!found && !good.length) || found?.deleted) return null;
     return { conversation: found ?? schema.conversation({ id }), messages: good };
   }
 
-  /** What was said in all conversations, by their ids, to be searched. */
-  async texts() {
-    const { good } = schema.usable(await this.#all("messages"), schema.message);
+  /** What was said in all conversations, or in those of these `ids`, by their ids; each message as `read` has it. */
+  async texts({ ids = null, read = (one) => one } = {}) {
     const found = new Map();
-    for (const { id, conversation, ...said } of good) {
-      if (!found.has(conversation)) found.set(conversation, []);
-      found.get(conversation).push({ id, text: whole(said) });
-    }
+    const take = (records) => {
+      for (const { id, conversation, ...said } of schema.usable(records, schema.message).good) {
+        if (!found.has(conversation)) found.set(conversation, []);
+        found.get(conversation).push(read({ id, text: whole(said) }));
+      }
+    };
+    if (ids) for (const id of ids) take(await this.#records.all("messages", id));
+    else for await (const records of this.#records.parts("messages")) take(records);
     return found;
   }
 
@@ -77,39 +78,21 @@ class Store {
     this.#ears.add(hear);
   }
 
-  /** Sets a part of a conversation's record, such as its title, and leaves the rest as it is, whoever wrote it. */
-  async describe(id, part) {
-    const held = this.#memory.conversations.get(id);
-    if (held || !this.#database) {
-      if (held) await this.#put("conversations", { ...held, ...part });
-      return;
-    }
-    const change = (records) => {
-      const asked = records.get(id);
-      asked.onsuccess = () => { if (asked.result) records.put({ ...asked.result, ...part }); };
-      return asked;
-    };
-    await done(this.#database, "conversations", "readwrite", change).catch((error) => this.#say(sentenceOf(error)));
-    this.#tell(id);
+  /** Sets a part of these conversations' records, such as a title, and leaves the rest as it is, whoever wrote it. */
+  async describe(ids, part) {
+    const held = ids.map((id) => this.#records.memory.conversations.get(id)).filter(Boolean);
+    for (const one of held) await this.#put("conversations", { ...one, ...part });
+    for (const id of await this.#records.change("conversations", ids, part)) this.#tell(id);
   }
 
   /** Conversations from elsewhere with their files: all of it is kept, or nothing. Resolves to whether it is. */
   async putAll(library, files) {
-    const records = [
+    const kept = await this.#records.putAll([
       ...files.map((one) => ["files", { schema: schema.SCHEMA, added: this.#now(), shown: null, ...one }]),
       ...library.flatMap(({ conversation, messages }) => [["conversations", conversation], ...messages.map((one) => ["messages", one])]),
-    ];
-    if (!this.#database) {
-      for (const [store, record] of records) this.#memory[store].set(keyOf(store, record), record);
-    } else {
-      try {
-        await done(this.#database, STORES, "readwrite", (_, transaction) => records.map(([store, one]) => transaction.objectStore(store).put(one)).at(-1));
-      } catch {
-        return false;
-      }
-    }
-    for (const { conversation } of library) this.#tell(conversation.id);
-    return true;
+    ]);
+    if (kept) for (const { conversation } of library) this.#tell(conversation.id);
+    return kept;
   }
 
   /** The conversation that is in memory only, or null. */
@@ -124,11 +107,11 @@ class Store {
     this.#held = { id, files: new Set(hashes) };
     const others = await this.#named();
     for (const hash of hashes) {
-      const records = [await this.#get("files", hash), ...await this.#readOf(hash)].filter(Boolean);
-      if (!others.has(hash)) await this.#forget(hash);
+      const records = [await this.#records.get("files", hash), ...await this.#readOf(hash)].filter(Boolean);
+      if (!others.has(hash)) await this.#records.removeBeginning("files", hash);
       for (const one of records) {
         this.#held.files.add(one.hash);
-        this.#memory.files.set(one.hash, one);
+        this.#records.remember("files", one);
       }
     }
   }
@@ -138,9 +121,10 @@ class Store {
     if (!this.#held) return;
     const { id, files } = this.#held;
     this.#held = null;
-    for (const hash of files) this.#memory.files.delete(hash);
-    for (const [key, one] of this.#memory.messages) if (one.conversation === id) this.#memory.messages.delete(key);
-    this.#memory.conversations.delete(id);
+    const { memory } = this.#records;
+    for (const hash of files) memory.files.delete(hash);
+    for (const [key, one] of memory.messages) if (one.conversation === id) memory.messages.delete(key);
+    memory.conversations.delete(id);
   }
 
   /** What was in memory only is kept after all. */
@@ -148,14 +132,17 @@ class Store {
     if (!this.#held) return;
     const { id, files } = this.#held;
     this.#held = null;
-    for (const hash of files) await this.#put("files", this.#memory.files.get(hash));
-    for (const one of [...this.#memory.messages.values()]) if (one.conversation === id) await this.#put("messages", one);
-    const own = this.#memory.conversations.get(id);
-    if (own) await this.#put("conversations", own);
+    const { memory } = this.#records;
+    const own = [
+      ...[...files].map((hash) => ["files", memory.files.get(hash)]),
+      ...[...memory.messages.values()].filter((one) => one.conversation === id).map((one) => ["messages", one]),
+      ["conversations", memory.conversations.get(id)],
+    ];
+    for (const [store, record] of own) if (record) await this.#put(store, record);
   }
 
   async message(id) {
-    const found = await this.#get("messages", id);
+    const found = await this.#records.get("messages", id);
     return found ? schema.message(found) : null;
   }
 
@@ -168,7 +155,7 @@ class Store {
   }
 
   async file(hash) {
-    const found = await this.#get("files", hash);
+    const found = await this.#records.get("files", hash);
     return found ? schema.bytes(found) : null;
   }
 
@@ -182,42 +169,51 @@ class Store {
     return schema.usable(await this.#readOf(hash), ({ read }) => schema.pageRead(read)).good;
   }
 
-  async removeMessages(ids) {
-    for (const id of ids) await this.#remove("messages", id);
-  }
+  removeMessages(ids) { return this.#records.remove("messages", ids); }
 
   async removeConversation(id) {
-    for (const one of await this.#all("messages", id)) await this.#remove("messages", one.id);
-    await this.#remove("conversations", id);
+    await this.removeMessages((await this.#records.all("messages", id)).map((one) => one.id));
+    await this.#records.remove("conversations", [id]);
     this.#tell(id);
   }
 
-  /** Removes a conversation for good, and the files that nothing else names: all but those that just came again. */
-  async purge(id) {
-    const named = new Set([...await this.#all("messages", id), await this.#get("conversations", id)].flatMap(schema.hashesOf));
-    await this.removeConversation(id);
-    const others = await this.#named();
-    for (const hash of named) {
-      const file = others.has(hash) ? null : await this.#get("files", hash);
-      if (file && !(this.#now() - file.added < MINUTE)) await this.#forget(hash);
+  /** Removes conversations for good, and the files that nothing else names: all but those that just came again. */
+  async purge(ids) {
+    const named = new Set();
+    for (const id of ids) {
+      const said = await this.#records.all("messages", id);
+      for (const hash of [...said, await this.#records.get("conversations", id)].flatMap(schema.hashesOf)) named.add(hash);
+      await this.removeMessages(said.map((one) => one.id));
     }
+    await this.#records.remove("conversations", ids); // the last of each: what is left of it is found again
+    for (const id of ids) this.#tell(id);
+    const others = named.size ? await this.#named() : named;
+    for (const hash of named) {
+      const file = others.has(hash) ? null : await this.#records.get("files", hash);
+      if (file && !(this.#now() - file.added < MINUTE)) await this.#records.removeBeginning("files", hash);
+    }
+    await this.#catchUp();
   }
 
   /** Removes files that no message and no draft names any more, once they are a day old: another tab may be about to. */
   async tidy() {
-    if (!this.#database) return;
-    for (const one of await this.#all("conversations")) {
-      if (one?.deleted > 0 && !(this.#now() - one.deleted < MINUTE)) await this.purge(one.id);
-    }
+    if (!this.kept) return;
+    const deleted = (await this.#records.all("conversations")).filter((one) => one?.deleted > 0 && !(this.#now() - one.deleted < MINUTE));
+    if (deleted.length) await this.purge(deleted.map((one) => one.id));
     const named = await this.#named();
-    for (const one of await this.#all("files")) {
-      if (!named.has(one.hash?.slice(0, 64)) && !(this.#now() - one.added < DAY)) await this.#remove("files", one.hash);
+    for await (const files of this.#records.parts("files")) {
+      const over = files.filter((one) => !named.has(one.hash?.slice(0, 64)) && !(this.#now() - one.added < DAY));
+      await this.#records.remove("files", over.map((one) => one.hash));
     }
   }
 
   /** The files that any message or draft names. */
   async #named() {
-    return new Set([...await this.#all("messages"), ...await this.#all("conversations")].flatMap(schema.hashesOf));
+    const named = new Set();
+    for (const store of ["messages", "conversations"]) {
+      for await (const records of this.#records.parts(store)) for (const hash of records.flatMap(schema.hashesOf)) named.add(hash);
+    }
+    return named;
   }
 
   #isHeld(store, record) {
@@ -231,69 +227,16 @@ class Store {
   }
 
   async #put(store, record) {
-    await this.#write(store, record);
+    if (this.#isHeld(store, record)) this.#records.remember(store, record);
+    else if (await this.#records.put(store, record)) await this.#catchUp();
     if (store !== "files") this.#tell(store === "messages" ? record.conversation : record.id);
   }
 
-  async #write(store, record) {
-    if (!this.#isHeld(store, record) && this.#database) {
-      try {
-        await done(this.#database, store, "readwrite", (records) => records.put(record));
-        this.#memory[store].delete(keyOf(store, record));
-        return;
-      } catch (error) {
-        this.#say(sentenceOf(error));
-      }
-    }
-    this.#memory[store].set(keyOf(store, record), record);
-  }
-
-  async #get(store, key) {
-    const held = this.#memory[store].get(key);
-    if (held || !this.#database) return held ?? null;
-    try {
-      return (await done(this.#database, store, "readonly", (records) => records.get(key))) ?? null;
-    } catch {
-      return null;
-    }
-  }
-
-  /** All records of a store, of one conversation where it is named. */
-  async #all(store, conversation = null) {
-    const held = [...this.#memory[store].values()].filter((one) => conversation === null || one.conversation === conversation);
-    if (!this.#database) return held;
-    const ask = (records) => (conversation === null ? records.getAll() : records.index("conversation").getAll(conversation));
-    try {
-      const found = await done(this.#database, store, "readonly", ask);
-      return [...found.filter((one) => !this.#memory[store].has(keyOf(store, one))), ...held];
-    } catch {
-      return held;
-    }
-  }
-
-  async #remove(store, key) {
-    this.#memory[store].delete(key);
-    if (!this.#database) return;
-    await done(this.#database, store, "readwrite", (records) => records.delete(key)).catch(() => {});
+  /** There may be room now for what there was none for; whatever is in memory while a conversation is that stays there. */
+  async #catchUp() {
+    if (!this.#held) await this.#records.catchUp();
   }
 
   /** Records of what was read of a file: their keys are the file's, and behind it which page. */
-  async #readOf(hash) {
-    const held = [...this.#memory.files.values()].filter((one) => one.hash.startsWith(`${hash}.`));
-    const kept = this.#database ? await done(this.#database, "files", "readonly", (records) => records.getAll(span(`${hash}.`, `${hash}/`))).catch(() => []) : [];
-    return [...kept, ...held]; // what couldn't be written down is the newer one
-  }
-
-  /** A file goes, with what was read of it. */
-  async #forget(hash) {
-    for (const key of [...this.#memory.files.keys()]) if (key.startsWith(hash)) this.#memory.files.delete(key);
-    if (this.#database) await done(this.#database, "files", "readwrite", (records) => records.delete(span(hash, `${hash}/`))).catch(() => {});
-  }
-
-  #lose(sentence) {
-    this.#database = null;
-    this.#say(sentence);
-  }
+  #readOf(hash) { return this.#records.beginning("files", `${hash}.`); }
 }
-
-const keyOf = (store, record) => (store === "files" ? record.hash : record.id);

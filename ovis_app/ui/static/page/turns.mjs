@@ -30,16 +30,15 @@ export class Turns {
     const shown = new Set(all.slice(from).map((one) => one.id));
     const stood = actions.standing(this.#root);
     for (const [id, row] of this.#rows) if (!shown.has(id)) { row.element.remove(); this.#rows.delete(id); }
-    let before = null;
-    for (const [place, message] of all.entries()) {
-      if (place < from) continue;
+    let behind = null;
+    for (let place = all.length - 1; place >= from; place -= 1) { // the last first: it is what people see
+      const message = all[place];
       const row = this.#rows.get(message.id) ?? this.#made(message);
-      const wanted = before ? before.nextSibling : this.#root.firstChild;
-      if (wanted !== row.element) this.#root.insertBefore(row.element, wanted);
+      if (row.element.parentNode !== this.#root || row.element.nextSibling !== behind) this.#root.insertBefore(row.element, behind);
       const own = place < path.length - 1 ? path : [...path.slice(0, -1), message]; // which leads to it
       this.#fill(row, message, { tree, running, path: own, last: place >= path.length - 1 });
       row.element.classList.toggle("twin", pair?.includes(message) ?? false);
-      before = row.element;
+      behind = row.element;
     }
     if (stood && !stood.row.isConnected) actions.stand(this.#root.children[stood.place] ?? this.#root.lastElementChild, stood.name);
     this.#root.classList.toggle("compares", pair !== null);

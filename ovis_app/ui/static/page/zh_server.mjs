@@ -462,6 +462,7 @@ export default {
   "too big": "太大",
   "the model can't be loaded": "模型无法加载",
   "{name} can't be loaded; the cause is in the server's log.": "无法加载 {name}；原因记录在服务器日志里。",
+  "The weights of {name} were written anew while they were read: try again once they are whole.": "{name} 的权重在读取时被重新写入：请等文件完整后再试。",
   "The model's libraries can't be loaded; the cause is in the server's log. Install the requirements again.": "无法加载模型所需的库；原因记录在服务器日志里。请重新安装依赖。",
   "{name} needs more memory than is free: close what else uses it, or choose a smaller model.": "{name} 需要的内存超过了可用内存：请关闭占用内存的程序，或选择更小的模型。",
   "{0} answers already.": "{0} 已经在回答。",
@@ -554,6 +555,7 @@ export default {
   "An adapter can't be added to {model}, which was released quantized: name the model in full with --model.": "{model} 以量化形式发布，不能加适配器：请用 --model 指定未量化的模型。",
   "The adapter {adapter} changes the embeddings or the output layer apart, which are one in this model: train rows of tokens (trainable_token_indices), or save all of the embeddings, with ensure_weight_tying.":
     "适配器 {adapter} 分别改动了嵌入层和输出层，而它们在这个模型里是同一个：请训练部分 token 的行（trainable_token_indices），或用 ensure_weight_tying 保存全部嵌入。",
+  "a rank of {0}": "秩 {0}",
   "The adapter {adapter} changes {parameter} twice: save it again with peft, or train it anew.": "适配器 {adapter} 两次改动了 {parameter}：请用 peft 重新保存，或重新训练。",
   "The adapter {adapter} makes numbers of {parameter} that {dtype} can't hold: it wasn't trained well, or for this model.": "适配器 {adapter} 使 {parameter} 的数值超出 {dtype} 的范围：它没有训练好，或不是为这个模型训练的。",
   "The adapter {0} {1}.": "适配器 {0} {=1}。",
