@@ -110,7 +110,7 @@ def test_both_ways_give_the_same_answer(tmp_path: Path) -> None:
     settings = GenerationSettings(max_new_tokens=8)
     with backend(MINI, device="cpu") as ours:
         for turns in (1, 3):
-            talk = conversation(turns, pictures(tmp_path, 49, seed=turns), seed=turns)
+            talk = conversation(turns, pictures(tmp_path, 64, seed=turns), seed=turns)
             events = list(ours.stream(Request(talk, settings)))
             said = "".join(event.text for event in events if isinstance(event, Answer))
             other = words.decode(plain.answer(talk, tokens=8).tolist())

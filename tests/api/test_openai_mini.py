@@ -84,7 +84,7 @@ def test_the_examples_of_the_documentation_run(mini: Served, monkeypatch: pytest
         exec(compile(code.replace(f"{HOME}/", mini.url), str(DOCUMENT), "exec"), {})
     said = printed.getvalue()
     assert "There are 3 shapes." in said and "That makes 3." in said
-    assert "'min_pixels': 50176, 'max_pixels': 50176" in said, "Ovis-mini's one size"
+    assert "'min_pixels': 65536, 'max_pixels': 65536" in said, "Ovis-mini's one size"
     assert said.count("CompletionUsage") == 2
 
 
