@@ -14,6 +14,7 @@ import pytest
 
 from ovis_app.api.openai import files, serving
 from ovis_app.conversation import Detail
+from ovis_app.errors import MediaError
 from ovis_app.media.fetch import fetch
 from ovis_app.stop import Stop
 from tests.api.openai_program import KEYS, PICTURE, Program, asked, body, refused, user
@@ -32,7 +33,7 @@ from tests.waiting import PATIENCE, until
 def test_pixels_are_what_the_model_was_made_for(program: Program, kwargs: dict[str, Any]) -> None:
     program.ask(body("look", PICTURE, mm_processor_kwargs=kwargs))
     detail = asked(program).conversation.messages[0].media[0].detail
-    assert (detail.min_pixels, detail.max_pixels) == (224 * 224, 224 * 224)
+    assert (detail.min_pixels, detail.max_pixels) == (256 * 256, 256 * 256)
 
 
 def test_a_picture_without_a_wish_is_looked_at_as_the_model_likes(program: Program) -> None:
@@ -192,6 +193,30 @@ def test_clients_who_name_slow_addresses_leave_readers_to_the_others(monkeypatch
                 two.http.post("v1/chat/completions", json=body("hello", PICTURE), timeout=PATIENCE / 2).status_code
                 == 200
             )
+        finally:
+            over.set()
+        for thread in asking:
+            thread.join(PATIENCE)
+
+
+def test_a_question_without_files_waits_for_no_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, over = threading.Semaphore(0), threading.Event()
+
+    def save(*_: object) -> None:
+        begun.release()
+        over.wait(PATIENCE)
+        raise MediaError("That can't be read.")
+
+    monkeypatch.setattr(files, "save", save)
+    with served_api(HeldBackend(), api_key=KEYS) as there:
+        one, two = (Program(there, key) for key in KEYS)
+        asking = [threading.Thread(target=who.ask, args=(body("look", PICTURE),)) for who in (one, two) for _ in "1234"]
+        for thread in asking:
+            thread.start()
+        assert all(begun.acquire(timeout=PATIENCE) for _ in range(serving.READERS))
+        try:
+            said = two.http.post("v1/chat/completions", json=body("hello"), timeout=PATIENCE / 2)
+            assert said.status_code == 200
         finally:
             over.set()
         for thread in asking:

@@ -142,8 +142,11 @@ class Serving:
             files.conversation, asked.dialogue, asked.detail, folder, limits, allow_urls=self._allow_urls,
             stop=stop,
         )  # fmt: skip
-        fetches = self._allow_urls and any(files.is_address(one) for said in asked.dialogue.said for one in said.media)
+        media = [one for said in asked.dialogue.said for one in said.media]
+        fetches = self._allow_urls and any(map(files.is_address, media))
         try:
+            if not media:
+                return await self.aside(read)
             return await (self._fetchers if fetches else self._readers).run(read, client=client)
         except NoRoom as error:
             raise ApiError(507, str(error), retry=LOADING_SECONDS) from error
