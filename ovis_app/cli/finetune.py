@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     flags = Flags(
         prog=f"{program()} finetune",
         description="Teach a model something: what it is to say, in samples of your own.",
-        epilog="For Ovis-mini defaults are other ones: all of it learns, at 1e-3, without "
+        epilog="For Ovis-mini defaults are other ones: all of it learns, at 1.5e-3, without "
         "dropout, in 12 epochs of 8 samples a step.",
     )
     flags.add_argument(

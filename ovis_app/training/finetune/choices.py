@@ -69,7 +69,7 @@ def defaults(spec: ModelSpec, method: Method) -> dict[str, Any]:
     lora = method == "lora"
     return {
         "train": ALL if small and lora else "llm",
-        "lr": (1e-3 if small else 1e-4) if lora else 1e-5,
+        "lr": (1.5e-3 if small else 1e-4) if lora else 1e-5,
         "rank": 16,
         "alpha": 32,
         "dropout": 0.0 if small else 0.05,  # a fifth of a small model's time, for nothing that shows

@@ -38,7 +38,7 @@ def test_a_dry_run_tells_what_would_be_learnt(data: Path, capsys: pytest.Capture
     assert old == "of these 5 old ones mixed in, others in each epoch" and judged.startswith("to judge by: 2 samples (")
     assert re.search(r"tokens: \d+ in the median, [\d,]+ in the longest \(.+\); \d+\.\d% of them are learnt", told)
     assert (
-        "what learns: a LoRA of rank 16 on llm, tower, head, vte at 0.001; 12 epochs of 8 x 1 samples a step, 36 steps"
+        "what learns: a LoRA of rank 16 on llm, tower, head, vte at 0.0015; 12 epochs of 8 x 1 samples a step, 36 steps"
         in told
     )
     assert re.search(r"memory: about \d+\.\d GB on \w+, \d+\.\d GB are free", told)

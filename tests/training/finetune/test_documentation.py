@@ -32,7 +32,8 @@ def test_its_table_has_the_defaults() -> None:
         MINI, "lora", {})  # fmt: skip
     assert rows["--train"][0] == f"`{lora['train']}`; Ovis-mini: `all`" and mini.part_names == PARTS
     assert rows["--rank"][0].endswith(f"{lora['dropout']}; Ovis-mini: {mini.rank}, {mini.alpha}, {mini.dropout:g}")
-    assert [float(number) for number in re.findall(r"\de-\d", "".join(rows["--lr"]))] == [lora["lr"], 1e-3, full["lr"]]
+    assert [float(number) for number in re.findall(r"[\d.]+e-\d", " ".join(rows["--lr"]))] == [
+        lora["lr"], mini.parts[0][1], full["lr"]]  # fmt: skip
     assert rows["--epochs"] == (f"{lora['epochs']:g}; Ovis-mini: {mini.epochs:g}", f"{full['epochs']:g}")
     assert rows["--max-tokens"][0].startswith(str(lora["max_tokens"]))
 

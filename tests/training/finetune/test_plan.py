@@ -93,7 +93,7 @@ def test_ovis_minis_own_questions_are_of_every_kind(tmp_path: Path) -> None:
 def test_defaults_follow_from_method_and_model() -> None:
     mini, large, full = chosen_for("ovis-mini"), chosen_for("Ovis2.5-2B"), chosen_for("Ovis2.5-2B", "full")
     assert (
-        mini.parts == tuple((part, 1e-3) for part in PARTS)
+        mini.parts == tuple((part, 1.5e-3) for part in PARTS)
         and mini.dropout == 0
         and (mini.epochs, mini.batch, mini.accumulate) == (12, 8, 1)
     )
