@@ -22,6 +22,12 @@ from benchmarks.soak.people import Heard, Program, Tab, picture
 from tests.ui.serving import HeldBackend, served
 
 
+@pytest.fixture(autouse=True)
+def temporary_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Whatever became of one that a server had which ran in this process."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+
 def told(monkeypatch: pytest.MonkeyPatch, file: Path, met: bool | None) -> int:
     figure = Figure("F7", "out of memory", "ten clear messages", "nine of ten", met)
     monkeypatch.setattr(soak, "measures", lambda _: {"F7": lambda _: figure})
@@ -52,7 +58,6 @@ def test_a_figure_that_is_not_measured_to_its_end_is_missed_and_the_others_stay(
 
     monkeypatch.setattr(soak, "measures", lambda _: {"F7": lambda _: good, "F15": breaks, "F16": lambda _: good})
     monkeypatch.setattr(sys, "argv", ["soak", "--only", "F7,F15,F16", "--json", str(file)])
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert soak.main() == 1 and kept == [1]
     first, missed, last = json.loads(file.read_text("utf-8"))["figures"]
     assert first["met"] is last["met"] is True and missed["met"] is False

@@ -27,9 +27,9 @@ MINI, NATIVE, TILES = (zoo.find(name) for name in ("ovis-mini", "Ovis2.5-9B", "O
 @pytest.mark.parametrize(
     ("spec", "kind", "asked", "seen"),
     [
-        (MINI, "image", (1024**2, 1792**2), (224**2, 224**2)),
-        (MINI, "image", (1, 1024), (224**2, 224**2)),
-        (MINI, "image", (None, 4096**2), (None, 224**2)),
+        (MINI, "image", (1024**2, 1792**2), (256**2, 256**2)),
+        (MINI, "image", (1, 1024), (256**2, 256**2)),
+        (MINI, "image", (None, 4096**2), (None, 256**2)),
         (MINI, "video", (224**2, 224**2), (128**2, 128**2)),
         (NATIVE, "image", (1024**2, 1792**2), (1024**2, 1792**2)),
         (NATIVE, "image", (1, 2**26), (448**2, 1792**2)),

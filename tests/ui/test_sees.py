@@ -27,8 +27,8 @@ def test_a_picture_of_a_question_is_told_about(wire: Wire) -> None:
     assert [one["seq"] for one in frames] == list(range(len(frames)))
     assert [one["kind"] for one in frames] == ["begun", "waiting", "sight"]
     assert frames[-1] == {
-        "seq": 2, "kind": "sight", "size": [256, 256], "inner": [256, 256], "seen": [224, 224], "pieces": 1,
-        "vocabulary": 0, "cells": [{"sides": [0, 0, 1, 1], "rows": 7, "columns": 7, "tile": False}],
+        "seq": 2, "kind": "sight", "size": [256, 256], "inner": [256, 256], "seen": [256, 256], "pieces": 1,
+        "vocabulary": 0, "cells": [{"sides": [0, 0, 1, 1], "rows": 8, "columns": 8, "tile": False}],
     }  # fmt: skip
     assert wire.served.backend.live == 0
 

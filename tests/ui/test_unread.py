@@ -6,11 +6,11 @@ import gc
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import closing
+from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 from weakref import WeakSet
 
-import pandas
 import pytest
 
 from ovis_app.generation import Event, Request
@@ -142,6 +142,7 @@ def test_gradio_keeps_no_session_of_a_question_that_is_over(wire: Wire) -> None:
 
 def test_no_question_pays_for_those_before_it(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
     """At the end of each Gradio made a table of the last 10,000."""
+    pandas = import_module("pandas")  # Gradio's
     tables, made = list[int](), pandas.DataFrame
     monkeypatch.setattr(pandas, "DataFrame", lambda records: tables.append(len(records)) or made(records))
     for _ in range(3):

@@ -135,7 +135,7 @@ def test_where_the_server_would_make_another_size_of_it_the_picture_keeps_its_sh
     for size in ((320, 240), (3000, 2250)):
         media = picture(tmp_path, *size)
         (image,) = opened(write(talk(Message("user", "?", (media,))), zoo.MINI).messages[0]["content"][0])
-        sizes.append((image.size, round(image.width / image.height, 2), image.width * image.height <= 4 * 224**2))
+        sizes.append((image.size, round(image.width / image.height, 2), image.width * image.height <= 4 * 256**2))
     assert sizes[0][0] == (320, 240) and [one[1:] for one in sizes] == [(1.33, True)] * 2
 
 

@@ -250,8 +250,11 @@ def test_killed_as_it_begins_the_same_command_begins(folder: Path, monkeypatch: 
         with RunFolder(plan.out).taken(plan):
             pass
 
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "replace", lambda *_: signal.raise_signal(signal.SIGINT))
+        patch.setattr(Path, "replace", interrupted)
         with pytest.raises(KeyboardInterrupt):
             finetune.run(words, begin)
     assert [file.name for file in out.iterdir()] == [".run.json.partial"]
