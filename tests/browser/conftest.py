@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from benchmarks.browser import CHROMIUM
-from tests.browser.tabs import tabs_on
+from tests.browser.tabs import Open, strangers, tabs_on
 from tests.ui.serving import HeldBackend, Served, served
 
 ARGUMENTS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
@@ -102,6 +102,13 @@ def open_tab(
 ) -> Iterator[Callable[..., Any]]:
     """Opens the page; with `options`, in a context of these. Fails the test when the page threw an error."""
     with tabs_on(server.url, request, lambda **options: context_of(**options) if options else usual) as opened:
+        yield opened
+
+
+@pytest.fixture
+def open_fresh(request: pytest.FixtureRequest, browser: Any, server: Served) -> Iterator[Open]:
+    """The same, each time in a browser that was never here: nothing is kept in it yet."""
+    with strangers(server.url, request, browser) as opened:
         yield opened
 
 

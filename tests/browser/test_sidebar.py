@@ -6,13 +6,12 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.browser.tabs import Open, strangers
+from tests.browser.tabs import Open
 from tests.browser.test_page import LEFT, RIGHT, ask, conversation, drop, figures, says, until
 from tests.media.made_pdf import pdf, quarters
 from tests.ui.serving import Served
@@ -27,12 +26,6 @@ KEPT = """() => new Promise((done) => {
         reads.oncomplete = () => { asked.result.close(); done(all.map((one) => one.result.length)); };
     };
 })"""
-
-
-@pytest.fixture
-def open_tab(request: pytest.FixtureRequest, browser: Any, server: Served) -> Iterator[Open]:
-    with strangers(server.url, request, browser) as opened:
-        yield opened
 
 
 def new_chat(tab: Any) -> None:
@@ -68,8 +61,8 @@ def dropped(tab: Any, *files: tuple[str, bytes]) -> str:
     return said
 
 
-def test_conversations_are_found_opened_renamed_and_pinned(open_tab: Open) -> None:
-    tab = open_tab(**DESKTOP)
+def test_conversations_are_found_opened_renamed_and_pinned(open_fresh: Open) -> None:
+    tab = open_fresh(**DESKTOP)
     assert not tab.is_visible("#library-list")  # on a first visit
     ask(tab, "Which has more?", [LEFT, RIGHT])
     new_chat(tab)
@@ -106,8 +99,8 @@ def test_conversations_are_found_opened_renamed_and_pinned(open_tab: Open) -> No
     tab.wait_for_function("() => document.querySelector('#box textarea').value === 'not asked yet'")
 
 
-def test_on_a_phone_the_list_slides_over_and_goes_once_something_is_chosen(open_tab: Open) -> None:
-    tab = open_tab(**PHONE)
+def test_on_a_phone_the_list_slides_over_and_goes_once_something_is_chosen(open_fresh: Open) -> None:
+    tab = open_fresh(**PHONE)
     ask(tab, "one")
     new_chat(tab)
     ask(tab, "two")
@@ -138,8 +131,8 @@ def test_on_a_phone_the_list_slides_over_and_goes_once_something_is_chosen(open_
     assert not tab.is_visible("#library-list")
 
 
-def test_what_is_deleted_can_be_brought_back_and_other_tabs_follow(open_tab: Open) -> None:
-    tab = open_tab(**DESKTOP)
+def test_what_is_deleted_can_be_brought_back_and_other_tabs_follow(open_fresh: Open) -> None:
+    tab = open_fresh(**DESKTOP)
     for text in ("one", "two", "three"):
         new_chat(tab)
         ask(tab, text, [LEFT] if text == "two" else [])
@@ -188,10 +181,10 @@ def test_what_is_deleted_can_be_brought_back_and_other_tabs_follow(open_tab: Ope
 
 
 def test_a_temporary_chat_is_nowhere_once_it_is_left_unless_it_is_kept_after_all(
-    open_tab: Open, tmp_path: Path
+    open_fresh: Open, tmp_path: Path
 ) -> None:
     (tmp_path / "report.pdf").write_bytes(pdf([quarters(300), quarters(310)]))
-    tab = open_tab(**DESKTOP)
+    tab = open_fresh(**DESKTOP)
     tab.set_input_files("#box input[type=file]", [str(tmp_path / "report.pdf")])
     tab.wait_for_function("() => document.querySelectorAll('#box .opens').length === 2")
     tab.fill("#box textarea", "nobody's business")
@@ -215,9 +208,9 @@ def test_a_temporary_chat_is_nowhere_once_it_is_left_unless_it_is_kept_after_all
 
 
 def test_an_export_is_imported_elsewhere_and_asks_the_server_the_same(
-    open_tab: Open, server: Served, tmp_path: Path
+    open_fresh: Open, server: Served, tmp_path: Path
 ) -> None:
-    tab = open_tab(accept_downloads=True, **DESKTOP)
+    tab = open_fresh(accept_downloads=True, **DESKTOP)
     tab.context.grant_permissions(["clipboard-read", "clipboard-write"])
     tab.click("#actions .switch:has-text('Think') label")
     ask(tab, "Which <b>has</b> more?", [LEFT, RIGHT])
@@ -242,7 +235,7 @@ def test_an_export_is_imported_elsewhere_and_asks_the_server_the_same(
     tab.locator(".ovis-menu .code").click()
     tab.locator(".ovis-menu button", has_text="curl").click()
     tab.wait_for_function("() => navigator.clipboard.readText().then((text) => text.includes('curl -sS'))")
-    elsewhere = open_tab(**DESKTOP)
+    elsewhere = open_fresh(**DESKTOP)
     assert "imported" in dropped(elsewhere, (archive.name, archive.read_bytes()))
     says(elsewhere, "You said: Which <b>has</b> more?")
     elsewhere.wait_for_function(
@@ -275,8 +268,8 @@ def exported(messages: list[dict[str, Any]], *files: tuple[str, bytes], version:
 
 
 @pytest.mark.long
-def test_what_is_wrong_with_a_file_that_is_dropped_is_said_and_the_page_goes_on(open_tab: Open) -> None:
-    tab = open_tab(**DESKTOP)
+def test_what_is_wrong_with_a_file_that_is_dropped_is_said_and_the_page_goes_on(open_fresh: Open) -> None:
+    tab = open_fresh(**DESKTOP)
     ask(tab, "mine")
     for name, data, sentence in (
         ("a.ovis.zip", b"PK no zip", "is damaged"),

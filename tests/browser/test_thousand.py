@@ -1,16 +1,11 @@
-"""A thousand kept conversations, and a long one: what is read and drawn of them is counted."""
+"""A thousand kept conversations, a long one, and a browser that is full: what is read and drawn is counted."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
-import pytest
-
-from tests.browser.tabs import Open, strangers
-from tests.browser.test_page import until
-from tests.browser.test_sidebar import DESKTOP, open_list
-from tests.ui.serving import Served
+from tests.browser.tabs import Open
+from tests.browser.test_page import LEFT as PICTURE
+from tests.browser.test_page import ask, conversation, says, until
+from tests.browser.test_sidebar import DESKTOP, open_list, titles
 
 MANY, MOST_ROWS = 1000, 200
 # So many conversations of two messages each, of which every hundredth has a picture and says "needle".
@@ -75,15 +70,38 @@ WAITING = """() => new Promise((done) => {
     document.querySelector('.library-item').click();
 })"""
 
+# Presses “Show earlier turns”, and gives how many more are there at once; `read_at`: how far what was first has moved.
+EARLIER = """() => {
+    const scroll = document.querySelector('#conversation .scroll');
+    scroll.dispatchEvent(new WheelEvent('wheel', {deltaY: -1}));
+    scroll.scrollTop = 0;
+    const [first, button] = [document.querySelector('.turn'), document.querySelector('.before')];
+    const [top, before] = [first.getBoundingClientRect().top, document.querySelectorAll('.turn').length];
+    window.read_at = () => first.getBoundingClientRect().top - top;
+    button.click();
+    return document.querySelectorAll('.turn').length - before;
+}"""
+# From now on there is room for nothing more: whatever is put, what it is part of ends as a browser ends it then.
+FULL = """() => {
+    const put = IDBObjectStore.prototype.put;
+    IDBObjectStore.prototype.put = function (record) {
+        const asked = put.call(this, record);
+        Object.defineProperty(this.transaction, 'error', {value: new DOMException('full', 'QuotaExceededError')});
+        this.transaction.abort();
+        return asked;
+    };
+}"""
+ASKED = """() => new Promise((done) => {
+    const asked = indexedDB.open('ovis');
+    asked.onsuccess = () => {
+        const all = asked.result.transaction('messages').objectStore('messages').getAll();
+        all.onsuccess = () => { asked.result.close(); done(all.result.map((one) => one.text)); };
+    };
+})"""
 
-@pytest.fixture
-def open_tab(request: pytest.FixtureRequest, browser: Any, server: Served) -> Iterator[Open]:
-    with strangers(server.url, request, browser) as opened:
-        yield opened
 
-
-def test_of_a_thousand_conversations_few_rows_are_drawn_and_each_word_is_read_once(open_tab: Open) -> None:
-    tab = open_tab(**DESKTOP)
+def test_of_a_thousand_conversations_few_rows_are_drawn_and_each_word_is_read_once(open_fresh: Open) -> None:
+    tab = open_fresh(**DESKTOP)
     tab.evaluate(KEEP, MANY)
     tab.add_init_script(COUNTED)
     tab.reload()
@@ -103,8 +121,8 @@ def test_of_a_thousand_conversations_few_rows_are_drawn_and_each_word_is_read_on
     assert tab.evaluate("window.read") <= 6 * MANY  # by the search, to delete them, and once to tidy up
 
 
-def test_of_a_long_conversation_the_newest_is_drawn_first_and_the_rest_while_the_page_goes_on(open_tab: Open) -> None:
-    tab = open_tab(**DESKTOP)
+def test_of_a_long_conversation_the_newest_is_drawn_first_and_the_rest_while_the_page_goes_on(open_fresh: Open) -> None:
+    tab = open_fresh(**DESKTOP)
     tab.evaluate(KEEP, 1)  # whose words load what draws them
     tab.evaluate(LONG, MANY)
     tab.reload()
@@ -116,3 +134,30 @@ def test_of_a_long_conversation_the_newest_is_drawn_first_and_the_rest_while_the
     assert tab.evaluate(WAITING) > 20
     tab.wait_for_function("() => !document.querySelector('.bot-row .words.plain')")
     assert tab.locator(".turn").count() == MOST_ROWS
+    assert tab.evaluate(EARLIER) < MOST_ROWS / 2  # and the page goes on
+    tab.wait_for_function(f"() => document.querySelectorAll('.turn').length === {2 * MOST_ROWS}")
+    tab.wait_for_function("() => !document.querySelector('.bot-row .words.plain')")
+    assert abs(tab.evaluate("window.read_at()")) <= 2  # what is read stands where it stood
+
+
+def test_a_browser_that_is_full_takes_a_deletion_and_goes_on_and_keys_stay_in_the_list(open_fresh: Open) -> None:
+    tab = open_fresh(**DESKTOP)
+    tab.evaluate(KEEP, 4)
+    tab.reload()
+    tab.wait_for_selector("#conversation .example")
+    open_list(tab)
+    tab.click(".library-item >> text=chat 2")
+    says(tab, "what?")
+    tab.evaluate(FULL)
+    ask(tab, "is there room?", [PICTURE])
+    assert tab.inner_text("#lines").count("no room left") == 1 and "is there room?" not in tab.evaluate(ASKED)
+    titles(tab, "chat 2", "chat 3", "chat 1", "chat 0")
+    tab.focus(".library-item:has-text('chat 3')")
+    for left in (["chat 2", "chat 1", "chat 0"], ["chat 2", "chat 0"]):
+        tab.keyboard.press("Delete")
+        titles(tab, *left)
+    assert tab.evaluate("document.activeElement.innerText") == "chat 0"
+    until(tab, lambda: tab.evaluate(LEFT)[1] == 3)  # the first is gone for good
+    assert "You said: is there room?" in conversation(tab)
+    ask(tab, "and now?")
+    assert tab.locator("#conversation .user-row").count() == 3

@@ -261,3 +261,19 @@ test("a file that this browser has lost is named, and nothing is asked", async (
   await say(one, "two");
   assert.match(last(one).error, /“a.png” is no longer in this browser/);
 });
+
+test("pictures of a conversation that isn't shown any more have no address", async () => {
+  const here = await browser();
+  const one = await here.tab();
+  await one.attach([picture("a.png")]);
+  await say(one, "what is it?");
+  const [{ hash }] = one.path[0].files;
+  const address = await one.files.seen(hash);
+  const first = one.conversation.id;
+  await one.open(first);
+  assert.equal(await one.files.seen(hash), address, "it is still shown");
+  await one.newChat();
+  await assert.rejects(fetch(address));
+  await one.open(first);
+  assert.equal(await (await fetch(await one.files.seen(hash))).text(), "a.png");
+});

@@ -100,7 +100,8 @@ export class ConversationList {
   // --- drawing -----------------------------------------------------------------------------------------------------
 
   #fill(groups, query) {
-    const focused = document.activeElement?.closest?.("[data-conversation]")?.dataset.conversation;
+    const stood = document.activeElement?.closest?.("[data-conversation]");
+    const place = this.#rows.indexOf(stood);
     const sections = [];
     let left = this.#most;
     for (const { name, conversations } of groups) {
@@ -113,7 +114,9 @@ export class ConversationList {
     const hidden = groups.reduce((sum, group) => sum + group.conversations.length, 0) > this.#most;
     if (hidden) sections.push(make("button.quiet.plain-button", { type: "button", onclick: () => { this.#most += AT_ONCE; this.draw(); } }, t("Show more")));
     this.#parts.list.replaceChildren(...sections);
-    if (focused) this.#rowOf(focused)?.querySelector("button, input")?.focus();
+    if (place < 0) return;
+    const there = this.#rowOf(stood.dataset.conversation) ?? this.#rows[Math.min(place, this.#rows.length - 1)]; // where it is gone
+    there?.querySelector("button, input")?.focus();
   }
 
   #row(one) {
@@ -135,9 +138,8 @@ export class ConversationList {
     return row;
   }
 
-  #rowOf(id) {
-    return [...this.#parts.list.querySelectorAll("[data-conversation]")].find((row) => row.dataset.conversation === id);
-  }
+  get #rows() { return [...this.#parts.list.querySelectorAll("[data-conversation]")]; }
+  #rowOf(id) { return this.#rows.find((row) => row.dataset.conversation === id); }
 
   #bar() {
     const { bar } = this.#parts;
@@ -190,7 +192,7 @@ export class ConversationList {
     const row = event.target.closest("[data-conversation]");
     if (!row || event.target.matches("input[type=text]")) return;
     const one = this.#listed.find((it) => it.id === row.dataset.conversation);
-    const rows = [...this.#parts.list.querySelectorAll("[data-conversation]")];
+    const rows = this.#rows;
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (step) rows[rows.indexOf(row) + step]?.querySelector("button, input")?.focus();
     else if (event.key === "F2") this.#rename(one);

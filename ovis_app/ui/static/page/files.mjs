@@ -134,6 +134,16 @@ export class Files {
     return await this.#addresses.get(hash);
   }
 
+  /** Pictures are seen at their addresses no longer, but for these: other ones are made where they are wanted again. */
+  unseen(hashes) {
+    for (const [hash, address] of this.#addresses) if (!hashes.has(hash)) this.#forgetAddress(hash, address);
+  }
+
+  #forgetAddress(hash, address) {
+    this.#addresses.delete(hash);
+    address.then((one) => { if (one) URL.revokeObjectURL(one); }, () => {});
+  }
+
   /** The same where this browser can't draw the file itself: by the copy that the server makes, kept from then on. */
   async copied(file) {
     const kept = await this.#store.file(file.hash);
@@ -141,7 +151,7 @@ export class Files {
     const places = await this.placed([file], { note: () => {} });
     const shown = await this.#wire.shown(places.get(file.hash));
     await this.#store.putFile({ ...kept, shown });
-    this.#addresses.delete(file.hash);
+    if (this.#addresses.has(file.hash)) this.#forgetAddress(file.hash, this.#addresses.get(file.hash));
     return await this.seen(file.hash);
   }
 }

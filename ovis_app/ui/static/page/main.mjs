@@ -19,6 +19,7 @@ import { Turns } from "./turns.mjs";
 import * as wire from "./wire.mjs";
 
 const AT_ONCE = 200; // turns of a long conversation that are drawn before somebody asks for more
+const STEP = 40; // of them that a task lays out
 const EARLIER = 5; // conversations that the empty page offers
 
 /** Starts the page in `element`. */
@@ -188,14 +189,15 @@ class View {
     new ResizeObserver(() => this.#stick()).observe(this.#page.turns);
   }
 
-  /** More of a long conversation, with what is being read where it is. */
-  #earlierTurns() {
+  /** More of a long conversation, a few in each task, with what is being read where it is. */
+  #earlierTurns(most = this.#most + AT_ONCE, id = this.#shown) {
     const { scroll } = this.#page;
     const below = scroll.scrollHeight - scroll.scrollTop;
     this.#stuck = false;
-    this.#most += AT_ONCE;
+    this.#most = Math.min(this.#most + STEP, most);
     this.draw();
     scroll.scrollTop = scroll.scrollHeight - below;
+    if (this.#most < most) setTimeout(() => { if (this.#session.conversation.id === id) this.#earlierTurns(most, id); });
   }
 
   // --- the empty page ----------------------------------------------------------------------------------------------

@@ -9,15 +9,27 @@ const AT_ONCE = 200; // records that are read in one piece: a few milliseconds
 export const keyOf = (store, record) => (store === "files" ? record.hash : record.id);
 
 export class Records {
-  #database; #say; #told = null; // what was said of what couldn't be written down
+  #database = null; #say; #told = null; // what was said of what couldn't be written down
 
   /** By store and key, what couldn't be written down, or mustn't be. */
   memory = Object.fromEntries(STORES.map((name) => [name, new Map()]));
 
-  constructor(database, say) {
-    [this.#database, this.#say] = [database, say];
+  constructor(say) {
+    this.#say = say;
+  }
+
+  use(database) {
+    this.#database = database;
     // Another tab wants a later version: this one goes on from memory, and reads what it needs no more.
-    if (database) database.onversionchange = () => { database.close(); this.#database = null; say(NEWER); };
+    database.onversionchange = () => { database.close(); this.#database = null; this.#say(NEWER); };
+  }
+
+  /** Says why something can't be written down, until it can. */
+  missed(error) {
+    const before = this.#told;
+    this.#told = sentenceOf(error);
+    if (before && before !== this.#told) this.#say(before, { over: true });
+    this.#say(this.#told);
   }
 
   get kept() {
@@ -75,7 +87,7 @@ export class Records {
         this.memory[store].delete(keyOf(store, record));
         return true;
       } catch (error) {
-        this.#say(this.#told = sentenceOf(error));
+        this.missed(error);
       }
     }
     this.remember(store, record);
@@ -100,7 +112,7 @@ export class Records {
   /** Writes down what couldn't be before, as far as it can be now; that it couldn't is over then. */
   async catchUp() {
     const left = STORES.flatMap((store) => [...this.memory[store]].map(([key, record]) => ({ store, key, record })));
-    if (!this.#database || !left.length) return;
+    if (!this.#database || (!left.length && !this.#told)) return;
     try {
       for (const { store, key, record } of left) {
         if (this.memory[store].get(key) !== record) continue; // a newer one is written
@@ -112,8 +124,9 @@ export class Records {
     } catch { /* not yet, which was said */ }
   }
 
-  /** Sets a part of each record that is there, and leaves the rest as it is, whoever wrote it. Resolves to the keys of those
-   * that are written down; what is in memory alone is left to whoever put it there. */
+  /** Sets a part of each record that is there, and leaves the rest as it is, whoever wrote it. Where that can't be written
+   * down, it is so in memory. Resolves to the keys of those that are written down; what is in memory alone is left to whoever
+   * put it there. */
   async change(store, keys, part) {
     const kept = this.#database ? keys.filter((key) => !this.memory[store].has(key)) : [];
     if (!kept.length) return [];
@@ -122,7 +135,11 @@ export class Records {
       asked.onsuccess = () => { if (asked.result) records.put({ ...asked.result, ...part }); };
       return asked;
     }).at(-1);
-    await done(this.#database, store, "readwrite", change).catch((error) => this.#say(sentenceOf(error)));
+    await done(this.#database, store, "readwrite", change).catch(async (error) => {
+      this.missed(error);
+      const found = await Promise.all(kept.map((key) => this.get(store, key)));
+      for (const one of found) if (one) this.remember(store, { ...one, ...part });
+    });
     return kept;
   }
 

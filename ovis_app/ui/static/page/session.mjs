@@ -61,6 +61,7 @@ export class Session extends Thread {
     if (draft !== null) this.conversation.draft.text = draft;
     this.box.restore(this.conversation.draft, this.messages);
     this.settings = fitted(this.facts.model, this.conversation.settings);
+    this.#unseen();
     this.changed();
     return true;
   }
@@ -75,7 +76,13 @@ export class Session extends Thread {
     this.examples.used = true;
     await this.examples.load();
     this.settings = fitted(this.facts.model, settings);
+    this.#unseen();
     this.changed();
+  }
+
+  /** What is shown from now on has only these pictures. */
+  #unseen() {
+    this.files.unseen(new Set([...this.messages.values(), this.draft].flatMap((one) => one.files).map((one) => one.hash)));
   }
 
   /** What the page was told. Of another model than before, settings stand as it recommends; what is about the conversation

@@ -38,11 +38,11 @@ export function actOf(event, { typing = false, empty = false, mac = MAC } = {}) 
 export function listen(box, acts) {
   // Before page.js hears of Esc.
   document.addEventListener("keydown", (event) => {
-    if (document.querySelector("dialog[open], .ovis-menu")) return;
     const at = event.target;
     const typing = at instanceof HTMLElement && (at.isContentEditable || at.matches("textarea, select, input:not([type=checkbox], [type=radio], [type=range], [type=button], [type=file])"));
     const act = actOf(event, { typing, empty: at === box && !box.value });
-    if (!act || !acts[act]()) return;
+    if (!act || document.querySelector("dialog[open], .ovis-menu")) return; // which looks through all that is shown
+    if (!acts[act]()) return;
     event.preventDefault();
     event.stopPropagation();
   }, true);

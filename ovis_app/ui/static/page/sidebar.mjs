@@ -78,11 +78,13 @@ export class Sidebar {
   }
 
   #key(event) {
-    if (event.isComposing || event.keyCode === 229 || document.querySelector("dialog[open]")) return;
-    if ((event.ctrlKey || event.metaKey) && !event.shiftKey && !event.altKey && event.key.toLowerCase() === "k") {
+    const searches = (event.ctrlKey || event.metaKey) && !event.shiftKey && !event.altKey && event.key?.toLowerCase() === "k";
+    const closes = event.key === "Escape" && this.isOpen;
+    if (!(searches || closes) || event.isComposing || event.keyCode === 229 || document.querySelector("dialog[open]")) return;
+    if (searches) {
       event.preventDefault();
       this.open(true, { search: true });
-    } else if (event.key === "Escape" && this.isOpen && this.#mayClose(event.target)) {
+    } else if (this.#mayClose(event.target)) {
       event.stopPropagation(); // else it would stop an answer too
       this.open(false);
     }

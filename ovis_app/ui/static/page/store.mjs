@@ -8,18 +8,24 @@ import * as schema from "./schema.mjs";
 
 const MINUTE = 60 * 1000;
 const DAY = 24 * 3600 * 1000;
+const PATIENCE = 5000; // milliseconds that the page waits for what it keeps, before it begins without
 
 /** Opens the store of this browser. `say` is called with a sentence where something isn't as people may expect, and with it
- * again, as `over`, once it is. */
-export async function open(say, { factory = safely(() => globalThis.indexedDB), now = Date.now } = {}) {
-  let database = null;
+ * again, as `over`, once it is. A browser that doesn't answer within `patience` keeps what is said once it does. */
+export async function open(say, { factory = safely(() => globalThis.indexedDB), now = Date.now, patience = PATIENCE } = {}) {
+  const records = new Records(say);
+  const store = new Store(records, say, now);
+  let timer;
   try {
     if (!factory) throw new Error("there is no IndexedDB");
-    database = await opened(factory);
+    const found = opened(factory).then((database) => store.use(database));
+    await Promise.race([found, new Promise((_, reject) => { timer = setTimeout(() => reject(new Error("silent")), patience); })]);
   } catch (error) {
-    say(sentenceOf(error));
+    records.missed(error);
+  } finally {
+    clearTimeout(timer);
   }
-  return new Store(new Records(database, say), say, now);
+  return store;
 }
 
 class Store {
@@ -33,6 +39,12 @@ class Store {
 
   get kept() {
     return this.#records.kept;
+  }
+
+  /** This is where records are from now on, those too that were in memory until then. */
+  async use(database) {
+    this.#records.use(database);
+    await this.#catchUp();
   }
 
   /** All conversations, the latest first, without their messages. */

@@ -130,9 +130,10 @@ export class Thread {
   async #follow({ conversation, deleted = 0 }) {
     if (conversation !== this.conversation.id) return;
     if (deleted) return await this.dropped(deleted, t("This conversation was deleted in another tab."));
+    const named = await this.store.described(conversation); // at once: an answer that grows here writes it down again soon
+    if (named && conversation === this.conversation.id) Object.assign(this.conversation, { title: named.title || this.conversation.title, pinned: named.pinned });
     const found = await this.store.conversation(conversation);
     if (!found || conversation !== this.conversation.id) return;
-    Object.assign(this.conversation, { title: found.conversation.title || this.conversation.title, pinned: found.conversation.pinned });
     const own = this.running ? [this.messages.get(this.running.id)].filter(Boolean) : [];
     this.tree = trees.build([...found.messages, ...own]);
     this.stand(trees.standing(this.tree, this.conversation.leaf));
