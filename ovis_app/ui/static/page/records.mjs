@@ -105,7 +105,12 @@ export class Records {
       for (const [store, record] of records) this.remember(store, record);
       return true;
     }
-    const put = (_, transaction) => records.map(([store, one]) => transaction.objectStore(store).put(one)).at(-1);
+    const put = (_, transaction, from = 0) => { // some in each task, so that the page goes on meanwhile
+      const to = from + AT_ONCE;
+      const last = records.slice(from, to).map(([store, one]) => transaction.objectStore(store).put(one)).at(-1);
+      if (to < records.length) last.onsuccess = () => put(_, transaction, to);
+      return last;
+    };
     return await done(this.#database, STORES, "readwrite", put).then(() => true, () => false);
   }
 
