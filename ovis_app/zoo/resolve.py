@@ -159,8 +159,9 @@ def _counts(value: object) -> bool:
 def _context(config: Mapping[str, Any]) -> int:
     """Tokens of a prompt and its answer that a config.json tells; 0 where it tells nothing, or nonsense."""
     llm = config.get("llm_config") or config.get("text_config")
-    told = (config.get("multimodal_max_length"), llm.get("max_position_embeddings") if isinstance(llm, Mapping) else 0)
-    return next((tokens for tokens in told if _counts(tokens)), 0)
+    of_words = llm.get("max_position_embeddings") if isinstance(llm, Mapping) else 0
+    told = (config.get("multimodal_max_length"), of_words)
+    return next((tokens for tokens in told if isinstance(tokens, int) and tokens > 0), 0)
 
 
 def _quantization(config: Mapping[str, Any]) -> str:
