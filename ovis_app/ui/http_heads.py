@@ -25,11 +25,11 @@ AHEAD = 64 * 1024  # bytes that may come behind a request which isn't answered y
 # uvicorn warns of a head that is none and of a protocol that isn't spoken here, a line or two a request: whoever likes
 # fills the log with them. What fails in an answer is an error, and is written down.
 quiet = logging.getLogger("uvicorn.error.heads")
-quiet.setLevel(logging.ERROR)
 
 
 def install(config: Config) -> None:
     """Has a server's connections be these, from now on. Nothing here speaks WebSocket."""
+    quiet.setLevel(logging.ERROR)  # here: each Config sets up uvicorn's loggers anew, and those below them
     config.http_protocol_class = Heads
     config.ws_protocol_class = None
 

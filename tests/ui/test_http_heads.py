@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import threading
 import time
@@ -58,6 +59,8 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     monkeypatch.setattr(http_heads, "PATIENCE", 0.5)
     listening = socket.create_server(("127.0.0.1", 0))
+    uvicorn.Config(app)  # which sets up the loggers, as that of the page does
+    logging.getLogger("uvicorn").propagate = True  # to whoever looks
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off", timeout_keep_alive=30))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
