@@ -9,16 +9,20 @@
 # the codes that it ends with, which make doesn't tell apart.
 # make sbom: what the app is made of, as CycloneDX, into dist/ovis-app.cdx.json.
 # make lock: after a change of pyproject.toml's bounds.
+# make help: this.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 PYTEST := -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: python run install install-dev test test-long test-kernels test-latest test-lowest test-remote test-vllm lock vendor audit sbom check format bench soak screenshots clean
+.PHONY: help python run install install-dev test test-long test-kernels test-latest test-lowest test-remote test-vllm lock vendor audit sbom check format bench soak screenshots clean
 
 run: install
 	$(BIN)/python app.py $(ARGS)
+
+help:
+	@sed -n -e '/^#/!q' -e 's/^# //p' Makefile
 
 install: $(VENV)/.installed
 

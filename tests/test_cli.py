@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from ovis_app import __version__
 from ovis_app.backends.fake import FakeBackend
 from ovis_app.checkpoints import memory_fit
 from ovis_app.cli import main
@@ -37,6 +38,11 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
 def test_an_answer_goes_to_stdout(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = run(capsys, "Hello there")
     assert code == 0 and "You said: Hello there" in out and err == ""
+
+
+def test_its_version(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "--version")
+    assert code == 0 and out == f"ovis {__version__}\n"
 
 
 def test_a_thought_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:

@@ -64,6 +64,12 @@ def test_a_strange_config_is_no_ovis() -> None:
         assert zoo.generation(config) is None
 
 
+def test_a_folder_says_how_much_it_reads(tmp_path: Path) -> None:
+    """Else /v1/models would promise programs what its family reads, and the model refuse it."""
+    shutil.copytree(zoo.MINI_FOLDER, tmp_path / "mine")
+    assert zoo.resolve(str(tmp_path / "mine")).context == zoo.MINI.context
+
+
 def test_a_folder_says_how_large_it_wants_its_pictures(tmp_path: Path) -> None:
     """A copy of the bundled model elsewhere is asked at the resolution that it was trained at."""
     shutil.copytree(zoo.MINI_FOLDER, tmp_path / "mine")

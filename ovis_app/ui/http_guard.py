@@ -71,6 +71,7 @@ SHARED = (
 )
 TWO_LENGTHS = "A request says its length in one way: send Content-Length or Transfer-Encoding."
 COMPRESSED = "Nothing that is compressed is read here: send it as it is, without Content-Encoding."
+NOTHING_THERE = "Nothing answers here: POST /v1/chat/completions and /tokenize do, and GET /v1/models."
 NO_API = "There is no API here: who runs this page has set no key for it."
 FROM_HERE = "That is read from this machine alone, or with --metrics everyone by whoever asks without a proxy between."
 AT_ONCE = re.compile(r"/gradio_api/(?:run|api)/")  # what is answered by the request itself
@@ -196,7 +197,8 @@ class Guard:
             await self.short.file(scope, receive, send, look)
             return
         if route is None:
-            raise Refused(404, "Not found")
+            asked = path.startswith(API) and self._has_api(scope, headers)
+            raise Refused(404, NOTHING_THERE if asked else "Not found")
         if route.refused:
             raise Refused(route.refused, "Not allowed")
         peer = str((scope.get("client") or ("",))[0])

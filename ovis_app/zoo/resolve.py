@@ -126,6 +126,7 @@ def of_folder(folder: Path, *, id: str, name: str = "") -> ModelSpec:
         licence="",
         parameters=max(size / 1e9 - linears * bits / 8, 0.0) / itemsize + linears,
         llm=llm,
+        context=min(row.context, _context(config) or row.context),
         quantization=_quantization(config),
         single=replace(row.single, made_for=None),  # nobody knows what it was trained with
         several=replace(row.several, made_for=None),
@@ -153,6 +154,14 @@ def _resolution(processor: Mapping[str, Any], kind: str = "") -> Resolution | No
 
 def _counts(value: object) -> bool:
     return isinstance(value, int) and value > 0
+
+
+def _context(config: Mapping[str, Any]) -> int:
+    """Tokens of a prompt and its answer that a config.json tells; 0 where it tells nothing, or nonsense."""
+    llm = config.get("llm_config") or config.get("text_config")
+    of_words = llm.get("max_position_embeddings") if isinstance(llm, Mapping) else 0
+    told = (config.get("multimodal_max_length"), of_words)
+    return next((tokens for tokens in told if isinstance(tokens, int) and tokens > 0), 0)
 
 
 def _quantization(config: Mapping[str, Any]) -> str:

@@ -118,6 +118,7 @@ def test_the_model_is_known_by_its_names_and_no_other() -> None:
             error = refused(program.ask(body(model=name)), 404, spec.id)
             assert error["code"] == "model_not_found" and error["param"] == "model"
         refused(program.get("v1/models/gpt-4o"), 404)
+        refused(program.ask(body(), "v1/responses"), 404, "POST /v1/chat/completions")
 
 
 def test_a_folder_is_called_by_its_name_alone(tmp_path: Path) -> None:

@@ -27,6 +27,8 @@ def test_keys_are_asked_for_and_shown_nowhere(caplog: pytest.LogCaptureFixture) 
             ):
                 error = refused(answer, 401)
                 assert error["code"] == "invalid_api_key" and answer.headers["www-authenticate"] == "Bearer"
+        assert "needs a key" in refused(Program(there).get("v1/models"), 401)["message"]
+        assert "isn't one of" in refused(Program(there, "x").get("v1/models"), 401)["message"]
         basic = httpx.get(there.url + "v1/models", headers={"Authorization": f"Basic {KEYS[0]}"})
         refused(basic, 401)
         clients = {request.client for request in there.backend.requests}

@@ -393,3 +393,13 @@ def test_dark_follows_the_system_and_can_be_chosen(open_tab: Open) -> None:
     dark.reload()
     dark.wait_for_selector("#box textarea")
     dark.wait_for_function("() => !document.body.classList.contains('dark')")
+
+
+def test_a_long_name_of_a_model_leaves_the_state_its_place(tab: Any) -> None:
+    tab.set_viewport_size({"width": 760, "height": 700})
+    tab.evaluate("document.getElementById('model').textContent = 'taught of many shapes '.repeat(5).trim()")
+    whole = "(one) => one.scrollWidth <= one.clientWidth"
+    assert tab.locator("#title h1").evaluate(whole) and tab.locator("#status .pill").evaluate(whole)
+    assert not tab.locator("#model").evaluate(whole)
+    tab.hover("#model")
+    assert str(tab.get_attribute("#model", "title")).endswith("many shapes")

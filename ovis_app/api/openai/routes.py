@@ -37,6 +37,7 @@ CLOSED = (
     "file of them with --api-key-file."
 )
 NO_KEY = "This needs a key: send it as `Authorization: Bearer KEY`."
+WRONG_KEY = "That isn't one of this server's keys: ask whoever runs it for one."
 PROMPT = "prompt isn't offered here: send messages."
 
 Endpoint = Callable[[HttpRequest], Any]
@@ -99,7 +100,8 @@ class Api:
         digest = hashlib.sha256(key.strip().encode()).digest()
         known = [hmac.compare_digest(digest, one) for one in self._digests]
         if scheme.lower() != "bearer" or not any(known):
-            raise ApiError(401, NO_KEY, code="invalid_api_key")
+            sent = scheme.lower() == "bearer" and key.strip()
+            raise ApiError(401, WRONG_KEY if sent else NO_KEY, code="invalid_api_key")
         return f"key:{digest.hex()[:16]}"
 
     async def models(self, request: HttpRequest) -> Response:

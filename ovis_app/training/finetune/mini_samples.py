@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from ovis_app.conversation import Media
-from ovis_app.training.finetune.formats import IMAGE, VIDEO
+from ovis_app.training.finetune.formats import IMAGE, VIDEO, tags
 from ovis_app.training.finetune.formats import Turn as Said
 from ovis_app.training.finetune.samples import Sample
 from ovis_app.training.mini.world import dialogues, media_talk
@@ -37,6 +37,15 @@ def drawn(number: int, folder: Path, *, seed: int) -> tuple[Sample, ...]:
 
 
 def _sample(id: str, folder: Path, rng: random.Random) -> Sample:
+    """One of any kind. Small talk asks what `<video>` means, where a sample's words have their files: that is drawn
+    anew."""
+    while True:
+        sample = _any_sample(id, folder, rng)
+        if sum(sum(tags(turn.text)) for turn in sample.turns) == len(sample.pictures) + bool(sample.frames):
+            return sample
+
+
+def _any_sample(id: str, folder: Path, rng: random.Random) -> Sample:
     kind, say = rng.choices(tuple(SHARES), tuple(SHARES.values()))[0], dialogues.speaker(rng)
     if kind == "chat":
         ways = rng.choices((dialogues.repeated, dialogues.chat), (REPEATED, 1 - REPEATED), k=TURNS[kind])

@@ -80,10 +80,11 @@ def test_samples_to_judge_by_are_never_learnt() -> None:
 
 def test_ovis_minis_own_questions_are_of_every_kind(tmp_path: Path) -> None:
     samples = drawn(40, tmp_path, seed=3)
+    others_too = drawn(4, tmp_path, seed=11)  # the fourth would ask "What does <image> mean?", and have none
     assert {sample.kind for sample in samples} == {"one picture", "several pictures", "a clip", "text only"}
     assert any("<think>" in turn.text for sample in samples for turn in sample.turns)
     assert any(len(sample.turns) > 2 for sample in samples)
-    for sample in samples:
+    for sample in (*samples, *others_too):
         asked = "".join(turn.text for turn in sample.turns if turn.role == "human")
         assert asked.count("<image>") == len(sample.pictures) and asked.count("<video>") == bool(sample.frames)
         assert all(media.path.is_file() for media in sample.media)

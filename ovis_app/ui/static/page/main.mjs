@@ -53,6 +53,8 @@ function listen(session, view) {
   window.ovis.on("opened", () => models(session));
   models(session); // which may be open by now
   window.ovis.on("facts", (facts) => { session.follow(facts); view.draw(); });
+  // A long name is cut short there.
+  document.getElementById("model")?.addEventListener("pointerenter", ({ currentTarget }) => { currentTarget.title = currentTarget.textContent.trim(); });
   window.ovis.on("new", async () => { await session.newChat(); view.focus(); });
   window.ovis.on("escape", () => session.stop());
   window.addEventListener("pagehide", () => session.put_aside());
