@@ -22,12 +22,6 @@ from benchmarks.soak.people import Heard, Program, Tab, picture
 from tests.ui.serving import HeldBackend, served
 
 
-@pytest.fixture(autouse=True)
-def temporary_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Whatever became of one that a server had which ran in this process."""
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-
-
 def told(monkeypatch: pytest.MonkeyPatch, file: Path, met: bool | None) -> int:
     figure = Figure("F7", "out of memory", "ten clear messages", "nine of ten", met)
     monkeypatch.setattr(soak, "measures", lambda _: {"F7": lambda _: figure})
@@ -48,6 +42,7 @@ def test_a_figure_that_misses_its_target_is_a_failure(
 def test_a_figure_that_is_not_measured_to_its_end_is_missed_and_the_others_stay(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))  # where logs of what is missed are kept
     file, good = tmp_path / "soak.json", Figure("F7", "out of memory", "ten", "ten", True)
     kept: list[int] = []
 

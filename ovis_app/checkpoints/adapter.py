@@ -274,6 +274,8 @@ def _sentences(name: str) -> Iterator[None]:
     except Damaged as error:
         raise AdapterError(f"The adapter {name} is damaged: {error}; copy it again, or train it anew.") from error
     except Unknown as error:
-        raise AdapterError(f"In the adapter {name}, {error}, which this app can't read: save it in float32.") from error
+        raise AdapterError(
+            f"In the adapter {name}, {error}, which this app can't read: save what was trained, in float32."
+        ) from error
     except OSError as error:
         raise AdapterError(f"The adapter {name} can't be read: check its permissions, and the disk.") from error

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from operator import index
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
@@ -34,7 +34,9 @@ DTYPES = {
     "BOOL": torch.bool,
 }
 PIECE = 8 * 2**20  # bytes read at a time: what there is beside the parameters, and how often progress is reported
-MOST_HEADER = 100 * 2**20  # bytes, the format's own limit
+MOST_TENSORS = 100_000  # of a model or an adapter: five times those of the largest model of the zoo, whose experts come
+# one by one, and twice those of an adapter of them all. They take some hundred megabytes once they are read
+MOST_HEADER = 160 * MOST_TENSORS  # bytes, what that many need
 MOST_SIZES = 16  # of a tensor; the product of a million takes hours
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 
@@ -51,7 +53,11 @@ class Damaged(Exception):
 
 
 class Unknown(Exception):
-    """A file of numbers that nobody here can read; the text names them."""
+    """A file that nobody here can read, of such numbers or of so many tensors; the text names them."""
+
+    @classmethod
+    def many(cls, file: Path) -> Unknown:
+        return cls(f"{visible(file.name)} tells of more than {MOST_TENSORS:,} tensors")
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,8 @@ def stored(folder: Path) -> dict[str, Stored]:
         tensors = dict(_tensors(file))
         if not found.keys().isdisjoint(tensors):
             raise Damaged(file, "holds weights that another file holds too", half=False)
+        if len(found) + len(tensors) > MOST_TENSORS:
+            raise Unknown.many(file)
         found |= tensors
     if not found:
         raise FileNotFoundError(f"no weights in {folder.name}")
@@ -90,14 +98,15 @@ def stored_in(file: Path) -> dict[str, Stored]:
 
 
 def _files(folder: Path) -> list[Path]:
-    """The files that belong together, as transformers chooses them."""
+    """The files that belong together, as transformers chooses them. Raises Damaged and Unknown."""
     single, index = folder / SINGLE, folder / INDEX
     if single.is_file():
         return [single]
     if not index.is_file():
         return sorted(folder.glob("*.safetensors"))
     try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        with index.open("rb") as stream:
+            names = sorted(set(_facts(index, stream.read(MOST_HEADER + 1))["weight_map"].values()))
         files = [folder / Path(name).name for name in names]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise Damaged(index, "is damaged", half=isinstance(error, ValueError)) from error
@@ -113,10 +122,10 @@ def _tensors(file: Path) -> Iterator[tuple[str, Stored]]:
     with file.open("rb") as stream:
         start = stream.read(8)
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-        if not 2 <= length <= min(MOST_HEADER, size - 8):
+        if not 2 <= length <= size - 8:
             raise Damaged(file, "is damaged or incomplete")
         try:
-            header = json.loads(stream.read(length))
+            header = _facts(file, stream.read(min(length, MOST_HEADER + 1)))
         except (ValueError, RecursionError) as error:
             raise Damaged(file, "is damaged or incomplete") from error
     try:
@@ -134,6 +143,14 @@ def _tensors(file: Path) -> Iterator[tuple[str, Stored]]:
     if end < size:
         raise Damaged(file, "is longer than its header says", half=False)
     yield from found
+
+
+def _facts(file: Path, said: bytes) -> Any:
+    """JSON of an index or a header. Raises ValueError, RecursionError, and Unknown before anything is made of what
+    tells of too many: each tensor is an object with two lists, and Python may take two hundred bytes a small one."""
+    if len(said) > MOST_HEADER or said.count(b"{") + said.count(b"[") > 3 * MOST_TENSORS:
+        raise Unknown.many(file)
+    return json.loads(said)
 
 
 def _stored(file: Path, facts: Mapping[str, object], start: int) -> Stored:

@@ -8,6 +8,7 @@ to know what is asked.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import OrderedDict
 from typing import ClassVar
 
@@ -21,9 +22,14 @@ MOST = 8192  # connections of which a head is waited for, some times as many as 
 # that is waited for longest is closed
 AHEAD = 64 * 1024  # bytes that may come behind a request which isn't answered yet
 
+# uvicorn warns of a head that is none and of a protocol that isn't spoken here, a line or two a request: whoever likes
+# fills the log with them. What fails in an answer is an error, and is written down.
+quiet = logging.getLogger("uvicorn.error.heads")
+
 
 def install(config: Config) -> None:
     """Has a server's connections be these, from now on. Nothing here speaks WebSocket."""
+    quiet.setLevel(logging.ERROR)  # here: each Config sets up uvicorn's loggers anew, and those below them
     config.http_protocol_class = Heads
     config.ws_protocol_class = None
 
@@ -35,6 +41,7 @@ class Heads(Unsent):
     waiting: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self.logger = quiet
         super().connection_made(transport)
         self._wait()
 

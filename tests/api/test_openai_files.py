@@ -17,6 +17,7 @@ from ovis_app.conversation import Detail
 from ovis_app.errors import MediaError
 from ovis_app.media.fetch import fetch
 from ovis_app.stop import Stop
+from ovis_app.zoo import MINI
 from tests.api.openai_program import KEYS, PICTURE, Program, asked, body, refused, user
 from tests.canary import canary
 from tests.media.made import told_in_metadata
@@ -33,7 +34,7 @@ from tests.waiting import PATIENCE, until
 def test_pixels_are_what_the_model_was_made_for(program: Program, kwargs: dict[str, Any]) -> None:
     program.ask(body("look", PICTURE, mm_processor_kwargs=kwargs))
     detail = asked(program).conversation.messages[0].media[0].detail
-    assert (detail.min_pixels, detail.max_pixels) == (256 * 256, 256 * 256)
+    assert (detail.min_pixels, detail.max_pixels) == MINI.single.made_for
 
 
 def test_a_picture_without_a_wish_is_looked_at_as_the_model_likes(program: Program) -> None:

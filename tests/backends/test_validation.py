@@ -22,15 +22,16 @@ from ovis_app.zoo import ModelSpec
 from ovis_app.zoo.spec import Resolution
 
 MINI, NATIVE, TILES = (zoo.find(name) for name in ("ovis-mini", "Ovis2.5-9B", "Ovis2-8B"))
+PICTURE, FRAME = MINI.single.max_pixels, MINI.clip.max_pixels
 
 
 @pytest.mark.parametrize(
     ("spec", "kind", "asked", "seen"),
     [
-        (MINI, "image", (1024**2, 1792**2), (256**2, 256**2)),
-        (MINI, "image", (1, 1024), (256**2, 256**2)),
-        (MINI, "image", (None, 4096**2), (None, 256**2)),
-        (MINI, "video", (224**2, 224**2), (128**2, 128**2)),
+        (MINI, "image", (1024**2, 1792**2), (PICTURE, PICTURE)),
+        (MINI, "image", (1, 1024), (PICTURE, PICTURE)),
+        (MINI, "image", (None, 4096**2), (None, PICTURE)),
+        (MINI, "video", (224**2, 224**2), (FRAME, FRAME)),
         (NATIVE, "image", (1024**2, 1792**2), (1024**2, 1792**2)),
         (NATIVE, "image", (1, 2**26), (448**2, 1792**2)),
         (NATIVE, "video", (None, 64**2), (None, 448**2)),

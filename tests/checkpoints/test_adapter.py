@@ -162,6 +162,20 @@ def told(end: str, shape: str, begin: int, last: int) -> str:
     return f'"{PREFIX}{MODULE}.{end}.weight": {{"dtype": "F32", "shape": {shape}, {offsets}}}'
 
 
+def crowded(folder: Path) -> None:
+    """A header of very many tensors; it isn't even closed, so that whoever parses it finds it damaged."""
+    written(folder)
+    said = b"{" + b'"a": {"shape": [], "data_offsets": []}, ' * 100_001
+    (folder / "adapter_model.safetensors").write_bytes(struct.pack("<Q", len(said)) + said)
+
+
+def wordy(folder: Path) -> None:
+    """A header of little but a name."""
+    written(folder)
+    said = b'{"' + b"a" * 17_000_000 + b'": []'
+    (folder / "adapter_model.safetensors").write_bytes(struct.pack("<Q", len(said)) + said)
+
+
 def piped(folder: Path) -> None:
     """Where a pipe lies that nobody writes into."""
     written(folder)
@@ -250,6 +264,8 @@ BAD = pytest.mark.parametrize(
         (header(A.replace("[2, 96]", f"[{2**62}, {2**62}]"), B), "has a header that makes no sense"),
         (header(A.replace("[2, 96]", f"[2, 96{', 1' * 20}]"), B), "has a header that makes no sense"),
         (header(A.replace("F32", r"\u001b[2J\n" + "F" * 99), B), "safetensors holds �[2J�FFFFFFFFFFFFFFF numbers"),
+        (crowded, "In the adapter mine, adapter_model.safetensors tells of more than 100,000 tensors, which this app"),
+        (wordy, "tells of more than 100,000 tensors"),
         (config(rank_pattern={f"m{n}": 3 for n in range(5000)}), "uses 5,000 patterns, which"),
         (config(peft_type="\x1b[2J\n\ud800"), "uses �[2J��, which"),
         (config(**{"\x1b]0;x\x07": 1}), "uses �]0;x�, which"),

@@ -200,6 +200,11 @@ def foreign_tokenizer(folder: Path) -> None:
     (folder / "tokenizer.json").write_text(json.dumps(content))
 
 
+def crowded_index(folder: Path) -> None:
+    split(folder)
+    (folder / "model.safetensors.index.json").write_bytes(b'{"weight_map": [' + b"{}, " * 300_001)
+
+
 def unknown_generation(folder: Path) -> None:
     (folder / "config.json").write_text('{"model_type": "llama"}')
 
@@ -215,6 +220,10 @@ DAMAGES = pytest.mark.parametrize(
         (eight_bits, "holds F8_E4M3 numbers, which this app can't read"),
         (missing_shard, "model-00002-of-00002.safetensors is missing; download it again"),
         (bad_index, "model.safetensors.index.json is damaged; download it again"),
+        (
+            crowded_index,
+            "In mine, model.safetensors.index.json tells of more than 100,000 tensors, which this app can't",
+        ),
         (wrong_shapes, "don't fit its config.json (1 tensors differ)"),
         (missing_tensor, "don't fit its config.json (1 tensors differ)"),
         (pickle_only, "no .safetensors weights"),
@@ -225,6 +234,16 @@ DAMAGES = pytest.mark.parametrize(
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
+
+
+def test_so_many_tensors_as_no_model_has_are_refused_in_shards_too(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shards = split(folder)
+    monkeypatch.setattr(safetensors, "MOST_TENSORS", len(safetensors.stored(folder)) - 1)
+    assert all(safetensors.stored_in(shard) for shard in shards)
+    with pytest.raises(safetensors.Unknown, match="tells of more than"):
+        safetensors.stored(folder)
 
 
 @DAMAGES

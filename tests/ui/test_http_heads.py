@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import threading
 import time
@@ -31,6 +32,8 @@ class Unheard(asyncio.Protocol):
 async def app(scope: Any, receive: Any, send: Any) -> None:
     if scope["type"] != "http":
         return
+    if scope["path"] == "/fails":
+        raise RuntimeError
     if scope["path"] == "/slow":
         await asyncio.sleep(SLOW)
     if scope["path"] == "/looks":  # whether somebody is still there, as Gradio's streams do
@@ -56,6 +59,8 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     monkeypatch.setattr(http_heads, "PATIENCE", 0.5)
     listening = socket.create_server(("127.0.0.1", 0))
+    uvicorn.Config(app)  # which sets up the loggers, as that of the page does
+    monkeypatch.setattr(logging.getLogger("uvicorn"), "propagate", True)  # to whoever looks
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off", timeout_keep_alive=30))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
@@ -137,9 +142,22 @@ def test_what_comes_ahead_of_its_turn_is_bounded(port: int) -> None:
         assert rest(connection).endswith(b"ok")
 
 
-def test_whoever_asks_for_a_websocket_gets_an_answer(port: int) -> None:
-    with closing(opened(port, head("/", "Connection: Upgrade", "Upgrade: websocket"))) as connection:
+@pytest.mark.parametrize("to", ["websocket", "h2c", "TLS/1.0"])
+def test_whoever_asks_for_another_protocol_gets_an_answer_and_no_line_in_the_log(
+    port: int, caplog: pytest.LogCaptureFixture, to: str
+) -> None:
+    with closing(opened(port, head("/", "Connection: Upgrade, close", f"Upgrade: {to}"))) as connection:
         assert connection.recv(100).startswith(b"HTTP/1.1 200")
+    with closing(opened(port, b"no head\r\n\r\n")) as connection:
+        assert rest(connection).startswith(b"HTTP/1.1 400")
+    assert not [one for one in caplog.records if one.levelno >= logging.WARNING]
+
+
+def test_what_fails_here_is_in_the_log(port: int, caplog: pytest.LogCaptureFixture) -> None:
+    with closing(opened(port, head("/fails", "Connection: close"))) as connection:
+        assert rest(connection).startswith(b"HTTP/1.1 500")
+    errors = [one for one in caplog.records if one.levelno >= logging.WARNING]
+    assert [one.getMessage().strip() for one in errors] == ["Exception in ASGI application"]
 
 
 @pytest.mark.parametrize("path", ["/", "/stream"])
