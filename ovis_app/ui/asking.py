@@ -15,7 +15,7 @@ from typing import Any
 from ovis_app.api.given_files import GivenFiles, NotHere
 from ovis_app.api.openai.fields import ApiError, Fields
 from ovis_app.api.openai.files import attached
-from ovis_app.api.openai.messages import Dialogue, Said
+from ovis_app.api.openai.messages import MOST_MESSAGES, Dialogue, Said
 from ovis_app.api.openai.protocol import chat_request
 from ovis_app.conversation import Conversation, Detail, Excerpt, Media
 from ovis_app.errors import RequestError
@@ -70,6 +70,9 @@ def question(value: object, spec: ModelSpec, limits: Limits) -> Question:
         asked = Fields.of(value)
         session = session_in(asked.values)
         request = Fields.of(asked.values.get("request"), "request")
+        messages = request.values.get("messages")
+        if isinstance(messages, list) and len(messages) > MOST_MESSAGES:
+            raise RequestError(FULL)
         chat = chat_request(dict(request.values), spec, limits)
         page = Fields(request.values).sub("ovis")
         switches: dict[str, Any] = {name: page.flag(name) or False for name in SWITCHES}

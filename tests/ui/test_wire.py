@@ -159,8 +159,17 @@ def test_a_forged_conversation_is_refused_in_a_sentence_and_asks_nothing(wire: W
     before = len(wire.served.backend.requests)
     asked = {"session": wire.session, "request": {"messages": messages}}
     last = list(wire.frames(wire.join(asked).json()["event_id"]))[-1]
-    assert last["kind"] == "failed" and last["sentence"].endswith((".", "ves.")) and last["text"] == ""
+    assert last["kind"] == "failed" and last["sentence"].endswith(".") and last["text"] == ""
     assert len(wire.served.backend.requests) == before
+
+
+def test_whose_conversation_is_full_is_told_what_to_do(wire: Wire) -> None:
+    many = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}] * 500
+    much = [{"role": "user", "content": "x" * 500_001}, {"role": "assistant", "content": "y" * 500_001}]
+    for messages in (many, much):
+        asked = {"session": wire.session, "request": {"messages": [*messages, {"role": "user", "content": "z"}]}}
+        last = list(wire.frames(wire.join(asked).json()["event_id"]))[-1]
+        assert "start a new chat" in last["sentence"]
 
 
 @pytest.mark.parametrize(
