@@ -69,12 +69,12 @@ def defaults(spec: ModelSpec, method: Method) -> dict[str, Any]:
     lora = method == "lora"
     return {
         "train": ALL if small and lora else "llm",
-        "lr": (1.5e-3 if small else 1e-4) if lora else 1e-5,
+        "lr": (1e-3 if small else 1e-4) if lora else 1e-5,
         "rank": 16,
         "alpha": 32,
         "dropout": 0.0 if small else 0.05,  # a fifth of a small model's time, for nothing that shows
-        "epochs": (12.0 if small else 3.0) if lora else 1.0,
-        "batch": 8 if small else 1,
+        "epochs": (14.0 if small else 3.0) if lora else 1.0,
+        "batch": 4 if small else 1,
         "accumulate": 1 if small else 16,
         "max_tokens": min(MAX_TOKENS.get(spec.family, OTHER_TOKENS), spec.context),
         "val": 0.05,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ovis_app.errors import DataError
 from ovis_app.training.finetune.samples import Sample
 
-SHARE = 0.3  # of what is learnt from, where nobody says how much
+SHARE = 0.2  # of what is learnt from, where nobody says how much
 NONE, OWN = "none", "mini"  # words in place of a file
 
 
@@ -35,7 +35,7 @@ class Mix:
         except ValueError:
             return cls(text)  # a colon within a name
         if not 0 < share < 1:
-            raise DataError(f"--mix {text}: a share is the old samples' part of all, above 0 and below 1, as 0.3.")
+            raise DataError(f"--mix {text}: a share is the old samples' part of all, above 0 and below 1, as {SHARE}.")
         return cls(source, share)
 
 

@@ -38,7 +38,7 @@ def test_a_dry_run_tells_what_would_be_learnt(data: Path, capsys: pytest.Capture
     assert old == "of these 5 old ones mixed in, others in each epoch" and judged.startswith("to judge by: 2 samples (")
     assert re.search(r"tokens: \d+ in the median, [\d,]+ in the longest \(.+\); \d+\.\d% of them are learnt", told)
     assert (
-        "what learns: a LoRA of rank 16 on llm, tower, head, vte at 0.0015; 12 epochs of 8 x 1 samples a step, 36 steps"
+        "what learns: a LoRA of rank 16 on llm, tower, head, vte at 0.001; 14 epochs of 4 x 1 samples a step, 84 steps"
         in told
     )
     assert re.search(r"memory: about \d+\.\d GB on \w+, \d+\.\d GB are free", told)
@@ -83,7 +83,7 @@ def test_a_plan_is_handed_on_with_all_that_training_needs(data: Path, tmp_path: 
     assert len(first.validation) == 1 and first.old == 2
     epochs = [{sample.id for sample in epoch} for epoch in (first.training, *first.later)]
     old = [{id for id in epoch if id.startswith("drawn-")} for epoch in epochs]
-    assert len(epochs) == 12 and len(set.union(*old)) == 24 and all(len(one) == 2 for one in old)
+    assert len(epochs) == 14 and len(set.union(*old)) == 28 and all(len(one) == 2 for one in old)
     assert all(epoch - mixed == epochs[0] - old[0] for epoch, mixed in zip(epochs, old, strict=True))
     with pytest.raises(BadInput, match="no run to resume in out"):
         finetune.run([*words, "--resume"], never)

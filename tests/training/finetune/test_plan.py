@@ -94,9 +94,9 @@ def test_ovis_minis_own_questions_are_of_every_kind(tmp_path: Path) -> None:
 def test_defaults_follow_from_method_and_model() -> None:
     mini, large, full = chosen_for("ovis-mini"), chosen_for("Ovis2.5-2B"), chosen_for("Ovis2.5-2B", "full")
     assert (
-        mini.parts == tuple((part, 1.5e-3) for part in PARTS)
+        mini.parts == tuple((part, 1e-3) for part in PARTS)
         and mini.dropout == 0
-        and (mini.epochs, mini.batch, mini.accumulate) == (12, 8, 1)
+        and (mini.epochs, mini.batch, mini.accumulate) == (14, 4, 1)
     )
     assert large.parts == (("llm", 1e-4),) and (large.epochs, large.batch, large.accumulate) == (3, 1, 16)
     assert full.parts == (("llm", 1e-5),) and full.epochs == 1 and full.checkpointing and not mini.checkpointing
