@@ -14,7 +14,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ovis_app import __version__
+import ovis_app
 from ovis_app.cli.common import (
     BadInput,
     add_generation,
@@ -57,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=COMMANDS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    flags.add_argument("--version", action="version", version=f"ovis {__version__}")
+    flags.add_argument("--version", action="version", version=f"ovis {ovis_app.__version__}")
     flags.add_argument("question", help="what to ask, in quotes; <image> is where a file stands")
     flags.add_argument("--image", action="append", default=[], metavar="FILE", help="a picture; repeat for several")
     flags.add_argument(

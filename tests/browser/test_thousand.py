@@ -137,7 +137,7 @@ def test_of_a_long_conversation_the_newest_is_drawn_first_and_the_rest_while_the
     assert tab.evaluate(EARLIER) < MOST_ROWS / 2  # and the page goes on
     tab.wait_for_function(f"() => document.querySelectorAll('.turn').length === {2 * MOST_ROWS}")
     tab.wait_for_function("() => !document.querySelector('.bot-row .words.plain')")
-    assert abs(tab.evaluate("window.read_at()")) <= 2  # what is read stands where it stood
+    assert abs(tab.evaluate("window.read_at()")) <= 10  # pixels: what is read stands where it stood
 
 
 def test_a_browser_that_is_full_takes_a_deletion_and_goes_on_and_keys_stay_in_the_list(open_fresh: Open) -> None:
