@@ -36,7 +36,7 @@ DTYPES = {
 PIECE = 8 * 2**20  # bytes read at a time: what there is beside the parameters, and how often progress is reported
 MOST_TENSORS = 100_000  # of a model or an adapter: five times those of the largest model of the zoo, whose experts come
 # one by one, and twice those of an adapter of them all. They take some hundred megabytes once they are read
-MOST_HEADER = 160 * MOST_TENSORS  # bytes, what that many need
+MOST_HEADER = 16 * 10**6  # bytes, what that many need
 MOST_SIZES = 16  # of a tensor; the product of a million takes hours
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 
@@ -54,6 +54,10 @@ class Damaged(Exception):
 
 class Unknown(Exception):
     """A file that nobody here can read, of such numbers or of so many tensors; the text names them."""
+
+    @classmethod
+    def large(cls, file: Path) -> Unknown:
+        return cls(f"{visible(file.name)} begins with more than {MOST_HEADER // 10**6} MB about its tensors")
 
     @classmethod
     def many(cls, file: Path) -> Unknown:
@@ -148,7 +152,9 @@ def _tensors(file: Path) -> Iterator[tuple[str, Stored]]:
 def _facts(file: Path, said: bytes) -> Any:
     """JSON of an index or a header. Raises ValueError, RecursionError, and Unknown before anything is made of what
     tells of too many: each tensor is an object with two lists, and Python may take two hundred bytes a small one."""
-    if len(said) > MOST_HEADER or said.count(b"{") + said.count(b"[") > 3 * MOST_TENSORS:
+    if len(said) > MOST_HEADER:
+        raise Unknown.large(file)
+    if said.count(b"{") + said.count(b"[") > 3 * MOST_TENSORS + 2:  # around all, and what is said beside
         raise Unknown.many(file)
     return json.loads(said)
 

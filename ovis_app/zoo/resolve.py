@@ -160,7 +160,7 @@ def _context(config: Mapping[str, Any]) -> int:
     """Tokens of a prompt and its answer that a config.json tells; 0 where it tells nothing, or nonsense."""
     llm = config.get("llm_config") or config.get("text_config")
     of_words = llm.get("max_position_embeddings") if isinstance(llm, Mapping) else 0
-    told = (config.get("multimodal_max_length"), of_words)
+    told = (config.get("multimodal_max_length") if "visual_tokenizer_config" in config else 0, of_words)
     return next((tokens for tokens in told if isinstance(tokens, int) and tokens > 0), 0)
 
 

@@ -330,9 +330,12 @@ def test_room_is_asked_for_once_there_is_something_to_keep_and_told_when_it_ends
         assert tab.evaluate("window.asked") == 1
         tab.evaluate(FULL)
         before = tab.evaluate(KEPT)
-        messages = [{"id": f"m{n}", "role": "user", "text": text} for n, text in enumerate(("fine", "too much"))]
+        words = ["fine"] * 450  # more than are written in one piece
+        messages = [{"id": f"m{n}", "role": "user", "text": text} for n, text in enumerate([*words, "too much"])]
         assert "no room" in dropped(tab, ("a.zip", exported(messages)))
         assert tab.evaluate(KEPT) == before and "You said: two" in conversation(tab)
         open_list(tab)
         tab.wait_for_selector(".library-foot", state="visible")
         assert "room are taken" in tab.inner_text(".library-foot")
+        dropped(tab, ("b.zip", exported(messages[:-1])))
+        assert tab.evaluate(KEPT) == [before[0] + 450, before[1] + 1, before[2]]

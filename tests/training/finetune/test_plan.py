@@ -80,7 +80,7 @@ def test_samples_to_judge_by_are_never_learnt() -> None:
 
 def test_ovis_minis_own_questions_are_of_every_kind(tmp_path: Path) -> None:
     samples = drawn(40, tmp_path, seed=3)
-    others_too = drawn(4, tmp_path, seed=11)  # the fourth would ask "What does <image> mean?", and have none
+    others_too = drawn(4, tmp_path, seed=11)  # of which the fourth would ask "What does <image> mean?"
     assert {sample.kind for sample in samples} == {"one picture", "several pictures", "a clip", "text only"}
     assert any("<think>" in turn.text for sample in samples for turn in sample.turns)
     assert any(len(sample.turns) > 2 for sample in samples)

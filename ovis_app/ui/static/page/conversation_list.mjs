@@ -116,7 +116,7 @@ export class ConversationList {
     this.#parts.list.replaceChildren(...sections);
     if (place < 0) return;
     const there = this.#rowOf(stood.dataset.conversation) ?? this.#rows[Math.min(place, this.#rows.length - 1)]; // where it is gone
-    there?.querySelector("button, input")?.focus();
+    (there?.querySelector("button, input") ?? this.#parts.new).focus();
   }
 
   #row(one) {

@@ -98,7 +98,7 @@ function name({ turns, scroll, newest, before }) {
 }
 
 class View {
-  #page; #session; #composer; #switches; #drawer; #turns; #announcer; #shots = make("div.shots"); #stuck = true; #at = 0; #waiting = false; #path = 0; #asked = false; #pair = false; #most = AT_ONCE; #shown = "";
+  #page; #session; #composer; #switches; #drawer; #turns; #announcer; #shots = make("div.shots"); #stuck = true; #at = 0; #waiting = false; #path = 0; #asked = false; #pair = false; #most = AT_ONCE; #wanted = 0; #shown = "";
 
   constructor(page, session) {
     [this.#page, this.#session] = [page, session];
@@ -141,7 +141,7 @@ class View {
 
   draw() {
     const { path, tree, running, lines, connection, conversation } = this.#session;
-    if (this.#shown !== conversation.id) [this.#shown, this.#stuck, this.#most] = [conversation.id, true, AT_ONCE];
+    if (this.#shown !== conversation.id) [this.#shown, this.#stuck, this.#most, this.#wanted] = [conversation.id, true, AT_ONCE, 0];
     fill(this.#page.lines, [...lines.values()].map(said));
     pill(connection.down);
     const pair = this.#session.beside;
@@ -191,15 +191,22 @@ class View {
     new ResizeObserver(() => this.#stick()).observe(this.#page.turns);
   }
 
-  /** More of a long conversation, a few in each task, with what is being read where it is. */
-  #earlierTurns(most = this.#most + AT_ONCE, id = this.#shown) {
+  /** More of a long conversation. */
+  #earlierTurns() {
+    const going = this.#most < this.#wanted;
+    this.#wanted = Math.max(this.#most, this.#wanted) + AT_ONCE;
+    this.#stuck = false;
+    if (!going) this.#moreTurns();
+  }
+
+  /** A few of those that are wanted, and the others in tasks of their own, with what is being read where it is. */
+  #moreTurns() {
     const { scroll } = this.#page;
     const below = scroll.scrollHeight - scroll.scrollTop;
-    this.#stuck = false;
-    this.#most = Math.min(this.#most + STEP, most);
+    this.#most = Math.min(this.#most + STEP, this.#wanted);
     this.draw();
-    scroll.scrollTop = scroll.scrollHeight - below;
-    if (this.#most < most) setTimeout(() => { if (this.#session.conversation.id === id) this.#earlierTurns(most, id); });
+    if (!this.#stuck) scroll.scrollTop = scroll.scrollHeight - below;
+    if (this.#most < this.#wanted) setTimeout(() => { if (this.#most < this.#wanted) this.#moreTurns(); });
   }
 
   // --- the empty page ----------------------------------------------------------------------------------------------

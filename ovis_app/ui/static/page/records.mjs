@@ -4,7 +4,7 @@
 import { NEWER, done, sentenceOf, span } from "./database.mjs";
 
 export const STORES = ["conversations", "messages", "files"];
-const AT_ONCE = 200; // records that are read in one piece: a few milliseconds
+const AT_ONCE = 200; // records that are read or written in one piece: a few milliseconds
 
 export const keyOf = (store, record) => (store === "files" ? record.hash : record.id);
 
@@ -81,10 +81,12 @@ export class Records {
 
   /** Writes a record down; where that can't be, it is said, and the record is in memory. Resolves to whether it could. */
   async put(store, record) {
+    const [key, held] = [keyOf(store, record), this.memory[store]];
     if (this.#database) {
+      if (held.has(key)) held.set(key, record); // else an older one could be caught up with behind this
       try {
         await done(this.#database, store, "readwrite", (records) => records.put(record));
-        this.memory[store].delete(keyOf(store, record));
+        if (held.get(key) === record) held.delete(key);
         return true;
       } catch (error) {
         this.missed(error);
@@ -105,10 +107,10 @@ export class Records {
       for (const [store, record] of records) this.remember(store, record);
       return true;
     }
-    const put = (_, transaction, from = 0) => { // some in each task, so that the page goes on meanwhile
+    const put = (store, transaction, from = 0) => { // some in each task, so that the page goes on meanwhile
       const to = from + AT_ONCE;
       const last = records.slice(from, to).map(([store, one]) => transaction.objectStore(store).put(one)).at(-1);
-      if (to < records.length) last.onsuccess = () => put(_, transaction, to);
+      if (to < records.length) last.onsuccess = () => put(store, transaction, to);
       return last;
     };
     return await done(this.#database, STORES, "readwrite", put).then(() => true, () => false);
@@ -130,8 +132,8 @@ export class Records {
   }
 
   /** Sets a part of each record that is there, and leaves the rest as it is, whoever wrote it. Where that can't be written
-   * down, it is so in memory. Resolves to the keys of those that are written down; what is in memory alone is left to whoever
-   * put it there. */
+   * down, the whole record is in memory with it, until there is room. Resolves to the keys of those that are changed so; what
+   * was in memory alone is left to whoever put it there. */
   async change(store, keys, part) {
     const kept = this.#database ? keys.filter((key) => !this.memory[store].has(key)) : [];
     if (!kept.length) return [];

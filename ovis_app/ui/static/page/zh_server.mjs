@@ -508,6 +508,7 @@ export default {
   "is incomplete": "不完整",
   "is longer than its header says": "比文件头所说的长",
   "{0} holds {1} numbers": "{0} 存有 {1} 数值",
+  "{0} begins with more than {1} MB about its tensors": "{0} 开头有超过 {1} MB 的张量说明",
   "{0} tells of more than {1} tensors": "{0} 列有超过 {1} 个张量",
   "holds weights that another file holds too": "存有另一文件也有的权重",
   "is damaged": "已损坏",
