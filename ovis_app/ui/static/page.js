@@ -93,8 +93,6 @@ window.ovis = (() => {
   // Names for what shows no words.
   function label() {
     find("#model")?.setAttribute("title", "Choose the model");
-    find("#models")?.setAttribute("role", "dialog");
-    find("#models")?.setAttribute("aria-label", "Models");
   }
 
   document.addEventListener("pointerover", (event) => {

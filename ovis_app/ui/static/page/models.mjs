@@ -92,6 +92,7 @@ class Panel {
 
   /** All of it, with words in the language that is spoken now. */
   #build() {
+    this.#root.setAttribute("role", "dialog");
     this.#root.setAttribute("aria-label", t("Models"));
     this.#parts = {
       card: make("div", { id: "model-card" }),
