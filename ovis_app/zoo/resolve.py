@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 from urllib.parse import unquote, urlsplit
 
 from ovis_app.errors import visible
@@ -152,7 +152,7 @@ def _resolution(processor: Mapping[str, Any], kind: str = "") -> Resolution | No
     return Resolution(least, most, made_for=(least, most) if least == most else None)  # type: ignore[arg-type]
 
 
-def _counts(value: object) -> bool:
+def _counts(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and value > 0
 
 
@@ -161,7 +161,7 @@ def _context(config: Mapping[str, Any]) -> int:
     llm = config.get("llm_config") or config.get("text_config")
     of_words = llm.get("max_position_embeddings") if isinstance(llm, Mapping) else 0
     told = (config.get("multimodal_max_length") if "visual_tokenizer_config" in config else 0, of_words)
-    return next((tokens for tokens in told if isinstance(tokens, int) and tokens > 0), 0)
+    return next((tokens for tokens in told if _counts(tokens)), 0)
 
 
 def _quantization(config: Mapping[str, Any]) -> str:
