@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
 
 from ovis_app import chat, zoo
 from ovis_app.backends.local import model_pool
@@ -30,8 +29,11 @@ from ovis_app.generation import Answer, Done, Event, GenerationSettings, Request
 from ovis_app.limits import Limits
 from ovis_app.settings import Settings
 from ovis_app.zoo import ModelSpec
+from tests.backends.local_asking import answer, picture
 from tests.threads import none_begins
 from tests.waiting import PATIENCE, until
+
+__all__ = ["picture"]  # a fixture
 
 GOLDEN = Path(__file__).parent.parent / "fixtures" / "golden"
 FOLDERS = {name: GOLDEN / name / "public-a" / "checkpoint" for name in ("ovis2.5", "ovis2", "ovis1.6")}
@@ -48,22 +50,10 @@ def ask(text: str, *media: Media, settings: GenerationSettings = SHORT) -> Reque
     return Request(Conversation((Message("user", text, media),)), settings)
 
 
-def answer(backend: LocalBackend, request: Request) -> Message:
-    *_, last = chat.reply(backend, request)
-    return last.messages[-1]
-
-
 def changed(backend: LocalBackend, name: str | Path) -> None:
     """Changes the model and waits for the end of that, and of answers before it."""
     backend.change(str(name))
     until(lambda: backend.status().change is None and backend.status().phase != "answering")
-
-
-@pytest.fixture
-def picture(tmp_path: Path) -> Media:
-    path = tmp_path / "red.png"
-    Image.new("RGB", (96, 64), "red").save(path)
-    return Media("image", path, "red.png")
 
 
 @pytest.fixture
